@@ -1,0 +1,57 @@
+# Hengyu (衡语). `make help` lists the targets; every one sets up what it needs.
+# A folder called datasets/ on the import path would be taken for Hugging Face's package of that name.
+export PYTHONSAFEPATH := 1
+export HF_HUB_DISABLE_TELEMETRY := 1
+export TOKENIZERS_PARALLELISM := true
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+SUITE ?= suites/smoke.toml
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+
+.DEFAULT_GOAL := help
+.PHONY: help setup bench test perf lint format data report clean
+
+help:  ## list the targets
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
+
+setup: $(VENV)/.run  ## make the environment that runs Hengyu (.venv)
+
+$(VENV)/bin/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.run: pyproject.toml constraints.txt | $(VENV)/bin/python
+	$(PIP) --editable .
+	@touch $@
+
+$(VENV)/.dev: pyproject.toml constraints.txt $(VENV)/.run
+	$(PIP) --editable '.[dev]'
+	@touch $@
+
+bench: $(VENV)/.run  ## weigh the embedded default, or SUITE=path; prints the board and where its page is
+	$(BIN)/hengyu run $(SUITE)
+
+test: $(VENV)/.dev  ## run the tests
+	$(BIN)/python -m pytest --benchmark-disable --ignore=tests/perf
+
+perf: $(VENV)/.dev  ## measure the claims of speed, as ratios to references timed in the same run
+	$(BIN)/python -m pytest tests/perf --benchmark-only --benchmark-columns=min,median,rounds
+
+lint: $(VENV)/.dev  ## ruff and mypy (strict)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(VENV)/.dev  ## let ruff put the code in shape
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+data: $(VENV)/.run  ## download every dataset that has a hub id, at its pinned revision
+	$(BIN)/hengyu fetch --all
+
+report: $(VENV)/.run  ## write the page of the newest run anew
+	$(BIN)/hengyu report latest
+
+clean:  ## delete the environment and everything generated
+	rm -rf $(VENV) reports/records reports/site .mypy_cache .ruff_cache .pytest_cache .hypothesis .benchmarks

@@ -1,0 +1,104 @@
+"""A card: what one dataset is, where its files are, and on what terms."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
+from pathlib import Path, PurePosixPath
+
+from hengyu.errors import HengyuError, did_you_mean
+
+__all__ = ["FORMATS", "Card", "Columns", "Hub", "Split", "format_of"]
+
+FORMATS = {".tsv": "tsv", ".data": "tsv", ".csv": "csv", ".jsonl": "jsonl", ".parquet": "parquet"}
+_PROSE = ("path", "title", "language", "licence", "terms", "homepage", "citation", "description")
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Where the pair and its label stand: header names, or positions from 0."""
+
+    sentence1: str | int = "sentence1"
+    sentence2: str | int = "sentence2"
+    label: str | int = "label"
+
+
+@dataclass(frozen=True)
+class Split:
+    """One part of a dataset."""
+
+    name: str
+    file: str  # relative to the card's folder, or to the folder given with --data
+    rows: int | None = None
+    sha256: str = ""  # of the file
+    hub: str = ""  # the hub's name of the split, or a glob over the repository's files; "" where the hub has none
+
+
+@dataclass(frozen=True)
+class Hub:
+    """Where a dataset can be downloaded."""
+
+    id: str
+    revision: str  # 40 hex digits
+    columns: Columns = Columns(label="score")
+    subset: str = ""
+    sha256: Mapping[str, str] = field(default_factory=dict, hash=False)  # file of the repository -> digest
+
+
+@dataclass(frozen=True)
+class Card:
+    """One dataset: files, labels, origin and terms."""
+
+    name: str
+    path: Path
+    scale: tuple[float, float]
+    label_kind: str  # "binary" (0 or 1) or "graded"
+    splits: Mapping[str, Split] = field(hash=False)
+    kind: str = "sts"
+    format: str = ""  # "" for what the file's ending says
+    header: bool = True
+    columns: Columns = Columns()
+    malformed: str = "error"  # or "drop"
+    hub: Hub | None = None
+    title: str = ""
+    language: str = "zh"
+    licence: str = "not stated"
+    terms: str = "not stated"
+    homepage: str = ""
+    citation: str = ""
+    description: str = ""
+
+    @property
+    def binary(self) -> bool:
+        """Whether labels are 0 or 1."""
+        return self.label_kind == "binary"
+
+    @cached_property
+    def digest(self) -> str:
+        """The sha256 of everything that decides what is read; titles, terms and other prose do not count."""
+        content = {key: value for key, value in asdict(self).items() if key not in _PROSE}
+        return hashlib.sha256(json.dumps(content, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
+
+    def split(self, name: str) -> Split:
+        """Return a split by name; raises `HengyuError` for one the card has not."""
+        if name not in self.splits:
+            raise HengyuError(f"{self.path}: {self.name} has no split '{name}'{did_you_mean(name, self.splits)}")
+        return self.splits[name]
+
+    def beside(self, split: str) -> Path:
+        """Return where a split's file stands next to the card; raises `HengyuError` for a link out of that folder."""
+        folder = self.path.parent
+        path = folder / self.split(split).file
+        if not path.resolve().is_relative_to(folder.resolve()):
+            raise HengyuError(
+                f"{self.path}: key 'splits.{split}.file' leads out of {folder} through a link; put the file there"
+            )
+        return path
+
+
+def format_of(file: str, declared: str = "") -> str:
+    """Return the format of a file by its ending (before .gz), unless one is declared; "" for an unknown ending."""
+    return declared or FORMATS.get(PurePosixPath(file.lower().removesuffix(".gz")).suffix, "")

@@ -1,0 +1,39 @@
+"""hengyu export: a run in the formats that other programs read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+__all__ = ["command"]
+
+
+@click.command("export")
+@click.argument("run")
+@click.option(
+    "--format",
+    "format_",
+    type=click.Choice(["csv", "json", "md", "latex"]),
+    default="csv",
+    show_default=True,
+    help="csv and json hold every record, md and latex the leaderboard.",
+)
+@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Write to this file instead of stdout.")
+def command(run: str, format_: str, out: Path | None) -> None:
+    """Print the numbers of a RUN (a folder, an id, the start of one, or 'latest').
+
+    csv and json are tidy: one record a row, scores not x 100, an empty cell or null for no number; task and split
+    stand apart (LCQMC, test), means over tasks are the tasks mean and w-mean. Text is kept as it is, so a spreadsheet
+    may take a name that begins with = for a formula.
+    """
+    from hengyu.records import find_run, load_run, write_bytes
+    from hengyu.report.export import export
+
+    content = export(load_run(find_run(run)), format_).encode("utf-8")
+    if out:
+        write_bytes(out, content)
+        click.echo(str(out), err=True)
+        return
+    # bytes, so that Chinese names and line ends are the same on every platform
+    click.echo(content, nl=False)

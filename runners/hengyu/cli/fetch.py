@@ -1,0 +1,42 @@
+"""hengyu fetch: download datasets, at the revisions their cards pin."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+__all__ = ["command"]
+
+_FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
+
+
+@click.command()
+@click.argument("names", nargs=-1, metavar="[NAME]...")
+@click.option("--all", "everything", is_flag=True, help="Every dataset that has a hub id.")
+@click.option("--datasets", multiple=True, type=_FOLDER, help="Folder with cards (*.toml) of your own; repeatable.")
+def command(names: tuple[str, ...], everything: bool, datasets: tuple[Path, ...]) -> None:
+    """Download the datasets NAME into the cache; what is already there stays.
+
+    'hengyu list datasets' shows the names. HF_ENDPOINT names a mirror of the Hugging Face hub.
+    """
+    from hengyu.cards import find_card, load_cards
+    from hengyu.errors import HengyuError, gather
+    from hengyu.hub import Unreachable, fetch
+
+    if bool(names) == everything:
+        raise click.UsageError("name the datasets to fetch, or give --all")
+    cards = load_cards(datasets)
+    wanted = [c for c in cards.values() if c.hub] if everything else [find_card(cards, name) for name in names]
+    problems: list[str] = []
+    for card in wanted:
+        try:
+            paths = fetch(card, progress=lambda line: click.echo(line, err=True))
+        except HengyuError as e:
+            problems += e.problems
+            if isinstance(e, Unreachable):
+                break
+        else:
+            for path in paths:
+                click.echo(path)
+    gather(problems)

@@ -1,0 +1,90 @@
+"""hengyu run: weigh a suite."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+__all__ = ["command"]
+
+_FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
+
+
+@click.command("run")
+@click.argument("suite")
+@click.option("--data", type=_FOLDER, help="Folder that holds the datasets' files (the senteval_cn layout).")
+@click.option("--datasets", multiple=True, type=_FOLDER, help="Folder with cards (*.toml) of your own; repeatable.")
+@click.option("--encoder", "encoders", multiple=True, metavar="ID|DIR", help="Weigh this model instead; repeatable.")
+@click.option("--task", "tasks", multiple=True, metavar="CARD:SPLIT", help="Weigh on this task instead; repeatable.")
+@click.option("--entry", "entries", multiple=True, help="Weigh this entry instead (raw stays); repeatable.")
+@click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="Where records/ and site/ go.")
+@click.option(
+    "--device", default="", metavar="NAME", help="cpu, cuda, cuda:1, ...; by default CUDA where there is one."
+)
+@click.option("--offline", is_flag=True, help="Never touch the network, as HF_HUB_OFFLINE=1.")
+@click.option("--force", is_flag=True, help="Observe every cell anew; stored vectors are kept.")
+@click.option("--trust-remote-code", is_flag=True, help="Run code that comes with a model. Read it first.")
+@click.option("--quiet", is_flag=True, help="Print neither progress nor the board.")
+def command(
+    suite: str,
+    data: Path | None,
+    datasets: tuple[Path, ...],
+    encoders: tuple[str, ...],
+    tasks: tuple[str, ...],
+    entries: tuple[str, ...],
+    out: Path | None,
+    device: str,
+    offline: bool,
+    force: bool,
+    trust_remote_code: bool,
+    quiet: bool,
+) -> None:
+    """Weigh a SUITE (a file, or the name of a shipped one) and write its leaderboard.
+
+    Sentences already in the vector store are not encoded again; a run that was interrupted goes on where it stopped.
+    """
+    import shlex
+    import sys
+    from dataclasses import replace
+
+    from rich.console import Console
+
+    from hengyu.bench import run
+    from hengyu.encoders import EncoderSpec
+    from hengyu.errors import HengyuError
+    from hengyu.plan import make_plan
+    from hengyu.progress import Progress
+    from hengyu.records import load_run
+    from hengyu.report.html import write_report
+    from hengyu.report.terminal import print_board
+    from hengyu.resources import cache_dir, reports_dir
+    from hengyu.store import VectorStore
+    from hengyu.suites import find_suite, load_suite
+
+    loaded = load_suite(find_suite(suite))
+    loaded = loaded.with_overrides(tasks=tasks, encoders=tuple(EncoderSpec(e) for e in encoders), entries=entries)
+    specs = tuple(
+        replace(e, device=device or e.device, trust_remote_code=trust_remote_code or e.trust_remote_code)
+        for e in loaded.encoders
+    )
+    plan = make_plan(replace(loaded, encoders=specs), data_dir=data, datasets=datasets)
+    reports = out or reports_dir()
+    outcome = run(
+        plan,
+        reports=reports,
+        store=VectorStore(cache_dir() / "vectors"),
+        progress=Progress(None if quiet else Console(stderr=True)),
+        force=force,
+        offline=offline,
+        command=shlex.join(["hengyu", *sys.argv[1:]]),
+    )
+    finished = load_run(outcome.folder)
+    if not quiet:
+        print_board(finished)
+    page = write_report(finished, reports / "site" / finished.id)
+    click.echo(f"{outcome.encoded} texts encoded, {outcome.observed} cells observed, {outcome.kept} kept", err=True)
+    click.echo(f"records: {outcome.folder}")
+    click.echo(f"leaderboard: {page}")
+    if outcome.failures:
+        raise HengyuError(*outcome.failures)

@@ -1,0 +1,73 @@
+"""hengyu store: look after the vector store."""
+
+from __future__ import annotations
+
+import click
+
+__all__ = ["command"]
+
+
+@click.group("store")
+def command() -> None:
+    """Look after the vectors that are kept, so that no sentence is encoded twice."""
+
+
+@command.command("info")
+def info() -> None:
+    """Show what the store holds."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from hengyu.resources import cache_dir
+    from hengyu.store import VectorStore
+
+    store = VectorStore(cache_dir() / "vectors")
+    rows = store.info()
+    table = Table(title=str(store.root), title_justify="left")
+    for name in ("space", "encoder", "pooling", "max length", "dtype", "prompt", "segments", "vectors", "MB"):
+        table.add_column(name, justify="right" if name in ("max length", "segments", "vectors", "MB") else "left")
+    for row in rows:
+        about = [row.get(k, "?") for k in ("fingerprint", "pooling", "max_length", "dtype", "prompt")]
+        sizes = [row["segments"], row["vectors"], f"{row['bytes'] / 1e6:.1f}"]
+        table.add_row(row["space"][:8], *map(str, about), *map(str, sizes))
+    console = Console()
+    console.print(table if rows else f"{store.root}: empty")
+    console.print(f"{sum(r['vectors'] for r in rows)} vectors, {sum(r['bytes'] for r in rows) / 1e6:.1f} MB")
+
+
+@command.command("verify")
+def verify() -> None:
+    """Check every file against its checksum; exit code 1 when one has changed."""
+    from hengyu.resources import cache_dir
+    from hengyu.store import VectorStore
+
+    store = VectorStore(cache_dir() / "vectors")
+    found = store.verify()
+    for damage in found:
+        click.echo(f"{damage.path}: {damage.reason}", err=True)
+    click.echo(
+        f"{store.root}: {len(found)} damaged files" + ("; 'hengyu store repair' sets them aside" if found else "")
+    )
+    if found:
+        raise SystemExit(1)
+
+
+@command.command("repair")
+def repair() -> None:
+    """Delete damaged segments; the next run encodes their texts again."""
+    from hengyu.resources import cache_dir
+    from hengyu.store import VectorStore
+
+    for damage in VectorStore(cache_dir() / "vectors").repair():
+        click.echo(f"deleted {damage.path.parent}: {damage.path.name} {damage.reason}")
+
+
+@command.command("gc")
+@click.option("--days", default=90.0, show_default=True, help="Delete spaces that have got no vector for so long.")
+def gc(days: float) -> None:
+    """Delete what killed runs left behind, and spaces that have not grown for a long time."""
+    from hengyu.resources import cache_dir
+    from hengyu.store import VectorStore
+
+    freed = VectorStore(cache_dir() / "vectors").gc(days)
+    click.echo(f"{freed / 1e6:.1f} MB freed")

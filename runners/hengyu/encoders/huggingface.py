@@ -1,0 +1,220 @@
+"""Hugging Face and sentence-transformers models: tokenised once, batched by length, every pooling from one pass."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hengyu.encoders import POOLINGS, Chunk, Vectors, token_print
+from hengyu.encoders.folder import ModelFolder
+from hengyu.encoders.pooling import pool
+from hengyu.encoders.tokens import Tokenizer
+from hengyu.errors import HengyuError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+__all__ = ["HuggingFace"]
+
+_TOKENS_PER_BATCH = {"cpu": 2048, "cuda": 32768}
+_PROTOCOL = 1  # raise it when the same model and text would give other vectors than before
+
+
+class HuggingFace:
+    """An encoder from a model's folder.
+
+    Texts of equal token length share a batch, so that no batch holds padding: nothing is computed for padding, nothing
+    can be averaged over it, and a vector hardly depends on the texts beside it.
+    """
+
+    def __init__(self, folder: ModelFolder) -> None:
+        self.folder = folder
+        self.spec = folder.spec
+        self.id = folder.id
+
+    @cached_property
+    def tokenizer(self) -> Tokenizer:
+        """The model's tokenizer with prompt and pre-tokenizer around it."""
+        return Tokenizer(self.folder)
+
+    @cached_property
+    def poolings(self) -> Mapping[str, str]:
+        """Every pooling, mapped to "" where the model gives it, else to the reason why not."""
+        given = dict.fromkeys(POOLINGS, "")
+        if self.folder.static:
+            given = dict.fromkeys(POOLINGS, "the model is no transformer, it has only its native vectors")
+            given["native"] = ""
+            return given
+        if not self.folder.has_pooler:
+            given["pooler"] = "the model's weights hold no pooler"
+        if not self.folder.prompt:
+            given["mask"] = "needs a prompt with a mask token, like '“{text}”的意思是[MASK]。'"
+        elif not self.tokenizer.has_mask(self.folder.prompt):
+            given["mask"] = f"the prompt '{self.folder.prompt}' holds no mask token of the model"
+        return given
+
+    @property
+    def native_is(self) -> str:
+        """The pooling whose vectors the native ones are; "" when they are vectors of their own."""
+        pooling, normalised = self.folder.tail or ("", False)
+        return "" if normalised or self.folder.static else pooling
+
+    def identity(self) -> dict[str, Any]:
+        """What the vectors depend on beside text and pooling."""
+        return {
+            "fingerprint": self.folder.fingerprint,
+            "tokens": "" if self.folder.static else token_print(self.tokenizer.bare),
+            "max_length": self.folder.max_length,
+            "dtype": self.spec.dtype,
+            "prompt": self.folder.prompt,
+            "pre_tokenizer": self.spec.pre_tokenizer,
+            "protocol": _PROTOCOL,
+        }
+
+    def encode(self, texts: Sequence[str], poolings: Sequence[str]) -> dict[str, Vectors]:
+        """Encode n texts; each pooling gives float32 (n, d) in the order of the texts."""
+        out: dict[str, Vectors] = {}
+        for chunk in self.stream(texts, poolings, lambda _: True):
+            for name, rows in chunk.vectors.items():
+                if name not in out:
+                    out[name] = np.empty((len(texts), rows.shape[1]), np.float32)
+                out[name][chunk.indices] = rows
+        return out
+
+    def stream(
+        self, texts: Sequence[str], poolings: Sequence[str], wanted: Callable[[NDArray[np.int64]], bool]
+    ) -> Iterator[Chunk]:
+        """Encode texts in batches of equal length, longest first, leaving out those that ``wanted`` refuses.
+
+        The batches depend on the texts alone, not on what is left out, so that a resumed run computes the same vectors.
+        """
+        for name in poolings:
+            if self.poolings.get(name, "is unknown"):
+                raise HengyuError(f"encoder '{self.id}': pooling '{name}' cannot be had: {self.poolings.get(name)}")
+        if self.folder.static:
+            yield from self._stream_static(texts, wanted)
+            return
+        ids, counts = self.tokenizer(texts)
+        lengths = np.fromiter(map(len, ids), np.int64, len(ids))
+        order = np.argsort(-lengths, kind="stable")
+        budget = _TOKENS_PER_BATCH["cuda" if self._device.startswith("cuda") else "cpu"]
+        start = 0
+        while start < len(order):
+            length = int(lengths[order[start]])
+            batch = order[start : start + max(1, budget // max(length, 1))]
+            batch = batch[lengths[batch] == length]
+            start += len(batch)
+            if wanted(batch):
+                yield Chunk(batch, self._forward([ids[i] for i in batch], poolings), counts[batch])
+
+    @cached_property
+    def _device(self) -> str:
+        import torch
+
+        return self.spec.device or ("cuda" if torch.cuda.is_available() else "cpu")
+
+    @cached_property
+    def _parts(self) -> tuple[Any, list[Any]]:
+        """The transformer, and the sentence-transformers modules after it where they are needed for ``native``."""
+        import torch
+        import transformers
+
+        transformers.utils.logging.set_verbosity_error()
+        transformers.utils.logging.disable_progress_bar()
+        logging.getLogger("sentence_transformers").setLevel(logging.ERROR)
+        dtype = getattr(torch, self.spec.dtype)
+        try:
+            if self.folder.tail is None:
+                library = self._library(dtype)
+                return library[0].auto_model.eval(), list(library)[1:]
+            model, report = transformers.AutoModel.from_pretrained(
+                self.folder.transformer,
+                dtype=dtype,
+                use_safetensors=True,
+                local_files_only=True,
+                trust_remote_code=self.spec.trust_remote_code,
+                output_loading_info=True,
+            )
+        except HengyuError:
+            raise
+        except Exception as e:
+            raise HengyuError(
+                f"{self.folder.where}: cannot be loaded ({_first_line(e)}); get the model again"
+            ) from None
+        missing = sorted(k for k in report["missing_keys"] if "pooler" not in k)
+        if missing or report.get("mismatched_keys"):
+            names = ", ".join(map(str, (missing or sorted(report["mismatched_keys"]))[:3]))
+            raise HengyuError(
+                f"{self.folder.where}: weights do not fit its config.json (e.g. {names}); get the model again"
+            )
+        return model.to(self._device).eval(), []
+
+    def _library(self, dtype: Any) -> Any:
+        from sentence_transformers import SentenceTransformer
+
+        return SentenceTransformer(
+            str(self.folder.path),
+            device=self._device,
+            local_files_only=True,
+            trust_remote_code=self.spec.trust_remote_code,
+            model_kwargs={} if self.folder.static else {"dtype": dtype, "use_safetensors": True},
+        ).eval()
+
+    def _forward(self, ids: list[list[int]], poolings: Sequence[str]) -> dict[str, Vectors]:
+        import torch
+
+        model, tail = self._parts
+        with torch.inference_mode():
+            tokens = torch.tensor(ids, dtype=torch.long, device=self._device)
+            mask = torch.ones_like(tokens)
+            output = model(input_ids=tokens, attention_mask=mask, output_hidden_states=True)
+            plain = [p for p in poolings if p != "native"]
+            native, normalise = self.folder.tail or ("", False)
+            if "native" in poolings and native and native not in plain:
+                plain.append(native)
+            positions = (tokens == self.tokenizer.mask_id).int().argmax(1) if "mask" in plain else None
+            vectors = pool(
+                output.hidden_states,
+                mask,
+                plain,
+                pooler=getattr(output, "pooler_output", None),
+                positions=positions,
+            )
+            if "native" in poolings:
+                vectors["native"] = vectors[native] if native else self._tail(tail, output, mask)
+                if normalise:
+                    vectors["native"] = torch.nn.functional.normalize(vectors["native"], dim=-1)
+            return {p: vectors[p].float().cpu().numpy() for p in poolings}
+
+    def _tail(self, modules: list[Any], output: Any, mask: Tensor) -> Tensor:
+        """Run the sentence-transformers modules after the transformer."""
+        features: dict[str, Any] = {"token_embeddings": output.last_hidden_state, "attention_mask": mask}
+        if self.folder.prompt:
+            features["prompt_length"] = self.tokenizer.prompt_length
+        for module in modules:
+            features = module(features)
+        vectors: Tensor = features["sentence_embedding"]
+        return vectors
+
+    def _stream_static(
+        self, texts: Sequence[str], wanted: Callable[[NDArray[np.int64]], bool], size: int = 1024
+    ) -> Iterator[Chunk]:
+        import torch
+
+        library = self._library(getattr(torch, self.spec.dtype))
+        for start in range(0, len(texts), size):
+            batch = np.arange(start, min(start + size, len(texts)))
+            if wanted(batch):
+                wrapped = [self.tokenizer.wrap(texts[int(i)]) for i in batch]
+                vectors = np.asarray(library.encode(wrapped, show_progress_bar=False), np.float32)
+                yield Chunk(batch, {"native": vectors}, np.zeros((len(batch), 3), np.float32))
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__

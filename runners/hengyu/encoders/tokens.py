@@ -1,0 +1,132 @@
+"""Tokenisation: the model's own tokenizer, with prompt, pre-tokenizer, and a count of what it could not read."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hengyu.encoders.folder import ModelFolder
+from hengyu.errors import HengyuError
+from hengyu.resources import cache_dir
+
+__all__ = ["Tokenizer"]
+
+
+class Tokenizer:
+    """Texts to token ids, special tokens included, truncated to the model's longest input."""
+
+    def __init__(self, folder: ModelFolder) -> None:
+        self.folder = folder
+
+    @cached_property
+    def _library(self) -> Any:
+        import transformers
+
+        transformers.utils.logging.set_verbosity_error()
+        try:
+            return transformers.AutoTokenizer.from_pretrained(
+                self.folder.transformer,
+                local_files_only=True,
+                trust_remote_code=self.folder.spec.trust_remote_code,
+            )
+        except Exception as e:
+            lines = str(e).strip().splitlines()
+            reason = lines[0] if lines else type(e).__name__
+            raise HengyuError(
+                f"{self.folder.where}: its tokenizer cannot be loaded ({reason}); get the model again"
+            ) from None
+
+    @cached_property
+    def _words(self) -> Any:
+        """Jieba's segmenter, HMM off as in the published runs of WoBERT and RoFormer."""
+        try:
+            import jieba
+        except ImportError:
+            raise HengyuError("pre_tokenizer 'jieba' needs jieba; run: pip install 'hengyu[jieba]'") from None
+        import logging
+
+        jieba.setLogLevel(logging.ERROR)
+        segmenter = jieba.Tokenizer()
+        # jieba keeps a marshalled cache in the shared temporary folder by default, where others could write it
+        own = cache_dir() / "jieba"
+        own.mkdir(parents=True, exist_ok=True)
+        segmenter.tmp_dir = str(own)
+        return segmenter
+
+    def wrap(self, text: str) -> str:
+        """Return the text with the prompt around it, in lower case where the folder asks for that."""
+        prompt = self.folder.prompt
+        if prompt:
+            text = prompt.replace("{text}", text) if "{text}" in prompt else prompt + text
+        return text.lower() if self.folder.lowercase else text
+
+    def has_mask(self, prompt: str) -> bool:
+        """Tell whether a prompt holds the model's mask token."""
+        token = self._library.mask_token
+        return bool(token) and token in prompt
+
+    @property
+    def mask_id(self) -> int:
+        """The id of the mask token."""
+        return int(self._library.mask_token_id)
+
+    @cached_property
+    def prompt_length(self) -> int:
+        """The number of tokens a prefix prompt takes, as sentence-transformers counts it."""
+        return len(self._library(self.wrap(""))["input_ids"]) - 1
+
+    def bare(self, texts: Sequence[str]) -> list[list[int]]:
+        """Return the ids of texts without prompt and without truncation, special tokens included."""
+        if self.folder.spec.pre_tokenizer:
+            return [self._frame[0] + self._by_words(t) + self._frame[1] for t in texts]
+        rows: list[list[int]] = self._library(list(texts), return_attention_mask=False, return_token_type_ids=False)[
+            "input_ids"
+        ]
+        return rows
+
+    def __call__(self, texts: Sequence[str]) -> tuple[list[list[int]], NDArray[np.float32]]:
+        """Return ids and counts (n, 3): tokens without special ones, [UNK] among them, 1 where truncated."""
+        longest = self.folder.max_length
+        rows = self.bare([self.wrap(t) for t in texts]) if texts else []
+        head, tail = self._frame
+        unknown = self._library.unk_token_id
+        counts = np.zeros((len(rows), 3), np.float32)
+        for i, row in enumerate(rows):
+            if len(row) > longest:
+                counts[i, 2] = 1
+                rows[i] = row = row[: longest - len(tail)] + tail
+            counts[i, 0] = len(row) - len(head) - len(tail)
+            if unknown is not None:
+                counts[i, 1] = row.count(unknown)
+        return rows, counts
+
+    @cached_property
+    def _frame(self) -> tuple[list[int], list[int]]:
+        """The special tokens before and after a text."""
+        inside = self._library("一", add_special_tokens=False)["input_ids"]
+        whole = self._library("一")["input_ids"]
+        for at in range(len(whole) - len(inside) + 1):
+            if inside and whole[at : at + len(inside)] == inside:
+                return whole[:at], whole[at + len(inside) :]
+        raise HengyuError(f"{self.folder.where}: its tokenizer gives no tokens for '一'; it is not one for Chinese")
+
+    def _by_words(self, text: str) -> list[int]:
+        """Words of the vocabulary as they are, all others by the model's own tokenizer."""
+        vocabulary = self._vocabulary
+        ids: list[int] = []
+        for word in self._words.cut(text, HMM=False):
+            known = vocabulary.get(word)
+            if known is None:
+                ids += self._library(word, add_special_tokens=False)["input_ids"]
+            else:
+                ids.append(known)
+        return ids
+
+    @cached_property
+    def _vocabulary(self) -> dict[str, int]:
+        vocabulary: dict[str, int] = self._library.get_vocab()
+        return vocabulary

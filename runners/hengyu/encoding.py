@@ -1,0 +1,93 @@
+"""Encode once: the texts that the store lacks, every pooling from one pass, saved as it goes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hengyu.encoders import Chunk, Encoder
+from hengyu.errors import HengyuError
+from hengyu.progress import Progress
+from hengyu.store import Space, VectorStore, text_keys
+
+__all__ = ["Vectors", "encode_missing"]
+
+_SAVE_EVERY = 16384  # texts: a killed run loses at most this many
+_TOKENS = "tokens"  # the space of the token counts, beside those of the poolings
+_MOSTLY_UNKNOWN = 0.5
+
+
+@dataclass
+class Vectors:
+    """The vectors of one encoder for the texts of a plan, read from the store as they are asked for."""
+
+    spaces: dict[str, Space]
+    keys: NDArray[np.uint8]  # (m, 16), one for each text
+    encoded: int  # how many texts had to be encoded now
+
+    def get(self, pooling: str, ids: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Return the vectors (n, d) of texts by their numbers."""
+        return self.spaces[pooling].get(self.keys[ids])
+
+    def coverage(self, ids: NDArray[np.int64]) -> dict[str, float]:
+        """Return the share of [UNK] among the tokens, and of truncated texts, each repeat counted."""
+        counts = self.get(_TOKENS, ids).astype(np.float64)
+        tokens = max(counts[:, 0].sum(), 1.0)
+        return {"unk": round(float(counts[:, 1].sum() / tokens), 6), "truncated": round(float(counts[:, 2].mean()), 6)}
+
+
+def encode_missing(
+    store: VectorStore, encoder: Encoder, texts: Sequence[str], poolings: Sequence[str], progress: Progress
+) -> Vectors:
+    """Encode the texts the store lacks in any pooling and append them; returns access to all.
+
+    Raises `HengyuError` when the model's vocabulary turns more than half of the tokens into [UNK].
+    """
+    identity = encoder.identity()
+    spaces = {name: store.space({**identity, "pooling": name}) for name in (*poolings, _TOKENS)}
+    keys = text_keys(texts)
+    missing = {name: space.find(keys) < 0 for name, space in spaces.items()}
+    wanted = np.logical_or.reduce(list(missing.values()))
+    total = int(wanted.sum())
+    if total:
+        pending: list[Chunk] = []
+        done = seen = unknown = 0.0
+
+        def save() -> None:
+            for name, space in spaces.items():
+                indices = np.concatenate([c.indices for c in pending])
+                rows = np.concatenate([c.counts if name == _TOKENS else c.vectors[name] for c in pending])
+                new = missing[name][indices]
+                space.append(keys[indices[new]], rows[new])
+            pending.clear()
+
+        with progress.stage(f"encoding with {encoder.id}", total) as tick:
+            try:
+                for chunk in encoder.stream(texts, poolings, lambda batch: bool(wanted[batch].any())):
+                    pending.append(chunk)
+                    done += int(wanted[chunk.indices].sum())
+                    seen += float(chunk.counts[:, 0].sum())
+                    unknown += float(chunk.counts[:, 1].sum())
+                    tick(int(done))
+                    if sum(len(c.indices) for c in pending) >= _SAVE_EVERY:
+                        _refuse_unknown(encoder, seen, unknown)
+                        save()
+            except KeyboardInterrupt:
+                if pending:
+                    save()
+                raise
+            _refuse_unknown(encoder, seen, unknown)
+            if pending:
+                save()
+    return Vectors(spaces, keys, total)
+
+
+def _refuse_unknown(encoder: Encoder, seen: float, unknown: float) -> None:
+    if seen and unknown / seen > _MOSTLY_UNKNOWN:
+        raise HengyuError(
+            f"encoder '{encoder.id}': its vocabulary turns {unknown / seen:.0%} of the tokens into [UNK], so its vectors "
+            "say nothing about these texts; give a model made for Chinese"
+        )

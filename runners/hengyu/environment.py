@@ -1,0 +1,64 @@
+"""Where a run took place: versions, machine, commit."""
+
+from __future__ import annotations
+
+import platform
+import subprocess
+import sys
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from hengyu import __version__
+from hengyu.resources import checkout
+
+__all__ = ["environment"]
+
+_PACKAGES = ("numpy", "scipy", "scikit-learn", "numba", "torch", "transformers", "tokenizers", "sentence-transformers")
+
+
+def environment(command: str = "") -> dict[str, str]:
+    """Return versions, machine and commit as strings; what cannot be found out is left out."""
+    found = {
+        "hengyu": __version__,
+        "python": platform.python_version(),
+        "system": f"{platform.system()} {platform.machine()}",
+        "cpu": _cpu(),
+        "commit": _commit(),
+        "command": command,
+    }
+    for package in _PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    torch = sys.modules.get("torch")
+    if torch is not None:
+        found["torch_threads"] = str(torch.get_num_threads())
+    return {key: value for key, value in found.items() if value}
+
+
+def _cpu() -> str:
+    try:
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    except OSError:
+        pass
+    return platform.processor()
+
+
+def _commit() -> str:
+    root = checkout()
+    if root is None or not (root / ".git").exists():
+        return ""
+    try:
+        done = subprocess.run(
+            ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=12"],
+            capture_output=True,
+            text=True,
+            timeout=10,
+            check=True,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    return done.stdout.strip()

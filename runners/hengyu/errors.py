@@ -1,0 +1,36 @@
+"""What goes wrong through what a user typed or gave: one sentence each, exit code 2, never a traceback."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+__all__ = ["Degenerate", "HengyuError", "did_you_mean", "gather"]
+
+
+class HengyuError(ValueError):
+    """A mistake a user can mend; every problem is one sentence with the file, the key or line, and the remedy."""
+
+    def __init__(self, *problems: str) -> None:
+        super().__init__("\n".join(problems))
+        self.problems: tuple[str, ...] = problems
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """Return ``; did you mean 'x'?`` for the closest known word, else the known words, else nothing."""
+    names = sorted(known)
+    close = get_close_matches(word, names, n=1, cutoff=0.6)
+    if close:
+        return f"; did you mean '{close[0]}'?"
+    return f"; known: {', '.join(names)}" if names else ""
+
+
+def gather(problems: Iterable[str]) -> None:
+    """Raise one `HengyuError` holding all the problems, if there are any."""
+    found = tuple(problems)
+    if found:
+        raise HengyuError(*found)
+
+
+class Degenerate(ValueError):
+    """A number that does not exist for this input (constant scores, constant vectors), with the reason; never NaN."""

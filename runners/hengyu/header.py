@@ -1,0 +1,87 @@
+"""The header of a run: what was run, on what, with which encoders; the same bytes for the same plan."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from hengyu import __version__
+from hengyu.jobs import Job
+from hengyu.metrics import ceiling
+from hengyu.plan import Plan
+from hengyu.records import SCHEMA
+
+__all__ = ["header"]
+
+
+def header(plan: Plan, name: str, jobs: Sequence[Job], fits: list[dict[str, Any]], command: str) -> dict[str, Any]:
+    """Return run.json: the same for the same plan, whenever and wherever it ran."""
+    suite = plan.suite
+    tasks = [
+        {
+            "task": t.name,
+            "card": t.pairs.card.name,
+            "split": t.pairs.split,
+            "n": t.n,
+            "distinct": len(np.unique(t.ids)),
+            "labels": "binary" if t.pairs.card.binary else "graded",
+            "scale": list(t.pairs.card.scale),
+            "positive_rate": float(t.pairs.labels.mean()) if t.pairs.card.binary else None,
+            "ceiling": ceiling(t.pairs.labels),
+            "sha256": t.pairs.sha256,
+            "card_sha256": t.pairs.card.digest,
+            "licence": t.pairs.card.licence,
+            "citation": t.pairs.card.citation,
+            "dropped": len(t.pairs.dropped),
+            "threshold_on": plan.thresholds[t.name].name if t.name in plan.thresholds else "",
+        }
+        for t in plan.tasks
+    ]
+    encoders: list[dict[str, Any]] = [
+        {
+            "encoder": j.encoder.id,
+            "kind": "model",
+            "baseline": False,
+            "revision": getattr(getattr(j.encoder, "folder", None), "revision", ""),
+            "dim": j.dim,
+            "coverage": j.coverage,
+            **j.identity,
+        }
+        for j in jobs
+    ]
+    encoders += [{"encoder": b, "kind": "lexical", "baseline": True} for b in suite.baselines]
+    return {
+        "schema": SCHEMA,
+        "run": name,
+        "hengyu": __version__,
+        "suite": {
+            "name": suite.name,
+            "title": suite.title,
+            "description": suite.description,
+            "seed": suite.seed,
+            "resamples": suite.resamples,
+            "level": suite.level,
+            "aggregate": suite.aggregate,
+        },
+        "tasks": tasks,
+        "encoders": encoders,
+        "fits": fits,
+        "warnings": [*plan.warnings, *_coverage_warnings(jobs)],
+    }
+
+
+def _coverage_warnings(jobs: Sequence[Job]) -> list[str]:
+    """Say where more than 1 % of the tokens are unknown or of the texts cut."""
+    found = []
+    for job in jobs:
+        for task, shares in job.coverage.items():
+            if shares["unk"] > 0.01:
+                found.append(f"{job.encoder.id} on {task}: {shares['unk']:.1%} of the tokens are [UNK]")
+            if shares["truncated"] > 0.01:
+                longest = job.identity["max_length"]
+                found.append(
+                    f"{job.encoder.id} on {task}: {shares['truncated']:.1%} of the texts cut at {longest} tokens"
+                )
+    return found

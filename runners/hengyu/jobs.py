@@ -1,0 +1,49 @@
+"""One encoder's part of a run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from hengyu.encoders import Encoder
+from hengyu.encoding import Vectors
+from hengyu.errors import HengyuError
+from hengyu.plan import Plan
+
+__all__ = ["Job", "make_job", "refuse_same_names"]
+
+
+@dataclass
+class Job:
+    """One encoder's part of a run."""
+
+    encoder: Encoder
+    identity: dict[str, Any]
+    poolings: list[str]  # those it gives
+    unavailable: dict[str, str]  # pooling -> why not
+    vectors: Vectors | None = None
+    coverage: dict[str, dict[str, float]] = field(default_factory=dict)
+    dim: int | None = None
+
+
+def make_job(plan: Plan, encoder: Encoder) -> Job:
+    """Return what an encoder can do of what the suite asks for."""
+    given = encoder.poolings
+    wanted = [p for p in plan.suite.poolings if not given[p]]
+    unavailable = {p: given[p] for p in plan.suite.poolings if given[p]}
+    same = getattr(encoder, "native_is", "")
+    if same in wanted and "native" in wanted:
+        wanted.remove("native")
+        plan.warnings.append(f"{encoder.id}: its native vectors are those of pooling {same}, shown once")
+    return Job(encoder, encoder.identity(), wanted, unavailable)
+
+
+def refuse_same_names(jobs: Sequence[Job]) -> None:
+    """Raise `HengyuError` when two encoders would share a row of the board."""
+    names = [j.encoder.id for j in jobs]
+    for name in names:
+        if names.count(name) > 1:
+            raise HengyuError(
+                f"two encoders are called '{name}'; give one a name of its own (name = \"...\" in the suite)"
+            )

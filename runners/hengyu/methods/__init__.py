@@ -1,0 +1,52 @@
+"""The methods: one file a step, found by its file name; its class's dataclass fields are its parameters.
+
+``linear_flow.py`` is the method ``linear-flow`` and holds the dataclass named in its ``METHOD``. Adding a method adds a
+file and edits no list.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from importlib import import_module
+from pkgutil import iter_modules
+from typing import Any, Protocol, Self, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["Floats", "MomentTransform", "Transform", "find_method", "method_names"]
+
+Floats = NDArray[np.floating[Any]]
+
+
+@runtime_checkable
+class Transform(Protocol):
+    """Vectors to vectors, row by row, so that nothing leaks between the rows of a batch."""
+
+    def fit(self, x: Floats) -> Self:
+        """Learn from the rows of x (n, d)."""
+
+    def __call__(self, x: Floats) -> Floats:
+        """Map the rows of x (n, d) to (n, k)."""
+
+
+@runtime_checkable
+class MomentTransform(Transform, Protocol):
+    """A transform that needs only count, mean and covariance, so that one pass over the rows serves many of them."""
+
+    def fit_moments(self, moments: Any) -> Self:
+        """Learn from a `hengyu.moments.Moments`."""
+
+
+@cache
+def method_names() -> tuple[str, ...]:
+    """Return the names of all methods, sorted: the file names of this package, with - for _."""
+    return tuple(sorted(m.name.replace("_", "-") for m in iter_modules(__path__)))
+
+
+@cache
+def find_method(name: str) -> type[Any]:
+    """Return the class of a method by its name; raises ImportError for a name that has no file."""
+    module = import_module(f"{__name__}.{name.replace('-', '_')}")
+    method: type[Any] = module.METHOD
+    return method

@@ -1,0 +1,28 @@
+"""raw: the vectors as the encoder gives them, the start that every method is held against."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Self
+
+from hengyu.methods import Floats
+
+__all__ = ["METHOD", "Raw"]
+
+
+@dataclass
+class Raw:
+    """Leaves the vectors as they are; (n, d) to (n, d)."""
+
+    needs_fit = False
+
+    def fit(self, x: Floats) -> Self:
+        """Learn nothing."""
+        return self
+
+    def __call__(self, x: Floats) -> Floats:
+        """Return x (n, d) itself."""
+        return x
+
+
+METHOD = Raw

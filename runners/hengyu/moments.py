@@ -1,0 +1,108 @@
+"""Count, mean and scatter of rows in float64: they merge, so that fits stream and reduce over workers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["FLOOR", "Moments", "Spectrum"]
+
+Floats = NDArray[np.floating[Any]]
+
+FLOOR = 1e-12
+"""Relative eigenvalue floor: float32 vectors carry no signal in a direction whose variance lies below it.
+
+The output of a LayerNorm fulfils one linear equation, so the covariance of BERT vectors has one direction of pure
+rounding noise (relative eigenvalue near 1e-15); dividing by its root would make that noise as loud as any meaning.
+"""
+
+_BLOCK = 4096
+
+
+@dataclass(frozen=True)
+class Spectrum:
+    """Eigenvalues (d,), descending, and eigenvectors (d, d) in columns, of a covariance matrix.
+
+    The sign of each eigenvector is fixed (its largest component is positive), so that the same covariance gives the same
+    vectors everywhere. A similarity does not depend on it.
+    """
+
+    values: NDArray[np.float64]
+    vectors: NDArray[np.float64]
+
+    def rank(self, floor: float = FLOOR) -> int:
+        """Return how many eigenvalues lie above ``floor`` times the largest."""
+        if not self.values.size or self.values[0] <= 0:
+            return 0
+        return int(np.count_nonzero(self.values > floor * self.values[0]))
+
+    @property
+    def effective_rank(self) -> float:
+        """The exponential of the entropy of the normalised eigenvalues (Roy and Vetterli, 2007)."""
+        total = float(self.values.clip(0).sum())
+        if total <= 0:
+            return 0.0
+        p = self.values.clip(0) / total
+        p = p[p > 0]
+        return float(np.exp(-np.sum(p * np.log(p))))
+
+    def condition(self, floor: float = FLOOR) -> float | None:
+        """Return the largest eigenvalue over the smallest above the floor; None when there is none."""
+        rank = self.rank(floor)
+        return float(self.values[0] / self.values[rank - 1]) if rank else None
+
+
+@dataclass(frozen=True)
+class Moments:
+    """Number of rows (repeats counted), mean (d,) and scatter (d, d) = sum of (x - mean)(x - mean)^T, in float64."""
+
+    count: float
+    mean: NDArray[np.float64]
+    scatter: NDArray[np.float64]
+
+    @classmethod
+    def of(cls, x: Floats, counts: NDArray[np.integer[Any]] | None = None) -> Self:
+        """Take the moments of rows x (n, d), row i counted ``counts[i]`` times; O(d^2) memory beyond the rows.
+
+        Blocks are merged by the update of Chan, Golub and LeVeque (1979), which is exact in the order of rounding.
+        """
+        total = cls(0.0, np.zeros(x.shape[1]), np.zeros((x.shape[1], x.shape[1])))
+        for start in range(0, len(x), _BLOCK):
+            block = np.asarray(x[start : start + _BLOCK], dtype=np.float64)
+            w = None if counts is None else np.asarray(counts[start : start + _BLOCK], dtype=np.float64)
+            n = float(len(block)) if w is None else float(w.sum())
+            if n == 0:
+                continue
+            mean = block.mean(axis=0) if w is None else (w @ block) / n
+            block = block - mean  # not in place: float64 rows are the caller's own
+            left = block if w is None else block * w[:, None]
+            total = total.merge(cls(n, mean, left.T @ block))
+        return total
+
+    def merge(self, other: Self) -> Self:
+        """Return the moments of both sets of rows together."""
+        if self.count == 0:
+            return other
+        n = self.count + other.count
+        shift = other.mean - self.mean
+        mean = self.mean + shift * (other.count / n)
+        scatter = self.scatter + other.scatter + np.outer(shift, shift) * (self.count * other.count / n)
+        return type(self)(n, mean, scatter)
+
+    @property
+    def covariance(self) -> NDArray[np.float64]:
+        """The sample covariance (d, d), with n - 1 in the denominator as `numpy.cov` has it."""
+        return self.scatter / max(self.count - 1.0, 1.0)
+
+    @cached_property
+    def spectrum(self) -> Spectrum:
+        """The eigendecomposition of the covariance: one for whitening, PCA and every dimension of both."""
+        values, vectors = np.linalg.eigh((self.covariance + self.covariance.T) / 2)
+        values, vectors = values[::-1].copy(), vectors[:, ::-1].copy()
+        largest = np.abs(vectors).argmax(axis=0)
+        vectors *= np.where(vectors[largest, np.arange(vectors.shape[1])] < 0, -1.0, 1.0)
+        return Spectrum(values, vectors)

@@ -1,0 +1,206 @@
+"""The plan of a run: tasks loaded, distinct sentences numbered, what each method is fitted on resolved."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hengyu.cards import Card, load_cards, parse_task
+from hengyu.data import Pairs, load_pairs
+from hengyu.errors import HengyuError, gather
+from hengyu.suites import EntrySpec, Suite
+
+__all__ = ["PROTOCOL", "Fit", "Plan", "TaskData", "make_plan"]
+
+Ids = NDArray[np.int64]
+_DISTINCT = "-distinct"
+PROTOCOL = 1  # raise it when the same suite and data would give other numbers than before
+
+
+@dataclass(frozen=True)
+class TaskData:
+    """Pairs as numbers into the plan's distinct texts."""
+
+    pairs: Pairs
+    first: Ids  # (n,)
+    second: Ids  # (n,)
+
+    @property
+    def name(self) -> str:
+        """The task, like ``LCQMC:test``."""
+        return self.pairs.task
+
+    @property
+    def n(self) -> int:
+        """The number of pairs."""
+        return len(self.first)
+
+    @property
+    def ids(self) -> Ids:
+        """The texts of both columns, with their repeats (2 n,)."""
+        return np.concatenate([self.first, self.second])
+
+
+@dataclass(frozen=True)
+class Fit:
+    """Sentences that a method is fitted on: which texts, how often each occurs, and the files they are from."""
+
+    word: str  # as the suite says it: "target", "train", "all", "LCQMC:train"
+    splits: tuple[str, ...]  # what that is: ("LCQMC:test",)
+    ids: Ids
+    counts: Ids
+    digest: str
+
+
+@dataclass
+class Plan:
+    """What a run does; made once, before anything is encoded."""
+
+    suite: Suite
+    data_dir: Path | None
+    tasks: list[TaskData]
+    thresholds: dict[str, TaskData]  # binary task -> the valid split its decision threshold is chosen on
+    fits: dict[tuple[str, str], Fit]  # (task, fit_on word) -> sentences
+    texts: list[str]  # distinct, in order of first appearance
+    warnings: list[str] = field(default_factory=list)
+
+    def fit_word(self, spec: EntrySpec) -> str:
+        """Return what an entry is fitted on, as the board says it."""
+        word = spec.fit_on or self.suite.fit_on
+        return word if spec.needs_fit else "none"
+
+    def fingerprint(self, identities: Iterable[dict[str, Any]]) -> str:
+        """Return 8 digits that change with anything the numbers depend on."""
+        suite = self.suite
+        content = {
+            "protocol": PROTOCOL,
+            "tasks": [(t.name, t.pairs.sha256, t.pairs.card.digest) for t in self.tasks],
+            "thresholds": {k: t.pairs.sha256 for k, t in sorted(self.thresholds.items())},
+            "fits": sorted((task, word, fit.digest) for (task, word), fit in self.fits.items()),
+            "encoders": list(identities),
+            "poolings": suite.poolings,
+            "entries": [(str(e.entry), e.dims, e.fit_on) for e in suite.entries],
+            "baselines": suite.baselines,
+            "fit_on": suite.fit_on,
+            "judged": (suite.aggregate, suite.seed, suite.resamples, suite.level),
+        }
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:8]
+
+
+class _Texts:
+    """Numbers texts by first appearance."""
+
+    def __init__(self) -> None:
+        self.texts: list[str] = []
+        self._number: dict[str, int] = {}
+
+    def number(self, texts: Sequence[str]) -> Ids:
+        out = np.empty(len(texts), np.int64)
+        for i, text in enumerate(texts):
+            at = self._number.get(text)
+            if at is None:
+                at = self._number[text] = len(self.texts)
+                self.texts.append(text)
+            out[i] = at
+        return out
+
+
+def make_plan(suite: Suite, *, data_dir: Path | None = None, datasets: Sequence[Path] = ()) -> Plan:
+    """Load everything a suite names; raises one `HengyuError` that holds every problem found."""
+    cards = load_cards(datasets)
+    loader = _Loader(cards, data_dir)
+    problems: list[str] = []
+    tasks: list[TaskData] = []
+    for word in suite.tasks:
+        try:
+            tasks.append(loader.task(*parse_task(cards, word)))
+        except HengyuError as e:
+            problems += [f"{suite.path}: task '{word}': {p}" for p in e.problems]
+    plan = Plan(suite, data_dir, tasks, {}, {}, loader.texts.texts)
+    for task in tasks:
+        for spec in suite.entries:
+            word = plan.fit_word(spec)
+            if word == "none" or (task.name, word) in plan.fits:
+                continue
+            try:
+                plan.fits[task.name, word] = loader.fit(task, word)
+            except HengyuError as e:
+                problems += [f"{suite.path}: entry '{spec.entry}' with fit_on '{word}': {p}" for p in e.problems]
+        valid = loader.threshold(task)
+        if valid:
+            plan.thresholds[task.name] = valid
+    gather(dict.fromkeys(problems))
+    for pairs in loader.loaded:
+        if pairs.dropped:
+            lines = ", ".join(map(str, pairs.dropped[:5])) + (", ..." if len(pairs.dropped) > 5 else "")
+            plan.warnings.append(f"{pairs.task}: {len(pairs.dropped)} malformed lines dropped (line {lines})")
+    return plan
+
+
+class _Loader:
+    """Reads each split once."""
+
+    def __init__(self, cards: dict[str, Card], data_dir: Path | None) -> None:
+        self.cards = cards
+        self.data_dir = data_dir
+        self.texts = _Texts()
+        self._done: dict[tuple[str, str], TaskData] = {}
+
+    @property
+    def loaded(self) -> list[Pairs]:
+        return [t.pairs for t in self._done.values()]
+
+    def task(self, card: Card, split: str) -> TaskData:
+        key = (card.name, split)
+        if key not in self._done:
+            pairs = load_pairs(card, split, self.data_dir)
+            self._done[key] = TaskData(pairs, self.texts.number(pairs.first), self.texts.number(pairs.second))
+        return self._done[key]
+
+    def threshold(self, task: TaskData) -> TaskData | None:
+        """Return the valid split of a binary task, where the card has one and it is at hand."""
+        card = task.pairs.card
+        if not card.binary or task.pairs.split == "valid" or "valid" not in card.splits:
+            return None
+        try:
+            return self.task(card, "valid")
+        except HengyuError:
+            return None
+
+    def fit(self, task: TaskData, word: str) -> Fit:
+        """Return the sentences that ``fit_on = word`` stands for at a task.
+
+        Repeats count, as in the published scripts; a word that ends in ``-distinct`` counts every sentence once.
+        """
+        card = task.pairs.card
+        source = word.removesuffix(_DISTINCT)
+        if source == "target":
+            parts = [task]
+        elif source == "all":
+            parts = []
+            for split in card.splits:
+                try:
+                    parts.append(self.task(card, split))
+                except HengyuError:
+                    if split == task.pairs.split:
+                        raise
+        elif ":" in source:
+            parts = [self.task(*parse_task(self.cards, source))]
+        elif source in card.splits:
+            parts = [self.task(card, source)]
+        else:
+            raise HengyuError(
+                f"{card.name} has no split '{source}'; use target, all, a split ({', '.join(card.splits)}) or CARD:split"
+            )
+        ids, counts = np.unique(np.concatenate([p.ids for p in parts]), return_counts=True)
+        if source != word:
+            counts = np.ones_like(counts)
+        digest = hashlib.sha256("+".join(p.pairs.sha256 for p in parts).encode()).hexdigest()[:16]
+        return Fit(word, tuple(p.name for p in parts), ids, counts, digest)

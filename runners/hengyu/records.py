@@ -1,0 +1,180 @@
+"""Records and runs on disk: schema, provenance, atomic writes.
+
+A run is a folder ``records/<run>/`` with
+
+* ``run.json``: what was run (suite, tasks, encoders, fits, warnings), the same bytes for the same run,
+* ``records.json``: the numbers, one `Record` each, the same bytes for the same run,
+* ``environment.json`` and ``timings.json``: versions, machine and seconds, which differ from run to run,
+* ``observations/``: the similarity of every pair, one file a cell (see `hengyu.observations`).
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import tempfile
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+from hengyu.errors import HengyuError
+from hengyu.resources import reports_dir
+
+__all__ = ["SCHEMA", "Record", "Run", "find_run", "list_runs", "load_run", "save_records", "write_bytes", "write_json"]
+
+SCHEMA = 1
+
+
+@dataclass(frozen=True)
+class Record:
+    """One number. Scores lie in [-1, 1] or [0, 1] (boards print them x 100); None stands for "no number"."""
+
+    suite: str
+    task: str  # "LCQMC:test"; "LCQMC:avg", "LCQMC:w-avg" over splits; "mean", "w-mean" over tasks
+    card: str  # "LCQMC"; "" for means over tasks
+    split: str  # "test", or the splits joined with "+" for an aggregate; "" for means over tasks
+    encoder: str
+    pooling: str
+    entry: str
+    dim: int | None  # of the vectors compared
+    metric: str  # "spearman", "pearson", "auc", "ap", "f1", "accuracy", "ceiling-share"
+    value: float | None
+    low: float | None
+    high: float | None
+    interval: str  # how low and high came about: "bootstrap", "delta" (delta method), "" for none
+    n: int  # pairs
+    ceiling: float | None  # the highest Spearman the labels allow (for metric "spearman")
+    delta: float | None  # minus raw of the same encoder and pooling, paired
+    delta_low: float | None
+    delta_high: float | None
+    fit_on: str  # "none", "target", "LCQMC:train", ...
+    seed: int
+    status: str  # "ok", "degenerate", "failed", "unavailable", "incomplete" (a mean with a hole)
+    reason: str  # why not ok; "" otherwise
+    threshold: float | None = None  # of the decision, for f1 and accuracy
+    threshold_on: str = ""  # the task whose labels it was chosen on
+    sweep: bool = False  # a point of a dims = "all" sweep: charted and exported, not a row of the board
+    seconds: float | None = None  # joined from timings.json on reading
+
+    @property
+    def row(self) -> tuple[str, str, str, str]:
+        """What makes a row of the board: encoder, pooling, entry, fit_on."""
+        return (self.encoder, self.pooling, self.entry, self.fit_on)
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run read back from its folder."""
+
+    path: Path
+    header: dict[str, Any]  # run.json
+    environment: dict[str, Any]
+    records: tuple[Record, ...]
+
+    @property
+    def id(self) -> str:
+        """The run's name: suite and the first digits of the plan's hash."""
+        return str(self.header["run"])
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write a file whole or not at all: to a temporary neighbour, flushed, then renamed."""
+    handle = -1
+    temporary = ""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        umask = os.umask(0)
+        os.umask(umask)
+        Path(temporary).chmod(0o666 & ~umask)
+        Path(temporary).replace(path)
+    except OSError as e:
+        if temporary:
+            Path(temporary).unlink(missing_ok=True)
+        raise HengyuError(
+            f"{path}: cannot be written ({e.strerror}); make room or check permissions, what was finished is kept"
+        ) from e
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write JSON atomically: sorted keys, UTF-8, never NaN."""
+    text = json.dumps(content, ensure_ascii=False, indent=1, sort_keys=True, allow_nan=False)
+    write_bytes(path, (text + "\n").encode("utf-8"))
+
+
+def save_records(folder: Path, records: Iterable[Record]) -> None:
+    """Write records.json; the seconds stay out, so that the same run gives the same bytes."""
+    rows = [{k: v for k, v in asdict(r).items() if k != "seconds"} for r in records]
+    for row in rows:
+        for key, value in row.items():
+            if isinstance(value, float) and not math.isfinite(value):
+                raise ValueError(f"record {row} holds a {value} in '{key}'")
+    write_json(folder / "records.json", {"schema": SCHEMA, "records": rows})
+
+
+def cell_key(record: Record) -> str:
+    """Return the key of a record's cell in timings.json."""
+    return " | ".join((record.task, *record.row))
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_bytes())
+    except OSError as e:
+        raise HengyuError(f"{path}: cannot be read ({e.strerror}); run the suite again") from None
+    except ValueError as e:
+        raise HengyuError(f"{path}: not JSON ({e}); run the suite again") from None
+    if not isinstance(content, dict):
+        raise HengyuError(f"{path}: must be a JSON object; run the suite again")
+    return content
+
+
+def load_run(folder: Path) -> Run:
+    """Read a run's folder back; raises `HengyuError` for a folder that is none or of another schema."""
+    header = _read(folder / "run.json")
+    body = _read(folder / "records.json")
+    for name, content in (("run.json", header), ("records.json", body)):
+        if content.get("schema") != SCHEMA:
+            raise HengyuError(
+                f"{folder / name}: schema {content.get('schema')} where this version reads {SCHEMA}; "
+                "run the suite again with this version"
+            )
+    timings: Mapping[str, float] = {}
+    if (folder / "timings.json").is_file():
+        timings = _read(folder / "timings.json").get("seconds", {})
+    environment = _read(folder / "environment.json") if (folder / "environment.json").is_file() else {}
+    names = {f.name for f in fields(Record)}
+    try:
+        records = tuple(Record(**{k: v for k, v in row.items() if k in names}) for row in body["records"])
+    except (KeyError, TypeError) as e:
+        raise HengyuError(f"{folder / 'records.json'}: not a list of records ({e}); run the suite again") from None
+    return Run(folder, header, environment, tuple(replace(r, seconds=timings.get(cell_key(r))) for r in records))
+
+
+def list_runs(root: Path | None = None) -> list[Path]:
+    """Return the folders of all finished runs, the newest first."""
+    base = (root or reports_dir()) / "records"
+    if not base.is_dir():
+        return []
+    done = [p for p in base.iterdir() if (p / "records.json").is_file() and (p / "run.json").is_file()]
+    return sorted(done, key=lambda p: ((p / "records.json").stat().st_mtime_ns, p.name), reverse=True)
+
+
+def find_run(word: str, root: Path | None = None) -> Path:
+    """Return the folder of a run named by its folder, its id, the start of its id, or ``latest``."""
+    if (Path(word) / "run.json").is_file():
+        return Path(word)
+    runs = list_runs(root)
+    if word == "latest" and runs:
+        return runs[0]
+    named = [p for p in runs if p.name == word] or [p for p in runs if p.name.startswith(word)]
+    if named:
+        return named[0]
+    known = ", ".join(p.name for p in runs[:5]) or "none yet, 'hengyu run' makes one"
+    raise HengyuError(f"no run is called '{word}'; runs: {known}")

@@ -1,0 +1,1 @@
+"""From records to what people read: the board, the terminal, the page, the exports."""

@@ -1,0 +1,140 @@
+"""A run in the formats that other programs read.
+
+``csv`` and ``json`` hold every record, one a row, sweep points too. A pivot wants the card and the split apart, so
+``task`` is the part before the last colon and ``split`` the part after it: ``LCQMC``/``test``; over the splits of a
+card ``LCQMC``/``avg`` and ``LCQMC``/``w-avg``; over tasks ``mean`` and ``w-mean`` with an empty split. Task, split, the
+row (encoder, pooling, entry, fit_on), metric and sweep name one record. Scores stay as computed (not x 100), an empty
+cell or null stands for "no number". Text stays as it is: a spreadsheet may take a name that begins with = + - @ for a
+formula, so import names from others as text.
+
+``md`` and ``latex`` hold the Spearman board as `hengyu.report.board` orders it, x 100.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from hengyu.errors import HengyuError, did_you_mean
+from hengyu.records import Record, Run
+from hengyu.report.board import Cell, make_board, percent
+
+__all__ = ["COLUMNS", "FORMATS", "export", "tidy"]
+
+COLUMNS = (
+    *("suite", "task", "split", "encoder", "pooling", "entry", "dim", "metric", "value", "low", "high", "n", "ceiling"),
+    *("fit_on", "seed", "seconds", "status", "delta", "delta_low", "delta_high", "interval", "reason", "sweep"),
+)
+
+
+def export(run: Run, format: str) -> str:
+    """Return a run as text in one of `FORMATS`, with a final newline; raises `HengyuError` for another word."""
+    if format not in FORMATS:
+        raise HengyuError(f"format '{format}' is unknown{did_you_mean(format, FORMATS)}")
+    return FORMATS[format](run)
+
+
+def tidy(record: Record) -> dict[str, Any]:
+    """Return a record as one row of `COLUMNS`."""
+    card, colon, split = record.task.rpartition(":")
+    own = {"task": card, "split": split} if colon else {"task": record.task, "split": ""}
+    return {name: own[name] if name in own else getattr(record, name) for name in COLUMNS}
+
+
+def _csv(run: Run) -> str:
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    for record in run.records:
+        row = tidy(record) | {"sweep": "true" if record.sweep else "false"}
+        writer.writerow(["" if v is None else repr(v) if isinstance(v, float) else v for v in row.values()])
+    return out.getvalue()
+
+
+def _json(run: Run) -> str:
+    rows = (json.dumps(tidy(r), ensure_ascii=False, allow_nan=False) for r in run.records)
+    return "[\n" + ",\n".join(rows) + "\n]\n"
+
+
+def _markdown(run: Run) -> str:
+    board = make_board(run)
+    suite = run.header.get("suite", {})
+    heads = [f"{_md(c.task)}<br>n {c.n}" + _under(c.ceiling, "<br>ceiling ") for c in board.columns]
+    delta = ["delta to raw"] if board.main is not None else []
+    lines = [f"**{_md(str(suite.get('title') or suite.get('name') or run.id))}**, run {_md(run.id)}", ""]
+    lines += [f"Spearman x 100 with {100 * board.level:g} % intervals; the best of each column in bold.", ""]
+    lines.append(_bars(["#", "encoder", "pooling", "entry", "fit_on", *heads, *delta]))
+    lines.append(_bars(["--:", "---", "---", "---", "---", *("--:" for _ in [*heads, *delta])]))
+    for row in board.rows:
+        cells = [_md_cell(cell) for cell in row.cells]
+        main = row.cells[board.main] if board.main is not None else None
+        change = [" ".join(w for w in (main.delta, main.delta_interval) if w)] if main else []
+        names = [_md(row.encoder) + (" (baseline)" if row.baseline else ""), _md(row.pooling), _md(row.entry)]
+        lines.append(_bars([str(row.rank or "-"), *names, _md(row.fit_on), *cells, *change]))
+    notes = [f"[{i}] {_md(note)}  " for i, note in enumerate(board.notes, 1)]
+    return "\n".join([*lines, *([""] if notes else []), *notes]) + "\n"
+
+
+def _bars(cells: Iterable[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def _under(ceiling: float | None, word: str) -> str:
+    return f"{word}{percent(ceiling)}" if ceiling is not None else ""
+
+
+def _md(text: str) -> str:
+    """Escape what Markdown or HTML would take for markup."""
+    return re.sub(r"([\\`*_|<>\[\]#~&$])", r"\\\1", " ".join(text.split()))
+
+
+def _md_cell(cell: Cell) -> str:
+    number = f"**{cell.text}**" if cell.best else cell.text
+    return f"{number} {cell.interval}".rstrip()
+
+
+def _latex(run: Run) -> str:
+    board = make_board(run)
+    heads = [_tex(c.task) for c in board.columns]
+    lines = [
+        f"% {' '.join(run.id.split())}: Spearman x 100; \\usepackage{{booktabs}}, and ctex (XeLaTeX) for Chinese names",
+        f"\\begin{{tabular}}{{rllll{'r' * len(heads)}}}",
+        "\\toprule",
+        _ampersands(["\\#", "encoder", "pooling", "entry", "fit\\_on", *heads]),
+        "\\midrule",
+    ]
+    for row in board.rows:
+        names = [_tex(n) for n in (row.encoder + (" (baseline)" if row.baseline else ""), *row.key[1:])]
+        numbers = [f"\\textbf{{{c.text}}}" if c.best else c.text if c.value is not None else "--" for c in row.cells]
+        lines.append(_ampersands([str(row.rank or "--"), *names, *numbers]))
+    feet = {"ceiling": [percent(c.ceiling) for c in board.columns], "pairs": [str(c.n) for c in board.columns]}
+    lines.append("\\midrule")
+    lines += [_ampersands(["", word, "", "", "", *cells]) for word, cells in feet.items()]
+    return "\n".join([*lines, "\\bottomrule", "\\end{tabular}"]) + "\n"
+
+
+def _ampersands(cells: Iterable[str]) -> str:
+    return f"{' & '.join(cells)} \\\\"
+
+
+_TEX = {
+    **{c: f"\\{c}" for c in "&%$#_{}"},
+    "\\": "\\textbackslash{}",
+    "~": "\\textasciitilde{}",
+    "^": "\\textasciicircum{}",
+    "<": "\\textless{}",
+    ">": "\\textgreater{}",
+    "|": "\\textbar{}",
+}
+
+
+def _tex(text: str) -> str:
+    """Escape what LaTeX would take for a command."""
+    return "".join(_TEX.get(c, c) for c in " ".join(text.split()))
+
+
+FORMATS: dict[str, Callable[[Run], str]] = {"csv": _csv, "json": _json, "md": _markdown, "latex": _latex}

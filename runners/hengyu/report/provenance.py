@@ -1,0 +1,164 @@
+"""Where a run's numbers come from, as plain sheets of text; any key of the header may be absent."""
+
+from __future__ import annotations
+
+import shlex
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from hengyu.records import Run, cell_key
+
+__all__ = ["Sheet", "command_of", "sheets"]
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """One table of the provenance: a title, what it tells, headings, and rows of text."""
+
+    title: str
+    about: str
+    heads: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    numeric: frozenset[int] = frozenset()  # columns that are set to the right
+
+
+def command_of(run: Run) -> str:
+    """Return the command that makes this run again."""
+    given = run.environment.get("command")
+    return str(given) if given else shlex.join(["hengyu", "run", str(run.header.get("suite", {}).get("name", ""))])
+
+
+def sheets(run: Run, seconds: Mapping[str, float] | None = None) -> tuple[Sheet, ...]:
+    """Return the sheets of a run that have rows; ``seconds`` are those of timings.json, encoding included."""
+    made = [
+        _run(run),
+        _machine(run),
+        _tasks(run),
+        _encoders(run),
+        _coverage(run),
+        _fits(run),
+        _timings(run, seconds or {}),
+    ]
+    return tuple(sheet for sheet in made if sheet.rows)
+
+
+def _run(run: Run) -> Sheet:
+    suite = run.header.get("suite", {})
+    level = suite.get("level")
+    pairs = [
+        ("run", run.id),
+        ("suite", suite.get("name")),
+        ("hengyu", run.header.get("hengyu")),
+        ("schema", run.header.get("schema")),
+        ("seed", suite.get("seed")),
+        ("resamples", suite.get("resamples")),
+        ("interval level", f"{100 * level:g} %" if isinstance(level, int | float) else None),
+        ("aggregate over splits", suite.get("aggregate") or "none"),
+    ]
+    rows = tuple((k, str(v)) for k, v in pairs if v is not None)
+    return Sheet("Run", "What was run; the same header gives the same numbers.", ("what", "value"), rows)
+
+
+def _machine(run: Run) -> Sheet:
+    rows = tuple((k, _text(v)) for k, v in sorted(run.environment.items()) if k != "command")
+    return Sheet("Versions and machine", "Where it ran.", ("what", "value"), rows)
+
+
+_Reader = tuple[str, Callable[[Mapping[str, Any]], Any]]
+
+
+def _listed(
+    title: str, about: str, items: Iterable[Mapping[str, Any]], readers: Iterable[_Reader], right: set[str]
+) -> Sheet:
+    """Make a sheet of a list of objects; a column that no object fills is left out."""
+    objects = list(items)
+    columns = [(head, [_text(read(o)) for o in objects]) for head, read in readers]
+    columns = [(head, cells) for head, cells in columns if any(cells)]
+    numeric = frozenset(i for i, (head, _) in enumerate(columns) if head in right)
+    rows = tuple(zip(*(cells for _, cells in columns), strict=True)) if columns else ()
+    return Sheet(title, about, tuple(head for head, _ in columns), rows, numeric)
+
+
+def _key(name: str) -> Callable[[Mapping[str, Any]], Any]:
+    return lambda o: o.get(name)
+
+
+def _share(name: str) -> Callable[[Mapping[str, Any]], Any]:
+    return lambda o: f"{100 * o[name]:.2f} %" if isinstance(o.get(name), int | float) else None
+
+
+def _tasks(run: Run) -> Sheet:
+    readers: list[_Reader] = [
+        ("task", _key("task")),
+        ("pairs", _key("n")),
+        ("distinct sentences", _key("distinct")),
+        ("lines dropped", _key("dropped")),
+        ("labels", _key("labels")),
+        ("scale", lambda o: " to ".join(f"{s:g}" for s in o["scale"]) if o.get("scale") else None),
+        ("positive", _share("positive_rate")),
+        ("ceiling x 100", lambda o: f"{100 * o['ceiling']:.2f}" if o.get("ceiling") is not None else None),
+        ("thresholds from", _key("threshold_on")),
+        ("licence", _key("licence")),
+        ("citation", _key("citation")),
+        ("data SHA-256", _key("sha256")),
+        ("card SHA-256", _key("card_sha256")),
+    ]
+    right = {"pairs", "distinct sentences", "lines dropped", "positive", "ceiling x 100"}
+    about = "What was scored. The ceiling is the highest Spearman that the labels allow."
+    return _listed("Tasks", about, run.header.get("tasks", ()), readers, right)
+
+
+def _encoders(run: Run) -> Sheet:
+    names = ("encoder", "kind", "dim", "max_length", "dtype", "revision", "fingerprint", "tokens")
+    heads = {"max_length": "max length", "tokens": "token fingerprint"}
+    readers: list[_Reader] = [(heads.get(n, n), _key(n)) for n in names]
+    readers.insert(2, ("baseline", lambda o: "yes" if o.get("baseline") else None))
+    about = "The fingerprint covers weights, tokenizer and settings; the token fingerprint the ids of fixed sentences."
+    return _listed("Encoders", about, run.header.get("encoders", ()), readers, {"dim", "max length"})
+
+
+def _coverage(run: Run) -> Sheet:
+    found = [
+        {"encoder": e.get("encoder"), "task": task, **shares}
+        for e in run.header.get("encoders", ())
+        for task, shares in (e.get("coverage") or {}).items()
+    ]
+    readers: list[_Reader] = [
+        ("encoder", _key("encoder")),
+        ("task", _key("task")),
+        ("[UNK] tokens", _share("unk")),
+        ("texts truncated", _share("truncated")),
+    ]
+    about = "How much of the text an encoder did not know or did not see."
+    return _listed("Coverage", about, found, readers, {"[UNK] tokens", "texts truncated"})
+
+
+def _fits(run: Run) -> Sheet:
+    names = ("task", "encoder", "pooling", "entry", "fit_on", "n", "dim", "rank")
+    readers: list[_Reader] = [("sentences" if n == "n" else n, _key(n)) for n in names]
+    readers += [("effective rank", _key("effective_rank")), ("condition number", _key("condition"))]
+    about = "What the methods were fitted on: a low effective rank or a high condition number makes whitening fragile."
+    right = {"sentences", "dim", "rank", "effective rank", "condition number"}
+    return _listed("Fits", about, run.header.get("fits", ()), readers, right)
+
+
+def _timings(run: Run, seconds: Mapping[str, float]) -> Sheet:
+    total: dict[str, float] = defaultdict(float)
+    for record in {cell_key(r): r for r in run.records if r.seconds is not None}.values():
+        total[" | ".join(record.row)] += record.seconds or 0.0
+    for key, value in seconds.items():
+        if key.startswith("encode | "):
+            total[key] += value
+    rows = tuple((key, f"{value:.3f}") for key, value in sorted(total.items(), key=lambda item: -item[1]))
+    about = "Seconds, the slowest first: encoding once an encoder, then each row over all its tasks."
+    return Sheet("Timings", about, ("what", "seconds"), rows, frozenset({1}))
+
+
+def _text(value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)

@@ -1,0 +1,39 @@
+"""Where the files that are not code lie: in a clone at its root, in an installed wheel inside the package."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from platformdirs import user_cache_path
+
+__all__ = ["cache_dir", "checkout", "reports_dir", "share"]
+
+_PACKAGE = Path(__file__).resolve().parent
+
+
+def checkout() -> Path | None:
+    """Return the root of the clone this package runs from, or None when it runs from an installed wheel."""
+    root = _PACKAGE.parents[1]
+    return root if (root / "suites").is_dir() and (root / "pyproject.toml").is_file() else None
+
+
+def share(*parts: str) -> Path:
+    """Return a path under suites/, datasets/ or reports/ as shipped, e.g. ``share("suites", "smoke.toml")``."""
+    root = checkout() or _PACKAGE / "_share"
+    return root.joinpath(*parts)
+
+
+def cache_dir() -> Path:
+    """Return the user's cache: ``$HENGYU_CACHE``, else the platform's cache folder."""
+    own = os.environ.get("HENGYU_CACHE")
+    return Path(own).expanduser() if own else user_cache_path("hengyu")
+
+
+def reports_dir() -> Path:
+    """Return where runs are written: ``$HENGYU_REPORTS``, else the clone's reports/, else ./reports."""
+    own = os.environ.get("HENGYU_REPORTS")
+    if own:
+        return Path(own).expanduser()
+    root = checkout()
+    return (root if root else Path.cwd()) / "reports"

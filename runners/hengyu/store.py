@@ -1,0 +1,272 @@
+"""The vector store: every text encoded once, content-addressed, append-only, memory-mapped, safe against crashes.
+
+A *space* is what a vector depends on beside its text: encoder fingerprint, token-id fingerprint, pooling, max length,
+dtype, prompt. It is a folder named by the hash of that; inside it lie *segments*, folders that appear whole (written
+under a temporary name, then renamed) and never change:
+
+    <root>/<space hash>/space.json              what the hash stands for
+    <root>/<space hash>/<segment>/keys.npy      uint8 (n, 16): BLAKE2b-128 of the texts' UTF-8 bytes
+    <root>/<space hash>/<segment>/vectors.npy   float32 (n, d)
+    <root>/<space hash>/<segment>/sums.json     sha256 of both files
+
+Two runs at once write segments of their own; where both hold a text, the segment that comes first by name answers.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import time
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hengyu.errors import HengyuError
+from hengyu.records import write_json
+
+__all__ = ["Damage", "Space", "VectorStore", "text_keys"]
+
+Key = NDArray[np.uint8]
+_KEY_BYTES = 16
+_STALE_SECONDS = 24 * 3600
+
+
+def text_keys(texts: Sequence[str]) -> Key:
+    """Return the keys (n, 16) of texts: BLAKE2b-128 of their UTF-8 bytes (lone surrogates pass through)."""
+    digests = b"".join(
+        hashlib.blake2b(t.encode("utf-8", "surrogatepass"), digest_size=_KEY_BYTES).digest() for t in texts
+    )
+    return np.frombuffer(digests, dtype=np.uint8).reshape(len(texts), _KEY_BYTES)
+
+
+def _ordered(keys: Key) -> NDArray[np.void]:
+    """View keys (n, 16) as n big-endian pairs that sort and compare as wholes."""
+    return np.ascontiguousarray(keys).view([("high", ">u8"), ("low", ">u8")]).reshape(len(keys))
+
+
+@dataclass(frozen=True)
+class Damage:
+    """A file of the store that is not as it was written."""
+
+    path: Path
+    reason: str
+
+
+class Space:
+    """The vectors of one encoder and pooling: look texts up, append texts that are missing."""
+
+    def __init__(self, folder: Path, meaning: Mapping[str, Any]) -> None:
+        self.folder = folder
+        self.meaning = dict(meaning)
+        self._segments: list[NDArray[np.float32]] = []
+        self._keys: NDArray[np.void] = _ordered(np.zeros((0, _KEY_BYTES), np.uint8))
+        self._places: NDArray[np.int64] = np.zeros((0, 2), np.int64)
+        self._seen: set[str] = set()
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Map the segments that have appeared since; raises `HengyuError` for one whose bytes have changed."""
+        keys, places = [self._keys], [self._places]
+        for path in _segments(self.folder):
+            if path.name in self._seen:
+                continue
+            damage = _check(path)
+            if damage:
+                raise HengyuError(
+                    f"{damage.path}: {damage.reason}; run 'hengyu store repair' to set the damaged part aside, "
+                    "the next run encodes it again"
+                )
+            own = np.load(path / "keys.npy", allow_pickle=False)
+            keys.append(_ordered(own))
+            places.append(np.stack([np.full(len(own), len(self._segments)), np.arange(len(own))], axis=1))
+            self._segments.append(np.load(path / "vectors.npy", mmap_mode="r", allow_pickle=False))
+            self._seen.add(path.name)
+        if len(keys) > 1:
+            every = np.concatenate(keys)
+            self._keys, first = np.unique(every, return_index=True)
+            self._places = np.concatenate(places)[first]
+
+    def __len__(self) -> int:
+        """Return the number of distinct texts held."""
+        return len(self._keys)
+
+    @property
+    def dim(self) -> int | None:
+        """The width of the vectors; None while the space is empty."""
+        return int(self._segments[0].shape[1]) if self._segments else None
+
+    def find(self, keys: Key) -> NDArray[np.int64]:
+        """Return for each key (n, 16) its place in the space, -1 where it is missing."""
+        wanted = _ordered(keys)
+        if not len(self._keys):
+            return np.full(len(wanted), -1, dtype=np.int64)
+        at = np.searchsorted(self._keys, wanted).clip(max=len(self._keys) - 1)
+        found: NDArray[np.int64] = np.where(self._keys[at] == wanted, at, -1)
+        return found
+
+    def get(self, keys: Key) -> NDArray[np.float32]:
+        """Return the vectors (n, d) of keys (n, 16); raises KeyError when one is missing."""
+        at = self.find(keys)
+        if (at < 0).any():
+            raise KeyError(f"{int((at < 0).sum())} of {len(at)} texts are not in {self.folder}")
+        out = np.empty((len(at), self.dim or 0), dtype=np.float32)
+        places = self._places[at]
+        for number, segment in enumerate(self._segments):
+            mine = np.flatnonzero(places[:, 0] == number)
+            if len(mine):
+                out[mine] = segment[places[mine, 1]]
+        return out
+
+    def append(self, keys: Key, vectors: NDArray[np.float32]) -> None:
+        """Add vectors (n, d) under their keys as one new segment, whole or not at all.
+
+        Raises `HengyuError` when it cannot be written (disk full, no permission) or the width differs, and ValueError
+        when a vector is not finite.
+        """
+        if not len(keys):
+            return
+        if self.dim not in (None, vectors.shape[1]):
+            raise HengyuError(
+                f"{self.folder}: holds vectors of width {self.dim}, not {vectors.shape[1]}; delete the folder"
+            )
+        if not np.isfinite(vectors).all():
+            raise ValueError("the encoder gave a vector that is not finite")
+        name = f"{time.time_ns():020d}-{uuid.uuid4().hex[:8]}"
+        draft = self.folder / f".draft-{name}"
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            if not (self.folder / "space.json").is_file():
+                write_json(self.folder / "space.json", self.meaning)
+            draft.mkdir()
+            sums = {
+                part: _save(draft / part, array)
+                for part, array in (("keys.npy", keys), ("vectors.npy", np.ascontiguousarray(vectors, np.float32)))
+            }
+            write_json(draft / "sums.json", sums)
+            draft.rename(self.folder / name)
+        except OSError as e:
+            shutil.rmtree(draft, ignore_errors=True)
+            raise HengyuError(
+                f"{self.folder}: vectors cannot be stored ({e.strerror}); make room or set HENGYU_CACHE to another "
+                "folder, what was stored before is kept"
+            ) from e
+        except BaseException:
+            shutil.rmtree(draft, ignore_errors=True)
+            raise
+        self.refresh()
+
+
+class VectorStore:
+    """All spaces below one folder."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def space(self, meaning: Mapping[str, Any]) -> Space:
+        """Return the space of a meaning: every key and value of it goes into the address."""
+        canonical = json.dumps(dict(meaning), sort_keys=True, ensure_ascii=True, allow_nan=False)
+        return Space(self.root / hashlib.sha256(canonical.encode()).hexdigest()[:32], meaning)
+
+    def spaces(self) -> Iterator[Path]:
+        """Yield the folders of all spaces, sorted by name."""
+        if self.root.is_dir():
+            yield from sorted(p for p in self.root.iterdir() if p.is_dir() and not p.name.startswith("."))
+
+    def info(self) -> list[dict[str, Any]]:
+        """Return for each space its meaning, its number of segments and vectors, and its bytes."""
+        rows = []
+        for folder in self.spaces():
+            segments = list(_segments(folder))
+            vectors = sum(int(_shape(p / "keys.npy")[0]) for p in segments)
+            size = sum(f.stat().st_size for f in folder.rglob("*") if f.is_file())
+            rows.append(
+                {"space": folder.name, **_meaning(folder), "segments": len(segments), "vectors": vectors, "bytes": size}
+            )
+        return rows
+
+    def verify(self) -> list[Damage]:
+        """Check every file of the store against its checksum and return what is damaged."""
+        found = []
+        for folder in self.spaces():
+            meaning = _meaning(folder)
+            canonical = json.dumps(meaning, sort_keys=True, ensure_ascii=True)
+            if hashlib.sha256(canonical.encode()).hexdigest()[:32] != folder.name:
+                found.append(Damage(folder / "space.json", "does not hash to the name of its folder"))
+            found += [d for p in _segments(folder) if (d := _check(p))]
+        return found
+
+    def repair(self) -> list[Damage]:
+        """Delete the damaged segments (and spaces that no longer say what they are); the next run encodes them again."""
+        found = self.verify()
+        for damage in found:
+            shutil.rmtree(damage.path.parent)
+        return found
+
+    def gc(self, days: float = 90.0) -> int:
+        """Delete drafts of killed runs and spaces without a new vector for ``days``; return the bytes freed."""
+        freed = 0
+        now = time.time()
+        for folder in list(self.spaces()):
+            segments = list(_segments(folder))
+            drafts = [p for p in folder.glob(".draft-*") if now - p.stat().st_mtime > _STALE_SECONDS]
+            newest = max((p.stat().st_mtime for p in segments), default=0.0)
+            doomed = [folder] if now - newest > days * 86400 and not list(folder.glob(".draft-*")) else drafts
+            for path in doomed:
+                freed += sum(f.stat().st_size for f in path.rglob("*") if f.is_file())
+                shutil.rmtree(path, ignore_errors=True)
+        return freed
+
+
+def _segments(folder: Path) -> Iterator[Path]:
+    if folder.is_dir():
+        yield from sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
+
+
+def _save(path: Path, array: NDArray[Any]) -> str:
+    """Write an array as .npy, flushed to disk, and return the sha256 of the file."""
+    with path.open("xb") as file:
+        np.save(file, array, allow_pickle=False)
+        file.flush()
+        os.fsync(file.fileno())
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _check(segment: Path) -> Damage | None:
+    """Compare a segment's files with their checksums."""
+    try:
+        sums = json.loads((segment / "sums.json").read_bytes())
+    except (OSError, ValueError):
+        return Damage(segment / "sums.json", "is missing or unreadable")
+    for part in ("keys.npy", "vectors.npy"):
+        try:
+            with (segment / part).open("rb") as file:
+                actual = hashlib.file_digest(file, "sha256").hexdigest()
+        except OSError as e:
+            return Damage(segment / part, f"cannot be read ({e.strerror})")
+        if not isinstance(sums, dict) or sums.get(part) != actual:
+            return Damage(segment / part, "has changed since it was written (its sha256 differs)")
+    return None
+
+
+def _meaning(folder: Path) -> dict[str, Any]:
+    try:
+        meaning = json.loads((folder / "space.json").read_bytes())
+    except (OSError, ValueError):
+        return {}
+    return meaning if isinstance(meaning, dict) else {}
+
+
+def _shape(path: Path) -> tuple[int, ...]:
+    try:
+        shape: tuple[int, ...] = np.load(path, mmap_mode="r", allow_pickle=False).shape
+    except (OSError, ValueError):
+        return (0,)
+    return shape

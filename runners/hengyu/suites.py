@@ -1,0 +1,192 @@
+"""Suites: what is compared, one TOML file a leaderboard, read to frozen dataclasses."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from hengyu.declare import Table, read_toml
+from hengyu.encoders import BASELINES, POOLINGS, EncoderSpec
+from hengyu.entries import Entry, parse_entry
+from hengyu.errors import HengyuError, did_you_mean
+from hengyu.methods import find_method
+from hengyu.resources import share
+
+__all__ = ["EntrySpec", "Suite", "find_suite", "load_suite"]
+
+Dims = tuple[int, ...] | Literal["all"]
+_AGGREGATES = ("", "avg", "w-avg")
+
+
+@dataclass(frozen=True)
+class EntrySpec:
+    """An entry of a suite, the dimensions to cut it to, and what it is fitted on."""
+
+    entry: Entry
+    dims: Dims = ()
+    fit_on: str = ""  # "" for the suite's own
+
+    @property
+    def needs_fit(self) -> bool:
+        """Whether any of its steps learns from vectors."""
+        return any(getattr(find_method(s.name), "needs_fit", True) for s in self.entry.steps)
+
+
+@dataclass(frozen=True)
+class Suite:
+    """Tasks x encoders x poolings x entries, and how they are judged."""
+
+    name: str
+    path: Path
+    tasks: tuple[str, ...]
+    entries: tuple[EntrySpec, ...]
+    title: str = ""
+    description: str = ""
+    encoders: tuple[EncoderSpec, ...] = (EncoderSpec("hengyu-mini"),)
+    poolings: tuple[str, ...] = ("mean",)
+    baselines: tuple[str, ...] = BASELINES
+    fit_on: str = "target"
+    aggregate: str = ""
+    seed: int = 0
+    resamples: int = 1000
+    level: float = 0.95
+
+    def with_overrides(
+        self, *, tasks: tuple[str, ...] = (), encoders: tuple[EncoderSpec, ...] = (), entries: tuple[str, ...] = ()
+    ) -> Suite:
+        """Return the suite with tasks, encoders or entries replaced by those given on the command line."""
+        changed: dict[str, Any] = {}
+        if tasks:
+            changed["tasks"] = tasks
+        if encoders:
+            changed["encoders"] = encoders
+        if entries:
+            changed["entries"] = _with_raw(tuple(EntrySpec(parse_entry(e)) for e in entries))
+        return replace(self, **changed)
+
+
+def find_suite(word: str) -> Path:
+    """Return the file of a suite named by path, or by the name of a shipped one."""
+    path = Path(word)
+    if path.is_file() or path.suffix == ".toml" and path.exists():
+        return path
+    shipped = share("suites", path.name if path.suffix == ".toml" else f"{word}.toml")
+    if (
+        shipped.is_file()
+        and path.name in (word, f"{word}.toml", shipped.name)
+        and path.parent in (Path(), Path("suites"))
+    ):
+        return shipped
+    known = [p.stem for p in share("suites").glob("*.toml")]
+    raise HengyuError(f"suite '{word}': no such file and no such suite{did_you_mean(path.stem, known)}")
+
+
+def load_suite(path: Path) -> Suite:
+    """Read a suite; raises one `HengyuError` that holds every mistake in it."""
+    table = read_toml(path)
+    name = table.take("name", str, path.stem)
+    if not name.replace("-", "").replace("_", "").replace(".", "").isalnum() or name.startswith("."):
+        table.problem("name", f"must be letters, digits, '-', '_' and '.', not {name!r}")
+    tasks = table.strings("tasks", required=True)
+    if table.has("tasks") or not tasks:
+        table.problem("tasks", "is empty; name at least one, like 'hengyu-sts:test'")
+    for task in sorted({t for t in tasks if tasks.count(t) > 1}):
+        table.problem("tasks", f"names {task} twice; keep one")
+    poolings = table.strings("poolings", ("mean",))
+    for pooling in poolings:
+        if pooling not in POOLINGS:
+            table.problem("poolings", f"holds the unknown '{pooling}'{did_you_mean(pooling, POOLINGS)}")
+    if len(set(poolings)) < len(poolings) or not poolings:
+        table.problem("poolings", "must name at least one, and none twice")
+    baselines = table.strings("baselines", BASELINES)
+    for baseline in baselines:
+        if baseline not in BASELINES:
+            table.problem("baselines", f"holds the unknown '{baseline}'{did_you_mean(baseline, BASELINES)}")
+    suite = Suite(
+        name=name,
+        path=path,
+        tasks=tasks,
+        entries=_with_raw(_entries(table)),
+        title=table.take("title", str, ""),
+        description=table.take("description", str, "").strip(),
+        encoders=_encoders(table),
+        poolings=poolings,
+        baselines=baselines,
+        fit_on=table.take("fit_on", str, "target"),
+        aggregate=table.take("aggregate", str, ""),
+        seed=table.take("seed", int, 0),
+        resamples=table.take("resamples", int, 1000),
+        level=table.take("level", float, 0.95),
+    )
+    if suite.aggregate not in _AGGREGATES:
+        table.problem("aggregate", f"must be 'avg' or 'w-avg', not '{suite.aggregate}'")
+    if not 20 <= suite.resamples <= 100_000:
+        table.problem("resamples", f"must lie in 20..100000, not {suite.resamples}")
+    if not 0.5 <= suite.level < 1:
+        table.problem("level", f"must lie in 0.5..1, not {suite.level}")
+    if not 0 <= suite.seed < 2**63:
+        table.problem("seed", f"must not be negative or above 2^63, not {suite.seed}")
+    table.finish()
+    return suite
+
+
+def _entries(table: Table) -> tuple[EntrySpec, ...]:
+    found: list[EntrySpec] = []
+    for number, item in enumerate(table.take("entries", list, ["raw"])):
+        inner = Table(
+            table.where, item if isinstance(item, dict) else {"entry": item}, table.problems, f"entries[{number}]."
+        )
+        text = inner.take("entry", str, "", required=True)
+        fit_on = inner.take("fit_on", str, "")
+        dims = _dims(inner)
+        inner.finish()
+        if not text:
+            continue
+        try:
+            entry = parse_entry(text)
+        except HengyuError as e:
+            table.problems.extend(f"{table.where}: key 'entries[{number}]': {p}" for p in e.problems)
+            continue
+        if dims and not entry.nested:
+            inner.problem("dims", f"does not fit '{entry}': its last step has no dim; leave dims out")
+        elif dims and entry.dim is not None:
+            inner.problem("dims", f"and dim={entry.dim} in '{entry}' exclude each other; keep one")
+        else:
+            found.append(EntrySpec(entry, dims, fit_on))
+    return tuple(found)
+
+
+def _dims(table: Table) -> Dims:
+    if not table.has("dims"):
+        return ()
+    value = table.raw("dims")
+    if value == "all":
+        return "all"
+    if isinstance(value, list) and value and all(type(v) is int and v > 0 for v in value):
+        return tuple(sorted(set(value)))
+    table.problem("dims", f"must be 'all' or a list of whole numbers above 0, not {value!r}")
+    return ()
+
+
+def _with_raw(entries: tuple[EntrySpec, ...]) -> tuple[EntrySpec, ...]:
+    """Put raw first: every other entry is held against it."""
+    raw = EntrySpec(parse_entry("raw"))
+    rest = tuple(e for e in dict.fromkeys(entries) if str(e.entry) != "raw")
+    return (raw, *rest)
+
+
+def _encoders(table: Table) -> tuple[EncoderSpec, ...]:
+    found: list[EncoderSpec] = []
+    for number, item in enumerate(table.take("encoders", list, ["hengyu-mini"])):
+        inner = Table(
+            table.where, item if isinstance(item, dict) else {"model": item}, table.problems, f"encoders[{number}]."
+        )
+        defaults = EncoderSpec("")
+        values: dict[str, Any] = {}
+        for field in fields(EncoderSpec):
+            default = getattr(defaults, field.name)
+            values[field.name] = inner.take(field.name, type(default), default, required=field.name == "model")
+        inner.finish()
+        found.append(EncoderSpec(**values))
+    return tuple(found)

@@ -1,0 +1,147 @@
+"""Semantic textual similarity: from vectors through an entry's steps to the cosine of every pair."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hengyu.entries import Entry
+from hengyu.errors import Degenerate
+from hengyu.methods import Floats, MomentTransform
+from hengyu.metrics import spearman_many
+from hengyu.moments import Moments
+from hengyu.similarity import cosines_by_dim
+from hengyu.suites import Dims
+
+__all__ = ["Seen", "StsVectors", "board_dims"]
+
+Ids = NDArray[np.int64]
+
+
+@dataclass
+class StsVectors:
+    """The vectors of one task under one encoder and pooling.
+
+    Attributes:
+        x: the distinct sentences (m, d).
+        first, second: row numbers (n,) of each pair.
+        fit_rows: fit_on word -> distinct sentences (k, d) a method is fitted on; those of "target" are x itself.
+        fit_counts: fit_on word -> how often each of them occurs (k,).
+        labels: (n,), needed for sweeps.
+        other: vectors (m2, d) and pairs of the split that decision thresholds are chosen on.
+    """
+
+    x: Floats
+    first: Ids
+    second: Ids
+    fit_rows: Mapping[str, Floats]
+    fit_counts: Mapping[str, Ids]
+    labels: NDArray[np.float64]
+    other: tuple[Floats, Ids, Ids] | None = None
+    _moments: dict[tuple[str, str], Moments] = field(default_factory=dict)
+
+    def observe(self, entry: Entry, dims: Dims, fit_on: str) -> Seen:
+        """Run an entry and return what was seen; raises ValueError or `Degenerate` when it cannot be.
+
+        Entries that differ in ``dim`` alone share the fit, the transform and one cumulative pass; entries fitted on the
+        same rows share count, mean, covariance and eigendecomposition.
+        """
+        width = self.x.shape[1]
+        cuts = list(dims) if dims and dims != "all" else [entry.dim] if entry.dim else []
+        for cut in cuts:
+            if cut > width and len(entry.steps) == 1:
+                raise ValueError(f"dim={cut} is larger than the {width} the vectors have; lower it")
+        run = entry.with_dim(max(cuts) if cuts and dims != "all" else None) if entry.nested else entry
+        x, other, fit = self._through(run, fit_on)
+        if not x.shape[1]:
+            raise Degenerate("no dimension is left of the vectors")
+        if dims == "all":
+            cuts = board_dims(x.shape[1])
+        wanted = [min(cut, x.shape[1]) for cut in cuts] or [x.shape[1]]
+        distinct = sorted(set(wanted))
+        places = [distinct.index(w) for w in wanted]
+        sweep: dict[str, NDArray[np.float64]] = {}
+        if dims == "all":
+            every = cosines_by_dim(x, self.first, self.second, range(1, x.shape[1] + 1))
+            similarity = every[np.asarray(distinct) - 1]
+            value, error = spearman_many(every, self.labels)
+            sweep = {"dim": np.arange(1.0, x.shape[1] + 1), "value": value, "error": error}
+        else:
+            similarity = cosines_by_dim(x, self.first, self.second, distinct)
+        beside = cosines_by_dim(other[0], other[1], other[2], distinct)[places] if other else np.zeros((0, 0))
+        names = [str(entry.with_dim(c)) if c < x.shape[1] or dims != "all" else str(entry) for c in cuts] or [
+            str(entry)
+        ]
+        return Seen(tuple(names), tuple(wanted), similarity[places], beside, sweep, fit)
+
+    def _through(self, entry: Entry, fit_on: str) -> tuple[Floats, tuple[Floats, Ids, Ids] | None, dict[str, Any]]:
+        """Fit and apply the steps one after the other."""
+        x = self.x
+        rows = self.fit_rows.get(fit_on, x)
+        counts = self.fit_counts.get(fit_on)
+        other = self.other[0] if self.other else None
+        fit: dict[str, Any] = {}
+        before = ""
+        for step in entry.steps:
+            method = step.make()
+            if not getattr(method, "needs_fit", True):
+                pass
+            elif isinstance(method, MomentTransform):
+                moments = self._moments_of(fit_on, before, rows, counts)
+                method.fit_moments(moments)
+                if not fit and hasattr(moments, "spectrum"):
+                    fit = _report(moments)
+            else:
+                method.fit(rows if counts is None else np.repeat(rows, counts, axis=0))
+            own = rows is x
+            x = method(x)
+            rows = x if own else method(rows)
+            other = None if other is None else method(other)
+            before += f" > {step}"
+        return x, None if other is None or self.other is None else (other, self.other[1], self.other[2]), fit
+
+    def _moments_of(self, fit_on: str, before: str, rows: Floats, counts: Ids | None) -> Moments:
+        key = (fit_on, before)
+        if key not in self._moments:
+            self._moments[key] = Moments.of(rows, counts)
+        return self._moments[key]
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What an entry showed: names and dims (K,), similarities (K, n), those of the threshold split, a sweep, the fit."""
+
+    entries: tuple[str, ...]
+    dims: tuple[int, ...]
+    similarity: NDArray[np.float64]
+    beside: NDArray[np.float64]
+    sweep: Mapping[str, NDArray[np.float64]]
+    fit: Mapping[str, Any]
+
+
+def board_dims(width: int) -> list[int]:
+    """Return the dimensions of a sweep that get a row of their own: the powers of two from 16 up, and the full width."""
+    return [d for d in (2**p for p in range(4, 20)) if d < width] + [width]
+
+
+def _report(moments: Moments) -> dict[str, Any]:
+    """Return what is worth knowing about the rows a method was fitted on."""
+    spectrum = moments.spectrum
+    condition = spectrum.condition()
+    return {
+        "n": int(moments.count),
+        "dim": len(spectrum.values),
+        "rank": spectrum.rank(),
+        "effective_rank": round(spectrum.effective_rank, 3),
+        "condition": None if condition is None else float(f"{condition:.4g}"),
+    }
+
+
+def restrict(ids: Sequence[Ids]) -> tuple[Ids, list[Ids]]:
+    """Return the distinct numbers among several arrays, and each array as places among them."""
+    distinct, inverse = np.unique(np.concatenate(ids), return_inverse=True)
+    return distinct, np.split(inverse.astype(np.int64), np.cumsum([len(i) for i in ids])[:-1])

@@ -1,0 +1,237 @@
+"""A made-up run with everything a report must show; the tests of board, exports and pages share it.
+
+The import mode of these tests keeps this folder off ``sys.path``, so they take it by ``runpy``.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from hengyu.records import Record, Run, cell_key, save_records, write_json
+
+TASKS = {"ATEC:test": 20000, "BQ:test": 10000, "LCQMC:test": 12500, "PAWSX:test": 2000, "STS-B:test": 1361}
+CEILINGS = {"ATEC:test": 0.665, "BQ:test": 0.866, "LCQMC:test": 0.866, "PAWSX:test": 0.862, "STS-B:test": 0.99}
+ENCODERS = ("hengyu-mini", "示例编码器-base")
+POOLINGS = ("mean", "first-last-mean", "cls")
+ENTRIES = ("raw", "center", "abtt(top=1)", "whitening", "whitening(dim=32)", "whitening(dim=64)", "jl(dim=64, seed=7)")
+HOSTILE = ("<script>alert(1)</script>", "</script><img src=x onerror=alert(2)>", "=1+1|`*_\\&%$#{}~^")
+_NONE = dict.fromkeys(("value", "low", "high", "delta", "delta_low", "delta_high"))
+
+
+def make_run(*, hostile: bool = False, sweep: bool = True, path: Path = Path("nowhere")) -> Run:
+    """Return a run of 2 encoders x 3 poolings x 7 entries and 3 baselines on 5 tasks, with its holes."""
+    first = HOSTILE[0] if hostile else ENCODERS[0]
+    encoders = (first, HOSTILE[1] if hostile else ENCODERS[1])
+    rows = [
+        (e, p, entry, "none" if entry == "raw" or entry[:2] == "jl" else "target")
+        for e in encoders
+        for p in POOLINGS
+        for entry in ENTRIES
+    ]
+    rows += [(b, "-", "raw", "target" if b == "tfidf" else "none") for b in ("random", "tfidf", "char-mean")]
+    if hostile:
+        rows.append((encoders[0], "mean", HOSTILE[2], "none"))
+    records: list[Record] = []
+    for number, row in enumerate(rows):
+        records += _row(number, row)
+    if sweep:
+        for e in encoders:
+            for method in ("whitening", "pca"):
+                for dim in range(1, 129):
+                    row = (e, "mean", f"{method}(dim={dim})", "target")
+                    records += [_point(task, row, curve(t, dim, method), dim) for t, task in enumerate(TASKS)]
+    return Run(
+        path,
+        _header(encoders),
+        {"python": "3.11.9", "numpy": "2.4.6", "cpu": "一颗处理器", "command": "hengyu run synthetic"},
+        tuple(records),
+    )
+
+
+def write_run(run: Run, root: Path) -> Path:
+    """Write a run as ``root/records/<id>`` and return the folder."""
+    folder = root / "records" / run.id
+    write_json(folder / "run.json", run.header)
+    write_json(folder / "environment.json", run.environment)
+    seconds = {cell_key(r): r.seconds for r in run.records if r.seconds is not None}
+    write_json(folder / "timings.json", {"seconds": {**seconds, "encode | hengyu-mini": 12.5}})
+    save_records(folder, run.records)
+    return folder
+
+
+def curve(task: int, dim: int, method: str) -> float:
+    """Return the score of a method at a dimension: whitening rises and falls, PCA rises."""
+    rise = 0.2 * (1 - math.exp(-dim / 24))
+    return 0.45 + 0.02 * task + (rise - dim / 4000 if method == "whitening" else 0.8 * rise)
+
+
+def _point(task: str, row: tuple[str, str, str, str], value: float, dim: int) -> Record:
+    point = _record(task, row, "spearman", value, dim)
+    return replace(point, sweep=True, interval="delta", delta=None, delta_low=None, delta_high=None, seconds=None)
+
+
+def _row(number: int, row: tuple[str, str, str, str]) -> list[Record]:
+    encoder, pooling, entry, _ = row
+    out: list[Record] = []
+    values: list[float | None] = []
+    width = 128 if encoder == "hengyu-mini" or encoder.startswith("<") else 768
+    dim = next((d for d in (32, 64) if f"dim={d}" in entry), width)
+    for t, task in enumerate(TASKS):
+        status, reason = "ok", ""
+        if (pooling, entry) == ("cls", "abtt(top=1)"):
+            status, reason = (
+                [
+                    ("failed", "the covariance is singular; fit on more sentences"),
+                    ("degenerate", "the scores are all the same"),
+                ][t % 2]
+                if t < 2
+                else ("ok", "")
+            )
+        if (pooling, entry) == ("cls", "raw") and encoder == "示例编码器-base":
+            status, reason = "unavailable", "this encoder has no CLS token"
+        if (pooling, entry, task) == ("first-last-mean", "center", "STS-B:test"):
+            values.append(None)  # never weighed
+            continue
+        value = 0.31 + 0.07 * t + 0.0431 * (number * 7 % 8) - 0.013 * (number % 5) + (0.0001 * number)
+        if pooling == "mean" and entry.startswith("whitening"):
+            value = curve(t, dim, "whitening")
+        if encoder == "random":
+            value = 0.012 - 0.01 * t
+        if status != "ok":
+            metrics = ("spearman", "pearson") + (("auc",) if t < 4 else ())
+            out += [
+                replace(_record(task, row, m, value, dim), **_NONE, status=status, reason=reason, interval="")
+                for m in metrics
+            ]
+            values.append(None)
+            continue
+        values.append(value)
+        cell = _record(task, row, "spearman", value, dim)
+        share = replace(
+            cell, metric="ceiling-share", value=value / CEILINGS[task], ceiling=None, low=None, high=None, interval=""
+        )
+        out += [
+            cell,
+            replace(share, delta=None, delta_low=None, delta_high=None),
+            _record(task, row, "pearson", value - 0.01, dim),
+        ]
+        if t < 4:
+            out.append(_record(task, row, "auc", min(0.5 + value / 2, 1.0), dim))
+    for kind in ("mean", "w-mean"):
+        whole = [v for v in values if v is not None]
+        weights = [1 if kind == "mean" else n for n in TASKS.values()]
+        mean = replace(_record(kind, row, "spearman", 0.0, dim), n=sum(TASKS.values()), card="", split="", ceiling=None)
+        if len(whole) < len(TASKS):
+            out.append(replace(mean, **_NONE, status="incomplete", reason="no number for a task", interval=""))
+        else:
+            value = sum(w * v for w, v in zip(weights, whole, strict=True)) / sum(weights)
+            out.append(replace(mean, value=value, low=value - 0.008, high=value + 0.008))
+    return out
+
+
+def _record(task: str, row: tuple[str, str, str, str], metric: str, value: float, dim: int) -> Record:
+    encoder, pooling, entry, fit_on = row
+    change = None if entry == "raw" else round(0.021 - (len(entry) % 4) * 0.012, 4)
+    given: dict[str, Any] = {"delta": change}
+    if change is not None:
+        given |= {"delta_low": change - 0.008, "delta_high": change + 0.008}
+    card, _, split = task.rpartition(":")
+    return Record(
+        suite="synthetic",
+        task=task,
+        card=card,
+        split=split,
+        encoder=encoder,
+        pooling=pooling,
+        entry=entry,
+        dim=dim,
+        metric=metric,
+        value=value,
+        low=value - 0.011,
+        high=value + 0.011,
+        interval="bootstrap",
+        n=TASKS.get(task, 0),
+        ceiling=CEILINGS.get(task) if metric == "spearman" else None,
+        fit_on=fit_on,
+        seed=42,
+        status="ok",
+        reason="",
+        seconds=0.25 if metric == "spearman" else None,
+        **{"delta_low": None, "delta_high": None, **given},
+    )
+
+
+def _header(encoders: tuple[str, str]) -> dict[str, Any]:
+    tasks = [
+        {
+            "task": t,
+            "card": t.split(":")[0],
+            "split": "test",
+            "n": n,
+            "distinct": 2 * n - 7,
+            "labels": "graded" if t[0] == "S" else "binary",
+            "scale": [0, 5] if t[0] == "S" else [0, 1],
+            "positive_rate": None if t[0] == "S" else 0.5,
+            "ceiling": CEILINGS[t],
+            "sha256": "ab" * 32,
+            "card_sha256": "cd" * 32,
+            "licence": "未声明 (not stated)",
+            "citation": "Liu et al., 2018",
+            "dropped": 0,
+        }
+        for t, n in TASKS.items()
+    ]
+    models = [
+        {
+            "encoder": e,
+            "kind": "model",
+            "baseline": False,
+            "fingerprint": "0123456789abcdef" * 4,
+            "tokens": "fe" * 16,
+            "dim": 128,
+            "max_length": 64,
+            "dtype": "float32",
+            "revision": "main",
+            "coverage": {t: {"unk": 0.0123, "truncated": 0.0} for t in TASKS},
+        }
+        for e in encoders
+    ]
+    models += [{"encoder": b, "kind": "lexical", "baseline": True} for b in ("random", "tfidf", "char-mean")]
+    fits = [
+        {
+            "task": t,
+            "encoder": e,
+            "pooling": "mean",
+            "entry": "whitening",
+            "fit_on": "target",
+            "n": 39000,
+            "effective_rank": 41.25,
+            "rank": 128,
+            "dim": 128,
+            "condition": 81234.5,
+        }
+        for t in TASKS
+        for e in encoders
+    ]
+    suite = {
+        "name": "synthetic",
+        "title": "Five tasks, 五个任务",
+        "description": "Made-up numbers for tests; 并非真实结果。",
+        "seed": 42,
+        "resamples": 1000,
+        "level": 0.95,
+        "aggregate": "",
+    }
+    return {
+        "schema": 1,
+        "run": "synthetic-0a1b2c3d",
+        "hengyu": "0.1.0",
+        "suite": suite,
+        "tasks": tasks,
+        "encoders": models,
+        "fits": fits,
+        "warnings": [f"{encoders[0]} on BQ:test: 1.2% of the tokens are [UNK]"],
+    }

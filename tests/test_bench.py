@@ -1,0 +1,234 @@
+"""The main job end to end, on small data and a tiny model."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy.stats import spearmanr
+from words import sentences
+
+from hengyu.bench import Outcome, run
+from hengyu.data import load_pairs
+from hengyu.cards import load_cards
+from hengyu.encoders import EncoderSpec, open_encoder
+from hengyu.errors import HengyuError
+from hengyu.plan import make_plan
+from hengyu.records import Record, load_run
+from hengyu.store import VectorStore
+from hengyu.suites import load_suite
+
+SUITE = """
+tasks = ["toy:test", "toy:train", "grades:test"]
+poolings = ["mean", "cls"]
+resamples = 200
+entries = [
+    "raw", "center", "standardize", "abtt(top=1)", "l2 > whitening(dim=4)", { entry = "whitening", dims = "all" },
+    { entry = "pca", dims = [4, 8] }, { entry = "whitening(dim=8)", fit_on = "toy:valid" }, "truncate(dim=8)",
+]
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path, tiny_bert: Path) -> Path:
+    """A folder with two cards of our own, their files, a suite and a model."""
+    rng = np.random.default_rng(5)
+    lines = {}
+    for split, n in (("train", 90), ("valid", 60), ("test", 120)):
+        pairs = sentences(rng, n)
+        lines[split] = "".join(f"{a}\t{b}\t{int(y > 2)}\n" for a, b, y in pairs)
+        (tmp_path / f"toy.{split}.tsv").write_text("sentence1\tsentence2\tlabel\n" + lines[split], encoding="utf-8")
+    graded = "".join(json.dumps({"a": a, "b": b, "s": y}, ensure_ascii=False) + "\n" for a, b, y in sentences(rng, 100))
+    (tmp_path / "grades.jsonl").write_text(graded, encoding="utf-8")
+    (tmp_path / "toy.toml").write_text(
+        'name = "toy"\nlicence = "CC0-1.0"\nlabels = { scale = [0, 1], kind = "binary" }\n'
+        + "".join(f'[splits.{s}]\nfile = "toy.{s}.tsv"\n' for s in ("train", "valid", "test")),
+        encoding="utf-8",
+    )
+    (tmp_path / "grades.toml").write_text(
+        'name = "grades"\nlabels = { scale = [0, 5] }\ncolumns = { sentence1 = "a", sentence2 = "b", label = "s" }\n'
+        '[splits.test]\nfile = "grades.jsonl"\n',
+        encoding="utf-8",
+    )
+    suites = tmp_path / "suites"
+    suites.mkdir()
+    (suites / "toy.toml").write_text(SUITE, encoding="utf-8")
+    shutil.copytree(tiny_bert, tmp_path / "model")
+    return tmp_path
+
+
+def weigh(folder: Path, *, force: bool = False, out: str = "out", store: str = "store", suite: str = "toy") -> Outcome:
+    loaded = load_suite(folder / "suites" / f"{suite}.toml").with_overrides(encoders=(EncoderSpec(str(folder / "model")),))
+    plan = make_plan(loaded, datasets=[folder])
+    return run(plan, reports=folder / out, store=VectorStore(folder / store), force=force)
+
+
+def find(records: tuple[Record, ...], **wanted: object) -> Record:
+    found = [r for r in records if all(getattr(r, k) == v for k, v in wanted.items())]
+    assert len(found) == 1, (wanted, len(found))
+    return found[0]
+
+
+def test_a_run_gives_the_numbers_of_a_plain_script(folder: Path) -> None:
+    finished = load_run(weigh(folder).folder)
+    pairs = load_pairs(load_cards([folder])["toy"], "test")
+    vectors = open_encoder(EncoderSpec(str(folder / "model"))).encode([*pairs.first, *pairs.second], ["mean"])["mean"]
+    x = vectors.astype(np.float64)
+    n = len(pairs.labels)
+
+    def rho(z: np.ndarray) -> float:
+        a, b = z[:n], z[n:]
+        return float(spearmanr((a * b).sum(1) / np.linalg.norm(a, axis=1) / np.linalg.norm(b, axis=1), pairs.labels)[0])
+
+    mu, (u, s, _) = x.mean(axis=0), np.linalg.svd(np.cov(x.T))
+    white = (x - mu) @ (u[:, :-1] / np.sqrt(s[:-1]))  # the last direction is the noise a LayerNorm leaves
+    expected = {"raw": rho(x), "center": rho(x - mu), "whitening": rho(white), "whitening(dim=16)": rho(white[:, :16])}
+    expected["truncate(dim=8)"] = rho(x[:, :8])
+    for entry, value in expected.items():
+        record = find(finished.records, task="toy:test", pooling="mean", entry=entry, metric="spearman", sweep=False, encoder="model")
+        assert record.value == pytest.approx(value, abs=1e-6), entry
+        assert record.low is not None and record.high is not None and record.low < value < record.high
+        rate = float(pairs.labels.mean())
+        assert record.ceiling == pytest.approx(np.sqrt(3 * rate * (1 - rate) * n**2 / (n**2 - 1)), abs=1e-12)
+    swept = [r for r in finished.records if r.sweep and r.task == "toy:test" and r.pooling == "mean"]
+    assert [r.dim for r in swept] == list(range(1, 32))
+    assert swept[15].value == pytest.approx(expected["whitening(dim=16)"], abs=1e-9)
+
+
+def test_every_row_has_its_delta_mean_and_provenance(folder: Path) -> None:
+    finished = load_run(weigh(folder).folder)
+    records = finished.records
+    raw = find(records, task="mean", entry="raw", pooling="cls", encoder="model")
+    center = find(records, task="mean", entry="center", pooling="cls", encoder="model")
+    assert center.value is not None and raw.value is not None
+    assert center.delta == pytest.approx(center.value - raw.value)
+    assert center.delta_low is not None and center.delta_high is not None and center.delta_low <= center.delta <= center.delta_high
+    cells = [find(records, task=t, entry="raw", pooling="cls", encoder="model", metric="spearman") for t in ("toy:test", "toy:train", "grades:test")]
+    assert raw.value == pytest.approx(np.mean([c.value for c in cells]))
+    weighted = find(records, task="w-mean", entry="raw", pooling="cls", encoder="model")
+    assert weighted.value == pytest.approx(np.average([c.value for c in cells], weights=[c.n for c in cells]))
+    joined = find(records, task="toy:w-avg", entry="raw", pooling="cls", encoder="model")
+    assert joined.split == "test+train"
+    assert joined.value == pytest.approx(np.average([c.value for c in cells[:2]], weights=[120, 90]))
+    accuracy = find(records, task="toy:test", entry="raw", pooling="cls", encoder="model", metric="accuracy")
+    assert accuracy.threshold_on == "toy:valid"
+    assert {r.metric for r in records if r.task == "grades:test"} == {"spearman", "pearson", "ceiling-share"}
+    assert {e["encoder"] for e in finished.header["encoders"]} == {"model", "random", "tfidf", "char-mean"}
+    fit = next(f for f in finished.header["fits"] if f["entry"] == "whitening" and f["task"] == "toy:test" and f["pooling"] == "mean")
+    assert (fit["rank"], fit["dim"], fit["n"], fit["fit_splits"]) == (31, 32, 240, ["toy:test"])
+    assert finished.environment["torch"]
+
+
+def test_two_runs_give_the_same_bytes_and_the_second_encodes_nothing(folder: Path) -> None:
+    one = weigh(folder)
+    before = {p.name: p.read_bytes() for p in one.folder.glob("*.json")}
+    two = weigh(folder)
+    assert (two.encoded, two.observed) == (0, 0)
+    assert two.kept == one.observed
+    three = weigh(folder, out="elsewhere")
+    assert three.encoded == 0
+    four = weigh(folder, out="fresh", store="fresh-store")
+    for again in (two, three, four):
+        assert again.folder.name == one.folder.name
+        for name in ("records.json", "run.json"):
+            assert (again.folder / name).read_bytes() == before[name]
+    assert json.loads((two.folder / "timings.json").read_bytes()) == json.loads(before["timings.json"])
+
+
+def test_a_killed_run_continues_and_ends_with_the_same_bytes(folder: Path) -> None:
+    whole = weigh(folder, out="whole", store="whole-store")
+    wanted = (whole.folder / "records.json").read_bytes()
+    command = [sys.executable, "-c", "from hengyu.cli import main; main()", "run", str(folder / "suites" / "toy.toml")]
+    command += ["--encoder", str(folder / "model"), "--datasets", str(folder), "--out", str(folder / "killed")]
+    environment = {**os.environ, "HENGYU_CACHE": str(folder / "killed-cache")}
+    target = folder / "killed" / "records" / whole.folder.name
+    for enough in (1, 8, 20):
+        process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        deadline = time.monotonic() + 60
+        while process.poll() is None and time.monotonic() < deadline:
+            if len(list(target.glob("observations/*.safetensors"))) >= enough:
+                process.send_signal(signal.SIGKILL)
+                break
+            time.sleep(0.002)
+        process.wait()
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    assert "0 texts encoded" in done.stderr
+    assert (target / "records.json").read_bytes() == wanted
+
+
+def test_a_damaged_observation_is_made_again(folder: Path) -> None:
+    one = weigh(folder)
+    wanted = (one.folder / "records.json").read_bytes()
+    victim = sorted(one.folder.glob("observations/*"))[0]
+    content = bytearray(victim.read_bytes())
+    content[-1] ^= 255
+    victim.write_bytes(content)
+    two = weigh(folder)
+    assert (two.observed, two.kept) == (1, one.observed - 1)
+    assert (two.folder / "records.json").read_bytes() == wanted
+
+
+def test_a_row_with_a_hole_has_no_mean_and_a_failed_cell_its_reason(folder: Path) -> None:
+    (folder / "suites" / "holes.toml").write_text(
+        'tasks = ["toy:test", "grades:test"]\npoolings = ["mean", "mask"]\nresamples = 50\n'
+        'entries = ["raw", "pca(dim=99)", "center"]\nbaselines = []\n',
+        encoding="utf-8",
+    )
+    outcome = weigh(folder, suite="holes")
+    assert len(outcome.failures) == 1
+    assert "holes.toml: entry 'pca(dim=99)' failed for model, mean: dim=99 is larger than the 32" in outcome.failures[0]
+    records = load_run(outcome.folder).records
+    failed = find(records, task="toy:test", entry="pca(dim=99)", metric="spearman")
+    assert (failed.status, failed.value) == ("failed", None)
+    mean = find(records, task="mean", entry="pca(dim=99)")
+    assert (mean.status, mean.value) == ("incomplete", None)
+    assert "toy:test, grades:test" in mean.reason
+    missing = find(records, task="toy:test", pooling="mask", metric="spearman")
+    assert missing.status == "unavailable"
+    assert "prompt" in missing.reason
+    assert find(records, task="mean", entry="center", pooling="mean").status == "ok"
+
+
+def test_constant_vectors_are_degenerate_never_nan(folder: Path) -> None:
+    from safetensors.numpy import load_file, save_file
+
+    weights = load_file(folder / "model" / "model.safetensors")
+    for name in list(weights):
+        if name.endswith("LayerNorm.weight"):
+            weights[name] = np.zeros_like(weights[name])  # every output is the bias: the same vector for any text
+    for name in list(weights):
+        if name.endswith("LayerNorm.bias"):
+            weights[name] = np.ones_like(weights[name])
+    save_file(weights, folder / "model" / "model.safetensors", metadata={"format": "pt"})
+    outcome = weigh(folder)
+    assert outcome.failures == []
+    text = (outcome.folder / "records.json").read_text(encoding="utf-8")
+    assert "NaN" not in text
+    for entry in ("raw", "center", "whitening"):
+        record = find(load_run(outcome.folder).records, task="toy:test", pooling="mean", entry=entry, metric="spearman", sweep=False, encoder="model")
+        assert (record.status, record.value) == ("degenerate", None), entry
+        assert record.reason
+
+
+def test_mistakes_of_a_plan_are_told_at_once(folder: Path) -> None:
+    (folder / "suites" / "bad.toml").write_text(
+        'tasks = ["toy:tset", "tooy:test", "toy:test"]\nentries = ["raw", { entry = "whitening", fit_on = "dev" }]\n', encoding="utf-8"
+    )
+    with pytest.raises(HengyuError) as caught:
+        weigh(folder, suite="bad")
+    text = "\n".join(caught.value.problems)
+    assert "toy:tset" in text and "tooy:test" in text and "fit_on 'dev'" in text and len(caught.value.problems) == 3
+
+
+def test_two_encoders_of_one_name_are_refused(folder: Path) -> None:
+    shutil.copytree(folder / "model", folder / "again" / "model")
+    specs = (EncoderSpec(str(folder / "model")), EncoderSpec(str(folder / "again" / "model")))
+    plan = make_plan(load_suite(folder / "suites" / "toy.toml").with_overrides(encoders=specs), datasets=[folder])
+    with pytest.raises(HengyuError, match="two encoders are called 'model'"):
+        run(plan, reports=folder / "out", store=VectorStore(folder / "store"))

@@ -1,0 +1,157 @@
+"""The board's order, ranks, marks and holes, and that the terminal shows all of it."""
+
+from __future__ import annotations
+
+import io
+import runpy
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from hengyu.report.board import make_board, metrics_of, percent
+from hengyu.report.terminal import print_board
+
+_made = runpy.run_path(str(Path(__file__).with_name("runs.py")))
+RUN = _made["make_run"]()
+HOSTILE = _made["make_run"](hostile=True)
+
+
+def test_rows_stand_by_the_mean_and_rows_with_a_hole_come_last_without_a_rank():
+    board = make_board(RUN)
+    assert board.columns[board.main].task == "mean"
+    means = [row.cells[board.main].value for row in board.rows]
+    whole = [m for m in means if m is not None]
+    assert whole == sorted(whole, reverse=True)
+    assert means[: len(whole)] == whole
+    assert all((row.rank is None) == (m is None) for row, m in zip(board.rows, means, strict=True))
+    assert 0 < len(means) - len(whole) < 10
+
+
+def test_equal_means_share_a_rank_and_the_next_rank_counts_them():
+    board = make_board(RUN)
+    seen: dict[float, int] = {}
+    for place, row in enumerate((r for r in board.rows if r.rank), 1):
+        expected = seen.setdefault(round(row.cells[board.main].value, 9), place)
+        assert row.rank == expected
+    assert len(seen) < sum(r.rank is not None for r in board.rows), "the made-up run holds a tie"
+
+
+def test_the_best_of_a_column_is_its_highest_number():
+    board = make_board(RUN)
+    for i, column in enumerate(board.columns):
+        values = [row.cells[i].value for row in board.rows if row.cells[i].value is not None]
+        best = [row.cells[i].value for row in board.rows if row.cells[i].best]
+        assert best and all(v == pytest.approx(max(values), abs=1e-9) for v in best), column.task
+
+
+def test_baselines_are_marked_and_sweep_points_are_no_rows():
+    board = make_board(RUN)
+    assert {row.encoder for row in board.rows if row.baseline} == {"random", "tfidf", "char-mean"}
+    assert len(board.rows) == len({r.row for r in RUN.records if not r.sweep})
+    assert not any("pca" in row.entry for row in board.rows)
+
+
+def test_columns_are_the_tasks_in_order_then_the_means_with_n_and_ceiling():
+    board = make_board(RUN)
+    assert [c.task for c in board.columns] == [*_made["TASKS"], "mean", "w-mean"]
+    assert board.columns[0].n == 20000
+    assert board.columns[0].ceiling == 0.665
+    assert "at most 66.50" in board.columns[0].about
+
+
+def test_cells_without_a_number_say_why():
+    board = make_board(RUN)
+    cells = [cell for row in board.rows for cell in row.cells]
+    assert {c.status for c in cells} == {"ok", "failed", "degenerate", "unavailable", "incomplete", "missing"}
+    assert [n.split(":")[0] for n in board.notes] == ["failed", "degenerate", "unavailable"]
+    failed = next(c for c in cells if c.status == "failed")
+    assert failed.text == f"failed [{failed.note}]"
+    assert failed.value is None and not failed.interval and not failed.delta
+
+
+def test_other_metrics_keep_the_order_of_the_spearman_board():
+    rows = [row.key for row in make_board(RUN).rows]
+    assert metrics_of(RUN) == ("spearman", "pearson", "auc", "ceiling-share")
+    for metric in metrics_of(RUN):
+        board = make_board(RUN, metric)
+        kept = {row.key for row in board.rows}
+        assert [row.key for row in board.rows] == [r for r in rows if r in kept], metric
+
+
+def test_one_task_is_its_own_mean():
+    one = replace(RUN, records=tuple(r for r in RUN.records if r.task in ("BQ:test", "mean", "w-mean")))
+    board = make_board(one)
+    assert [c.task for c in board.columns] == ["BQ:test"]
+    assert board.main == 0
+    assert board.rows[0].rank == 1
+
+
+def test_the_aggregate_of_a_suite_stands_behind_its_splits():
+    extra = [replace(r, task=f"BQ:{kind}") for r in RUN.records if r.task == "BQ:test" for kind in ("avg", "w-avg")]
+    header = {**RUN.header, "suite": {**RUN.header["suite"], "aggregate": "w-avg"}}
+    board = make_board(replace(RUN, header=header, records=(*RUN.records, *extra)))
+    assert [c.task for c in board.columns][:4] == ["ATEC:test", "BQ:test", "BQ:w-avg", "LCQMC:test"]
+
+
+def test_an_empty_header_is_enough():
+    board = make_board(replace(RUN, header={"run": "x"}))
+    assert len(board.rows) == len(make_board(RUN).rows)
+    assert make_board(replace(RUN, header={"run": "x"}, records=())).rows == ()
+
+
+@pytest.mark.parametrize(
+    ("value", "signed", "text"),
+    [
+        (None, False, ""),
+        (-0.00001, False, "0.00"),
+        (-0.00001, True, "+0.00"),
+        (0.12345, False, "12.35"),
+        (-0.5, True, "-50.00"),
+    ],
+)
+def test_numbers_are_printed_x_100_and_never_as_minus_zero(value, signed, text):
+    assert percent(value, signed=signed) == text
+
+
+def _printed(run, width, *, terminal):
+    out = io.StringIO()
+    print_board(run, Console(file=out, width=width, force_terminal=terminal, color_system=None))
+    return out.getvalue()
+
+
+def test_a_pipe_gets_one_line_a_row_and_nothing_is_cut():
+    lines = _printed(RUN, 40, terminal=False).splitlines()
+    board = make_board(RUN)
+    for row in board.rows:
+        line = next(
+            text for text in lines
+            if all(part in text.split("  ") or f" {part} " in f" {text} " for part in (row.encoder, row.entry))
+            and f" {row.pooling} " in text and all(cell.text in text for cell in row.cells)
+        )  # fmt: skip
+        assert row.cells[board.main].interval in line
+    assert not any("…" in line for line in lines)
+
+
+@pytest.mark.parametrize("width", [40, 80, 120, 300])
+def test_every_number_is_there_at_every_width(width):
+    printed = _printed(RUN, width, terminal=True)
+    board = make_board(RUN)
+    for row in board.rows:
+        for cell in row.cells:
+            assert cell.text in printed
+        assert row.cells[board.main].interval in printed
+    assert "…" not in printed
+    for note in board.notes:
+        assert note in printed
+    assert "warning: hengyu-mini" in printed
+
+
+def test_names_neither_format_nor_steer_the_terminal():
+    first = HOSTILE.records[0]
+    run = replace(RUN, records=(replace(first, encoder="[bold]x[/bold]\x1b[2J", entry="[red]raw"),))
+    printed = _printed(run, 200, terminal=True)
+    assert "[bold]x[/bold]" in printed
+    assert "[red]raw" in printed
+    assert "\x1b[2J" not in printed

@@ -1,0 +1,107 @@
+"""The exports hold every record, whatever the names are."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import re
+import runpy
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from click.testing import CliRunner
+
+from hengyu.cli.export import command
+from hengyu.errors import HengyuError
+from hengyu.report.board import make_board
+from hengyu.report.export import COLUMNS, export
+
+_made = runpy.run_path(str(Path(__file__).with_name("runs.py")))
+RUN = _made["make_run"]()
+HOSTILE = _made["make_run"](hostile=True, sweep=False)
+
+
+def test_csv_holds_every_record_and_its_numbers_exactly():
+    rows = list(csv.DictReader(io.StringIO(export(RUN, "csv"))))
+    assert tuple(rows[0]) == COLUMNS
+    assert len(rows) == len(RUN.records)
+    for row, record in zip(rows, RUN.records, strict=True):
+        assert (float(row["value"]) if row["value"] else None) == record.value
+        assert row["encoder"] == record.encoder
+        assert row["sweep"] == str(record.sweep).lower()
+
+
+def test_task_and_split_stand_apart_and_name_one_record():
+    table = pd.read_csv(io.StringIO(export(RUN, "csv")), keep_default_na=False)
+    assert set(table["task"]) == {"ATEC", "BQ", "LCQMC", "PAWSX", "STS-B", "mean", "w-mean"}
+    assert set(table["split"]) == {"test", ""}
+    key = ["task", "split", "encoder", "pooling", "entry", "fit_on", "metric", "sweep"]
+    assert not table.duplicated(key).any()
+
+
+def test_json_is_the_same_rows():
+    rows = json.loads(export(RUN, "json"))
+    assert [tuple(r) for r in rows] == [COLUMNS] * len(RUN.records)
+    assert rows[0]["value"] == RUN.records[0].value
+    assert rows[0]["sweep"] is False
+    assert {r["value"] for r in rows if r["status"] != "ok"} == {None}
+
+
+def test_hostile_names_come_back_from_csv_and_json_as_they_were():
+    names = {r.encoder for r in HOSTILE.records}
+    assert {r["encoder"] for r in csv.DictReader(io.StringIO(export(HOSTILE, "csv")))} == names
+    assert {r["encoder"] for r in json.loads(export(HOSTILE, "json"))} == names
+
+
+@pytest.mark.parametrize("run", [RUN, HOSTILE])
+def test_markdown_is_one_table_with_equal_rows(run):
+    text = export(run, "md")
+    lines = [line for line in text.splitlines() if line.startswith("|")]
+    assert len(lines) == 2 + len(make_board(run).rows)
+    assert len({len(re.findall(r"(?<!\\)\|", line)) for line in lines}) == 1
+    assert "**" in lines[2] and "[" in lines[2]
+    assert "<script" not in text.replace(r"\<script", "")
+
+
+@pytest.mark.parametrize("run", [RUN, HOSTILE])
+def test_latex_rows_are_equal_and_special_characters_escaped(run):
+    text = export(run, "latex")
+    body = text[text.index("\\toprule") : text.index("\\bottomrule")]
+    rows = [line for line in body.splitlines() if line.endswith("\\\\")]
+    width = len(make_board(run).columns) + 5
+    assert {len(re.findall(r"(?<!\\)&", row)) for row in rows} == {width - 1}
+    assert len(rows) == len(make_board(run).rows) + 3
+    assert "\\textbf{" in text
+    assert not re.search(r"(?<!\\)[#$%_^~<>|]", body)
+
+
+def test_an_unknown_format_is_told_with_the_known_ones():
+    with pytest.raises(HengyuError, match="did you mean 'csv'"):
+        export(RUN, "cvs")
+
+
+def test_the_command_prints_or_writes_a_run(tmp_path, monkeypatch):
+    monkeypatch.setenv("HENGYU_REPORTS", str(tmp_path))
+    folder = _made["write_run"](RUN, tmp_path)
+    printed = CliRunner().invoke(command, [str(folder)])
+    assert printed.exit_code == 0
+    assert len(list(csv.reader(io.StringIO(printed.stdout)))) == 1 + len(RUN.records)
+    written = CliRunner().invoke(command, ["latest", "--format", "json", "--out", str(tmp_path / "x" / "run.json")])
+    assert written.exit_code == 0
+    assert len(json.loads((tmp_path / "x" / "run.json").read_bytes())) == len(RUN.records)
+
+
+def test_a_reader_that_goes_away_is_no_error(tmp_path):
+    folder = _made["write_run"](RUN, tmp_path)
+    program = [sys.executable, "-c", "from hengyu.cli import main; main()", "export", str(folder)]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
+    with subprocess.Popen(program, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment) as process:
+        process.stdout.read(10)
+        process.stdout.close()
+        error = process.stderr.read().decode()
+    assert error == ""

@@ -1,0 +1,80 @@
+"""The shape of the repository, held by tests."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import hengyu
+
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGE = Path(hengyu.__file__).parent
+
+
+def test_folders_of_declarations_hold_no_code() -> None:
+    for folder in ("suites", "datasets", "reports"):
+        assert not list((ROOT / folder).rglob("*.py"))
+
+
+def test_datasets_is_not_our_folder() -> None:
+    from importlib.util import find_spec
+
+    spec = find_spec("datasets")
+    assert spec is not None and spec.origin is not None and not Path(spec.origin).is_relative_to(ROOT)
+
+
+def imports(path: Path) -> set[str]:
+    """The modules of this package that a file imports when it is imported itself."""
+    found: set[str] = set()
+    for node in ast.parse(path.read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.Import):
+            found |= {a.name for a in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found |= {node.module, *(f"{node.module}.{a.name}" for a in node.names)}
+    return {f for f in found if f.startswith("hengyu")}
+
+
+def test_no_import_circle() -> None:
+    files = {
+        ".".join(("hengyu", *p.relative_to(PACKAGE).with_suffix("").parts)).removesuffix(".__init__"): p
+        for p in PACKAGE.rglob("*.py")
+    }
+    arrows = {name: {i for i in imports(path) if i in files and i != name} for name, path in files.items()}
+    done: set[str] = set()
+
+    def visit(name: str, way: tuple[str, ...]) -> None:
+        assert name not in way, " -> ".join((*way, name))
+        if name not in done:
+            for target in arrows[name]:
+                visit(target, (*way, name))
+            done.add(name)
+
+    for name in files:
+        visit(name, ())
+
+
+def test_files_are_small_and_no_module_is_called_utils() -> None:
+    for path in PACKAGE.rglob("*.py"):
+        assert "util" not in path.name
+        assert len(path.read_text(encoding="utf-8").splitlines()) <= 350, path
+
+
+def test_help_is_quick_and_imports_nothing_heavy() -> None:
+    code = (
+        "import sys, time; t = time.perf_counter(); from hengyu.cli import main\n"
+        "try: main(['run', '--help'])\nexcept SystemExit: pass\n"
+        "try: main(['--help'])\nexcept SystemExit: pass\n"
+        "heavy = {'torch', 'transformers', 'sentence_transformers', 'numba', 'scipy', 'sklearn', 'pandas', 'altair', 'numpy'}\n"
+        "print('SECONDS', time.perf_counter() - t, 'HEAVY', sorted(heavy & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    last = done.stdout.strip().splitlines()[-1].split()
+    assert last[3:] == ["[]"], done.stdout
+    assert float(last[1]) < 0.5
+
+
+def test_nothing_reads_or_writes_pickles() -> None:
+    for path in PACKAGE.rglob("*.py"):
+        text = path.read_text(encoding="utf-8")
+        for word in ("import pickle", "joblib", "torch.load", "allow_pickle=True", "cache=True"):
+            assert word not in text, (path, word)

@@ -1,0 +1,100 @@
+"""Suites: every mistake at once, each with file, key and remedy."""
+
+from pathlib import Path
+
+import pytest
+
+from hengyu.errors import HengyuError
+from hengyu.resources import share
+from hengyu.suites import find_suite, load_suite
+
+
+def written(tmp_path: Path, text: str) -> Path:
+    path = tmp_path / "mine.toml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_every_shipped_suite_is_read() -> None:
+    for path in share("suites").glob("*.toml"):
+        suite = load_suite(path)
+        assert suite.name == path.stem
+        assert suite.title
+        assert suite.description
+        assert str(suite.entries[0].entry) == "raw"
+
+
+def test_a_suite_of_one_line_has_sensible_defaults(tmp_path: Path) -> None:
+    suite = load_suite(written(tmp_path, 'tasks = ["hengyu-sts:test"]\n'))
+    assert (suite.name, suite.poolings, suite.fit_on, suite.seed) == ("mine", ("mean",), "target", 0)
+    assert [e.model for e in suite.encoders] == ["hengyu-mini"]
+    assert suite.baselines == ("random", "tfidf", "char-mean")
+
+
+def test_raw_is_always_there_and_first(tmp_path: Path) -> None:
+    suite = load_suite(written(tmp_path, 'tasks = ["a:b"]\nentries = ["pca(dim=2)", "raw"]\n'))
+    assert [str(e.entry) for e in suite.entries] == ["raw", "pca(dim=2)"]
+
+
+def test_all_mistakes_are_told_at_once(tmp_path: Path) -> None:
+    path = written(
+        tmp_path,
+        """
+        tasks = ["hengyu-sts:test", "hengyu-sts:test"]
+        poolngs = ["mean"]
+        seed = "one"
+        resamples = 3
+        aggregate = "median"
+        baselines = ["tfdif"]
+        encoders = [{ model = "x", dtyp = "float16" }]
+        entries = ["whitening(dimension=3)", { entry = "center", dims = "all" }, { entry = "pca", dims = [0] }, { entri = "l2" }]
+        """,
+    )
+    with pytest.raises(HengyuError) as caught:
+        load_suite(path)
+    problems = caught.value.problems
+    assert all(str(path) in p and "key '" in p for p in problems)
+    for part in (
+        "names hengyu-sts:test twice",
+        "'poolngs' is unknown; did you mean 'poolings'?",
+        "'seed' must be a whole number",
+        "'resamples' must lie in",
+        "'aggregate' must be",
+        "'tfdif'; did you mean 'tfidf'?",
+        "'encoders[0].dtyp' is unknown; did you mean 'dtype'?",
+        "no parameter 'dimension'",
+        "'entries[1].dims' does not fit 'center'",
+        "'entries[2].dims' must be 'all' or a list",
+        "'entries[3].entri' is unknown; did you mean 'entry'?",
+    ):
+        assert any(part in p for p in problems), (part, problems)
+
+
+@pytest.mark.parametrize(
+    ("content", "part"),
+    [
+        (b"tasks = [", "not TOML"),
+        ("tasks = ['\u6d4b']".encode("gb18030"), "not UTF-8"),
+        (b"", "'tasks' is missing"),
+        (b"tasks = []", "is empty"),
+        (b"tasks = 3", "must be a list"),
+        (b"tasks = [3]", "must hold strings only"),
+        (b'name = "../x"\ntasks = ["a:b"]', "'name' must be"),
+    ],
+)
+def test_files_that_are_no_suite(tmp_path: Path, content: bytes, part: str) -> None:
+    path = tmp_path / "bad.toml"
+    path.write_bytes(content)
+    with pytest.raises(HengyuError, match=part):
+        load_suite(path)
+
+
+def test_suites_are_found_by_path_and_by_name(tmp_path: Path) -> None:
+    path = written(tmp_path, "")
+    assert find_suite(str(path)) == path
+    assert find_suite("smoke") == share("suites", "smoke.toml")
+    assert find_suite("suites/smoke.toml").samefile(share("suites", "smoke.toml"))
+    with pytest.raises(HengyuError, match="did you mean 'smoke'"):
+        find_suite("smok")
+    with pytest.raises(HengyuError, match="no such file"):
+        find_suite(str(tmp_path / "smoke.toml"))
