@@ -15,8 +15,8 @@ from scipy.stats import spearmanr
 from words import sentences
 
 from hengyu.bench import Outcome, run
-from hengyu.data import load_pairs
 from hengyu.cards import load_cards
+from hengyu.data import load_pairs
 from hengyu.encoders import EncoderSpec, open_encoder
 from hengyu.errors import HengyuError
 from hengyu.plan import make_plan
@@ -64,12 +64,16 @@ def folder(tmp_path: Path, tiny_bert: Path) -> Path:
 
 
 def weigh(folder: Path, *, force: bool = False, out: str = "out", store: str = "store", suite: str = "toy") -> Outcome:
-    loaded = load_suite(folder / "suites" / f"{suite}.toml").with_overrides(encoders=(EncoderSpec(str(folder / "model")),))
+    loaded = load_suite(folder / "suites" / f"{suite}.toml").with_overrides(
+        encoders=(EncoderSpec(str(folder / "model")),)
+    )
     plan = make_plan(loaded, datasets=[folder])
     return run(plan, reports=folder / out, store=VectorStore(folder / store), force=force)
 
 
 def find(records: tuple[Record, ...], **wanted: object) -> Record:
+    """Return the one record of the board that fits; of the tiny model and Spearman unless said otherwise."""
+    wanted = {"encoder": "model", "metric": "spearman", "sweep": False} | wanted
     found = [r for r in records if all(getattr(r, k) == v for k, v in wanted.items())]
     assert len(found) == 1, (wanted, len(found))
     return found[0]
@@ -91,7 +95,15 @@ def test_a_run_gives_the_numbers_of_a_plain_script(folder: Path) -> None:
     expected = {"raw": rho(x), "center": rho(x - mu), "whitening": rho(white), "whitening(dim=16)": rho(white[:, :16])}
     expected["truncate(dim=8)"] = rho(x[:, :8])
     for entry, value in expected.items():
-        record = find(finished.records, task="toy:test", pooling="mean", entry=entry, metric="spearman", sweep=False, encoder="model")
+        record = find(
+            finished.records,
+            task="toy:test",
+            pooling="mean",
+            entry=entry,
+            metric="spearman",
+            sweep=False,
+            encoder="model",
+        )
         assert record.value == pytest.approx(value, abs=1e-6), entry
         assert record.low is not None and record.high is not None and record.low < value < record.high
         rate = float(pairs.labels.mean())
@@ -104,23 +116,31 @@ def test_a_run_gives_the_numbers_of_a_plain_script(folder: Path) -> None:
 def test_every_row_has_its_delta_mean_and_provenance(folder: Path) -> None:
     finished = load_run(weigh(folder).folder)
     records = finished.records
-    raw = find(records, task="mean", entry="raw", pooling="cls", encoder="model")
-    center = find(records, task="mean", entry="center", pooling="cls", encoder="model")
+    raw = find(records, task="mean", entry="raw", pooling="cls")
+    center = find(records, task="mean", entry="center", pooling="cls")
     assert center.value is not None and raw.value is not None
     assert center.delta == pytest.approx(center.value - raw.value)
-    assert center.delta_low is not None and center.delta_high is not None and center.delta_low <= center.delta <= center.delta_high
-    cells = [find(records, task=t, entry="raw", pooling="cls", encoder="model", metric="spearman") for t in ("toy:test", "toy:train", "grades:test")]
+    assert (
+        center.delta_low is not None
+        and center.delta_high is not None
+        and center.delta_low <= center.delta <= center.delta_high
+    )
+    cells = [find(records, task=t, entry="raw", pooling="cls") for t in ("toy:test", "toy:train", "grades:test")]
     assert raw.value == pytest.approx(np.mean([c.value for c in cells]))
-    weighted = find(records, task="w-mean", entry="raw", pooling="cls", encoder="model")
+    weighted = find(records, task="w-mean", entry="raw", pooling="cls")
     assert weighted.value == pytest.approx(np.average([c.value for c in cells], weights=[c.n for c in cells]))
-    joined = find(records, task="toy:w-avg", entry="raw", pooling="cls", encoder="model")
+    joined = find(records, task="toy:w-avg", entry="raw", pooling="cls")
     assert joined.split == "test+train"
     assert joined.value == pytest.approx(np.average([c.value for c in cells[:2]], weights=[120, 90]))
-    accuracy = find(records, task="toy:test", entry="raw", pooling="cls", encoder="model", metric="accuracy")
+    accuracy = find(records, task="toy:test", entry="raw", pooling="cls", metric="accuracy")
     assert accuracy.threshold_on == "toy:valid"
     assert {r.metric for r in records if r.task == "grades:test"} == {"spearman", "pearson", "ceiling-share"}
     assert {e["encoder"] for e in finished.header["encoders"]} == {"model", "random", "tfidf", "char-mean"}
-    fit = next(f for f in finished.header["fits"] if f["entry"] == "whitening" and f["task"] == "toy:test" and f["pooling"] == "mean")
+    fit = next(
+        f
+        for f in finished.header["fits"]
+        if f["entry"] == "whitening" and f["task"] == "toy:test" and f["pooling"] == "mean"
+    )
     assert (fit["rank"], fit["dim"], fit["n"], fit["fit_splits"]) == (31, 32, 240, ["toy:test"])
     assert finished.environment["torch"]
 
@@ -184,12 +204,12 @@ def test_a_row_with_a_hole_has_no_mean_and_a_failed_cell_its_reason(folder: Path
     assert len(outcome.failures) == 1
     assert "holes.toml: entry 'pca(dim=99)' failed for model, mean: dim=99 is larger than the 32" in outcome.failures[0]
     records = load_run(outcome.folder).records
-    failed = find(records, task="toy:test", entry="pca(dim=99)", metric="spearman")
+    failed = find(records, task="toy:test", entry="pca(dim=99)")
     assert (failed.status, failed.value) == ("failed", None)
     mean = find(records, task="mean", entry="pca(dim=99)")
     assert (mean.status, mean.value) == ("incomplete", None)
     assert "toy:test, grades:test" in mean.reason
-    missing = find(records, task="toy:test", pooling="mask", metric="spearman")
+    missing = find(records, task="toy:test", pooling="mask")
     assert missing.status == "unavailable"
     assert "prompt" in missing.reason
     assert find(records, task="mean", entry="center", pooling="mean").status == "ok"
@@ -211,14 +231,23 @@ def test_constant_vectors_are_degenerate_never_nan(folder: Path) -> None:
     text = (outcome.folder / "records.json").read_text(encoding="utf-8")
     assert "NaN" not in text
     for entry in ("raw", "center", "whitening"):
-        record = find(load_run(outcome.folder).records, task="toy:test", pooling="mean", entry=entry, metric="spearman", sweep=False, encoder="model")
+        record = find(
+            load_run(outcome.folder).records,
+            task="toy:test",
+            pooling="mean",
+            entry=entry,
+            metric="spearman",
+            sweep=False,
+            encoder="model",
+        )
         assert (record.status, record.value) == ("degenerate", None), entry
         assert record.reason
 
 
 def test_mistakes_of_a_plan_are_told_at_once(folder: Path) -> None:
     (folder / "suites" / "bad.toml").write_text(
-        'tasks = ["toy:tset", "tooy:test", "toy:test"]\nentries = ["raw", { entry = "whitening", fit_on = "dev" }]\n', encoding="utf-8"
+        'tasks = ["toy:tset", "tooy:test", "toy:test"]\nentries = ["raw", { entry = "whitening", fit_on = "dev" }]\n',
+        encoding="utf-8",
     )
     with pytest.raises(HengyuError) as caught:
         weigh(folder, suite="bad")

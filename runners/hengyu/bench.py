@@ -71,7 +71,7 @@ def run(
             clock.note(f"encode | {job.encoder.id}", time.perf_counter() - started)
         job.coverage = {t.name: job.vectors.coverage(t.ids) for t in plan.tasks}
         for pooling in job.poolings:
-            job.dim = job.vectors.spaces[pooling].dim
+            job.dim = job.vectors.dim(pooling)
     total = sum(len(j.poolings) * len(plan.suite.entries) for j in jobs) * len(plan.tasks)
     with progress.stage("weighing", total) as tick:
         for job in jobs:

@@ -2,35 +2,52 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hengyu.encoders import Chunk, Encoder
 from hengyu.errors import HengyuError
+from hengyu.memory import give_back_memory
 from hengyu.progress import Progress
 from hengyu.store import Space, VectorStore, text_keys
 
 __all__ = ["Vectors", "encode_missing"]
 
-_SAVE_EVERY = 16384  # texts: a killed run loses at most this many
+_SAVE_EVERY = 8192  # texts: a killed run loses at most this many
 _TOKENS = "tokens"  # the space of the token counts, beside those of the poolings
 _MOSTLY_UNKNOWN = 0.5
 
 
 @dataclass
 class Vectors:
-    """The vectors of one encoder for the texts of a plan, read from the store as they are asked for."""
+    """The vectors of one encoder for the texts of a plan, read from the store as they are asked for.
 
-    spaces: dict[str, Space]
+    One pooling is mapped into memory at a time: they are used one after the other.
+    """
+
+    store: VectorStore
+    identity: Mapping[str, Any]
     keys: NDArray[np.uint8]  # (m, 16), one for each text
     encoded: int  # how many texts had to be encoded now
+    _open: tuple[str, Space] | None = None
 
     def get(self, pooling: str, ids: NDArray[np.int64]) -> NDArray[np.float32]:
         """Return the vectors (n, d) of texts by their numbers."""
-        return self.spaces[pooling].get(self.keys[ids])
+        return self._space(pooling).get(self.keys[ids])
+
+    def dim(self, pooling: str) -> int | None:
+        """Return the width of a pooling's vectors."""
+        return self._space(pooling).dim
+
+    def _space(self, pooling: str) -> Space:
+        if self._open is None or self._open[0] != pooling:
+            self._open = None  # unmapped before the next is mapped
+            self._open = (pooling, self.store.space({**self.identity, "pooling": pooling}))
+        return self._open[1]
 
     def coverage(self, ids: NDArray[np.int64]) -> dict[str, float]:
         """Return the share of [UNK] among the tokens, and of truncated texts, each repeat counted."""
@@ -63,6 +80,7 @@ def encode_missing(
                 new = missing[name][indices]
                 space.append(keys[indices[new]], rows[new])
             pending.clear()
+            give_back_memory()
 
         with progress.stage(f"encoding with {encoder.id}", total) as tick:
             try:
@@ -82,7 +100,9 @@ def encode_missing(
             _refuse_unknown(encoder, seen, unknown)
             if pending:
                 save()
-    return Vectors(spaces, keys, total)
+        encoder.release()
+        give_back_memory()
+    return Vectors(store, identity, keys, total)
 
 
 def _refuse_unknown(encoder: Encoder, seen: float, unknown: float) -> None:

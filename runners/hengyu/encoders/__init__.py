@@ -88,6 +88,9 @@ class Encoder(Protocol):
     def encode(self, texts: Sequence[str], poolings: Sequence[str]) -> dict[str, Vectors]:
         """Encode n texts; each pooling gives float32 (n, d) in the order of the texts."""
 
+    def release(self) -> None:
+        """Let go of the model's memory; the next call loads it again."""
+
 
 def open_encoder(spec: EncoderSpec, *, offline: bool = False) -> Encoder:
     """Return the encoder of a declaration; raises `HengyuError` when there is no such model.

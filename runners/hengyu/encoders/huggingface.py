@@ -86,6 +86,10 @@ class HuggingFace:
                 out[name][chunk.indices] = rows
         return out
 
+    def release(self) -> None:
+        """Let go of the model's memory; the next call loads it again."""
+        self.__dict__.pop("_parts", None)
+
     def stream(
         self, texts: Sequence[str], poolings: Sequence[str], wanted: Callable[[NDArray[np.int64]], bool]
     ) -> Iterator[Chunk]:

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hengyu.errors import HengyuError, did_you_mean
+from hengyu.similarity import cosines
 from hengyu.store import text_keys
 
 __all__ = ["BASELINE_NOTES", "baseline_cosines"]
@@ -28,19 +29,19 @@ def baseline_cosines(name: str, first: Sequence[str], second: Sequence[str]) -> 
 
     A text without any feature (all zero) has cosine 0 with everything.
     """
-    makers: dict[str, Callable[[Sequence[str]], Any]] = {"random": _random, "tfidf": _tfidf, "char-mean": _char_mean}
-    if name not in makers:
-        raise HengyuError(f"baseline '{name}' is unknown{did_you_mean(name, makers)}")
-    # both columns with their repeats: document frequencies count sentences as they stand in the task
-    vectors = makers[name]([*first, *second])
+    makers: dict[str, Callable[[Sequence[str]], NDArray[np.float32]]] = {"random": _random, "char-mean": _char_mean}
+    if name not in BASELINE_NOTES:
+        raise HengyuError(f"baseline '{name}' is unknown{did_you_mean(name, BASELINE_NOTES)}")
     n = len(first)
-    if hasattr(vectors, "multiply"):
-        dots = np.asarray(vectors[:n].multiply(vectors[n:]).sum(axis=1)).ravel()
-        return dots, int(vectors.shape[1])
-    from hengyu.similarity import cosines
-
-    rows = np.arange(2 * n)
-    return cosines(vectors, rows[:n], rows[n:]), int(vectors.shape[1])
+    texts = [*first, *second]
+    if name == "tfidf":
+        # both columns with their repeats: document frequencies count sentences as they stand in the task
+        rows = _tfidf(texts)
+        return np.asarray(rows[:n].multiply(rows[n:]).sum(axis=1)).ravel(), int(rows.shape[1])
+    number = {text: i for i, text in enumerate(dict.fromkeys(texts))}
+    ids = np.fromiter((number[t] for t in texts), np.int64, 2 * n)
+    vectors = makers[name](list(number))
+    return cosines(vectors, ids[:n], ids[n:]), int(vectors.shape[1])
 
 
 def _random(texts: Sequence[str]) -> NDArray[np.float32]:
@@ -67,12 +68,21 @@ def _tfidf(texts: Sequence[str]) -> Any:
 
 def _char_mean(texts: Sequence[str]) -> NDArray[np.float32]:
     """Mean (n, 256) of the rows of the built-in encoder's embedding matrix, special tokens left out."""
+    from itertools import chain
+
     from safetensors.numpy import load_file
+    from scipy.sparse import csr_matrix
     from tokenizers import Tokenizer
 
     folder = Path(__file__).parent / "builtin"
     table = load_file(folder / "model.safetensors")["embeddings.word_embeddings.weight"].astype(np.float32)
     tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
     tokenizer.no_truncation()
-    rows = tokenizer.encode_batch(list(texts), add_special_tokens=False)
-    return np.stack([table[r.ids].mean(axis=0) if r.ids else np.zeros(table.shape[1], np.float32) for r in rows])
+    rows = [r.ids for r in tokenizer.encode_batch(list(texts), add_special_tokens=False)]
+    lengths = np.fromiter(map(len, rows), np.int64, len(rows))
+    ids = np.fromiter(chain.from_iterable(rows), np.int64, int(lengths.sum()))
+    weights = np.repeat(1.0 / np.maximum(lengths, 1), lengths).astype(np.float32)
+    shape = (len(rows), len(table))
+    means = csr_matrix((weights, ids, np.concatenate([[0], np.cumsum(lengths)])), shape=shape)
+    out: NDArray[np.float32] = means @ table
+    return out

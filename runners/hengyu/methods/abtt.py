@@ -33,9 +33,7 @@ class AllButTheTop:
     def fit_moments(self, moments: Moments) -> Self:
         """Learn them from moments; raises ValueError when nothing would be left."""
         if self.top >= len(moments.mean):
-            raise ValueError(
-                f"top={self.top} leaves nothing of the {len(moments.mean)} dimensions the vectors have"
-            )
+            raise ValueError(f"top={self.top} leaves nothing of the {len(moments.mean)} dimensions the vectors have")
         self.mean = moments.mean
         self.axes = moments.spectrum.vectors[:, : self.top]
         return self

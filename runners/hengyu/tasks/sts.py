@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from hengyu.entries import Entry
 from hengyu.errors import Degenerate
-from hengyu.methods import Floats, MomentTransform
+from hengyu.methods import Floats, MomentTransform, Transform
 from hengyu.metrics import spearman_many
 from hengyu.moments import Moments
 from hengyu.similarity import cosines_by_dim
@@ -20,6 +20,7 @@ from hengyu.suites import Dims
 __all__ = ["Seen", "StsVectors", "board_dims"]
 
 Ids = NDArray[np.int64]
+_BLOCK = 2048  # rows that stay in the processor's cache
 
 
 @dataclass
@@ -43,6 +44,7 @@ class StsVectors:
     labels: NDArray[np.float64]
     other: tuple[Floats, Ids, Ids] | None = None
     _moments: dict[tuple[str, str], Moments] = field(default_factory=dict)
+    _spare: dict[str, NDArray[np.float64]] = field(default_factory=dict)
 
     def observe(self, entry: Entry, dims: Dims, fit_on: str) -> Seen:
         """Run an entry and return what was seen; raises ValueError or `Degenerate` when it cannot be.
@@ -86,7 +88,7 @@ class StsVectors:
         other = self.other[0] if self.other else None
         fit: dict[str, Any] = {}
         before = ""
-        for step in entry.steps:
+        for number, step in enumerate(entry.steps):
             method = step.make()
             if not getattr(method, "needs_fit", True):
                 pass
@@ -98,11 +100,27 @@ class StsVectors:
             else:
                 method.fit(rows if counts is None else np.repeat(rows, counts, axis=0))
             own = rows is x
-            x = method(x)
+            x = self._apply(method, x, f"x{number % 2}")
             rows = x if own else method(rows)
-            other = None if other is None else method(other)
+            other = None if other is None else self._apply(method, other, f"other{number % 2}")
             before += f" > {step}"
         return x, None if other is None or self.other is None else (other, self.other[1], self.other[2]), fit
+
+    def _apply(self, method: Transform, x: Floats, place: str) -> Floats:
+        """Apply a fitted method block by block, into memory that is used again for every entry.
+
+        Fresh arrays of this size cost more in page faults than the arithmetic that fills them.
+        """
+        if not getattr(method, "needs_fit", True):
+            return method(x)
+        width = method(x[:1]).shape[1]
+        spare = self._spare.get(place)
+        if spare is None or spare.size < len(x) * width:
+            spare = self._spare[place] = np.empty(len(x) * max(width, x.shape[1]))
+        out = spare[: len(x) * width].reshape(len(x), width)
+        for start in range(0, len(x), _BLOCK):
+            out[start : start + _BLOCK] = method(x[start : start + _BLOCK])
+        return out
 
     def _moments_of(self, fit_on: str, before: str, rows: Floats, counts: Ids | None) -> Moments:
         key = (fit_on, before)
