@@ -45,6 +45,7 @@ def header(plan: Plan, name: str, jobs: Sequence[Job], fits: list[dict[str, Any]
             "kind": "model",
             "baseline": False,
             "revision": getattr(getattr(j.encoder, "folder", None), "revision", ""),
+            "native": getattr(j.encoder, "native_is", "") or "its own",
             "dim": j.dim,
             "coverage": j.coverage,
             **j.identity,

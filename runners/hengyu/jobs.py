@@ -34,8 +34,7 @@ def make_job(plan: Plan, encoder: Encoder) -> Job:
     unavailable = {p: given[p] for p in plan.suite.poolings if given[p]}
     same = getattr(encoder, "native_is", "")
     if same in wanted and "native" in wanted:
-        wanted.remove("native")
-        plan.warnings.append(f"{encoder.id}: its native vectors are those of pooling {same}, shown once")
+        wanted.remove("native")  # the same vectors: one row shows them
     return Job(encoder, encoder.identity(), wanted, unavailable)
 
 

@@ -14,17 +14,11 @@ _FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 
 def _datasets(folders: tuple[Path, ...], data: Path | None) -> None:
     """Print name, splits with sizes, label scale, licence, where its files are, and hub id of every card."""
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
-
     from hengyu.cards import load_cards
     from hengyu.data import whereabouts
     from hengyu.resources import share
 
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for heading in ("dataset", "splits", "labels", "licence", "here", "hub"):
-        table.add_column(heading, overflow="fold")
+    rows: list[tuple[str, ...]] = []
     for card in load_cards(folders).values():
         places: dict[str, list[str]] = {}
         for split in card.splits:
@@ -35,7 +29,64 @@ def _datasets(folders: tuple[Path, ...], data: Path | None) -> None:
         sizes = ", ".join(f"{s.name} {s.rows:,}" if s.rows else s.name for s in card.splits.values())
         low, high = card.scale
         labels = "0/1" if card.binary else f"{low:g}..{high:g}"
-        table.add_row(card.name, sizes, labels, card.licence, state, card.hub.id if card.hub else "")
+        rows.append((card.name, sizes, labels, card.licence, state, card.hub.id if card.hub else ""))
+    _table(("dataset", "splits", "labels", "licence", "here", "hub"), rows)
+
+
+def _suites(folders: tuple[Path, ...], data: Path | None) -> None:
+    """Print name, tasks, poolings, number of entries and title of every shipped suite."""
+    from hengyu.resources import share
+    from hengyu.suites import load_suite
+
+    rows: list[tuple[str, ...]] = []
+    for path in sorted(share("suites").glob("*.toml")):
+        suite = load_suite(path)
+        size = f"{len(suite.entries)} entries x {len(suite.poolings)} poolings"
+        rows.append((suite.name, " ".join(suite.tasks), size, suite.title))
+    _table(("suite", "tasks", "size", "title"), rows)
+
+
+def _encoders(folders: tuple[Path, ...], data: Path | None) -> None:
+    """Print the built-in encoder, the baselines, and how to name any other."""
+    from hengyu.encoders import BUILTIN, EncoderSpec, open_encoder
+    from hengyu.encoders.lexical import BASELINE_NOTES
+
+    builtin = open_encoder(EncoderSpec(BUILTIN))
+    size = sum(f.stat().st_size for f in builtin.folder.path.rglob("*") if f.is_file()) / 1e6
+    given = " ".join(name for name, reason in builtin.poolings.items() if not reason)
+    about = f"built in: a small character BERT, masked language model only; poolings {given}"
+    rows: list[tuple[str, ...]] = [(BUILTIN, "Apache-2.0", f"{size:.1f} MB", about)]
+    rows += [(name, "", "", f"baseline: {note}") for name, note in BASELINE_NOTES.items()]
+    rows.append(("FOLDER or HUB/ID", "its own", "", "any transformers or sentence-transformers model, with --encoder"))
+    _table(("encoder", "licence", "size", "what it is"), rows)
+
+
+def _methods(folders: tuple[Path, ...], data: Path | None) -> None:
+    """Print every method with its parameters and what it does."""
+    from dataclasses import fields
+
+    from hengyu.methods import find_method, method_names
+
+    rows: list[tuple[str, ...]] = []
+    for name in method_names():
+        method = find_method(name)
+        parameters = ", ".join(f"{f.name}={f.default}" for f in fields(method) if f.init)
+        learns = "sentences" if getattr(method, "needs_fit", True) else "nothing"
+        rows.append((name, parameters, learns, (method.__doc__ or "").strip().split("\n")[0].replace("``", "")))
+    _table(("method", "parameters", "learns from", "what it does"), rows)
+
+
+def _table(headings: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
+    """Print a table as wide as the terminal, or 200 columns when piped."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for heading in headings:
+        table.add_column(heading, overflow="fold")
+    for row in rows:
+        table.add_row(*row)
     console = Console(markup=False, highlight=False)
     if not console.is_terminal:
         console.width = 200
@@ -43,13 +94,18 @@ def _datasets(folders: tuple[Path, ...], data: Path | None) -> None:
 
 
 # what can be listed: a word of the command line -> a function of --datasets and --data that prints
-LISTS: dict[str, Callable[[tuple[Path, ...], Path | None], None]] = {"datasets": _datasets}
+LISTS: dict[str, Callable[[tuple[Path, ...], Path | None], None]] = {
+    "datasets": _datasets,
+    "suites": _suites,
+    "encoders": _encoders,
+    "methods": _methods,
+}
 
 
-@click.command()
+@click.command("list")
 @click.argument("what", type=click.Choice(list(LISTS)))
 @click.option("--datasets", multiple=True, type=_FOLDER, help="Folder with cards (*.toml) of your own; repeatable.")
 @click.option("--data", type=_FOLDER, help="Folder with the files of the tasks, as given to 'hengyu run'.")
 def command(what: str, datasets: tuple[Path, ...], data: Path | None) -> None:
-    """List the datasets there are, with what is known of each."""
+    """List what there is: datasets (size, licence, whether here), suites, encoders, methods."""
     LISTS[what](datasets, data)

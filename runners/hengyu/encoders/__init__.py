@@ -8,10 +8,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from hengyu.encoders.huggingface import HuggingFace
 
 __all__ = [
     "BASELINES",
@@ -92,7 +95,7 @@ class Encoder(Protocol):
         """Let go of the model's memory; the next call loads it again."""
 
 
-def open_encoder(spec: EncoderSpec, *, offline: bool = False) -> Encoder:
+def open_encoder(spec: EncoderSpec, *, offline: bool = False) -> HuggingFace:
     """Return the encoder of a declaration; raises `HengyuError` when there is no such model.
 
     The built-in one and folders never touch the network. A hub id is looked up in the local hub cache first, and
