@@ -6,15 +6,12 @@ import gzip
 import hashlib
 import io
 import json
-import threading
-from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, urlsplit
 
 import pytest
 from click.testing import CliRunner
+from fakehub import REVISION, FakeHub
 
 from hengyu.card import Card
 from hengyu.cards import load_card
@@ -23,7 +20,6 @@ from hengyu.data import load_pairs
 from hengyu.errors import HengyuError
 from hengyu.hub import fetch, pick_files
 
-REVISION = "0123456789abcdef0123456789abcdef01234567"
 ROWS = [("天气好\u2028吗", "天气\n怎么样", 1), ("NA", '他说"走"', 0), ("1", "null", 1)]
 
 
@@ -42,74 +38,6 @@ def parquet(rows: list[tuple[Any, Any, Any]], label: str = "score") -> bytes:
 def jsonl(rows: list[tuple[Any, Any, Any]]) -> bytes:
     lines = [json.dumps({"sentence1": a, "sentence2": b, "score": y}, ensure_ascii=False) for a, b, y in rows]
     return "\n".join(lines).encode()
-
-
-class FakeHub:
-    """Serves repositories from memory and notes what was asked; `refusals` answer a repository with an error."""
-
-    def __init__(self) -> None:
-        self.repositories: dict[str, dict[str, bytes]] = {}
-        self.refusals: dict[str, tuple[int, str]] = {}
-        self.asked: list[str] = []
-        hub = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def log_message(self, *args: object) -> None:
-                pass
-
-            def do_HEAD(self) -> None:
-                self.do_GET()
-
-            def do_GET(self) -> None:
-                path = unquote(urlsplit(self.path).path)
-                hub.asked.append(f"{self.command} {path}")
-                status, headers, body = hub.answer(path)
-                self.send_response(status)
-                for key, value in {**headers, "Content-Length": str(len(body))}.items():
-                    self.send_header(key, value)
-                self.end_headers()
-                if self.command == "GET":
-                    self.wfile.write(body)
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self.server.server_port}"
-        threading.Thread(target=self.server.serve_forever, args=(0.01,), daemon=True).start()
-
-    def answer(self, path: str) -> tuple[int, dict[str, str], bytes]:
-        parts = path.strip("/").removeprefix("api/").split("/")  # datasets/owner/name/tree|resolve/revision/...
-        name = "/".join(parts[1:3])
-        if name in self.refusals:
-            status, code = self.refusals[name]
-            return status, {"X-Error-Code": code}, b"{}"
-        if name not in self.repositories:
-            return 404, {"X-Error-Code": "RepoNotFound"}, b"{}"
-        if parts[4] != REVISION:
-            return 404, {"X-Error-Code": "RevisionNotFound"}, b"{}"
-        files = self.repositories[name]
-        if parts[3] == "tree":
-            tree = [
-                {"type": "file", "path": p, "size": len(c), "oid": hashlib.sha1(c).hexdigest()}
-                for p, c in files.items()
-            ]
-            return 200, {"Content-Type": "application/json"}, json.dumps(tree).encode()
-        content = files["/".join(parts[5:])]
-        headers = {"ETag": f'"{hashlib.sha1(content).hexdigest()}"', "X-Repo-Commit": REVISION}
-        return 200, headers, content
-
-
-@pytest.fixture
-def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeHub]:
-    from huggingface_hub import constants
-
-    fake = FakeHub()
-    monkeypatch.setenv("HF_ENDPOINT", fake.url)
-    monkeypatch.setenv("HF_HUB_OFFLINE", "0")
-    # both are read when huggingface_hub is imported, which another test may have done
-    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
-    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hf"))
-    yield fake
-    fake.server.shutdown()
-    fake.server.server_close()
 
 
 def card_for(folder: Path, *splits: str, hub: str = "", rows: int | None = 3, more: str = "") -> Card:
