@@ -261,3 +261,16 @@ def test_two_encoders_of_one_name_are_refused(folder: Path) -> None:
     plan = make_plan(load_suite(folder / "suites" / "toy.toml").with_overrides(encoders=specs), datasets=[folder])
     with pytest.raises(HengyuError, match="two encoders are called 'model'"):
         run(plan, reports=folder / "out", store=VectorStore(folder / "store"))
+
+
+def test_too_few_sentences_to_fit_on_are_warned_about(folder: Path) -> None:
+    lines = (folder / "toy.train.tsv").read_text(encoding="utf-8").splitlines()[:11]
+    (folder / "toy.train.tsv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    (folder / "suites" / "few.toml").write_text(
+        'tasks = ["toy:test"]\nresamples = 50\nbaselines = []\nfit_on = "train"\nentries = ["raw", "whitening"]\n',
+        encoding="utf-8",
+    )
+    finished = load_run(weigh(folder, suite="few").folder)
+    assert find(finished.records, task="toy:test", entry="whitening").status == "ok"
+    (warning,) = finished.header["warnings"]
+    assert "model, mean on toy:test, fit_on train: 20 sentences span only" in warning

@@ -149,13 +149,22 @@ def _share(record: Record, ceiling: float) -> Record:
 
 
 def _numbers(value: float, replicates: Floats, level: float) -> dict[str, Any]:
-    low, high = interval(replicates, level)
-    return {"value": float(value), "low": low, "high": high, "interval": "bootstrap", "status": "ok"}
+    low, high = _interval(replicates, level)
+    found = "bootstrap" if low is not None else ""
+    return {"value": float(value), "low": low, "high": high, "interval": found, "status": "ok"}
+
+
+def _interval(replicates: Floats, level: float) -> tuple[float, float] | tuple[None, None]:
+    """Return the percentile interval; none when every resample was constant, as with a handful of pairs."""
+    try:
+        return interval(replicates, level)
+    except Degenerate:
+        return None, None
 
 
 def _delta(cell: _Cell, raw: _Cell, metric: str, level: float) -> dict[str, Any]:
     """The difference to raw, paired: both took the same resamples."""
-    low, high = interval(cell.replicates[metric] - raw.replicates[metric], level)
+    low, high = _interval(cell.replicates[metric] - raw.replicates[metric], level)
     return {"delta": cell.values[metric] - raw.values[metric], "delta_low": low, "delta_high": high}
 
 

@@ -69,7 +69,7 @@ def header(plan: Plan, name: str, jobs: Sequence[Job], fits: list[dict[str, Any]
         "tasks": tasks,
         "encoders": encoders,
         "fits": fits,
-        "warnings": [*plan.warnings, *_coverage_warnings(jobs)],
+        "warnings": [*plan.warnings, *_coverage_warnings(jobs), *_fit_warnings(fits)],
     }
 
 
@@ -86,3 +86,16 @@ def _coverage_warnings(jobs: Sequence[Job]) -> list[str]:
                     f"{job.encoder.id} on {task}: {shares['truncated']:.1%} of the texts cut at {longest} tokens"
                 )
     return found
+
+
+def _fit_warnings(fits: list[dict[str, Any]]) -> list[str]:
+    """Say where the fitted sentences span fewer directions than the vectors have.
+
+    One direction less is usual and no warning: the output of a LayerNorm fulfils one linear equation.
+    """
+    found = []
+    for fit in fits:
+        if fit["rank"] < fit["dim"] - 1:
+            where = f"{fit['encoder']}, {fit['pooling']} on {fit['task']}, fit_on {fit['fit_on']}"
+            found.append(f"{where}: {fit['n']} sentences span only {fit['rank']} of {fit['dim']} dimensions")
+    return list(dict.fromkeys(found))
