@@ -1,7 +1,4 @@
-"""A made-up run with everything a report must show; the tests of board, exports and pages share it.
-
-The import mode of these tests keeps this folder off ``sys.path``, so they take it by ``runpy``.
-"""
+"""A made-up run with everything a report must show; the tests of board, exports and pages share it."""
 
 from __future__ import annotations
 

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import io
-import runpy
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
+import runs
 from rich.console import Console
 
 from hengyu.report.board import make_board, metrics_of, percent
 from hengyu.report.terminal import print_board
 
-_made = runpy.run_path(str(Path(__file__).with_name("runs.py")))
-RUN = _made["make_run"]()
-HOSTILE = _made["make_run"](hostile=True)
+RUN = runs.make_run()
+HOSTILE = runs.make_run(hostile=True)
 
 
 def test_rows_stand_by_the_mean_and_rows_with_a_hole_come_last_without_a_rank():
@@ -55,7 +53,7 @@ def test_baselines_are_marked_and_sweep_points_are_no_rows():
 
 def test_columns_are_the_tasks_in_order_then_the_means_with_n_and_ceiling():
     board = make_board(RUN)
-    assert [c.task for c in board.columns] == [*_made["TASKS"], "mean", "w-mean"]
+    assert [c.task for c in board.columns] == [*runs.TASKS, "mean", "w-mean"]
     assert board.columns[0].n == 20000
     assert board.columns[0].ceiling == 0.665
     assert "at most 66.50" in board.columns[0].about

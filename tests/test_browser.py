@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import os
-import runpy
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import runs
 
 from hengyu.report.board import make_board
 from hengyu.report.html import write_report
@@ -18,7 +18,6 @@ pytestmark = pytest.mark.browser
 CHROMIUM, DRIVER = Path("/usr/bin/chromium"), Path("/usr/bin/chromedriver")
 FLAGS = ("headless=new", "no-sandbox", "disable-gpu", "disable-quic", "no-first-run", "disable-background-networking",
          "disable-component-update", "disable-sync")  # fmt: skip
-_made = runpy.run_path(str(Path(__file__).with_name("runs.py")))
 
 
 @pytest.fixture(scope="module")
@@ -45,8 +44,8 @@ def chromium(tmp_path_factory) -> Iterator:
 def pages(tmp_path_factory) -> dict[str, str]:
     """Addresses of the pages, by name."""
     root = tmp_path_factory.mktemp("pages")
-    runs = {"plain": _made["make_run"](), "hostile": _made["make_run"](hostile=True)}
-    return {name: write_report(run, root / name).as_uri() for name, run in runs.items()}
+    made = {"plain": runs.make_run(), "hostile": runs.make_run(hostile=True)}
+    return {name: write_report(run, root / name).as_uri() for name, run in made.items()}
 
 
 def _open(driver, address, width=1280):
@@ -127,7 +126,7 @@ def test_search_filters_rows(chromium, pages):
     field = chromium.find_element("id", "search")
     rows = "return document.querySelectorAll('#board tbody tr').length"
     total = chromium.execute_script(rows)
-    assert total == len(make_board(_made["make_run"]()).rows)
+    assert total == len(make_board(runs.make_run()).rows)
     field.send_keys("示例编码器 jl")
     assert chromium.execute_script(rows) == 3
     assert chromium.find_element("id", "count").text == f"3 of {total} rows"
@@ -166,7 +165,7 @@ def test_a_phone_scrolls_the_table_and_not_the_page(chromium, pages, name):
 def test_hostile_names_are_text(chromium, pages):
     _open(chromium, pages["hostile"])
     shown = chromium.execute_script("return document.getElementById('board').textContent")
-    for name in _made["HOSTILE"]:
+    for name in runs.HOSTILE:
         assert name in shown
     assert chromium.execute_script("return document.images.length") == 0
     assert "<script>alert(1)</script>, mean" in chromium.find_element("id", "chart-space").text
@@ -175,7 +174,7 @@ def test_hostile_names_are_text(chromium, pages):
 
 
 def test_it_can_be_read_without_javascript(chromium, pages):
-    run = _made["make_run"]()
+    run = runs.make_run()
     chromium.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": True})
     try:
         chromium.get(pages["plain"])

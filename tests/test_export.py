@@ -7,13 +7,12 @@ import io
 import json
 import os
 import re
-import runpy
 import subprocess
 import sys
-from pathlib import Path
 
 import pandas as pd
 import pytest
+import runs
 from click.testing import CliRunner
 
 from hengyu.cli.export import command
@@ -21,9 +20,8 @@ from hengyu.errors import HengyuError
 from hengyu.report.board import make_board
 from hengyu.report.export import COLUMNS, export
 
-_made = runpy.run_path(str(Path(__file__).with_name("runs.py")))
-RUN = _made["make_run"]()
-HOSTILE = _made["make_run"](hostile=True, sweep=False)
+RUN = runs.make_run()
+HOSTILE = runs.make_run(hostile=True, sweep=False)
 
 
 def test_csv_holds_every_record_and_its_numbers_exactly():
@@ -87,7 +85,7 @@ def test_an_unknown_format_is_told_with_the_known_ones():
 
 def test_the_command_prints_or_writes_a_run(tmp_path, monkeypatch):
     monkeypatch.setenv("HENGYU_REPORTS", str(tmp_path))
-    folder = _made["write_run"](RUN, tmp_path)
+    folder = runs.write_run(RUN, tmp_path)
     printed = CliRunner().invoke(command, [str(folder)])
     assert printed.exit_code == 0
     assert len(list(csv.reader(io.StringIO(printed.stdout)))) == 1 + len(RUN.records)
@@ -97,7 +95,7 @@ def test_the_command_prints_or_writes_a_run(tmp_path, monkeypatch):
 
 
 def test_a_reader_that_goes_away_is_no_error(tmp_path):
-    folder = _made["write_run"](RUN, tmp_path)
+    folder = runs.write_run(RUN, tmp_path)
     program = [sys.executable, "-c", "from hengyu.cli import main; main()", "export", str(folder)]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
     with subprocess.Popen(program, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment) as process:

@@ -6,12 +6,11 @@ import base64
 import hashlib
 import json
 import re
-import runpy
 from dataclasses import replace
 from html.parser import HTMLParser
-from pathlib import Path
 
 import pytest
+import runs
 from click.testing import CliRunner
 
 from hengyu.cli.report import command
@@ -20,9 +19,8 @@ from hengyu.report.charts import chart, collect
 from hengyu.report.html import render, write_report
 from hengyu.report.provenance import command_of, sheets
 
-_made = runpy.run_path(str(Path(__file__).with_name("runs.py")))
-RUN = _made["make_run"]()
-HOSTILE = _made["make_run"](hostile=True)
+RUN = runs.make_run()
+HOSTILE = runs.make_run(hostile=True)
 VOID = {"meta", "link", "br", "img", "input", "hr"}
 
 
@@ -98,11 +96,11 @@ def test_the_policy_allows_just_the_scripts_of_the_page():
 
 def test_hostile_names_are_text():
     page = _Page(render(HOSTILE))
-    for name in _made["HOSTILE"]:
+    for name in runs.HOSTILE:
         assert name in page.text
     assert not any(t == "img" for t, _ in page.tags)
     data = {a["id"]: json.loads(code) for a, code in page.scripts if a.get("type") == "application/json"}
-    assert {s["encoder"] for s in data["chart-series"]} == set(_made["HOSTILE"][:2])
+    assert {s["encoder"] for s in data["chart-series"]} == set(runs.HOSTILE[:2])
     assert len([t for t, _ in page.tags if t == "script"]) == len(page.scripts) == 5
 
 
@@ -164,7 +162,7 @@ def test_no_dims_no_chart():
 
 def test_the_command_writes_to_the_site(tmp_path, monkeypatch):
     monkeypatch.setenv("HENGYU_REPORTS", str(tmp_path))
-    _made["write_run"](RUN, tmp_path)
+    runs.write_run(RUN, tmp_path)
     result = CliRunner().invoke(command, ["latest"])
     assert result.exit_code == 0
     page = tmp_path / "site" / RUN.id / "index.html"

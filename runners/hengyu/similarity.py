@@ -13,6 +13,7 @@ __all__ = ["cosines", "cosines_by_dim"]
 
 Rows = NDArray[np.integer[Any]]
 Floats = NDArray[np.floating[Any]]
+_TILE = 64  # pairs
 
 
 def cosines(x: Floats, first: Rows, second: Rows) -> NDArray[np.float64]:
@@ -30,10 +31,10 @@ def cosines_by_dim(x: Floats, first: Rows, second: Rows, dims: Sequence[int]) ->
     cuts = np.asarray(dims, dtype=np.int64)
     if len(cuts) == 0 or cuts[0] < 1 or cuts[-1] > x.shape[1] or (np.diff(cuts) <= 0).any():
         raise ValueError(f"dims {list(dims)} must ascend within 1..{x.shape[1]}")
-    out = np.empty((len(first), len(cuts)))
+    out = np.empty((len(cuts), len(first)))
     wide = np.ascontiguousarray(x, dtype=np.float64 if x.dtype == np.float64 else np.float32)
     _kernel()(wide, np.asarray(first, np.int64), np.asarray(second, np.int64), cuts, out)
-    return np.ascontiguousarray(out.T)
+    return out
 
 
 @cache
@@ -43,28 +44,34 @@ def _kernel() -> Callable[..., None]:
     # cache=False: numba's on-disk cache is a pickle, and no pickle is read or written here
     @numba.njit(nogil=True, cache=False, fastmath={"reassoc", "contract"})  # type: ignore[untyped-decorator]
     def kernel(x: Any, first: Any, second: Any, cuts: Any, out: Any) -> None:
-        for row in range(len(first)):
-            a = x[first[row]]
-            b = x[second[row]]
-            same = first[row] == second[row]
-            dot = 0.0
-            left = 0.0
-            right = 0.0
-            start = 0
+        # a tile of pairs is filled pair by pair and copied out dimension by dimension, so that both stay in cache
+        tile = np.empty((_TILE, len(cuts)))
+        for begin in range(0, len(first), _TILE):
+            end = min(begin + _TILE, len(first))
+            for row in range(begin, end):
+                a = x[first[row]]
+                b = x[second[row]]
+                same = first[row] == second[row]
+                dot = 0.0
+                left = 0.0
+                right = 0.0
+                start = 0
+                for at in range(len(cuts)):
+                    stop = cuts[at]
+                    for k in range(start, stop):
+                        p = np.float64(a[k])
+                        q = np.float64(b[k])
+                        dot += p * q
+                        left += p * p
+                        right += q * q
+                    start = stop
+                    value = 0.0
+                    if left > 0.0 and right > 0.0:
+                        value = 1.0 if same else dot / np.sqrt(left) / np.sqrt(right)
+                    tile[row - begin, at] = min(1.0, max(-1.0, value))
             for at in range(len(cuts)):
-                stop = cuts[at]
-                for k in range(start, stop):
-                    p = np.float64(a[k])
-                    q = np.float64(b[k])
-                    dot += p * q
-                    left += p * p
-                    right += q * q
-                start = stop
-                if left > 0.0 and right > 0.0:
-                    value = 1.0 if same else dot / np.sqrt(left) / np.sqrt(right)
-                    out[row, at] = min(1.0, max(-1.0, value))
-                else:
-                    out[row, at] = 0.0
+                for row in range(begin, end):
+                    out[at, row] = tile[row - begin, at]
 
     compiled: Callable[..., None] = kernel
     return compiled
