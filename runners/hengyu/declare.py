@@ -34,7 +34,7 @@ def read_toml(path: Path) -> Table:
     except tomllib.TOMLDecodeError as e:
         raise HengyuError(f"{path}: not TOML: {e}; mend that place") from None
     except OSError as e:
-        raise HengyuError(f"{path}: cannot be read ({e.strerror}); check the path and its permissions") from None
+        raise HengyuError(f"{path}: cannot be read ({e.strerror or e}); check the path and its permissions") from None
 
 
 class Table:

@@ -98,7 +98,7 @@ def write_bytes(path: Path, content: bytes) -> None:
         if temporary:
             Path(temporary).unlink(missing_ok=True)
         raise HengyuError(
-            f"{path}: cannot be written ({e.strerror}); make room or check permissions, what was finished is kept"
+            f"{path}: cannot be written ({e.strerror or e}); make room or check permissions, what was finished is kept"
         ) from e
 
 
@@ -127,7 +127,7 @@ def _read(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_bytes())
     except OSError as e:
-        raise HengyuError(f"{path}: cannot be read ({e.strerror}); run the suite again") from None
+        raise HengyuError(f"{path}: cannot be read ({e.strerror or e}); run the suite again") from None
     except ValueError as e:
         raise HengyuError(f"{path}: not JSON ({e}); run the suite again") from None
     if not isinstance(content, dict):

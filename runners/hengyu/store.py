@@ -154,7 +154,7 @@ class Space:
         except OSError as e:
             shutil.rmtree(draft, ignore_errors=True)
             raise HengyuError(
-                f"{self.folder}: vectors cannot be stored ({e.strerror}); make room or set HENGYU_CACHE to another "
+                f"{self.folder}: vectors cannot be stored ({e.strerror or e}); make room or set HENGYU_CACHE to another "
                 "folder, what was stored before is kept"
             ) from e
         except BaseException:
@@ -250,7 +250,7 @@ def _check(segment: Path) -> Damage | None:
             with (segment / part).open("rb") as file:
                 actual = hashlib.file_digest(file, "sha256").hexdigest()
         except OSError as e:
-            return Damage(segment / part, f"cannot be read ({e.strerror})")
+            return Damage(segment / part, f"cannot be read ({e.strerror or e})")
         if not isinstance(sums, dict) or sums.get(part) != actual:
             return Damage(segment / part, "has changed since it was written (its sha256 differs)")
     return None

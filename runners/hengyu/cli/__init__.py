@@ -10,7 +10,7 @@ from pkgutil import iter_modules
 import click
 
 from hengyu import __version__
-from hengyu.errors import HengyuError
+from hengyu.errors import HengyuError, did_you_mean
 
 __all__ = ["main"]
 
@@ -27,7 +27,9 @@ class _Commands(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Return a command by its name."""
         if cmd_name not in self.list_commands(ctx):
-            return None
+            raise click.UsageError(
+                f"no command is called '{cmd_name}'{did_you_mean(cmd_name, self.list_commands(ctx))}"
+            )
         command: click.Command = import_module(f"{__name__}.{cmd_name.replace('-', '_')}").command
         return command
 

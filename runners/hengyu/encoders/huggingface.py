@@ -120,7 +120,14 @@ class HuggingFace:
     def _device(self) -> str:
         import torch
 
-        return self.spec.device or ("cuda" if torch.cuda.is_available() else "cpu")
+        wanted = self.spec.device or ("cuda" if torch.cuda.is_available() else "cpu")
+        try:
+            torch.ones(1, device=wanted).item()
+        except (RuntimeError, AssertionError, NotImplementedError, ValueError) as e:
+            raise HengyuError(
+                f"device '{wanted}' cannot be used here ({_first_line(e)[:80]}); use cpu, or leave it out"
+            ) from None
+        return wanted
 
     @cached_property
     def _parts(self) -> tuple[Any, list[Any]]:
