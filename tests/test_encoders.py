@@ -60,6 +60,16 @@ def test_a_text_does_not_depend_on_those_beside_it(tiny_bert: Path) -> None:
         assert np.abs(encoder.encode([text], ["mean"])["mean"][0] - together[i]).max() < 1e-5
 
 
+def test_texts_of_the_same_tokens_have_the_same_vector(tiny_bert: Path) -> None:
+    from hengyu.similarity import cosines
+
+    texts = ["今天天气真好", "ABC", "abc", "我们鬱", "我们鬯", "今天 天气真好", "老人"]
+    vectors = open_encoder(EncoderSpec(str(tiny_bert))).encode(texts, ["mean"])["mean"]
+    for a, b in ((0, 5), (1, 2), (3, 4)):
+        assert (vectors[a] == vectors[b]).all()
+    assert cosines(vectors, np.array([0, 1, 3]), np.array([5, 2, 4])).tolist() == [1.0, 1.0, 1.0]
+
+
 def test_padding_never_counts() -> None:
     import torch
 

@@ -14,6 +14,7 @@ __all__ = ["cosines", "cosines_by_dim"]
 Rows = NDArray[np.integer[Any]]
 Floats = NDArray[np.floating[Any]]
 _TILE = 64  # pairs
+_ONE = 1.0 - 1e-12  # equal vectors must tie: what float64 rounding makes of their 1 must not order them
 
 
 def cosines(x: Floats, first: Rows, second: Rows) -> NDArray[np.float64]:
@@ -67,8 +68,10 @@ def _kernel() -> Callable[..., None]:
                     start = stop
                     value = 0.0
                     if left > 0.0 and right > 0.0:
-                        value = 1.0 if same else dot / np.sqrt(left) / np.sqrt(right)
-                    tile[row - begin, at] = min(1.0, max(-1.0, value))
+                        value = 1.0 if same else dot / np.sqrt(left * right)
+                    if abs(value) > _ONE:
+                        value = 1.0 if value > 0.0 else -1.0
+                    tile[row - begin, at] = value
             for at in range(len(cuts)):
                 for row in range(begin, end):
                     out[at, row] = tile[row - begin, at]

@@ -95,7 +95,7 @@ class HuggingFace:
     ) -> Iterator[Chunk]:
         """Encode texts in batches of equal length, longest first, leaving out those that ``wanted`` refuses.
 
-        The batches depend on the texts alone, not on what is left out, so that a resumed run computes the same vectors.
+        Texts of the same token ids pass the model once, so that their vectors are equal to the last bit. The batches depend on the texts alone, not on what is left out, so that a resumed run computes the same vectors.
         """
         for name in poolings:
             if self.poolings.get(name, "is unknown"):
@@ -103,7 +103,11 @@ class HuggingFace:
         if self.folder.static:
             yield from self._stream_static(texts, wanted)
             return
-        ids, counts = self.tokenizer(texts)
+        rows, counts = self.tokenizer(texts)
+        alike: dict[tuple[int, ...], list[int]] = {}
+        for i, row in enumerate(rows):
+            alike.setdefault(tuple(row), []).append(i)
+        ids, members = list(alike), list(alike.values())
         lengths = np.fromiter(map(len, ids), np.int64, len(ids))
         order = np.argsort(-lengths, kind="stable")
         budget = _TOKENS_PER_BATCH["cuda" if self._device.startswith("cuda") else "cpu"]
@@ -113,8 +117,11 @@ class HuggingFace:
             batch = order[start : start + max(1, budget // max(length, 1))]
             batch = batch[lengths[batch] == length]
             start += len(batch)
-            if wanted(batch):
-                yield Chunk(batch, self._forward([ids[i] for i in batch], poolings), counts[batch])
+            indices = np.concatenate([members[i] for i in batch])
+            if wanted(indices):
+                vectors = self._forward([ids[i] for i in batch], poolings)
+                repeats = [len(members[i]) for i in batch]
+                yield Chunk(indices, {p: np.repeat(v, repeats, axis=0) for p, v in vectors.items()}, counts[indices])
 
     @cached_property
     def _device(self) -> str:
@@ -176,12 +183,12 @@ class HuggingFace:
             model_kwargs={} if self.folder.static else {"dtype": dtype, "use_safetensors": True},
         ).eval()
 
-    def _forward(self, ids: list[list[int]], poolings: Sequence[str]) -> dict[str, Vectors]:
+    def _forward(self, ids: Sequence[Sequence[int]], poolings: Sequence[str]) -> dict[str, Vectors]:
         import torch
 
         model, tail = self._parts
         with torch.inference_mode():
-            tokens = torch.tensor(ids, dtype=torch.long, device=self._device)
+            tokens = torch.tensor(list(ids), dtype=torch.long, device=self._device)
             mask = torch.ones_like(tokens)
             output = model(input_ids=tokens, attention_mask=mask, output_hidden_states=True)
             plain = [p for p in poolings if p != "native"]

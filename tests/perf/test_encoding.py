@@ -1,0 +1,100 @@
+"""Encoding against sentence-transformers called per column, and the cost of the cells beside it.
+
+Both sides encode the same sentences with the same weights in float32; ratios are of times taken in this run. Decision
+thresholds come from the valid splits, so the suite of the last test encodes and weighs those too.
+"""
+
+import statistics
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from hengyu.bench import run
+from hengyu.cards import load_cards
+from hengyu.data import load_pairs
+from hengyu.encoders import EncoderSpec, open_encoder
+from hengyu.encoding import encode_missing
+from hengyu.plan import make_plan
+from hengyu.progress import silent
+from hengyu.store import VectorStore
+from hengyu.suites import load_suite
+
+pytestmark = pytest.mark.real
+TASKS = ("STS-B", "PAWSX", "BQ", "LCQMC", "ATEC")
+ROUNDS = {"STS-B": 3, "PAWSX": 3, "BQ": 3, "LCQMC": 1, "ATEC": 1}
+SUITE = """
+tasks = ["ATEC:test", "BQ:test", "LCQMC:test", "PAWSX:test", "STS-B:test"]
+poolings = ["cls", "mean", "first-last-mean", "last2-mean"]
+baselines = []
+entries = [
+    "raw", "center", "standardize", "abtt(top=1)", "abtt(top=2)", "abtt(top=3)", "abtt(top=5)",
+    { entry = "whitening", dims = [16, 32, 48, 64, 80, 96, 112, 128, 144, 160, 192, 224, 255] },
+    { entry = "whitening(gamma=0.5)", dims = [16, 32, 64, 96, 128, 160, 192, 224, 255] },
+    { entry = "pca", dims = [8, 16, 32, 48, 64, 80, 96, 112, 128, 160, 192, 224, 256] },
+    { entry = "truncate", dims = [16, 32, 64, 96, 128, 160, 192, 224] },
+]
+"""
+
+
+def seconds(work: Callable[[], Any]) -> tuple[float, Any]:
+    start = time.perf_counter()
+    result = work()
+    return time.perf_counter() - start, result
+
+
+def test_encoding_beats_sentence_transformers_per_column(senteval: Path, benchmark: Any) -> None:
+    import torch
+    from sentence_transformers import SentenceTransformer
+
+    encoder = open_encoder(EncoderSpec("hengyu-mini"))
+    library = SentenceTransformer(str(encoder.folder.path), device="cpu", model_kwargs={"dtype": torch.float32})
+    encoder.encode(["热身"], ["mean"])
+    library.encode(["热身"])
+    theirs: dict[str, float] = {}
+    ours: dict[str, float] = {}
+
+    def measure() -> None:
+        for name in TASKS:
+            pairs = load_pairs(load_cards()[name], "test", senteval)
+            distinct = list(dict.fromkeys([*pairs.first, *pairs.second]))
+            slow, fast = [], []
+            for _ in range(ROUNDS[name]):
+                columns = (list(pairs.first), list(pairs.second))
+                taken, vectors = seconds(partial(lambda two: [library.encode(c) for c in two], columns))
+                slow.append(taken)
+                taken, mine = seconds(partial(lambda texts: encoder.encode(texts, ["mean"])["mean"], distinct))
+                fast.append(taken)
+            number = {t: i for i, t in enumerate(distinct)}
+            assert np.abs(mine[[number[t] for t in pairs.first]] - vectors[0]).max() < 1e-5
+            theirs[name], ours[name] = statistics.median(slow), statistics.median(fast)
+
+    benchmark.pedantic(measure, rounds=1, iterations=1)
+    ratios = {name: round(theirs[name] / ours[name], 2) for name in TASKS}
+    total = sum(theirs.values()) / sum(ours.values())
+    benchmark.extra_info.update({**ratios, "all": round(total, 2)})
+    assert total >= 1.2, ratios
+    assert ratios["BQ"] >= 1.7, ratios
+    assert min(ratios.values()) >= 1.0, ratios
+
+
+def test_a_thousand_cells_cost_at_most_a_quarter_of_the_encoding(
+    senteval: Path, tmp_path: Path, benchmark: Any
+) -> None:
+    path = tmp_path / "fifty.toml"
+    path.write_text(SUITE, encoding="utf-8")
+    plan = make_plan(load_suite(path), data_dir=senteval)
+    rows = sum(len(e.dims) or 1 for e in plan.suite.entries)
+    assert rows == 50
+    store = VectorStore(tmp_path / "store")
+    encoder = open_encoder(EncoderSpec("hengyu-mini"))
+    encoding, _ = seconds(lambda: encode_missing(store, encoder, plan.texts, plan.suite.poolings, silent))
+    outcome = benchmark.pedantic(lambda: run(plan, reports=tmp_path, store=store, force=True), rounds=1, iterations=1)
+    assert outcome.encoded == 0
+    share = benchmark.stats.stats.median / encoding
+    benchmark.extra_info.update({"encoding": round(encoding, 1), "share": round(share, 3)})
+    assert share <= 0.25, share
