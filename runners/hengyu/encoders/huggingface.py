@@ -95,7 +95,8 @@ class HuggingFace:
     ) -> Iterator[Chunk]:
         """Encode texts in batches of equal length, longest first, leaving out those that ``wanted`` refuses.
 
-        Texts of the same token ids pass the model once, so that their vectors are equal to the last bit. The batches depend on the texts alone, not on what is left out, so that a resumed run computes the same vectors.
+        Texts of the same token ids pass the model once, so that their vectors are equal to the last bit. The batches
+        depend on the texts alone, not on what is left out, so that a resumed run computes the same vectors.
         """
         for name in poolings:
             if self.poolings.get(name, "is unknown"):
