@@ -132,7 +132,7 @@ def test_an_interrupted_run_goes_on(tmp_path: Path) -> None:
 
 
 def test_two_runs_at_once_on_one_store(tmp_path: Path, tiny_bert: Path) -> None:
-    words = ["run", "smoke", "--encoder", str(tiny_bert), "--quiet", "--out"]
+    words = ["run", "smoke", "--encoder", str(tiny_bert), "--entry", "whitening", "--quiet", "--out"]
     both = [
         subprocess.Popen(command(*words, str(tmp_path / name)), env=cut_off(tmp_path), stdout=subprocess.DEVNULL)
         for name in ("one", "two")
