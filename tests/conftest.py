@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from fakehub import FakeHub
+from models import save_random_bert
 
 ROOT = Path(__file__).resolve().parents[1]
 # with the root on the path, `import datasets` could find our folder of cards instead of Hugging Face's package
@@ -68,8 +69,7 @@ def senteval() -> Path:
 @pytest.fixture(scope="session")
 def tiny_bert(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A random BERT of 3 layers and width 32, with a pooler, saved as safetensors."""
-    import torch
-    from transformers import BertConfig, BertModel, BertTokenizer
+    from transformers import BertTokenizer
 
     folder = tmp_path_factory.mktemp("tiny-bert")
     words = [
@@ -83,17 +83,16 @@ def tiny_bert(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ]
     (folder / "vocab.txt").write_text("\n".join(words) + "\n", encoding="utf-8")
     BertTokenizer(str(folder / "vocab.txt"), model_max_length=64).save_pretrained(folder)
-    torch.manual_seed(7)
-    config = BertConfig(
+    save_random_bert(
+        folder,
+        seed=7,
         vocab_size=len(words),
         hidden_size=32,
         num_hidden_layers=3,
-        num_attention_heads=4,
         intermediate_size=64,
         max_position_embeddings=64,
         initializer_range=0.5,
     )
-    BertModel(config).save_pretrained(folder, safe_serialization=True)
     return folder
 
 

@@ -53,7 +53,7 @@ def write_run(run: Run, root: Path) -> Path:
     folder = root / "records" / run.id
     write_json(folder / "run.json", run.header)
     write_json(folder / "environment.json", run.environment)
-    seconds = {cell_key(r): r.seconds for r in run.records if r.seconds is not None}
+    seconds = {cell_key(r.task, r.row): r.seconds for r in run.records if r.seconds is not None}
     write_json(folder / "timings.json", {"seconds": {**seconds, "encode | hengyu-mini": 12.5}})
     save_records(folder, run.records)
     return folder

@@ -100,9 +100,6 @@ def test_a_run_gives_the_numbers_of_a_plain_script(folder: Path) -> None:
             task="toy:test",
             pooling="mean",
             entry=entry,
-            metric="spearman",
-            sweep=False,
-            encoder="model",
         )
         assert record.value == pytest.approx(value, abs=1e-6), entry
         assert record.low is not None and record.high is not None and record.low < value < record.high
@@ -236,9 +233,6 @@ def test_constant_vectors_are_degenerate_never_nan(folder: Path) -> None:
             task="toy:test",
             pooling="mean",
             entry=entry,
-            metric="spearman",
-            sweep=False,
-            encoder="model",
         )
         assert (record.status, record.value) == ("degenerate", None), entry
         assert record.reason

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from models import save_random_bert
 from scipy.stats import spearmanr
 
 from hengyu import metrics
@@ -25,24 +26,22 @@ def pairs_of(senteval: Path, name: str, split: str = "test") -> Pairs:
 
 def untrained(folder: Path) -> Path:
     """Save a model of random weights with the built-in vocabulary, cls pooling and normalisation."""
-    import torch
     from sentence_transformers import SentenceTransformer, models
-    from transformers import AutoTokenizer, BertConfig, BertModel
+    from transformers import AutoTokenizer
 
     builtin = open_encoder(EncoderSpec("hengyu-mini")).folder.path
     tokenizer = AutoTokenizer.from_pretrained(builtin)
     tokenizer.save_pretrained(folder / "plain")
-    torch.manual_seed(3)
-    config = BertConfig(
+    save_random_bert(
+        folder / "plain",
+        seed=3,
         vocab_size=len(tokenizer),
         hidden_size=48,
         num_hidden_layers=2,
-        num_attention_heads=4,
         intermediate_size=96,
         max_position_embeddings=128,
         initializer_range=0.3,
     )
-    BertModel(config).save_pretrained(folder / "plain", safe_serialization=True)
     parts = [models.Transformer(str(folder / "plain")), models.Pooling(48, pooling_mode="cls"), models.Normalize()]
     SentenceTransformer(modules=parts, device="cpu").save_pretrained(str(folder / "model"), safe_serialization=True)
     return folder / "model"

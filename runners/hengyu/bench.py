@@ -22,7 +22,7 @@ from hengyu.jobs import Job, make_job, refuse_same_names
 from hengyu.observations import Observation, load_observation, save_observation
 from hengyu.plan import PROTOCOL, Plan, TaskData
 from hengyu.progress import Progress, silent
-from hengyu.records import save_records, write_json
+from hengyu.records import cell_key, save_records, write_json
 from hengyu.store import VectorStore
 from hengyu.suites import EntrySpec
 from hengyu.tasks.sts import StsVectors, restrict
@@ -71,7 +71,7 @@ def run(
             clock.note(f"encode | {job.encoder.id}", time.perf_counter() - started)
         job.coverage = {t.name: job.vectors.coverage(t.ids) for t in plan.tasks}
         for pooling in job.poolings:
-            job.dim = job.vectors.dim(pooling)
+            job.dim = job.vectors.spaces[pooling].dim
     total = sum(len(j.poolings) * len(plan.suite.entries) for j in jobs) * len(plan.tasks)
     with progress.stage("weighing", total) as tick:
         for job in jobs:
@@ -86,7 +86,7 @@ def run(
                 _observe_baseline(state, baseline, task)
     records, fits = derive(plan, state.seen, progress)
     save_records(folder, records)
-    write_json(folder / "run.json", header(plan, name, jobs, fits, command))
+    write_json(folder / "run.json", header(plan, name, jobs, fits))
     write_json(folder / "environment.json", environment(command))
     clock.save()
     return Outcome(
@@ -157,7 +157,7 @@ class _State:
         seconds = (time.perf_counter() - started) / max(len(observation.dims), 1)
         m = observation.meaning
         for entry in observation.entries:
-            self.clock.note(" | ".join((m["task"], m["encoder"], m["pooling"], entry, m["fit_on"])), seconds)
+            self.clock.note(cell_key(m["task"], (m["encoder"], m["pooling"], entry, m["fit_on"])), seconds)
         return observation
 
     def fail(self, meaning: dict[str, Any], entries: Sequence[str], status: str, reason: str) -> Observation:
@@ -174,15 +174,24 @@ class _State:
             self.seen.append(Observation(about, ("raw",), status=status, reason=reason))
 
 
-def _meaning(plan: Plan, job: Job, pooling: str, task: TaskData, spec: EntrySpec) -> dict[str, Any]:
-    word = plan.fit_word(spec)
-    fit = plan.fits.get((task.name, word))
+def _about(plan: Plan, task: TaskData) -> dict[str, Any]:
+    """What every observation of a task depends on."""
     beside = plan.thresholds.get(task.name)
     return {
         "protocol": PROTOCOL,
         "task": task.name,
         "data": task.pairs.sha256,
         "labels": task.pairs.card.digest,
+        "threshold_data": beside.pairs.sha256 if beside else "",
+        "seed": plan.suite.seed,
+    }
+
+
+def _meaning(plan: Plan, job: Job, pooling: str, task: TaskData, spec: EntrySpec) -> dict[str, Any]:
+    word = plan.fit_word(spec)
+    fit = plan.fits.get((task.name, word))
+    return {
+        **_about(plan, task),
         "encoder": job.encoder.id,
         "identity": job.identity,
         "pooling": pooling,
@@ -191,8 +200,6 @@ def _meaning(plan: Plan, job: Job, pooling: str, task: TaskData, spec: EntrySpec
         "fit_on": word,
         "fit_data": fit.digest if fit else "",
         "fit_splits": list(fit.splits) if fit else [],
-        "threshold_data": beside.pairs.sha256 if beside else "",
-        "seed": plan.suite.seed,
     }
 
 
@@ -244,16 +251,11 @@ def _vectors(plan: Plan, job: Job, pooling: str, task: TaskData, words: set[str]
 def _observe_baseline(state: _State, name: str, task: TaskData) -> None:
     beside = state.plan.thresholds.get(task.name)
     meaning = {
-        "protocol": PROTOCOL,
-        "task": task.name,
-        "data": task.pairs.sha256,
-        "labels": task.pairs.card.digest,
+        **_about(state.plan, task),
         "encoder": name,
         "pooling": "-",
         "entry": "raw",
         "fit_on": "target" if name == "tfidf" else "none",
-        "threshold_data": beside.pairs.sha256 if beside else "",
-        "seed": state.plan.suite.seed,
     }
     done = state.load(meaning)
     if done:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,25 +28,17 @@ class Vectors:
     One pooling is mapped into memory at a time: they are used one after the other.
     """
 
-    store: VectorStore
-    identity: Mapping[str, Any]
+    spaces: Mapping[str, Space]
     keys: NDArray[np.uint8]  # (m, 16), one for each text
     encoded: int  # how many texts had to be encoded now
-    _open: tuple[str, Space] | None = None
+    _mapped: str = ""
 
     def get(self, pooling: str, ids: NDArray[np.int64]) -> NDArray[np.float32]:
         """Return the vectors (n, d) of texts by their numbers."""
-        return self._space(pooling).get(self.keys[ids])
-
-    def dim(self, pooling: str) -> int | None:
-        """Return the width of a pooling's vectors."""
-        return self._space(pooling).dim
-
-    def _space(self, pooling: str) -> Space:
-        if self._open is None or self._open[0] != pooling:
-            self._open = None  # unmapped before the next is mapped
-            self._open = (pooling, self.store.space({**self.identity, "pooling": pooling}))
-        return self._open[1]
+        if self._mapped and self._mapped != pooling:
+            self.spaces[self._mapped].unmap()
+        self._mapped = pooling
+        return self.spaces[pooling].get(self.keys[ids])
 
     def coverage(self, ids: NDArray[np.int64]) -> dict[str, float]:
         """Return the share of [UNK] among the tokens, and of truncated texts, each repeat counted."""
@@ -102,7 +93,7 @@ def encode_missing(
                 save()
         encoder.release()
         give_back_memory()
-    return Vectors(store, identity, keys, total)
+    return Vectors(spaces, keys, total)
 
 
 def _refuse_unknown(encoder: Encoder, seen: float, unknown: float) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from difflib import get_close_matches
 
-__all__ = ["Degenerate", "HengyuError", "did_you_mean", "gather"]
+__all__ = ["Degenerate", "HengyuError", "did_you_mean", "first_line", "gather"]
 
 
 class HengyuError(ValueError):
@@ -23,6 +23,11 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     if close:
         return f"; did you mean '{close[0]}'?"
     return f"; known: {', '.join(names)}" if names else ""
+
+
+def first_line(error: BaseException) -> str:
+    """Return the first line of what a library says went wrong, its type where it says nothing."""
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)
 
 
 def gather(problems: Iterable[str]) -> None:

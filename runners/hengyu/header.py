@@ -16,7 +16,7 @@ from hengyu.records import SCHEMA
 __all__ = ["header"]
 
 
-def header(plan: Plan, name: str, jobs: Sequence[Job], fits: list[dict[str, Any]], command: str) -> dict[str, Any]:
+def header(plan: Plan, name: str, jobs: Sequence[Job], fits: list[dict[str, Any]]) -> dict[str, Any]:
     """Return run.json: the same for the same plan, whenever and wherever it ran."""
     suite = plan.suite
     tasks = [
@@ -44,8 +44,8 @@ def header(plan: Plan, name: str, jobs: Sequence[Job], fits: list[dict[str, Any]
             "encoder": j.encoder.id,
             "kind": "model",
             "baseline": False,
-            "revision": getattr(getattr(j.encoder, "folder", None), "revision", ""),
-            "native": getattr(j.encoder, "native_is", "") or "its own",
+            "revision": j.encoder.revision,
+            "native": j.encoder.native_is or "its own",
             "dim": j.dim,
             "coverage": j.coverage,
             **j.identity,

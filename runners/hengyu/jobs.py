@@ -32,8 +32,7 @@ def make_job(plan: Plan, encoder: Encoder) -> Job:
     given = encoder.poolings
     wanted = [p for p in plan.suite.poolings if not given[p]]
     unavailable = {p: given[p] for p in plan.suite.poolings if given[p]}
-    same = getattr(encoder, "native_is", "")
-    if same in wanted and "native" in wanted:
+    if encoder.native_is in wanted and "native" in wanted:
         wanted.remove("native")  # the same vectors: one row shows them
     return Job(encoder, encoder.identity(), wanted, unavailable)
 

@@ -22,7 +22,18 @@ from typing import Any
 from hengyu.errors import HengyuError
 from hengyu.resources import reports_dir
 
-__all__ = ["SCHEMA", "Record", "Run", "find_run", "list_runs", "load_run", "save_records", "write_bytes", "write_json"]
+__all__ = [
+    "SCHEMA",
+    "Record",
+    "Run",
+    "cell_key",
+    "find_run",
+    "list_runs",
+    "load_run",
+    "save_records",
+    "write_bytes",
+    "write_json",
+]
 
 SCHEMA = 1
 
@@ -118,9 +129,9 @@ def save_records(folder: Path, records: Iterable[Record]) -> None:
     write_json(folder / "records.json", {"schema": SCHEMA, "records": rows})
 
 
-def cell_key(record: Record) -> str:
-    """Return the key of a record's cell in timings.json."""
-    return " | ".join((record.task, *record.row))
+def cell_key(task: str, row: tuple[str, str, str, str]) -> str:
+    """Return the key of a cell in timings.json: its task and its row (encoder, pooling, entry, fit_on)."""
+    return " | ".join((task, *row))
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -154,7 +165,9 @@ def load_run(folder: Path) -> Run:
         records = tuple(Record(**{k: v for k, v in row.items() if k in names}) for row in body["records"])
     except (KeyError, TypeError) as e:
         raise HengyuError(f"{folder / 'records.json'}: not a list of records ({e}); run the suite again") from None
-    return Run(folder, header, environment, tuple(replace(r, seconds=timings.get(cell_key(r))) for r in records))
+    return Run(
+        folder, header, environment, tuple(replace(r, seconds=timings.get(cell_key(r.task, r.row))) for r in records)
+    )
 
 
 def list_runs(root: Path | None = None) -> list[Path]:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from hengyu.card import Columns
-from hengyu.errors import HengyuError, did_you_mean
+from hengyu.errors import HengyuError, did_you_mean, first_line
 
 __all__ = ["Rows", "at_lines", "read_rows"]
 
@@ -175,7 +175,7 @@ def _parquet(content: bytes, where: str, wanted: Sequence[str | int]) -> Rows:
         table = file.read(columns=[str(w) for w in wanted])
         values = [table.column(str(w)).to_pylist() for w in wanted]
     except (pa.ArrowException, OSError, UnicodeDecodeError) as e:
-        reason = next(iter(str(e).strip().splitlines()), type(e).__name__)
+        reason = first_line(e)
         raise HengyuError(
             f"{where}: damaged or cut short, or no parquet at all ({reason}); get the file again"
         ) from None

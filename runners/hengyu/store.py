@@ -23,13 +23,14 @@ import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hengyu.errors import HengyuError
 from hengyu.records import write_json
+from hengyu.resources import cache_dir
 
 __all__ = ["Damage", "Space", "VectorStore", "text_keys"]
 
@@ -65,7 +66,8 @@ class Space:
     def __init__(self, folder: Path, meaning: Mapping[str, Any]) -> None:
         self.folder = folder
         self.meaning = dict(meaning)
-        self._segments: list[NDArray[np.float32]] = []
+        self._segments: list[Path] = []
+        self._mapped: dict[int, NDArray[np.float32]] = {}
         self._keys: NDArray[np.void] = _ordered(np.zeros((0, _KEY_BYTES), np.uint8))
         self._places: NDArray[np.int64] = np.zeros((0, 2), np.int64)
         self._seen: set[str] = set()
@@ -86,7 +88,7 @@ class Space:
             own = np.load(path / "keys.npy", allow_pickle=False)
             keys.append(_ordered(own))
             places.append(np.stack([np.full(len(own), len(self._segments)), np.arange(len(own))], axis=1))
-            self._segments.append(np.load(path / "vectors.npy", mmap_mode="r", allow_pickle=False))
+            self._segments.append(path)
             self._seen.add(path.name)
         if len(keys) > 1:
             every = np.concatenate(keys)
@@ -100,7 +102,17 @@ class Space:
     @property
     def dim(self) -> int | None:
         """The width of the vectors; None while the space is empty."""
-        return int(self._segments[0].shape[1]) if self._segments else None
+        return int(self._map(0).shape[1]) if self._segments else None
+
+    def unmap(self) -> None:
+        """Let go of the memory maps, whose touched pages count as this process's memory; `get` maps anew."""
+        self._mapped.clear()
+
+    def _map(self, number: int) -> NDArray[np.float32]:
+        if number not in self._mapped:
+            path = self._segments[number] / "vectors.npy"
+            self._mapped[number] = np.load(path, mmap_mode="r", allow_pickle=False)
+        return self._mapped[number]
 
     def find(self, keys: Key) -> NDArray[np.int64]:
         """Return for each key (n, 16) its place in the space, -1 where it is missing."""
@@ -118,10 +130,10 @@ class Space:
             raise KeyError(f"{int((at < 0).sum())} of {len(at)} texts are not in {self.folder}")
         out = np.empty((len(at), self.dim or 0), dtype=np.float32)
         places = self._places[at]
-        for number, segment in enumerate(self._segments):
+        for number in range(len(self._segments)):
             mine = np.flatnonzero(places[:, 0] == number)
             if len(mine):
-                out[mine] = segment[places[mine, 1]]
+                out[mine] = self._map(number)[places[mine, 1]]
         return out
 
     def append(self, keys: Key, vectors: NDArray[np.float32]) -> None:
@@ -168,6 +180,11 @@ class VectorStore:
 
     def __init__(self, root: Path) -> None:
         self.root = root
+
+    @classmethod
+    def default(cls) -> Self:
+        """Return the store in the user's cache."""
+        return cls(cache_dir() / "vectors")
 
     def space(self, meaning: Mapping[str, Any]) -> Space:
         """Return the space of a meaning: every key and value of it goes into the address."""

@@ -58,7 +58,7 @@ def command(
     from hengyu.records import load_run
     from hengyu.report.html import write_report
     from hengyu.report.terminal import print_board
-    from hengyu.resources import cache_dir, reports_dir
+    from hengyu.resources import reports_dir
     from hengyu.store import VectorStore
     from hengyu.suites import find_suite, load_suite
 
@@ -73,7 +73,7 @@ def command(
     outcome = run(
         plan,
         reports=reports,
-        store=VectorStore(cache_dir() / "vectors"),
+        store=VectorStore.default(),
         progress=Progress(None if quiet else Console(stderr=True)),
         force=force,
         offline=offline,

@@ -18,10 +18,9 @@ def info() -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from hengyu.resources import cache_dir
     from hengyu.store import VectorStore
 
-    store = VectorStore(cache_dir() / "vectors")
+    store = VectorStore.default()
     rows = store.info()
     table = Table(title=str(store.root), title_justify="left")
     for name in ("space", "encoder", "pooling", "max length", "dtype", "prompt", "segments", "vectors", "MB"):
@@ -38,10 +37,9 @@ def info() -> None:
 @command.command("verify")
 def verify() -> None:
     """Check every file against its checksum; exit code 1 when one has changed."""
-    from hengyu.resources import cache_dir
     from hengyu.store import VectorStore
 
-    store = VectorStore(cache_dir() / "vectors")
+    store = VectorStore.default()
     found = store.verify()
     for damage in found:
         click.echo(f"{damage.path}: {damage.reason}", err=True)
@@ -55,10 +53,9 @@ def verify() -> None:
 @command.command("repair")
 def repair() -> None:
     """Delete damaged segments; the next run encodes their texts again."""
-    from hengyu.resources import cache_dir
     from hengyu.store import VectorStore
 
-    for damage in VectorStore(cache_dir() / "vectors").repair():
+    for damage in VectorStore.default().repair():
         click.echo(f"deleted {damage.path.parent}: {damage.path.name} {damage.reason}")
 
 
@@ -66,8 +63,7 @@ def repair() -> None:
 @click.option("--days", default=90.0, show_default=True, help="Delete spaces that have got no vector for so long.")
 def gc(days: float) -> None:
     """Delete what killed runs left behind, and spaces that have not grown for a long time."""
-    from hengyu.resources import cache_dir
     from hengyu.store import VectorStore
 
-    freed = VectorStore(cache_dir() / "vectors").gc(days)
+    freed = VectorStore.default().gc(days)
     click.echo(f"{freed / 1e6:.1f} MB freed")

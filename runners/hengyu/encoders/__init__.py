@@ -80,6 +80,14 @@ class Encoder(Protocol):
     def poolings(self) -> Mapping[str, str]:
         """Every pooling, mapped to "" where the encoder gives it, else to the reason why not."""
 
+    @property
+    def native_is(self) -> str:
+        """The pooling whose vectors the native ones are; "" when they are vectors of their own."""
+
+    @property
+    def revision(self) -> str:
+        """The hub revision the weights are of; "" for a folder."""
+
     def identity(self) -> dict[str, Any]:
         """What its vectors depend on beside text and pooling: fingerprints, max_length, dtype, prompt."""
 

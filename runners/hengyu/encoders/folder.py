@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from hengyu.encoders import EncoderSpec
-from hengyu.errors import HengyuError
+from hengyu.errors import HengyuError, first_line
 
 __all__ = ["ModelFolder", "find_folder"]
 
@@ -78,9 +78,8 @@ def _from_hub(spec: EncoderSpec, *, offline: bool) -> tuple[Path, str, str]:
             f"{where}: no such folder, and no such model on the hub (or it needs a login); check the id"
         ) from None
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as e:
-        reason = str(e).strip().splitlines()[0] if str(e).strip() else type(e).__name__
         raise HengyuError(
-            f"{where}: no such folder, and it cannot be had from the hub ({reason}); check the id and the network, or "
+            f"{where}: no such folder, and it cannot be had from the hub ({first_line(e)}); check the id and the network, or "
             "give the model's folder"
         ) from None
     except Exception as e:

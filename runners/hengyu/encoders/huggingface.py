@@ -14,7 +14,7 @@ from hengyu.encoders import POOLINGS, Chunk, Vectors, token_print
 from hengyu.encoders.folder import ModelFolder
 from hengyu.encoders.pooling import pool
 from hengyu.encoders.tokens import Tokenizer
-from hengyu.errors import HengyuError
+from hengyu.errors import HengyuError, first_line
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -57,6 +57,11 @@ class HuggingFace:
         elif not self.tokenizer.has_mask(self.folder.prompt):
             given["mask"] = f"the prompt '{self.folder.prompt}' holds no mask token of the model"
         return given
+
+    @property
+    def revision(self) -> str:
+        """The hub revision the weights are of; "" for a folder."""
+        return self.folder.revision
 
     @property
     def native_is(self) -> str:
@@ -133,7 +138,7 @@ class HuggingFace:
             torch.ones(1, device=wanted).item()
         except (RuntimeError, AssertionError, NotImplementedError, ValueError) as e:
             raise HengyuError(
-                f"device '{wanted}' cannot be used here ({_first_line(e)[:80]}); use cpu, or leave it out"
+                f"device '{wanted}' cannot be used here ({first_line(e)[:80]}); use cpu, or leave it out"
             ) from None
         return wanted
 
@@ -162,9 +167,7 @@ class HuggingFace:
         except HengyuError:
             raise
         except Exception as e:
-            raise HengyuError(
-                f"{self.folder.where}: cannot be loaded ({_first_line(e)}); get the model again"
-            ) from None
+            raise HengyuError(f"{self.folder.where}: cannot be loaded ({first_line(e)}); get the model again") from None
         missing = sorted(k for k in report["missing_keys"] if "pooler" not in k)
         if missing or report.get("mismatched_keys"):
             names = ", ".join(map(str, (missing or sorted(report["mismatched_keys"]))[:3]))
@@ -232,8 +235,3 @@ class HuggingFace:
                 wrapped = [self.tokenizer.wrap(texts[int(i)]) for i in batch]
                 vectors = np.asarray(library.encode(wrapped, show_progress_bar=False), np.float32)
                 yield Chunk(batch, {"native": vectors}, np.zeros((len(batch), 3), np.float32))
-
-
-def _first_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__

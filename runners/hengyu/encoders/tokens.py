@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hengyu.encoders.folder import ModelFolder
-from hengyu.errors import HengyuError
+from hengyu.errors import HengyuError, first_line
 from hengyu.resources import cache_dir
 
 __all__ = ["Tokenizer"]
@@ -34,10 +34,8 @@ class Tokenizer:
                 trust_remote_code=self.folder.spec.trust_remote_code,
             )
         except Exception as e:
-            lines = str(e).strip().splitlines()
-            reason = lines[0] if lines else type(e).__name__
             raise HengyuError(
-                f"{self.folder.where}: its tokenizer cannot be loaded ({reason}); get the model again"
+                f"{self.folder.where}: its tokenizer cannot be loaded ({first_line(e)}); get the model again"
             ) from None
 
     @cached_property

@@ -146,7 +146,7 @@ def _fits(run: Run) -> Sheet:
 
 def _timings(run: Run, seconds: Mapping[str, float]) -> Sheet:
     total: dict[str, float] = defaultdict(float)
-    for record in {cell_key(r): r for r in run.records if r.seconds is not None}.values():
+    for record in {cell_key(r.task, r.row): r for r in run.records if r.seconds is not None}.values():
         total[" | ".join(record.row)] += record.seconds or 0.0
     for key, value in seconds.items():
         if key.startswith("encode | "):

@@ -95,7 +95,7 @@ class StsVectors:
             elif isinstance(method, MomentTransform):
                 moments = self._moments_of(fit_on, before, rows, counts)
                 method.fit_moments(moments)
-                if not fit and hasattr(moments, "spectrum"):
+                if not fit:
                     fit = _report(moments)
             else:
                 method.fit(rows if counts is None else np.repeat(rows, counts, axis=0))
