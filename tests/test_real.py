@@ -14,6 +14,7 @@ from hengyu.data import Pairs, load_pairs
 from hengyu.encoders import EncoderSpec, open_encoder
 from hengyu.encoders.lexical import baseline_cosines
 from hengyu.entries import parse_entry
+from hengyu.sample import Sample
 from hengyu.similarity import cosines
 from hengyu.tasks.sts import StsVectors, restrict
 
@@ -55,7 +56,7 @@ def observed(pairs: Pairs, x: np.ndarray, entry: str) -> np.ndarray:
     rows[first], rows[second] = x[: len(first)], x[len(first) :]
     counts = np.bincount(np.concatenate([first, second]))
     ids, (a, b) = restrict([first, second])
-    vectors = StsVectors(rows[ids], a, b, {"target": rows[ids]}, {"target": counts}, pairs.labels)
+    vectors = StsVectors(rows[ids], a, b, {"target": Sample.of(rows[ids], counts)}, pairs.labels)
     return vectors.observe(parse_entry(entry), (), "target").similarity[0]
 
 

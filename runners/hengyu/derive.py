@@ -4,112 +4,53 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hengyu import metrics
+from hengyu.cells import BINARY, GRADED, Cell, Row, average, delta, interval_of, task_cells
+from hengyu.differences import differences
 from hengyu.entries import parse_entry
-from hengyu.errors import Degenerate
 from hengyu.observations import Observation
 from hengyu.plan import Plan, TaskData
 from hengyu.progress import Progress
-from hengyu.records import Record
-from hengyu.stats import Resamples, interval
+from hengyu.records import Difference, Record
 
-__all__ = ["derive"]
+__all__ = ["Derived", "derive"]
 
 Floats = NDArray[np.float64]
-Row = tuple[str, str, str, str]  # encoder, pooling, entry, fit_on
-GRADED = ("spearman", "pearson")
-BINARY = (*GRADED, "auc", "ap", "f1", "accuracy")
 
 
-@dataclass
-class _Cell:
-    """One row's part of one task: the scores, then values and replicates by metric."""
+@dataclass(frozen=True)
+class Derived:
+    """What follows from a run's observations: its numbers, the differences asked for, what each fit found."""
 
-    row: Row
-    dim: int | None
-    scores: Floats | None
-    beside: Floats | None = None
-    status: str = "ok"
-    reason: str = ""
-    values: dict[str, float] = field(default_factory=dict)
-    thresholds: dict[str, float] = field(default_factory=dict)
-    replicates: dict[str, Floats] = field(default_factory=dict)
+    records: list[Record]
+    differences: list[Difference]
+    fits: list[dict[str, Any]]
 
 
-def derive(plan: Plan, seen: Sequence[Observation], progress: Progress) -> tuple[list[Record], list[dict[str, Any]]]:
-    """Return the records of a run, and what its fits found."""
+def derive(plan: Plan, seen: Sequence[Observation], progress: Progress) -> Derived:
+    """Return all numbers of a run."""
     by_task: dict[str, list[Observation]] = defaultdict(list)
     for observation in seen:
         by_task[observation.meaning["task"]].append(observation)
     records: list[Record] = []
-    columns: dict[str, dict[Row, _Cell]] = {}
+    columns: dict[str, dict[Row, Cell]] = {}
     with progress.stage("intervals", len(plan.tasks)) as tick:
         for number, task in enumerate(plan.tasks):
-            columns[task.name] = _task_cells(plan, task, by_task[task.name])
+            columns[task.name] = task_cells(plan, task, by_task[task.name])
             records += _task_records(plan, task, columns[task.name])
             records += _sweep_records(plan, task, by_task[task.name])
             tick(number + 1)
     records += _aggregates(plan, columns)
-    return records, _fits(plan, seen)
+    return Derived(records, differences(plan, columns), _fits(seen))
 
 
-def _task_cells(plan: Plan, task: TaskData, seen: Sequence[Observation]) -> dict[Row, _Cell]:
-    """Return the cells of a task by row, each with its values and replicates."""
-    cells: dict[Row, _Cell] = {}
-    for o in seen:
-        for k, entry in enumerate(o.entries):
-            row = (o.meaning["encoder"], o.meaning["pooling"], entry, o.meaning["fit_on"])
-            if row in cells:
-                continue
-            if o.status != "ok":
-                cells[row] = _Cell(row, None, None, None, o.status, o.reason)
-            else:
-                beside = o.beside[k] if len(o.beside) else None
-                cells[row] = _Cell(row, o.dims[k], o.similarity[k], beside)
-    labels = task.pairs.labels
-    binary = task.pairs.card.binary
-    threshold_labels = plan.thresholds[task.name].pairs.labels if task.name in plan.thresholds else None
-    for cell in cells.values():
-        if cell.scores is not None:
-            try:
-                _point(cell, cell.scores, labels, threshold_labels if binary else None, binary=binary)
-            except Degenerate as e:
-                cell.status, cell.reason, cell.scores = "degenerate", str(e), None
-    whole = [c for c in cells.values() if c.scores is not None]
-    suite = plan.suite
-    resamples = Resamples(labels, suite.resamples, seed=suite.seed, key=task.name)
-    names = BINARY if binary else GRADED
-    scores = [c.scores for c in whole if c.scores is not None]
-    thresholds = {m: [c.thresholds[m] for c in whole] for m in ("f1", "accuracy")} if binary else {}
-    drawn = resamples.run(scores, metrics=names, thresholds=thresholds) if whole else {}
-    for metric, replicates in drawn.items():
-        for cell, row in zip(whole, replicates, strict=True):
-            cell.replicates[metric] = row
-    return cells
-
-
-def _point(cell: _Cell, scores: Floats, labels: Floats, other: Floats | None, *, binary: bool) -> None:
-    """Fill in a cell's values; thresholds come from the other split where there is one."""
-    cell.values["spearman"] = metrics.spearman(scores, labels)
-    cell.values["pearson"] = metrics.pearson(scores, labels)
-    if not binary:
-        return
-    cell.values["auc"] = metrics.auc(scores, labels)
-    cell.values["ap"] = metrics.average_precision(scores, labels)
-    chosen = (cell.beside, other) if cell.beside is not None and other is not None else (scores, labels)
-    cell.thresholds["f1"] = metrics.best_f1(*chosen)[0]
-    cell.thresholds["accuracy"] = metrics.best_accuracy(*chosen)[0]
-    cell.values["f1"] = metrics.f1_at(scores, labels, cell.thresholds["f1"])
-    cell.values["accuracy"] = metrics.accuracy_at(scores, labels, cell.thresholds["accuracy"])
-
-
-def _task_records(plan: Plan, task: TaskData, cells: dict[Row, _Cell]) -> list[Record]:
+def _task_records(plan: Plan, task: TaskData, cells: dict[Row, Cell]) -> list[Record]:
     suite = plan.suite
     ceiling = metrics.ceiling(task.pairs.labels)
     names = BINARY if task.pairs.card.binary else GRADED
@@ -118,7 +59,7 @@ def _task_records(plan: Plan, task: TaskData, cells: dict[Row, _Cell]) -> list[R
     for cell in cells.values():
         raw = cells.get((cell.row[0], cell.row[1], "raw", "none"))
         empty = _record(plan, task.name, cell.row, metric="spearman", n=task.n, dim=cell.dim, ceiling=ceiling)
-        if cell.scores is None:
+        if not cell.whole:
             records += [replace(empty, metric=m, status=cell.status, reason=cell.reason) for m in names]
             continue
         for metric in names:
@@ -128,13 +69,18 @@ def _task_records(plan: Plan, task: TaskData, cells: dict[Row, _Cell]) -> list[R
                 ceiling=ceiling if metric == "spearman" else None,
                 threshold=cell.thresholds.get(metric),
                 threshold_on=threshold_on if metric in cell.thresholds else "",
-                **_numbers(cell.values[metric], cell.replicates[metric], suite.level),
+                **_numbers(cell, metric, suite.level),
             )
-            if raw is not None and raw.scores is not None and raw is not cell:
-                record = replace(record, **_delta(cell, raw, metric, suite.level))
+            if raw is not None and raw.whole and raw is not cell:
+                record = replace(record, **delta(cell, raw, metric, suite.level))
             records.append(record)
             if metric == "spearman":
                 records.append(_share(record, ceiling))
+                records += [
+                    replace(empty, seed=d.seed, draw=True, **_numbers(d, metric, suite.level))
+                    for d in cell.draws
+                    if d.seed is not None
+                ]
     return records
 
 
@@ -142,30 +88,22 @@ def _share(record: Record, ceiling: float) -> Record:
     """Return a Spearman as a share of what the labels allow."""
     scaled: dict[str, Any] = {
         key: None if number is None else number / ceiling
-        for key, number in (("value", record.value), ("low", record.low), ("high", record.high))
+        for key, number in (
+            ("value", record.value),
+            ("low", record.low),
+            ("high", record.high),
+            ("spread", record.spread),
+        )
     }
     blank: dict[str, Any] = dict.fromkeys(("ceiling", "delta", "delta_low", "delta_high"))
     return replace(record, metric="ceiling-share", **scaled, **blank)
 
 
-def _numbers(value: float, replicates: Floats, level: float) -> dict[str, Any]:
-    low, high = _interval(replicates, level)
+def _numbers(cell: Cell, metric: str, level: float) -> dict[str, Any]:
+    low, high = interval_of(cell.replicates[metric], level)
+    numbers = {"value": float(cell.values[metric]), "low": low, "high": high, "spread": cell.spread(metric)}
     found = "bootstrap" if low is not None else ""
-    return {"value": float(value), "low": low, "high": high, "interval": found, "status": "ok"}
-
-
-def _interval(replicates: Floats, level: float) -> tuple[float, float] | tuple[None, None]:
-    """Return the percentile interval; none when every resample was constant, as with a handful of pairs."""
-    try:
-        return interval(replicates, level)
-    except Degenerate:
-        return None, None
-
-
-def _delta(cell: _Cell, raw: _Cell, metric: str, level: float) -> dict[str, Any]:
-    """The difference to raw, paired: both took the same resamples."""
-    low, high = _interval(cell.replicates[metric] - raw.replicates[metric], level)
-    return {"delta": cell.values[metric] - raw.values[metric], "delta_low": low, "delta_high": high}
+    return {**numbers, "interval": found, "status": "ok", "seeds": len(cell.draws) or None}
 
 
 def _record(plan: Plan, task: str, row: Row, *, metric: str, n: int, **more: Any) -> Record:
@@ -213,7 +151,7 @@ def _sweep_records(plan: Plan, task: TaskData, seen: Sequence[Observation]) -> l
     return records
 
 
-def _aggregates(plan: Plan, columns: dict[str, dict[Row, _Cell]]) -> list[Record]:
+def _aggregates(plan: Plan, columns: dict[str, dict[Row, Cell]]) -> list[Record]:
     """Means of Spearman over the splits of a card (avg, w-avg), and over the tasks (mean, w-mean)."""
     splits: dict[str, list[TaskData]] = defaultdict(list)
     for task in plan.tasks:
@@ -248,37 +186,38 @@ def _mean(
     row: Row,
     parts: Sequence[str],
     sizes: dict[str, int],
-    columns: dict[str, dict[Row, _Cell]],
+    columns: dict[str, dict[Row, Cell]],
     *,
     weighted: bool,
-) -> tuple[Record, _Cell | None]:
+) -> tuple[Record, Cell | None]:
     """Return the mean of a row over columns, with its interval; a row with a hole has no mean."""
     empty = _record(plan, name, row, metric="spearman", n=sum(sizes[p] for p in parts))
     weights = np.array([float(sizes[p]) if weighted else 1.0 for p in parts])
     weights /= weights.sum()
 
-    def average(of: Row) -> _Cell | None:
+    def over(of: Row) -> Cell | None:
         cells = [columns[p].get(of) for p in parts]
         whole = [c for c in cells if c is not None and "spearman" in c.replicates]
-        if len(whole) < len(parts):
-            return None
-        value = float(weights @ [c.values["spearman"] for c in whole])
-        drawn = weights @ np.stack([c.replicates["spearman"] for c in whole])
-        return _Cell(of, whole[0].dim, None, values={"spearman": value}, replicates={"spearman": drawn})
+        return average(whole, weights) if len(whole) == len(parts) else None
 
-    mean = average(row)
+    mean = over(row)
     if mean is None:
         holes = [p for p in parts if "spearman" not in getattr(columns[p].get(row), "replicates", ())]
         return replace(empty, status="incomplete", reason=f"no number for {', '.join(holes)}"), None
     level = plan.suite.level
-    record = replace(empty, dim=mean.dim, **_numbers(mean.values["spearman"], mean.replicates["spearman"], level))
-    raw = average((row[0], row[1], "raw", "none")) if row[2] != "raw" else None
+    record = replace(empty, dim=mean.dim, **_numbers(mean, "spearman", level))
+    raw = over((row[0], row[1], "raw", "none")) if row[2] != "raw" else None
     if raw is not None:
-        record = replace(record, **_delta(mean, raw, "spearman", level))
+        record = replace(record, **delta(mean, raw, "spearman", level))
     return record, mean
 
 
-def _fits(plan: Plan, seen: Sequence[Observation]) -> list[dict[str, Any]]:
+def _fits(seen: Sequence[Observation]) -> list[dict[str, Any]]:
     """What each fit found, for the provenance page."""
     keys = ("task", "encoder", "pooling", "entry", "fit_on", "fit_splits")
-    return [{**{k: o.meaning[k] for k in keys}, **o.fit} for o in seen if o.fit]
+    found = []
+    for o in seen:
+        if o.fit:
+            seed = o.meaning.get("seed_of_draw")
+            found.append({**{k: o.meaning[k] for k in keys}, **o.fit} | ({} if seed is None else {"seed": seed}))
+    return found

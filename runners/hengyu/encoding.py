@@ -11,7 +11,9 @@ from numpy.typing import NDArray
 from hengyu.encoders import Chunk, Encoder
 from hengyu.errors import HengyuError
 from hengyu.memory import give_back_memory
+from hengyu.plan import Fit
 from hengyu.progress import Progress
+from hengyu.sample import Sample
 from hengyu.store import Space, VectorStore, text_keys
 
 __all__ = ["Vectors", "encode_missing"]
@@ -39,6 +41,10 @@ class Vectors:
             self.spaces[self._mapped].unmap()
         self._mapped = pooling
         return self.spaces[pooling].get(self.keys[ids])
+
+    def sample(self, pooling: str, fit: Fit) -> Sample:
+        """Return the rows that a method is fitted on, read from the store block by block."""
+        return Sample(lambda at: self.get(pooling, fit.ids[at]), fit.counts)
 
     def coverage(self, ids: NDArray[np.int64]) -> dict[str, float]:
         """Return the share of [UNK] among the tokens, and of truncated texts, each repeat counted."""

@@ -73,6 +73,21 @@ class Entry:
         """Whether the last step's first k columns are its result at dim k, so that one pass serves every dim."""
         return bool(getattr(find_method(self.steps[-1].name), "nested", False))
 
+    @property
+    def stochastic(self) -> bool:
+        """Whether a step draws random numbers by a ``seed`` that the entry leaves open."""
+        return any("seed" in _names(s) and s.get("seed") is None for s in self.steps)
+
+    def with_seed(self, seed: int) -> Entry:
+        """Return the entry with the seed set in every step that has one and leaves it open."""
+        steps = (
+            _step(s.name, {**dict(s.parameters), "seed": seed}, str(self))
+            if "seed" in _names(s) and s.get("seed") is None
+            else s
+            for s in self.steps
+        )
+        return replace(self, steps=tuple(steps))
+
     def with_dim(self, dim: int | None) -> Entry:
         """Return the entry with the last step's ``dim`` set, or left out for None."""
         last = self.steps[-1]
@@ -80,6 +95,11 @@ class Entry:
         if dim is not None:
             kept["dim"] = dim
         return replace(self, steps=(*self.steps[:-1], _step(last.name, kept, str(self))))
+
+
+def _names(step: Step) -> set[str]:
+    """Return the parameters that a step's method has."""
+    return {f.name for f in fields(find_method(step.name)) if f.init}
 
 
 def parse_entry(text: str) -> Entry:

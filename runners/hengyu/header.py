@@ -8,15 +8,18 @@ from typing import Any
 import numpy as np
 
 from hengyu import __version__
+from hengyu.derive import Derived
 from hengyu.jobs import Job
 from hengyu.metrics import ceiling
 from hengyu.plan import Plan
-from hengyu.records import SCHEMA
+from hengyu.records import SCHEMA, Record
 
 __all__ = ["header"]
 
+_NAMED = 4  # entries that a warning names
 
-def header(plan: Plan, name: str, jobs: Sequence[Job], fits: list[dict[str, Any]]) -> dict[str, Any]:
+
+def header(plan: Plan, name: str, jobs: Sequence[Job], found: Derived) -> dict[str, Any]:
     """Return run.json: the same for the same plan, whenever and wherever it ran."""
     suite = plan.suite
     tasks = [
@@ -68,8 +71,13 @@ def header(plan: Plan, name: str, jobs: Sequence[Job], fits: list[dict[str, Any]
         },
         "tasks": tasks,
         "encoders": encoders,
-        "fits": fits,
-        "warnings": [*plan.warnings, *_coverage_warnings(jobs), *_fit_warnings(fits)],
+        "fits": found.fits,
+        "warnings": [
+            *plan.warnings,
+            *_coverage_warnings(jobs),
+            *_fit_warnings(found.fits),
+            *_below_raw(found.records, plan.suite.level),
+        ],
     }
 
 
@@ -99,3 +107,23 @@ def _fit_warnings(fits: list[dict[str, Any]]) -> list[str]:
             where = f"{fit['encoder']}, {fit['pooling']} on {fit['task']}, fit_on {fit['fit_on']}"
             found.append(f"{where}: {fit['n']} sentences span only {fit['rank']} of {fit['dim']} dimensions")
     return list(dict.fromkeys(found))
+
+
+def _below_raw(records: Sequence[Record], level: float) -> list[str]:
+    """Say where a fitted method scores below raw and the interval of the paired difference leaves out 0."""
+    found: dict[tuple[str, str, str, str], list[tuple[float, str]]] = {}
+    for r in records:
+        fitted = r.on_board and r.metric == "spearman" and r.card and r.split in r.task and r.fit_on != "none"
+        if fitted and r.delta is not None and r.delta_high is not None and r.delta_high < 0:
+            place = (r.task, r.encoder, r.pooling, r.fit_on)
+            found.setdefault(place, []).append((r.delta, f"{r.entry} {100 * r.delta:+.2f}"))
+    lines = []
+    for (task, encoder, pooling, fit_on), entries in found.items():
+        worst = [text for _, text in sorted(entries)]
+        more = f" and {len(worst) - _NAMED} more" if len(worst) > _NAMED else ""
+        lines.append(
+            f"{task}, {encoder}, {pooling}, fit_on {fit_on}: worse than raw, the {100 * level:g} % interval leaving out 0: "
+            + ", ".join(worst[:_NAMED])
+            + more
+        )
+    return lines

@@ -9,7 +9,9 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["FLOOR", "Moments", "Spectrum"]
+from hengyu.sample import Sample
+
+__all__ = ["FLOOR", "Moments", "Spectrum", "spanning_columns"]
 
 Floats = NDArray[np.floating[Any]]
 
@@ -19,8 +21,6 @@ FLOOR = 1e-12
 The output of a LayerNorm fulfils one linear equation, so the covariance of BERT vectors has one direction of pure
 rounding noise (relative eigenvalue near 1e-15); dividing by its root would make that noise as loud as any meaning.
 """
-
-_BLOCK = 4096
 
 
 @dataclass(frozen=True)
@@ -65,28 +65,28 @@ class Moments:
     scatter: NDArray[np.float64]
 
     @classmethod
-    def of(cls, x: Floats, counts: NDArray[np.integer[Any]] | None = None) -> Self:
-        """Take the moments of rows x (n, d), row i counted ``counts[i]`` times; O(d^2) memory beyond the rows.
+    def of(cls, x: Floats | Sample, counts: NDArray[np.integer[Any]] | None = None) -> Self:
+        """Take the moments of rows x (n, d), row i counted ``counts[i]`` times; O(d^2) memory beyond a block of rows.
 
         Blocks are merged by the update of Chan, Golub and LeVeque (1979), which is exact in the order of rounding.
         """
-        total = cls(0.0, np.zeros(x.shape[1]), np.zeros((x.shape[1], x.shape[1])))
-        for start in range(0, len(x), _BLOCK):
-            block = np.asarray(x[start : start + _BLOCK], dtype=np.float64)
-            w = None if counts is None else np.asarray(counts[start : start + _BLOCK], dtype=np.float64)
-            n = float(len(block)) if w is None else float(w.sum())
+        total: Self | None = None
+        for rows, times in (x if isinstance(x, Sample) else Sample.of(x, counts)).blocks():
+            block = np.asarray(rows, dtype=np.float64)
+            w = np.asarray(times, dtype=np.float64)
+            n = float(w.sum())
             if n == 0:
                 continue
-            mean = block.mean(axis=0) if w is None else (w @ block) / n
+            mean = (w @ block) / n
             block = block - mean  # not in place: float64 rows are the caller's own
-            left = block if w is None else block * w[:, None]
-            total = total.merge(cls(n, mean, left.T @ block))
+            part = cls(n, mean, (block * w[:, None]).T @ block)
+            total = part if total is None else total.merge(part)
+        if total is None:
+            raise ValueError("there are no rows to take the moments of")
         return total
 
     def merge(self, other: Self) -> Self:
         """Return the moments of both sets of rows together."""
-        if self.count == 0:
-            return other
         n = self.count + other.count
         shift = other.mean - self.mean
         mean = self.mean + shift * (other.count / n)
@@ -106,3 +106,17 @@ class Moments:
         largest = np.abs(vectors).argmax(axis=0)
         vectors *= np.where(vectors[largest, np.arange(vectors.shape[1])] < 0, -1.0, 1.0)
         return Spectrum(values, vectors)
+
+
+def spanning_columns(moments: Moments) -> NDArray[np.int64]:
+    """Return the columns (r,), ascending, that hold all that varies: the others are linear functions of them.
+
+    r is the covariance's rank; the columns are chosen by pivoted QR, so that those left out hold the least of their own.
+    """
+    from scipy.linalg import qr
+
+    spectrum = moments.spectrum
+    root = np.sqrt(spectrum.values.clip(0))[:, None] * spectrum.vectors.T
+    pivots = qr(root, mode="r", pivoting=True)[1]
+    chosen: NDArray[np.int64] = np.sort(pivots[: spectrum.rank()]).astype(np.int64)
+    return chosen

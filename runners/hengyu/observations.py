@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,8 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hengyu.errors import HengyuError
-from hengyu.records import write_bytes
+from hengyu.sealed import load_sealed, save_sealed
 
 __all__ = ["Observation", "load_observation", "save_observation"]
 
@@ -44,46 +41,20 @@ class Observation:
     beside: NDArray[np.float64] = field(default_factory=lambda: np.zeros((0, 0)))
 
 
-def _name(meaning: Mapping[str, Any]) -> str:
-    canonical = json.dumps(dict(meaning), sort_keys=True, ensure_ascii=True, allow_nan=False)
-    return hashlib.sha256(canonical.encode()).hexdigest()[:24]
-
-
 def save_observation(folder: Path, observation: Observation) -> Path:
     """Write an observation to its file, whole or not at all; returns the file."""
-    from safetensors.numpy import save
-
-    tensors = {"similarity": np.ascontiguousarray(observation.similarity), "beside": observation.beside}
-    tensors |= {f"sweep.{k}": np.ascontiguousarray(v) for k, v in observation.sweep.items()}
-    about = {
-        "meaning": dict(observation.meaning),
-        "entries": list(observation.entries),
-        "dims": list(observation.dims),
-        "fit": dict(observation.fit),
-        "sha256": _digest(tensors),
-    }
-    content = save(tensors, metadata={"hengyu": json.dumps(about, sort_keys=True, allow_nan=False)})
-    path = folder / f"{_name(observation.meaning)}.safetensors"
-    write_bytes(path, content)
-    return path
+    tensors = {"similarity": observation.similarity, "beside": observation.beside}
+    tensors |= {f"sweep.{k}": v for k, v in observation.sweep.items()}
+    about = {"entries": list(observation.entries), "dims": list(observation.dims), "fit": dict(observation.fit)}
+    return save_sealed(folder, observation.meaning, tensors, about)
 
 
 def load_observation(folder: Path, meaning: Mapping[str, Any]) -> Observation | None:
     """Read the observation of a meaning back; None when there is none, `HengyuError` when its bytes have changed."""
-    from safetensors import SafetensorError, safe_open
-
-    path = folder / f"{_name(meaning)}.safetensors"
-    if not path.is_file():
+    found = load_sealed(folder, meaning)
+    if found is None:
         return None
-    try:
-        with safe_open(path, framework="np") as file:
-            about = json.loads((file.metadata() or {})["hengyu"])
-            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - not a mapping
-        intact = about["sha256"] == _digest(tensors) and about["meaning"] == dict(meaning)
-    except (SafetensorError, OSError, KeyError, TypeError, ValueError):
-        intact = False
-    if not intact:
-        raise HengyuError(f"{path}: has changed since it was written; delete it, the next run makes it again")
+    tensors, about = found
     sweep = {key.removeprefix("sweep."): value for key, value in tensors.items() if key.startswith("sweep.")}
     return Observation(
         meaning,
@@ -94,11 +65,3 @@ def load_observation(folder: Path, meaning: Mapping[str, Any]) -> Observation | 
         about["fit"],
         beside=tensors["beside"],
     )
-
-
-def _digest(tensors: Mapping[str, NDArray[Any]]) -> str:
-    total = hashlib.sha256()
-    for key in sorted(tensors):
-        total.update(f"{key}{tensors[key].shape}{tensors[key].dtype}".encode())
-        total.update(np.ascontiguousarray(tensors[key]).tobytes())
-    return total.hexdigest()

@@ -86,10 +86,10 @@ class Plan:
             "fits": sorted((task, word, fit.digest) for (task, word), fit in self.fits.items()),
             "encoders": list(identities),
             "poolings": suite.poolings,
-            "entries": [(str(e.entry), e.dims, e.fit_on) for e in suite.entries],
+            "entries": [(str(e.entry), e.dims, e.fit_on, e.seeds) for e in suite.entries],
             "baselines": suite.baselines,
             "fit_on": suite.fit_on,
-            "judged": (suite.aggregate, suite.seed, suite.resamples, suite.level),
+            "judged": (suite.compare, suite.aggregate, suite.seed, suite.resamples, suite.level),
         }
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:8]
 
@@ -202,5 +202,6 @@ class _Loader:
         ids, counts = np.unique(np.concatenate([p.ids for p in parts]), return_counts=True)
         if source != word:
             counts = np.ones_like(counts)
-        digest = hashlib.sha256("+".join(p.pairs.sha256 for p in parts).encode()).hexdigest()[:16]
+        files = "+".join(p.pairs.sha256 for p in parts) + ("" if source == word else _DISTINCT)
+        digest = hashlib.sha256(files.encode()).hexdigest()[:16]
         return Fit(word, tuple(p.name for p in parts), ids, counts, digest)

@@ -24,6 +24,7 @@ from hengyu.resources import reports_dir
 
 __all__ = [
     "SCHEMA",
+    "Difference",
     "Record",
     "Run",
     "cell_key",
@@ -36,6 +37,7 @@ __all__ = [
 ]
 
 SCHEMA = 1
+_SEED = " | seed "
 
 
 @dataclass(frozen=True)
@@ -67,12 +69,41 @@ class Record:
     threshold: float | None = None  # of the decision, for f1 and accuracy
     threshold_on: str = ""  # the task whose labels it was chosen on
     sweep: bool = False  # a point of a dims = "all" sweep: charted and exported, not a row of the board
+    draw: bool = False  # one seed of a row that has several: exported, not a row of the board
+    seeds: int | None = None  # over how many seeds value, interval and delta are means; None where nothing is drawn
+    spread: float | None = None  # standard deviation of the value over the seeds
     seconds: float | None = None  # joined from timings.json on reading
 
     @property
     def row(self) -> tuple[str, str, str, str]:
         """What makes a row of the board: encoder, pooling, entry, fit_on."""
         return (self.encoder, self.pooling, self.entry, self.fit_on)
+
+    @property
+    def on_board(self) -> bool:
+        """Whether it is a number of a row of the board, not a point of a curve or one of several draws."""
+        return not (self.sweep or self.draw)
+
+
+@dataclass(frozen=True)
+class Difference:
+    """The paired difference of two entries under one encoder, pooling and fit_on: Spearman of ``entry`` minus ``against``."""
+
+    task: str
+    encoder: str
+    pooling: str
+    fit_on: str
+    entry: str
+    against: str
+    n: int
+    value: float
+    low: float
+    high: float
+
+    @property
+    def verdict(self) -> str:
+        """What the interval says: better, worse, or not told apart (it holds 0)."""
+        return "better" if self.low > 0 else "worse" if self.high < 0 else "not told apart"
 
 
 @dataclass(frozen=True)
@@ -83,6 +114,7 @@ class Run:
     header: dict[str, Any]  # run.json
     environment: dict[str, Any]
     records: tuple[Record, ...]
+    differences: tuple[Difference, ...] = ()  # those that the suite asks for
 
     @property
     def id(self) -> str:
@@ -119,19 +151,29 @@ def write_json(path: Path, content: Any) -> None:
     write_bytes(path, (text + "\n").encode("utf-8"))
 
 
-def save_records(folder: Path, records: Iterable[Record]) -> None:
+def save_records(folder: Path, records: Iterable[Record], differences: Iterable[Difference] = ()) -> None:
     """Write records.json; the seconds stay out, so that the same run gives the same bytes."""
     rows = [{k: v for k, v in asdict(r).items() if k != "seconds"} for r in records]
     for row in rows:
         for key, value in row.items():
             if isinstance(value, float) and not math.isfinite(value):
                 raise ValueError(f"record {row} holds a {value} in '{key}'")
-    write_json(folder / "records.json", {"schema": SCHEMA, "records": rows})
+    others = [asdict(d) for d in differences]
+    write_json(folder / "records.json", {"schema": SCHEMA, "records": rows, "differences": others})
 
 
-def cell_key(task: str, row: tuple[str, str, str, str]) -> str:
-    """Return the key of a cell in timings.json: its task and its row (encoder, pooling, entry, fit_on)."""
-    return " | ".join((task, *row))
+def cell_key(task: str, row: tuple[str, str, str, str], seed: int | None = None) -> str:
+    """Return the key of a cell in timings.json: task, row (encoder, pooling, entry, fit_on), and seed where one is drawn."""
+    return " | ".join((task, *row)) + ("" if seed is None else f"{_SEED}{seed}")
+
+
+def _by_cell(timings: Mapping[str, float]) -> dict[str, float]:
+    """Add up the seconds of a cell's seeds."""
+    total: dict[str, float] = {}
+    for key, seconds in timings.items():
+        cell = key.rpartition(_SEED)[0] or key
+        total[cell] = total.get(cell, 0.0) + seconds
+    return total
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -158,16 +200,16 @@ def load_run(folder: Path) -> Run:
             )
     timings: Mapping[str, float] = {}
     if (folder / "timings.json").is_file():
-        timings = _read(folder / "timings.json").get("seconds", {})
+        timings = _by_cell(_read(folder / "timings.json").get("seconds", {}))
     environment = _read(folder / "environment.json") if (folder / "environment.json").is_file() else {}
     names = {f.name for f in fields(Record)}
     try:
         records = tuple(Record(**{k: v for k, v in row.items() if k in names}) for row in body["records"])
+        differences = tuple(Difference(**d) for d in body.get("differences", ()))
     except (KeyError, TypeError) as e:
         raise HengyuError(f"{folder / 'records.json'}: not a list of records ({e}); run the suite again") from None
-    return Run(
-        folder, header, environment, tuple(replace(r, seconds=timings.get(cell_key(r.task, r.row))) for r in records)
-    )
+    timed = tuple(replace(r, seconds=timings.get(cell_key(r.task, r.row))) for r in records)
+    return Run(folder, header, environment, timed, differences)
 
 
 def list_runs(root: Path | None = None) -> list[Path]:

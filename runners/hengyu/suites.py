@@ -26,6 +26,17 @@ class EntrySpec:
     entry: Entry
     dims: Dims = ()
     fit_on: str = ""  # "" for the suite's own
+    seeds: int = 1  # how many, from the suite's seed on, where a step draws random numbers
+
+    def draws(self, seed: int) -> tuple[int | None, ...]:
+        """Return the seeds that the entry runs with in a suite of a seed; (None,) where nothing is drawn."""
+        return tuple(range(seed, seed + self.seeds)) if self.entry.stochastic else (None,)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Return the rows it makes, as far as they are known before a width is: one a dimension, or the entry itself."""
+        listed = () if self.dims == "all" else self.dims
+        return tuple(str(self.entry.with_dim(d)) for d in listed) or (str(self.entry),)
 
     @property
     def needs_fit(self) -> bool:
@@ -47,6 +58,7 @@ class Suite:
     poolings: tuple[str, ...] = ("mean",)
     baselines: tuple[str, ...] = BASELINES
     fit_on: str = "target"
+    compare: tuple[tuple[str, str], ...] = ()  # entries whose difference is wanted: (entry, against)
     aggregate: str = ""
     seed: int = 0
     resamples: int = 1000
@@ -114,6 +126,7 @@ def load_suite(path: Path) -> Suite:
         poolings=poolings,
         baselines=baselines,
         fit_on=table.take("fit_on", str, "target"),
+        compare=_compare(table),
         aggregate=table.take("aggregate", str, ""),
         seed=table.take("seed", int, 0),
         resamples=table.take("resamples", int, 1000),
@@ -127,6 +140,12 @@ def load_suite(path: Path) -> Suite:
         table.problem("level", f"must lie in 0.5..1, not {suite.level}")
     if not 0 <= suite.seed < 2**63:
         table.problem("seed", f"must not be negative or above 2^63, not {suite.seed}")
+    rows = {name for e in suite.entries for name in e.names}
+    swept = {str(e.entry) for e in suite.entries if e.dims == "all"}
+    for number, pair in enumerate(suite.compare):
+        for name in pair:
+            if name not in rows and (not swept or str(parse_entry(name).with_dim(None)) not in swept):
+                table.problem(f"compare[{number}]", f"names '{name}', no entry of this suite{did_you_mean(name, rows)}")
     table.finish()
     return suite
 
@@ -140,6 +159,8 @@ def _entries(table: Table) -> tuple[EntrySpec, ...]:
         text = inner.take("entry", str, "", required=True)
         fit_on = inner.take("fit_on", str, "")
         dims = _dims(inner)
+        given = inner.has("seeds")
+        seeds = inner.take("seeds", int, 1)
         inner.finish()
         if not text:
             continue
@@ -152,8 +173,28 @@ def _entries(table: Table) -> tuple[EntrySpec, ...]:
             inner.problem("dims", f"does not fit '{entry}': its last step has no dim; leave dims out")
         elif dims and entry.dim is not None:
             inner.problem("dims", f"and dim={entry.dim} in '{entry}' exclude each other; keep one")
+        elif not 1 <= seeds <= 1000:
+            inner.problem("seeds", f"must lie in 1..1000, not {seeds}")
+        elif given and not entry.stochastic:
+            inner.problem(
+                "seeds", f"does not fit '{entry}': nothing in it is drawn, or its seed is set; leave seeds out"
+            )
         else:
-            found.append(EntrySpec(entry, dims, fit_on))
+            found.append(EntrySpec(entry, dims, fit_on, seeds))
+    return tuple(found)
+
+
+def _compare(table: Table) -> tuple[tuple[str, str], ...]:
+    """Read ``compare = [["flow", "whitening"], ...]``, each name in its canonical form."""
+    found = []
+    for number, pair in enumerate(table.take("compare", list, [])):
+        if not (isinstance(pair, list) and len(pair) == 2 and all(isinstance(p, str) for p in pair)):
+            table.problem(f"compare[{number}]", f"must be two entries, like ['flow', 'whitening'], not {pair!r}")
+            continue
+        try:
+            found.append((str(parse_entry(pair[0])), str(parse_entry(pair[1]))))
+        except HengyuError as e:
+            table.problems.extend(f"{table.where}: key 'compare[{number}]': {p}" for p in e.problems)
     return tuple(found)
 
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from hengyu import metrics
 from hengyu.entries import parse_entry
+from hengyu.sample import Sample
 from hengyu.tasks.sts import StsVectors
 
 
@@ -19,7 +20,7 @@ def test_a_sweep_costs_at_most_three_single_dimensions(benchmark: Any) -> None:
     first, second = np.arange(20_000), np.arange(20_000, 40_000)
 
     def fresh() -> StsVectors:
-        return StsVectors(x, first, second, {"target": x}, {"target": np.ones(40_000, np.int64)}, labels)
+        return StsVectors(x, first, second, {"target": Sample.of(x)}, labels)
 
     def single() -> float:
         start = time.perf_counter()

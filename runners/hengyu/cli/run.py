@@ -53,6 +53,7 @@ def command(
     from hengyu.bench import run
     from hengyu.encoders import EncoderSpec
     from hengyu.errors import HengyuError
+    from hengyu.fits import FitStore
     from hengyu.plan import make_plan
     from hengyu.progress import Progress
     from hengyu.records import load_run
@@ -74,6 +75,7 @@ def command(
         plan,
         reports=reports,
         store=VectorStore.default(),
+        fits=FitStore.default(),
         progress=Progress(None if quiet else Console(stderr=True)),
         force=force,
         offline=offline,

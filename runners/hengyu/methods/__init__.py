@@ -14,7 +14,9 @@ from typing import Any, Protocol, Self, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Floats", "MomentTransform", "Transform", "find_method", "method_names"]
+from hengyu.sample import Sample
+
+__all__ = ["Floats", "MomentTransform", "SampleTransform", "Transform", "find_method", "method_names"]
 
 Floats = NDArray[np.floating[Any]]
 
@@ -36,6 +38,23 @@ class MomentTransform(Transform, Protocol):
 
     def fit_moments(self, moments: Any) -> Self:
         """Learn from a `hengyu.moments.Moments`."""
+
+
+@runtime_checkable
+class SampleTransform(Transform, Protocol):
+    """A transform that is trained on batches of rows, which it reads as it needs them; what it learned can be kept."""
+
+    version: int  # raise it when the same rows would give another state than before
+    report: dict[str, Any]  # what the fit found, JSON; the same for the same rows and seed
+
+    def fit_sample(self, sample: Sample) -> Self:
+        """Learn from a `hengyu.sample.Sample`."""
+
+    def state(self) -> dict[str, NDArray[Any]]:
+        """Return what was learned as arrays."""
+
+    def restore(self, state: dict[str, NDArray[Any]], report: dict[str, Any]) -> Self:
+        """Take up a state and a report again; the same mapping as after the fit."""
 
 
 @cache

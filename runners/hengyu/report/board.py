@@ -84,6 +84,14 @@ class Cell:
         return "" if self.value is None or r is None else _between(r.low, r.high)
 
     @property
+    def spread(self) -> str:
+        """``± 0.30 over 3 seeds``, ``1 seed``, or "" where nothing is drawn."""
+        r = self.record
+        if r is None or self.value is None or r.seeds is None:
+            return ""
+        return "1 seed" if r.spread is None else f"± {percent(r.spread)} over {r.seeds} seeds"
+
+    @property
     def delta(self) -> str:
         """``+1.20``, the difference to raw, or ""."""
         return percent(self.record.delta, signed=True) if self.record and self.value is not None else ""
@@ -136,7 +144,7 @@ class Board:
 
 def metrics_of(run: Run) -> tuple[str, ...]:
     """Return the metrics of a run, the known ones first in their order."""
-    found = dict.fromkeys(r.metric for r in run.records if not r.sweep)
+    found = dict.fromkeys(r.metric for r in run.records if r.on_board)
     return (*(m for m in METRICS if m in found), *sorted(m for m in found if m not in METRICS))
 
 
@@ -144,16 +152,17 @@ def make_board(run: Run, metric: str = "spearman") -> Board:
     """Lay out one metric of a run.
 
     Rows stand by the macro mean, best first, rows with a hole after them in the order they were weighed; a metric
-    without means keeps the order of the Spearman board. Points of dimension sweeps are no rows.
+    without means keeps the order of the Spearman board. Points of sweeps and single
+    draws are no rows.
     """
-    records = [r for r in run.records if r.metric == metric and not r.sweep]
+    records = [r for r in run.records if r.metric == metric and r.on_board]
     found = {(r.row, r.task): r for r in records}
     columns = _columns(run, records)
     main = next((i for i, c in enumerate(columns) if c.task == "mean"), 0 if len(columns) == 1 else None)
     shares = {
         (r.row, r.task): r.value
         for r in run.records
-        if metric == "spearman" and r.metric == "ceiling-share" and not r.sweep
+        if metric == "spearman" and r.metric == "ceiling-share" and r.on_board
     }
     notes: dict[str, int] = {}
     baselines = {str(e.get("encoder")) for e in run.header.get("encoders", ()) if e.get("baseline")}

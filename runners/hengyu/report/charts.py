@@ -47,7 +47,7 @@ def collect(run: Run) -> tuple[Series, ...]:
     """Return the curves of a run: methods seen at two or more dimensions, and ``raw`` beside them; () without any."""
     found: dict[tuple[str, str, str, str], dict[int, Record]] = {}
     for r in run.records:
-        if r.metric != "spearman" or r.dim is None or r.status != "ok" or r.value is None:
+        if r.draw or r.metric != "spearman" or r.dim is None or r.status != "ok" or r.value is None:
             continue
         method = _without_dim(r.entry) + (f", fit_on {r.fit_on}" if r.fit_on not in ("", "none") else "")
         at = found.setdefault((r.task, r.encoder, r.pooling, method), {})

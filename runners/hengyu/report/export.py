@@ -1,9 +1,9 @@
 """A run in the formats that other programs read.
 
-``csv`` and ``json`` hold every record, one a row, sweep points too. A pivot wants the card and the split apart, so
+``csv`` and ``json`` hold every record, one a row, sweep points and single draws too. A pivot wants the card and the split apart, so
 ``task`` is the part before the last colon and ``split`` the part after it: ``LCQMC``/``test``; over the splits of a
 card ``LCQMC``/``avg`` and ``LCQMC``/``w-avg``; over tasks ``mean`` and ``w-mean`` with an empty split. Task, split, the
-row (encoder, pooling, entry, fit_on), metric and sweep name one record. Scores stay as computed (not x 100), an empty
+row (encoder, pooling, entry, fit_on), metric, sweep, draw and seed name one record. Scores stay as computed (not x 100), an empty
 cell or null stands for "no number". Text stays as it is: a spreadsheet may take a name that begins with = + - @ for a
 formula, so import names from others as text.
 
@@ -28,6 +28,7 @@ __all__ = ["COLUMNS", "FORMATS", "export", "tidy"]
 COLUMNS = (
     *("suite", "task", "split", "encoder", "pooling", "entry", "dim", "metric", "value", "low", "high", "n", "ceiling"),
     *("fit_on", "seed", "seconds", "status", "delta", "delta_low", "delta_high", "interval", "reason", "sweep"),
+    *("draw", "seeds", "spread"),
 )
 
 
@@ -50,7 +51,7 @@ def _csv(run: Run) -> str:
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(COLUMNS)
     for record in run.records:
-        row = tidy(record) | {"sweep": "true" if record.sweep else "false"}
+        row = tidy(record) | {k: "true" if getattr(record, k) else "false" for k in ("sweep", "draw")}
         writer.writerow(["" if v is None else repr(v) if isinstance(v, float) else v for v in row.values()])
     return out.getvalue()
 

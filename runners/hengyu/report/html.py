@@ -42,13 +42,14 @@ def render(run: Run) -> str:
         loader=FileSystemLoader(share("reports", "templates")), autoescape=True, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters |= {"percent": percent, "name": _name}
-    environment.globals |= {"about_cell": _about_cell, "metric_names": METRICS}
+    environment.globals |= {"about_cell": _about_cell, "metric_names": METRICS, "percent": percent}
     page: str = environment.get_template("leaderboard.html.j2").render(
         run=run,
         suite=run.header.get("suite", {}),
         warnings=run.header.get("warnings", ()),
         board=make_board(run),
         others=[make_board(run, m) for m in metrics_of(run) if m != "spearman"],
+        differences=run.differences,
         command=command_of(run),
         sheets=sheets(run, _seconds(run.path)),
         chart=_script_json(chart(series)) if series else "",
@@ -140,6 +141,8 @@ def _about_cell(board: Board, column: Column, cell: Cell) -> str:
         parts.append(f"{100 * board.level:g} % interval {cell.interval} ({r.interval or 'unknown'})")
     if cell.delta:
         parts.append(f"against raw {cell.delta} {cell.delta_interval}".rstrip())
+    if cell.spread:
+        parts.append(f"standard deviation {cell.spread}" if "seeds" in cell.spread else "one seed only")
     if cell.share is not None:
         parts.append(f"{100 * cell.share:.1f} % of its ceiling")
     parts.append(f"{r.n:,} pairs")

@@ -39,6 +39,7 @@ def sheets(run: Run, seconds: Mapping[str, float] | None = None) -> tuple[Sheet,
         _encoders(run),
         _coverage(run),
         _fits(run),
+        _trained(run),
         _timings(run, seconds or {}),
     ]
     return tuple(sheet for sheet in made if sheet.rows)
@@ -144,15 +145,51 @@ def _fits(run: Run) -> Sheet:
     return _listed("Fits", about, run.header.get("fits", ()), readers, right)
 
 
+def _trained(run: Run) -> Sheet:
+    """What was trained by likelihood: one row a fit."""
+    items = [
+        {**{k: fit.get(k) for k in ("task", "encoder", "pooling", "fit_on", "seed")}, **one}
+        for fit in run.header.get("fits", ())
+        for one in fit.get("trained", ())
+    ]
+    readers: list[_Reader] = [(n, _key(n)) for n in ("task", "encoder", "pooling", "step", "fit_on", "seed")]
+    readers[3] = ("step", _key("name"))
+    readers += [
+        ("held-out rows", _key("held_out_rows")),
+        ("held-out bits per dimension", _key("bits")),
+        ("those of the best linear map", _key("linear_bits")),
+        ("steps", lambda o: o["step"][-1] if o.get("step") else None),
+        ("best at", _key("best_step")),
+        ("stopped", _key("stopped")),
+        ("log-determinant", _pick("log_det", "mean")),
+        ("its deviation", _pick("log_det", "std")),
+        ("excess kurtosis", _pick("gaussianity", "kurtosis")),
+        ("distance from chi-squared", _pick("gaussianity", "chi2_distance")),
+        ("norm² / d - 1", _pick("gaussianity", "norm2_ratio")),
+    ]
+    about = (
+        "Flows are trained by likelihood; fewer held-out bits are better, and a flow has learned more than whitening where "
+        "it has fewer than the best linear map. Kurtosis, distance and norm are 0 for the Gaussian a flow is trained towards."
+    )
+    right = {head for head, _ in readers[6:]} - {"stopped"}
+    return _listed("Flows", about, items, readers, right)
+
+
+def _pick(key: str, part: str) -> Callable[[Mapping[str, Any]], Any]:
+    return lambda o: (o.get(key) or {}).get(part)
+
+
 def _timings(run: Run, seconds: Mapping[str, float]) -> Sheet:
     total: dict[str, float] = defaultdict(float)
     for record in {cell_key(r.task, r.row): r for r in run.records if r.seconds is not None}.values():
         total[" | ".join(record.row)] += record.seconds or 0.0
     for key, value in seconds.items():
-        if key.startswith("encode | "):
+        if key.startswith(("encode | ", "fit | ")):
             total[key] += value
     rows = tuple((key, f"{value:.3f}") for key, value in sorted(total.items(), key=lambda item: -item[1]))
-    about = "Seconds, the slowest first: encoding once an encoder, then each row over all its tasks."
+    about = (
+        "Seconds, the slowest first: encoding once an encoder, training once a fit, and each row over all its tasks."
+    )
     return Sheet("Timings", about, ("what", "seconds"), rows, frozenset({1}))
 
 

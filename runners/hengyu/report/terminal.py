@@ -46,8 +46,31 @@ def print_board(run: Run, console: Console | None = None) -> None:
         _say(console, f"[{number}] {note}")
     if any(cell.status in ("incomplete", "missing") for row in board.rows for cell in row.cells):
         _say(console, "-: no number; a row with a hole has no mean and no rank")
+    _differences(console, run)
     for warning in run.header.get("warnings", ()):
         _say(console, f"warning: {warning}", "yellow")
+
+
+def _differences(console: Console, run: Run) -> None:
+    """Print the paired differences that the suite asks for."""
+    if not run.differences:
+        return
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold", title_justify="left")
+    for word in ("task", "encoder", "pooling", "fit_on", "entry", "minus"):
+        table.add_column(word, overflow="fold")
+    for word in ("difference", "interval"):
+        table.add_column(word, justify="right", no_wrap=True)
+    table.add_column("verdict")
+    for d in run.differences:
+        words = (d.task, d.encoder, d.pooling, d.fit_on, d.entry, d.against)
+        span = f"[{percent(d.low, signed=True)}, {percent(d.high, signed=True)}]"
+        table.add_row(*(Text(_plain(w)) for w in words), percent(d.value, signed=True), Text(span), d.verdict)
+    _say(console, "Differences, Spearman x 100, paired: the same pairs under the same resamples", "bold")
+    if console.is_terminal:
+        console.print(table)
+    else:
+        natural = Measurement.get(console, console.options.update(max_width=100_000), table).maximum
+        Console(file=console.file, width=max(natural, 20), color_system=None).print(table)
 
 
 def _say(console: Console, line: str, style: str = "") -> None:

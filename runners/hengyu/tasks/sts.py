@@ -11,9 +11,11 @@ from numpy.typing import NDArray
 
 from hengyu.entries import Entry
 from hengyu.errors import Degenerate
+from hengyu.fits import Fits
 from hengyu.methods import Floats, MomentTransform, Transform
 from hengyu.metrics import spearman_many
 from hengyu.moments import Moments
+from hengyu.sample import Sample
 from hengyu.similarity import cosines_by_dim
 from hengyu.suites import Dims
 
@@ -30,39 +32,36 @@ class StsVectors:
     Attributes:
         x: the distinct sentences (m, d).
         first, second: row numbers (n,) of each pair.
-        fit_rows: fit_on word -> distinct sentences (k, d) a method is fitted on; those of "target" are x itself.
-        fit_counts: fit_on word -> how often each of them occurs (k,).
+        samples: fit_on word -> the sentences a method is fitted on.
         labels: (n,), needed for sweeps.
         other: vectors (m2, d) and pairs of the split that decision thresholds are chosen on.
+        fits: recalls what methods that are trained have learned before.
     """
 
     x: Floats
     first: Ids
     second: Ids
-    fit_rows: Mapping[str, Floats]
-    fit_counts: Mapping[str, Ids]
+    samples: Mapping[str, Sample]
     labels: NDArray[np.float64]
     other: tuple[Floats, Ids, Ids] | None = None
+    fits: Fits = field(default_factory=Fits)
     _moments: dict[tuple[str, str], Moments] = field(default_factory=dict)
     _spare: dict[str, NDArray[np.float64]] = field(default_factory=dict)
 
-    def observe(self, entry: Entry, dims: Dims, fit_on: str) -> Seen:
+    def observe(self, entry: Entry, dims: Dims, fit_on: str, seed: int | None = None) -> Seen:
         """Run an entry and return what was seen; raises ValueError or `Degenerate` when it cannot be.
 
         Entries that differ in ``dim`` alone share the fit, the transform and one cumulative pass; entries fitted on the
-        same rows share count, mean, covariance and eigendecomposition.
+        same rows share count, mean, covariance and eigendecomposition. Of several dims those that the vectors have are
+        observed. ``seed`` is what the steps draw by where the entry leaves that open.
         """
-        width = self.x.shape[1]
-        cuts = list(dims) if dims and dims != "all" else [entry.dim] if entry.dim else []
-        for cut in cuts:
-            if cut > width and len(entry.steps) == 1:
-                raise ValueError(f"dim={cut} is larger than the {width} the vectors have; lower it")
-        run = entry.with_dim(max(cuts) if cuts and dims != "all" else None) if entry.nested else entry
-        x, other, fit = self._through(run, fit_on)
+        listed = list(dims) if dims != "all" else []
+        asked = listed or ([entry.dim] if entry.dim else [])
+        run = entry.with_dim(None) if entry.nested else entry
+        x, other, fit, width = self._through(run if seed is None else run.with_seed(seed), fit_on, asked)
         if not x.shape[1]:
             raise Degenerate("no dimension is left of the vectors")
-        if dims == "all":
-            cuts = board_dims(x.shape[1])
+        cuts = board_dims(x.shape[1]) if dims == "all" else [c for c in asked if c <= width]
         wanted = [min(cut, x.shape[1]) for cut in cuts] or [x.shape[1]]
         distinct = sorted(set(wanted))
         places = [distinct.index(w) for w in wanted]
@@ -78,33 +77,45 @@ class StsVectors:
         names = [str(entry.with_dim(c)) if c < x.shape[1] or dims != "all" else str(entry) for c in cuts] or [
             str(entry)
         ]
-        return Seen(tuple(names), tuple(wanted), similarity[places], beside, sweep, fit)
+        wide = {
+            str(entry.with_dim(c)): f"dim={c} is larger than the {width} the vectors have" for c in listed if c > width
+        }
+        return Seen(tuple(names), tuple(wanted), similarity[places], beside, sweep, fit, wide)
 
-    def _through(self, entry: Entry, fit_on: str) -> tuple[Floats, tuple[Floats, Ids, Ids] | None, dict[str, Any]]:
-        """Fit and apply the steps one after the other."""
+    def _through(
+        self, entry: Entry, fit_on: str, dims: Sequence[int]
+    ) -> tuple[Floats, tuple[Floats, Ids, Ids] | None, dict[str, Any], int]:
+        """Fit and apply the steps one after the other, the last at the largest of ``dims`` that it can have.
+
+        Returns the vectors, those of the threshold split, what the fit found, and the width before the last step.
+        """
         x = self.x
-        rows = self.fit_rows.get(fit_on, x)
-        counts = self.fit_counts.get(fit_on)
+        sample = self.samples.get(fit_on)
         other = self.other[0] if self.other else None
         fit: dict[str, Any] = {}
-        before = ""
+        before, width = "", 0
         for number, step in enumerate(entry.steps):
+            width = x.shape[1]
+            if dims and number == len(entry.steps) - 1:
+                if min(dims) > width:
+                    raise ValueError(f"dim={min(dims)} is larger than the {width} the vectors have; lower it")
+                step = entry.with_dim(max(d for d in dims if d <= width)).steps[-1]
             method = step.make()
-            if not getattr(method, "needs_fit", True):
-                pass
-            elif isinstance(method, MomentTransform):
-                moments = self._moments_of(fit_on, before, rows, counts)
-                method.fit_moments(moments)
-                if not fit:
-                    fit = _report(moments)
-            else:
-                method.fit(rows if counts is None else np.repeat(rows, counts, axis=0))
-            own = rows is x
+            if getattr(method, "needs_fit", True):
+                if sample is None:
+                    raise ValueError(f"{step} must be fitted, and there is nothing to fit it on")
+                moments = self._moments_of(fit_on, before, sample)
+                fit = fit or _report(moments)
+                if isinstance(method, MomentTransform):
+                    method.fit_moments(moments)
+                else:
+                    self.fits.fit(method, str(step), before, fit_on, sample)
+                    fit.setdefault("trained", []).append({"name": str(step), **method.report})
             x = self._apply(method, x, f"x{number % 2}")
-            rows = x if own else method(rows)
+            sample = None if sample is None else sample.then(method)
             other = None if other is None else self._apply(method, other, f"other{number % 2}")
             before += f" > {step}"
-        return x, None if other is None or self.other is None else (other, self.other[1], self.other[2]), fit
+        return x, None if other is None or self.other is None else (other, self.other[1], self.other[2]), fit, width
 
     def _apply(self, method: Transform, x: Floats, place: str) -> Floats:
         """Apply a fitted method block by block, into memory that is used again for every entry.
@@ -122,16 +133,19 @@ class StsVectors:
             out[start : start + _BLOCK] = method(x[start : start + _BLOCK])
         return out
 
-    def _moments_of(self, fit_on: str, before: str, rows: Floats, counts: Ids | None) -> Moments:
+    def _moments_of(self, fit_on: str, before: str, sample: Sample) -> Moments:
         key = (fit_on, before)
         if key not in self._moments:
-            self._moments[key] = Moments.of(rows, counts)
+            self._moments[key] = Moments.of(sample)
         return self._moments[key]
 
 
 @dataclass(frozen=True)
 class Seen:
-    """What an entry showed: names and dims (K,), similarities (K, n), those of the threshold split, a sweep, the fit."""
+    """What an entry showed: names and dims (K,), similarities (K, n), those of the threshold split, a sweep, the fit.
+
+    ``too_wide`` are the names of the dims asked for that the vectors do not have, with the reason.
+    """
 
     entries: tuple[str, ...]
     dims: tuple[int, ...]
@@ -139,6 +153,7 @@ class Seen:
     beside: NDArray[np.float64]
     sweep: Mapping[str, NDArray[np.float64]]
     fit: Mapping[str, Any]
+    too_wide: Mapping[str, str] = field(default_factory=dict)
 
 
 def board_dims(width: int) -> list[int]:

@@ -1,0 +1,98 @@
+"""What methods have learned, kept: a flow is trained once for an encoder, a pooling and the sentences it is fitted on."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Self
+
+from hengyu.errors import HengyuError
+from hengyu.methods import SampleTransform
+from hengyu.progress import Progress, silent
+from hengyu.resources import cache_dir
+from hengyu.sample import Sample
+from hengyu.sealed import load_sealed, read_sealed, save_sealed
+from hengyu.store import Damage
+
+__all__ = ["FitStore", "Fits"]
+
+
+@dataclass(frozen=True)
+class FitStore:
+    """Fitted states below one folder, one sealed file each."""
+
+    root: Path
+
+    @classmethod
+    def default(cls) -> Self:
+        """Return the store in the user's cache."""
+        return cls(cache_dir() / "fits")
+
+    def files(self) -> list[Path]:
+        """Return the files of all states, sorted."""
+        return sorted(self.root.glob("*.safetensors"))
+
+    def verify(self) -> list[Damage]:
+        """Check every file against its checksum and return what is damaged."""
+        found = []
+        for path in self.files():
+            try:
+                read_sealed(path)
+            except HengyuError:
+                found.append(Damage(path, "has changed since it was written (its sha256 differs)"))
+        return found
+
+    def repair(self) -> list[Damage]:
+        """Delete the damaged files; the next run fits them again."""
+        found = self.verify()
+        for damage in found:
+            damage.path.unlink()
+        return found
+
+
+@dataclass
+class Fits:
+    """The fits of one encoder and pooling: recalled from the store, or made and put there.
+
+    Attributes:
+        store: where states are kept; None keeps none.
+        about: what every fit depends on beside its rows and steps: the encoder's identity, the pooling.
+        rows: fit_on word -> what its rows are (digest of the files, repeats counted or not).
+        seconds: step -> what fitting it took now; recalled ones are not in it.
+    """
+
+    store: FitStore | None = None
+    about: Mapping[str, Any] = field(default_factory=dict)
+    rows: Mapping[str, str] = field(default_factory=dict)
+    progress: Progress = silent
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    def fit(self, method: SampleTransform, step: str, before: str, word: str, sample: Sample) -> None:
+        """Give a method its fitted state; ``before`` are the steps that its rows have passed."""
+        import torch
+
+        meaning = {
+            **self.about,
+            "rows": self.rows.get(word, ""),
+            "before": before,
+            "step": step,
+            "method": method.version,
+            "torch": torch.__version__.partition("+")[0],
+        }
+        found = None
+        if self.store is not None:
+            try:
+                found = load_sealed(self.store.root, meaning)
+            except HengyuError as e:
+                self.progress.say(f"warning: {e}; made again now")
+        if found is not None:
+            method.restore(found[0], found[1]["report"])
+            return
+        started = time.perf_counter()
+        self.progress.say(f"fitting {step}{f' after{before}' if before else ''} on {word}")
+        method.fit_sample(sample)
+        self.seconds[step] = time.perf_counter() - started
+        if self.store is not None:
+            save_sealed(self.store.root, meaning, method.state(), {"report": method.report})

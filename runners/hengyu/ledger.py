@@ -1,0 +1,91 @@
+"""What a run has seen so far: observations made and found again, failures, seconds."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from hengyu.clock import Clock
+from hengyu.errors import HengyuError
+from hengyu.fits import FitStore
+from hengyu.observations import Observation, load_observation, save_observation
+from hengyu.plan import Plan
+from hengyu.progress import Progress, Tick
+from hengyu.records import cell_key
+from hengyu.tasks.sts import StsVectors
+
+__all__ = ["Ledger"]
+
+
+@dataclass
+class Ledger:
+    """What a run has seen so far."""
+
+    plan: Plan
+    folder: Path
+    progress: Progress
+    force: bool
+    clock: Clock
+    fits: FitStore | None = None
+    ticking: Tick = field(default=lambda done: None)
+    done: int = 0
+    seen: list[Observation] = field(default_factory=list)
+    failures: list[str] = field(default_factory=list)
+    observed: int = 0
+    kept: int = 0
+
+    @property
+    def observations(self) -> Path:
+        """The folder of the run's observations."""
+        return self.folder / "observations"
+
+    def load(self, meaning: dict[str, Any]) -> Observation | None:
+        """Return a finished observation; a damaged one is told of and made again."""
+        if self.force:
+            return None
+        try:
+            found = load_observation(self.observations, meaning)
+        except HengyuError as e:
+            self.progress.say(f"warning: {e}; made again now")
+            return None
+        self.kept += found is not None
+        return found
+
+    def keep(self, observation: Observation, started: float) -> Observation:
+        """Save an observation and note its seconds."""
+        save_observation(self.observations, observation)
+        self.observed += 1
+        seconds = (time.perf_counter() - started) / max(len(observation.dims), 1)
+        m = observation.meaning
+        for entry in observation.entries:
+            row = (m["encoder"], m["pooling"], entry, m["fit_on"])
+            self.clock.note(cell_key(m["task"], row, m.get("seed_of_draw")), seconds)
+        return observation
+
+    def tick(self, cells: int) -> None:
+        """Say that so many more cells are done."""
+        self.done += cells
+        self.ticking(self.done)
+
+    def note_fits(self, meaning: Mapping[str, Any], vectors: StsVectors) -> None:
+        """Note the seconds of the fits made since the last time."""
+        for step, seconds in vectors.fits.seconds.items():
+            words = (meaning["task"], meaning["encoder"], meaning["pooling"], step, meaning["fit_on"])
+            self.clock.note(" | ".join(("fit", *words)), seconds)
+        vectors.fits.seconds.clear()
+
+    def fail(self, meaning: dict[str, Any], entries: Sequence[str], status: str, reason: str) -> Observation:
+        """Return an observation that says why there is none."""
+        if status == "failed":
+            where = f"{self.plan.suite.path}: entry '{meaning['entry']}'"
+            self.failures.append(f"{where} failed for {meaning['encoder']}, {meaning['pooling']}: {reason}")
+        return Observation(meaning, tuple(entries), status=status, reason=reason)
+
+    def add_all(self, encoder: str, pooling: str, status: str, reason: str) -> None:
+        """Note the same for every task; one row, not one an entry."""
+        for task in self.plan.tasks:
+            about = {"task": task.name, "encoder": encoder, "pooling": pooling, "entry": "raw", "fit_on": "none"}
+            self.seen.append(Observation(about, ("raw",), status=status, reason=reason))

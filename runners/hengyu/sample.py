@@ -1,0 +1,59 @@
+"""The rows a method is fitted on: read when they are asked for, so that a fit needs no more memory than a batch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["Sample"]
+
+Floats = NDArray[np.floating[Any]]
+Ids = NDArray[np.int64]
+
+_BLOCK = 4096
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Distinct rows, of which number i occurs ``counts[i]`` times.
+
+    Attributes:
+        read: row numbers (k,) -> rows (k, d).
+        counts: (m,), at least 1 each.
+        through: what the rows pass on their way out, in order: methods already fitted.
+    """
+
+    read: Callable[[Ids], Floats]
+    counts: Ids
+    through: tuple[Callable[[Floats], Floats], ...] = ()
+
+    @classmethod
+    def of(cls, x: Floats, counts: NDArray[np.integer[Any]] | None = None) -> Self:
+        """Return the sample of rows x (m, d) in memory, each once or ``counts`` (m,) times."""
+        times = np.ones(len(x), np.int64) if counts is None else np.asarray(counts, np.int64)
+        return cls(lambda ids: x[ids], times)
+
+    def __len__(self) -> int:
+        """Return the number of distinct rows."""
+        return len(self.counts)
+
+    def rows(self, ids: Ids) -> Floats:
+        """Return rows (k, d) by their numbers (k,)."""
+        x = self.read(ids)
+        for method in self.through:
+            x = method(x)
+        return x
+
+    def then(self, method: Callable[[Floats], Floats]) -> Self:
+        """Return the same rows as a fitted method maps them."""
+        return replace(self, through=(*self.through, method))
+
+    def blocks(self, size: int = _BLOCK) -> Iterator[tuple[Floats, Ids]]:
+        """Yield all rows (k, d) and how often each occurs (k,), at most ``size`` distinct rows at a time."""
+        for start in range(0, len(self), size):
+            ids = np.arange(start, min(start + size, len(self)))
+            yield self.rows(ids), self.counts[ids]
