@@ -1,0 +1,1 @@
+"""Normalizing flows on sentence vectors: the layers, the network of BERT-flow, and its training by likelihood."""
