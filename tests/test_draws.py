@@ -114,7 +114,7 @@ def test_differences_are_paired_and_have_a_verdict(finished: Run) -> None:
     )
     page = render(finished)
     for d in finished.differences:
-        assert d.verdict == ("better" if d.low > 0 else "worse" if d.high < 0 else "not told apart")
+        assert d.verdict == ("better" if d.low > 1e-9 else "worse" if d.high < -1e-9 else "not told apart")
     assert "not told apart" in page or "worse" in page
 
 

@@ -51,6 +51,16 @@ class FitStore:
             damage.path.unlink()
         return found
 
+    def gc(self, days: float = 90.0) -> int:
+        """Delete the states that were made more than ``days`` ago; return the bytes freed."""
+        freed = 0
+        for path in self.files():
+            about = path.stat()
+            if time.time() - about.st_mtime > days * 86400:
+                path.unlink(missing_ok=True)
+                freed += about.st_size
+        return freed
+
 
 @dataclass
 class Fits:

@@ -38,6 +38,7 @@ __all__ = [
 
 SCHEMA = 1
 _SEED = " | seed "
+_ROUNDING = 1e-9
 
 
 @dataclass(frozen=True)
@@ -102,8 +103,8 @@ class Difference:
 
     @property
     def verdict(self) -> str:
-        """What the interval says: better, worse, or not told apart (it holds 0)."""
-        return "better" if self.low > 0 else "worse" if self.high < 0 else "not told apart"
+        """What the interval says: better, worse, or not told apart (it holds 0, up to rounding)."""
+        return "better" if self.low > _ROUNDING else "worse" if self.high < -_ROUNDING else "not told apart"
 
 
 @dataclass(frozen=True)

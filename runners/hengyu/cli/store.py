@@ -1,4 +1,4 @@
-"""hengyu store: look after the vector store."""
+"""hengyu store: look after what is kept."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ __all__ = ["command"]
 
 @click.group("store")
 def command() -> None:
-    """Look after the vectors that are kept, so that no sentence is encoded twice."""
+    """Look after the vectors and trained methods that are kept, so that nothing is encoded or trained twice."""
 
 
 @command.command("info")
@@ -18,6 +18,7 @@ def info() -> None:
     from rich.console import Console
     from rich.table import Table
 
+    from hengyu.fits import FitStore
     from hengyu.store import VectorStore
 
     store = VectorStore.default()
@@ -32,19 +33,24 @@ def info() -> None:
     console = Console()
     console.print(table if rows else f"{store.root}: empty")
     console.print(f"{sum(r['vectors'] for r in rows)} vectors, {sum(r['bytes'] for r in rows) / 1e6:.1f} MB")
+    files = FitStore.default().files()
+    if files:
+        console.print(f"{len(files)} trained methods, {sum(f.stat().st_size for f in files) / 1e6:.1f} MB")
 
 
 @command.command("verify")
 def verify() -> None:
     """Check every file against its checksum; exit code 1 when one has changed."""
+    from hengyu.fits import FitStore
     from hengyu.store import VectorStore
 
     store = VectorStore.default()
-    found = store.verify()
+    found = store.verify() + FitStore.default().verify()
     for damage in found:
         click.echo(f"{damage.path}: {damage.reason}", err=True)
     click.echo(
-        f"{store.root}: {len(found)} damaged files" + ("; 'hengyu store repair' sets them aside" if found else "")
+        f"{store.root.parent}: {len(found)} damaged files"
+        + ("; 'hengyu store repair' sets them aside" if found else "")
     )
     if found:
         raise SystemExit(1)
@@ -52,18 +58,22 @@ def verify() -> None:
 
 @command.command("repair")
 def repair() -> None:
-    """Delete damaged segments; the next run encodes their texts again."""
+    """Delete what is damaged; the next run encodes those texts and trains those methods again."""
+    from hengyu.fits import FitStore
     from hengyu.store import VectorStore
 
     for damage in VectorStore.default().repair():
         click.echo(f"deleted {damage.path.parent}: {damage.path.name} {damage.reason}")
+    for damage in FitStore.default().repair():
+        click.echo(f"deleted {damage.path}: {damage.reason}")
 
 
 @command.command("gc")
-@click.option("--days", default=90.0, show_default=True, help="Delete spaces that have got no vector for so long.")
+@click.option("--days", default=90.0, show_default=True, help="Delete what has not grown for so long.")
 def gc(days: float) -> None:
-    """Delete what killed runs left behind, and spaces that have not grown for a long time."""
+    """Delete what killed runs left behind, and vectors and trained methods that are old."""
+    from hengyu.fits import FitStore
     from hengyu.store import VectorStore
 
-    freed = VectorStore.default().gc(days)
+    freed = VectorStore.default().gc(days) + FitStore.default().gc(days)
     click.echo(f"{freed / 1e6:.1f} MB freed")

@@ -148,12 +148,11 @@ def _fits(run: Run) -> Sheet:
 def _trained(run: Run) -> Sheet:
     """What was trained by likelihood: one row a fit."""
     items = [
-        {**{k: fit.get(k) for k in ("task", "encoder", "pooling", "fit_on", "seed")}, **one}
+        {**{k: fit.get(k) for k in ("task", "encoder", "pooling", "entry", "fit_on", "seed")}, **one}
         for fit in run.header.get("fits", ())
         for one in fit.get("trained", ())
     ]
-    readers: list[_Reader] = [(n, _key(n)) for n in ("task", "encoder", "pooling", "step", "fit_on", "seed")]
-    readers[3] = ("step", _key("name"))
+    readers: list[_Reader] = [(n, _key(n)) for n in ("task", "encoder", "pooling", "entry", "fit_on", "seed")]
     readers += [
         ("held-out rows", _key("held_out_rows")),
         ("held-out bits per dimension", _key("bits")),
