@@ -91,6 +91,17 @@ class HuggingFace:
                 out[name][chunk.indices] = rows
         return out
 
+    def encode_padded(self, texts: Sequence[str], beside: str, poolings: Sequence[str]) -> dict[str, Vectors]:
+        """Encode n texts padded to the length of the text ``beside``, which stands in every batch, as `encode` never does.
+
+        Most libraries batch like this; a model whose attention mask works gives the same vectors. Raises `HengyuError`
+        when the tokenizer has no token for padding.
+        """
+        long, *rows = self.tokenizer([beside, *texts])[0]
+        size = max(1, _TOKENS_PER_BATCH["cpu"] // max(map(len, (long, *rows))))
+        parts = [self._forward([long, *rows[i : i + size]], poolings) for i in range(0, len(rows), size)]
+        return {p: np.concatenate([part[p][1:] for part in parts]) for p in poolings}
+
     def release(self) -> None:
         """Let go of the model's memory; the next call loads it again."""
         self.__dict__.pop("_parts", None)
@@ -116,7 +127,7 @@ class HuggingFace:
         ids, members = list(alike), list(alike.values())
         lengths = np.fromiter(map(len, ids), np.int64, len(ids))
         order = np.argsort(-lengths, kind="stable")
-        budget = _TOKENS_PER_BATCH["cuda" if self._device.startswith("cuda") else "cpu"]
+        budget = _TOKENS_PER_BATCH["cuda" if self.device.startswith("cuda") else "cpu"]
         start = 0
         while start < len(order):
             length = int(lengths[order[start]])
@@ -130,7 +141,8 @@ class HuggingFace:
                 yield Chunk(indices, {p: np.repeat(v, repeats, axis=0) for p, v in vectors.items()}, counts[indices])
 
     @cached_property
-    def _device(self) -> str:
+    def device(self) -> str:
+        """Where the model runs; raises `HengyuError` for a device that cannot be used here."""
         import torch
 
         wanted = self.spec.device or ("cuda" if torch.cuda.is_available() else "cpu")
@@ -154,7 +166,7 @@ class HuggingFace:
         dtype = getattr(torch, self.spec.dtype)
         try:
             if self.folder.tail is None:
-                library = self._library(dtype)
+                library = self.library(dtype)
                 return library[0].auto_model.eval(), list(library)[1:]
             model, report = transformers.AutoModel.from_pretrained(
                 self.folder.transformer,
@@ -174,14 +186,15 @@ class HuggingFace:
             raise HengyuError(
                 f"{self.folder.where}: weights do not fit its config.json (e.g. {names}); get the model again"
             )
-        return model.to(self._device).eval(), []
+        return model.to(self.device).eval(), []
 
-    def _library(self, dtype: Any) -> Any:
+    def library(self, dtype: Any) -> Any:
+        """Return the model as sentence-transformers loads it, in a torch dtype."""
         from sentence_transformers import SentenceTransformer
 
         return SentenceTransformer(
             str(self.folder.path),
-            device=self._device,
+            device=self.device,
             local_files_only=True,
             trust_remote_code=self.spec.trust_remote_code,
             model_kwargs={} if self.folder.static else {"dtype": dtype, "use_safetensors": True},
@@ -192,8 +205,9 @@ class HuggingFace:
 
         model, tail = self._parts
         with torch.inference_mode():
-            tokens = torch.tensor(list(ids), dtype=torch.long, device=self._device)
-            mask = torch.ones_like(tokens)
+            rows, kept = self._rectangle(ids)
+            tokens = torch.tensor(rows, dtype=torch.long, device=self.device)
+            mask = torch.tensor(kept, dtype=torch.long, device=self.device)
             output = model(input_ids=tokens, attention_mask=mask, output_hidden_states=True)
             plain = [p for p in poolings if p != "native"]
             native, normalise = self.folder.tail or ("", False)
@@ -213,6 +227,19 @@ class HuggingFace:
                     vectors["native"] = torch.nn.functional.normalize(vectors["native"], dim=-1)
             return {p: vectors[p].float().cpu().numpy() for p in poolings}
 
+    def _rectangle(self, ids: Sequence[Sequence[int]]) -> tuple[list[list[int]], list[list[int]]]:
+        """Return rows of one length, and 1 for each of their tokens that is no padding."""
+        longest = max(map(len, ids))
+        if all(len(row) == longest for row in ids):
+            return [list(row) for row in ids], [[1] * longest for _ in ids]
+        token, left = self.tokenizer.padding
+        rows, kept = [], []
+        for row in ids:
+            more = longest - len(row)
+            rows.append([token] * more + [*row] if left else [*row] + [token] * more)
+            kept.append([0] * more + [1] * len(row) if left else [1] * len(row) + [0] * more)
+        return rows, kept
+
     def _tail(self, modules: list[Any], output: Any, mask: Tensor) -> Tensor:
         """Run the sentence-transformers modules after the transformer."""
         features: dict[str, Any] = {"token_embeddings": output.last_hidden_state, "attention_mask": mask}
@@ -228,7 +255,7 @@ class HuggingFace:
     ) -> Iterator[Chunk]:
         import torch
 
-        library = self._library(getattr(torch, self.spec.dtype))
+        library = self.library(getattr(torch, self.spec.dtype))
         for start in range(0, len(texts), size):
             batch = np.arange(start, min(start + size, len(texts)))
             if wanted(batch):

@@ -72,6 +72,13 @@ class Tokenizer:
         """The id of the mask token."""
         return int(self._library.mask_token_id)
 
+    @property
+    def padding(self) -> tuple[int, bool]:
+        """The id of the padding token, and whether the model's texts are padded on the left."""
+        if self._library.pad_token_id is None:
+            raise HengyuError(f"{self.folder.where}: its tokenizer has no padding token")
+        return int(self._library.pad_token_id), self._library.padding_side == "left"
+
     @cached_property
     def prompt_length(self) -> int:
         """The number of tokens a prefix prompt takes, as sentence-transformers counts it."""

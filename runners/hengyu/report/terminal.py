@@ -12,7 +12,7 @@ from rich.text import Text
 from hengyu.records import Run
 from hengyu.report.board import METRICS, Board, Cell, Row, make_board, percent
 
-__all__ = ["print_board"]
+__all__ = ["plain", "print_board"]
 
 _NARROWEST = 11  # a text column is folded down to this before the board is stacked instead
 _WORDS = ("encoder", "pooling", "entry", "fit_on")
@@ -75,10 +75,10 @@ def _differences(console: Console, run: Run) -> None:
 
 def _say(console: Console, line: str, style: str = "") -> None:
     # soft wrap leaves the folding to the terminal, so that a pipe gets whole lines
-    console.print(Text(_plain(line), style), soft_wrap=True)
+    console.print(Text(plain(line), style), soft_wrap=True)
 
 
-def _plain(text: str) -> str:
+def plain(text: str) -> str:
     """Return a text without control characters: a name must not steer the terminal."""
     return "".join(c if c.isprintable() else "�" for c in text)
 
@@ -87,7 +87,7 @@ def _heads(board: Board) -> list[str]:
     heads = []
     for column in board.columns:
         ceiling = f"max {percent(column.ceiling)}" if column.ceiling is not None else ""
-        heads.append(f"{_plain(column.task)}\nn {column.n}\n{ceiling}".rstrip())
+        heads.append(f"{plain(column.task)}\nn {column.n}\n{ceiling}".rstrip())
     return heads
 
 
@@ -118,7 +118,7 @@ def _table(board: Board) -> Table:
 
 def _names(row: Row) -> list[str]:
     mark = " (baseline)" if row.baseline else ""
-    return [_plain(row.encoder) + mark, _plain(row.pooling), _plain(row.entry), _plain(row.fit_on)]
+    return [plain(row.encoder) + mark, plain(row.pooling), plain(row.entry), plain(row.fit_on)]
 
 
 def _number(cell: Cell) -> Text:
