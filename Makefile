@@ -35,8 +35,9 @@ bench: $(VENV)/.run  ## weigh the embedded default, or SUITE=path; prints the bo
 test: $(VENV)/.dev  ## run the tests
 	$(BIN)/python -m pytest --benchmark-disable --ignore=tests/perf
 
-perf: $(VENV)/.dev  ## measure the claims of speed, as ratios to references timed in the same run
-	$(BIN)/python -m pytest tests/perf --benchmark-only --benchmark-columns=min,median,rounds
+perf: $(VENV)/.dev  ## measure the claims of speed, as ratios to references timed in the same run; compare with earlier runs
+	$(BIN)/python -m pytest tests/perf --benchmark-autosave --benchmark-columns=min,median,rounds; \
+	status=$$?; $(BIN)/hengyu speed && exit $$status
 
 lint: $(VENV)/.dev  ## ruff and mypy (strict)
 	$(BIN)/ruff check .
@@ -53,5 +54,5 @@ data: $(VENV)/.run  ## download every dataset that has a hub id, at its pinned r
 report: $(VENV)/.run  ## write the page of the newest run anew
 	$(BIN)/hengyu report latest
 
-clean:  ## delete the environment and everything generated
-	rm -rf $(VENV) reports/records reports/site .mypy_cache .ruff_cache .pytest_cache .hypothesis .benchmarks
+clean:  ## delete the environment and everything generated but the history of speed (.benchmarks)
+	rm -rf $(VENV) reports/records reports/site .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -7,6 +7,7 @@ import time
 
 import numpy as np
 import pytest
+from ratios import hold
 from scipy import stats as reference
 
 from hengyu.metrics import spearman_many
@@ -47,21 +48,15 @@ def seconds(function, rounds=3):
     return best
 
 
-def test_ratio_to_scipy(task, capsys):
+def test_ratio_to_scipy(benchmark, task):
     scores, y = task
-    one = seconds(lambda: Resamples(y, RESAMPLES).run(scores[:1]))
+    one = benchmark.pedantic(lambda: seconds(lambda: Resamples(y, RESAMPLES).run(scores[:1])), rounds=1)
     single = seconds(lambda: Resamples(y, RESAMPLES, threads=1).run(scores[:1]))
     fifty = seconds(lambda: Resamples(y, RESAMPLES).run(scores)) / ENTRIES
     scipy_s = seconds(lambda: by_scipy(scores[0], y, FEW), 2) * RESAMPLES / FEW
-    with capsys.disabled():
-        print(  # noqa: T201
-            f"\n{RESAMPLES} resamples of {N} pairs: scipy {scipy_s:.2f} s (scaled from {FEW}); "
-            f"one entry {one * 1e3:.1f} ms ({scipy_s / one:.0f}x), on one thread {single * 1e3:.1f} ms "
-            f"({scipy_s / single:.0f}x); of {ENTRIES} entries {fifty * 1e3:.2f} ms each ({scipy_s / fifty:.0f}x)"
-        )
-    assert scipy_s > 15 * single
-    assert scipy_s > 15 * one
-    assert scipy_s > 50 * fifty
+    hold(benchmark, "scipy / ours, one entry, one thread", scipy_s / single, at_least=15)
+    hold(benchmark, "scipy / ours, one entry", scipy_s / one, at_least=15)
+    hold(benchmark, f"scipy / ours, each of {ENTRIES} entries", scipy_s / fifty, at_least=50)
 
 
 def test_same_distribution_as_scipy():
@@ -101,4 +96,5 @@ def test_sweep_costs_little_more_than_sorting(benchmark, task):
     scores, y = task
     sorting = seconds(lambda: [np.argsort(x) for x in scores])
     benchmark.pedantic(lambda: spearman_many(scores, y, threads=1), rounds=5)
-    assert seconds(lambda: spearman_many(scores, y, threads=1)) < 3 * sorting
+    ours = seconds(lambda: spearman_many(scores, y, threads=1))
+    hold(benchmark, "Spearman / sorting alone", ours / sorting, at_most=3)
