@@ -1,0 +1,54 @@
+"""hengyu validate: whether suites and cards can be read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+__all__ = ["command"]
+
+_FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
+
+
+@click.command("validate")
+@click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="FILE...")
+@click.option("--datasets", multiple=True, type=_FOLDER, help="Folder with cards (*.toml) that suites name; repeatable.")
+def command(files: tuple[Path, ...], datasets: tuple[Path, ...]) -> None:
+    """Read suites and cards (FILE, .toml) and name every mistake in them; no data is read, nothing is weighed.
+
+    A file with a key 'tasks' is a suite, any other a card. Tasks of a suite must be of a card that ships with Hengyu,
+    lies in --datasets, or is among the files. Exit code 0 or 2. It is the hook of .pre-commit-hooks.yaml.
+    """
+    from hengyu.cards import load_card, load_cards, parse_task
+    from hengyu.declare import read_toml
+    from hengyu.errors import HengyuError, gather
+    from hengyu.suites import load_suite
+
+    problems: list[str] = []
+    suites: list[Path] = []
+    own: list[Path] = []
+    for path in files:
+        try:
+            if read_toml(path).has("tasks"):
+                suites.append(path)
+            else:
+                load_card(path)
+                own.append(path)
+        except HengyuError as e:
+            problems += e.problems
+    gather(problems)
+    cards = load_cards((*datasets, *own))
+    for path in suites:
+        try:
+            suite = load_suite(path)
+        except HengyuError as e:
+            problems += e.problems
+            continue
+        for task in suite.tasks:
+            try:
+                parse_task(cards, task)
+            except HengyuError as e:
+                problems += [f"{path}: task '{task}': {p}" for p in e.problems]
+    gather(problems)
+    click.echo(f"{len(suites)} suites and {len(own)} cards can be read")
