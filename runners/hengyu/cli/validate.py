@@ -13,7 +13,9 @@ _FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 
 @click.command("validate")
 @click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="FILE...")
-@click.option("--datasets", multiple=True, type=_FOLDER, help="Folder with cards (*.toml) that suites name; repeatable.")
+@click.option(
+    "--datasets", multiple=True, type=_FOLDER, help="Folder with cards (*.toml) that suites name; repeatable."
+)
 def command(files: tuple[Path, ...], datasets: tuple[Path, ...]) -> None:
     """Read suites and cards (FILE, .toml) and name every mistake in them; no data is read, nothing is weighed.
 
