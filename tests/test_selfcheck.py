@@ -1,5 +1,6 @@
 """The self-check: a sound model passes, every kind of unsound one is caught, and every number is a measured one."""
 
+import io
 import json
 import shutil
 import sys
@@ -19,7 +20,8 @@ from hengyu.encoders import EncoderSpec, open_encoder
 from hengyu.encoders.folder import ModelFolder
 from hengyu.encoders.huggingface import HuggingFace
 from hengyu.errors import HengyuError
-from hengyu.selfcheck.change import Sample, Yardstick, distances, take_sample
+from hengyu.report.selfcheck import print_findings
+from hengyu.selfcheck.change import Change, Sample, Yardstick, distances, take_sample
 from hengyu.selfcheck.run import Findings, selfcheck
 from hengyu.selfcheck.sensitivities import at_length, in_dtype, written_as
 from hengyu.selfcheck.subject import Check, Subject
@@ -398,6 +400,32 @@ def test_a_way_of_writing_is_measured_on_the_texts_it_changes(sample: Sample) ->
     probed: Any = written_as("upper case")(Subject(EncoderSpec("hengyu-mini"), open_encoder, bare, "mean"))
     assert "on the probe sentences" in probed.verdict
     assert probed.change.texts > 0 and probed.change.points is None
+
+
+def test_a_way_of_writing_that_the_tokenizer_folds_moves_nothing(sample: Sample) -> None:
+    texts = ("iPhone多少钱", "iPad多少钱", "苹果手机多少钱", "mac多少钱")
+    made = Sample("made:up", texts, np.array([0, 0, 1]), np.array([1, 2, 3]), np.array([2.0, 1.0, 0.0]))
+    found = written_as("upper case")(Subject(EncoderSpec("hengyu-mini"), open_encoder, made, "mean"))
+    assert found.change == Change(3, 0.0, 0.0, 0.0)
+    assert "the tokenizer makes the same of both" in found.verdict
+
+
+def test_findings_fit_every_terminal(sample: Sample) -> None:
+    from rich.console import Console
+
+    findings = check(CountsPadding, sample)
+    for width in (60, 80, 200):
+        file = io.StringIO()
+        print_findings(findings, Console(file=file, force_terminal=True, width=width, color_system=None))
+        text = file.getvalue()
+        assert "…" not in text and "\ufffd" not in text
+        for name, one in by_name(findings).items():
+            assert name in text
+            assert one.status in text or one.status == "note"
+        assert "broken: padding" in text
+        folded = "".join(text.split())
+        if width < 130:
+            assert all("".join(one.verdict.split()) in folded for one in by_name(findings).values())
 
 
 def test_a_model_that_is_no_transformer_says_what_cannot_be_run(tmp_path: Path, sample: Sample) -> None:

@@ -20,6 +20,7 @@ WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
 ACTIONS = sorted((ROOT / ".github" / "actions").glob("*/action.yml"))
 HOOKS = [ROOT / ".pre-commit-config.yaml", ROOT / ".pre-commit-hooks.yaml"]
 FILES = [*WORKFLOWS, *ACTIONS]
+WAITS = "reports/baselines/zh-sts.json"  # the full suite's gate is left out until its baseline is committed
 
 
 def read(path: Path) -> Any:
@@ -88,6 +89,8 @@ def test_every_command_and_option_exists(call: tuple[str, ...]) -> None:
     _, name, *words = call
     assert name == "gate" or name in main.list_commands(click.Context(main))
     command = find(name)
+    if name == "gate" and words[0].endswith(".json") and words[0] != WAITS:
+        assert (ROOT / words[0]).is_file()
     for word in words:
         if word.startswith("-"):
             assert word.partition("=")[0] in options(command), (name, word)
@@ -160,7 +163,7 @@ def test_what_the_workflow_names_is_there() -> None:
     text = "\n".join(p.read_text(encoding="utf-8") for p in WORKFLOWS)
     patterns = {p for call in re.findall(r"hashFiles\(([^)]*)\)", text) for p in re.findall(r"'([^']+)'", call)}
     assert len(patterns) >= 6
-    for pattern in patterns - {"reports/baselines/zh-sts.json"}:  # a gate that waits for its baseline
+    for pattern in patterns - {WAITS}:
         assert list(ROOT.glob(pattern)), pattern
     for suite in re.findall(r"SUITE=(\S+)", text):
         assert (ROOT / suite).is_file()

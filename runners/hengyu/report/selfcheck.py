@@ -7,6 +7,7 @@ from typing import Any
 
 from rich import box
 from rich.console import Console
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
@@ -21,6 +22,7 @@ __all__ = ["print_findings", "to_json"]
 SCHEMA = 1
 _STYLES = {"holds": "green", "broken": "bold red", "not run": "dim"}
 _PIPED = 200
+_NARROWEST = 130  # columns: on a narrower terminal a block a check
 
 
 def print_findings(findings: Findings, console: Console | None = None) -> None:
@@ -38,7 +40,10 @@ def print_findings(findings: Findings, console: Console | None = None) -> None:
         ("what must not move the vectors", findings.invariances),
         ("what may", findings.sensitivities),
     ):
-        console.print(_table(title, checks))
+        if console.width >= _NARROWEST:
+            console.print(_table(title, checks))
+        else:
+            _stack(console, title, checks)
     _say(console, _summary(findings), "bold red" if findings.broken else "bold green")
 
 
@@ -79,6 +84,21 @@ def _table(title: str, checks: tuple[Check, ...]) -> Table:
         numbers = _numbers(check.change)
         table.add_row(Text(plain(check.name)), Text(status, style), *map(Text, numbers), Text(plain(check.verdict)))
     return table
+
+
+def _stack(console: Console, title: str, checks: tuple[Check, ...]) -> None:
+    console.print()
+    _say(console, title, "italic")
+    for check in checks:
+        status = "" if check.status == "note" else f": {check.status}"
+        _say(console, f"{check.name}{status}", _STYLES.get(check.status, "bold"))
+        texts, largest, mean, points = _numbers(check.change)
+        named = (("texts", texts), ("largest", largest), ("mean", mean), ("Spearman", points))
+        numbers = ", ".join(f"{name} {value}" for name, value in named if value)
+        for line in (check.verdict, numbers):
+            if line:
+                console.print(Padding(Text(plain(line)), (0, 0, 0, 2)))
+    console.print()
 
 
 def _numbers(change: Change | None) -> list[str]:

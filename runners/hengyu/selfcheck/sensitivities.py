@@ -17,6 +17,7 @@ from hengyu.selfcheck.variants import VARIANTS
 
 __all__ = ["SENSITIVITIES"]
 
+_FOLDED = "vectors stay: the tokenizer makes the same of both"
 _NO_TOKENS = "the model is no transformer, its tokens cannot be told"
 
 
@@ -96,7 +97,7 @@ def pooling(subject: Subject) -> Check:
     if not subject.encoder.folder.modules:
         return Check("pooling", "not run", "the folder names no pooling of its own (no modules.json)")
     if subject.pooling in ("native", subject.encoder.native_is):
-        return Check("pooling", "note", f"'{subject.pooling}' is the model's own", Change(0, None, None, 0.0))
+        return Check("pooling", "note", f"'{subject.pooling}' is the model's own")
     theirs = subject.encoder.encode(subject.sample.texts, ["native"])["native"]
     change = Yardstick(subject.sample, theirs).compare(subject.vectors)
     return Check("pooling", "note", f"'{subject.pooling}' instead of 'native': {_effect(change)}", change)
@@ -112,24 +113,29 @@ def written_as(name: str) -> Callable[[Subject], Check]:
         changed = np.flatnonzero([a != b for a, b in zip(texts, other, strict=True)])
         if not len(changed):
             return _on_probes(subject, name, write, remedy)
-        written = [other[i] for i in changed]
+        usual, written = [texts[i] for i in changed], [other[i] for i in changed]
+        if _same_tokens(subject, usual, written):
+            return Check(name, "note", _FOLDED, Change(len(changed), 0.0, 0.0, 0.0))
         vectors = _replaced(subject, changed, written, subject.encoder)
         change = subject.yardstick.compare(vectors, changed, second_only=True)
-        seen = _more_unknown(subject, [texts[i] for i in changed], written)
-        return Check(name, "note", _of_writing(change, remedy) + seen, change)
+        said = f"{_effect(change)}{_more_unknown(subject, usual, written)}; where users mix both, {remedy} first"
+        return Check(name, "note", said, change)
 
     return check
 
 
 def _on_probes(subject: Subject, name: str, write: Callable[[str], str], remedy: str) -> Check:
     texts = [text for text in probes() if write(text) != text]
+    written = [write(text) for text in texts]
     if not texts:
         return Check(name, "not run", "neither the task nor the probe sentences hold a text that it changes")
-    apart = distances(subject.encode(texts), subject.encode([write(text) for text in texts]))
+    where = "no text of the task changes; on the probe sentences"
+    if _same_tokens(subject, texts, written):
+        return Check(name, "note", f"{where}: {_FOLDED}", Change(len(texts), 0.0, 0.0))
+    apart = distances(subject.encode(texts), subject.encode(written))
     change = Change(len(texts), float(apart.max()), float(apart.mean()))
-    return Check(
-        name, "note", f"no text of the task changes; on the probe sentences: {_of_writing(change, remedy)}", change
-    )
+    said = f"vectors move{_more_unknown(subject, texts, written)}; where users mix both, {remedy} first"
+    return Check(name, "note", f"{where}: {said}", change)
 
 
 SENSITIVITIES: dict[str, Callable[[Subject], Check]] = {
@@ -156,18 +162,19 @@ def _effect(change: Change) -> str:
     """Say what a change does to the scores."""
     if change.points is None or change.low is None or change.high is None:
         return "the scores could not be compared"
-    if change.largest == 0 or (change.points == change.low == change.high == 0):
-        return "nothing moves"
+    if change.points == change.low == change.high == 0:
+        return "the order of the pairs stays"
     if change.low <= 0 <= change.high:
         return "no change of the score that these pairs could show"
     return f"the score {'rises' if change.points > 0 else 'falls'} by {abs(change.points):.2f} points"
 
 
-def _of_writing(change: Change, remedy: str) -> str:
-    if not change.largest:
-        return "vectors stay: the tokenizer folds it"
-    told = "vectors move" if change.points is None else _effect(change)
-    return f"{told}; where users mix both, {remedy} first"
+def _same_tokens(subject: Subject, texts: Sequence[str], written: Sequence[str]) -> bool:
+    """Tell whether the tokenizer makes the same of both, and so the model."""
+    if subject.encoder.folder.static:
+        return False
+    own = subject.encoder.tokenizer
+    return own(texts)[0] == own(written)[0]
 
 
 def _more_unknown(subject: Subject, texts: Sequence[str], written: Sequence[str]) -> str:

@@ -16,7 +16,7 @@ from hengyu.selfcheck.change import Change, Sample, Yardstick
 __all__ = ["LIMIT_DISTANCE", "LIMIT_POINTS", "LIMIT_UNKNOWN", "Check", "Subject"]
 
 LIMIT_DISTANCE = 1e-6
-"""The largest cosine distance an invariance may leave: float32 rounding leaves less than 1e-10."""
+"""The largest cosine distance an invariance may leave: float32 rounding leaves about 1e-13."""
 
 LIMIT_POINTS = 0.01
 """The largest change of Spearman x 100 an invariance may leave: the last digit that boards print."""
