@@ -311,6 +311,17 @@ def test_a_tokenizer_without_padding_cannot_be_padded(tmp_path: Path, tiny_bert:
     assert not findings.broken
 
 
+def test_padding_is_not_green_where_nothing_is_padded(tiny_bert: Path) -> None:
+    texts = ("今天" * 40, "天气" * 40, "公园" * 40, "散步" * 40)  # each more than the 64 tokens of the model
+    full = Sample("made:up", texts, np.array([0, 0, 1]), np.array([1, 2, 3]), np.array([2.0, 1.0, 0.0]))
+    short = Sample(
+        "made:up", ("今天", "天气", "公园", "散步"), full.first, full.second, full.labels
+    )  # all of one length
+    assert by_name(check(CountsPadding, full, str(tiny_bert)))["padding"].status == "not run"
+    assert by_name(check(CountsPadding, short, str(tiny_bert)))["padding"].status == "broken"
+    assert by_name(check(HuggingFace, short, str(tiny_bert)))["padding"].status == "holds"
+
+
 def test_distances_are_one_minus_cosine_and_keep_the_smallest() -> None:
     rng = np.random.default_rng(0)
     a, b = rng.normal(size=(2, 50, 8)).astype(np.float32)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from hengyu.errors import HengyuError
+from hengyu.errors import HengyuError, first_line
 from hengyu.selfcheck.change import Change, Yardstick
 from hengyu.selfcheck.subject import LIMIT_DISTANCE, LIMIT_POINTS, Check, Subject
 
@@ -56,12 +56,14 @@ def order(subject: Subject) -> Check:
 
 
 def padding(subject: Subject) -> Check:
-    """Every text padded to the length of the longest, which stands in its batch, against no padding at all."""
+    """Every text beside one that is longer than all, and padded to its length, against no padding at all."""
     if subject.encoder.folder.static:
         return Check("padding", "not run", "the model is no transformer and takes no padding")
     texts = subject.sample.texts
-    longest = max(texts, key=len)
-    vectors = subject.encoder.encode_padded(texts, longest, [subject.pooling])[subject.pooling]
+    long, *rows = subject.encoder.tokenizer([beside := max(texts, key=len) + texts[0], *texts])[0]
+    if min(map(len, rows)) == len(long):
+        return Check("padding", "not run", f"every text fills the {len(long)} tokens of the longest input")
+    vectors = subject.encoder.encode_padded(texts, beside, [subject.pooling])[subject.pooling]
     return _judge(
         "padding",
         subject.yardstick.compare(vectors),
@@ -102,8 +104,11 @@ def native(subject: Subject) -> Check:
 
     texts = list(subject.sample.texts)
     ours = subject.encoder.encode(texts, ["native"])["native"]
-    library = subject.encoder.library(getattr(torch, subject.spec.dtype))
-    theirs = np.asarray(library.encode(texts, show_progress_bar=False), np.float32)
+    try:
+        library = subject.encoder.library(getattr(torch, subject.spec.dtype))
+        theirs = np.asarray(library.encode(texts, show_progress_bar=False), np.float32)
+    except (OSError, RuntimeError, ValueError, TypeError, KeyError, AttributeError) as e:
+        return Check(name, "not run", f"sentence-transformers cannot use the folder: {first_line(e)[:100]}")
     return _judge(
         name,
         Yardstick(subject.sample, ours).compare(theirs),
