@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from hengyu.environment import environment
-from hengyu.report.terminal import plain
+from hengyu.report.escapes import plain
 from hengyu.selfcheck.change import Change
 from hengyu.selfcheck.run import Findings
 from hengyu.selfcheck.subject import LIMIT_DISTANCE, LIMIT_POINTS, LIMIT_UNKNOWN, Check

@@ -11,8 +11,9 @@ from rich.text import Text
 
 from hengyu.records import Run
 from hengyu.report.board import METRICS, Board, Cell, Row, make_board, percent
+from hengyu.report.escapes import plain
 
-__all__ = ["plain", "print_board"]
+__all__ = ["print_board"]
 
 _NARROWEST = 11  # a text column is folded down to this before the board is stacked instead
 _WORDS = ("encoder", "pooling", "entry", "fit_on")
@@ -76,11 +77,6 @@ def _differences(console: Console, run: Run) -> None:
 def _say(console: Console, line: str, style: str = "") -> None:
     # soft wrap leaves the folding to the terminal, so that a pipe gets whole lines
     console.print(Text(plain(line), style), soft_wrap=True)
-
-
-def plain(text: str) -> str:
-    """Return a text without control characters: a name must not steer the terminal."""
-    return "".join(c if c.isprintable() else "�" for c in text)
 
 
 def _heads(board: Board) -> list[str]:
