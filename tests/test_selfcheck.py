@@ -21,6 +21,7 @@ from hengyu.encoders.folder import ModelFolder
 from hengyu.encoders.huggingface import HuggingFace
 from hengyu.errors import HengyuError
 from hengyu.report.selfcheck import print_findings
+from hengyu.selfcheck import variants
 from hengyu.selfcheck.change import Change, Sample, Yardstick, distances, take_sample
 from hengyu.selfcheck.run import Findings, selfcheck
 from hengyu.selfcheck.sensitivities import at_length, in_dtype, written_as
@@ -390,10 +391,13 @@ def test_ways_of_writing() -> None:
 
 
 def test_without_opencc_the_check_says_how_to_get_it(sample: Sample, monkeypatch: pytest.MonkeyPatch) -> None:
+    variants._opencc.cache_clear()  # another test may have loaded it
     monkeypatch.setitem(sys.modules, "opencc", None)
-    done = by_name(check(HuggingFace, sample))["traditional characters"]
-    assert done.status == "not run"
-    assert "pip install 'hengyu[opencc]'" in done.verdict
+    findings = check(HuggingFace, sample)
+    found = by_name(findings)["traditional characters"]
+    assert found.status == "not run"
+    assert "pip install 'hengyu[opencc]'" in found.verdict
+    assert not findings.broken
 
 
 def changed_texts(sample: Sample, write: Callable[[str], str]) -> list[str]:
