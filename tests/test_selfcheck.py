@@ -22,7 +22,7 @@ from hengyu.encoders.huggingface import HuggingFace
 from hengyu.errors import HengyuError
 from hengyu.report.selfcheck import print_findings
 from hengyu.selfcheck import variants
-from hengyu.selfcheck.change import Change, Sample, Yardstick, distances, take_sample
+from hengyu.selfcheck.change import Change, Excerpt, Yardstick, distances, take_excerpt
 from hengyu.selfcheck.run import Findings, selfcheck
 from hengyu.selfcheck.sensitivities import at_length, in_dtype, written_as
 from hengyu.selfcheck.subject import Check, Subject
@@ -36,11 +36,11 @@ def run(*words: str) -> Result:
 
 
 @pytest.fixture(scope="module")
-def sample() -> Sample:
-    return take_sample(load_pairs(load_cards()["hengyu-sts"], "test"), 40)
+def sample() -> Excerpt:
+    return take_excerpt(load_pairs(load_cards()["hengyu-sts"], "test"), 40)
 
 
-def check(kind: type[HuggingFace], sample: Sample, model: str = "hengyu-mini", pooling: str = "native") -> Findings:
+def check(kind: type[HuggingFace], sample: Excerpt, model: str = "hengyu-mini", pooling: str = "native") -> Findings:
     """The findings for a model whose encoder has been tampered with."""
 
     def opener(spec: EncoderSpec) -> HuggingFace:
@@ -133,7 +133,7 @@ class OtherPipeline(HuggingFace):
     ],
 )
 def test_an_unsound_encoder_is_caught(
-    kind: type[HuggingFace], broken: set[str], sample: Sample, monkeypatch: pytest.MonkeyPatch
+    kind: type[HuggingFace], broken: set[str], sample: Excerpt, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import torch
 
@@ -221,7 +221,7 @@ def test_a_vocabulary_that_knows_nothing_is_broken(tiny_bert: Path, tmp_path: Pa
     assert "give a model made for Chinese" in done.output
 
 
-def test_vectors_that_are_not_finite_are_refused(sample: Sample) -> None:
+def test_vectors_that_are_not_finite_are_refused(sample: Excerpt) -> None:
     class Lost(HuggingFace):
         def _forward(self, ids: Sequence[Sequence[int]], poolings: Sequence[str]) -> Vectors:
             return {p: x * np.float32(np.nan) for p, x in super()._forward(ids, poolings).items()}
@@ -230,7 +230,7 @@ def test_vectors_that_are_not_finite_are_refused(sample: Sample) -> None:
         check(Lost, sample)
 
 
-def test_a_dtype_that_overflows_or_cannot_be_run_says_so(sample: Sample) -> None:
+def test_a_dtype_that_overflows_or_cannot_be_run_says_so(sample: Excerpt) -> None:
     class Overflows(HuggingFace):
         def _forward(self, ids: Sequence[Sequence[int]], poolings: Sequence[str]) -> Vectors:
             found = super()._forward(ids, poolings)
@@ -246,7 +246,7 @@ def test_a_dtype_that_overflows_or_cannot_be_run_says_so(sample: Sample) -> None
     assert "more" not in found["bfloat16"].verdict
 
 
-def test_half_precision_is_measured_as_a_plain_script_would(sample: Sample) -> None:
+def test_half_precision_is_measured_as_a_plain_script_would(sample: Excerpt) -> None:
     subject = Subject(EncoderSpec("hengyu-mini"), open_encoder, sample, "mean")
     change = in_dtype("bfloat16")(subject).change
     texts = list(sample.texts)
@@ -264,7 +264,7 @@ def test_half_precision_is_measured_as_a_plain_script_would(sample: Sample) -> N
     assert change.low is not None and change.high is not None and change.low <= change.points <= change.high
 
 
-def test_texts_cut_at_a_length_are_counted_and_only_they_move(sample: Sample) -> None:
+def test_texts_cut_at_a_length_are_counted_and_only_they_move(sample: Excerpt) -> None:
     subject = Subject(EncoderSpec("hengyu-mini"), open_encoder, sample, "mean")
     lengths = np.array([len(row) for row in subject.encoder.tokenizer.bare(sample.texts)])
     limit = int(np.median(lengths))
@@ -298,7 +298,7 @@ def test_padding_by_hand_gives_the_vectors_of_no_padding(
         assert np.abs(vectors - padded[pooling]).max() < 1e-5, pooling
 
 
-def test_a_tokenizer_without_padding_cannot_be_padded(tmp_path: Path, tiny_bert: Path, sample: Sample) -> None:
+def test_a_tokenizer_without_padding_cannot_be_padded(tmp_path: Path, tiny_bert: Path, sample: Excerpt) -> None:
     class NoPadding(HuggingFace):
         def _rectangle(self, ids: Sequence[Sequence[int]]) -> tuple[list[list[int]], list[list[int]]]:
             self.tokenizer._library.pad_token = None
@@ -314,8 +314,8 @@ def test_a_tokenizer_without_padding_cannot_be_padded(tmp_path: Path, tiny_bert:
 
 def test_padding_is_not_green_where_nothing_is_padded(tiny_bert: Path) -> None:
     texts = ("今天" * 40, "天气" * 40, "公园" * 40, "散步" * 40)  # each more than the 64 tokens of the model
-    full = Sample("made:up", texts, np.array([0, 0, 1]), np.array([1, 2, 3]), np.array([2.0, 1.0, 0.0]))
-    short = Sample(
+    full = Excerpt("made:up", texts, np.array([0, 0, 1]), np.array([1, 2, 3]), np.array([2.0, 1.0, 0.0]))
+    short = Excerpt(
         "made:up", ("今天", "天气", "公园", "散步"), full.first, full.second, full.labels
     )  # all of one length
     assert by_name(check(CountsPadding, full, str(tiny_bert)))["padding"].status == "not run"
@@ -344,7 +344,7 @@ def test_a_change_is_counted_in_points() -> None:
     """Four pairs against one text at 0, whose angles rank as the labels do; the last two change places."""
     angles = np.array([0.0, 0.1, 0.2, 0.3, 0.4])
     vectors = np.stack([np.cos(angles), np.sin(angles)], axis=1).astype(np.float32)
-    sample = Sample("made:up", tuple("abcde"), np.zeros(4, np.int64), np.arange(1, 5), np.array([4.0, 3.0, 2.0, 1.0]))
+    sample = Excerpt("made:up", tuple("abcde"), np.zeros(4, np.int64), np.arange(1, 5), np.array([4.0, 3.0, 2.0, 1.0]))
     yardstick = Yardstick(sample, vectors)
     assert yardstick.spearman == pytest.approx(1)
     change = yardstick.compare(vectors[[0, 1, 2, 4, 3]])
@@ -360,7 +360,7 @@ def test_a_change_is_counted_in_points() -> None:
 
 def test_scores_that_do_not_exist_are_no_numbers() -> None:
     vectors = np.eye(3, dtype=np.float32)
-    sample = Sample("made:up", tuple("abc"), np.array([0, 0, 0]), np.array([1, 2, 1]), np.ones(3))
+    sample = Excerpt("made:up", tuple("abc"), np.array([0, 0, 0]), np.array([1, 2, 1]), np.ones(3))
     yardstick = Yardstick(sample, vectors)
     assert yardstick.spearman is None
     assert yardstick.no_score
@@ -370,13 +370,13 @@ def test_scores_that_do_not_exist_are_no_numbers() -> None:
 
 def test_a_sample_keeps_the_spread_of_its_file() -> None:
     pairs = load_pairs(load_cards()["hengyu-sts"], "test")
-    whole, part = take_sample(pairs, 0), take_sample(pairs, 101)
+    whole, part = take_excerpt(pairs, 0), take_excerpt(pairs, 101)
     assert (len(whole.labels), len(part.labels)) == (len(pairs.labels), 101)
     assert [whole.texts[i] for i in whole.first] == list(pairs.first)
     assert [whole.texts[i] for i in whole.second] == list(pairs.second)
     assert len(set(whole.texts)) == len(whole.texts)
     assert (part.texts[part.first[0]], part.texts[part.second[-1]]) == (pairs.first[0], pairs.second[-1])
-    assert take_sample(pairs, 10**9).texts == whole.texts
+    assert take_excerpt(pairs, 10**9).texts == whole.texts
 
 
 def test_ways_of_writing() -> None:
@@ -390,7 +390,7 @@ def test_ways_of_writing() -> None:
     assert traditional("头发和发现") == "頭髮和發現"  # by word, not by character
 
 
-def test_without_opencc_the_check_says_how_to_get_it(sample: Sample, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_opencc_the_check_says_how_to_get_it(sample: Excerpt, monkeypatch: pytest.MonkeyPatch) -> None:
     variants._opencc.cache_clear()  # another test may have loaded it
     monkeypatch.setitem(sys.modules, "opencc", None)
     findings = check(HuggingFace, sample)
@@ -400,32 +400,32 @@ def test_without_opencc_the_check_says_how_to_get_it(sample: Sample, monkeypatch
     assert not findings.broken
 
 
-def changed_texts(sample: Sample, write: Callable[[str], str]) -> list[str]:
+def changed_texts(sample: Excerpt, write: Callable[[str], str]) -> list[str]:
     return [text for text in sample.texts if write(text) != text]
 
 
-def test_a_way_of_writing_is_measured_on_the_texts_it_changes(sample: Sample) -> None:
+def test_a_way_of_writing_is_measured_on_the_texts_it_changes(sample: Excerpt) -> None:
     subject = Subject(EncoderSpec("hengyu-mini"), open_encoder, sample, "mean")
     found = written_as("half width")(subject)
     texts = changed_texts(sample, half_width)
     assert found.change is not None and found.change.texts == len(texts) > 0
     a, b = subject.encode(texts), subject.encode([half_width(t) for t in texts])
     assert found.change.mean == pytest.approx(distances(a, b).mean())
-    bare = Sample("made:up", ("好", "坏", "大"), np.array([0, 1]), np.array([1, 2]), np.array([0.0, 1.0]))
+    bare = Excerpt("made:up", ("好", "坏", "大"), np.array([0, 1]), np.array([1, 2]), np.array([0.0, 1.0]))
     probed: Any = written_as("upper case")(Subject(EncoderSpec("hengyu-mini"), open_encoder, bare, "mean"))
     assert "on the probe sentences" in probed.verdict
     assert probed.change.texts > 0 and probed.change.points is None
 
 
-def test_a_way_of_writing_that_the_tokenizer_folds_moves_nothing(sample: Sample) -> None:
+def test_a_way_of_writing_that_the_tokenizer_folds_moves_nothing(sample: Excerpt) -> None:
     texts = ("iPhone多少钱", "iPad多少钱", "苹果手机多少钱", "mac多少钱")
-    made = Sample("made:up", texts, np.array([0, 0, 1]), np.array([1, 2, 3]), np.array([2.0, 1.0, 0.0]))
+    made = Excerpt("made:up", texts, np.array([0, 0, 1]), np.array([1, 2, 3]), np.array([2.0, 1.0, 0.0]))
     found = written_as("upper case")(Subject(EncoderSpec("hengyu-mini"), open_encoder, made, "mean"))
     assert found.change == Change(3, 0.0, 0.0, 0.0)
     assert "the tokenizer makes the same of both" in found.verdict
 
 
-def test_findings_fit_every_terminal(sample: Sample) -> None:
+def test_findings_fit_every_terminal(sample: Excerpt) -> None:
     from rich.console import Console
 
     findings = check(CountsPadding, sample)
@@ -443,7 +443,7 @@ def test_findings_fit_every_terminal(sample: Sample) -> None:
             assert all("".join(one.verdict.split()) in folded for one in by_name(findings).values())
 
 
-def test_a_model_that_is_no_transformer_says_what_cannot_be_run(tmp_path: Path, sample: Sample) -> None:
+def test_a_model_that_is_no_transformer_says_what_cannot_be_run(tmp_path: Path, sample: Excerpt) -> None:
     from sentence_transformers import SentenceTransformer
     from sentence_transformers.models import StaticEmbedding
     from tokenizers import Tokenizer

@@ -68,11 +68,11 @@ def command(
     from hengyu.progress import Progress
     from hengyu.records import write_json
     from hengyu.report.selfcheck import print_findings, to_json
-    from hengyu.selfcheck.change import take_sample
+    from hengyu.selfcheck.change import take_excerpt
     from hengyu.selfcheck.run import selfcheck
     from hengyu.selfcheck.subject import Subject
 
-    sample = take_sample(load_pairs(*parse_task(load_cards(datasets), task), data), limit)
+    sample = take_excerpt(load_pairs(*parse_task(load_cards(datasets), task), data), limit)
     spec = EncoderSpec(model, device=device, trust_remote_code=trust_remote_code)
     subject = Subject(spec, partial(open_encoder, offline=offline), sample, pooling or "native")
     findings = selfcheck(subject, Progress(None if quiet else Console(stderr=True)))

@@ -65,7 +65,7 @@ def _differences(console: Console, run: Run) -> None:
     for d in run.differences:
         words = (d.task, d.encoder, d.pooling, d.fit_on, d.entry, d.against)
         span = f"[{percent(d.low, signed=True)}, {percent(d.high, signed=True)}]"
-        table.add_row(*(Text(_plain(w)) for w in words), percent(d.value, signed=True), Text(span), d.verdict)
+        table.add_row(*(Text(plain(w)) for w in words), percent(d.value, signed=True), Text(span), d.verdict)
     _say(console, "Differences, Spearman x 100, paired: the same pairs under the same resamples", "bold")
     if console.is_terminal:
         console.print(table)

@@ -14,14 +14,14 @@ from hengyu.metrics import spearman
 from hengyu.similarity import cosines
 from hengyu.stats import Resamples, difference
 
-__all__ = ["Change", "Sample", "Yardstick", "distances", "take_sample"]
+__all__ = ["Change", "Excerpt", "Yardstick", "distances", "take_excerpt"]
 
 Ids = NDArray[np.int64]
 Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)
-class Sample:
+class Excerpt:
     """Pairs of a task as numbers into its distinct texts."""
 
     task: str
@@ -44,14 +44,14 @@ class Change:
     bytes_differ: bool = False
 
 
-def take_sample(pairs: Pairs, limit: int) -> Sample:
+def take_excerpt(pairs: Pairs, limit: int) -> Excerpt:
     """Return at most ``limit`` pairs (0 for all), evenly spaced over the file, so that a sorted file keeps its spread."""
     n = len(pairs.labels)
     rows = np.arange(n) if limit <= 0 or limit >= n else np.linspace(0, n - 1, limit).round().astype(np.int64)
     number: dict[str, int] = {}
     columns = [[number.setdefault(column[i], len(number)) for i in rows] for column in (pairs.first, pairs.second)]
     first, second = (np.asarray(c, np.int64) for c in columns)
-    return Sample(pairs.task, tuple(number), first, second, pairs.labels[rows])
+    return Excerpt(pairs.task, tuple(number), first, second, pairs.labels[rows])
 
 
 def distances(a: Vectors, b: Vectors) -> Floats:
@@ -78,7 +78,7 @@ class Yardstick:
     ``spearman`` is None where there is none (constant labels or scores), and ``no_score`` says why.
     """
 
-    def __init__(self, sample: Sample, vectors: Vectors, seed: int = 0) -> None:
+    def __init__(self, sample: Excerpt, vectors: Vectors, seed: int = 0) -> None:
         self.sample = sample
         self.vectors = vectors
         self.spearman: float | None = None

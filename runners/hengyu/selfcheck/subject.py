@@ -11,7 +11,7 @@ import numpy as np
 from hengyu.encoders import EncoderSpec, Vectors
 from hengyu.encoders.huggingface import HuggingFace
 from hengyu.errors import HengyuError
-from hengyu.selfcheck.change import Change, Sample, Yardstick
+from hengyu.selfcheck.change import Change, Excerpt, Yardstick
 
 __all__ = ["LIMIT_DISTANCE", "LIMIT_POINTS", "LIMIT_UNKNOWN", "Check", "Subject"]
 
@@ -52,7 +52,7 @@ class Subject:
 
     spec: EncoderSpec
     opener: Callable[[EncoderSpec], HuggingFace]
-    sample: Sample
+    sample: Excerpt
     pooling: str
 
     @cached_property
