@@ -8,10 +8,11 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 SUITE ?= suites/smoke.toml
+BASELINE ?= reports/baselines/$(basename $(notdir $(SUITE))).json
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help setup bench test perf lint format data report clean
+.PHONY: help setup bench check baseline test perf lint format data report clean
 
 help:  ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
@@ -31,6 +32,15 @@ $(VENV)/.dev: pyproject.toml constraints.txt $(VENV)/.run
 
 bench: $(VENV)/.run  ## weigh the embedded default, or SUITE=path; prints the board and where its page is
 	$(BIN)/hengyu run $(SUITE)
+
+# --fresh: vectors and observations that are kept were made by the code as it was
+check: $(VENV)/.run  ## weigh SUITE anew and hold it against its baseline: red where a score got worse
+	$(BIN)/hengyu run $(SUITE) --fresh --quiet
+	$(BIN)/hengyu gate $(BASELINE) latest
+
+baseline: $(VENV)/.run  ## weigh SUITE anew and propose its baseline: prints what changed, read the diff before committing
+	$(BIN)/hengyu run $(SUITE) --fresh --quiet
+	$(BIN)/hengyu baseline latest --out $(BASELINE)
 
 test: $(VENV)/.dev  ## run the tests
 	$(BIN)/python -m pytest --benchmark-disable --ignore=tests/perf

@@ -20,7 +20,7 @@ from hengyu.fits import Fits, FitStore
 from hengyu.header import header
 from hengyu.jobs import Job, make_job, refuse_same_names
 from hengyu.ledger import Ledger
-from hengyu.observations import Observation
+from hengyu.observations import Observation, save_labels
 from hengyu.plan import PROTOCOL, Plan, TaskData
 from hengyu.progress import Progress, silent
 from hengyu.records import save_records, write_json
@@ -88,6 +88,7 @@ def run(
             for task in plan.tasks:
                 _observe_baseline(state, baseline, task)
     found = derive(plan, state.seen, progress)
+    save_labels(folder, {t.name: t.pairs.labels for t in plan.tasks})
     save_records(folder, found.records, found.differences)
     write_json(folder / "run.json", header(plan, name, jobs, found))
     write_json(folder / "environment.json", environment(command))

@@ -11,7 +11,7 @@ from hengyu import __version__
 from hengyu.derive import Derived
 from hengyu.jobs import Job
 from hengyu.metrics import ceiling
-from hengyu.plan import Plan
+from hengyu.plan import PROTOCOL, Plan
 from hengyu.records import SCHEMA, Record
 
 __all__ = ["header"]
@@ -58,6 +58,7 @@ def header(plan: Plan, name: str, jobs: Sequence[Job], found: Derived) -> dict[s
     encoders += [{"encoder": b, "kind": "lexical", "baseline": True} for b in suite.baselines]
     return {
         "schema": SCHEMA,
+        "protocol": PROTOCOL,
         "run": name,
         "hengyu": __version__,
         "suite": {

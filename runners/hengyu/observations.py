@@ -10,9 +10,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hengyu.sealed import load_sealed, save_sealed
+from hengyu.errors import HengyuError
+from hengyu.records import write_bytes
+from hengyu.sealed import glance, load_sealed, read_sealed, save_sealed
 
-__all__ = ["Observation", "load_observation", "save_observation"]
+__all__ = ["Kept", "Observation", "kept_in", "load_labels", "load_observation", "save_labels", "save_observation"]
+
+Place = tuple[str, str, str, str, str]  # task, encoder, pooling, entry, fit_on
+_LABELS = "labels.safetensors"
 
 
 @dataclass(frozen=True)
@@ -65,3 +70,53 @@ def load_observation(folder: Path, meaning: Mapping[str, Any]) -> Observation | 
         about["fit"],
         beside=tensors["beside"],
     )
+
+
+@dataclass(frozen=True)
+class Kept:
+    """Where the similarities (n,) of one cell lie, read when they are wanted."""
+
+    path: Path
+    row: int
+
+    def read(self) -> NDArray[np.float64] | None:
+        """Return the similarity (n,) of every pair, None for a file that cannot be read or has changed."""
+        try:
+            return np.asarray(read_sealed(self.path)[0]["similarity"][self.row], dtype=np.float64)
+        except (HengyuError, KeyError, IndexError):
+            return None
+
+
+def kept_in(run: Path) -> dict[Place, list[Kept]]:
+    """Return what a run's folder has observed, cell by cell: one file, or one for each seed of a row that has several.
+
+    Files that cannot be read are left out.
+    """
+    found: dict[Place, dict[int | None, Kept]] = {}
+    for path in sorted((run / "observations").glob("*.safetensors")):
+        about = glance(path)
+        if about is None:
+            continue
+        m = about["meaning"]
+        for row, entry in enumerate(about["entries"]):
+            place = m["task"], m["encoder"], m["pooling"], entry, m["fit_on"]
+            found.setdefault(place, {}).setdefault(m.get("seed_of_draw"), Kept(path, row))
+    return {place: list(draws.values()) for place, draws in found.items()}
+
+
+def save_labels(run: Path, labels: Mapping[str, NDArray[np.float64]]) -> None:
+    """Write the labels (n,) of a run's tasks beside its observations, so that numbers can be derived without the data."""
+    from safetensors.numpy import save
+
+    write_bytes(run / _LABELS, save({task: np.ascontiguousarray(y, np.float64) for task, y in labels.items()}))
+
+
+def load_labels(run: Path) -> dict[str, NDArray[np.float64]]:
+    """Return the labels (n,) of a run's tasks; none for a run that kept none, or whose file cannot be read."""
+    from safetensors import SafetensorError
+    from safetensors.numpy import load
+
+    try:
+        return {task: np.asarray(y, np.float64) for task, y in load((run / _LABELS).read_bytes()).items()}
+    except (SafetensorError, OSError, ValueError):
+        return {}

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from hengyu.errors import HengyuError
 from hengyu.records import write_bytes
 
-__all__ = ["Tensors", "load_sealed", "read_sealed", "save_sealed", "sealed_path"]
+__all__ = ["Tensors", "glance", "load_sealed", "read_sealed", "save_sealed", "sealed_path"]
 
 Tensors = Mapping[str, NDArray[Any]]
 
@@ -59,6 +59,18 @@ def read_sealed(path: Path, meaning: Mapping[str, Any] | None = None) -> tuple[d
     if not intact:
         raise HengyuError(f"{path}: has changed since it was written; delete it, the next run makes it again")
     return tensors, about
+
+
+def glance(path: Path) -> dict[str, Any] | None:
+    """Return what a file says of itself (meaning and the rest), its arrays unread and unchecked; None if it says nothing."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="np") as file:
+            about: dict[str, Any] = json.loads((file.metadata() or {})["hengyu"])
+    except (SafetensorError, OSError, KeyError, TypeError, ValueError):
+        return None
+    return about
 
 
 def _digest(tensors: Tensors, head: Mapping[str, Any]) -> str:

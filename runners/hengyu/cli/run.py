@@ -24,6 +24,9 @@ _FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 )
 @click.option("--offline", is_flag=True, help="Never touch the network, as HF_HUB_OFFLINE=1.")
 @click.option("--force", is_flag=True, help="Observe every cell anew; stored vectors are kept.")
+@click.option(
+    "--fresh", is_flag=True, help="Encode and observe everything anew, as after a change of Hengyu's own code."
+)
 @click.option("--trust-remote-code", is_flag=True, help="Run code that comes with a model. Read it first.")
 @click.option("--quiet", is_flag=True, help="Print neither progress nor the board.")
 def command(
@@ -37,6 +40,7 @@ def command(
     device: str,
     offline: bool,
     force: bool,
+    fresh: bool,
     trust_remote_code: bool,
     quiet: bool,
 ) -> None:
@@ -46,7 +50,9 @@ def command(
     """
     import shlex
     import sys
+    from contextlib import ExitStack
     from dataclasses import replace
+    from tempfile import TemporaryDirectory
 
     from rich.console import Console
 
@@ -71,16 +77,18 @@ def command(
     )
     plan = make_plan(replace(loaded, encoders=specs), data_dir=data, datasets=datasets)
     reports = out or reports_dir()
-    outcome = run(
-        plan,
-        reports=reports,
-        store=VectorStore.default(),
-        fits=FitStore.default(),
-        progress=Progress(None if quiet else Console(stderr=True)),
-        force=force,
-        offline=offline,
-        command=shlex.join(["hengyu", *sys.argv[1:]]),
-    )
+    with ExitStack() as stack:
+        own = Path(stack.enter_context(TemporaryDirectory(prefix="hengyu-"))) if fresh else None
+        outcome = run(
+            plan,
+            reports=reports,
+            store=VectorStore(own / "vectors") if own else VectorStore.default(),
+            fits=FitStore(own / "fits") if own else FitStore.default(),
+            progress=Progress(None if quiet else Console(stderr=True)),
+            force=force or fresh,
+            offline=offline,
+            command=shlex.join(["hengyu", *sys.argv[1:]]),
+        )
     finished = load_run(outcome.folder)
     if not quiet:
         print_board(finished)

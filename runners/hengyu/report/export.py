@@ -15,13 +15,13 @@ from __future__ import annotations
 import csv
 import io
 import json
-import re
 from collections.abc import Callable, Iterable
 from typing import Any
 
 from hengyu.errors import HengyuError, did_you_mean
 from hengyu.records import Record, Run
 from hengyu.report.board import Cell, make_board, percent
+from hengyu.report.escapes import markdown, markdown_row
 
 __all__ = ["COLUMNS", "FORMATS", "export", "tidy"]
 
@@ -64,33 +64,28 @@ def _json(run: Run) -> str:
 def _markdown(run: Run) -> str:
     board = make_board(run)
     suite = run.header.get("suite", {})
-    heads = [f"{_md(c.task)}<br>n {c.n}" + _under(c.ceiling, "<br>ceiling ") for c in board.columns]
+    heads = [f"{markdown(c.task)}<br>n {c.n}" + _under(c.ceiling, "<br>ceiling ") for c in board.columns]
     delta = ["delta to raw"] if board.main is not None else []
-    lines = [f"**{_md(str(suite.get('title') or suite.get('name') or run.id))}**, run {_md(run.id)}", ""]
+    lines = [f"**{markdown(str(suite.get('title') or suite.get('name') or run.id))}**, run {markdown(run.id)}", ""]
     lines += [f"Spearman x 100 with {100 * board.level:g} % intervals; the best of each column in bold.", ""]
-    lines.append(_bars(["#", "encoder", "pooling", "entry", "fit_on", *heads, *delta]))
-    lines.append(_bars(["--:", "---", "---", "---", "---", *("--:" for _ in [*heads, *delta])]))
+    lines.append(markdown_row(["#", "encoder", "pooling", "entry", "fit_on", *heads, *delta]))
+    lines.append(markdown_row(["--:", "---", "---", "---", "---", *("--:" for _ in [*heads, *delta])]))
     for row in board.rows:
         cells = [_md_cell(cell) for cell in row.cells]
         main = row.cells[board.main] if board.main is not None else None
         change = [" ".join(w for w in (main.delta, main.delta_interval) if w)] if main else []
-        names = [_md(row.encoder) + (" (baseline)" if row.baseline else ""), _md(row.pooling), _md(row.entry)]
-        lines.append(_bars([str(row.rank or "-"), *names, _md(row.fit_on), *cells, *change]))
-    notes = [f"[{i}] {_md(note)}  " for i, note in enumerate(board.notes, 1)]
+        names = [
+            markdown(row.encoder) + (" (baseline)" if row.baseline else ""),
+            markdown(row.pooling),
+            markdown(row.entry),
+        ]
+        lines.append(markdown_row([str(row.rank or "-"), *names, markdown(row.fit_on), *cells, *change]))
+    notes = [f"[{i}] {markdown(note)}  " for i, note in enumerate(board.notes, 1)]
     return "\n".join([*lines, *([""] if notes else []), *notes]) + "\n"
-
-
-def _bars(cells: Iterable[str]) -> str:
-    return f"| {' | '.join(cells)} |"
 
 
 def _under(ceiling: float | None, word: str) -> str:
     return f"{word}{percent(ceiling)}" if ceiling is not None else ""
-
-
-def _md(text: str) -> str:
-    """Escape what Markdown or HTML would take for markup."""
-    return re.sub(r"([\\`*_|<>\[\]#~&$])", r"\\\1", " ".join(text.split()))
 
 
 def _md_cell(cell: Cell) -> str:

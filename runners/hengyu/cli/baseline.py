@@ -1,0 +1,50 @@
+"""hengyu baseline: keep the numbers of a run, for later runs to be held against."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+__all__ = ["command"]
+
+
+@click.command("baseline")
+@click.argument("run")
+@click.option(
+    "--out",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="The file; by default baselines/<suite>.json in the reports folder.",
+)
+@click.option("--metric", "metrics", multiple=True, help="Keep this metric beside Spearman; repeatable.")
+@click.option("--show", is_flag=True, help="Only say what would change.")
+def command(run: str, out: Path | None, metrics: tuple[str, ...], show: bool) -> None:
+    """Propose a finished RUN (a folder, an id, the start of one, or 'latest') as its suite's baseline.
+
+    The file is small and one cell is one line, so that its diff can be read before it is committed; what changed is
+    printed. A cell that moved by less than boards print (0.005 points) keeps its old line.
+    """
+    from hengyu.baselines import baseline_of, changes, read_baseline, settle, write_baseline
+    from hengyu.errors import HengyuError, did_you_mean
+    from hengyu.records import find_run, load_run
+    from hengyu.report.board import METRICS
+    from hengyu.report.escapes import plain
+    from hengyu.resources import reports_dir
+    from hengyu.scores import METRIC
+
+    for metric in metrics:
+        if metric not in METRICS:
+            raise HengyuError(f"--metric '{metric}' is unknown{did_you_mean(metric, METRICS)}")
+    new, notes = baseline_of(load_run(find_run(run)), tuple(dict.fromkeys((METRIC, *metrics))))
+    path = out or reports_dir() / "baselines" / f"{new.suite}.json"
+    old = read_baseline(path) if path.is_file() else None
+    if old is not None:
+        new = settle(old, new)
+    lines = changes(old, new) if old else [f"{path}: new, {len(new.cells)} cells"]
+    for note in notes:
+        click.echo(plain(f"note: {note}"), err=True)
+    for line in lines or ["nothing changed"]:
+        click.echo(plain(line))
+    if not show:
+        write_baseline(path, new)
+        click.echo(str(path))
