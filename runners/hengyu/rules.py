@@ -102,7 +102,7 @@ def read_rules(path: Path) -> Rules:
             table.problem(f"rules[{number}]", f"must be a table, not {item!r}")
             continue
         inner = Table(table.where, item, table.problems, f"rules[{number}].")
-        patterns = {word: inner.take(word, str, "*") for word in _WORDS if inner.has(word)}
+        patterns = {word: pattern for word in _WORDS if (pattern := inner.take(word, str, "")) != ""}
         tolerance = _taken(inner, f"rules[{number}].")
         floor = inner.take("floor", float, 0.0) / 100 if inner.has("floor") else None
         inner.finish()

@@ -1,0 +1,151 @@
+"""Regressions put in on purpose, on the shipped data with the built-in encoder: what the gate makes of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import hengyu.plan
+from hengyu.baselines import baseline_of, read_baseline, write_baseline
+from hengyu.bench import run
+from hengyu.encoding import Vectors
+from hengyu.gate import Judgement, judge
+from hengyu.methods.whitening import Whitening
+from hengyu.plan import make_plan
+from hengyu.records import load_run
+from hengyu.scores import Scores, scores_of
+from hengyu.store import VectorStore
+from hengyu.suites import load_suite
+
+SUITE = """
+tasks = ["hengyu-sts:test"]
+poolings = ["mean", "cls"]
+baselines = ["tfidf"]
+entries = ["raw", "center", "whitening", "whitening(dim=64)"]
+"""
+
+
+class Bench:
+    """Weighs one small suite; the vectors are encoded once."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.suite = root / "small.toml"
+        self.suite.write_text(SUITE, encoding="utf-8")
+        write_baseline(root / "small.json", baseline_of(load_run(self.weigh("baseline")))[0])
+        self.baseline = read_baseline(root / "small.json")
+
+    def weigh(self, out: str) -> Path:
+        store = VectorStore(self.root / "store")
+        return run(make_plan(load_suite(self.suite)), reports=self.root / out, store=store, force=True).folder
+
+    def judge(self, out: str) -> Judgement:
+        """Weigh anew and judge against the baseline file; a run's own observations must say the same."""
+        now = scores_of(load_run(self.weigh(out)))
+        judged = judge(self.baseline, now)
+        assert {v.change.test for v in judged.verdicts if v.change} <= {"identical", "paired"}
+        return judged
+
+    def other(self) -> Scores:
+        return scores_of(load_run(next((self.root / "baseline" / "records").iterdir())))
+
+
+@pytest.fixture(scope="module")
+def bench(tmp_path_factory: pytest.TempPathFactory) -> Bench:
+    return Bench(tmp_path_factory.mktemp("bench"))
+
+
+def failing(judged: Judgement) -> set[tuple[str, str]]:
+    return {(v.key.pooling, v.key.entry) for v in judged.verdicts if v.verdict == "fail"}
+
+
+def patch_vectors(monkeypatch: pytest.MonkeyPatch, change: Callable[..., np.ndarray]) -> None:
+    get = Vectors.get
+    monkeypatch.setattr(Vectors, "get", lambda self, pooling, ids: change(get, self, pooling, ids))
+
+
+def test_an_identical_run_is_green(bench: Bench) -> None:
+    judged = bench.judge("again")
+    assert judged.code == 0
+    assert judged.counts["pass"] == len(judged.verdicts) == 9
+    assert {v.change.test for v in judged.verdicts if v.change} == {"identical"}
+
+
+def test_an_empty_run_is_red(bench: Bench) -> None:
+    now = replace(bench.other(), cells={})
+    judged = judge(bench.baseline, now)
+    assert judged.code == 10
+    assert {f.kind for f in judged.findings} == {"nothing measured", "missing cell"}
+
+
+def test_a_method_broken_on_purpose_is_red(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    fit = Whitening.fit_moments
+
+    def broken(self, moments):
+        fit(self, moments)
+        spectrum = moments.spectrum
+        self.matrix = spectrum.vectors[:, : self.matrix.shape[1]] / spectrum.values[: self.matrix.shape[1]]  # no root
+        return self
+
+    monkeypatch.setattr(Whitening, "fit_moments", broken)
+    judged = bench.judge("broken")
+    assert judged.code == 1
+    assert {entry for _, entry in failing(judged)} <= {"whitening", "whitening(dim=64)"}
+    assert len(failing(judged)) >= 2
+
+
+def test_a_wrong_pooling_is_red(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    patch_vectors(monkeypatch, lambda get, self, pooling, ids: get(self, "cls", ids))
+    judged = bench.judge("pooling")
+    assert judged.code == 1
+    assert ("mean", "raw") in failing(judged) and {pooling for pooling, _ in failing(judged)} == {"mean"}
+
+
+def test_a_shuffled_label_column_is_red(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    load = hengyu.plan.load_pairs
+
+    def shuffled(card, split, data_dir=None):
+        pairs = load(card, split, data_dir)
+        return replace(pairs, labels=np.random.default_rng(1).permutation(pairs.labels))
+
+    monkeypatch.setattr(hengyu.plan, "load_pairs", shuffled)
+    judged = bench.judge("shuffled")
+    assert judged.code == 1
+    assert ("mean", "raw") in failing(judged) and ("-", "raw") in failing(judged)
+    unpaired = judge(bench.other(), judged.current)
+    assert unpaired.code == 1 and any("different labels" in note for note in unpaired.notes)
+
+
+def test_a_file_with_its_label_column_shuffled_is_other_data(bench: Bench) -> None:
+    now = bench.other()
+    about = {name: {**task, "sha256": "0" * 64} for name, task in now.tasks.items()}
+    judged = judge(bench.baseline, replace(now, tasks=about))
+    assert judged.code == 7
+    assert {v.verdict for v in judged.verdicts} == {"not measured"}
+
+
+def test_vectors_in_half_precision_stay_within_the_tolerance(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is lost to float16 is far below chance; an encoder that declares it is a finding ("different settings")."""
+    patch_vectors(
+        monkeypatch,
+        lambda get, self, pooling, ids: get(self, pooling, ids).astype(np.float16).astype(np.float32),
+    )
+    judged = bench.judge("half")
+    assert judged.code == 0
+    moved = [abs(v.change.size) for v in judged.verdicts if v.change and v.change.test == "paired"]
+    assert moved and max(moved) < 0.005
+
+
+def test_paired_by_baseline_file_or_by_observations_agree(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    patch_vectors(monkeypatch, lambda get, self, pooling, ids: np.round(get(self, pooling, ids), 1))
+    by_file = bench.judge("rounded")
+    by_run = judge(bench.other(), by_file.current)
+    assert {v.change.resamples for v in by_run.verdicts if v.change and v.change.test == "paired"} == {1000}
+    errors = {v.key: v.change.error for v in by_run.verdicts if v.change}
+    for v in by_file.verdicts:
+        if v.change and v.change.test == "paired":
+            assert v.change.error == pytest.approx(errors[v.key], rel=0.45)  # 64 replicates: five standard errors
