@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import re
+import subprocess
+import sys
 from dataclasses import replace
 from xml.etree import ElementTree as ET
 
@@ -120,6 +123,17 @@ def test_exit_codes_are_distinct_documented_and_stable():
         assert re.search(rf"^ +{code}  {word}: ", help_, re.MULTILINE)
 
 
+def test_the_help_with_its_codes_imports_nothing_heavy():
+    code = (
+        "import sys\nfrom hengyu.cli import main\n"
+        "for word in ('gate', 'baseline'):\n    try: main([word, '--help'])\n    except SystemExit: pass\n"
+        "print(sorted({'numpy', 'scipy', 'numba', 'torch', 'pandas'} & set(sys.modules)))"
+    )
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)
+    assert done.stdout.strip().endswith("[]"), done.stdout
+
+
 def test_of_several_findings_the_lowest_code_is_the_gates():
     before = scores({"a": 0.5, "b": 0.5})
     other = scores({"a": 0.4}, encoders={"m": ENCODER | {"tokens": "x", "dtype": "float16"}})
@@ -228,6 +242,18 @@ def test_rules_are_read_later_ones_win_and_mistakes_are_told_at_once(tmp_path):
     for bad in ("x", "=1", "a=", "nan", "-1"):
         with pytest.raises(HengyuError, match="--tolerance"):
             parse_rule(bad)
+
+
+def test_the_metrics_a_baseline_file_holds_are_gated_without_being_named(tmp_path, monkeypatch):
+    monkeypatch.setenv("HENGYU_REPORTS", str(tmp_path))
+    run = runs.make_run(sweep=False)
+    run = replace(run, records=tuple(r for r in run.records if r.status != "failed"))
+    runs.write_run(run, tmp_path)
+    write_baseline(tmp_path / "b.json", baseline_of(run, ("spearman", "auc"))[0])
+    out = tmp_path / "g.json"
+    done = CliRunner().invoke(main, ["gate", str(tmp_path / "b.json"), "latest", "--json", str(out)])
+    assert done.exit_code == 0, done.output
+    assert {c["metric"] for c in json.loads(out.read_bytes())["cells"] if c["verdict"] == "pass"} == {"spearman", "auc"}
 
 
 HOSTILE = 'e|x\n::error::<script>*_`"&\x1b[31m\x00]]>%,'

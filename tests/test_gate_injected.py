@@ -8,10 +8,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
+from words import sentences
 
 import hengyu.plan
 from hengyu.baselines import baseline_of, read_baseline, write_baseline
 from hengyu.bench import run
+from hengyu.cli import main
 from hengyu.encoding import Vectors
 from hengyu.gate import Judgement, judge
 from hengyu.methods.whitening import Whitening
@@ -149,3 +152,31 @@ def test_paired_by_baseline_file_or_by_observations_agree(bench: Bench, monkeypa
     for v in by_file.verdicts:
         if v.change and v.change.test == "paired":
             assert v.change.error == pytest.approx(errors[v.key], rel=0.45)  # 64 replicates: five standard errors
+
+
+def test_a_run_keeps_its_labels_and_says_its_protocol(bench: Bench) -> None:
+    from hengyu.cards import load_cards
+    from hengyu.observations import load_labels
+
+    folder = bench.other().folder
+    assert folder is not None
+    kept = load_labels(folder)
+    pairs = hengyu.plan.load_pairs(load_cards()["hengyu-sts"], "test")
+    assert set(kept) == {"hengyu-sts:test"}
+    np.testing.assert_array_equal(kept["hengyu-sts:test"], pairs.labels)
+    assert load_run(folder).header["protocol"] == hengyu.plan.PROTOCOL
+
+
+def test_a_fresh_run_takes_nothing_from_the_store_or_from_observations(tmp_path: Path, tiny_bert: Path) -> None:
+    lines = [f"{a}\t{b}\t{y}" for a, b, y in sentences(np.random.default_rng(2), 40)]
+    (tmp_path / "toy.tsv").write_text("\n".join(["sentence1\tsentence2\tlabel", *lines]) + "\n", encoding="utf-8")
+    (tmp_path / "toy.toml").write_text(
+        'name = "toy"\nlabels = { scale = [0, 5] }\n[splits.test]\nfile = "toy.tsv"\n', encoding="utf-8"
+    )
+    words = ["run", "smoke", "--quiet", "--datasets", str(tmp_path), "--task", "toy:test", "--encoder", str(tiny_bert)]
+    words += ["--entry", "raw", "--entry", "center"]
+    first, kept, fresh, again = (
+        CliRunner().invoke(main, [*words, *more]).stderr.splitlines()[-1] for more in ([], [], ["--fresh"], [])
+    )
+    assert first == fresh != kept == again
+    assert kept.startswith("0 texts encoded, 0 cells observed")

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from hengyu.scores import Scores
+if TYPE_CHECKING:  # the command's help shows the exit codes, and must not wait for numpy
+    from hengyu.scores import Scores
 
 __all__ = ["ACCEPTABLE", "EXIT", "EXIT_WORDS", "Finding", "comparability"]
 

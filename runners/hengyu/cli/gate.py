@@ -47,7 +47,12 @@ Exit codes; of all that apply, the lowest:
     show_default=True,
     help="Of the intervals: where nothing got worse, (1 - level) / 2 of the gates are red at most.",
 )
-@click.option("--metric", "metrics", multiple=True, help="Also gate this metric, by its stored intervals; repeatable.")
+@click.option(
+    "--metric",
+    "metrics",
+    multiple=True,
+    help="Between two runs, gate this metric too, by its stored intervals; repeatable. Of a file, all it holds are gated.",
+)
 @click.option("--strict", is_flag=True, help="Red on falls that may be chance, too.")
 @click.option(
     "--accept", multiple=True, type=click.Choice(ACCEPTABLE), help="A difference that is meant: a note, not a finding."
@@ -91,7 +96,7 @@ def command(
     wanted = tuple(dict.fromkeys((METRIC, *metrics)))
     github = os.environ.get("GITHUB_ACTIONS") == "true"
     given = [parse_rule(text) for text in tolerances]
-    now = scores_of(load_run(find_run(current)), wanted)
+    run = load_run(find_run(current))
     try:
         before = find_scores(baseline, wanted)
     except NoBaseline as e:
@@ -100,7 +105,8 @@ def command(
             if github:
                 click.echo(f"::error title=gate%3A no baseline::{workflow_message(problem)}")
         raise SystemExit(EXIT["no baseline"]) from None
-    if before.folder is not None and now.folder is not None and before.folder.resolve() == now.folder.resolve():
+    now = scores_of(run, tuple(dict.fromkeys((*wanted, *sorted({key.metric for key in before.cells})))))
+    if before.folder is not None and before.folder.resolve() == run.path.resolve():
         raise HengyuError(f"{before.folder}: is both BASELINE and CURRENT; name two runs, or a baseline file and a run")
     beside = Path(before.source).with_suffix(".toml")
     file = rules or (beside if before.folder is None and beside.is_file() else None)
