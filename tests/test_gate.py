@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import math
 import os
@@ -16,6 +17,7 @@ import pytest
 import runs
 import simulated as made
 from click.testing import CliRunner
+from rich.console import Console
 from scipy.stats import t as student
 
 from hengyu.baselines import baseline_of, find_scores, write_baseline
@@ -26,7 +28,7 @@ from hengyu.findings import EXIT, EXIT_WORDS
 from hengyu.gate import VERDICTS, judge
 from hengyu.records import load_run
 from hengyu.report.annotations import gate_annotations
-from hengyu.report.gate import gate_json, gate_markdown, summary
+from hengyu.report.gate import gate_json, gate_markdown, print_gate, summary
 from hengyu.report.junit import gate_junit
 from hengyu.rules import Rules, parse_rule, read_rules
 from hengyu.scores import Key, Number, Scores
@@ -307,6 +309,24 @@ def test_json_holds_every_cell():
     assert [c["verdict"] for c in content["cells"]] == [v.verdict for v in judged.verdicts]
     assert content["cells"][0]["change"] == pytest.approx(-0.1)
     assert {f["kind"]: f["exit_code"] for f in content["findings"]}["failed cell"] == EXIT["failed cell"]
+
+
+@pytest.mark.parametrize(("width", "terminal"), [(60, True), (300, True), (60, False)])
+def test_the_table_is_whole_at_any_width_and_names_steer_no_terminal(width, terminal):
+    out = io.StringIO()
+    print_gate(hostile(), Console(file=out, width=width, force_terminal=terminal, color_system=None))
+    text = out.getvalue()
+    for whole in (
+        "50.00",
+        "40.00",
+        "-10.00",
+        "fell beyond the tolerance, and the interval excludes 0",
+        "[-10.37, -9.63]",  # 10 -+ 2.5758 sqrt(2) 0.2 / 1.96
+    ):
+        assert whole in text
+    assert "\x1b" not in text and "\x00" not in text
+    assert text.splitlines()[-1].startswith("red: ")
+    assert not any(line.startswith("::") for line in text.splitlines())
 
 
 def test_the_summary_says_colour_counts_and_code():

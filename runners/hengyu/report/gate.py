@@ -9,6 +9,7 @@ from typing import Any
 
 from rich import box
 from rich.console import Console
+from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
@@ -97,20 +98,18 @@ def _legend(judged: Judgement) -> str:
 def print_gate(judged: Judgement, console: Console | None = None, *, everything: bool = False) -> None:
     """Print the verdicts, the worst first, and the answer as the last line."""
     console = console or Console()
-    wide = Console(file=console.file, width=100_000, color_system=None) if not console.is_terminal else console
     rows, more = (list(judged.verdicts), 0) if everything else shown(judged)
     _say(console, _title(judged), "bold")
     _say(console, _legend(judged), "dim")
-    if rows:
-        table = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True, header_style="bold")
-        for head in _HEADS:
-            table.add_column(head, overflow="fold")
-        for head in _NUMBERS:
-            table.add_column(head, justify="right", no_wrap=True)
-        table.add_column("why", overflow="fold")
+    table = _table(rows)
+    natural = Measurement.get(console, console.options.update(max_width=100_000), table).maximum
+    if rows and not console.is_terminal:
+        Console(file=console.file, width=natural, color_system=None).print(table)
+    elif rows and natural <= console.width:
+        console.print(table)
+    else:
         for v in rows:
-            table.add_row(*(Text(plain(cell)) for cell in _row(v)), style=_STYLES[v.verdict])
-        wide.print(table, width=None if console.is_terminal else _width(rows))
+            _stack(console, v)
     if more:
         _say(console, f"{more} more cells pass")
     for kind, line in _said(judged):
@@ -118,9 +117,25 @@ def print_gate(judged: Judgement, console: Console | None = None, *, everything:
     _say(console, summary(judged), "bold green" if judged.code == 0 else "bold red")
 
 
-def _width(rows: Sequence[Verdict]) -> int:
-    """Return a width that cuts nothing, for a pipe."""
-    return sum(2 * max(map(len, column)) + 16 for column in zip(*map(_row, rows), strict=True))
+def _table(rows: Sequence[Verdict]) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True, header_style="bold")
+    for head in _HEADS:
+        table.add_column(head, no_wrap=True)
+    for head in _NUMBERS:
+        table.add_column(head, justify="right", no_wrap=True)
+    table.add_column("why", no_wrap=True)
+    for v in rows:
+        table.add_row(*(Text(plain(cell)) for cell in _row(v)), style=_STYLES[v.verdict])
+    return table
+
+
+def _stack(console: Console, v: Verdict) -> None:
+    """One block a cell, for a terminal too narrow for the table."""
+    verdict, *names, before, now, change, interval, allowed, test, reason = _row(v)
+    _say(console, f"{verdict}: {' | '.join(names)}", _STYLES[v.verdict])
+    moved = f"{before or '-'} -> {now or '-'}"
+    parts = [moved, change, interval, f"allowed {allowed}" if allowed else "", test]
+    _say(console, "  " + "  ".join(part for part in parts if part) + f": {reason}")
 
 
 def _say(console: Console, line: str, style: str = "") -> None:
