@@ -9,17 +9,22 @@ import numpy as np
 import pytest
 from words import sentences
 
+from hengyu.baselines import baseline_of
 from hengyu.bench import Outcome, run
 from hengyu.encoders import EncoderSpec
 from hengyu.entries import parse_entry
 from hengyu.errors import HengyuError
 from hengyu.fits import FitStore
+from hengyu.gate import judge
 from hengyu.methods.flow import Flow
+from hengyu.paired import paired_errors
 from hengyu.plan import make_plan
 from hengyu.records import Record, Run, load_run
 from hengyu.report.board import make_board
 from hengyu.report.export import tidy
 from hengyu.report.html import render
+from hengyu.scores import scores_of, similarities
+from hengyu.stats import Resamples
 from hengyu.store import VectorStore
 from hengyu.suites import load_suite
 
@@ -226,3 +231,21 @@ def test_a_sweep_can_be_compared_at_any_of_its_dims(tmp_path: Path) -> None:
         encoding="utf-8",
     )
     assert load_suite(path).compare == (("whitening(dim=64)", "center"),)
+
+
+def test_the_gate_compares_a_row_of_several_seeds_pair_by_pair(finished: Run) -> None:
+    scores = scores_of(finished)
+    labels, seen, notes = similarities(scores, "grades:test")
+    entry = "flow(width=4, steps=40)"
+    (key,) = (k for k in seen if k.entry == entry)
+    assert labels is not None and notes == []
+    assert [x.shape for x in seen[key]] == [labels.shape] * 3
+    kept = baseline_of(finished)[0]
+    alone = [
+        Resamples(labels, len(kept.draws[key]), seed=3, key="grades:test").run([x])["spearman"][0] for x in seen[key]
+    ]
+    np.testing.assert_allclose(kept.draws[key], np.mean(alone, axis=0), atol=2e-5)  # a file keeps them to that
+    errors, notes = paired_errors(kept, scores, ["grades:test"])
+    assert notes == []
+    assert errors[key][0] == pytest.approx(0.0, abs=2e-5)
+    assert [v.change.test for v in judge(kept, scores).verdicts if v.key == key and v.change] == ["identical"]

@@ -144,30 +144,26 @@ def _observe(state: Ledger, job: Job, pooling: str, task: TaskData) -> None:
     words = {plan.fit_word(spec) for (spec, _), done in zip(cells, found, strict=True) if done is None}
     vectors = _vectors(state, job, pooling, task, words) if words else None
     for (spec, meaning), done in zip(cells, found, strict=True):
-        state.seen += [done] if done else _observe_one(state, spec, meaning, vectors)
+        seen = done or _observe_one(state, spec, meaning, vectors)
+        wide = [state.fail(meaning, [name], "failed", reason) for name, reason in seen.too_wide.items()]
+        state.seen += [seen, *wide]
         state.tick(1)
 
 
-def _observe_one(
-    state: Ledger, spec: EntrySpec, meaning: dict[str, Any], vectors: StsVectors | None
-) -> list[Observation]:
-    """Observe an entry; dims that the vectors do not have fail by themselves."""
+def _observe_one(state: Ledger, spec: EntrySpec, meaning: dict[str, Any], vectors: StsVectors | None) -> Observation:
+    """Observe an entry; dims that the vectors do not have are named in what comes back."""
     assert vectors is not None
     started = time.perf_counter()
     try:
         got = vectors.observe(spec.entry, spec.dims, meaning["fit_on"], meaning["seed_of_draw"])
     except Degenerate as e:
-        return [state.fail(meaning, spec.names, "degenerate", str(e))]
+        return state.fail(meaning, spec.names, "degenerate", str(e))
     except ValueError as e:
-        return [state.fail(meaning, spec.names, "failed", str(e))]
+        return state.fail(meaning, spec.names, "failed", str(e))
     finally:
         state.note_fits(meaning, vectors)
-    seen = Observation(meaning, got.entries, got.dims, got.similarity, got.sweep, got.fit, beside=got.beside)
-    wide = [state.fail(meaning, [name], "failed", reason) for name, reason in got.too_wide.items()]
-    if wide:  # nothing is kept, so that the next run says again what failed
-        state.observed += 1
-        return [seen, *wide]
-    return [state.keep(seen, started)]
+    found = (got.entries, got.dims, got.similarity, got.sweep, got.fit)
+    return state.keep(Observation(meaning, *found, beside=got.beside, too_wide=got.too_wide), started)
 
 
 def _vectors(state: Ledger, job: Job, pooling: str, task: TaskData, words: set[str]) -> StsVectors:

@@ -30,6 +30,7 @@ class Observation:
         dims: the dimension (K,) of the vectors compared, row by row.
         similarity: the cosine (K, n) of every pair, in the order of the task's file.
         sweep: for a sweep over all dimensions: "dim", "value", "error", each (D,): Spearman and its standard error.
+        too_wide: entries that ask for more columns than the vectors have, and the words to say so.
         beside: the cosine (K, m) of every pair of the split that decision thresholds are chosen on; (0, 0) without one.
         fit: what the fit found: rows, rank, effective rank, condition number.
         status: "ok", "failed", "degenerate" or "unavailable", with a reason unless ok.
@@ -44,13 +45,19 @@ class Observation:
     status: str = "ok"
     reason: str = ""
     beside: NDArray[np.float64] = field(default_factory=lambda: np.zeros((0, 0)))
+    too_wide: Mapping[str, str] = field(default_factory=dict)
 
 
 def save_observation(folder: Path, observation: Observation) -> Path:
     """Write an observation to its file, whole or not at all; returns the file."""
     tensors = {"similarity": observation.similarity, "beside": observation.beside}
     tensors |= {f"sweep.{k}": v for k, v in observation.sweep.items()}
-    about = {"entries": list(observation.entries), "dims": list(observation.dims), "fit": dict(observation.fit)}
+    about = {
+        "entries": list(observation.entries),
+        "dims": list(observation.dims),
+        "fit": dict(observation.fit),
+        "too_wide": dict(observation.too_wide),
+    }
     return save_sealed(folder, observation.meaning, tensors, about)
 
 
@@ -69,6 +76,7 @@ def load_observation(folder: Path, meaning: Mapping[str, Any]) -> Observation | 
         sweep,
         about["fit"],
         beside=tensors["beside"],
+        too_wide=about.get("too_wide", {}),
     )
 
 

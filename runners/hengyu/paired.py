@@ -74,12 +74,13 @@ def paired_errors(baseline: Scores, current: Scores, tasks: Sequence[str]) -> tu
     return errors, notes
 
 
-def _replicates(resamples: Resamples, seen: Mapping[Key, Floats]) -> dict[Key, Floats]:
-    """Return the replicates of each cell, those left out that a resample has no value of."""
+def _replicates(resamples: Resamples, seen: Mapping[Key, Sequence[Floats]]) -> dict[Key, Floats]:
+    """Return the replicates of each cell, of several seeds their mean; those left out that a resample has no value of."""
     if not seen:
         return {}
-    rows = resamples.run([seen[k] for k in seen])["spearman"]
-    return {k: row for k, row in zip(seen, rows, strict=True) if not np.isnan(row).any()}
+    rows = iter(resamples.run([x for draws in seen.values() for x in draws])["spearman"])
+    means = {k: np.mean([next(rows) for _ in draws], axis=0) for k, draws in seen.items()}
+    return {k: row for k, row in means.items() if not np.isnan(row).any()}
 
 
 def _digest(resamples: Resamples) -> str:

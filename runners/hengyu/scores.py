@@ -78,7 +78,7 @@ def scores_of(run: Run, metrics: Sequence[str] = (METRIC,)) -> Scores:
     cells = {
         Key(r.task, *r.row, r.metric): Number(r.value, r.low, r.high, r.status, r.reason)
         for r in run.records
-        if r.task in tasks and r.metric in metrics and not r.sweep
+        if r.task in tasks and r.metric in metrics and r.on_board
     }
     return Scores(
         source=str(run.path),
@@ -99,10 +99,11 @@ def scores_of(run: Run, metrics: Sequence[str] = (METRIC,)) -> Scores:
 
 def similarities(
     scores: Scores, task: str
-) -> tuple[NDArray[np.float64] | None, dict[Key, NDArray[np.float64]], list[str]]:
-    """Return the labels (n,) of a run's task, the similarities (n,) of its Spearman cells, and notes on what is amiss.
+) -> tuple[NDArray[np.float64] | None, dict[Key, list[NDArray[np.float64]]], list[str]]:
+    """Return the labels (n,) of a run's task, the similarities of its Spearman cells, and notes on what is amiss.
 
-    An observation that does not give the stored number again is left out: it is of another run, or damaged.
+    A cell has one vector (n,) of similarities, or one for each seed of a row whose number is a mean over several.
+    Observations that do not give the stored number again are left out: they are of another run, or damaged.
     """
     if scores.folder is None:
         return None, {}, []
@@ -111,14 +112,13 @@ def similarities(
     if labels is None:
         return None, {}, [f"{scores.folder}: keeps no labels of {task}; weigh the suite again to compare pair by pair"]
     kept = kept_in(scores.folder)
-    found: dict[Key, NDArray[np.float64]] = {}
+    found: dict[Key, list[NDArray[np.float64]]] = {}
     missing = 0
     for key in wanted:
-        place = kept.get(key[:5])
-        x = place.read() if place else None
+        seen = [x for place in kept.get(key[:5], ()) if (x := place.read()) is not None and x.shape == labels.shape]
         value = scores.cells[key].value
-        if x is not None and x.shape == labels.shape and value is not None and _gives(x, labels, value):
-            found[key] = x
+        if seen and value is not None and _gives(seen, labels, value):
+            found[key] = seen
         else:
             missing += 1
     notes = []
@@ -130,8 +130,8 @@ def similarities(
     return labels, found, notes
 
 
-def _gives(x: NDArray[np.float64], labels: NDArray[np.float64], value: float) -> bool:
+def _gives(seen: Sequence[NDArray[np.float64]], labels: NDArray[np.float64], value: float) -> bool:
     try:
-        return abs(spearman(x, labels) - value) < _SAME
+        return abs(float(np.mean([spearman(x, labels) for x in seen])) - value) < _SAME
     except ValueError:
         return False
