@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -124,8 +125,14 @@ def _record(plan: Plan, task: str, row: Row, *, metric: str, n: int, **more: Any
         n=n,
         fit_on=fit_on,
         seed=plan.suite.seed,
+        bytes=None if given["dim"] is None or encoder in plan.suite.baselines else _bytes(entry, given["dim"]),
         **(base | given),
     )
+
+
+@cache
+def _bytes(entry: str, dim: int) -> int:
+    return parse_entry(entry).bytes_per_vector(dim)
 
 
 def _sweep_records(plan: Plan, task: TaskData, seen: Sequence[Observation]) -> list[Record]:
@@ -205,7 +212,8 @@ def _mean(
         holes = [p for p in parts if "spearman" not in getattr(columns[p].get(row), "replicates", ())]
         return replace(empty, status="incomplete", reason=f"no number for {', '.join(holes)}"), None
     level = plan.suite.level
-    record = replace(empty, dim=mean.dim, **_numbers(mean, "spearman", level))
+    known = _record(plan, name, row, metric="spearman", n=empty.n, dim=mean.dim)
+    record = replace(known, **_numbers(mean, "spearman", level))
     raw = over((row[0], row[1], "raw", "none")) if row[2] != "raw" else None
     if raw is not None:
         record = replace(record, **delta(mean, raw, "spearman", level))

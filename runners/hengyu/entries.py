@@ -22,6 +22,7 @@ __all__ = ["Entry", "Step", "parse_entry"]
 
 _TOKEN = re.compile(r'\s*(?:(?P<text>"[^"]*")|(?P<word>[A-Za-z0-9_.+\-]+)|(?P<mark>[(),=>]))')
 _NAME = re.compile(r"[a-z][a-z0-9-]*\Z")
+_FLOAT_BYTES = 4  # a float32, which vectors are stored as
 
 Value = int | float | bool | str | None
 
@@ -77,6 +78,16 @@ class Entry:
     def stochastic(self) -> bool:
         """Whether a step draws random numbers by a ``seed`` that the entry leaves open."""
         return any("seed" in _names(s) and s.get("seed") is None for s in self.steps)
+
+    def bytes_per_vector(self, width: int) -> int:
+        """Return the bytes that one vector of ``width`` columns takes as the last step leaves it: float32 or codes.
+
+        What all vectors share (matrices, centroids) is not counted. A method says so with ``bytes_per_vector(width)``;
+        a step after it makes floats of the codes again.
+        """
+        method = self.steps[-1].make()
+        own = getattr(method, "bytes_per_vector", None)
+        return int(own(width)) if own else _FLOAT_BYTES * width
 
     def with_seed(self, seed: int) -> Entry:
         """Return the entry with the seed set in every step that has one and leaves it open."""

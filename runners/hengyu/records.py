@@ -74,6 +74,7 @@ class Record:
     draw: bool = False  # one seed of a row that has several: exported, not a row of the board
     seeds: int | None = None  # over how many seeds value, interval and delta are means; None where nothing is drawn
     spread: float | None = None  # standard deviation of the value over the seeds
+    bytes: int | None = None  # that one vector takes, as floats or codes; None for baselines and where dim is unknown
     seconds: float | None = None  # joined from timings.json on reading
 
     @property

@@ -33,7 +33,9 @@ def cosines_by_dim(x: Floats, first: Rows, second: Rows, dims: Sequence[int]) ->
     if len(cuts) == 0 or cuts[0] < 1 or cuts[-1] > x.shape[1] or (np.diff(cuts) <= 0).any():
         raise ValueError(f"dims {list(dims)} must ascend within 1..{x.shape[1]}")
     out = np.empty((len(cuts), len(first)))
-    wide = np.ascontiguousarray(x, dtype=np.float64 if x.dtype == np.float64 else np.float32)
+    # codes of signs and winners come as int8 and stay so: they may be thousands of columns wide
+    kept = x.dtype if x.dtype in (np.float64, np.int8) else np.dtype(np.float32)
+    wide = np.ascontiguousarray(x, dtype=kept)
     _kernel()(wide, np.asarray(first, np.int64), np.asarray(second, np.int64), cuts, out)
     return out
 

@@ -170,9 +170,15 @@ def _entries(table: Table) -> tuple[EntrySpec, ...]:
             table.problems.extend(f"{table.where}: key 'entries[{number}]': {p}" for p in e.problems)
             continue
         if dims and not entry.nested:
-            inner.problem("dims", f"does not fit '{entry}': its last step has no dim; leave dims out")
+            inner.problem(
+                "dims",
+                f"does not fit '{entry}': the first k columns of its last step are not its result at dim k; "
+                "leave dims out, and write an entry for each",
+            )
         elif dims and entry.dim is not None:
             inner.problem("dims", f"and dim={entry.dim} in '{entry}' exclude each other; keep one")
+        elif dims == "all" and seeds > 1:
+            inner.problem("seeds", f"does not fit dims = 'all' of '{entry}': a sweep is of one seed; list the dims")
         elif not 1 <= seeds <= 1000:
             inner.problem("seeds", f"must lie in 1..1000, not {seeds}")
         elif given and not entry.stochastic:

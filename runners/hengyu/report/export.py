@@ -28,7 +28,7 @@ __all__ = ["COLUMNS", "FORMATS", "export", "tidy"]
 COLUMNS = (
     *("suite", "task", "split", "encoder", "pooling", "entry", "dim", "metric", "value", "low", "high", "n", "ceiling"),
     *("fit_on", "seed", "seconds", "status", "delta", "delta_low", "delta_high", "interval", "reason", "sweep"),
-    *("draw", "seeds", "spread"),
+    *("draw", "seeds", "spread", "bytes"),
 )
 
 

@@ -124,11 +124,13 @@ class StsVectors:
         """
         if not getattr(method, "needs_fit", True):
             return method(x)
-        width = method(x[:1]).shape[1]
+        first = method(x[:1])
+        width = first.shape[1]
+        kind = np.dtype(np.int8 if first.dtype == np.int8 else np.float64)
         spare = self._spare.get(place)
-        if spare is None or spare.size < len(x) * width:
-            spare = self._spare[place] = np.empty(len(x) * max(width, x.shape[1]))
-        out = spare[: len(x) * width].reshape(len(x), width)
+        if spare is None or spare.nbytes < len(x) * width * kind.itemsize:
+            spare = self._spare[place] = np.empty(len(x) * max(width * kind.itemsize // 8 + 1, x.shape[1]))
+        out = spare.view(kind)[: len(x) * width].reshape(len(x), width)
         for start in range(0, len(x), _BLOCK):
             out[start : start + _BLOCK] = method(x[start : start + _BLOCK])
         return out

@@ -1,0 +1,74 @@
+"""flyhash(expand, active, seed): the fruit fly's hash, a sparse random expansion of which the strongest few win."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hengyu.methods import Floats
+from hengyu.winners import check_shares, code_bytes, sizes, winners
+
+__all__ = ["METHOD", "FlyHash"]
+
+_SHARE = 0.1  # of the inputs that a unit sums, as in the fly
+_BLOCK = 512  # rows: their responses are d * expand numbers each
+
+
+@dataclass
+class FlyHash:
+    """Maps x to 1 where a unit is among the ``active`` share of winners, else 0; (n, d) to (n, expand d), int8.
+
+    Dasgupta, Stevens and Navlakha, A neural algorithm for a fundamental computing problem (Science 358, 2017): each of
+    ``expand`` * d units sums a tenth of the inputs, chosen at random, and the units with the largest sums win. Pairs are
+    compared by the cosine of their codes, the share of winners that they have in common. Every unit sums equally many
+    inputs, so that the fly's first step, the same mean for every vector, changes nothing and is left out. Columns of
+    very different scale drown the others: ``standardize > flyhash``.
+    """
+
+    expand: int = 20
+    active: float = 0.05
+    seed: int = 0
+    _matrices: dict[int, NDArray[np.float64]] = field(init=False, repr=False, default_factory=dict)
+
+    needs_fit = False
+
+    def __post_init__(self) -> None:
+        check_shares("flyhash", self.expand, self.active)
+        if not 0 <= self.seed < 2**63:
+            raise ValueError(f"flyhash(seed={self.seed}) must lie in 0..2^63")
+
+    def fit(self, x: Floats) -> Self:
+        """Learn nothing: the draw depends on the seed and on the width alone."""
+        return self
+
+    def __call__(self, x: Floats) -> NDArray[np.int8]:
+        """Return the codes (n, expand d) of the rows of x (n, d)."""
+        d = x.shape[1]
+        units, k = sizes(d, self.expand, self.active)
+        if d not in self._matrices:
+            self._matrices[d] = _synapses(d, units, self.seed)
+        out = np.empty((len(x), units), np.int8)
+        for start in range(0, len(x), _BLOCK):
+            block = x[start : start + _BLOCK].astype(np.float64)
+            out[start : start + _BLOCK] = winners(block @ self._matrices[d], k)
+        return out
+
+    def bytes_per_vector(self, width: int) -> int:
+        """Return the bytes of one code, as positions of its winners or as bits."""
+        return code_bytes(width, max(1, round(self.active * width)))
+
+
+def _synapses(d: int, units: int, seed: int) -> NDArray[np.float64]:
+    """Return (d, units), each column 1 at a tenth of the inputs, drawn without replacement, and 0 elsewhere."""
+    rng = np.random.default_rng(seed)
+    inputs = max(1, round(_SHARE * d))
+    matrix = np.zeros((d, units))
+    chosen = np.argsort(rng.random((units, d)), axis=1)[:, :inputs]
+    np.put_along_axis(matrix, chosen.T, 1.0, axis=0)
+    return matrix
+
+
+METHOD = FlyHash
