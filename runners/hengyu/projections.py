@@ -10,10 +10,15 @@ from numpy.typing import NDArray
 
 from hengyu.hadamard import next_power_of_two, srht
 
-__all__ = ["KINDS", "Map", "draw", "gaussian"]
+__all__ = ["KINDS", "PROVED", "Map", "draw", "gaussian", "orthogonal", "orthogonal_blocks"]
 
 Floats = NDArray[np.floating[Any]]
 Map = Callable[[Floats], Floats]
+
+
+def _rng(seed: int) -> np.random.Generator:
+    """Return a stream of our own: vectors made with `default_rng(seed)` must not share their draws with the matrix."""
+    return np.random.default_rng((seed, *b"projection"))
 
 
 def gaussian(d: int, dim: int, seed: int) -> NDArray[np.float64]:
@@ -21,28 +26,30 @@ def gaussian(d: int, dim: int, seed: int) -> NDArray[np.float64]:
 
     The first k columns are those of a smaller ``dim``, up to the scale, as in scikit-learn's `GaussianRandomProjection`.
     """
-    drawn: NDArray[np.float64] = np.random.default_rng(seed).normal(size=(dim, d)).T
+    drawn: NDArray[np.float64] = _rng(seed).normal(size=(dim, d)).T
     return drawn / np.float64(dim) ** 0.5
 
 
 def rademacher(d: int, dim: int, seed: int) -> NDArray[np.float64]:
     """Return R (d, dim) of entries +-1/sqrt(dim) (Achlioptas, 2003)."""
-    signs = np.random.default_rng(seed).choice(np.array([-1.0, 1.0]), size=(dim, d)).T
+    signs = _rng(seed).choice(np.array([-1.0, 1.0]), size=(dim, d)).T
     return signs / np.float64(dim) ** 0.5
 
 
 def orthogonal(d: int, dim: int, seed: int) -> NDArray[np.float64]:
-    """Return the first ``dim`` columns of a uniform rotation, times sqrt(d / dim); raises ValueError for dim > d.
-
-    QR of a Gaussian matrix, the diagonal of R made positive, is uniform (Mezzadri, 2007).
-    """
+    """Return the first ``dim`` columns of a uniform rotation, times sqrt(d / dim); raises ValueError for dim > d."""
     if dim > d:
         raise ValueError(
             f"dim={dim} is larger than the {d} the vectors have, and no more directions are orthogonal; "
             "lower it, or take another kind"
         )
-    q, r = np.linalg.qr(np.random.default_rng(seed).normal(size=(dim, d)).T)
-    found: NDArray[np.float64] = q * np.sign(np.diag(r)) * np.sqrt(d / dim)
+    return _frame(d, dim, _rng(seed)) * np.float64(d / dim) ** 0.5
+
+
+def _frame(d: int, dim: int, rng: np.random.Generator) -> NDArray[np.float64]:
+    """Draw dim <= d orthonormal columns (d, dim): QR of a Gaussian matrix, R's diagonal made positive (Mezzadri, 2007)."""
+    q, r = np.linalg.qr(rng.normal(size=(dim, d)).T)
+    found: NDArray[np.float64] = q * np.sign(np.diag(r))
     return found
 
 
@@ -75,10 +82,17 @@ def _srht(d: int, dim: int, seed: int) -> Map:
     p = next_power_of_two(d)
     if dim > p:
         raise ValueError(f"dim={dim} is larger than {p}, the power of two that {d} is padded to; lower it")
-    rng = np.random.default_rng(seed)
+    rng = _rng(seed)
     signs = rng.choice([-1.0, 1.0], size=p)
     kept = rng.permutation(p)[:dim]
     return lambda x: srht(x, signs, kept, 1 / np.sqrt(dim))
+
+
+def orthogonal_blocks(d: int, dim: int, seed: int) -> NDArray[np.float64]:
+    """Return ``dim`` uniform directions (d, dim) of length 1, every d of them orthogonal, the blocks independent."""
+    rng = _rng(seed)
+    blocks = [_frame(d, min(d, dim - start), rng) for start in range(0, dim, d)]
+    return np.concatenate(blocks, axis=1)
 
 
 KINDS: dict[str, Callable[[int, int, int], Map]] = {
@@ -88,6 +102,9 @@ KINDS: dict[str, Callable[[int, int, int], Map]] = {
     "sparse": _sparse,
     "srht": _srht,
 }
+
+PROVED = ("gaussian", "rademacher", "orthogonal")
+"""The kinds that the bounds of `hengyu.theory` are proved of."""
 
 
 def draw(kind: str, d: int, dim: int, seed: int) -> Map:

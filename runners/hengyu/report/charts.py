@@ -13,7 +13,7 @@ from hengyu.records import Record, Run
 
 __all__ = ["Point", "Series", "chart", "collect", "payload"]
 
-_DIM = re.compile(r"\(dim=\d+\)|(?<=\()dim=\d+, |, dim=\d+(?=[,)])")
+_DIM = re.compile(r"\((?:dim|bits)=\d+\)|(?<=\()(?:dim|bits)=\d+, |, (?:dim|bits)=\d+(?=[,)])")
 # Okabe and Ito's colours, told apart by colour-blind readers; yellow left out, it vanishes on white
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
 _SHAPES = ("circle", "square", "triangle-up", "diamond", "cross", "triangle-down", "triangle-right", "triangle-left")
@@ -61,8 +61,13 @@ def collect(run: Run) -> tuple[Series, ...]:
 
 
 def _without_dim(entry: str) -> str:
-    """Leave out the last step's ``dim``, as `hengyu.entries.Entry.with_dim` does, for any text."""
+    """Leave out the last step's ``dim``, as `hengyu.entries.Entry.with_dim` does, for any text; or its ``bits``.
+
+    A code of so many bits has as many columns; in pq the bits are those of a part, and stay.
+    """
     first, arrow, last = entry.rpartition(" > ")
+    if last.startswith("pq("):
+        return entry
     return first + arrow + _DIM.sub("", last)
 
 

@@ -146,6 +146,8 @@ def _about_cell(board: Board, column: Column, cell: Cell) -> str:
     if cell.share is not None:
         parts.append(f"{100 * cell.share:.1f} % of its ceiling")
     parts.append(f"{r.n:,} pairs")
+    if r.bytes is not None:
+        parts.append(f"{r.bytes:,} bytes a vector")
     if r.threshold is not None:
         parts.append(f"threshold {r.threshold:.4g} chosen on {r.threshold_on or 'this task'}")
     if r.seconds is not None:

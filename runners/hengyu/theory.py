@@ -1,0 +1,118 @@
+"""What theory promises of random directions: the Johnson-Lindenstrauss bounds, and the angle between random vectors."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = [
+    "angle_density",
+    "angle_variance",
+    "cosine_quantile",
+    "inner_bound",
+    "jl_dim",
+    "jl_eps",
+    "norm_bound",
+]
+
+Floats = NDArray[np.floating[Any]]
+_REACH = 40.0  # standard deviations: what lies beyond is below the smallest double
+
+
+def norm_bound(eps: float, dim: int) -> float:
+    """Return what P(| |u|^2 - 1 | >= eps) is at most: 2 exp(-eps^2 dim / 8), for u = v R, |v| = 1.
+
+    R (d, dim) has independent entries of mean 0 and variance 1/dim, normal or +-1/sqrt(dim); 0 < eps <= 1. (From
+    Chernoff's bound of chi-square: exp(-dim (eps - log(1 + eps)) / 2), and eps - log(1 + eps) >= eps^2 / 4 up to 1.)
+    """
+    return min(1.0, 2 * math.exp(-(eps**2) * dim / 8))
+
+
+def inner_bound(eps: float, dim: int) -> float:
+    """Return what P(| <u, v> - <u0, v0> | >= eps) is at most: 4 exp(-eps^2 dim / 8), for the images of unit vectors.
+
+    <u, v> = (|u + v|^2 - |u - v|^2) / 4, and both squares are kept within eps with the probability of `norm_bound`.
+    """
+    return min(1.0, 4 * math.exp(-(eps**2) * dim / 8))
+
+
+def _excess(n: int, failure: float, sides: int) -> float:
+    """Return log(sides pairs / failure), the union bound over the n (n - 1) / 2 pairs."""
+    if n < 2:
+        raise ValueError(f"n={n} must be at least 2 vectors: the lemma is about pairs")
+    if not 0 < failure < 1:
+        raise ValueError(f"failure={failure:g} must lie between 0 and 1: it is a probability")
+    return math.log(sides) + math.log(n) + math.log(n - 1) - math.log(2) - math.log(failure)
+
+
+def jl_dim(n: int, eps: float, failure: float | None = None, *, inner: bool = False) -> int:
+    """Return the dimension that keeps all pairs of n vectors within eps, but for a probability ``failure``.
+
+    8 log(c n (n - 1) / (2 failure)) / eps^2, rounded up: the union bound over all pairs, c = 2 for squared distances and
+    c = 4 for inner products of unit vectors (``inner``). ``failure`` is 1/n by default, which gives about 24 log(n) /
+    eps^2. Raises ValueError for numbers out of range.
+    """
+    if not 0 < eps <= 1:
+        raise ValueError(f"eps={eps:g} must lie between 0 and 1: the bound is proved there")
+    return math.ceil(8 * _excess(n, 1 / n if failure is None else failure, 4 if inner else 2) / eps**2)
+
+
+def jl_eps(n: int, dim: int, failure: float | None = None, *, inner: bool = False) -> float:
+    """Return the eps that ``dim`` dimensions keep all pairs of n vectors within; above 1 the bound says nothing."""
+    if dim < 1:
+        raise ValueError(f"dim={dim} must be at least 1")
+    return math.sqrt(8 * _excess(n, 1 / n if failure is None else failure, 4 if inner else 2) / dim)
+
+
+def _check_dim(dim: int) -> None:
+    if dim < 2:
+        raise ValueError(f"dim={dim} must be at least 2: there is no angle below")
+
+
+def angle_density(angle: Floats, dim: int) -> NDArray[np.float64]:
+    """Return the density at angles (radians, 0..pi) between two independent directions, uniform in ``dim`` dimensions.
+
+    Gamma(n/2) / (Gamma((n-1)/2) sqrt(pi)) sin(angle)^(n-2).
+    """
+    from scipy.special import betaln
+
+    _check_dim(dim)
+    at = np.asarray(angle, np.float64)
+    if dim == 2:  # uniform; 0^0 is 1 here
+        return np.where((at >= 0) & (at <= np.pi), 1 / np.pi, 0.0)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        logs = (dim - 2) * np.log(np.sin(at)) - betaln((dim - 1) / 2, 0.5)
+    return np.where((at > 0) & (at < np.pi), np.exp(logs), 0.0)
+
+
+def angle_variance(dim: int) -> float:
+    """Return the variance of that angle in radians squared, by quadrature; its mean is pi/2. Near 1 / dim."""
+    from scipy.integrate import quad
+
+    _check_dim(dim)
+    scale = 1 / math.sqrt(dim)
+
+    def weight(s: float) -> float:
+        sine = math.sin(s * scale)
+        return math.exp(0.5 * (dim - 2) * math.log1p(-sine * sine)) if sine < 1 else 0.0
+
+    end = min(math.pi / 2 / scale, _REACH)
+    if dim == 2:
+        return math.pi**2 / 12
+    options = {"limit": 200, "points": [min(1.0, end / 2), min(4.0, end * 3 / 4)]}
+    second = quad(lambda s: s * s * weight(s), 0, end, **options)[0]
+    return float(scale**2 * second / quad(weight, 0, end, **options)[0])
+
+
+def cosine_quantile(p: float, dim: int) -> float:
+    """Return the cosine that a share p of such pairs stays below: (cosine + 1) / 2 is Beta((n-1)/2, (n-1)/2)."""
+    from scipy.special import betaincinv
+
+    _check_dim(dim)
+    if not 0 <= p <= 1:
+        raise ValueError(f"p={p:g} must lie in 0..1")
+    half = (dim - 1) / 2
+    return float(2 * betaincinv(half, half, p) - 1)
