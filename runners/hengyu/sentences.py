@@ -20,6 +20,7 @@ from hengyu.store import VectorStore
 
 __all__ = ["Sentences", "load_sentences"]
 
+_SAME = 0.8  # of the scale: above 4 of 5, as alignment is usually taken
 Ids = NDArray[np.int64]
 
 
@@ -34,6 +35,7 @@ class Sentences:
     first: Ids
     second: Ids
     labels: NDArray[np.float64]
+    same: NDArray[np.bool_]  # (n,), whether a pair means the same: label 1, or above four fifths of the scale
 
 
 def load_sentences(
@@ -62,4 +64,6 @@ def load_sentences(
     vectors = encode_missing(VectorStore.default(), encoder, list(number), [wanted], progress)
     first, second = (np.array([number[t] for t in column], np.int64) for column in (pairs.first, pairs.second))
     x = vectors.get(wanted, np.arange(len(number)))
-    return Sentences(pairs.task, encoder.id, wanted, x, first, second, pairs.labels)
+    low, high = pairs.card.scale
+    same = pairs.labels > low + _SAME * (high - low)
+    return Sentences(pairs.task, encoder.id, wanted, x, first, second, pairs.labels, same)

@@ -63,14 +63,15 @@ class BioHash:
         if len(x) < 2:
             raise Degenerate("the vectors it is fitted on are all the same, so there is nothing to learn")
         units, k = sizes(x.shape[1], self.expand, self.active)
-        w = rng.normal(size=(units, x.shape[1])) / np.sqrt(x.shape[1])
+        w = (rng.normal(size=(units, x.shape[1])) / np.sqrt(x.shape[1])).astype(np.float32)
+        x = x.astype(np.float32)
         won = np.zeros(units, np.int64)
         for epoch in range(self.epochs):
             rate = _RATE * (1 - epoch / self.epochs)
             order = rng.permutation(len(x))
             for start in range(0, len(x), _BATCH):
                 _update(w, x[order[start : start + _BATCH]], rate, won)
-        self.synapses = np.ascontiguousarray(w.T)
+        self.synapses = np.ascontiguousarray(w.T, dtype=np.float64)
         self.report = {"rows": len(x), "units": units, "winners": k, "units_that_learned": int((won > 0).sum())}
         return self
 
@@ -96,15 +97,15 @@ class BioHash:
         return self
 
 
-def _update(w: NDArray[np.float64], x: NDArray[np.float64], rate: float, won: NDArray[np.int64]) -> None:
+def _update(w: NDArray[np.float32], x: NDArray[np.float32], rate: float, won: NDArray[np.int64]) -> None:
     """Move the units (m, d) that win the rows x (b, d), in place; the largest change of the batch is ``rate``."""
     response = x @ w.T
     best = response.argmax(axis=1)
     strength = response[np.arange(len(x)), best]
     units, place = np.unique(best, return_inverse=True)
-    change = np.zeros((len(units), x.shape[1]))
+    change = np.zeros((len(units), x.shape[1]), np.float32)
     np.add.at(change, place, x - strength[:, None] * w[best])
-    largest = np.abs(change).max()
+    largest = float(np.abs(change).max())
     if largest > 0:
         w[units] += rate / largest * change
     won[units] += 1

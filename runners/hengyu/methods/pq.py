@@ -16,6 +16,7 @@ from hengyu.signs import bit_bytes
 __all__ = ["METHOD", "PQ"]
 
 _PER_CENTROID = 256  # rows that are enough to train a centroid on, as faiss has it
+_BLOCK = 2048  # rows: faiss tabulates m 2^bits distances for each
 
 
 @dataclass
@@ -67,15 +68,17 @@ class PQ:
         trained.train(padded)
         self.centroids = faiss.vector_to_array(trained.centroids).reshape(self.m, k, -1)
         self._made = trained
-        lost = float(((trained.decode(trained.compute_codes(padded)) - padded) ** 2).sum())
-        spread = float(((padded - padded.mean(axis=0)) ** 2).sum())
+        lost = sum(float(((self(part) - part) ** 2).sum()) for part in np.array_split(x, -(-len(x) // _BLOCK)))
+        spread = float(x.var(axis=0, dtype=np.float64).sum() * len(x))
         self.report = {"rows": len(ids), "lost_variance": float(f"{lost / spread if spread else 0.0:.4g}")}
         return self
 
     def codes(self, x: Floats) -> NDArray[np.uint8]:
         """Return the codes (n, ceil(m bits / 8)) of the rows of x (n, d), packed as faiss packs them."""
-        found: NDArray[np.uint8] = self._quantizer().compute_codes(self._pad(x))
-        return found
+        quantizer, found = self._quantizer(), []
+        for start in range(0, max(len(x), 1), _BLOCK):
+            found.append(quantizer.compute_codes(self._pad(x[start : start + _BLOCK])))
+        return np.concatenate(found)
 
     def __call__(self, x: Floats) -> NDArray[np.float32]:
         """Return what the codes of the rows of x (n, d) stand for, (n, d)."""

@@ -29,8 +29,8 @@ class SimHash:
     them apart.
 
     ``kind``: ``orthogonal`` directions, every d of them at right angles (Ji et al., Super-bit locality-sensitive hashing,
-    NIPS 2012), as in faiss's IndexLSH; or independent ``gaussian`` ones, as published. Each bit has the same probability
-    under both, and costs the same; the sum of orthogonal bits varies less, so that fewer of them are needed.
+    NIPS 2012); or independent ``gaussian`` ones, as published. Each bit has the same probability under both, and costs
+    the same; at angles up to 90 degrees the sum of orthogonal bits varies less, so that fewer of them are needed.
 
     Products are taken in float64: a bit must not depend on how many rows are hashed at once.
     """

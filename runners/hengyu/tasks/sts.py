@@ -82,6 +82,10 @@ class StsVectors:
         }
         return Seen(tuple(names), tuple(wanted), similarity[places], beside, sweep, fit, wide)
 
+    def mapped(self, entry: Entry, fit_on: str, seed: int | None = None) -> Floats:
+        """Return the vectors (m, k) as an entry leaves them; they are valid until the next entry is run."""
+        return self._through(entry if seed is None else entry.with_seed(seed), fit_on, [])[0]
+
     def _through(
         self, entry: Entry, fit_on: str, dims: Sequence[int]
     ) -> tuple[Floats, tuple[Floats, Ids, Ids] | None, dict[str, Any], int]:

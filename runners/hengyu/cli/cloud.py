@@ -1,0 +1,69 @@
+"""hengyu cloud: how the sentence vectors of a model lie in space, before and after a method."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+__all__ = ["command"]
+
+_FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
+
+
+@click.command("cloud")
+@click.argument("model", default="hengyu-mini")
+@click.option("--task", default="hengyu-sts:test", show_default=True, metavar="CARD:SPLIT", help="Whose sentences.")
+@click.option("--pooling", default="mean", show_default=True, metavar="NAME", help="Whose vectors.")
+@click.option("--entry", "entries", multiple=True, help="Look at them after this entry too; repeatable.")
+@click.option("--seed", default=0, show_default=True, type=click.IntRange(min=0), help="Of samples and of entries.")
+@click.option("--data", type=_FOLDER, help="Folder that holds the datasets' files (the senteval_cn layout).")
+@click.option("--datasets", multiple=True, type=_FOLDER, help="Folder with cards (*.toml) of your own; repeatable.")
+@click.option("--device", default="", metavar="NAME", help="cpu, cuda, ...; by default CUDA where there is one.")
+@click.option("--offline", is_flag=True, help="Never touch the network, as HF_HUB_OFFLINE=1.")
+@click.option("--json", "json_", type=click.Path(dir_okay=False, path_type=Path), help="Write the numbers here too.")
+def command(
+    model: str,
+    task: str,
+    pooling: str,
+    entries: tuple[str, ...],
+    seed: int,
+    data: Path | None,
+    datasets: tuple[Path, ...],
+    device: str,
+    offline: bool,
+    json_: Path | None,
+) -> None:
+    """Describe the cloud of MODEL's sentence vectors: mean, anisotropy, effective rank, uniformity, hubness, angles.
+
+    Entries are fitted on the sentences of the task, as 'hengyu run' does with fit_on target. The histogram of the angles
+    of random pairs stands beside that of independent directions, uniform in as many dimensions.
+    """
+    from rich.console import Console
+
+    from hengyu.entries import parse_entry
+    from hengyu.errors import HengyuError
+    from hengyu.progress import Progress
+    from hengyu.records import write_json
+    from hengyu.report.cloud import print_clouds, to_json
+    from hengyu.sentences import load_sentences
+    from hengyu.tasks.clouds import describe_entry
+
+    parsed = [parse_entry(e) for e in dict.fromkeys(("raw", *entries))]
+    loaded = load_sentences(
+        *(model, task, pooling),
+        data=data,
+        datasets=datasets,
+        device=device,
+        offline=offline,
+        progress=Progress(Console(stderr=True)),
+    )
+    found = {}
+    for entry in parsed:
+        try:
+            found[str(entry)] = describe_entry(loaded, entry, seed)
+        except ValueError as e:
+            raise HengyuError(f"entry '{entry}': {e}") from None
+    print_clouds(loaded, found)
+    if json_:
+        write_json(json_, to_json(loaded, found, seed))
