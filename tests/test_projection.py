@@ -7,11 +7,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from scipy.linalg import hadamard
 from scipy.stats import spearmanr
 from words import sentences
 
 from hengyu.bench import run
+from hengyu.cli import main
 from hengyu.distortion import measure
 from hengyu.encoders import EncoderSpec
 from hengyu.entries import parse_entry
@@ -29,7 +31,7 @@ from hengyu.sample import Sample
 from hengyu.signs import angle_cosine
 from hengyu.similarity import cosines
 from hengyu.store import VectorStore
-from hengyu.suites import load_suite
+from hengyu.suites import find_suite, load_suite
 from hengyu.tasks.sts import StsVectors
 from hengyu.theory import jl_dim
 from hengyu.winners import winners
@@ -396,7 +398,8 @@ def test_pipelines_compose(text: str) -> None:
     ("text", "says"),
     [
         ("jl", "needs the parameter 'dim'"),
-        ("jl(dim=0)", "at least 1 column"),
+        ("jl(dim=0)", r"must lie in 1\.\.65536"),
+        ("jl(dim=1000000000)", r"must lie in 1\.\.65536"),
         ("jl(dim=4, kind=gauss)", "must be one of gaussian, orthogonal"),
         ("jl(dim=4, seed=-1)", r"must lie in 0\.\.2\^63"),
         ("simhash(bits=0)", "must lie in 1..65536"),
@@ -405,7 +408,7 @@ def test_pipelines_compose(text: str) -> None:
         ("pq(m=0)", "at least 1 part"),
         ("pq(m=4, bits=20)", "must lie in 1..12"),
         ("flyhash(active=1.5)", "must lie between 0 and 1"),
-        ("flyhash(expand=0)", "must lie in 1..1000"),
+        ("flyhash(expand=0)", "must lie in 1..100"),
         ("biohash(epochs=0)", "must lie in 1..1000"),
         ("binary(bits=3)", "it takes none"),
     ],
@@ -432,7 +435,7 @@ def test_what_cannot_be_is_said(text: str, kind: type[Exception], says: str) -> 
 
 
 def test_constant_vectors_have_nothing_to_learn_and_zero_vectors_break_nothing() -> None:
-    same = np.ones((300, 24), np.float32)
+    same = np.full((300, 24), 0.1, np.float32)
     for text in ("itq(bits=2)", "biohash"):
         with pytest.raises(Degenerate):
             fitted(text, same)
@@ -537,6 +540,24 @@ def test_codes_have_a_curve_over_their_bits(finished: Run) -> None:
     curves = {s.method: [p.dim for p in s.points] for s in collect(finished) if s.task == "grades:test"}
     assert curves["simhash"] == [16, 64]
     assert curves["whitening, fit_on target"] == [8, 16]
+
+
+def test_the_shipped_suite_draws_ten_times_what_is_drawn() -> None:
+    suite = load_suite(find_suite("projection"))
+    drawn = [e for e in suite.entries if e.entry.stochastic]
+    assert len(drawn) > 20
+    assert min(e.seeds for e in drawn) >= 10
+    assert {e.entry.steps[-1].name for e in suite.entries} >= {
+        *(parse_entry(t).family for t in DRAWN),
+        "int8",
+        "binary",
+    }
+
+
+def test_what_a_method_needs_is_listed_without_a_default() -> None:
+    listed = CliRunner().invoke(main, ["list", "methods"]).output
+    assert "dim=..., kind=gaussian, seed=0" in listed
+    assert "MISSING" not in listed
 
 
 def test_a_sweep_over_every_dimension_has_one_seed(tmp_path: Path) -> None:

@@ -15,6 +15,8 @@ from hengyu.theory import inner_bound, norm_bound
 __all__ = ["QUANTILES", "Distortion", "measure"]
 
 Floats = NDArray[np.floating[Any]]
+_ROWS = 4000  # that are projected: at the lemma's dimension each is thousands of numbers wide
+_BLOCK = 512  # pairs
 QUANTILES = (0.005, 0.05, 0.5, 0.95, 0.995)
 
 
@@ -55,31 +57,30 @@ def measure(
 ) -> Distortion:
     """Project the rows of x (n, d), brought to length 1, with ``seeds`` draws and return how far they moved.
 
-    ``pairs`` pairs of different rows are sampled by ``seed``. Raises ValueError for numbers out of range and
-    `Degenerate` for fewer than two different directions.
+    At most 4,000 rows, and ``pairs`` pairs of different ones among them, are sampled by ``seed``. Raises ValueError for
+    numbers out of range and `Degenerate` for fewer than two different directions.
     """
     if not 0 < eps <= 1:
         raise ValueError(f"eps={eps:g} must lie between 0 and 1: the bound is proved there")
-    unit = np.asarray(x, np.float64)
-    length = np.linalg.norm(unit, axis=1)
-    unit = unit[length > 0] / length[length > 0, None]
+    rng = np.random.default_rng((seed, *b"distortion"))
+    unit = np.asarray(x, np.float64)[np.sort(rng.permutation(np.flatnonzero(np.any(x, axis=1)))[:_ROWS])]
     n = len(unit)
     if n < 2:
         raise Degenerate(f"{n} vectors are not zero; distortion is measured on pairs")
-    rng = np.random.default_rng(seed)
+    unit /= np.linalg.norm(unit, axis=1, keepdims=True)
     first = rng.integers(0, n, pairs)
     second = (first + rng.integers(1, n, pairs)) % n
-    before = np.einsum("nd,nd->n", unit[first], unit[second])
-    apart = ((unit[first] - unit[second]) ** 2).sum(axis=1)
+    apart, before = _pairs(unit, first, second)
     differ = apart > 1e-12  # of equal vectors no distance can be stretched
     if not differ.any():
         raise Degenerate("all sampled pairs are of equal direction; there is no distance to measure")
     norms, distances, inners = [], [], []
     for number in range(seeds):
         u = draw(kind, unit.shape[1], dim, seed + number)(unit)
-        norms.append((u**2).sum(axis=1) - 1)
-        distances.append(((u[first] - u[second])[differ] ** 2).sum(axis=1) / apart[differ] - 1)
-        inners.append(np.einsum("nd,nd->n", u[first], u[second]) - before)
+        norms.append(np.einsum("nd,nd->n", u, u) - 1)
+        moved, after = _pairs(u, first, second)
+        distances.append(moved[differ] / apart[differ] - 1)
+        inners.append(after - before)
     found = [np.concatenate(part) for part in (norms, distances, inners)]
     quantiles = [tuple(float(q) for q in np.quantile(part, QUANTILES)) for part in found]
     outside = [float((np.abs(part) >= eps).mean()) for part in found]
@@ -90,3 +91,17 @@ def measure(
         outside=(outside[0], outside[1], outside[2]),
         bounds=(one, one, two) if kind in PROVED else None,
     )
+
+
+def _pairs(
+    u: Floats, first: NDArray[np.int64], second: NDArray[np.int64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return |u - v|^2 and <u, v> (n,) of pairs of rows, block by block."""
+    apart, inner = np.empty(len(first)), np.empty(len(first))
+    for start in range(0, len(first), _BLOCK):
+        part = slice(start, start + _BLOCK)
+        a, b = u[first[part]], u[second[part]]
+        inner[part] = np.einsum("nd,nd->n", a, b)
+        a -= b
+        apart[part] = np.einsum("nd,nd->n", a, a)
+    return apart, inner

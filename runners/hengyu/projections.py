@@ -10,10 +10,12 @@ from numpy.typing import NDArray
 
 from hengyu.hadamard import next_power_of_two, srht
 
-__all__ = ["KINDS", "PROVED", "Map", "draw", "gaussian", "orthogonal", "orthogonal_blocks"]
+__all__ = ["KINDS", "MOST", "PROVED", "Map", "draw", "gaussian", "orthogonal", "orthogonal_blocks"]
 
 Floats = NDArray[np.floating[Any]]
 Map = Callable[[Floats], Floats]
+MOST = 65536
+"""The most columns a projection is drawn with: the matrix of 768 columns takes 400 MB then."""
 
 
 def _rng(seed: int) -> np.random.Generator:

@@ -14,8 +14,8 @@ Floats = NDArray[np.floating[Any]]
 
 def check_shares(name: str, expand: int, active: float) -> None:
     """Raise ValueError for an expansion or a share of winners that makes no code."""
-    if not 1 <= expand <= 1000:
-        raise ValueError(f"{name}(expand={expand}) must lie in 1..1000")
+    if not 1 <= expand <= 100:
+        raise ValueError(f"{name}(expand={expand}) must lie in 1..100")
     if not 0 < active < 1:
         raise ValueError(f"{name}(active={active}) must lie between 0 and 1")
 

@@ -54,7 +54,7 @@ def command(
     from hengyu.distortion import QUANTILES, measure
     from hengyu.errors import HengyuError, did_you_mean
     from hengyu.progress import Progress
-    from hengyu.projections import KINDS
+    from hengyu.projections import KINDS, MOST
     from hengyu.records import write_json
     from hengyu.sentences import load_sentences
     from hengyu.theory import jl_dim
@@ -70,6 +70,8 @@ def command(
     )
     n, width = loaded.x.shape
     wanted = dims or (jl_dim(max(n, 2), eps, inner=True),)
+    if max(wanted) > MOST:
+        raise HengyuError(f"hengyu distort: dim={max(wanted)} is more than {MOST}; give a larger --eps or a --dim")
     try:
         found = [
             measure(loaded.x, dim, kind=kind, eps=eps, pairs=pairs, seeds=seeds)

@@ -63,14 +63,15 @@ def _encoders(folders: tuple[Path, ...], data: Path | None) -> None:
 
 def _methods(folders: tuple[Path, ...], data: Path | None) -> None:
     """Print every method with its parameters and what it does."""
-    from dataclasses import fields
+    from dataclasses import MISSING, fields
 
     from hengyu.methods import find_method, method_names
 
     rows: list[tuple[str, ...]] = []
     for name in method_names():
         method = find_method(name)
-        parameters = ", ".join(f"{f.name}={f.default}" for f in fields(method) if f.init)
+        given = [(f.name, f.default) for f in fields(method) if f.init]
+        parameters = ", ".join(f"{key}=..." if value is MISSING else f"{key}={value}" for key, value in given)
         learns = "sentences" if getattr(method, "needs_fit", True) else "nothing"
         rows.append((name, parameters, learns, (method.__doc__ or "").strip().split("\n")[0].replace("``", "")))
     _table(("method", "parameters", "learns from", "what it does"), rows)

@@ -23,7 +23,7 @@ _BLOCK = 512
 
 @dataclass
 class BioHash:
-    """Maps x to 1 where a unit is among the ``active`` share of winners, else 0; (n, d) to (n, expand d), int8.
+    """Marks the strongest ``active`` share of ``expand`` d units that learned; (n, d) to (n, expand d), int8.
 
     Ryali, Hopfield, Grinberg and Krotov, Bio-inspired hashing for unsupervised similarity search (ICML 2020), with
     p = 2 and Delta = 0 as there: for every x the unit with the largest <w, x> moves by rate (x - <w, x> w), which keeps
@@ -57,9 +57,10 @@ class BioHash:
         rng = np.random.default_rng(self.seed)
         x = sample.rows(np.sort(rng.permutation(len(sample))[:_MOST])).astype(np.float64)
         self.mean = x.mean(axis=0)
+        noise = 1e-9 * np.abs(x).max(initial=0)  # what rounding leaves of equal rows
         x -= self.mean
         length = np.linalg.norm(x, axis=1)
-        x = x[length > 0] / length[length > 0, None]
+        x = x[length > noise] / length[length > noise, None]
         if len(x) < 2:
             raise Degenerate("the vectors it is fitted on are all the same, so there is nothing to learn")
         units, k = sizes(x.shape[1], self.expand, self.active)

@@ -21,13 +21,13 @@ _BLOCK = 64  # rows, whose columns stay in the processor's cache
 
 @dataclass
 class FlyHash:
-    """Maps x to 1 where a unit is among the ``active`` share of winners, else 0; (n, d) to (n, expand d), int8.
+    """Marks the strongest ``active`` share of ``expand`` d random sums of x; (n, d) to (n, expand d), int8.
 
     Dasgupta, Stevens and Navlakha, A neural algorithm for a fundamental computing problem (Science 358, 2017): each of
-    ``expand`` * d units sums a tenth of the inputs, chosen at random, and the units with the largest sums win. Pairs are
-    compared by the cosine of their codes, the share of winners that they have in common. Every unit sums equally many
-    inputs, so that the fly's first step, the same mean for every vector, changes nothing and is left out. Columns of
-    very different scale drown the others: ``standardize > flyhash``.
+    ``expand`` * d units sums a tenth of the inputs, chosen at random, and the units with the largest sums win: 1, the
+    others 0. Pairs are compared by the cosine of their codes, the share of winners that they have in common. Every unit
+    sums equally many inputs, so that the fly's first step, the same mean for every vector, changes nothing and is left
+    out. Columns of very different scale drown the others: ``standardize > flyhash``.
     """
 
     expand: int = 20

@@ -8,7 +8,7 @@ from typing import Self
 import numpy as np
 
 from hengyu.methods import Floats
-from hengyu.projections import KINDS, Map, draw
+from hengyu.projections import KINDS, MOST, Map, draw
 
 __all__ = ["METHOD", "JL"]
 
@@ -35,8 +35,8 @@ class JL:
     needs_fit = False
 
     def __post_init__(self) -> None:
-        if self.dim < 1:
-            raise ValueError(f"jl(dim={self.dim}) must keep at least 1 column")
+        if not 1 <= self.dim <= MOST:
+            raise ValueError(f"jl(dim={self.dim}) must lie in 1..{MOST}")
         if self.kind not in KINDS:
             raise ValueError(f"jl(kind={self.kind}) must be one of {', '.join(KINDS)}")
         if not 0 <= self.seed < 2**63:

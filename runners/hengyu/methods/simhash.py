@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hengyu.methods import Floats
-from hengyu.projections import gaussian, orthogonal_blocks
+from hengyu.projections import MOST, gaussian, orthogonal_blocks
 from hengyu.signs import bit_bytes, signs_of
 
 __all__ = ["METHOD", "SimHash"]
@@ -43,8 +43,8 @@ class SimHash:
     needs_fit = False
 
     def __post_init__(self) -> None:
-        if not 1 <= self.bits <= 65536:
-            raise ValueError(f"simhash(bits={self.bits}) must lie in 1..65536")
+        if not 1 <= self.bits <= MOST:
+            raise ValueError(f"simhash(bits={self.bits}) must lie in 1..{MOST}")
         if self.kind not in _KINDS:
             raise ValueError(f"simhash(kind={self.kind}) must be one of {', '.join(_KINDS)}")
         if not 0 <= self.seed < 2**63:
