@@ -92,6 +92,8 @@ def test_samples_are_seeded_and_zero_rows_left_out() -> None:
     assert describe(np.concatenate([x, np.zeros((5, 12))])).n == 400
     with pytest.raises(Degenerate, match="1 vectors are not zero"):
         describe(np.eye(3)[[0]])
+    with pytest.raises(ValueError, match="9000 columns; a cloud is described up to 8192"):
+        describe(np.zeros((3, 9000)))
     same = describe(np.ones((20, 4)))
     assert same.concentration is None
     assert np.isfinite(same.hubness)

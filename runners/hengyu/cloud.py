@@ -18,6 +18,7 @@ __all__ = ["BINS", "Cloud", "describe", "hubness", "random_histogram", "unit_row
 Floats = NDArray[np.floating[Any]]
 BINS = 36  # of the angles, 5 degrees each
 _BLOCK = 1024
+_WIDEST = 8192  # columns: the spectrum takes their cube
 
 
 @dataclass(frozen=True)
@@ -69,8 +70,10 @@ def describe(
         pairs: how many random pairs of different rows are drawn for anisotropy, uniformity and angles.
         seed: of both draws.
 
-    Raises `Degenerate` when fewer than two rows are not zero.
+    Raises `Degenerate` when fewer than two rows are not zero, ValueError above 8,192 columns.
     """
+    if x.shape[1] > _WIDEST:
+        raise ValueError(f"the vectors have {x.shape[1]} columns; a cloud is described up to {_WIDEST}, lower expand")
     unit = unit_rows(x)
     kept = np.flatnonzero(unit.any(axis=1))
     n, d = len(kept), unit.shape[1]
