@@ -17,11 +17,30 @@ from hengyu.records import Run, write_bytes
 from hengyu.report.board import METRICS, Board, Cell, Column, make_board, metrics_of, percent
 from hengyu.report.charts import Series, chart, collect, payload
 from hengyu.report.provenance import command_of, sheets
+from hengyu.report.view import view
 from hengyu.resources import share
 
 __all__ = ["render", "write_report"]
 
+_LISTED = 3000  # cells up to which the other metrics stand in the page for a reader without JavaScript, too
 _CHINESE = re.compile("[\u3000-\u303f\u3400-\u9fff\uf900-\ufaff\uff00-\uffef]")
+
+
+_READING = (
+    "The large number is the score; beneath it stands its interval. Point at a cell for the whole sentence.",
+    "The small number beside it is the difference to raw of the same encoder and pooling; ▲ and ▼ stand where its "
+    "paired interval leaves out 0. For the mean it has a column of its own.",
+    "± over seeds is the standard deviation over the seeds of a method that draws random numbers; its score and interval "
+    "are means over them. 1 seed marks a row whose luck is unknown.",
+    "The best of each column is underlined. ≈ marks what is not told apart from it: a paired test of the difference under "
+    "the shared resamples, corrected over all rows (Holm). Rows with a bar at their left are level with the best mean.",
+    "Beneath a rank stand the ranks that the row has over the resamples, at the level of the intervals.",
+    "Rows stand by the mean; one with a hole has no mean and no rank, and stands last.",
+    "fit_on: what the method learned from. target is the sentences of the task itself, without labels.",
+    "The ceiling is the highest Spearman that a task's labels allow; no method can pass it.",
+    "A baseline knows no model: it is what a method has to beat.",
+    "Shades run from the lowest tenth of a column to its highest number; they say nothing that the numbers do not.",
+)
 
 
 def write_report(run: Run, out: Path) -> Path:
@@ -34,7 +53,8 @@ def write_report(run: Run, out: Path) -> Path:
 def render(run: Run) -> str:
     """Return the page of a run."""
     series = collect(run)
-    sources = [f"{_datatables()}\n{_shared('leaderboard.js')}"]
+    own = "\n".join(map(_shared, ("language.js", "leaderboard.js", "paste.js")))
+    sources = [f"{_datatables()}\n{{\n{own}\n}}"]  # a block, so that no name meets one of the bundle
     if series:
         sources += [_vega(), _shared("chart.js")]
     scripts = [_inline(s) for s in sources]
@@ -42,13 +62,20 @@ def render(run: Run) -> str:
         loader=FileSystemLoader(share("reports", "templates")), autoescape=True, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters |= {"percent": percent, "name": _name}
-    environment.globals |= {"about_cell": _about_cell, "metric_names": METRICS, "percent": percent}
+    environment.globals |= {"about_cell": _about_cell, "metric_names": METRICS, "percent": percent, "t": _t, "ta": _ta}
+    board = make_board(run)
+    others = [make_board(run, m) for m in metrics_of(run) if m != "spearman"]
     page: str = environment.get_template("leaderboard.html.j2").render(
         run=run,
         suite=run.header.get("suite", {}),
         warnings=run.header.get("warnings", ()),
-        board=make_board(run),
-        others=[make_board(run, m) for m in metrics_of(run) if m != "spearman"],
+        board=board,
+        others=others,
+        listed=sum(len(o.rows) * len(o.columns) for o in others) <= _LISTED,
+        view=_script_json(view(board, others)),
+        words=_script_json(json.loads(_shared("words.json"))),
+        reading=_READING,
+        standings=run.standings,
         differences=run.differences,
         command=command_of(run),
         sheets=sheets(run, _seconds(run.path)),
@@ -123,6 +150,18 @@ def _seconds(folder: Path) -> dict[str, float]:
         return {}
 
 
+def _t(text: object) -> Markup:
+    """Wrap fixed words, so that the page can say them in another language."""
+    return Markup("<span data-t>{}</span>").format(text)
+
+
+def _ta(**attributes: object) -> Markup:
+    """Write attributes that hold fixed words; ``aria_label`` is ``aria-label``."""
+    named = {name.replace("_", "-"): text for name, text in attributes.items()}
+    parts = [Markup(' {}="{}"').format(name, text) for name, text in named.items()]
+    return Markup(' data-ta="{}"').format(" ".join(named)) + Markup("").join(parts)
+
+
 def _name(text: object) -> Markup:
     """Wrap what came from outside: its direction stays its own, and Chinese gets Chinese glyphs."""
     lang = Markup(' lang="zh-Hans"') if _CHINESE.search(str(text)) else ""
@@ -143,6 +182,11 @@ def _about_cell(board: Board, column: Column, cell: Cell) -> str:
         parts.append(f"against raw {cell.delta} {cell.delta_interval}".rstrip())
     if cell.spread:
         parts.append(f"standard deviation {cell.spread}" if "seeds" in cell.spread else "one seed only")
+    if cell.tied and cell.standing is not None:
+        s = cell.standing
+        parts.append(f"not told apart from the best {percent(s.behind, signed=True)} (p {s.p:.2g})")
+    elif cell.standing is not None and not cell.best:
+        parts.append(f"behind the best {percent(cell.standing.behind, signed=True)} (p {cell.standing.p:.2g})")
     if cell.share is not None:
         parts.append(f"{100 * cell.share:.1f} % of its ceiling")
     parts.append(f"{r.n:,} pairs")

@@ -22,6 +22,7 @@ class Sheet:
     heads: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
     numeric: frozenset[int] = frozenset()  # columns that are set to the right
+    keyed: bool = False  # whether the first column holds fixed words, which can be translated
 
 
 def command_of(run: Run) -> str:
@@ -59,7 +60,7 @@ def _run(run: Run) -> Sheet:
         ("aggregate over splits", suite.get("aggregate") or "none"),
     ]
     rows = tuple((k, str(v)) for k, v in pairs if v is not None)
-    return Sheet("Run", "What was run; the same header gives the same numbers.", ("what", "value"), rows)
+    return Sheet("Run", "What was run; the same header gives the same numbers.", ("what", "value"), rows, keyed=True)
 
 
 def _machine(run: Run) -> Sheet:
