@@ -58,7 +58,7 @@ def _open(driver, address, width=1280):
     driver.get_log("browser"), driver.get_log("performance")
     _narrow(driver, width)
     driver.get(address)
-    ready = "return document.documentElement.dataset.tables && document.querySelector('#chart[data-chart]') && true"
+    ready = "return document.documentElement.dataset.tables && document.documentElement.dataset.charts && true"
     WebDriverWait(driver, 30).until(lambda d: d.execute_script(ready))
 
 
@@ -380,10 +380,10 @@ def test_the_chart_is_drawn_and_follows_its_selectors(chromium, pages):
     from selenium.webdriver.support.wait import WebDriverWait
 
     _open(chromium, pages["plain"])
-    drawn = "return document.querySelector('#chart svg').innerHTML"
+    drawn = "return document.querySelector('#chart-dimensions svg').innerHTML"
     before = chromium.execute_script(drawn)
     assert "whitening, fit_on target" in before
-    Select(chromium.find_element("id", "chart-task")).select_by_visible_text("STS-B:test")
+    Select(chromium.find_element("css selector", "#chart-dimensions select")).select_by_visible_text("STS-B:test")
     WebDriverWait(chromium, 20).until(lambda d: d.execute_script(drawn) != before)
     assert chromium.get_log("browser") == []
 
@@ -408,9 +408,9 @@ def test_hostile_names_are_text(chromium, pages):
     for name in runs.HOSTILE:
         assert name in shown
     assert chromium.execute_script("return document.images.length") == 0
-    assert "<script>alert(1)</script>, mean" in chromium.find_element("id", "chart-space").text
+    assert "<script>alert(1)</script>, mean" in chromium.find_element("id", "chart-dimensions").text
     # an alert would make every command above fail
-    assert chromium.execute_script("return document.querySelectorAll('script').length") == 7
+    assert chromium.execute_script("return document.querySelectorAll('script').length") == 6
 
 
 def test_it_can_be_read_without_javascript(chromium, pages):

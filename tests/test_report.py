@@ -16,7 +16,7 @@ from click.testing import CliRunner
 from hengyu.cli.report import command
 from hengyu.report.board import make_board
 from hengyu.report.cell import HEATS
-from hengyu.report.charts import chart, collect
+from hengyu.report.dimensions import chart, collect
 from hengyu.report.html import render, write_report
 from hengyu.report.provenance import command_of, sheets
 from hengyu.resources import share
@@ -111,9 +111,10 @@ def test_hostile_names_are_text():
     for name in runs.HOSTILE:
         assert name in page.text
     assert not any(t == "img" for t, _ in page.tags)
-    data = {a["id"]: json.loads(code) for a, code in page.scripts if a.get("type") == "application/json"}
-    assert {s["encoder"] for s in data["chart-series"]} == set(runs.HOSTILE[:2])
-    assert len([t for t, _ in page.tags if t == "script"]) == len(page.scripts) == 7
+    data = [json.loads(code) for a, code in page.scripts if a.get("type") == "application/json"]
+    (groups,) = (d["groups"] for d in data if "groups" in d)
+    assert {g["same"]["encoder"] for g in groups} == set(runs.HOSTILE[:2])
+    assert len([t for t, _ in page.tags if t == "script"]) == len(page.scripts) == 6
 
 
 def _in_chinese(text: str) -> bool:
@@ -211,7 +212,7 @@ def test_no_dims_no_chart():
     kept = tuple(r for r in RUN.records if not r.sweep and "dim=" not in r.entry)
     text = render(replace(RUN, records=kept))
     assert "vegaEmbed" not in text
-    assert 'id="chart"' not in text
+    assert 'class="chart"' not in text
     assert len(text) < 1_200_000
 
 
@@ -225,7 +226,7 @@ def test_the_command_writes_to_the_site(tmp_path, monkeypatch):
     assert "encode | hengyu-mini" in page.read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("name", ["language.js", "leaderboard.js", "paste.js", "chart.js"])
+@pytest.mark.parametrize("name", ["language.js", "leaderboard.js", "paste.js", "start.js", "chart.js"])
 def test_scripts_never_write_markup(name):
     code = share("reports", "templates", name).read_text(encoding="utf-8")
     assert not re.search(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|eval\(", code)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from hengyu.cells import Cell
 from hengyu.metrics import spearman
-from hengyu.standing import holm, paired_p, rank_intervals, standings
+from hengyu.standing import paired_p, rank_intervals, standings
 from hengyu.stats import Resamples
 
 
@@ -29,20 +29,6 @@ def column(noises, n=800):
     rng = np.random.default_rng(0)
     labels = rng.normal(size=n)
     return cells([labels + noise * rng.normal(size=n) for noise in noises], labels)
-
-
-@given(st.lists(st.floats(0, 1), max_size=12))
-@settings(deadline=None)
-def test_holm_raises_p_values_keeps_their_order_and_never_beyond_bonferroni(p):
-    adjusted = holm(p)
-    for before, after in zip(p, adjusted, strict=True):
-        assert before <= after <= min(1.0, len(p) * before) + 1e-12
-    order = np.argsort(p, kind="stable")
-    assert (np.diff(adjusted[order]) >= 0).all()
-
-
-def test_holm_on_the_worked_example():
-    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
 
 
 def test_the_p_value_is_that_of_students_t():

@@ -112,6 +112,3 @@ if (current) {
   });
   byId("paste-close").addEventListener("click", () => sheet.close());
 }
-
-if (fromAddress()) switchTo(fromAddress());
-document.documentElement.dataset.tables = "ready";

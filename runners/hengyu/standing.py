@@ -14,12 +14,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hengyu.cells import Cell, Row
+from hengyu.drops import Change, holm
 from hengyu.records import Standing
 
-__all__ = ["holm", "paired_p", "rank_intervals", "standings"]
+__all__ = ["paired_p", "rank_intervals", "standings"]
 
 Floats = NDArray[np.float64]
 _METRIC = "spearman"
+_NOISE = 1e-12  # what is left of the difference of two equal rows is rounding
 
 
 def standings(columns: Mapping[str, Mapping[Row, Cell]], level: float) -> list[Standing]:
@@ -40,7 +42,7 @@ def _column(task: str, cells: Sequence[Cell], level: float) -> list[Standing]:
     behind, replicates = values - values[best], drawn - drawn[best]
     others = [i for i in range(len(cells)) if i != best]
     adjusted = np.ones(len(cells))
-    adjusted[others] = holm([paired_p(float(behind[i]), replicates[i]) for i in others])
+    adjusted[others] = [p for p, _ in holm([paired_p(float(behind[i]), replicates[i]) for i in others], level)]
     ranks = rank_intervals(drawn, level)
     tails = (0.5 - 0.5 * level, 0.5 + 0.5 * level)
     return [
@@ -61,25 +63,10 @@ def _column(task: str, cells: Sequence[Cell], level: float) -> list[Standing]:
 
 def paired_p(difference: float, replicates: Floats) -> float:
     """Return the two-sided p-value of no difference from its replicates (resamples,); 1 where nothing tells."""
-    from scipy.special import stdtr
-
-    if difference == 0.0 or len(replicates) < 2:
+    if len(replicates) < 2 or abs(difference) < _NOISE:
         return 1.0
     error = float(np.std(replicates, ddof=1))
-    # what is left of two equal rows' difference is rounding
-    if error < 1e-12:
-        return 1.0 if abs(difference) < 1e-9 else 0.0
-    return 2.0 * float(stdtr(len(replicates) - 1, -abs(difference) / error))
-
-
-def holm(p: Sequence[float]) -> Floats:
-    """Return the p-values (m,) adjusted for m tests (Holm, 1979): the k-th smallest times m - k + 1, never falling."""
-    given = np.asarray(p, dtype=np.float64)
-    order = np.argsort(given, kind="stable")
-    raised = np.minimum(1.0, given[order] * np.arange(len(given), 0, -1))
-    out = np.empty(len(given))
-    out[order] = np.maximum.accumulate(raised)
-    return out
+    return Change(difference, error if error > _NOISE else 0.0, len(replicates) - 1).p
 
 
 def rank_intervals(drawn: Floats, level: float) -> tuple[NDArray[np.int64], NDArray[np.int64]] | None:
