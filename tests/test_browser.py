@@ -9,12 +9,18 @@ import json
 import os
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+import observed
 import pytest
 import runs
 
+from hengyu.comparison import compare
+from hengyu.records import Difference
 from hengyu.report.board import make_board
+from hengyu.report.comparison import write_comparison
 from hengyu.report.html import write_report
 
 pytestmark = pytest.mark.browser
@@ -49,7 +55,31 @@ def pages(tmp_path_factory) -> dict[str, str]:
     """Addresses of the pages, by name."""
     root = tmp_path_factory.mktemp("pages")
     made = {"plain": runs.make_run(), "hostile": runs.make_run(hostile=True)}
-    return {name: write_report(run, root / name).as_uri() for name, run in made.items()}
+    labels = (np.arange(200) % 3 == 0).astype(float)
+    noise = np.random.default_rng(0).normal(size=(2, 200))
+    rows = [("hengyu-mini", "mean", "raw", "none"), ("<script>alert(1)</script>", "mean", "flow", "target")]
+    rows = [*rows, (rows[1][0], *rows[0][1:])]
+    seen = {row: {"A:test": labels + noise[i % 2]} for i, row in enumerate(rows)}
+    charted = observed.write(root, "charted", {"A:test": labels}, seen)
+    trained = {"step": [1, 2, 3], "train_bits": [3, 2, 1], "held_out_bits": [3, 2.5, 2], "linear_bits": 2.2}
+    fit = {
+        "task": "A:test",
+        "encoder": "m",
+        "pooling": "mean",
+        "entry": "flow",
+        "fit_on": "target",
+        "trained": [trained],
+    }
+    made["charted"] = replace(charted, differences=DIFFERENCES, header={**charted.header, "fits": [fit]})
+    found = {name: write_report(run, root / name).as_uri() for name, run in made.items()}
+    compared = compare(charted, chosen={"encoder": [rows[0][0], rows[1][0]]})
+    return found | {"compared": write_comparison(compared, root / "compared").as_uri()}
+
+
+DIFFERENCES = (
+    Difference("A:test", "m", "mean", "target", "flow", "whitening", 100, 0.012, 0.002, 0.02),
+    Difference("A:test", "<b>m</b>", "cls", "target", "flow", "whitening", 100, -0.012, -0.03, -0.001),
+)
 
 
 def _open(driver, address, width=1280):
@@ -84,7 +114,7 @@ def _click(driver, heading):
     )
 
 
-@pytest.mark.parametrize("name", ["plain", "hostile"])
+@pytest.mark.parametrize("name", ["plain", "hostile", "charted", "compared"])
 def test_it_opens_without_an_error_and_without_the_network(chromium, pages, name):
     _open(chromium, pages[name])
     assert [entry["message"] for entry in chromium.get_log("browser")] == []
@@ -388,7 +418,22 @@ def test_the_chart_is_drawn_and_follows_its_selectors(chromium, pages):
     assert chromium.get_log("browser") == []
 
 
-@pytest.mark.parametrize("name", ["plain", "hostile"])
+@pytest.mark.parametrize(("name", "ids"), [("charted", 3), ("compared", 1)])
+def test_every_chart_is_drawn_and_speaks_both_languages(chromium, pages, name, ids):
+    from selenium.webdriver.support.wait import WebDriverWait
+
+    _open(chromium, pages[name])
+    drawn = "return [...document.querySelectorAll('section.chart svg')].map((s) => s.textContent)"
+    before = chromium.execute_script(drawn)
+    assert len(before) == ids and "better" in before[0]
+    chromium.find_element("id", "language").click()
+    WebDriverWait(chromium, 20).until(lambda d: "更好" in "".join(d.execute_script(drawn)))
+    assert "差，Spearman × 100" in chromium.execute_script(drawn)[0]
+    assert chromium.execute_script("return document.images.length + document.querySelectorAll('main b b').length") == 0
+    assert chromium.get_log("browser") == []
+
+
+@pytest.mark.parametrize("name", ["plain", "hostile", "charted", "compared"])
 def test_a_phone_scrolls_the_table_and_not_the_page(chromium, pages, name):
     _open(chromium, pages[name], width=360)
     chromium.execute_script("for (const d of document.querySelectorAll('details')) d.open = true")
@@ -398,7 +443,7 @@ def test_a_phone_scrolls_the_table_and_not_the_page(chromium, pages, name):
         "const e = document.querySelector('.scroll'); return [e.scrollWidth > e.clientWidth, getComputedStyle(e).overflowX]"
     )
     assert inside == [True, "auto"]
-    mean = "return [...document.querySelectorAll('#board td.score')][0].getBoundingClientRect().right"
+    mean = "return document.querySelector('#board td.score')?.getBoundingClientRect().right ?? 0"
     assert chromium.execute_script(mean) <= 360, "the mean is seen without scrolling"
 
 
