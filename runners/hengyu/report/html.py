@@ -9,7 +9,7 @@ from hengyu.records import Run, write_bytes
 from hengyu.report.board import METRICS, Board, Cell, Column, make_board, metrics_of, percent
 from hengyu.report.charts import charts_of
 from hengyu.report.page import make_page, script_json
-from hengyu.report.provenance import command_of, sheets
+from hengyu.report.provenance import command_of, published_sheet, sheets
 from hengyu.report.view import view
 
 __all__ = ["render", "write_report"]
@@ -61,6 +61,7 @@ def render(run: Run) -> str:
         standings=run.standings,
         command=command_of(run),
         sheets=sheets(run, _seconds(run.path)),
+        published=published_sheet(run),
         drawn=charts,
         about_cell=_about_cell,
         metric_names=METRICS,
