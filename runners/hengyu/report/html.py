@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 from hengyu.records import Run, write_bytes
 from hengyu.report.board import METRICS, Board, Cell, Column, make_board, metrics_of, percent
 from hengyu.report.charts import charts_of
+from hengyu.report.mistakes import Mistakes
 from hengyu.report.page import make_page, script_json
 from hengyu.report.provenance import command_of, published_sheet, sheets
 from hengyu.report.view import view
@@ -33,15 +35,15 @@ _READING = (
 )
 
 
-def write_report(run: Run, out: Path) -> Path:
+def write_report(run: Run, out: Path, wrong: Sequence[Mistakes] = ()) -> Path:
     """Write ``out/index.html`` and return its path."""
     path = out / "index.html"
-    write_bytes(path, render(run).encode("utf-8", "replace"))
+    write_bytes(path, render(run, wrong).encode("utf-8", "replace"))
     return path
 
 
-def render(run: Run) -> str:
-    """Return the page of a run."""
+def render(run: Run, wrong: Sequence[Mistakes] = ()) -> str:
+    """Return the page of a run, with the pairs that went wrong where they are given."""
     board = make_board(run)
     others = [make_board(run, m) for m in metrics_of(run) if m != "spearman"]
     charts = charts_of(run)
@@ -63,6 +65,7 @@ def render(run: Run) -> str:
         sheets=sheets(run, _seconds(run.path)),
         published=published_sheet(run),
         drawn=charts,
+        wrong=wrong,
         about_cell=_about_cell,
         metric_names=METRICS,
     )
