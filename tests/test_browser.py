@@ -471,3 +471,4 @@ def test_it_can_be_read_without_javascript(chromium, pages):
         assert row.entry in text
         assert all(cell.text in text for cell in row.cells)
     assert "The same numbers as a table" in text
+    assert "Other metrics" in text and "Area under the ROC curve × 100" in text

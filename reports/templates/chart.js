@@ -5,9 +5,13 @@
   // the fixed words of a picture are its titles, and the values of these fields, as in the domains of their scales
   const WORDS = ["verdict", "rows", "label", "stage"];
   const said = (part, key) => {
-    if (typeof part === "string") return key === "title" || key === "domain" ? say(part) : part;
-    if (Array.isArray(part)) return part.map((one) => said(one, key === "domain" ? key : ""));
+    if (typeof part === "string") return key === "title" ? say(part) : part;
+    if (Array.isArray(part)) return part.map((one) => said(one, ""));
     if (part === null || typeof part !== "object") return part;
+    if (WORDS.includes(part.field) && part.scale?.domain) {
+      const scale = { ...part.scale, domain: part.scale.domain.map(say) };
+      part = { ...part, scale };
+    }
     return Object.fromEntries(Object.entries(part).map(([name, one]) => [name, name === "data" ? one : said(one, name)]));
   };
 
