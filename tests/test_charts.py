@@ -9,11 +9,13 @@ import observed
 import pytest
 import runs
 
+from hengyu.moments import Moments
 from hengyu.records import Difference
 from hengyu.report.charts import charts_of
 from hengyu.report.distributions import classes, distributions
 from hengyu.report.forest import differences, places
 from hengyu.report.losses import losses
+from hengyu.report.spectra import spectra
 
 DIFFERENCES = (
     Difference("A:test", "m", "mean", "target", "flow", "whitening", 100, 0.012, 0.002, 0.02),
@@ -91,6 +93,32 @@ def test_losses_are_the_curves_of_each_fit():
         ("A:test", "m", "mean", "flow, fit_on target, seed 1", "30", "0.4000", "0.7000", "0.6000", "0.6500"),
     )
     assert losses(runs.make_run()) is None
+
+
+def test_an_outline_keeps_powers_of_two_and_the_rank_and_falls_from_one():
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(300, 20)) * np.geomspace(1, 1e-3, 20)
+    spectrum = Moments.of(np.hstack([x, x[:, :1]])).spectrum
+    outline = spectrum.outline(8)
+    assert {1, 2, 4, 8, 16, 20} <= set(outline["index"]) and max(outline["index"]) == spectrum.rank() == 20
+    assert outline["share"][0] == 1.0 and outline["share"] == sorted(outline["share"], reverse=True)
+    for i, share in zip(outline["index"], outline["share"], strict=True):
+        assert share == pytest.approx(spectrum.values[i - 1] / spectrum.values[0], rel=0.01)
+    assert Moments.of(np.ones((5, 3))).spectrum.outline() == {"index": [], "share": []}
+
+
+def test_spectra_are_shown_once_for_what_entries_share():
+    outline = {"index": [1, 2, 3], "share": [1.0, 0.5, 0.25]}
+    fits = [
+        {"task": "A:test", "encoder": "m", "pooling": "mean", "entry": e, "fit_on": f, "spectrum": outline}
+        for e, f in (("center", "target"), ("whitening", "target"), ("whitening", "train"))
+    ]
+    run = runs.make_run()
+    chart = spectra(replace(run, header={**run.header, "fits": fits}))
+    assert [g["same"]["fit_on"] for g in chart.groups] == ["target", "train"]
+    assert chart.groups[0]["each"] == outline
+    assert chart.table.rows[0] == ("A:test", "m", "mean", "target", "1", "0.5")
+    assert spectra(run) is None
 
 
 def test_every_chart_stands_beside_its_table():

@@ -117,7 +117,7 @@ def _row(place: tuple[str, ...], label: str, x: Floats) -> tuple[str, ...]:
 
 def _picture() -> dict[str, Any]:
     names = ["low", "middle", "high"]
-    legend = alt.Legend(orient="bottom", title="label", symbolStrokeWidth=3, symbolSize=200)
+    legend = alt.Legend(orient="bottom", title="label", columns=1, symbolStrokeWidth=3, symbolSize=200)
     line = (
         alt.Chart(alt.NamedData(name="points"))
         .mark_line(strokeWidth=2, interpolate="step")
@@ -127,7 +127,7 @@ def _picture() -> dict[str, Any]:
             color=alt.Color("label:N").scale(**fixed_scale(names, _COLOURS)).legend(legend),
             strokeDash=alt.StrokeDash("stage:N")
             .scale(**fixed_scale(list(_STAGES), list(_STAGES.values())))
-            .legend(alt.Legend(orient="bottom", title="stage", symbolStrokeWidth=2, symbolSize=200)),
+            .legend(alt.Legend(orient="bottom", title="stage", columns=1, symbolStrokeWidth=2, symbolSize=200)),
             detail=["label:N", "stage:N"],
             tooltip=[
                 alt.Tooltip("label:N", title="label"),
