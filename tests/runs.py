@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from hengyu.records import Record, Run, cell_key, save_records, write_json
+from hengyu.records import Record, Run, Standing, cell_key, save_records, write_json
 
 TASKS = {"ATEC:test": 20000, "BQ:test": 10000, "LCQMC:test": 12500, "PAWSX:test": 2000, "STS-B:test": 1361}
 CEILINGS = {"ATEC:test": 0.665, "BQ:test": 0.866, "LCQMC:test": 0.866, "PAWSX:test": 0.862, "STS-B:test": 0.99}
@@ -45,7 +45,47 @@ def make_run(*, hostile: bool = False, sweep: bool = True, path: Path = Path("no
         _header(encoders),
         {"python": "3.11.9", "numpy": "2.4.6", "cpu": "一颗处理器", "command": "hengyu run synthetic"},
         tuple(records),
+        standings=tuple(_standings(records)),
     )
+
+
+def _standings(records: list[Record]) -> list[Standing]:
+    """Call level with the best what lies within 0.03 of it, and give ranks two places about the row's own."""
+    found = []
+    for task in (*TASKS, "mean", "w-mean"):
+        whole = [r for r in records if r.task == task and r.metric == "spearman" and r.on_board and r.status == "ok"]
+        order = sorted(whole, key=lambda r: -r.value)
+        for place, r in enumerate(order, 1):
+            behind = r.value - order[0].value
+            p = math.exp(behind * 100)
+            ranks = (max(1, place - 2), min(len(order), place + 2))
+            found.append(Standing(task, *r.row, behind, behind - 0.01, min(0.0, behind + 0.01), p, p > 0.05, *ranks))
+    return found
+
+
+def make_large(rows: int) -> Run:
+    """Return a run of so many rows on six tasks with all metrics, for what takes time."""
+    tasks = [f"T{t}:test" for t in range(6)]
+    records = []
+    for number in range(rows):
+        row = (
+            f"encoder-{number % 50}",
+            POOLINGS[number % 3],
+            f"whitening(dim={number % 9 + 1}, gamma=0.{number})",
+            "target",
+        )
+        for t, task in enumerate((*tasks, "mean", "w-mean")):
+            value = 0.4 + 0.3 * math.sin(number * 1.7 + t)
+            cell = _record(task, row, "spearman", value, number % 9 + 1)
+            if "mean" in task:
+                cell = replace(cell, card="", split="")
+            records.append(cell)
+            if "mean" not in task:
+                names = ("pearson", "auc", "ap", "f1", "accuracy", "ceiling-share")
+                records += [replace(cell, metric=m, value=value / 2 + 0.1 * k) for k, m in enumerate(names)]
+    header = _header(("encoder-0", "encoder-1"))
+    header["tasks"] = [{**header["tasks"][0], "task": t, "card": t.split(":")[0]} for t in tasks]
+    return Run(Path("nowhere"), {**header, "run": "large"}, {}, tuple(records))
 
 
 def write_run(run: Run, root: Path) -> Path:
@@ -55,7 +95,7 @@ def write_run(run: Run, root: Path) -> Path:
     write_json(folder / "environment.json", run.environment)
     seconds = {cell_key(r.task, r.row): r.seconds for r in run.records if r.seconds is not None}
     write_json(folder / "timings.json", {"seconds": {**seconds, "encode | hengyu-mini": 12.5}})
-    save_records(folder, run.records)
+    save_records(folder, run.records, run.differences, run.standings)
     return folder
 
 

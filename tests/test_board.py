@@ -10,6 +10,7 @@ import runs
 from rich.console import Console
 
 from hengyu.report.board import make_board, metrics_of, percent
+from hengyu.report.cell import HEATS
 from hengyu.report.terminal import print_board
 
 RUN = runs.make_run()
@@ -42,6 +43,35 @@ def test_the_best_of_a_column_is_its_highest_number():
         values = [row.cells[i].value for row in board.rows if row.cells[i].value is not None]
         best = [row.cells[i].value for row in board.rows if row.cells[i].best]
         assert best and all(v == pytest.approx(max(values), abs=1e-9) for v in best), column.task
+
+
+def test_rows_level_with_the_best_are_marked_and_the_best_is_not_among_them():
+    board = make_board(RUN)
+    stands = {(s.row, s.task): s for s in RUN.standings}
+    for i, column in enumerate(board.columns):
+        for row in board.rows:
+            cell = row.cells[i]
+            level = cell.value is not None and stands[row.key, column.task].tied
+            assert cell.tied == (level and not cell.best)
+    main = board.rows[0].cells[board.main]
+    assert main.best and main.ranks == "1–3"
+    assert not any(c.tied or c.ranks for row in make_board(replace(RUN, standings=())).rows for c in row.cells)
+
+
+def test_shades_follow_the_numbers_of_a_column_and_its_best_is_darkest():
+    for metric in metrics_of(RUN):
+        board = make_board(RUN, metric)
+        for i in range(len(board.columns)):
+            cells = sorted((r.cells[i] for r in board.rows if r.cells[i].value is not None), key=lambda c: c.value)
+            shades = [c.heat for c in cells]
+            assert shades == sorted(shades) and {shades[0], shades[-1]} == {0, HEATS - 1}
+    assert all(c.heat is None for row in board.rows for c in row.cells if c.value is None)
+
+
+def test_a_family_is_the_entry_without_its_parameters():
+    families = {row.entry: row.family for row in make_board(RUN).rows}
+    assert families["whitening(dim=32)"] == families["whitening"] == "whitening"
+    assert families["jl(dim=64, seed=7)"] == "jl"
 
 
 def test_baselines_are_marked_and_sweep_points_are_no_rows():

@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+import base64
+import csv
+import io
 import json
 import os
+import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+import observed
 import pytest
 import runs
 
+from hengyu.comparison import compare
+from hengyu.records import Difference
 from hengyu.report.board import make_board
+from hengyu.report.comparison import write_comparison
 from hengyu.report.html import write_report
 
 pytestmark = pytest.mark.browser
@@ -45,7 +55,31 @@ def pages(tmp_path_factory) -> dict[str, str]:
     """Addresses of the pages, by name."""
     root = tmp_path_factory.mktemp("pages")
     made = {"plain": runs.make_run(), "hostile": runs.make_run(hostile=True)}
-    return {name: write_report(run, root / name).as_uri() for name, run in made.items()}
+    labels = (np.arange(200) % 3 == 0).astype(float)
+    noise = np.random.default_rng(0).normal(size=(2, 200))
+    rows = [("hengyu-mini", "mean", "raw", "none"), ("<script>alert(1)</script>", "mean", "flow", "target")]
+    rows = [*rows, (rows[1][0], *rows[0][1:])]
+    seen = {row: {"A:test": labels + noise[i % 2]} for i, row in enumerate(rows)}
+    charted = observed.write(root, "charted", {"A:test": labels}, seen)
+    trained = {"step": [1, 2, 3], "train_bits": [3, 2, 1], "held_out_bits": [3, 2.5, 2], "linear_bits": 2.2}
+    fit = {
+        "task": "A:test",
+        "encoder": "m",
+        "pooling": "mean",
+        "entry": "flow",
+        "fit_on": "target",
+        "trained": [trained],
+    }
+    made["charted"] = replace(charted, differences=DIFFERENCES, header={**charted.header, "fits": [fit]})
+    found = {name: write_report(run, root / name).as_uri() for name, run in made.items()}
+    compared = compare(charted, chosen={"encoder": [rows[0][0], rows[1][0]]})
+    return found | {"compared": write_comparison(compared, root / "compared").as_uri()}
+
+
+DIFFERENCES = (
+    Difference("A:test", "m", "mean", "target", "flow", "whitening", 100, 0.012, 0.002, 0.02),
+    Difference("A:test", "<b>m</b>", "cls", "target", "flow", "whitening", 100, -0.012, -0.03, -0.001),
+)
 
 
 def _open(driver, address, width=1280):
@@ -54,7 +88,7 @@ def _open(driver, address, width=1280):
     driver.get_log("browser"), driver.get_log("performance")
     _narrow(driver, width)
     driver.get(address)
-    ready = "return document.documentElement.dataset.tables && document.querySelector('#chart[data-chart]') && true"
+    ready = "return document.documentElement.dataset.tables && document.documentElement.dataset.charts && true"
     WebDriverWait(driver, 30).until(lambda d: d.execute_script(ready))
 
 
@@ -80,7 +114,7 @@ def _click(driver, heading):
     )
 
 
-@pytest.mark.parametrize("name", ["plain", "hostile"])
+@pytest.mark.parametrize("name", ["plain", "hostile", "charted", "compared"])
 def test_it_opens_without_an_error_and_without_the_network(chromium, pages, name):
     _open(chromium, pages[name])
     assert [entry["message"] for entry in chromium.get_log("browser")] == []
@@ -132,7 +166,243 @@ def test_search_filters_rows(chromium, pages):
     assert chromium.find_element("id", "count").text == f"3 of {total} rows"
     field.clear()
     field.send_keys("没有这样的名字")
-    assert "no row holds these words" in chromium.find_element("id", "board").text
+    assert "no row is left" in chromium.find_element("id", "board").text
+
+
+def _pick(driver, facet, value):
+    driver.execute_script(
+        """const pick = document.querySelector(`[data-pick="${arguments[0]}"]`); pick.open = true;
+        [...pick.querySelectorAll('label')].find((l) => l.textContent.trim() === arguments[1]).querySelector('input').click()""",
+        facet,
+        value,
+    )
+
+
+def _rows(driver):
+    """The rows that are shown, as (entry, encoder, pooling, baseline)."""
+    return driver.execute_script(
+        """return [...document.querySelectorAll('#board tbody tr')].filter((r) => r.cells.length > 1).map((r) => [
+        r.querySelector('th bdi').textContent, r.querySelector('td.apart bdi').textContent,
+        r.querySelectorAll('td.apart bdi')[1].textContent, r.classList.contains('baseline')])"""
+    )
+
+
+def _choose(driver, field, value):
+    driver.execute_script(
+        "const e = document.getElementById(arguments[0]); e.value = arguments[1]; e.dispatchEvent(new Event('change'))",
+        field,
+        value,
+    )
+
+
+def test_facets_filter_rows_together_and_baselines_stay_until_they_are_let_go(chromium, pages):
+    _open(chromium, pages["plain"])
+    _pick(chromium, "encoder", "hengyu-mini")
+    _pick(chromium, "family", "whitening")
+    _pick(chromium, "pooling", "cls")
+    _pick(chromium, "pooling", "mean")
+    shown = _rows(chromium)
+    models = [r for r in shown if not r[3]]
+    wanted = [
+        [r.entry, r.encoder, r.pooling, False]
+        for r in make_board(runs.make_run()).rows
+        if r.encoder == "hengyu-mini" and r.family == "whitening" and r.pooling in ("cls", "mean")
+    ]
+    assert models == wanted and len(models) == 6
+    assert len(shown) - len(models) == 3
+    chromium.execute_script("document.getElementById('baselines').click()")
+    assert _rows(chromium) == wanted
+    chromium.execute_script("document.getElementById('reset').click()")
+    assert len(_rows(chromium)) == len(make_board(runs.make_run()).rows)
+
+
+@pytest.mark.parametrize(("kind", "part"), [("encoder", 1), ("family", 0)])
+def test_collapsing_keeps_the_best_row_of_each_kind(chromium, pages, kind, part):
+    _open(chromium, pages["plain"])
+    chromium.execute_script("document.getElementById('baselines').click()")
+    _choose(chromium, "show", kind)
+    first: dict[str, list] = {}
+    for r in make_board(runs.make_run()).rows:
+        first.setdefault(getattr(r, kind), [r.entry, r.encoder, r.pooling, r.baseline])
+    assert _rows(chromium) == list(first.values())
+
+
+def test_rows_level_with_the_best_are_one_group(chromium, pages):
+    _open(chromium, pages["plain"])
+    chromium.execute_script("document.getElementById('baselines').click()")
+    _choose(chromium, "show", "tied")
+    board = make_board(runs.make_run())
+    level = [r for r in board.rows if r.cells[board.main].tied or r.cells[board.main].best]
+    assert 1 < len(level) < len(board.rows)
+    assert [r[:3] for r in _rows(chromium)] == [[r.entry, r.encoder, r.pooling] for r in level]
+
+
+def test_another_metric_fills_the_board_and_the_first_comes_back_as_it_was(chromium, pages):
+    _open(chromium, pages["plain"])
+    cells = "return [...document.querySelectorAll('#board td.score')].map((c) => c.textContent)"
+    before = chromium.execute_script(cells)
+    _choose(chromium, "metric", "auc")
+    auc = make_board(runs.make_run(), "auc")
+    heads = chromium.execute_script(
+        "return [...document.querySelectorAll('#board thead abbr')].map((a) => a.textContent)"
+    )
+    assert [h for h in heads if ":" in h] == [c.task for c in auc.columns], "columns without a number go"
+    assert "delta to raw" not in heads and "mean" not in heads
+    texts = chromium.execute_script(cells)
+    assert texts[:4] == [
+        f"{c.text} {'▲' if c.clear > 0 else '▼' if c.clear < 0 else ''}{c.delta}{c.interval}".replace(" [", "[", 0)
+        if c.delta
+        else c.text + c.interval
+        for c in auc.rows[0].cells
+    ]
+    assert chromium.find_element("id", "board-metric").text == "Area under the ROC curve"
+    _choose(chromium, "metric", "spearman")
+    assert chromium.execute_script(cells) == before
+    assert chromium.get_log("browser") == []
+
+
+def test_columns_can_be_hidden(chromium, pages):
+    _open(chromium, pages["plain"])
+    _pick(chromium, "columns", "PAWSX:test")
+    heads = "return document.querySelector('#board thead').textContent"
+    assert "PAWSX" not in chromium.execute_script(heads)
+    assert len(chromium.find_elements("css selector", "#board tbody tr:first-child td.score")) == 7
+    _pick(chromium, "columns", "PAWSX:test")
+    assert "PAWSX" in chromium.execute_script(heads)
+
+
+def _export(driver, kind):
+    driver.execute_script("document.querySelector(`[data-format='${arguments[0]}']`).click()", kind)
+    text = driver.find_element("id", "paste-text").get_attribute("value")
+    link = driver.find_element("id", "paste-file")
+    assert link.get_attribute("href").startswith("blob:") and link.get_attribute("download").endswith(f".{kind}")
+    driver.execute_script("document.getElementById('paste-close').click()")
+    return text
+
+
+@pytest.mark.parametrize("name", ["plain", "hostile"])
+def test_the_view_is_exported_as_it_is_filtered_and_sorted(chromium, pages, name):
+    run = runs.make_run(hostile=name == "hostile")
+    board = make_board(run)
+    encoder = board.rows[0].encoder
+    _open(chromium, pages[name])
+    _pick(chromium, "columns", "PAWSX:test")
+    _pick(chromium, "encoder", encoder)
+    chromium.execute_script("document.getElementById('baselines').click()")
+    rows = [r for r in board.rows if r.encoder == encoder]
+    kept = [i for i in (board.main, *range(len(board.columns))) if board.columns[i].task != "PAWSX:test"]
+    kept = list(dict.fromkeys(kept))
+    wanted = [(r.entry, board.columns[i].task, r.cells[i].value) for r in rows for i in kept]
+    for kind in ("csv", "json"):
+        text = _export(chromium, kind)
+        got = json.loads(text) if kind == "json" else list(csv.DictReader(io.StringIO(text)))
+        assert [(g["entry"], g["task"]) for g in got] == [w[:2] for w in wanted]
+        for g, (_, _, value) in zip(got, wanted, strict=True):
+            assert (g["value"] in ("", None)) if value is None else float(g["value"]) == pytest.approx(value, abs=6e-5)
+    for kind, mark in (("md", "|"), ("tex", "&")):
+        text = _export(chromium, kind)
+        lines = [li for li in text.splitlines() if (li.startswith("|") if kind == "md" else li.endswith("\\\\"))]
+        assert len(lines) == len(rows) + (2 if kind == "md" else 1)
+        assert len({len(re.findall(rf"(?<!\\){re.escape(mark)}", li)) for li in lines}) == 1
+        for r, line in zip(rows, lines[-len(rows) :], strict=True):
+            assert all(r.cells[i].text in line for i in kept if r.cells[i].value is not None)
+        assert "<script" not in text.replace("\\<script", "")
+        assert ("**" if kind == "md" else "\\textbf{") in text
+    assert not re.search(r"(?<!\\)[#$%_^~<>|]", text[text.index("\\toprule") : text.index("\\bottomrule")])
+
+
+def test_a_file_is_written_from_the_page(chromium, pages, tmp_path):
+    from selenium.webdriver.support.wait import WebDriverWait
+
+    _open(chromium, pages["plain"])
+    chromium.execute_cdp_cmd("Browser.setDownloadBehavior", {"behavior": "allow", "downloadPath": str(tmp_path)})
+    text = _export(chromium, "csv")
+    chromium.execute_script("document.querySelector(`[data-format='csv']`).click()")
+    chromium.find_element("id", "paste-file").click()
+    WebDriverWait(chromium, 20).until(lambda _: list(tmp_path.glob("*.csv")))
+    (path,) = tmp_path.glob("*.csv")
+    assert path.read_bytes().decode("utf-8") == text
+    assert chromium.get_log("browser") == []
+
+
+def test_the_language_switches_stays_in_the_address_and_leaves_names_alone(chromium, pages):
+    _open(chromium, pages["plain"])
+    english = chromium.find_element("tag name", "main").text
+    chromium.find_element("id", "language").click()
+    assert chromium.current_url.endswith("#lang=zh")
+    assert chromium.find_element("id", "board-title").text == "榜单: Spearman × 100"
+    assert chromium.execute_script("return document.documentElement.lang") == "zh-Hans"
+    text = chromium.find_element("id", "board").text
+    for word in ("编码器", "池化", "均值", "与 raw 之差", "上限", "first-last-mean", "whitening(dim=32)", "fit_on"):
+        assert word in text
+    chromium.refresh()
+    assert chromium.find_element("id", "board-title").text == "榜单: Spearman × 100"
+    chromium.find_element("id", "language").click()
+    assert chromium.find_element("tag name", "main").text == english
+    assert chromium.current_url.endswith("#lang=en")
+    assert chromium.get_log("browser") == []
+
+
+def test_it_prints(chromium, pages):
+    _open(chromium, pages["plain"])
+    pdf = base64.b64decode(chromium.execute_cdp_cmd("Page.printToPDF", {"preferCSSPageSize": True})["data"])
+    assert pdf.startswith(b"%PDF-") and len(pdf) > 20_000
+    chromium.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
+    try:
+        assert not chromium.find_element("id", "tools").find_element("id", "search").is_displayed()
+        assert chromium.find_element("id", "board").is_displayed()
+    finally:
+        chromium.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})
+
+
+def test_ten_thousand_cells_open_and_sort_in_two_seconds(chromium, tmp_path):
+    run = runs.make_large(1250)
+    board = make_board(run)
+    assert len(board.rows) * len(board.columns) == 10_000
+    page = write_report(run, tmp_path)
+    assert page.stat().st_size < 8_000_000
+    _narrow(chromium, 1280)
+    chromium.get("about:blank")
+    # the time of the page's own thread, so that other work on the machine does not count
+    chromium.execute_cdp_cmd("Performance.enable", {"timeDomain": "threadTicks"})
+    try:
+        before = _busy(chromium)
+        chromium.get(page.as_uri())
+        assert chromium.execute_script("return document.documentElement.dataset.tables") == "ready"
+        opened = _busy(chromium)
+        chromium.execute_async_script(
+            """const [done] = arguments, body = document.querySelector('#board tbody');
+            const head = [...document.querySelectorAll('#board thead th')].find((c) => c.textContent.startsWith('T3'));
+            new MutationObserver((_, o) => { o.disconnect(); body.offsetHeight; done(); }).observe(body, {childList: true});
+            head.click()"""
+        )
+        done = _busy(chromium)
+    finally:
+        chromium.execute_cdp_cmd("Performance.disable", {})
+    values = _column(chromium, "T3")
+    assert values == sorted(values, reverse=True) and len(values) == 100
+    place = [c.task for c in board.columns].index("T3:test")
+    assert values[0] == pytest.approx(max(r.cells[place].value for r in board.rows), abs=1e-5)
+    assert opened - before < 2 and done - opened < 2
+
+
+def _busy(driver):
+    """Seconds that the page's thread has worked."""
+    metrics = driver.execute_cdp_cmd("Performance.getMetrics", {})["metrics"]
+    return next(m["value"] for m in metrics if m["name"] == "TaskDuration")
+
+
+def test_a_long_board_is_paged_searched_whole_and_printed_whole(chromium, tmp_path):
+    _narrow(chromium, 1280)
+    chromium.get(write_report(runs.make_large(320), tmp_path).as_uri())
+    assert len(_rows(chromium)) == 100
+    assert len(chromium.find_elements("css selector", ".dt-paging-button")) >= 4
+    _pick(chromium, "encoder", "encoder-49")
+    assert len(_rows(chromium)) == 6
+    chromium.execute_script("document.getElementById('reset').click(); dispatchEvent(new Event('beforeprint'))")
+    assert len(_rows(chromium)) == 320
+    chromium.execute_script("dispatchEvent(new Event('afterprint'))")
+    assert len(_rows(chromium)) == 100
 
 
 def test_the_chart_is_drawn_and_follows_its_selectors(chromium, pages):
@@ -140,15 +410,30 @@ def test_the_chart_is_drawn_and_follows_its_selectors(chromium, pages):
     from selenium.webdriver.support.wait import WebDriverWait
 
     _open(chromium, pages["plain"])
-    drawn = "return document.querySelector('#chart svg').innerHTML"
+    drawn = "return document.querySelector('#chart-dimensions svg').innerHTML"
     before = chromium.execute_script(drawn)
     assert "whitening, fit_on target" in before
-    Select(chromium.find_element("id", "chart-task")).select_by_visible_text("STS-B:test")
+    Select(chromium.find_element("css selector", "#chart-dimensions select")).select_by_visible_text("STS-B:test")
     WebDriverWait(chromium, 20).until(lambda d: d.execute_script(drawn) != before)
     assert chromium.get_log("browser") == []
 
 
-@pytest.mark.parametrize("name", ["plain", "hostile"])
+@pytest.mark.parametrize(("name", "ids"), [("charted", 3), ("compared", 1)])
+def test_every_chart_is_drawn_and_speaks_both_languages(chromium, pages, name, ids):
+    from selenium.webdriver.support.wait import WebDriverWait
+
+    _open(chromium, pages[name])
+    drawn = "return [...document.querySelectorAll('section.chart svg')].map((s) => s.textContent)"
+    before = chromium.execute_script(drawn)
+    assert len(before) == ids and "better" in before[0]
+    chromium.find_element("id", "language").click()
+    WebDriverWait(chromium, 20).until(lambda d: "更好" in "".join(d.execute_script(drawn)))
+    assert "差，Spearman × 100" in chromium.execute_script(drawn)[0]
+    assert chromium.execute_script("return document.images.length + document.querySelectorAll('main b b').length") == 0
+    assert chromium.get_log("browser") == []
+
+
+@pytest.mark.parametrize("name", ["plain", "hostile", "charted", "compared"])
 def test_a_phone_scrolls_the_table_and_not_the_page(chromium, pages, name):
     _open(chromium, pages[name], width=360)
     chromium.execute_script("for (const d of document.querySelectorAll('details')) d.open = true")
@@ -158,7 +443,7 @@ def test_a_phone_scrolls_the_table_and_not_the_page(chromium, pages, name):
         "const e = document.querySelector('.scroll'); return [e.scrollWidth > e.clientWidth, getComputedStyle(e).overflowX]"
     )
     assert inside == [True, "auto"]
-    mean = "return [...document.querySelectorAll('#board td.score')][0].getBoundingClientRect().right"
+    mean = "return document.querySelector('#board td.score')?.getBoundingClientRect().right ?? 0"
     assert chromium.execute_script(mean) <= 360, "the mean is seen without scrolling"
 
 
@@ -168,9 +453,9 @@ def test_hostile_names_are_text(chromium, pages):
     for name in runs.HOSTILE:
         assert name in shown
     assert chromium.execute_script("return document.images.length") == 0
-    assert "<script>alert(1)</script>, mean" in chromium.find_element("id", "chart-space").text
+    assert "<script>alert(1)</script>, mean" in chromium.find_element("id", "chart-dimensions").text
     # an alert would make every command above fail
-    assert chromium.execute_script("return document.querySelectorAll('script').length") == 5
+    assert chromium.execute_script("return document.querySelectorAll('script').length") == 6
 
 
 def test_it_can_be_read_without_javascript(chromium, pages):
@@ -186,3 +471,4 @@ def test_it_can_be_read_without_javascript(chromium, pages):
         assert row.entry in text
         assert all(cell.text in text for cell in row.cells)
     assert "The same numbers as a table" in text
+    assert "Other metrics" in text and "Area under the ROC curve × 100" in text

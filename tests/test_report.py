@@ -15,9 +15,11 @@ from click.testing import CliRunner
 
 from hengyu.cli.report import command
 from hengyu.report.board import make_board
-from hengyu.report.charts import chart, collect
+from hengyu.report.cell import HEATS
+from hengyu.report.dimensions import chart, collect
 from hengyu.report.html import render, write_report
 from hengyu.report.provenance import command_of, sheets
+from hengyu.resources import share
 
 RUN = runs.make_run()
 HOSTILE = runs.make_run(hostile=True)
@@ -25,7 +27,7 @@ VOID = {"meta", "link", "br", "img", "input", "hr"}
 
 
 class _Page(HTMLParser):
-    """Collects elements, visible text and scripts, and checks that elements are closed in order."""
+    """Collects elements, visible text, fixed words and scripts, and checks that elements are closed in order."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -33,6 +35,8 @@ class _Page(HTMLParser):
         self.tags: list[tuple[str, dict[str, str | None]]] = []
         self.scripts: list[tuple[dict[str, str | None], str]] = []
         self.text = ""
+        self.fixed: list[str] = []  # texts and attributes that the page says in either language
+        self.open: list[tuple[int, str]] = []
         self.feed(text)
         self.close()
         assert self.stack == []
@@ -43,8 +47,14 @@ class _Page(HTMLParser):
             self.scripts.append((dict(attrs), ""))
         if tag not in VOID:
             self.stack.append(tag)
+        given = dict(attrs)
+        self.fixed += [given[name] for name in given.get("data-ta", "").split()]
+        if "data-t" in given:
+            self.open.append((len(self.stack), ""))
 
     def handle_endtag(self, tag):
+        if self.open and self.open[-1][0] == len(self.stack):
+            self.fixed.append(self.open.pop()[1])
         assert self.stack.pop() == tag
 
     def handle_data(self, data):
@@ -52,6 +62,8 @@ class _Page(HTMLParser):
             self.scripts[-1] = (self.scripts[-1][0], self.scripts[-1][1] + data)
         elif "style" not in self.stack:
             self.text += data
+        if self.open:
+            self.open[-1] = (self.open[-1][0], self.open[-1][1] + data)
 
     def meta(self, name):
         return next(a["content"] for t, a in self.tags if t == "meta" and name in (a.get("http-equiv"), a.get("name")))
@@ -99,9 +111,53 @@ def test_hostile_names_are_text():
     for name in runs.HOSTILE:
         assert name in page.text
     assert not any(t == "img" for t, _ in page.tags)
-    data = {a["id"]: json.loads(code) for a, code in page.scripts if a.get("type") == "application/json"}
-    assert {s["encoder"] for s in data["chart-series"]} == set(runs.HOSTILE[:2])
-    assert len([t for t, _ in page.tags if t == "script"]) == len(page.scripts) == 5
+    data = [json.loads(code) for a, code in page.scripts if a.get("type") == "application/json"]
+    (groups,) = (d["groups"] for d in data if "groups" in d)
+    assert {g["same"]["encoder"] for g in groups} == set(runs.HOSTILE[:2])
+    assert len([t for t, _ in page.tags if t == "script"]) == len(page.scripts) == 6
+
+
+def _in_chinese(text: str) -> bool:
+    """Whether the table of words knows a text, as language.js looks it up."""
+    table = json.loads(share("reports", "templates", "words.json").read_text(encoding="utf-8"))
+    patterns = [re.compile(found) for found, _ in table["patterns"]]
+
+    def known(part: str) -> bool:
+        return part in table["words"] or any(p.fullmatch(part) for p in patterns)
+
+    return known(text) or all(map(known, text.split("; ")))
+
+
+@pytest.mark.parametrize("run", [RUN, HOSTILE])
+def test_every_fixed_word_is_known_in_chinese(run):
+    page = _Page(render(run))
+    assert len(page.fixed) > 100
+    assert [text for text in dict.fromkeys(page.fixed) if not _in_chinese(text)] == []
+    cells = [a["title"] for t, a in page.tags if t == "td" and "title" in a]
+    assert all(_in_chinese(title) for title in cells if "; " in title)
+
+
+def test_names_from_outside_are_never_translated():
+    assert not set(_Page(render(HOSTILE)).fixed) & {*runs.HOSTILE, *runs.ENTRIES, *runs.TASKS}
+
+
+def test_small_print_stays_readable_on_every_shade():
+    style = share("reports", "templates", "leaderboard.css").read_text(encoding="utf-8")
+    named = dict(re.findall(r"--(\w+): (#[0-9a-f]{6});", style))
+    shades = re.findall(r"\.heat \.h\d \{ background: (#[0-9a-f]{6}); \}", style)
+    assert len(shades) == HEATS
+    lights = [_light(s) for s in shades]
+    assert lights == sorted(lights, reverse=True), "one hue, darker for higher numbers"
+    for text in ("ink", "small", "up", "down"):
+        for shade in shades:
+            assert (_light(shade) + 0.05) / (_light(named[text]) + 0.05) >= 4.5, (text, shade)
+
+
+def _light(colour: str) -> float:
+    """Relative luminance, WCAG 2.1."""
+    parts = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in parts]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
 
 
 def test_chinese_names_say_their_language():
@@ -156,7 +212,7 @@ def test_no_dims_no_chart():
     kept = tuple(r for r in RUN.records if not r.sweep and "dim=" not in r.entry)
     text = render(replace(RUN, records=kept))
     assert "vegaEmbed" not in text
-    assert 'id="chart"' not in text
+    assert 'class="chart"' not in text
     assert len(text) < 1_200_000
 
 
@@ -170,9 +226,7 @@ def test_the_command_writes_to_the_site(tmp_path, monkeypatch):
     assert "encode | hengyu-mini" in page.read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("name", ["leaderboard.js", "chart.js"])
+@pytest.mark.parametrize("name", ["language.js", "leaderboard.js", "paste.js", "start.js", "chart.js"])
 def test_scripts_never_write_markup(name):
-    from hengyu.resources import share
-
     code = share("reports", "templates", name).read_text(encoding="utf-8")
     assert not re.search(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|eval\(", code)

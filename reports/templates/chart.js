@@ -1,46 +1,68 @@
-// Draws one view (a task under an encoder and pooling) of the series that stand in the page as JSON.
+// Draws one view of every chart of the page from the JSON beside it, one chart after the other.
 "use strict";
 (() => {
-  const read = (id) => JSON.parse(document.getElementById(id).textContent);
-  const picture = read("chart-spec");
-  const series = read("chart-series");
-  const place = document.getElementById("chart");
-  const task = document.getElementById("chart-task");
-  const space = document.getElementById("chart-space");
-  const spaceOf = (s) => JSON.stringify([s.encoder, s.pooling]);
-
-  const fill = (select, values, label) => {
-    for (const value of new Set(values)) select.add(new Option(label(value), value));
+  const say = (text) => (window.hengyuSay ? window.hengyuSay(text) : text);
+  // the fixed words of a picture are its titles, and the values of these fields, as in the domains of their scales
+  const WORDS = ["verdict", "rows", "label", "stage"];
+  const said = (part, key) => {
+    if (typeof part === "string") return key === "title" ? say(part) : part;
+    if (Array.isArray(part)) return part.map((one) => said(one, ""));
+    if (part === null || typeof part !== "object") return part;
+    if (WORDS.includes(part.field) && part.scale?.domain) {
+      const scale = { ...part.scale, domain: part.scale.domain.map(say) };
+      part = { ...part, scale };
+    }
+    return Object.fromEntries(Object.entries(part).map(([name, one]) => [name, name === "data" ? one : said(one, name)]));
   };
-  fill(task, series.map((s) => s.task), (t) => t);
-  fill(space, series.map(spaceOf), (s) => JSON.parse(s).join(", "));
 
-  const points = () =>
-    series
-      .filter((s) => s.task === task.value && spaceOf(s) === space.value)
-      .flatMap((s) =>
-        s.dim.map((dim, i) => ({
-          method: s.method, dim, value: s.value[i], low: s.low[i], high: s.high[i], marked: s.marked[i],
-        })),
-      );
-
-  let shown = null;
-  let turn = 0;
-  const draw = async () => {
-    const mine = ++turn;
-    const made = await vegaEmbed(place, { ...picture, datasets: { points: points() } }, {
-      ast: true, // the expression interpreter: the page's policy forbids eval
-      actions: false,
-      renderer: "svg",
-      defaultStyle: false,
+  const start = (section) => {
+    const { spec, facets, groups } = JSON.parse(section.querySelector("script").textContent);
+    const place = section.querySelector(".picture");
+    const selects = [...section.querySelectorAll("select")];
+    const part = (group, fields) => JSON.stringify(fields.map((name) => group.same[name]));
+    // a group without a name stands in every view: raw, beside each method
+    const everywhere = (group, fields) => fields.every((name) => group.same[name] === null);
+    selects.forEach((select, i) => {
+      const named = groups.filter((group) => !everywhere(group, facets[i]));
+      for (const value of new Set(named.map((group) => part(group, facets[i]))))
+        select.add(new Option(JSON.parse(value).join(", "), value));
+      select.addEventListener("change", () => draw());
     });
-    if (mine !== turn) return made.finalize();
-    if (shown) shown.finalize();
-    shown = made;
-    place.dataset.chart = "ready";
+    const points = () =>
+      groups
+        .filter((group) => selects.every((select, i) => everywhere(group, facets[i]) || part(group, facets[i]) === select.value))
+        .flatMap(({ same: told, each }) => {
+          const same = { ...told };
+          for (const name of WORDS) if (name in same) same[name] = say(same[name]);
+          const columns = Object.entries(each);
+          const length = columns.length ? columns[0][1].length : 1;
+          return Array.from({ length }, (_, i) => ({ ...same, ...Object.fromEntries(columns.map(([k, v]) => [k, v[i]])) }));
+        });
+    let shown = null;
+    let turn = 0;
+    const draw = async () => {
+      const mine = ++turn;
+      const made = await vegaEmbed(place, { ...said(spec, ""), datasets: { points: points() } }, {
+        ast: true, // the expression interpreter: the page's policy forbids eval
+        actions: false,
+        renderer: "svg",
+        defaultStyle: false,
+      });
+      if (mine !== turn) return made.finalize();
+      if (shown) shown.finalize();
+      shown = made;
+      section.dataset.drawn = "ready";
+    };
+    const tools = section.querySelector(".tools");
+    if (tools) tools.hidden = false;
+    return draw;
   };
-  task.addEventListener("change", draw);
-  space.addEventListener("change", draw);
-  document.getElementById("chart-tools").hidden = false;
-  draw();
+
+  const draws = [...document.querySelectorAll("section.chart")].map(start);
+  const all = async () => {
+    for (const draw of draws) await draw();
+    document.documentElement.dataset.charts = "ready";
+  };
+  document.addEventListener("hengyu-language", all);
+  addEventListener("load", () => setTimeout(all, 0));
 })();

@@ -1,4 +1,4 @@
-// Sorting and searching; the tables are whole without it. DataTables stands above in the same module.
+// The board: sorting, filters, metrics, columns. The tables are whole without it; DataTables and language.js stand above.
 "use strict";
 
 // A cell without a number stays last, whichever way the column is sorted.
@@ -12,40 +12,244 @@ order["score-pre"] = number;
 order["score-asc"] = last(1);
 order["score-desc"] = last(-1);
 
-const enhance = (table) => {
-  const columns = [...table.tHead.rows[0].cells].map((head) => {
-    const ariaTitle = head.querySelector("abbr").textContent;
-    if (head.classList.contains("number"))
-      return { ariaTitle, type: "score", orderSequence: ["desc", "asc", ""], searchable: false };
-    if (head.classList.contains("rank"))
-      return { ariaTitle, type: "score", orderSequence: ["asc", "desc", ""], searchable: false };
-    return { ariaTitle, orderSequence: ["asc", "desc", ""] };
-  });
-  return new DataTable(table, {
-    columns,
-    paging: false,
+const byId = (id) => document.getElementById(id);
+const element = (tag, name, text = "") => {
+  const made = document.createElement(tag);
+  made.className = name;
+  made.textContent = text;
+  return made;
+};
+
+const board = byId("board");
+const data = JSON.parse(byId("board-data").textContent);
+const PAGE = 100; // rows a page of a long board, whose further rows the style sheet keeps back until then
+const BEST = 1;
+const TIED = 2;
+const shown = (value, signed) => (signed && value >= 0 ? "+" : "") + value.toFixed(2);
+const between = (low, high, signed) => (low == null || high == null ? "" : `[${shown(low, signed)}, ${shown(high, signed)}]`);
+const clear = ([, , , , low, high]) => (low == null || high == null ? 0 : (low > 0) - (high < 0));
+
+const startBoard = () => {
+  const heads = [...board.tHead.rows[0].cells].map((head, place) => ({
+    place,
+    title: head.querySelector("abbr"),
+    score: head.dataset.column === undefined ? null : Number(head.dataset.column),
+    change: head.dataset.change !== undefined,
+    entry: head.classList.contains("entry"),
+  }));
+  const numeric = (head) => head.classList.contains("number") && !head.classList.contains("dim");
+  const made = new DataTable(board, {
+    columns: [...board.tHead.rows[0].cells].map((head) => {
+      const ariaTitle = head.querySelector("abbr").textContent;
+      if (numeric(head)) return { ariaTitle, type: "score", orderSequence: ["desc", "asc", ""] };
+      if (head.matches(".rank, .dim")) return { ariaTitle, type: "score", orderSequence: ["asc", "desc", ""] };
+      return { ariaTitle, orderSequence: ["asc", "desc", ""] };
+    }),
+    paging: board.classList.contains("large"),
+    pageLength: PAGE,
     info: false,
     order: [],
     autoWidth: false,
     orderMulti: false,
-    layout: { topStart: null, topEnd: null, bottomStart: null, bottomEnd: null },
-    language: { emptyTable: "no rows", zeroRecords: "no row holds these words" },
+    layout: { topStart: null, topEnd: null, bottomStart: board.classList.contains("large") ? "paging" : null, bottomEnd: null },
+    language: { emptyTable: " ", zeroRecords: " " },
   });
-};
+  const { rows, columns } = data;
+  if (board.classList.contains("large")) {
+    board.classList.remove("large");
+    addEventListener("beforeprint", () => made.page.len(-1).draw());
+    addEventListener("afterprint", () => made.page.len(PAGE).draw());
+  }
 
-for (const table of document.querySelectorAll("table.board")) {
-  const made = enhance(table);
-  if (table.id !== "board") continue;
-  const search = document.getElementById("search");
-  const count = document.getElementById("count");
+  // What is shown: rows that hold the words, are picked, and are the best of their kind where that is asked for.
+  const search = byId("search");
+  const show = byId("show");
+  const baselines = byId("baselines");
+  const chosen = {}; // what is picked, by facet; an empty set stands for everything
+  const texts = rows.map((r) => [r.entry, r.encoder, r.pooling, r.fit_on, r.baseline ? "baseline" : ""].join(" ").toLowerCase());
+  const word = (row, facet) => (row[facet] === null ? "-" : String(row[facet]));
+  const level = (i) => {
+    const cell = data.main === null ? null : data.metrics.spearman.cells[i][data.main];
+    return Array.isArray(cell) && (cell[7] & (BEST | TIED)) > 0;
+  };
+  let kept = rows.map(() => true);
+  const weigh = () => {
+    const wanted = search.value.toLowerCase().split(/\s+/u).filter(Boolean);
+    const met = new Set();
+    kept = rows.map((row, i) => {
+      if (!wanted.every((w) => texts[i].includes(w))) return false;
+      if (row.baseline && baselines.checked) return true;
+      for (const [facet, picked] of Object.entries(chosen)) if (picked.size && !picked.has(word(row, facet))) return false;
+      if (show.value === "tied") return level(i);
+      if (!show.value) return true;
+      // rows stand by their mean, so that the first one met is the best
+      const kind = word(row, show.value);
+      return !met.has(kind) && Boolean(met.add(kind));
+    });
+  };
+  made.search.fixed("view", (_text, _row, i) => kept[i]);
+  const count = byId("count");
   const tell = () => {
     const { recordsDisplay, recordsTotal } = made.page.info();
-    count.textContent = recordsDisplay === recordsTotal ? "" : `${recordsDisplay} of ${recordsTotal} rows`;
+    count.textContent = recordsDisplay === recordsTotal ? "" : say(`${recordsDisplay} of ${recordsTotal} rows`);
+    const empty = board.querySelector("td.dt-empty");
+    if (empty) empty.textContent = say("no row is left; Reset shows all");
   };
-  search.addEventListener("input", () => {
-    made.search(search.value).draw();
+  const draw = () => {
+    weigh();
+    made.draw();
     tell();
+  };
+  told.add(tell);
+
+  // Columns: those that are picked and have a number under the metric.
+  const metric = byId("metric");
+  const hidden = new Set();
+  const cellsOf = () => data.metrics[metric.value].cells;
+  const settle = () => {
+    const cells = cellsOf();
+    const filled = (c) => cells.some((line) => Array.isArray(line[c]));
+    for (const head of heads) {
+      const empty = head.score !== null ? !filled(head.score) : head.change && !filled(data.main);
+      const visible = !hidden.has(head.place) && !(empty && metric.value !== "spearman");
+      if (made.column(head.place).visible() !== visible) made.column(head.place).visible(visible, false);
+    }
+  };
+
+  const change = (cell) => {
+    const way = clear(cell);
+    return element("small", `delta${["", " up", " down"].at(way)}`, ["", "▲", "▼"].at(way) + shown(cell[3], true));
+  };
+  const about = (column, cell) => {
+    const parts = [`${column.task}: ${data.metrics[metric.value].name} ${shown(cell[0])}`];
+    if (cell[1] != null) parts.push(`${100 * data.level} % interval ${between(cell[1], cell[2])}`);
+    if (cell[3] != null) parts.push(`against raw ${shown(cell[3], true)} ${between(cell[4], cell[5], true)}`);
+    return parts.join("; ");
+  };
+  const write = (node, cell, c) => {
+    const has = Array.isArray(cell);
+    const mark = has ? cell[7] ?? 0 : 0;
+    node.className = "score" + (mark & BEST ? " best" : mark & TIED ? " level" : "") + (has ? "" : " none") + (has && cell[6] != null ? ` h${cell[6]}` : "");
+    node.dataset.order = has ? cell[0] : "";
+    node.replaceChildren();
+    if (!has) {
+      const [text, why] = data.reasons[cell];
+      node.title = `${columns[c].task}: ${why}`;
+      node.append(element("span", "word", text));
+      return;
+    }
+    node.title = about(columns[c], cell);
+    node.append(element("span", "value", shown(cell[0])));
+    if (cell[3] != null && c !== data.main) node.append(" ", change(cell));
+    if (cell[1] != null) node.append(element("small", "interval", between(cell[1], cell[2])));
+    if (cell[8]) node.append(element("small", "spread", cell[8]));
+  };
+  const title = byId("board-metric");
+  const weighBy = () => {
+    const cells = cellsOf();
+    for (const head of heads) {
+      if (head.score === null && !head.change) continue;
+      made.column(head.place).nodes().each((node, i) => {
+        if (head.score !== null) return write(node, cells[i][head.score], head.score);
+        const cell = cells[i][data.main];
+        const has = Array.isArray(cell) && cell[3] != null;
+        node.dataset.order = has ? cell[3] : "";
+        node.replaceChildren(...(has ? [change(cell), element("small", "interval", between(cell[4], cell[5], true))] : []));
+      });
+    }
+    const entry = fixed.find(([at]) => at === title);
+    entry[2] = data.metrics[metric.value].name;
+    title.textContent = say(entry[2]);
+    made.rows().invalidate("dom");
+    settle();
+    draw();
+  };
+  for (const [key, { name }] of Object.entries(data.metrics)) {
+    const option = new Option(name, key);
+    metric.add(option);
+    fix(option);
+  }
+
+  // One list of boxes for every facet, and one for the columns.
+  const picks = [...document.querySelectorAll("[data-pick]")];
+  const box = (list, text, on, toggle, isFixed) => {
+    const label = element("label", "");
+    const input = element("input", "");
+    const name = element(isFixed ? "span" : "bdi", "", text);
+    Object.assign(input, { type: "checkbox", checked: on });
+    input.addEventListener("change", () => toggle(input.checked));
+    if (isFixed) fix(name, text);
+    label.append(input, " ", name);
+    list.append(label);
+    return input;
+  };
+  const boxes = [];
+  for (const pick of picks) {
+    const facet = pick.dataset.pick;
+    const list = pick.querySelector("fieldset");
+    const tally = pick.querySelector(".picked");
+    if (facet === "columns") {
+      for (const head of heads) {
+        if (head.entry) continue;
+        const isFixed = head.title.querySelector("[data-t]") !== null;
+        const input = box(list, head.title.textContent, true, (on) => {
+          hidden[on ? "delete" : "add"](head.place);
+          tally.textContent = hidden.size ? `(−${hidden.size})` : "";
+          settle();
+        }, isFixed);
+        boxes.push([input, true]);
+      }
+      continue;
+    }
+    const values = [...new Set(rows.map((row) => word(row, facet)))];
+    if (facet === "dim") values.sort((a, b) => a - b);
+    pick.hidden = values.length < 2;
+    chosen[facet] = new Set();
+    for (const value of values) {
+      const input = box(list, value, false, (on) => {
+        chosen[facet][on ? "add" : "delete"](value);
+        tally.textContent = chosen[facet].size ? `(${chosen[facet].size})` : "";
+        draw();
+      }, false);
+      boxes.push([input, false]);
+    }
+  }
+  const shut = (but) => picks.forEach((pick) => pick !== but && (pick.open = false));
+  document.addEventListener("click", (event) => shut(event.target.closest?.("[data-pick]")));
+  document.addEventListener("keydown", (event) => {
+    const open = picks.find((pick) => pick.open);
+    if (event.key !== "Escape" || !open) return;
+    shut();
+    open.querySelector("summary").focus();
   });
-  search.closest(".tools").hidden = false;
-}
-document.documentElement.dataset.tables = "ready";
+
+  search.addEventListener("input", draw);
+  show.addEventListener("change", draw);
+  baselines.addEventListener("change", draw);
+  metric.addEventListener("change", weighBy);
+  const heat = byId("heat");
+  const shade = () => board.classList.toggle("heat", heat.checked);
+  heat.addEventListener("change", shade);
+  byId("reset").addEventListener("click", () => {
+    search.value = "";
+    show.value = "";
+    baselines.checked = heat.checked = true;
+    for (const [input, on] of boxes) {
+      if (input.checked !== on) input.click();
+    }
+    shade();
+    made.order([]);
+    metric.value = "spearman";
+    weighBy();
+  });
+
+  byId("tools").hidden = false;
+  return {
+    metric: () => metric.value,
+    rows: () => made.rows({ order: "applied", search: "applied" }).indexes().toArray(),
+    columns: () => heads.filter((head) => head.score !== null && made.column(head.place).visible()).map((head) => head.score),
+    cells: cellsOf,
+  };
+};
+
+const current = board ? startBoard() : null;

@@ -89,7 +89,7 @@ def run(
                 _observe_baseline(state, baseline, task)
     found = derive(plan, state.seen, progress)
     save_labels(folder, {t.name: t.pairs.labels for t in plan.tasks})
-    save_records(folder, found.records, found.differences)
+    save_records(folder, found.records, found.differences, found.standings)
     write_json(folder / "run.json", header(plan, name, jobs, found))
     write_json(folder / "environment.json", environment(command))
     clock.save()

@@ -18,7 +18,8 @@ from hengyu.entries import parse_entry
 from hengyu.observations import Observation
 from hengyu.plan import Plan, TaskData
 from hengyu.progress import Progress
-from hengyu.records import Difference, Record
+from hengyu.records import Difference, Record, Standing
+from hengyu.standing import standings
 
 __all__ = ["Derived", "derive"]
 
@@ -27,10 +28,11 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Derived:
-    """What follows from a run's observations: its numbers, the differences asked for, what each fit found."""
+    """What follows from a run's observations: its numbers, differences and standings, what each fit found."""
 
     records: list[Record]
     differences: list[Difference]
+    standings: list[Standing]
     fits: list[dict[str, Any]]
 
 
@@ -48,7 +50,7 @@ def derive(plan: Plan, seen: Sequence[Observation], progress: Progress) -> Deriv
             records += _sweep_records(plan, task, by_task[task.name])
             tick(number + 1)
     records += _aggregates(plan, columns)
-    return Derived(records, differences(plan, columns), _fits(seen))
+    return Derived(records, differences(plan, columns), standings(columns, plan.suite.level), _fits(seen))
 
 
 def _task_records(plan: Plan, task: TaskData, cells: dict[Row, Cell]) -> list[Record]:
@@ -159,7 +161,7 @@ def _sweep_records(plan: Plan, task: TaskData, seen: Sequence[Observation]) -> l
 
 
 def _aggregates(plan: Plan, columns: dict[str, dict[Row, Cell]]) -> list[Record]:
-    """Means of Spearman over the splits of a card (avg, w-avg), and over the tasks (mean, w-mean)."""
+    """Means of Spearman over the splits of a card (avg, w-avg), and over the tasks (mean, w-mean); columns gets their cells."""
     splits: dict[str, list[TaskData]] = defaultdict(list)
     for task in plan.tasks:
         splits[task.pairs.card.name].append(task)
@@ -181,9 +183,13 @@ def _aggregates(plan: Plan, columns: dict[str, dict[Row, Cell]]) -> list[Record]
                 if cell:
                     columns[column][row] = cell
         tops += [f"{card}:{plan.suite.aggregate}"] if plan.suite.aggregate else names
+    columns |= {"mean": {}, "w-mean": {}}
     for row in rows:
         for kind in ("mean", "w-mean"):
-            records.append(_mean(plan, kind, row, tops, sizes, columns, weighted=kind == "w-mean")[0])
+            record, cell = _mean(plan, kind, row, tops, sizes, columns, weighted=kind == "w-mean")
+            records.append(record)
+            if cell:
+                columns[kind][row] = cell
     return records
 
 

@@ -55,6 +55,19 @@ class Spectrum:
         rank = self.rank(floor)
         return float(self.values[0] / self.values[rank - 1]) if rank else None
 
+    def outline(self, points: int = 32) -> dict[str, list[float]]:
+        """Return places ("index", from 1) and eigenvalues over the largest ("share") that draw the spectrum on log scales.
+
+        Powers of two, the rank, and about ``points`` between them; what lies below the floor is rounding and left out.
+        """
+        rank = self.rank()
+        if not rank:
+            return {"index": [], "share": []}
+        spaced = np.unique(np.round(np.geomspace(1, rank, points)).astype(int))
+        index = np.union1d(spaced, [2**k for k in range(rank.bit_length()) if 2**k <= rank])
+        share = self.values[index - 1] / self.values[0]
+        return {"index": index.tolist(), "share": [float(f"{v:.3g}") for v in share]}
+
 
 @dataclass(frozen=True)
 class Moments:

@@ -18,7 +18,7 @@ from hengyu.bootstrap import LANES
 from hengyu.scores import Key, Scores, similarities
 from hengyu.stats import Resamples
 
-__all__ = ["DRAWS", "Errors", "draw", "paired_errors"]
+__all__ = ["DRAWS", "Errors", "draw", "paired_errors", "replicates"]
 
 DRAWS = LANES
 Floats = NDArray[np.float64]
@@ -37,7 +37,7 @@ def draw(scores: Scores) -> tuple[dict[Key, Floats], dict[str, str], list[str]]:
             continue
         resamples = Resamples(labels, DRAWS, seed=scores.seed, key=task)
         digests[task] = _digest(resamples)
-        draws |= _replicates(resamples, seen)
+        draws |= replicates(resamples, seen)
     return draws, digests, notes
 
 
@@ -67,14 +67,14 @@ def paired_errors(baseline: Scores, current: Scores, tasks: Sequence[str]) -> tu
                     notes.append(f"{task}: the two runs kept different labels")
                 continue
             resamples = Resamples(labels, current.resamples, seed=current.seed, key=task)
-            before = _replicates(resamples, {k: x for k, x in seen.items() if k in now})
-        after = _replicates(resamples, {k: now[k] for k in before})
+            before = replicates(resamples, {k: x for k, x in seen.items() if k in now})
+        after = replicates(resamples, {k: now[k] for k in before})
         for key in before.keys() & after.keys():
             errors[key] = (float(np.std(after[key] - before[key], ddof=1)), resamples.resamples)
     return errors, notes
 
 
-def _replicates(resamples: Resamples, seen: Mapping[Key, Sequence[Floats]]) -> dict[Key, Floats]:
+def replicates(resamples: Resamples, seen: Mapping[Key, Sequence[Floats]]) -> dict[Key, Floats]:
     """Return the replicates of each cell, of several seeds their mean; those left out that a resample has no value of."""
     if not seen:
         return {}

@@ -3,7 +3,7 @@
 A run is a folder ``records/<run>/`` with
 
 * ``run.json``: what was run (suite, tasks, encoders, fits, warnings), the same bytes for the same run,
-* ``records.json``: the numbers, one `Record` each, the same bytes for the same run,
+* ``records.json``: the numbers, one `Record` each, with `Difference` and `Standing`, the same bytes for the same run,
 * ``environment.json`` and ``timings.json``: versions, machine and seconds, which differ from run to run,
 * ``observations/``: the similarity of every pair, one file a cell (see `hengyu.observations`),
 * ``labels.safetensors``: the labels of every task, in the order of the pairs.
@@ -28,6 +28,7 @@ __all__ = [
     "Difference",
     "Record",
     "Run",
+    "Standing",
     "cell_key",
     "find_run",
     "list_runs",
@@ -110,6 +111,29 @@ class Difference:
 
 
 @dataclass(frozen=True)
+class Standing:
+    """How a row stands in a column of the Spearman board, under the column's shared resamples."""
+
+    task: str  # as in `Record.task`, means and aggregates too
+    encoder: str
+    pooling: str
+    entry: str
+    fit_on: str
+    behind: float  # minus the best row of the column: 0 for that one, negative for the others
+    low: float | None  # of the interval of ``behind``, for this row by itself
+    high: float | None
+    p: float  # two-sided, of no difference to the best row, adjusted over the rows of the column (Holm)
+    tied: bool  # not told apart from the best row: p is above 1 - level
+    rank_low: int | None  # the ranks that the row has over the resamples, at the interval's level
+    rank_high: int | None
+
+    @property
+    def row(self) -> tuple[str, str, str, str]:
+        """What makes a row of the board, as in `Record`."""
+        return (self.encoder, self.pooling, self.entry, self.fit_on)
+
+
+@dataclass(frozen=True)
 class Run:
     """A run read back from its folder."""
 
@@ -118,6 +142,7 @@ class Run:
     environment: dict[str, Any]
     records: tuple[Record, ...]
     differences: tuple[Difference, ...] = ()  # those that the suite asks for
+    standings: tuple[Standing, ...] = ()  # none in runs from before they were kept
 
     @property
     def id(self) -> str:
@@ -154,15 +179,20 @@ def write_json(path: Path, content: Any) -> None:
     write_bytes(path, (text + "\n").encode("utf-8"))
 
 
-def save_records(folder: Path, records: Iterable[Record], differences: Iterable[Difference] = ()) -> None:
+def save_records(
+    folder: Path,
+    records: Iterable[Record],
+    differences: Iterable[Difference] = (),
+    standings: Iterable[Standing] = (),
+) -> None:
     """Write records.json; the seconds stay out, so that the same run gives the same bytes."""
     rows = [{k: v for k, v in asdict(r).items() if k != "seconds"} for r in records]
     for row in rows:
         for key, value in row.items():
             if isinstance(value, float) and not math.isfinite(value):
                 raise ValueError(f"record {row} holds a {value} in '{key}'")
-    others = [asdict(d) for d in differences]
-    write_json(folder / "records.json", {"schema": SCHEMA, "records": rows, "differences": others})
+    beside = {"differences": [asdict(d) for d in differences], "standings": [asdict(s) for s in standings]}
+    write_json(folder / "records.json", {"schema": SCHEMA, "records": rows, **beside})
 
 
 def cell_key(task: str, row: tuple[str, str, str, str], seed: int | None = None) -> str:
@@ -209,10 +239,11 @@ def load_run(folder: Path) -> Run:
     try:
         records = tuple(Record(**{k: v for k, v in row.items() if k in names}) for row in body["records"])
         differences = tuple(Difference(**d) for d in body.get("differences", ()))
+        standings = tuple(Standing(**s) for s in body.get("standings", ()))
     except (KeyError, TypeError) as e:
         raise HengyuError(f"{folder / 'records.json'}: not a list of records ({e}); run the suite again") from None
     timed = tuple(replace(r, seconds=timings.get(cell_key(r.task, r.row))) for r in records)
-    return Run(folder, header, environment, timed, differences)
+    return Run(folder, header, environment, timed, differences, standings)
 
 
 def list_runs(root: Path | None = None) -> list[Path]:

@@ -6,11 +6,15 @@ ranks or what is best.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
+
 from hengyu.records import Record, Run
+from hengyu.report.cell import HEATS, Cell, percent
 
 __all__ = ["METRICS", "Board", "Cell", "Column", "Row", "make_board", "metrics_of", "percent"]
 
@@ -27,17 +31,9 @@ MEANS = {
     "mean": "the plain mean of the tasks, each weighing the same; the board is ordered by it",
     "w-mean": "the mean of the tasks weighted by their pairs",
 }
-_WORDS = {"degenerate": "degen.", "failed": "failed", "unavailable": "n/a", "incomplete": "-", "missing": "-"}
+_PARAMETERS = re.compile(r"\([^()]*\)")
 
 RowKey = tuple[str, str, str, str]  # encoder, pooling, entry, fit_on
-
-
-def percent(value: float | None, *, signed: bool = False) -> str:
-    """Return a number x 100 with two decimals, never ``-0.00``; "" for None."""
-    if value is None:
-        return ""
-    rounded = round(100 * value, 2) + 0.0
-    return f"{rounded:+.2f}" if signed else f"{rounded:.2f}"
 
 
 @dataclass(frozen=True)
@@ -49,66 +45,6 @@ class Column:
     n: int
     ceiling: float | None
     about: str  # one sentence for a reader who meets the column for the first time
-
-
-@dataclass(frozen=True)
-class Cell:
-    """One number of the board, or why there is none."""
-
-    record: Record | None = None  # None: this row was never weighed on this task
-    share: float | None = None  # of the ceiling
-    best: bool = False  # of its column; all that tie are
-    note: int = 0  # number of the reason among the board's notes, from 1; 0 for none
-
-    @property
-    def status(self) -> str:
-        """The record's status, or "missing"."""
-        return self.record.status if self.record else "missing"
-
-    @property
-    def value(self) -> float | None:
-        """The number; None unless the status is ok."""
-        return self.record.value if self.record and self.record.status == "ok" else None
-
-    @property
-    def text(self) -> str:
-        """The number x 100, or a short word for why there is none."""
-        if self.value is not None:
-            return percent(self.value)
-        return _WORDS.get(self.status, self.status) + (f" [{self.note}]" if self.note else "")
-
-    @property
-    def interval(self) -> str:
-        """``[70.10, 72.30]``, or ""."""
-        r = self.record
-        return "" if self.value is None or r is None else _between(r.low, r.high)
-
-    @property
-    def spread(self) -> str:
-        """``± 0.30 over 3 seeds``, ``1 seed``, or "" where nothing is drawn."""
-        r = self.record
-        if r is None or self.value is None or r.seeds is None:
-            return ""
-        return "1 seed" if r.spread is None else f"± {percent(r.spread)} over {r.seeds} seeds"
-
-    @property
-    def delta(self) -> str:
-        """``+1.20``, the difference to raw, or ""."""
-        return percent(self.record.delta, signed=True) if self.record and self.value is not None else ""
-
-    @property
-    def delta_interval(self) -> str:
-        """``[+0.90, +1.50]``, or ""."""
-        r = self.record
-        return _between(r.delta_low, r.delta_high, signed=True) if r and self.delta else ""
-
-    @property
-    def clear(self) -> int:
-        """1 or -1 where the interval of the difference lies above or below 0, else 0."""
-        r = self.record
-        if r is None or r.delta_low is None or r.delta_high is None:
-            return 0
-        return (r.delta_low > 0) - (r.delta_high < 0)
 
 
 @dataclass(frozen=True)
@@ -128,6 +64,11 @@ class Row:
     def key(self) -> RowKey:
         """What makes the row."""
         return (self.encoder, self.pooling, self.entry, self.fit_on)
+
+    @property
+    def family(self) -> str:
+        """The methods without their parameters, as `hengyu.entries.Entry.family`, for any text."""
+        return _PARAMETERS.sub("", self.entry)
 
 
 @dataclass(frozen=True)
@@ -164,13 +105,15 @@ def make_board(run: Run, metric: str = "spearman") -> Board:
         for r in run.records
         if metric == "spearman" and r.metric == "ceiling-share" and r.on_board
     }
+    stands = {(s.row, s.task): s for s in run.standings} if metric == "spearman" else {}
     notes: dict[str, int] = {}
     baselines = {str(e.get("encoder")) for e in run.header.get("encoders", ()) if e.get("baseline")}
     rows = []
     for key in dict.fromkeys(r.row for r in records):
         seen = [found.get((key, c.task)) for c in columns]
         cells = tuple(
-            Cell(r, shares.get((key, c.task)), note=_note(r, notes)) for r, c in zip(seen, columns, strict=True)
+            Cell(r, shares.get((key, c.task)), note=_note(r, notes), standing=stands.get((key, c.task)))
+            for r, c in zip(seen, columns, strict=True)
         )
         dim = next((r.dim for r in seen if r and r.dim is not None), None)
         rows.append(Row(*key, dim=dim, rank=None, baseline=key[0] in baselines, cells=cells))
@@ -243,28 +186,28 @@ def _ranked(rows: list[Row], main: int) -> list[Row]:
 
 
 def _marked(rows: Sequence[Row], width: int) -> tuple[Row, ...]:
-    """Mark the best of every column that has more than one number."""
-    tops: list[float | None] = []
+    """Mark the best of every column that has more than one number, and shade all of them."""
+    marked: list[list[Cell]] = [[] for _ in rows]
     for i in range(width):
-        values = [v for row in rows if (v := row.cells[i].value) is not None]
-        tops.append(max(values) if len(values) > 1 else None)
-    return tuple(
-        replace(
-            row,
-            cells=tuple(
-                replace(cell, best=top is not None and cell.value is not None and _same(cell.value, top))
-                for cell, top in zip(row.cells, tops, strict=True)
-            ),
-        )
-        for row in rows
-    )
+        cells = [row.cells[i] for row in rows]
+        values = [c.value for c in cells if c.value is not None]
+        if len(values) > 1:
+            # one row far below the others would leave them all the same shade
+            low, top = float(np.quantile(values, 0.1)), max(values)
+            cells = [
+                replace(c, best=_same(c.value, top), heat=_shade(c.value, low, top)) if c.value is not None else c
+                for c in cells
+            ]
+        for line, cell in zip(marked, cells, strict=True):
+            line.append(cell)
+    return tuple(replace(row, cells=tuple(line)) for row, line in zip(rows, marked, strict=True))
+
+
+def _shade(value: float, low: float, top: float) -> int | None:
+    if top <= low:
+        return None
+    return min(HEATS - 1, max(0, int(HEATS * (value - low) / (top - low))))
 
 
 def _same(a: float, b: float) -> bool:
     return abs(a - b) < 1e-9
-
-
-def _between(low: float | None, high: float | None, *, signed: bool = False) -> str:
-    if low is None or high is None:
-        return ""
-    return f"[{percent(low, signed=signed)}, {percent(high, signed=signed)}]"

@@ -8,9 +8,11 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from hengyu.published import beside
 from hengyu.records import Run, cell_key
+from hengyu.report.cell import between, percent
 
-__all__ = ["Sheet", "command_of", "sheets"]
+__all__ = ["Sheet", "command_of", "published_sheet", "sheets"]
 
 
 @dataclass(frozen=True)
@@ -22,6 +24,7 @@ class Sheet:
     heads: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
     numeric: frozenset[int] = frozenset()  # columns that are set to the right
+    keyed: bool = False  # whether the first column holds fixed words, which can be translated
 
 
 def command_of(run: Run) -> str:
@@ -45,6 +48,20 @@ def sheets(run: Run, seconds: Mapping[str, float] | None = None) -> tuple[Sheet,
     return tuple(sheet for sheet in made if sheet.rows)
 
 
+def published_sheet(run: Run) -> Sheet:
+    """Return the published figures beside the run's own numbers; without rows where nothing was published."""
+    heads = (
+        *("task", "encoder", "pooling", "entry", "fit_on", "ours", "interval", "published", "difference"),
+        *("protocol there", "source"),
+    )
+    rows = []
+    for r, figure in beside(run):
+        own = (percent(r.value), between(r.low, r.high), percent(figure.value))
+        change = percent((r.value or 0.0) - figure.value, signed=True)
+        rows.append((r.task, *r.row, *own, change, figure.protocol, figure.source))
+    return Sheet("Published figures beside ours", "", heads, tuple(rows), frozenset({5, 6, 7, 8}))
+
+
 def _run(run: Run) -> Sheet:
     suite = run.header.get("suite", {})
     level = suite.get("level")
@@ -59,7 +76,7 @@ def _run(run: Run) -> Sheet:
         ("aggregate over splits", suite.get("aggregate") or "none"),
     ]
     rows = tuple((k, str(v)) for k, v in pairs if v is not None)
-    return Sheet("Run", "What was run; the same header gives the same numbers.", ("what", "value"), rows)
+    return Sheet("Run", "What was run; the same header gives the same numbers.", ("what", "value"), rows, keyed=True)
 
 
 def _machine(run: Run) -> Sheet:

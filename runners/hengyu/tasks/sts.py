@@ -177,6 +177,7 @@ def _report(moments: Moments) -> dict[str, Any]:
         "rank": spectrum.rank(),
         "effective_rank": round(spectrum.effective_rank, 3),
         "condition": None if condition is None else float(f"{condition:.4g}"),
+        "spectrum": spectrum.outline(),
     }
 
 

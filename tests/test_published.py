@@ -1,0 +1,71 @@
+"""Published figures stand beside ours where the protocol is the same, and nowhere else."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import runs
+
+from hengyu.cards import load_cards
+from hengyu.published import beside, published
+from hengyu.report.html import render
+from hengyu.report.provenance import published_sheet
+
+RUN = runs.make_run(sweep=False)
+MODEL = "google-bert/bert-base-chinese"
+
+
+def _as(record, **change):
+    return replace(RUN, records=(replace(record, **change),))
+
+
+def record(**change):
+    one = next(r for r in RUN.records if r.task == "ATEC:test" and r.metric == "spearman" and r.status == "ok")
+    base = {"encoder": MODEL, "pooling": "cls", "entry": "raw", "fit_on": "none", "value": 0.17}
+    whole = {"task": "ATEC:w-avg", "card": "ATEC", "split": "train+valid+test"}
+    return _as(one, **{**base, **whole, **change})
+
+
+def test_every_figure_has_a_source_and_a_protocol_in_our_words():
+    cards = load_cards(())
+    assert len(published()) > 400
+    for figure in published():
+        assert figure.source and figure.protocol and figure.models
+        assert figure.card in cards and figure.splits <= set(cards[figure.card].splits)
+        assert figure.pooling in ("cls", "pooler", "mean", "first-last-mean", "native")
+        assert -1 <= figure.value <= 1
+        assert (figure.fit_on == "none") == (figure.entry == "raw")
+
+
+def test_the_tables_over_all_splits_meet_the_mean_weighted_by_pairs():
+    ((_, figure),) = beside(record())
+    assert figure.value == pytest.approx(0.1659) and "8321" in figure.source
+    ((_, white),) = beside(record(entry="whitening(dim=256)", fit_on="all"))
+    assert white.value == pytest.approx(0.2558)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"task": "ATEC:test", "split": "test"},
+        {"task": "ATEC:avg"},
+        {"split": "valid+test"},
+        {"fit_on": "target", "entry": "whitening(dim=256)"},
+        {"entry": "whitening", "fit_on": "all"},
+        {"pooling": "native"},
+        {"encoder": "hengyu-mini"},
+        {"status": "failed", "value": None},
+        {"sweep": True},
+    ],
+)
+def test_another_protocol_has_no_counterpart(change):
+    assert beside(record(**change)) == []
+
+
+def test_the_page_shows_ours_theirs_and_the_difference():
+    run = record()
+    (row,) = published_sheet(run).rows
+    assert row[5] == "17.00" and row[7:9] == ("16.59", "+0.41")
+    assert "Published figures beside ours" in render(run)
+    assert 'id="published"' not in render(RUN)
