@@ -24,7 +24,7 @@ from hengyu.methods import SampleTransform, find_method
 from hengyu.plan import make_plan
 from hengyu.projections import KINDS, draw, orthogonal_blocks
 from hengyu.records import Run, load_run
-from hengyu.report.charts import collect
+from hengyu.report.dimensions import collect
 from hengyu.report.export import tidy
 from hengyu.report.html import render
 from hengyu.sample import Sample
