@@ -25,6 +25,7 @@ from hengyu.plan import PROTOCOL, Plan, TaskData
 from hengyu.progress import Progress, silent
 from hengyu.records import save_records, write_json
 from hengyu.sample import Sample
+from hengyu.sources import sources
 from hengyu.store import VectorStore
 from hengyu.suites import EntrySpec
 from hengyu.tasks.sts import StsVectors, restrict
@@ -92,6 +93,7 @@ def run(
     save_records(folder, found.records, found.differences)
     write_json(folder / "run.json", header(plan, name, jobs, found))
     write_json(folder / "environment.json", environment(command))
+    write_json(folder / "sources.json", sources(plan, [j.encoder for j in jobs]))
     clock.save()
     return Outcome(
         folder,

@@ -70,6 +70,7 @@ class Plan:
     fits: dict[tuple[str, str], Fit]  # (task, fit_on word) -> sentences
     texts: list[str]  # distinct, in order of first appearance
     warnings: list[str] = field(default_factory=list)
+    datasets: tuple[Path, ...] = ()  # folders of cards beside the shipped ones
 
     def fit_word(self, spec: EntrySpec) -> str:
         """Return what an entry is fitted on, as the board says it."""
@@ -123,7 +124,7 @@ def make_plan(suite: Suite, *, data_dir: Path | None = None, datasets: Sequence[
             tasks.append(loader.task(*parse_task(cards, word)))
         except HengyuError as e:
             problems += [f"{suite.path}: task '{word}': {p}" for p in e.problems]
-    plan = Plan(suite, data_dir, tasks, {}, {}, loader.texts.texts)
+    plan = Plan(suite, data_dir, tasks, {}, {}, loader.texts.texts, datasets=tuple(datasets))
     for task in tasks:
         for spec in suite.entries:
             word = plan.fit_word(spec)
