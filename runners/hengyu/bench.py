@@ -11,7 +11,7 @@ import numpy as np
 
 from hengyu.clock import Clock
 from hengyu.derive import derive
-from hengyu.encoders import open_encoder
+from hengyu.encoders import find_encoder
 from hengyu.encoders.lexical import baseline_cosines
 from hengyu.encoding import encode_missing
 from hengyu.environment import environment
@@ -60,7 +60,7 @@ def run(
     Cells that an earlier, killed run of the same plan has finished are read back, unless ``force``. ``fits`` is where
     trained methods are kept, so that tasks and runs share them; without it they are trained where they are needed.
     """
-    jobs = [make_job(plan, open_encoder(spec, offline=offline)) for spec in plan.suite.encoders]
+    jobs = [make_job(plan, find_encoder(spec, offline=offline)) for spec in plan.suite.encoders]
     refuse_same_names(jobs)
     name = f"{plan.suite.name}-{plan.fingerprint({'id': j.encoder.id, **j.identity} for j in jobs)}"
     folder = reports / "records" / name

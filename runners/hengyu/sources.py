@@ -23,4 +23,4 @@ def sources(plan: Plan, encoders: list[Encoder]) -> dict[str, Any]:
 
 def _absolute(model: str) -> str:
     path = Path(model).expanduser()
-    return str(path.absolute()) if path.is_dir() else model
+    return str(path.absolute()) if path.exists() else model

@@ -105,9 +105,9 @@ def _scores(run: Run, choice: Choice, other_fit: str) -> list[str]:
     heads = ["task", "Spearman x 100", f"{level:g} % interval", "ceiling", "delta to raw", "its interval", "pairs"]
     lines += [markdown_row(heads), markdown_row(["---", *["--:"] * 6])]
     for record in run.records:
-        if record.row == choice.row and record.metric == "spearman" and not record.draw and record.value is not None:
-            if record.task in (own or {record.task}) and (record.card or not own):
-                lines.append(_score(record))
+        mine = record.row == choice.row and record.metric == "spearman" and not record.draw
+        if mine and record.value is not None and (not own or record.task in own):
+            lines.append(_score(record))
     return [*lines, ""]
 
 

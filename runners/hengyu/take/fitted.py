@@ -126,6 +126,8 @@ def _plan(run: Run, choice: Choice, fit_on: str, places: Places) -> tuple[Plan, 
     spec = EncoderSpec(
         **(values | {"name": name, "device": ""} | ({"model": places.encoder} if places.encoder else {}))
     )
+    if spec.model.endswith(".npy"):
+        raise HengyuError(f"encoder '{name}': is vectors in {spec.model}, not a model; take a row of a model")
     encoder = open_encoder(spec, offline=places.offline)
     for key, value in encoder.identity().items():
         if about.get(key) != value:
