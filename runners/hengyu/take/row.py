@@ -54,10 +54,10 @@ def choose(run: Run, words: str, task: str = "", seed: int | None = None) -> Cho
     """
     rows = _rows(run)
     row = _by_number(run, int(words)) if words.strip().isdecimal() else _by_parts(rows, words)
-    if row[0] in {e["encoder"] for e in run.header["encoders"] if e.get("baseline")}:
-        raise HengyuError(
-            f"row '{written(row)}': '{row[0]}' is a baseline, which is no model; take a row of an encoder"
-        )
+    kind = next((e.get("kind") for e in run.header["encoders"] if e["encoder"] == row[0]), "")
+    if kind != "model":
+        what = "a baseline" if kind == "lexical" else "a number of others"
+        raise HengyuError(f"row '{written(row)}': '{row[0]}' is {what}, which is no model; take a row of an encoder")
     entry = parse_entry(row[2])
     return Choice(row, _task(run, row, task), entry, _seed(run, row, entry, seed))
 
