@@ -272,7 +272,8 @@ class ModelFolder:
                 )
         if not list(self.transformer.glob("*.safetensors")):
             raise HengyuError(
-                f"{self.where}: holds no weights (*.safetensors); give the folder that save_pretrained wrote, or a hub id"
+                f"{self.where}: holds no weights (*.safetensors); give the folder that save_pretrained wrote, or a hub id, "
+                "or write them anew: AutoModel.from_pretrained(NAME).save_pretrained(DIR), the same for AutoTokenizer"
             )
         if not self.static and not (self.transformer / "config.json").is_file():
             raise HengyuError(
