@@ -68,7 +68,7 @@ def parse_task(cards: Mapping[str, Card], word: str) -> tuple[Card, str]:
     """Return the card and the split's name of a task like ``LCQMC:test``; raises `HengyuError`."""
     name, colon, split = _plain(word).partition(":")
     card = find_card(cards, name)
-    if not split and word != name:  # mteb:ATEC is its test split, as mteb reports it
+    if not colon and _plain(word) != word:  # mteb:ATEC is its test split, as mteb reports it
         return card, "test" if "test" in card.splits else list(card.splits)[-1]
     if not colon or not split:
         raise HengyuError(f"task '{word}' names no split; write {card.name}:{list(card.splits)[-1]}")
