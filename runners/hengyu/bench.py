@@ -11,11 +11,11 @@ import numpy as np
 
 from hengyu.clock import Clock
 from hengyu.derive import derive
-from hengyu.encoders import open_encoder
+from hengyu.encoders import find_encoder
 from hengyu.encoders.lexical import baseline_cosines
 from hengyu.encoding import encode_missing
 from hengyu.environment import environment
-from hengyu.errors import Degenerate
+from hengyu.errors import Degenerate, HengyuError
 from hengyu.fits import Fits, FitStore
 from hengyu.header import header
 from hengyu.jobs import Job, make_job, refuse_same_names
@@ -25,6 +25,7 @@ from hengyu.plan import PROTOCOL, Plan, TaskData
 from hengyu.progress import Progress, silent
 from hengyu.records import save_records, write_json
 from hengyu.sample import Sample
+from hengyu.sources import sources
 from hengyu.store import VectorStore
 from hengyu.suites import EntrySpec
 from hengyu.tasks.sts import StsVectors, restrict
@@ -59,7 +60,7 @@ def run(
     Cells that an earlier, killed run of the same plan has finished are read back, unless ``force``. ``fits`` is where
     trained methods are kept, so that tasks and runs share them; without it they are trained where they are needed.
     """
-    jobs = [make_job(plan, open_encoder(spec, offline=offline)) for spec in plan.suite.encoders]
+    jobs = _jobs(plan, progress, offline)
     refuse_same_names(jobs)
     name = f"{plan.suite.name}-{plan.fingerprint({'id': j.encoder.id, **j.identity} for j in jobs)}"
     folder = reports / "records" / name
@@ -92,6 +93,7 @@ def run(
     save_records(folder, found.records, found.differences, found.standings)
     write_json(folder / "run.json", header(plan, name, jobs, found))
     write_json(folder / "environment.json", environment(command))
+    write_json(folder / "sources.json", sources(plan, [j.encoder for j in jobs]))
     clock.save()
     return Outcome(
         folder,
@@ -100,6 +102,25 @@ def run(
         state.observed,
         state.kept,
     )
+
+
+def _jobs(plan: Plan, progress: Progress, offline: bool) -> list[Job]:
+    """Open every encoder; a suite that runs what is at hand leaves out those that cannot be had, and says why."""
+    jobs: list[Job] = []
+    missing: list[str] = []
+    for spec in plan.suite.encoders:
+        try:
+            jobs.append(make_job(plan, find_encoder(spec, offline=offline)))
+        except HengyuError as e:
+            if "encoders" not in plan.suite.partial:
+                raise
+            missing += e.problems
+            plan.warnings.append(f"left out: encoder '{spec.model}', which could not be had where this ran")
+    if missing and not jobs:
+        raise HengyuError(*missing, f"{plan.suite.path}: none of its encoders is at hand; name one with --encoder")
+    for problem in (*plan.left_out, *missing):
+        progress.say(f"left out: {problem}")
+    return jobs
 
 
 def _about(plan: Plan, task: TaskData) -> dict[str, Any]:

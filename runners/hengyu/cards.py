@@ -17,6 +17,7 @@ __all__ = ["Card", "Columns", "Hub", "Split", "find_card", "load_card", "load_ca
 
 _KINDS = tuple(dict.fromkeys(FORMATS.values()))
 # words that a suite's fit_on and the board's aggregates use for themselves
+_MTEB = "mteb-"
 _RESERVED = ("all", "avg", "none", "target", "w-avg")
 
 
@@ -46,22 +47,37 @@ def load_cards(extra: Sequence[Path] = ()) -> dict[str, Card]:
 
 
 def find_card(cards: Mapping[str, Card], name: str) -> Card:
-    """Return a card by its name, in whatever case; raises `HengyuError` for an unknown one."""
+    """Return a card by its name, in whatever case; raises `HengyuError` for an unknown one.
+
+    ``mteb:ATEC`` and ``mteb-ATEC`` are the card that is made from mteb's task.
+    """
     known = {card.name.casefold(): card for card in cards.values()}
+    name = _plain(name)
     word = name.strip().casefold()
     if word in known:
         return known[word]
+    if word.startswith(_MTEB):
+        from hengyu.mteb_cards import mteb_card
+
+        return mteb_card(name.strip()[len(_MTEB) :])
     close = [known[w].name for w in get_close_matches(word, known, n=1)]
     raise HengyuError(f"no dataset is called '{name}'{did_you_mean(close[0] if close else name, cards)}")
 
 
 def parse_task(cards: Mapping[str, Card], word: str) -> tuple[Card, str]:
     """Return the card and the split's name of a task like ``LCQMC:test``; raises `HengyuError`."""
-    name, colon, split = word.partition(":")
+    name, colon, split = _plain(word).partition(":")
     card = find_card(cards, name)
+    if not colon and _plain(word) != word:  # mteb:ATEC is its test split, as mteb reports it
+        return card, "test" if "test" in card.splits else list(card.splits)[-1]
     if not colon or not split:
         raise HengyuError(f"task '{word}' names no split; write {card.name}:{list(card.splits)[-1]}")
     return card, card.split(split.strip()).name
+
+
+def _plain(word: str) -> str:
+    """Return ``mteb-ATEC`` for ``mteb:ATEC``, so that one colon parts card and split."""
+    return _MTEB + word[len(_MTEB) :] if word[: len(_MTEB)].casefold() == "mteb:" else word
 
 
 def load_card(path: Path) -> Card:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from hengyu.card import Card, Columns, format_of
 from hengyu.checks import check_rows, check_split
-from hengyu.errors import HengyuError
+from hengyu.errors import HengyuError, Missing
 from hengyu.resources import cache_dir
 from hengyu.rows import at_lines, read_rows
 
@@ -84,16 +84,15 @@ def whereabouts(card: Card, split: str, data_dir: Path | None = None) -> dict[st
 
 
 def locate(card: Card, split: str, data_dir: Path | None = None) -> Path:
-    """Return the file of a split; raises `HengyuError` that says where it was looked for and what to do."""
+    """Return the file of a split; raises `Missing` that says where it was looked for and what to do."""
     places = whereabouts(card, split, data_dir)
     for path in places.values():
         if path.is_file():
             return path
     fetch = f"run 'hengyu fetch {card.name}' or " if card.hub and card.split(split).hub else ""
-    raise HengyuError(
-        f"{card.name}:{split} is not here (looked for {', '.join(map(str, places.values()))}); "
-        f"{fetch}give the folder that holds {card.split(split).file} with --data DIR"
-    )
+    remedy = f"{fetch}give the folder that holds {card.split(split).file} with --data DIR"
+    task = f"{card.name}:{split} is not here"
+    raise Missing(f"{task} (looked for {', '.join(map(str, places.values()))}); {remedy}", f"{task}; {remedy}")
 
 
 def fetched_digest(path: Path, split: str) -> str:

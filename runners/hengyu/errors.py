@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from difflib import get_close_matches
 
-__all__ = ["Degenerate", "HengyuError", "did_you_mean", "first_line", "gather"]
+__all__ = ["Degenerate", "HengyuError", "Missing", "did_you_mean", "first_line", "gather"]
 
 
 class HengyuError(ValueError):
@@ -14,6 +14,18 @@ class HengyuError(ValueError):
     def __init__(self, *problems: str) -> None:
         super().__init__("\n".join(problems))
         self.problems: tuple[str, ...] = problems
+
+
+class Missing(HengyuError):
+    """A file that is not here; a suite that runs what is at hand leaves it out and says so.
+
+    Attributes:
+        brief: the same sentence without the places of this machine, for pages that others read.
+    """
+
+    def __init__(self, problem: str, brief: str) -> None:
+        super().__init__(problem)
+        self.brief = brief
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

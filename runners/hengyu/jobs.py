@@ -28,10 +28,14 @@ class Job:
 
 
 def make_job(plan: Plan, encoder: Encoder) -> Job:
-    """Return what an encoder can do of what the suite asks for."""
+    """Return what an encoder can do of what the suite asks for.
+
+    One that has native vectors alone is weighed by those, whatever poolings the suite names.
+    """
     given = encoder.poolings
-    wanted = [p for p in plan.suite.poolings if not given[p]]
-    unavailable = {p: given[p] for p in plan.suite.poolings if given[p]}
+    asked = ("native",) if [p for p, reason in given.items() if not reason] == ["native"] else plan.suite.poolings
+    wanted = [p for p in asked if not given[p]]
+    unavailable = {p: given[p] for p in asked if given[p]}
     if encoder.native_is in wanted and "native" in wanted:
         wanted.remove("native")  # the same vectors: one row shows them
     return Job(encoder, encoder.identity(), wanted, unavailable)

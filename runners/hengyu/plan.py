@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from hengyu.cards import Card, load_cards, parse_task
 from hengyu.data import Pairs, load_pairs
-from hengyu.errors import HengyuError, gather
+from hengyu.errors import HengyuError, Missing, gather
 from hengyu.suites import EntrySpec, Suite
 
 __all__ = ["PROTOCOL", "Fit", "Plan", "TaskData", "make_plan"]
@@ -70,6 +70,8 @@ class Plan:
     fits: dict[tuple[str, str], Fit]  # (task, fit_on word) -> sentences
     texts: list[str]  # distinct, in order of first appearance
     warnings: list[str] = field(default_factory=list)
+    datasets: tuple[Path, ...] = ()  # folders of cards beside the shipped ones
+    left_out: list[str] = field(default_factory=list)  # what a partial suite runs without, and how to get it
 
     def fit_word(self, spec: EntrySpec) -> str:
         """Return what an entry is fitted on, as the board says it."""
@@ -117,13 +119,18 @@ def make_plan(suite: Suite, *, data_dir: Path | None = None, datasets: Sequence[
     cards = load_cards(datasets)
     loader = _Loader(cards, data_dir)
     problems: list[str] = []
+    missing: list[tuple[str, Missing]] = []
     tasks: list[TaskData] = []
     for word in suite.tasks:
         try:
             tasks.append(loader.task(*parse_task(cards, word)))
+        except Missing as e:
+            missing.append((word, e))
         except HengyuError as e:
             problems += [f"{suite.path}: task '{word}': {p}" for p in e.problems]
-    plan = Plan(suite, data_dir, tasks, {}, {}, loader.texts.texts)
+    if missing and ("tasks" not in suite.partial or not tasks):
+        problems += [f"{suite.path}: task '{word}': {e}" for word, e in missing]
+    plan = Plan(suite, data_dir, tasks, {}, {}, loader.texts.texts, datasets=tuple(datasets))
     for task in tasks:
         for spec in suite.entries:
             word = plan.fit_word(spec)
@@ -137,6 +144,8 @@ def make_plan(suite: Suite, *, data_dir: Path | None = None, datasets: Sequence[
         if valid:
             plan.thresholds[task.name] = valid
     gather(dict.fromkeys(problems))
+    plan.left_out += [str(e) for _, e in missing]
+    plan.warnings += [f"left out: {e.brief}" for _, e in missing]
     for pairs in loader.loaded:
         if pairs.dropped:
             lines = ", ".join(map(str, pairs.dropped[:5])) + (", ..." if len(pairs.dropped) > 5 else "")

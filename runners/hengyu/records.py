@@ -4,7 +4,8 @@ A run is a folder ``records/<run>/`` with
 
 * ``run.json``: what was run (suite, tasks, encoders, fits, warnings), the same bytes for the same run,
 * ``records.json``: the numbers, one `Record` each, with `Difference` and `Standing`, the same bytes for the same run,
-* ``environment.json`` and ``timings.json``: versions, machine and seconds, which differ from run to run,
+* ``environment.json``, ``sources.json`` and ``timings.json``: versions, machine, where encoders and data lay, and
+  seconds, which differ from run to run,
 * ``observations/``: the similarity of every pair, one file a cell (see `hengyu.observations`),
 * ``labels.safetensors``: the labels of every task, in the order of the pairs.
 """

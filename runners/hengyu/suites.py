@@ -63,6 +63,7 @@ class Suite:
     seed: int = 0
     resamples: int = 1000
     level: float = 0.95
+    partial: tuple[str, ...] = ()  # of "tasks" and "encoders": those that are not at hand are left out, not refused
 
     def with_overrides(
         self, *, tasks: tuple[str, ...] = (), encoders: tuple[EncoderSpec, ...] = (), entries: tuple[str, ...] = ()
@@ -75,6 +76,7 @@ class Suite:
             changed["encoders"] = encoders
         if entries:
             changed["entries"] = _with_raw(tuple(EntrySpec(parse_entry(e)) for e in entries))
+        changed["partial"] = tuple(kind for kind in self.partial if kind not in changed)
         return replace(self, **changed)
 
 
@@ -131,6 +133,7 @@ def load_suite(path: Path) -> Suite:
         seed=table.take("seed", int, 0),
         resamples=table.take("resamples", int, 1000),
         level=table.take("level", float, 0.95),
+        partial=("tasks", "encoders") if table.take("partial", bool, False) else (),
     )
     if suite.aggregate not in _AGGREGATES:
         table.problem("aggregate", f"must be 'avg' or 'w-avg', not '{suite.aggregate}'")

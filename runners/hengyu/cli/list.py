@@ -58,6 +58,7 @@ def _encoders(folders: tuple[Path, ...], data: Path | None) -> None:
     rows: list[tuple[str, ...]] = [(BUILTIN, "Apache-2.0", f"{size:.1f} MB", about)]
     rows += [(name, "", "", f"baseline: {note}") for name, note in BASELINE_NOTES.items()]
     rows.append(("FOLDER or HUB/ID", "its own", "", "any transformers or sentence-transformers model, with --encoder"))
+    rows.append(("FILE.npy", "its own", "", "vectors that are there already, one a line of FILE.txt, with --encoder"))
     _table(("encoder", "licence", "size", "what it is"), rows)
 
 

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from hengyu.errors import HengyuError
+
 if TYPE_CHECKING:
     from hengyu.encoders.huggingface import HuggingFace
 
@@ -23,6 +25,7 @@ __all__ = [
     "Chunk",
     "Encoder",
     "EncoderSpec",
+    "find_encoder",
     "open_encoder",
     "probes",
     "token_print",
@@ -50,7 +53,7 @@ Vectors = NDArray[np.float32]
 class EncoderSpec:
     """How a suite or the command line asks for an encoder."""
 
-    model: str  # "hengyu-mini" (built in), a folder, or a hub id
+    model: str  # "hengyu-mini" (built in), a folder, a hub id, or a .npy file of vectors
     name: str = ""  # how the board calls it; by default the id or the folder's name
     revision: str = ""  # of a hub id
     prompt: str = ""  # a prefix, or a template with {text}
@@ -59,6 +62,7 @@ class EncoderSpec:
     pre_tokenizer: str = ""  # "jieba" for word-based models
     device: str = ""  # "cpu", "cuda", ...; by default CUDA where there is one
     trust_remote_code: bool = False
+    texts: str = ""  # of a .npy file: where its texts stand, by default beside it
 
 
 @dataclass(frozen=True)
@@ -101,6 +105,17 @@ class Encoder(Protocol):
 
     def release(self) -> None:
         """Let go of the model's memory; the next call loads it again."""
+
+
+def find_encoder(spec: EncoderSpec, *, offline: bool = False) -> Encoder:
+    """Return what a declaration names, a model or vectors that are there already; raises `HengyuError`."""
+    if spec.model.endswith(".npy"):
+        from hengyu.encoders.precomputed import Precomputed
+
+        return Precomputed(spec)
+    if spec.texts:
+        raise HengyuError(f"encoder '{spec.model}': texts belongs to a .npy file of vectors; leave it out")
+    return open_encoder(spec, offline=offline)
 
 
 def open_encoder(spec: EncoderSpec, *, offline: bool = False) -> HuggingFace:

@@ -12,11 +12,12 @@ from typing import Any
 from hengyu.encoders import EncoderSpec
 from hengyu.errors import HengyuError, first_line
 
-__all__ = ["ModelFolder", "find_folder"]
+__all__ = ["STEP", "ModelFolder", "find_folder"]
 
 _KEPT = {".safetensors", ".json", ".txt", ".model", ".vocab"}
 _LEFT_OUT = {"onnx", "openvino", ".git", ".cache"}
 _OWN_MODULES = "sentence_transformers."
+STEP = "hengyu.take.steps.Step"  # the module of a step that `hengyu take` wrote; its code lies in this package
 _DTYPES = ("float32", "bfloat16", "float16")
 
 
@@ -151,6 +152,11 @@ class ModelFolder:
         return path
 
     @property
+    def has_steps(self) -> bool:
+        """Whether a module is one of this package, which sentence-transformers loads when told to trust it."""
+        return any(m["type"] == STEP for m in self.modules)
+
+    @property
     def static(self) -> bool:
         """Whether the first module is no transformer, so that only ``native`` can be had."""
         return bool(self.modules) and not str(self.modules[0]["type"]).endswith(".Transformer")
@@ -246,7 +252,8 @@ class ModelFolder:
 
     def _refuse_unsafe(self) -> None:
         """Refuse folders without safetensors weights, and code of the model's own unless the user opted in."""
-        foreign = [str(m["type"]) for m in self.modules if not str(m["type"]).startswith(_OWN_MODULES)]
+        kinds = [str(m["type"]) for m in self.modules]
+        foreign = [kind for kind in kinds if not kind.startswith(_OWN_MODULES) and kind != STEP]
         for name in ("config.json", "tokenizer_config.json", "processor_config.json"):
             inside = str(self.transformer.relative_to(self.path) / name)
             foreign += [f"{name}: auto_map"] if "auto_map" in self.json(inside) else []
@@ -265,7 +272,8 @@ class ModelFolder:
                 )
         if not list(self.transformer.glob("*.safetensors")):
             raise HengyuError(
-                f"{self.where}: holds no weights (*.safetensors); give the folder that save_pretrained wrote, or a hub id"
+                f"{self.where}: holds no weights (*.safetensors); give the folder that save_pretrained wrote, or a hub id, "
+                "or write them anew: AutoModel.from_pretrained(NAME).save_pretrained(DIR), the same for AutoTokenizer"
             )
         if not self.static and not (self.transformer / "config.json").is_file():
             raise HengyuError(

@@ -196,7 +196,7 @@ class HuggingFace:
             str(self.folder.path),
             device=self.device,
             local_files_only=True,
-            trust_remote_code=self.spec.trust_remote_code,
+            trust_remote_code=self.spec.trust_remote_code or self.folder.has_steps,
             model_kwargs={} if self.folder.static else {"dtype": dtype, "use_safetensors": True},
         ).eval()
 
@@ -242,7 +242,11 @@ class HuggingFace:
 
     def _tail(self, modules: list[Any], output: Any, mask: Tensor) -> Tensor:
         """Run the sentence-transformers modules after the transformer."""
-        features: dict[str, Any] = {"token_embeddings": output.last_hidden_state, "attention_mask": mask}
+        features: dict[str, Any] = {
+            "token_embeddings": output.last_hidden_state,
+            "all_layer_embeddings": output.hidden_states,
+            "attention_mask": mask,
+        }
         if self.folder.prompt:
             features["prompt_length"] = self.tokenizer.prompt_length
         for module in modules:

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["pool"]
+__all__ = ["LAYERS", "pool"]
 
-_LAYERS = {"first-last-mean": (1, -1), "embedding-last-mean": (0, -1), "last2-mean": (-2, -1), "mean": (-1,)}
+LAYERS = {"first-last-mean": (1, -1), "embedding-last-mean": (0, -1), "last2-mean": (-2, -1), "mean": (-1,)}
 
 
 def pool(
@@ -52,8 +52,8 @@ def pool(
             out[name] = pooler
         elif name == "mask" and positions is not None:
             out[name] = hidden[-1][range(len(mask)), positions]
-        elif name in _LAYERS:
-            layers = [mean(layer) for layer in _LAYERS[name]]
+        elif name in LAYERS:
+            layers = [mean(layer) for layer in LAYERS[name]]
             out[name] = layers[0] if len(layers) == 1 else (layers[0] + layers[1]) / 2
         else:
             raise ValueError(f"pooling '{name}' cannot be had here")

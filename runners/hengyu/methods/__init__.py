@@ -23,7 +23,10 @@ Floats = NDArray[np.floating[Any]]
 
 @runtime_checkable
 class Transform(Protocol):
-    """Vectors to vectors, row by row, so that nothing leaks between the rows of a batch."""
+    """Vectors to vectors, row by row, so that nothing leaks between the rows of a batch.
+
+    A class whose fitted objects map x to x W + b says ``affine = True``, so that `hengyu take` can write it as a dense layer.
+    """
 
     def fit(self, x: Floats) -> Self:
         """Learn from the rows of x (n, d)."""

@@ -22,6 +22,8 @@ class AllButTheTop:
     mean: Floats = field(init=False, repr=False)
     axes: Floats = field(init=False, repr=False)
 
+    affine = True
+
     def __post_init__(self) -> None:
         if self.top < 1:
             raise ValueError(f"abtt(top={self.top}) must remove at least 1 direction; center removes none")

@@ -17,6 +17,8 @@ class Center:
 
     mean: Floats = field(init=False, repr=False)
 
+    affine = True
+
     def fit(self, x: Floats) -> Self:
         """Learn the mean of the rows of x (n, d)."""
         return self.fit_moments(Moments.of(x))

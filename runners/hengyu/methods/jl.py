@@ -32,6 +32,7 @@ class JL:
     seed: int = 0
     _maps: dict[int, Map] = field(init=False, repr=False, default_factory=dict)  # width d -> map, drawn at first use
 
+    affine = True
     needs_fit = False
 
     def __post_init__(self) -> None:

@@ -37,6 +37,7 @@ class LinearFlow:
     columns: NDArray[np.int64] = field(init=False, repr=False)
     report: dict[str, Any] = field(init=False, repr=False, default_factory=dict)
 
+    affine = True
     version = 1
 
     def __post_init__(self) -> None:

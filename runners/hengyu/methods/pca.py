@@ -22,6 +22,7 @@ class PCA:
     mean: Floats = field(init=False, repr=False)
     matrix: Floats = field(init=False, repr=False)
 
+    affine = True
     nested = True
 
     def __post_init__(self) -> None:

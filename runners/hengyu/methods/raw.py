@@ -14,6 +14,7 @@ __all__ = ["METHOD", "Raw"]
 class Raw:
     """Leaves the vectors as they are; (n, d) to (n, d)."""
 
+    affine = True
     needs_fit = False
 
     def fit(self, x: Floats) -> Self:

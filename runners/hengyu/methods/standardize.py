@@ -24,6 +24,8 @@ class Standardize:
     mean: Floats = field(init=False, repr=False)
     scale: Floats = field(init=False, repr=False)
 
+    affine = True
+
     def fit(self, x: Floats) -> Self:
         """Learn mean and standard deviation of the columns of x (n, d)."""
         return self.fit_moments(Moments.of(x))

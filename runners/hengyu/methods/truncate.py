@@ -19,6 +19,7 @@ class Truncate:
 
     dim: int | None = None
 
+    affine = True
     needs_fit = False
     nested = True
 

@@ -34,6 +34,7 @@ class Whitening:
     mean: Floats = field(init=False, repr=False)
     matrix: Floats = field(init=False, repr=False)
 
+    affine = True
     nested = True
 
     def __post_init__(self) -> None:

@@ -1,0 +1,42 @@
+"""Affine maps x W + b: what many methods are, and what a chain of them makes together."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["Affine", "affine_of"]
+
+
+class Affine(NamedTuple):
+    """The map x (n, d) to x W + b (n, k), with W (d, k) and b (k,) in float64."""
+
+    weight: NDArray[np.float64]
+    bias: NDArray[np.float64]
+
+    @classmethod
+    def identity(cls, width: int) -> Self:
+        """Return the map that leaves x (n, width) as it is."""
+        return cls(np.eye(width), np.zeros(width))
+
+    def then(self, other: Affine) -> Affine:
+        """Return this map followed by another, as one."""
+        return Affine(self.weight @ other.weight, self.bias @ other.weight + other.bias)
+
+
+def affine_of(method: Any, width: int) -> Affine | None:
+    """Return the affine map that a fitted method is on rows of a width; None for a method that does not say it is one.
+
+    A method says so with ``affine = True``, and its map is read off what it does to the origin and to the unit vectors;
+    or with a method ``affine()`` that returns weight (d, k) and bias (k,).
+    """
+    given = getattr(method, "affine", False)
+    if callable(given):
+        weight, bias = given()
+        return Affine(np.asarray(weight, np.float64), np.asarray(bias, np.float64))
+    if not given:
+        return None
+    bias = np.asarray(method(np.zeros((1, width))), np.float64)[0]
+    return Affine(np.asarray(method(np.eye(width)), np.float64) - bias, bias)

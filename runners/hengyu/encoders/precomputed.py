@@ -1,0 +1,147 @@
+"""Vectors that are there already: a .npy file and its texts, weighed like an encoder."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hengyu.encoders import POOLINGS, Chunk, EncoderSpec, Vectors
+from hengyu.errors import HengyuError, first_line
+
+__all__ = ["Precomputed"]
+
+_BATCH = 4096
+
+
+class Precomputed:
+    """The vectors (m, d) of a .npy file for the texts (m,) beside it; it has ``native`` vectors alone.
+
+    The texts stand in the file ``texts`` names, by default the one of the same name that ends in .txt (a line each) or .json
+    (a list of strings, for texts that hold line ends). A text may stand twice; its first vector counts.
+    """
+
+    revision = ""
+    native_is = ""
+
+    def __init__(self, spec: EncoderSpec) -> None:
+        self.spec = spec
+        self.path = Path(spec.model).expanduser()
+        self.id = spec.name or self.path.stem
+        self.where = f"encoder '{self.id}' ({self.path})"
+        for key in ("revision", "prompt", "max_length", "pre_tokenizer"):
+            if getattr(spec, key):
+                raise HengyuError(f"{self.where}: {key} does not fit vectors that are there already; leave it out")
+
+    @property
+    def poolings(self) -> Mapping[str, str]:
+        """Every pooling; all but ``native`` with the reason why it cannot be had."""
+        return dict.fromkeys(POOLINGS, "the vectors are given, so there is no other pooling") | {"native": ""}
+
+    @cached_property
+    def vectors(self) -> NDArray[Any]:
+        """The vectors (m, d), mapped into memory; raises `HengyuError` for a file that holds anything else."""
+        try:
+            found = np.load(self.path, mmap_mode="r", allow_pickle=False)
+        except FileNotFoundError:
+            raise HengyuError(f"{self.where}: no such file; check the path") from None
+        except (OSError, ValueError, EOFError) as e:
+            raise HengyuError(
+                f"{self.where}: no array of numbers ({first_line(e)}); write it with numpy.save"
+            ) from None
+        if not isinstance(found, np.ndarray) or found.ndim != 2 or found.dtype.kind != "f" or not found.size:
+            what = f"{found.dtype} {found.shape}" if isinstance(found, np.ndarray) else "an archive"
+            raise HengyuError(f"{self.where}: must be floating-point vectors (m, d), not {what}; save one row a text")
+        if len(found) != len(self.texts):
+            raise HengyuError(
+                f"{self.where}: {len(found)} vectors for the {len(self.texts)} texts of {self._beside}; give one row a text"
+            )
+        for start in range(0, len(found), _BATCH):
+            wrong = ~np.isfinite(found[start : start + _BATCH]).all(axis=1)
+            if wrong.any():
+                raise HengyuError(f"{self.where}: row {start + int(wrong.argmax())} (from 0) is not finite; mend it")
+        return found
+
+    @cached_property
+    def _beside(self) -> Path:
+        if self.spec.texts:
+            return Path(self.spec.texts).expanduser()
+        places = [self.path.with_suffix(s) for s in (".txt", ".json")]
+        for place in places:
+            if place.is_file():
+                return place
+        raise HengyuError(
+            f"{self.where}: its texts are missing; put them in {places[0]}, a line each, in the order of the rows"
+        )
+
+    @cached_property
+    def texts(self) -> tuple[str, ...]:
+        """The texts (m,) in the order of the rows; raises `HengyuError` for a file that is not what it must be."""
+        path = self._beside
+        try:
+            content = path.read_bytes().decode("utf-8-sig")
+        except OSError as e:
+            raise HengyuError(f"{path}: cannot be read ({e.strerror or e}); check the path") from None
+        except UnicodeDecodeError as e:
+            raise HengyuError(f"{path}: not UTF-8 at byte {e.start}; save the file as UTF-8") from None
+        if path.suffix != ".json":
+            return tuple(line.removesuffix("\r") for line in content.removesuffix("\n").split("\n"))
+        try:
+            found = json.loads(content)
+        except ValueError as e:
+            raise HengyuError(f"{path}: not JSON ({e}); write a list of strings") from None
+        if not isinstance(found, list) or not all(isinstance(t, str) for t in found):
+            raise HengyuError(f"{path}: must be a list of strings, one a row of {self.path.name}")
+        return tuple(found)
+
+    @cached_property
+    def _rows(self) -> dict[str, int]:
+        rows: dict[str, int] = {}
+        for number, text in enumerate(self.texts):
+            rows.setdefault(text, number)
+        return rows
+
+    def identity(self) -> dict[str, Any]:
+        """What the vectors depend on beside the text: the bytes of both files."""
+        width = self.vectors.shape[1]
+        total = hashlib.sha256(f"{width}\0".encode())
+        for path in (self.path, self._beside):
+            with path.open("rb") as file:
+                total.update(hashlib.file_digest(file, "sha256").digest())
+        empty = {"tokens": "", "max_length": 0, "prompt": "", "pre_tokenizer": ""}
+        return {"fingerprint": total.hexdigest()[:16], "dtype": str(self.vectors.dtype), "protocol": 1, **empty}
+
+    def stream(
+        self, texts: Sequence[str], poolings: Sequence[str], wanted: Callable[[NDArray[np.int64]], bool]
+    ) -> Iterator[Chunk]:
+        """Yield the vectors in batches; raises `HengyuError` when a text has none."""
+        missing = [t for t in texts if t not in self._rows]
+        if missing:
+            raise HengyuError(
+                f"{self.where}: holds no vector for {len(missing)} of the {len(texts)} texts of the suite, '{missing[0][:40]}' "
+                "among them; add them, with every split that a method is fitted on"
+            )
+        for name in poolings:
+            if self.poolings.get(name, "is unknown"):
+                raise HengyuError(f"encoder '{self.id}': pooling '{name}' cannot be had: {self.poolings.get(name)}")
+        for start in range(0, len(texts), _BATCH):
+            batch = np.arange(start, min(start + _BATCH, len(texts)))
+            if wanted(batch):
+                rows = [self._rows[texts[int(i)]] for i in batch]
+                found = np.asarray(self.vectors[rows], np.float32)
+                yield Chunk(batch, {"native": found}, np.zeros((len(batch), 3), np.float32))
+
+    def encode(self, texts: Sequence[str], poolings: Sequence[str]) -> dict[str, Vectors]:
+        """Return the vectors (n, d) of texts."""
+        chunks = list(self.stream(texts, poolings, lambda _: True))
+        return {p: np.concatenate([c.vectors[p] for c in chunks]) for p in poolings}
+
+    def release(self) -> None:
+        """Let go of the mapped file."""
+        self.__dict__.pop("vectors", None)

@@ -1,0 +1,81 @@
+"""A pooling as sentence-transformers modules of its own: nothing of ours is needed to load them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hengyu.encoders.huggingface import HuggingFace
+from hengyu.encoders.pooling import LAYERS
+from hengyu.errors import HengyuError
+
+__all__ = ["pooled"]
+
+
+def pooled(encoder: HuggingFace, pooling: str) -> list[Any]:
+    """Return the modules that give a pooling's vectors: the transformer, in float32, and what comes after it.
+
+    A mean of several layers is a weighted mean of all of them (`WeightedLayerPooling`) under a mean over the tokens, and
+    the pooler is a dense layer with tanh on the first token.
+
+    Raises:
+        HengyuError: for a pooling, a dtype, a prompt or a pre-tokenizer that no such module can say.
+    """
+    import torch
+
+    _refuse(encoder, pooling)
+    library = encoder.library(torch.float32)
+    if library.max_seq_length is not None:
+        library.max_seq_length = encoder.folder.max_length
+    if pooling == "native":
+        return list(library)
+    return [library[0], *_tail(library[0], encoder.id, pooling)]
+
+
+def _refuse(encoder: HuggingFace, pooling: str) -> None:
+    who, spec = f"encoder '{encoder.id}'", encoder.spec
+    if spec.dtype != "float32":
+        raise HengyuError(
+            f"{who}: was weighed in {spec.dtype}, and a folder is written in float32; weigh it in float32"
+        )
+    if spec.pre_tokenizer:
+        raise HengyuError(
+            f"{who}: {spec.pre_tokenizer} splits its texts into words first, which a sentence-transformers folder cannot "
+            "say; take a row of an encoder without pre_tokenizer"
+        )
+    if pooling == "mask":
+        raise HengyuError(
+            f"{who}: the pooling 'mask' reads the vector of the prompt's mask token, for which sentence-transformers has no "
+            "module; take a row of another pooling"
+        )
+    if encoder.folder.prompt.partition("{text}")[2]:
+        raise HengyuError(
+            f"{who}: its prompt goes on after the text, and a sentence-transformers folder knows prefixes alone; weigh it "
+            "with a prefix"
+        )
+
+
+def _tail(body: Any, who: str, pooling: str) -> list[Any]:
+    import torch
+
+    from hengyu.take.library import Dense, Pooling, WeightedLayerPooling
+
+    model = body.auto_model
+    width = int(model.config.hidden_size)
+    if pooling == "cls":
+        return [Pooling(width, "cls")]
+    if pooling == "mean":
+        return [Pooling(width, "mean")]
+    if pooling == "pooler":
+        layer = getattr(getattr(model, "pooler", None), "dense", None)
+        if layer is None or not isinstance(getattr(model.pooler, "activation", None), torch.nn.Tanh):
+            raise HengyuError(f"encoder '{who}': its pooler is no dense layer with tanh; take a row of another pooling")
+        weight, bias = layer.weight.detach().clone(), layer.bias.detach().clone()
+        dense = Dense(width, len(weight), activation_function=torch.nn.Tanh(), init_weight=weight, init_bias=bias)
+        return [Pooling(width, "cls"), dense]
+    blocks = int(model.config.num_hidden_layers)
+    share = torch.zeros(blocks + 1)
+    for layer in LAYERS[pooling]:
+        share[layer] += 1.0 / len(LAYERS[pooling])
+    model.config.output_hidden_states = True
+    layers = WeightedLayerPooling(width, blocks, layer_start=0, layer_weights=torch.nn.Parameter(share))
+    return [layers, Pooling(width, "mean")]

@@ -1,0 +1,194 @@
+"""mteb both ways: its result files written and read, its tasks as cards."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import fakehub
+import pytest
+import runs
+from click.testing import CliRunner
+from fakehub import FakeHub
+from test_hub import parquet
+
+from hengyu.cards import find_card, load_cards, parse_task
+from hengyu.cli import main
+from hengyu.errors import HengyuError
+from hengyu.mteb_cards import mteb_card, mteb_names
+from hengyu.records import Run, load_run
+from hengyu.references import read_results, with_references
+from hengyu.report.board import make_board
+from hengyu.report.mteb import write_mteb
+
+RUN = runs.make_run()
+ROWS = [(f"天气好吗{i}", f"天气怎么样{i % 7}", i % 2) for i in range(80)]
+
+
+def test_mteb_reads_what_is_exported_and_has_the_same_numbers(tmp_path: Path) -> None:
+    import mteb
+
+    files = write_mteb(RUN, tmp_path)
+    assert len(files) == len(set(files))
+    read = mteb.ResultCache(tmp_path).load_results(include_remote=False, tasks=["ATEC", "STSB", "PAWSX"])
+    scores = {
+        (m.model_name, t.task_name): t.scores["test"][0]["main_score"]
+        for m in read.model_results
+        for t in m.task_results
+    }
+    ours = [r for r in RUN.records if r.metric == "spearman" and r.on_board and r.value is not None]
+    ours = [r for r in ours if r.task in ("ATEC:test", "STS-B:test", "PAWSX:test")]
+    assert len(scores) == len(ours)
+    assert sorted(scores.values()) == sorted(r.value for r in ours)
+
+
+def test_a_result_file_is_one_of_mtebs(tmp_path: Path) -> None:
+    import mteb
+
+    path = next(p for p in write_mteb(RUN, tmp_path) if p.name == "STSB.json")
+    result = mteb.TaskResult.model_validate(json.loads(path.read_bytes()))
+    part = result.scores["test"][0]
+    assert part["main_score"] == part["cosine_spearman"] == result.get_score()
+    assert result.dataset_revision == load_cards()["STS-B"].hub.revision
+    low, high = part["hengyu"]["interval"]
+    assert low < part["main_score"] < high
+    assert part["hengyu"]["fit_on"] in ("target", "none")
+
+
+def test_hostile_names_lead_to_no_folder_of_their_own(tmp_path: Path) -> None:
+    write_mteb(runs.make_run(hostile=True, sweep=False), tmp_path / "out")
+    assert [p.name for p in tmp_path.iterdir()] == ["out"]
+    assert {len(p.relative_to(tmp_path / "out").parts) for p in (tmp_path / "out").rglob("*.json")} == {4}
+
+
+def test_what_is_exported_comes_back_as_reference_rows(tmp_path: Path) -> None:
+    write_mteb(RUN, tmp_path / "mteb")
+    folder, taken = with_references(RUN, read_results(tmp_path / "mteb"), tmp_path)
+    both = load_run(folder)
+    spearman = [r for r in RUN.records if r.metric == "spearman" and r.on_board and r.task in runs.TASKS]
+    assert taken == sum(r.value is not None for r in spearman)
+    whole = {r.row: r.value for r in RUN.records if r.task == "mean" and r.value is not None}
+    theirs = [r for r in both.records if r.encoder.endswith("(mteb)") and r.task == "mean" and r.value is not None]
+    assert sorted(r.value for r in theirs) == pytest.approx(sorted(whole.values()))
+    assert {(r.low, r.high, r.delta, r.interval) for r in theirs} == {(None, None, None, "")}
+    board = make_board(both)
+    assert len(board.rows) == len(make_board(RUN).rows) + len({r.encoder for r in theirs}) + sum(
+        r.status == "incomplete" for r in both.records if r.encoder.endswith("(mteb)") and r.task == "mean"
+    )
+    assert make_board(RUN).rows[0].key in {r.key for r in board.rows[:2]}
+
+
+def result_file(folder: Path, task: str, scores: dict[str, Any], **more: Any) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    content = {"task_name": task, "dataset_revision": "x", "mteb_version": "2.0.0", "scores": scores, **more}
+    (folder / f"{task}.json").write_text(json.dumps(content))
+    return folder / f"{task}.json"
+
+
+def part(value: float, subset: str = "default") -> dict[str, Any]:
+    return {"cosine_spearman": value, "main_score": value, "hf_subset": subset, "languages": ["cmn-Hans"]}
+
+
+def test_results_as_mteb_publishes_them(tmp_path: Path) -> None:
+    model = tmp_path / "BAAI__bge-small-zh" / "abc"
+    result_file(model, "STSB", {"test": [part(0.77)], "validation": [part(0.7)]})
+    result_file(model, "STS22.v2", {"test": [part(0.1, "en"), part(0.6, "zh")]})
+    result_file(model, "T2Retrieval", {"dev": [{"ndcg_at_10": 0.8, "main_score": 0.8, "hf_subset": "default"}]})
+    found = {(r.model, r.revision, r.task): r.value for r in read_results(tmp_path)}
+    assert found == {
+        ("BAAI/bge-small-zh", "abc", "STS-B:test"): 0.77,
+        ("BAAI/bge-small-zh", "abc", "STS-B:valid"): 0.7,
+        ("BAAI/bge-small-zh", "abc", "STS22-zh:test"): 0.6,
+    }
+    (model / "model_meta.json").write_text(json.dumps({"name": "bge", "revision": None}))
+    assert {r.model for r in read_results(tmp_path)} == {"bge"}
+    folder, taken = with_references(RUN, read_results(tmp_path), tmp_path)
+    assert taken == 1
+    mean = next(r for r in load_run(folder).records if r.encoder == "bge (mteb)" and r.task == "mean")
+    assert mean.status == "incomplete" and mean.value is None and "ATEC:test" in mean.reason
+
+
+def test_results_that_are_none_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(HengyuError, match="holds no result of an STS task"):
+        read_results(tmp_path)
+    path = result_file(tmp_path / "m" / "r", "ATEC", {"test": [part(2.5)]})
+    with pytest.raises(HengyuError, match="cosine_spearman of test is 2.5, not within"):
+        read_results(tmp_path)
+    path.write_text('{"task_name"')
+    with pytest.raises(HengyuError, match="is no result file of mteb"):
+        read_results(tmp_path)
+    result_file(tmp_path / "m" / "r", "ATEC", {"test": [part(0.5)]})
+    with pytest.raises(HengyuError, match="has none of the tasks"):
+        with_references(Run(Path(), {**RUN.header, "tasks": []}, {}, ()), read_results(tmp_path), tmp_path)
+
+
+def test_the_commands(tmp_path: Path) -> None:
+    folder = str(runs.write_run(RUN, tmp_path))
+    done = CliRunner().invoke(main, ["export", folder, "--format", "mteb", "--out", str(tmp_path / "mteb")])
+    assert done.exit_code == 0, done.output
+    missing = CliRunner().invoke(main, ["export", folder, "--format", "mteb"])
+    assert missing.exit_code == 2 and "--out DIR" in missing.output
+    laid = CliRunner().invoke(main, ["reference", folder, str(tmp_path / "mteb"), "--out", str(tmp_path)])
+    assert laid.exit_code == 0, laid.output
+    assert "(mteb)" in laid.output
+    taken = CliRunner().invoke(main, ["take", "synthetic-0a1b2c3d-mteb", "--row", "1", "--out", str(tmp_path / "x")])
+    assert taken.exit_code == 2
+
+
+def test_every_chinese_sts_task_of_mteb_is_a_card() -> None:
+    names = mteb_names()
+    assert {"ATEC", "BQ", "LCQMC", "PAWSX", "STSB", "AFQMC", "QBQTC"} <= set(names)
+    ours = load_cards()
+    for name in names:
+        card = mteb_card(name)
+        assert card.hub is not None and len(card.hub.revision) == 40
+        assert card.scale[0] < card.scale[1] and card.splits
+    for name in ("ATEC", "BQ", "LCQMC"):
+        assert (mteb_card(name).scale, mteb_card(name).label_kind) == (ours[name].scale, ours[name].label_kind)
+        assert mteb_card(name).hub.id == ours[name].hub.id
+    assert set(mteb_card("ATEC").splits) == {"valid", "test"}
+    card, split = parse_task(ours, "mteb:atec")
+    assert (card.name, split) == ("mteb-ATEC", "test")
+    assert parse_task(ours, "mteb:ATEC:valid")[1] == "valid"
+    assert find_card(ours, "mteb-STSB").scale == (0, 5)
+    with pytest.raises(HengyuError, match="no Chinese STS task 'ATCE'; did you mean 'ATEC'"):
+        parse_task(ours, "mteb:ATCE")
+    with pytest.raises(HengyuError, match="names no split"):
+        parse_task(ours, "ATEC")
+
+
+def test_an_mteb_task_is_fetched_and_weighed(hub: FakeHub, monkeypatch: pytest.MonkeyPatch) -> None:
+    card = mteb_card("ATEC")
+    assert card.hub is not None
+    monkeypatch.setattr(fakehub, "REVISION", card.hub.revision)
+    hub.repositories["C-MTEB/ATEC"] = {
+        "data/test-00000-of-00001.parquet": parquet(ROWS),
+        "data/validation-00000-of-00001.parquet": parquet(ROWS[:40]),
+    }
+    early = CliRunner().invoke(main, ["run", "smoke", "--task", "mteb:ATEC", "--quiet"])
+    assert early.exit_code == 2 and "hengyu fetch mteb-ATEC" in early.output
+    done = CliRunner().invoke(main, ["fetch", "mteb:ATEC"])
+    assert done.exit_code == 0, done.output
+    weighed = CliRunner().invoke(
+        main, ["run", "smoke", "--task", "mteb:ATEC", "--entry", "whitening(dim=8)", "--quiet"]
+    )
+    assert weighed.exit_code == 0, weighed.output
+    folder = Path(weighed.output.split("records: ")[1].splitlines()[0])
+    run = load_run(folder)
+    assert [(t["task"], t["n"], t["threshold_on"]) for t in run.header["tasks"]] == [
+        ("mteb-ATEC:test", 80, "mteb-ATEC:valid")
+    ]
+    assert {p.name for p in write_mteb(run, folder.parent / "out")} == {"ATEC.json"}
+
+
+def test_without_mteb_the_remedy_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    import sys
+
+    from hengyu import mteb_cards
+
+    mteb_cards._tasks.cache_clear()
+    monkeypatch.setitem(sys.modules, "mteb", None)
+    with pytest.raises(HengyuError, match=r"pip install 'hengyu\[mteb\]'"):
+        mteb_card("ATEC")
+    mteb_cards._tasks.cache_clear()

@@ -1,0 +1,59 @@
+"""What is shipped: every import is declared, versions agree. `.ci/wheel` installs the wheel and runs it."""
+
+from __future__ import annotations
+
+import ast
+import sys
+import tomllib
+from pathlib import Path
+
+import yaml
+from packaging.requirements import Requirement
+
+import hengyu
+
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGE = Path(hengyu.__file__).parent
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+DISTRIBUTIONS = {"sklearn": "scikit-learn", "vl_convert": "altair", "markupsafe": "jinja2"}
+# of a library that is declared: sentence-transformers' extra brings datasets
+BROUGHT = {"datasets"}
+
+
+def imported() -> dict[str, set[str]]:
+    """Every third-party package that a file imports, wherever in it."""
+    found: dict[str, set[str]] = {}
+    for path in PACKAGE.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            names = []
+            if isinstance(node, ast.Import):
+                names = [a.name for a in node.names]
+            elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+                names = [node.module]
+            for name in names:
+                top = name.split(".")[0]
+                if top != "hengyu" and top not in sys.stdlib_module_names:
+                    found.setdefault(top, set()).add(path.name)
+    return found
+
+
+def test_every_import_is_declared() -> None:
+    extras = [r for name, rs in PROJECT["optional-dependencies"].items() if name != "dev" for r in rs]
+    declared = {Requirement(r).name.lower().replace("-", "_") for r in [*PROJECT["dependencies"], *extras]}
+    for name, files in imported().items():
+        own = DISTRIBUTIONS.get(name, name).lower().replace("-", "_")
+        assert own in declared or name in BROUGHT, f"{name}, imported in {sorted(files)}"
+
+
+def test_versions_agree() -> None:
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    assert hengyu.__version__ == PROJECT["version"] == str(citation["version"])
+    assert citation["license"] == PROJECT["license"]
+    assert {"cff-version", "title", "message", "authors", "type"} <= set(citation)
+
+
+def test_the_module_that_folders_name_stays_where_it_is() -> None:
+    from hengyu.encoders.folder import STEP
+    from hengyu.take.steps import Step
+
+    assert f"{Step.__module__}.{Step.__qualname__}" == STEP == "hengyu.take.steps.Step"
