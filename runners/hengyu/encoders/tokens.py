@@ -79,6 +79,19 @@ class Tokenizer:
             raise HengyuError(f"{self.folder.where}: its tokenizer has no padding token")
         return int(self._library.pad_token_id), self._library.padding_side == "left"
 
+    def rectangle(self, ids: Sequence[Sequence[int]]) -> tuple[list[list[int]], list[list[int]]]:
+        """Return rows of one length, and 1 for each of their tokens that is no padding."""
+        longest = max(map(len, ids))
+        if all(len(row) == longest for row in ids):
+            return [list(row) for row in ids], [[1] * longest for _ in ids]
+        token, left = self.padding
+        rows, kept = [], []
+        for row in ids:
+            more = longest - len(row)
+            rows.append([token] * more + [*row] if left else [*row] + [token] * more)
+            kept.append([0] * more + [1] * len(row) if left else [1] * len(row) + [0] * more)
+        return rows, kept
+
     @cached_property
     def prompt_length(self) -> int:
         """The number of tokens a prefix prompt takes, as sentence-transformers counts it."""
