@@ -37,6 +37,6 @@ def cosent(first: Tensor, second: Tensor, labels: Tensor, scale: float = 20.0) -
     return torch.logsumexp(torch.cat([wrong.new_zeros(1), wrong]), dim=0)
 
 
-def negative_cosine(predicted: Tensor, target: Tensor) -> Tensor:
-    """Return the mean of -cos with the gradient of the target stopped (Chen and He, SimSiam, arXiv:2011.10566)."""
-    return -cosine_similarity(predicted, target.detach()).mean()
+def negative_cosine(predicted: Tensor, target: Tensor, *, stop: bool = True) -> Tensor:
+    """Return the mean of -cos, by default without a gradient of the target (Chen and He, SimSiam, arXiv:2011.10566)."""
+    return -cosine_similarity(predicted, target.detach() if stop else target).mean()

@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from hengyu.tuning.lesson import Lesson
-from hengyu.tuning.losses import info_nce
+from hengyu.tuning.losses import info_nce, negative_cosine
 from hengyu.tuning.recipe import Recipe
 from hengyu.tuning.trainee import Trainee
 
-__all__ = ["DropoutPairs", "Sentences"]
+__all__ = ["DropoutPairs", "Sentences", "Siamese"]
 
 Ids = NDArray[np.int64]
 Rows = list[list[int]]
@@ -59,5 +59,24 @@ class DropoutPairs(Sentences):
 
     def loss(self, vectors: Tensor, batch: Ids) -> Tensor:
         """Return the cross-entropy of finding each sentence's other pass."""
-        first, second = self.head(vectors).split(len(batch))
+        first, second = torch.split(self.head(vectors), len(batch))
         return info_nce(first, second, self.temperature, same=self.same(batch))
+
+
+class Siamese(Sentences):
+    """SimSiam: each dropout pass is predicted from the other, and the one predicted has no gradient."""
+
+    def __init__(self, trainee: Trainee, lesson: Lesson, recipe: Recipe, hidden: int, *, stop: bool) -> None:
+        super().__init__(trainee, lesson, recipe)
+        self.stop = stop
+        width = trainee.width
+        layers = [nn.Linear(width, hidden), nn.LayerNorm(hidden), nn.ReLU(), nn.Linear(hidden, width)]
+        self.head = (nn.Sequential(*layers) if hidden else nn.Identity()).to(self.device)
+        self.heads = [self.head]
+
+    def loss(self, vectors: Tensor, batch: Ids) -> Tensor:
+        """Return the mean of -cos of each pass's prediction and the other pass."""
+        first, second = torch.split(vectors, len(batch))
+        predicted = self.head(first), self.head(second)
+        stop = self.stop
+        return (negative_cosine(predicted[0], second, stop=stop) + negative_cosine(predicted[1], first, stop=stop)) / 2
