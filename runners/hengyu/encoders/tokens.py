@@ -132,6 +132,12 @@ class Tokenizer:
                 return whole[:at], whole[at + len(inside) :]
         raise HengyuError(f"{self.folder.where}: its tokenizer gives no tokens for '一'; it is not one for Chinese")
 
+    @property
+    def frame_lengths(self) -> tuple[int, int]:
+        """How many special tokens stand before and after a text."""
+        head, tail = self._frame
+        return len(head), len(tail)
+
     def _by_words(self, text: str) -> list[int]:
         """Words of the vocabulary as they are, all others by the model's own tokenizer."""
         vocabulary = self._vocabulary

@@ -11,12 +11,10 @@ from numpy.typing import NDArray
 
 from hengyu.errors import Degenerate
 from hengyu.metrics import spearman
-from hengyu.moments import Moments
-from hengyu.sample import Sample
 from hengyu.tuning.lesson import Lesson
 from hengyu.tuning.trainee import Trainee
 
-__all__ = ["Curve", "alignment", "uniformity"]
+__all__ = ["Curve", "alignment", "effective_rank", "uniformity"]
 
 _PROBE = 300  # sentences, and held-out pairs
 _ALIKE = 0.8  # of the label scale: pairs from here on mean the same
@@ -33,6 +31,16 @@ def uniformity(x: Unit) -> float:
     from scipy.spatial.distance import pdist
 
     return float(np.log(np.exp(-2 * pdist(x.astype(np.float64), "sqeuclidean")).mean()))
+
+
+def effective_rank(x: Unit) -> float:
+    """Return the exponential of the entropy of the eigenvalues of x'x (Roy and Vetterli, 2007), x (n, d) of length 1.
+
+    Not centred, unlike that of a fit: it is 1 where all rows are one vector.
+    """
+    shares = np.linalg.svd(x, compute_uv=False) ** 2
+    shares = shares[shares > 0] / shares.sum()
+    return float(np.exp(-(shares * np.log(shares)).sum()))
 
 
 @dataclass
@@ -60,8 +68,7 @@ class Curve:
         found: dict[str, float] = {}
         x = _unit(self.trainee.vectors(self._probe))
         found["uniformity"] = uniformity(x)
-        spectrum = Moments.of(Sample.of(x)).spectrum
-        found["effective_rank"] = spectrum.effective_rank
+        found["effective_rank"] = effective_rank(x)
         if self._pairs is not None:
             y = _unit(self.trainee.vectors(self._held))
             a, b = y[: len(self._pairs)], y[len(self._pairs) :]

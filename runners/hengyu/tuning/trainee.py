@@ -118,9 +118,11 @@ class Trainee:
         back[np.concatenate(pieces)] = np.arange(len(rows))
         return vectors[torch.from_numpy(back).to(vectors.device)]
 
-    def forward(self, rows: Rows) -> Tensor:
-        """Return the vectors (n, d) of token ids in one pass."""
+    def forward(self, rows: Rows, *, hidden: int | None = None) -> Tensor:
+        """Return the vectors (n, d) of token ids in one pass; the token ``hidden`` is not attended to, wherever it stands."""
         tokens, kept = (torch.tensor(part, device=self.device) for part in self.tokenizer.rectangle(rows))
+        if hidden is not None:
+            kept = kept * (tokens != hidden)
         output = self.model(input_ids=tokens, attention_mask=kept, output_hidden_states=True)
         positions = (tokens == self.tokenizer.mask_id).int().argmax(1) if self.read == "mask" else None
         pooler = getattr(output, "pooler_output", None)
