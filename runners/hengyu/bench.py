@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,19 +17,21 @@ from hengyu.encoders.lexical import baseline_cosines
 from hengyu.encoding import encode_missing
 from hengyu.environment import environment
 from hengyu.errors import Degenerate, HengyuError
-from hengyu.fits import Fits, FitStore
+from hengyu.fits import FitStore
 from hengyu.header import header
 from hengyu.jobs import Job, make_job, refuse_same_names
 from hengyu.ledger import Ledger
+from hengyu.material import task_vectors, tuned_vectors
+from hengyu.methods import find_method
 from hengyu.observations import Observation, save_labels
 from hengyu.plan import PROTOCOL, Plan, TaskData
 from hengyu.progress import Progress, silent
 from hengyu.records import save_records, write_json
-from hengyu.sample import Sample
 from hengyu.sources import sources
 from hengyu.store import VectorStore
 from hengyu.suites import EntrySpec
-from hengyu.tasks.sts import StsVectors, restrict
+from hengyu.tasks.sts import StsVectors
+from hengyu.tuned import TunedStore, Tuning
 
 __all__ = ["Outcome", "run"]
 
@@ -50,6 +53,7 @@ def run(
     reports: Path,
     store: VectorStore,
     fits: FitStore | None = None,
+    tuned: TunedStore | None = None,
     progress: Progress = silent,
     force: bool = False,
     offline: bool = False,
@@ -59,6 +63,7 @@ def run(
 
     Cells that an earlier, killed run of the same plan has finished are read back, unless ``force``. ``fits`` is where
     trained methods are kept, so that tasks and runs share them; without it they are trained where they are needed.
+    ``tuned`` is where tuned encoders are kept, by default beside the vectors.
     """
     jobs = _jobs(plan, progress, offline)
     refuse_same_names(jobs)
@@ -75,6 +80,7 @@ def run(
         job.coverage = {t.name: job.vectors.coverage(t.ids) for t in plan.tasks}
         for pooling in job.poolings:
             job.dim = job.vectors.spaces[pooling].dim
+    tuning = Tuning(tuned or TunedStore(store.root.parent / "tuned"), progress)
     draws = sum(len(spec.draws(plan.suite.seed)) for spec in plan.suite.entries)
     total = sum(len(j.poolings) for j in jobs) * draws * len(plan.tasks)
     with progress.stage("weighing", total) as tick:
@@ -82,7 +88,7 @@ def run(
         for job in jobs:
             for pooling in job.poolings:
                 for task in plan.tasks:
-                    _observe(state, job, pooling, task)
+                    _observe(state, store, tuning, job, pooling, task)
             for pooling, reason in job.unavailable.items():
                 state.add_all(job.encoder.id, pooling, "unavailable", reason)
         for baseline in plan.suite.baselines:
@@ -150,10 +156,20 @@ def _meaning(plan: Plan, job: Job, pooling: str, task: TaskData, spec: EntrySpec
         "fit_on": word,
         "fit_data": fit.digest if fit else "",
         "fit_splits": list(fit.splits) if fit else [],
+        **_of_tuners(plan, task, spec),
     }
 
 
-def _observe(state: Ledger, job: Job, pooling: str, task: TaskData) -> None:
+def _of_tuners(plan: Plan, task: TaskData, spec: EntrySpec) -> dict[str, Any]:
+    """What an observation of a tuned encoder depends on beside."""
+    if not spec.entry.tuners:
+        return {}
+    watched = plan.held.get(task.name)
+    versions = [find_method(s.name).version for s in spec.entry.tuners]
+    return {"tuners": versions, "watched": watched.pairs.sha256 if watched else ""}
+
+
+def _observe(state: Ledger, store: VectorStore, tuning: Tuning, job: Job, pooling: str, task: TaskData) -> None:
     """Observe every entry of the suite at one task, encoder and pooling, in the suite's order."""
     plan = state.plan
     cells = [
@@ -162,49 +178,44 @@ def _observe(state: Ledger, job: Job, pooling: str, task: TaskData) -> None:
         for seed in spec.draws(plan.suite.seed)
     ]
     found = [state.load(meaning) for _, meaning in cells]
-    words = {plan.fit_word(spec) for (spec, _), done in zip(cells, found, strict=True) if done is None}
-    vectors = _vectors(state, job, pooling, task, words) if words else None
+    plain = [spec for (spec, _), done in zip(cells, found, strict=True) if done is None and not spec.entry.tuners]
+    assert job.vectors is not None
+    words = {plan.fit_word(spec) for spec in plain}
+    vectors = task_vectors(state, job.vectors, job.identity, pooling, task, words) if words else None
+
+    def of(spec: EntrySpec, meaning: dict[str, Any]) -> StsVectors:
+        """Return the vectors that an entry works on; those of a tuned encoder are its own."""
+        if vectors is not None and not spec.entry.tuners:
+            return vectors
+        seed = meaning["seed_of_draw"]
+        entry = spec.entry if seed is None else spec.entry.with_seed(seed)
+        return tuned_vectors(state, store, tuning, job, pooling, task, entry, meaning["fit_on"])
+
     for (spec, meaning), done in zip(cells, found, strict=True):
-        seen = done or _observe_one(state, spec, meaning, vectors)
+        seen = done or _observe_one(state, spec, meaning, of)
         wide = [state.fail(meaning, [name], "failed", reason) for name, reason in seen.too_wide.items()]
         state.seen += [seen, *wide]
         state.tick(1)
 
 
-def _observe_one(state: Ledger, spec: EntrySpec, meaning: dict[str, Any], vectors: StsVectors | None) -> Observation:
-    """Observe an entry; dims that the vectors do not have are named in what comes back."""
-    assert vectors is not None
+def _observe_one(
+    state: Ledger, spec: EntrySpec, meaning: dict[str, Any], of: Callable[[EntrySpec, dict[str, Any]], StsVectors]
+) -> Observation:
+    """Observe an entry; a tuner that fails fails alone, and dims that the vectors do not have are named in what comes back."""
     started = time.perf_counter()
+    vectors = None
     try:
+        vectors = of(spec, meaning)
         got = vectors.observe(spec.entry, spec.dims, meaning["fit_on"], meaning["seed_of_draw"])
     except Degenerate as e:
         return state.fail(meaning, spec.names, "degenerate", str(e))
     except ValueError as e:
         return state.fail(meaning, spec.names, "failed", str(e))
     finally:
-        state.note_fits(meaning, vectors)
+        if vectors is not None:
+            state.note_fits(meaning, vectors)
     found = (got.entries, got.dims, got.similarity, got.sweep, got.fit)
     return state.keep(Observation(meaning, *found, beside=got.beside, too_wide=got.too_wide), started)
-
-
-def _vectors(state: Ledger, job: Job, pooling: str, task: TaskData, words: set[str]) -> StsVectors:
-    """Read from the store what the entries of one task need."""
-    assert job.vectors is not None
-    plan, read = state.plan, job.vectors
-    ids, (first, second) = restrict([task.first, task.second])
-    x = read.get(pooling, ids)
-    samples, rows = {}, {}
-    for word in words - {"none"}:
-        fit = plan.fits[task.name, word]
-        samples[word] = Sample.of(x, fit.counts) if np.array_equal(fit.ids, ids) else read.sample(pooling, fit)
-        rows[word] = fit.digest
-    other = None
-    beside = plan.thresholds.get(task.name)
-    if beside:
-        other_ids, (a, b) = restrict([beside.first, beside.second])
-        other = (read.get(pooling, other_ids), a, b)
-    fits = Fits(state.fits, {"identity": job.identity, "pooling": pooling}, rows, state.progress)
-    return StsVectors(x, first, second, samples, task.pairs.labels, other, fits)
 
 
 def _observe_baseline(state: Ledger, name: str, task: TaskData) -> None:

@@ -13,10 +13,11 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, fields, replace
+from itertools import pairwise
 from typing import Any, get_args, get_type_hints
 
 from hengyu.errors import HengyuError, did_you_mean
-from hengyu.methods import find_method, method_names
+from hengyu.methods import find_method, is_tuner, method_names
 
 __all__ = ["Entry", "Step", "parse_entry"]
 
@@ -73,6 +74,16 @@ class Entry:
     def nested(self) -> bool:
         """Whether the last step's first k columns are its result at dim k, so that one pass serves every dim."""
         return bool(getattr(find_method(self.steps[-1].name), "nested", False))
+
+    @property
+    def tuners(self) -> tuple[Step, ...]:
+        """The steps at its head that train an encoder."""
+        return tuple(s for s in self.steps if is_tuner(s.name))
+
+    @property
+    def labelled(self) -> bool:
+        """Whether a step learns from labels."""
+        return any(s.make().labelled for s in self.tuners)
 
     @property
     def stochastic(self) -> bool:
@@ -151,8 +162,18 @@ def parse_entry(text: str) -> Entry:
             at += 1
         steps.append(_step(name, given, text))
         if not tokens[at]:
+            _refuse_late_tuner(steps, text)
             return Entry(tuple(steps))
         expect(">")
+
+
+def _refuse_late_tuner(steps: list[Step], text: str) -> None:
+    """Refuse a step that trains an encoder after one that maps vectors: there is no encoder left to train."""
+    for before, step in pairwise(steps):
+        if is_tuner(step.name) and not is_tuner(before.name):
+            raise HengyuError(
+                f"entry '{text}': {step.name} trains the encoder, so it must stand before {before.name}, not after it"
+            )
 
 
 def _tokens(text: str) -> list[str]:

@@ -57,6 +57,12 @@ class Fit:
     ids: Ids
     counts: Ids
     digest: str
+    parts: tuple[TaskData, ...] = ()  # the splits as pairs, for methods that learn from labels
+
+    @property
+    def distinct(self) -> bool:
+        """Whether repeats are left out."""
+        return self.word.endswith(_DISTINCT)
 
 
 @dataclass
@@ -69,6 +75,7 @@ class Plan:
     thresholds: dict[str, TaskData]  # binary task -> the valid split its decision threshold is chosen on
     fits: dict[tuple[str, str], Fit]  # (task, fit_on word) -> sentences
     texts: list[str]  # distinct, in order of first appearance
+    held: dict[str, TaskData] = field(default_factory=dict)  # task -> the valid split that tuners are watched on
     warnings: list[str] = field(default_factory=list)
     datasets: tuple[Path, ...] = ()  # folders of cards beside the shipped ones
     left_out: list[str] = field(default_factory=list)  # what a partial suite runs without, and how to get it
@@ -134,15 +141,18 @@ def make_plan(suite: Suite, *, data_dir: Path | None = None, datasets: Sequence[
     for task in tasks:
         for spec in suite.entries:
             word = plan.fit_word(spec)
-            if word == "none" or (task.name, word) in plan.fits:
+            if word == "none" or ((task.name, word) in plan.fits and not spec.entry.labelled):
                 continue
             try:
-                plan.fits[task.name, word] = loader.fit(task, word)
+                plan.fits[task.name, word] = loader.fit(task, word, labelled=spec.entry.labelled)
             except HengyuError as e:
                 problems += [f"{suite.path}: entry '{spec.entry}' with fit_on '{word}': {p}" for p in e.problems]
-        valid = loader.threshold(task)
-        if valid:
+        tuned = any(spec.entry.tuners for spec in suite.entries)
+        valid = loader.valid(task) if task.pairs.card.binary or tuned else None
+        if valid and task.pairs.card.binary:
             plan.thresholds[task.name] = valid
+        if valid and tuned:
+            plan.held[task.name] = valid
     gather(dict.fromkeys(problems))
     plan.left_out += [str(e) for _, e in missing]
     plan.warnings += [f"left out: {e.brief}" for _, e in missing]
@@ -173,20 +183,21 @@ class _Loader:
             self._done[key] = TaskData(pairs, self.texts.number(pairs.first), self.texts.number(pairs.second))
         return self._done[key]
 
-    def threshold(self, task: TaskData) -> TaskData | None:
-        """Return the valid split of a binary task, where the card has one and it is at hand."""
+    def valid(self, task: TaskData) -> TaskData | None:
+        """Return the valid split of a task that is another one, where the card has one and it is at hand."""
         card = task.pairs.card
-        if not card.binary or task.pairs.split == "valid" or "valid" not in card.splits:
+        if task.pairs.split == "valid" or "valid" not in card.splits:
             return None
         try:
             return self.task(card, "valid")
         except HengyuError:
             return None
 
-    def fit(self, task: TaskData, word: str) -> Fit:
+    def fit(self, task: TaskData, word: str, *, labelled: bool = False) -> Fit:
         """Return the sentences that ``fit_on = word`` stands for at a task.
 
-        Repeats count, as in the published scripts; a word that ends in ``-distinct`` counts every sentence once.
+        Repeats count, as in the published scripts; a word that ends in ``-distinct`` counts every sentence once. With
+        ``labelled`` the labels are learned from too, and `HengyuError` says when they are those of the task itself.
         """
         card = task.pairs.card
         source = word.removesuffix(_DISTINCT)
@@ -208,9 +219,21 @@ class _Loader:
             raise HengyuError(
                 f"{card.name} has no split '{source}'; use target, all, a split ({', '.join(card.splits)}) or CARD:split"
             )
+        if labelled:
+            _refuse_own_labels(task, parts)
         ids, counts = np.unique(np.concatenate([p.ids for p in parts]), return_counts=True)
         if source != word:
             counts = np.ones_like(counts)
         files = "+".join(p.pairs.sha256 for p in parts) + ("" if source == word else _DISTINCT)
         digest = hashlib.sha256(files.encode()).hexdigest()[:16]
-        return Fit(word, tuple(p.name for p in parts), ids, counts, digest)
+        return Fit(word, tuple(p.name for p in parts), ids, counts, digest, tuple(parts))
+
+
+def _refuse_own_labels(task: TaskData, parts: Sequence[TaskData]) -> None:
+    """Refuse labels that a method would be trained on and weighed on: of the same split, or of a copy of its file."""
+    for part in parts:
+        if part.name == task.name or part.pairs.sha256 == task.pairs.sha256:
+            raise HengyuError(
+                f"it learns from labels, and would be weighed on {task.name} by labels it was trained on; "
+                'write fit_on = "train", "valid" or another split than the one it is weighed on'
+            )

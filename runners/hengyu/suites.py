@@ -66,9 +66,14 @@ class Suite:
     partial: tuple[str, ...] = ()  # of "tasks" and "encoders": those that are not at hand are left out, not refused
 
     def with_overrides(
-        self, *, tasks: tuple[str, ...] = (), encoders: tuple[EncoderSpec, ...] = (), entries: tuple[str, ...] = ()
+        self,
+        *,
+        tasks: tuple[str, ...] = (),
+        encoders: tuple[EncoderSpec, ...] = (),
+        entries: tuple[str, ...] = (),
+        fit_on: str = "",
     ) -> Suite:
-        """Return the suite with tasks, encoders or entries replaced by those given on the command line."""
+        """Return the suite with tasks, encoders, entries or its fit_on replaced by those given on the command line."""
         changed: dict[str, Any] = {}
         if tasks:
             changed["tasks"] = tasks
@@ -76,6 +81,8 @@ class Suite:
             changed["encoders"] = encoders
         if entries:
             changed["entries"] = _with_raw(tuple(EntrySpec(parse_entry(e)) for e in entries))
+        if fit_on:
+            changed["fit_on"] = fit_on
         changed["partial"] = tuple(kind for kind in self.partial if kind not in changed)
         return replace(self, **changed)
 

@@ -18,6 +18,7 @@ _FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 @click.option("--encoder", "encoders", multiple=True, metavar="ID|DIR", help="Weigh this model instead; repeatable.")
 @click.option("--task", "tasks", multiple=True, metavar="CARD:SPLIT", help="Weigh on this task instead; repeatable.")
 @click.option("--entry", "entries", multiple=True, help="Weigh this entry instead (raw stays); repeatable.")
+@click.option("--fit-on", default="", metavar="WORD", help="target, train, valid, ...: for entries that do not say it.")
 @click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="Where records/ and site/ go.")
 @click.option(
     "--device", default="", metavar="NAME", help="cpu, cuda, cuda:1, ...; by default CUDA where there is one."
@@ -36,6 +37,7 @@ def command(
     encoders: tuple[str, ...],
     tasks: tuple[str, ...],
     entries: tuple[str, ...],
+    fit_on: str,
     out: Path | None,
     device: str,
     offline: bool,
@@ -70,7 +72,9 @@ def command(
     from hengyu.suites import find_suite, load_suite
 
     loaded = load_suite(find_suite(suite))
-    loaded = loaded.with_overrides(tasks=tasks, encoders=tuple(EncoderSpec(e) for e in encoders), entries=entries)
+    loaded = loaded.with_overrides(
+        tasks=tasks, encoders=tuple(EncoderSpec(e) for e in encoders), entries=entries, fit_on=fit_on
+    )
     specs = tuple(
         replace(e, device=device or e.device, trust_remote_code=trust_remote_code or e.trust_remote_code)
         for e in loaded.encoders

@@ -9,7 +9,7 @@ __all__ = ["command"]
 
 @click.group("store")
 def command() -> None:
-    """Look after the vectors and trained methods that are kept, so that nothing is encoded or trained twice."""
+    """Look after the vectors, trained methods and tuned encoders that are kept, so that nothing is made twice."""
 
 
 @command.command("info")
@@ -20,6 +20,7 @@ def info() -> None:
 
     from hengyu.fits import FitStore
     from hengyu.store import VectorStore
+    from hengyu.tuned import TunedStore
 
     store = VectorStore.default()
     rows = store.info()
@@ -34,6 +35,13 @@ def info() -> None:
     console.print(table if rows else f"{store.root}: empty")
     console.print(f"{sum(r['vectors'] for r in rows)} vectors, {sum(r['bytes'] for r in rows) / 1e6:.1f} MB")
     files = FitStore.default().files()
+    for one in TunedStore.default().info():
+        console.print(
+            f"tuned {one['folder'][:8]}: {one['step']}, {one['pooling']}, of {one['encoder']}, {one['bytes'] / 1e6:.1f} MB",
+            highlight=False,
+            markup=False,
+            soft_wrap=True,
+        )
     if files:
         console.print(f"{len(files)} trained methods, {sum(f.stat().st_size for f in files) / 1e6:.1f} MB")
 
@@ -43,9 +51,10 @@ def verify() -> None:
     """Check every file against its checksum; exit code 1 when one has changed."""
     from hengyu.fits import FitStore
     from hengyu.store import VectorStore
+    from hengyu.tuned import TunedStore
 
     store = VectorStore.default()
-    found = store.verify() + FitStore.default().verify()
+    found = store.verify() + FitStore.default().verify() + TunedStore.default().verify()
     for damage in found:
         click.echo(f"{damage.path}: {damage.reason}", err=True)
     click.echo(
@@ -61,19 +70,23 @@ def repair() -> None:
     """Delete what is damaged; the next run encodes those texts and trains those methods again."""
     from hengyu.fits import FitStore
     from hengyu.store import VectorStore
+    from hengyu.tuned import TunedStore
 
     for damage in VectorStore.default().repair():
         click.echo(f"deleted {damage.path.parent}: {damage.path.name} {damage.reason}")
     for damage in FitStore.default().repair():
         click.echo(f"deleted {damage.path}: {damage.reason}")
+    for damage in TunedStore.default().repair():
+        click.echo(f"deleted {damage.path.parent}: {damage.path.name} {damage.reason}")
 
 
 @command.command("gc")
 @click.option("--days", default=90.0, show_default=True, help="Delete what has not grown for so long.")
 def gc(days: float) -> None:
-    """Delete what killed runs left behind, and vectors and trained methods that are old."""
+    """Delete what killed runs left behind, and vectors, trained methods and tuned encoders that are old."""
     from hengyu.fits import FitStore
     from hengyu.store import VectorStore
+    from hengyu.tuned import TunedStore
 
-    freed = VectorStore.default().gc(days) + FitStore.default().gc(days)
+    freed = sum(kept.default().gc(days) for kept in (VectorStore, FitStore, TunedStore))
     click.echo(f"{freed / 1e6:.1f} MB freed")

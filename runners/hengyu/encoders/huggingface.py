@@ -229,16 +229,7 @@ class HuggingFace:
 
     def _rectangle(self, ids: Sequence[Sequence[int]]) -> tuple[list[list[int]], list[list[int]]]:
         """Return rows of one length, and 1 for each of their tokens that is no padding."""
-        longest = max(map(len, ids))
-        if all(len(row) == longest for row in ids):
-            return [list(row) for row in ids], [[1] * longest for _ in ids]
-        token, left = self.tokenizer.padding
-        rows, kept = [], []
-        for row in ids:
-            more = longest - len(row)
-            rows.append([token] * more + [*row] if left else [*row] + [token] * more)
-            kept.append([0] * more + [1] * len(row) if left else [1] * len(row) + [0] * more)
-        return rows, kept
+        return self.tokenizer.rectangle(ids)
 
     def _tail(self, modules: list[Any], output: Any, mask: Tensor) -> Tensor:
         """Run the sentence-transformers modules after the transformer."""

@@ -79,6 +79,19 @@ class Tokenizer:
             raise HengyuError(f"{self.folder.where}: its tokenizer has no padding token")
         return int(self._library.pad_token_id), self._library.padding_side == "left"
 
+    def rectangle(self, ids: Sequence[Sequence[int]]) -> tuple[list[list[int]], list[list[int]]]:
+        """Return rows of one length, and 1 for each of their tokens that is no padding."""
+        longest = max(map(len, ids))
+        if all(len(row) == longest for row in ids):
+            return [list(row) for row in ids], [[1] * longest for _ in ids]
+        token, left = self.padding
+        rows, kept = [], []
+        for row in ids:
+            more = longest - len(row)
+            rows.append([token] * more + [*row] if left else [*row] + [token] * more)
+            kept.append([0] * more + [1] * len(row) if left else [1] * len(row) + [0] * more)
+        return rows, kept
+
     @cached_property
     def prompt_length(self) -> int:
         """The number of tokens a prefix prompt takes, as sentence-transformers counts it."""
@@ -118,6 +131,12 @@ class Tokenizer:
             if inside and whole[at : at + len(inside)] == inside:
                 return whole[:at], whole[at + len(inside) :]
         raise HengyuError(f"{self.folder.where}: its tokenizer gives no tokens for '一'; it is not one for Chinese")
+
+    @property
+    def frame_lengths(self) -> tuple[int, int]:
+        """How many special tokens stand before and after a text."""
+        head, tail = self._frame
+        return len(head), len(tail)
 
     def _by_words(self, text: str) -> list[int]:
         """Words of the vocabulary as they are, all others by the model's own tokenizer."""

@@ -9,14 +9,28 @@ from __future__ import annotations
 from functools import cache
 from importlib import import_module
 from pkgutil import iter_modules
-from typing import Any, Protocol, Self, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, Self, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hengyu.sample import Sample
 
-__all__ = ["Floats", "MomentTransform", "SampleTransform", "Transform", "find_method", "method_names"]
+if TYPE_CHECKING:
+    from hengyu.progress import Tick
+    from hengyu.tuning.lesson import Lesson
+    from hengyu.tuning.trainee import Trainee
+
+__all__ = [
+    "Floats",
+    "MomentTransform",
+    "SampleTransform",
+    "Transform",
+    "Tuner",
+    "find_method",
+    "is_tuner",
+    "method_names",
+]
 
 Floats = NDArray[np.floating[Any]]
 
@@ -60,6 +74,24 @@ class SampleTransform(Transform, Protocol):
         """Take up a state and a report again; the same mapping as after the fit."""
 
 
+@runtime_checkable
+class Tuner(Protocol):
+    """Encoder to encoder: trains a model for one pooling on sentences; stands at the head of an entry."""
+
+    version: int  # raise it when the same sentences would give another model than before
+    labelled: bool  # whether it learns from labels, which must not be those it is weighed on
+    report: dict[str, Any]  # what the training saw, JSON; the same for the same sentences and seed
+
+    def parameters(self) -> dict[str, Any]:
+        """Return every parameter by name."""
+
+    def steps(self, lesson: Lesson) -> int:
+        """Return how many steps it takes on a lesson."""
+
+    def tune(self, trainee: Trainee, lesson: Lesson, tick: Tick) -> None:
+        """Train in place; raises ValueError or `Degenerate` when the lesson or the model cannot be trained with."""
+
+
 @cache
 def method_names() -> tuple[str, ...]:
     """Return the names of all methods, sorted: the file names of this package, with - for _."""
@@ -72,3 +104,8 @@ def find_method(name: str) -> type[Any]:
     module = import_module(f"{__name__}.{name.replace('-', '_')}")
     method: type[Any] = module.METHOD
     return method
+
+
+def is_tuner(name: str) -> bool:
+    """Tell whether a method trains an encoder, rather than mapping the vectors of one."""
+    return hasattr(find_method(name), "tune")

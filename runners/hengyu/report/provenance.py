@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
@@ -43,6 +44,7 @@ def sheets(run: Run, seconds: Mapping[str, float] | None = None) -> tuple[Sheet,
         _coverage(run),
         _fits(run),
         _trained(run),
+        _tuned(run),
         _timings(run, seconds or {}),
     ]
     return tuple(sheet for sheet in made if sheet.rows)
@@ -168,6 +170,7 @@ def _trained(run: Run) -> Sheet:
         {**{k: fit.get(k) for k in ("task", "encoder", "pooling", "entry", "fit_on", "seed")}, **one}
         for fit in run.header.get("fits", ())
         for one in fit.get("trained", ())
+        if one.get("kind") != "tuner"
     ]
     readers: list[_Reader] = [(n, _key(n)) for n in ("task", "encoder", "pooling", "entry", "fit_on", "seed")]
     readers += [
@@ -189,6 +192,38 @@ def _trained(run: Run) -> Sheet:
     )
     right = {head for head, _ in readers[6:]} - {"stopped"}
     return _listed("Flows", about, items, readers, right)
+
+
+def _tuned(run: Run) -> Sheet:
+    """What was trained of the encoders themselves: one row a training."""
+    items = [
+        {**{k: fit.get(k) for k in ("task", "encoder", "pooling", "fit_on", "seed")}, **one}
+        for fit in run.header.get("fits", ())
+        for one in fit.get("trained", ())
+        if one.get("kind") == "tuner"
+    ]
+    items = list({json.dumps(i, sort_keys=True): i for i in items}.values())  # entries that share a tuner show it once
+    readers: list[_Reader] = [(n, _key(n)) for n in ("task", "encoder", "pooling")]
+    readers += [("tuner", _key("name")), *((n, _key(n)) for n in ("fit_on", "seed", "examples", "steps"))]
+    measured = ("loss", "uniformity", "alignment", "held_out_spearman", "effective_rank")
+    words = ("loss", "uniformity", "alignment", "held-out Spearman", "effective rank")
+    readers += [(word, _course(name)) for word, name in zip(words, measured, strict=True)]
+    about = (
+        "Trainings of the encoder, each number from the first look to the last. Uniformity: lower is more evenly spread "
+        "over the sphere; alignment: lower is closer for pairs that mean the same. An effective rank near 1 is a collapse. "
+        "The held-out pairs are of the valid split: they were looked at, and nothing was chosen by them."
+    )
+    return _listed("Tuned encoders", about, items, readers, set(words) | {"examples", "steps", "seed"})
+
+
+def _course(key: str) -> Callable[[Mapping[str, Any]], Any]:
+    """Return a reader of the first and last of the numbers under a key."""
+
+    def read(item: Mapping[str, Any]) -> str | None:
+        values = item.get(key)
+        return f"{values[0]:.3f} to {values[-1]:.3f}" if isinstance(values, list) and values else None
+
+    return read
 
 
 def _pick(key: str, part: str) -> Callable[[Mapping[str, Any]], Any]:

@@ -36,6 +36,7 @@ class StsVectors:
         labels: (n,), needed for sweeps.
         other: vectors (m2, d) and pairs of the split that decision thresholds are chosen on.
         fits: recalls what methods that are trained have learned before.
+        tuned: what the trainings of the encoder saw, where the vectors are those of a tuned one.
     """
 
     x: Floats
@@ -45,6 +46,7 @@ class StsVectors:
     labels: NDArray[np.float64]
     other: tuple[Floats, Ids, Ids] | None = None
     fits: Fits = field(default_factory=Fits)
+    tuned: Sequence[Mapping[str, Any]] = ()
     _moments: dict[tuple[str, str], Moments] = field(default_factory=dict)
     _spare: dict[str, NDArray[np.float64]] = field(default_factory=dict)
 
@@ -97,8 +99,12 @@ class StsVectors:
         sample = self.samples.get(fit_on)
         other = self.other[0] if self.other else None
         fit: dict[str, Any] = {}
-        before, width = "", 0
+        before, width = "", x.shape[1]
+        if self.tuned and sample is not None:
+            fit = {**_report(self._moments_of(fit_on, "", sample)), "trained": [dict(t) for t in self.tuned]}
         for number, step in enumerate(entry.steps):
+            if step in entry.tuners:
+                continue  # the vectors are already those of the tuned encoder
             width = x.shape[1]
             if dims and number == len(entry.steps) - 1:
                 if min(dims) > width:

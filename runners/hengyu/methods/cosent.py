@@ -1,0 +1,51 @@
+"""cosent(lr, batch, epochs, scale, ...): training on labels so that cosines fall in their order."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from hengyu.progress import Tick
+from hengyu.tuning.lesson import Lesson
+from hengyu.tuning.recipe import Recipe
+
+if TYPE_CHECKING:
+    from hengyu.tuning.trainee import Trainee
+
+__all__ = ["METHOD", "CoSent"]
+
+
+@dataclass
+class CoSent(Recipe):
+    """Trains the encoder on labelled pairs: a pair of a higher label is to have the higher cosine.
+
+    Su, CoSENT (kexue.fm 8847): log(1 + sum exp(scale (cos_j - cos_i))) over the pairs i above j of a batch; defaults as
+    in its code (batch 32, learning rate 2e-5, 5 epochs, scale 20), dropout as BERT's. Learns from labels: ``fit_on`` must
+    name a split that is not weighed.
+    """
+
+    lr: float = 2e-5
+    batch: int = 32
+    epochs: int = 5
+    sentences: int = 0  # pairs, here
+    dropout: float = 0.1
+    scale: float = 20.0
+
+    labelled = True
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 < self.scale <= 1000:
+            raise ValueError(f"cosent(scale={self.scale:g}) must lie in 0..1000")
+
+    def tune(self, trainee: Trainee, lesson: Lesson, tick: Tick) -> None:
+        """Train on the labelled pairs of a lesson."""
+        from hengyu.tuning.supervised import Ranked
+
+        def make(trainee: Trainee, lesson: Lesson) -> Any:
+            return Ranked(trainee, lesson, self, self.scale)
+
+        self.run(trainee, lesson, tick, make)
+
+
+METHOD = CoSent

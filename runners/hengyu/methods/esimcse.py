@@ -1,0 +1,50 @@
+"""esimcse(lr, batch, epochs, repeat, queue, ...): SimCSE whose positives repeat some words, with a queue of negatives."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from hengyu.progress import Tick
+from hengyu.tuning.lesson import Lesson
+from hengyu.tuning.recipe import Recipe
+
+if TYPE_CHECKING:
+    from hengyu.tuning.trainee import Trainee
+
+__all__ = ["METHOD", "ESimCse"]
+
+
+@dataclass
+class ESimCse(Recipe):
+    """Trains as simcse, but a positive has some of its tokens twice, so that its length tells nothing; no labels.
+
+    Wu et al., ESimCSE: Enhanced Sample Building Method (COLING 2022, arXiv:2109.04380). Of a sentence of n tokens 0 to
+    max(2, ``repeat`` n) are repeated. Vectors of the last batches, ``queue`` times a batch, by a copy of the model that
+    follows it slowly (``momentum``), are negatives too.
+    """
+
+    temperature: float = 0.05
+    repeat: float = 0.32
+    queue: float = 2.5
+    momentum: float = 0.995
+    mlp: bool = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        limits = {"temperature": (1e-3, 10), "repeat": (0, 1), "queue": (0, 1000), "momentum": (0, 1)}
+        for key, (least, most) in limits.items():
+            if not least <= getattr(self, key) <= most:
+                raise ValueError(f"esimcse({key}={getattr(self, key):g}) must lie in {least:g}..{most:g}")
+
+    def tune(self, trainee: Trainee, lesson: Lesson, tick: Tick) -> None:
+        """Train on the sentences of a lesson."""
+        from hengyu.tuning.objectives import Repetitions
+
+        def make(trainee: Trainee, lesson: Lesson) -> Any:
+            return Repetitions(trainee, lesson, self)
+
+        self.run(trainee, lesson, tick, make)
+
+
+METHOD = ESimCse

@@ -1,0 +1,53 @@
+"""promptbert(lr, batch, epochs, other, ...): a template's [MASK] is the sentence's vector, the template's own part removed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from hengyu.progress import Tick
+from hengyu.tuning.lesson import Lesson
+from hengyu.tuning.recipe import Recipe
+
+if TYPE_CHECKING:
+    from hengyu.tuning.trainee import Trainee
+
+__all__ = ["METHOD", "PromptBert"]
+
+
+@dataclass
+class PromptBert(Recipe):
+    """Trains the encoder to find a sentence in one template by the same sentence in another; no labels.
+
+    Jiang et al., PromptBERT (EMNLP 2022, arXiv:2201.04337). The first template is the encoder's prompt, and the pooling
+    is ``mask``; the second is ``other``. What the template gives by itself, its [MASK] with as many [PAD] in the
+    sentence's place hidden from attention, is subtracted in training; the vectors that are weighed are those of the
+    prompt as they stand, as in the paper.
+    """
+
+    dropout: float = 0.1
+    batch: int = 32
+    temperature: float = 0.05
+    other: str = "“{text}”，这句话的意思是[MASK]。"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 1e-3 <= self.temperature <= 10:
+            raise ValueError(f"promptbert(temperature={self.temperature:g}) must lie in 0.001..10")
+        if self.other.count("{text}") != 1:
+            raise ValueError(f"promptbert(other={self.other}) must hold {{text}} once, where the sentence goes")
+
+    def tune(self, trainee: Trainee, lesson: Lesson, tick: Tick) -> None:
+        """Train on the sentences of a lesson; raises ValueError for another pooling than ``mask``."""
+        from hengyu.tuning.prompts import Templates
+
+        if trainee.pooling != "mask":
+            raise ValueError("promptbert reads the vector at its prompt's [MASK]; weigh it with the pooling 'mask'")
+
+        def make(trainee: Trainee, lesson: Lesson) -> Any:
+            return Templates(trainee, lesson, self, self.temperature, self.other)
+
+        self.run(trainee, lesson, tick, make)
+
+
+METHOD = PromptBert

@@ -1,0 +1,49 @@
+"""simcse(lr, batch, epochs, temperature, ...): contrastive training, two dropout passes of a sentence being its positives."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from hengyu.progress import Tick
+from hengyu.tuning.lesson import Lesson
+from hengyu.tuning.recipe import Recipe
+
+if TYPE_CHECKING:
+    from hengyu.tuning.trainee import Trainee
+
+__all__ = ["METHOD", "SimCse"]
+
+
+@dataclass
+class SimCse(Recipe):
+    """Trains the encoder to tell a sentence from the others of a batch by another dropout pass of it; no labels.
+
+    Gao et al., SimCSE: Simple Contrastive Learning of Sentence Embeddings (EMNLP 2021, arXiv:2104.08821). The defaults
+    are those of Su's Chinese experiments (kexue.fm 8348): 10,000 random sentences of the task, one epoch of batches of
+    64, learning rate 1e-5, dropout 0.3, temperature 0.05; trained with the pooling it is weighed with. A sentence that a
+    batch holds twice is no negative of itself. ``mlp`` puts a layer with tanh on top during training only, as the paper
+    does on [CLS].
+    """
+
+    temperature: float = 0.05
+    mlp: bool = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 1e-3 <= self.temperature <= 10:
+            raise ValueError(f"simcse(temperature={self.temperature:g}) must lie in 0.001..10")
+        if not self.dropout:
+            raise ValueError("simcse(dropout=0) makes the two passes of a sentence the same; give it some dropout")
+
+    def tune(self, trainee: Trainee, lesson: Lesson, tick: Tick) -> None:
+        """Train on the sentences of a lesson."""
+        from hengyu.tuning.objectives import DropoutPairs
+
+        def make(trainee: Trainee, lesson: Lesson) -> Any:
+            return DropoutPairs(trainee, lesson, self, self.temperature, mlp=self.mlp)
+
+        self.run(trainee, lesson, tick, make)
+
+
+METHOD = SimCse

@@ -1,0 +1,48 @@
+"""simsiam(lr, batch, epochs, hidden, ...): two dropout passes predicted from each other, no negatives, a stopped gradient."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from hengyu.progress import Tick
+from hengyu.tuning.lesson import Lesson
+from hengyu.tuning.recipe import Recipe
+
+if TYPE_CHECKING:
+    from hengyu.tuning.trainee import Trainee
+
+__all__ = ["METHOD", "SimSiam"]
+
+
+@dataclass
+class SimSiam(Recipe):
+    """Trains the encoder to predict one dropout pass of a sentence from another; no labels, and no negatives.
+
+    Chen and He, Exploring Simple Siamese Representation Learning (CVPR 2021, arXiv:2011.10566), on sentences. A
+    ``predictor`` of one hidden layer stands on the one side, the gradient is stopped on the other. Without the predictor
+    (``hidden=0``) or the stop (``stop=false``) every sentence may end as the same vector: the effective rank and the
+    uniformity of the training's curve show it.
+    """
+
+    hidden: int = 128
+    stop: bool = True
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 <= self.hidden <= 65536:
+            raise ValueError(f"simsiam(hidden={self.hidden}) must lie in 0..65536")
+        if not self.dropout:
+            raise ValueError("simsiam(dropout=0) makes the two passes of a sentence the same; give it some dropout")
+
+    def tune(self, trainee: Trainee, lesson: Lesson, tick: Tick) -> None:
+        """Train on the sentences of a lesson."""
+        from hengyu.tuning.objectives import Siamese
+
+        def make(trainee: Trainee, lesson: Lesson) -> Any:
+            return Siamese(trainee, lesson, self, self.hidden, stop=self.stop)
+
+        self.run(trainee, lesson, tick, make)
+
+
+METHOD = SimSiam

@@ -1,0 +1,259 @@
+"""Tuned encoders, kept: trained once for an encoder, a pooling, a recipe with its seed, and the sentences it learned from.
+
+Each is a sentence-transformers folder ``<root>/<hash>/`` that anyone can load; its ``hengyu.json`` says what it is, what
+the training saw, and the sha256 of every file. It appears whole: written under a temporary name, then renamed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import time
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+from hengyu.entries import Step
+from hengyu.errors import HengyuError
+from hengyu.memory import give_back_memory
+from hengyu.methods import Tuner
+from hengyu.progress import Progress, silent
+from hengyu.records import write_json
+from hengyu.resources import cache_dir
+from hengyu.store import Damage
+from hengyu.tuning.lesson import Lesson
+
+if TYPE_CHECKING:
+    from hengyu.encoders.huggingface import HuggingFace
+
+__all__ = ["Tuned", "TunedStore", "Tuning"]
+
+_ABOUT = "hengyu.json"
+_STALE_SECONDS = 24 * 3600
+
+
+@dataclass(frozen=True)
+class TunedStore:
+    """Tuned encoders below one folder, a folder each."""
+
+    root: Path
+
+    @classmethod
+    def default(cls) -> Self:
+        """Return the store in the user's cache."""
+        return cls(cache_dir() / "tuned")
+
+    def path(self, meaning: Mapping[str, Any]) -> Path:
+        """Return the folder of a meaning: its name is the hash of every key and value."""
+        canonical = json.dumps(dict(meaning), sort_keys=True, ensure_ascii=True, allow_nan=False)
+        return self.root / hashlib.sha256(canonical.encode()).hexdigest()[:24]
+
+    def folders(self) -> list[Path]:
+        """Return the folders of all tuned encoders, sorted."""
+        return sorted(p for p in self.root.glob("*") if p.is_dir() and not p.name.startswith("."))
+
+    def info(self) -> list[dict[str, Any]]:
+        """Return for each tuned encoder its folder, the step that made it, its pooling, and its bytes."""
+        rows = []
+        for path in self.folders():
+            meaning = _about(path).get("meaning", {})
+            rows.append(
+                {
+                    "folder": path.name,
+                    "step": meaning.get("step", "?"),
+                    "pooling": meaning.get("pooling", "?"),
+                    "encoder": str(meaning.get("encoder", {}).get("fingerprint", "?")),
+                    "bytes": _size(path),
+                }
+            )
+        return rows
+
+    def recall(self, meaning: Mapping[str, Any]) -> dict[str, Any] | None:
+        """Return what a training saw; None when it was not made yet, `HengyuError` when a file has changed since."""
+        path = self.path(meaning)
+        if not path.is_dir():
+            return None
+        damage = _check(path)
+        if damage:
+            raise HengyuError(f"{damage.path}: {damage.reason}")
+        report: dict[str, Any] = _about(path)["report"]
+        return report
+
+    def keep(self, meaning: Mapping[str, Any], report: Mapping[str, Any], draft: Path) -> None:
+        """Put a folder written as a draft in its place."""
+        files = sorted(p for p in draft.rglob("*") if p.is_file())
+        sums = {p.relative_to(draft).as_posix(): _sum(p) for p in files}
+        write_json(draft / _ABOUT, {"meaning": dict(meaning), "report": dict(report), "sha256": sums})
+        path = self.path(meaning)
+        if path.exists():
+            shutil.rmtree(path)
+        draft.rename(path)
+
+    def verify(self) -> list[Damage]:
+        """Check every file against its checksum and return what is damaged."""
+        return [damage for path in self.folders() if (damage := _check(path))]
+
+    def repair(self) -> list[Damage]:
+        """Delete the damaged ones; the next run trains them again."""
+        found = self.verify()
+        for damage in found:
+            shutil.rmtree(self.root / damage.path.relative_to(self.root).parts[0])
+        return found
+
+    def gc(self, days: float = 90.0) -> int:
+        """Delete drafts of killed runs, and what was made more than ``days`` ago; return the bytes freed."""
+        freed, now = 0, time.time()
+        doomed = [p for p in self.folders() if now - p.stat().st_mtime > days * 86400]
+        doomed += [p for p in self.root.glob(".draft-*") if now - p.stat().st_mtime > _STALE_SECONDS]
+        for path in doomed:
+            freed += _size(path)
+            shutil.rmtree(path, ignore_errors=True)
+        return freed
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """An encoder made by tuners, and what each training saw."""
+
+    encoder: HuggingFace
+    trained: list[dict[str, Any]]
+
+
+@dataclass
+class Tuning:
+    """The tunings of a run: recalled from the store, or made and put there.
+
+    Attributes:
+        store: where tuned encoders are kept.
+        seconds: what was trained now -> what it took.
+    """
+
+    store: TunedStore
+    progress: Progress = silent
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    def tune(self, encoder: HuggingFace, pooling: str, steps: Sequence[Step], lesson: Lesson, on: str) -> Tuned:
+        """Return the encoder that tuners make of one, each going on from the one before; ``on`` says on what, for people.
+
+        Raises ValueError or `Degenerate` when the model or the lesson cannot be trained with.
+        """
+        trained = []
+        for step in steps:
+            method: Tuner = step.make()
+            meaning = self._meaning(encoder, pooling, step, method, lesson)
+            try:
+                report = self.store.recall(meaning)
+            except HengyuError as e:
+                self.progress.say(f"warning: {e}; trained again now")
+                report = None
+            if report is None:
+                report = self._train(encoder, pooling, step, method, lesson, meaning, on)
+            trained.append({"name": str(step), **report})
+            encoder = _open(self.store.path(meaning), encoder)
+        return Tuned(encoder, trained)
+
+    def _meaning(self, encoder: HuggingFace, pooling: str, step: Step, method: Tuner, lesson: Lesson) -> dict[str, Any]:
+        import torch
+
+        return {
+            "encoder": encoder.identity(),
+            "pooling": pooling,
+            "step": str(step),
+            "parameters": method.parameters(),
+            "method": method.version,
+            "lesson": lesson.digest(labelled=method.labelled),
+            "held": lesson.held_digest,
+            "torch": torch.__version__.partition("+")[0],
+        }
+
+    def _train(
+        self,
+        encoder: HuggingFace,
+        pooling: str,
+        step: Step,
+        method: Tuner,
+        lesson: Lesson,
+        meaning: dict[str, Any],
+        on: str,
+    ) -> dict[str, Any]:
+        from hengyu.tuning.trainee import Trainee
+
+        started = time.perf_counter()
+        where = f"{encoder.id}, {pooling}: {step} on {on}"
+        trainee = Trainee(encoder, pooling)
+        with self.progress.stage(f"tuning {where}", method.steps(lesson)) as tick:
+            method.tune(trainee, lesson, tick)
+        draft = self.store.root / f".draft-{uuid.uuid4().hex}"
+        try:
+            draft.mkdir(parents=True)
+            trainee.save(draft, _readme(encoder, pooling, step, method))
+            self.store.keep(meaning, method.report, draft)
+        except OSError as e:
+            raise HengyuError(
+                f"{draft.parent}: the tuned encoder cannot be stored ({e.strerror or e}); make room or set HENGYU_CACHE "
+                "to another folder"
+            ) from e
+        finally:
+            shutil.rmtree(draft, ignore_errors=True)
+        del trainee
+        give_back_memory()
+        seconds = time.perf_counter() - started
+        self.seconds[where] = self.seconds.get(where, 0.0) + seconds
+        self.progress.say(f"tuned {where}: {seconds:.0f} s")
+        return method.report
+
+
+def _open(path: Path, encoder: HuggingFace) -> HuggingFace:
+    """Open a tuned encoder as the one it was made of: the same name, prompt, dtype and device."""
+    from hengyu.encoders.folder import ModelFolder
+    from hengyu.encoders.huggingface import HuggingFace
+
+    spec = replace(encoder.spec, model=str(path), revision="")
+    return HuggingFace(ModelFolder(path, spec, identifier=encoder.id))
+
+
+def _readme(encoder: HuggingFace, pooling: str, step: Step, method: Tuner) -> str:
+    parameters = ", ".join(f"{k}={v}" for k, v in method.parameters().items())
+    return (
+        f"# {encoder.id}, tuned by {step.name}\n\nMade by Hengyu from the encoder '{encoder.id}' with the pooling "
+        f"'{pooling}': {step.name}({parameters}). `{_ABOUT}` says on what data, by hash, and what the training saw.\n"
+    )
+
+
+def _about(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads((path / _ABOUT).read_bytes())
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def _check(path: Path) -> Damage | None:
+    """Compare the files of a folder with their checksums."""
+    about = _about(path)
+    sums, meaning = about.get("sha256"), about.get("meaning")
+    if not isinstance(sums, dict) or not isinstance(meaning, dict) or TunedStore(path.parent).path(meaning) != path:
+        return Damage(path / _ABOUT, "is missing, unreadable, or of another encoder")
+    for name, expected in sums.items():
+        try:
+            if _sum(path / name) != expected:
+                return Damage(path / name, "has changed since it was written (its sha256 differs)")
+        except OSError as e:
+            return Damage(path / name, f"cannot be read ({e.strerror or e})")
+    return None
+
+
+def _sum(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _size(path: Path) -> int:
+    return sum(f.stat().st_size for f in _files(path))
+
+
+def _files(path: Path) -> Iterator[Path]:
+    yield from (f for f in path.rglob("*") if f.is_file())

@@ -1,0 +1,42 @@
+"""The losses of contrastive training, on vectors of a batch; equal to those of sentence-transformers where it has them."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn.functional import cosine_similarity, cross_entropy, normalize
+
+__all__ = ["cosent", "info_nce", "negative_cosine"]
+
+
+def info_nce(
+    anchors: Tensor, positives: Tensor, temperature: float, *, same: Tensor | None = None, more: Tensor | None = None
+) -> Tensor:
+    """Return the mean cross-entropy of each anchor's positive among those of the batch (Gao et al., arXiv:2104.08821).
+
+    Args:
+        anchors: (n, d).
+        positives: (n, d); row i is that of anchor i.
+        temperature: what the cosines are divided by.
+        same: (n, n) bool, where another row's positive is the same sentence, so no negative.
+        more: (m, d), further negatives.
+    """
+    scores = normalize(anchors, dim=-1) @ normalize(positives, dim=-1).T
+    if same is not None:
+        scores = scores.masked_fill(same & ~torch.eye(len(same), dtype=torch.bool, device=same.device), -torch.inf)
+    if more is not None and len(more):
+        scores = torch.cat([scores, normalize(anchors, dim=-1) @ normalize(more, dim=-1).T], dim=1)
+    return cross_entropy(scores / temperature, torch.arange(len(anchors), device=anchors.device))
+
+
+def cosent(first: Tensor, second: Tensor, labels: Tensor, scale: float = 20.0) -> Tensor:
+    """Return log(1 + sum exp(scale (cos_j - cos_i))) over all i, j with label i above label j (Su, CoSENT, kexue.fm 8847)."""
+    cosines = scale * cosine_similarity(first, second)
+    gaps = cosines[None, :] - cosines[:, None]
+    wrong = gaps[labels[:, None] > labels[None, :]]
+    return torch.logsumexp(torch.cat([wrong.new_zeros(1), wrong]), dim=0)
+
+
+def negative_cosine(predicted: Tensor, target: Tensor, *, stop: bool = True) -> Tensor:
+    """Return the mean of -cos, by default without a gradient of the target (Chen and He, SimSiam, arXiv:2011.10566)."""
+    return -cosine_similarity(predicted, target.detach() if stop else target).mean()

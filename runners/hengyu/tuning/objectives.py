@@ -1,0 +1,149 @@
+"""What the contrastive methods make of a batch: the rows to embed, and the loss of their vectors."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from copy import deepcopy
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from hengyu.tuning.lesson import Lesson
+from hengyu.tuning.losses import info_nce, negative_cosine
+from hengyu.tuning.recipe import Recipe
+from hengyu.tuning.trainee import Trainee
+
+if TYPE_CHECKING:
+    from hengyu.methods.esimcse import ESimCse
+
+__all__ = ["DropoutPairs", "Repetitions", "Sentences", "Siamese", "repeated"]
+
+Ids = NDArray[np.int64]
+Rows = list[list[int]]
+
+
+class Sentences:
+    """Examples that are sentences: drawn from a lesson, tokenised once."""
+
+    def __init__(self, trainee: Trainee, lesson: Lesson, recipe: Recipe) -> None:
+        rng = np.random.default_rng([recipe.seed, 1])
+        self.numbers = lesson.draw(recipe.sentences or int(lesson.counts.sum()), rng)
+        self.size = len(self.numbers)
+        self.texts = [lesson.texts[int(i)] for i in self.numbers]
+        self.tokens = trainee.tokens(self.texts)
+        self.heads: Sequence[nn.Module] = ()
+        self.device = trainee.device
+
+    def same(self, batch: Ids) -> Tensor:
+        """Tell (n, n) which examples of a batch are the same sentence."""
+        numbers = self.numbers[batch]
+        return torch.from_numpy(numbers[:, None] == numbers[None, :]).to(self.device)
+
+    def rows(self, batch: Ids) -> Rows:
+        """Return every sentence of a batch twice: first all of them, then all again."""
+        once = [self.tokens[int(i)] for i in batch]
+        return once + once
+
+    def after(self, batch: Ids) -> None:
+        """Nothing is due after a step."""
+
+
+class DropoutPairs(Sentences):
+    """SimCSE: the second dropout pass of a sentence is its positive, those of the others its negatives."""
+
+    def __init__(
+        self, trainee: Trainee, lesson: Lesson, recipe: Recipe, temperature: float, *, mlp: bool = False
+    ) -> None:
+        super().__init__(trainee, lesson, recipe)
+        self.temperature = temperature
+        self.head = nn.Sequential(nn.Linear(trainee.width, trainee.width), nn.Tanh()) if mlp else nn.Identity()
+        self.heads = [self.head.to(self.device)]
+
+    def loss(self, vectors: Tensor, batch: Ids) -> Tensor:
+        """Return the cross-entropy of finding each sentence's other pass."""
+        first, second = torch.split(self.head(vectors), len(batch))
+        return info_nce(first, second, self.temperature, same=self.same(batch))
+
+
+class Siamese(Sentences):
+    """SimSiam: each dropout pass is predicted from the other, and the one predicted has no gradient."""
+
+    def __init__(self, trainee: Trainee, lesson: Lesson, recipe: Recipe, hidden: int, *, stop: bool) -> None:
+        super().__init__(trainee, lesson, recipe)
+        self.stop = stop
+        width = trainee.width
+        layers = [nn.Linear(width, hidden), nn.LayerNorm(hidden), nn.ReLU(), nn.Linear(hidden, width)]
+        self.head = (nn.Sequential(*layers) if hidden else nn.Identity()).to(self.device)
+        self.heads = [self.head]
+
+    def loss(self, vectors: Tensor, batch: Ids) -> Tensor:
+        """Return the mean of -cos of each pass's prediction and the other pass."""
+        first, second = torch.split(vectors, len(batch))
+        predicted = self.head(first), self.head(second)
+        stop = self.stop
+        return (negative_cosine(predicted[0], second, stop=stop) + negative_cosine(predicted[1], first, stop=stop)) / 2
+
+
+class Repetitions(DropoutPairs):
+    """ESimCSE: the positive has some tokens twice; vectors of the batches before are further negatives."""
+
+    def __init__(self, trainee: Trainee, lesson: Lesson, recipe: ESimCse) -> None:
+        super().__init__(trainee, lesson, recipe, recipe.temperature, mlp=recipe.mlp)
+        self.recipe = recipe
+        self.trainee = trainee
+        self.rng = np.random.default_rng([recipe.seed, 4])
+        self.head_length, self.tail_length = trainee.tokenizer.frame_lengths
+        self.longest = trainee.tokenizer.folder.max_length
+        self.slow = deepcopy(trainee.model).requires_grad_(False) if recipe.queue else None
+        self.slow_head = deepcopy(self.head).requires_grad_(False)
+        self.queue = torch.zeros(0, trainee.width, device=self.device)
+        self._batch: Ids = np.zeros(0, np.int64)
+        self._positives: Rows = []
+
+    def rows(self, batch: Ids) -> Rows:
+        """Return the sentences of a batch, then each with repetitions; a batch asked for again has the same ones."""
+        once = [self.tokens[int(i)] for i in batch]
+        if self._batch is not batch:
+            self._batch = batch
+            self._positives = [self._repeat(row) for row in once]
+        return once + self._positives
+
+    def _repeat(self, row: list[int]) -> list[int]:
+        head, end = row[: self.head_length], len(row) - self.tail_length
+        inner = repeated(row[self.head_length : end], self.recipe.repeat, self.rng)
+        room = self.longest - self.head_length - self.tail_length
+        return head + inner[:room] + row[end:]
+
+    def loss(self, vectors: Tensor, batch: Ids) -> Tensor:
+        """Return the cross-entropy of finding each sentence's repetition among those of the batch and the queue."""
+        first, second = torch.split(self.head(vectors), len(batch))
+        return info_nce(first, second, self.temperature, same=self.same(batch), more=self.queue)
+
+    def after(self, batch: Ids) -> None:
+        """Let the slow copy follow, and put its vectors of the batch into the queue, the oldest out."""
+        if self.slow is None:
+            return
+        pace = 1 - self.recipe.momentum
+        with torch.no_grad():
+            for slow, fast in ((self.slow, self.trainee.model), (self.slow_head, self.head)):
+                for a, b in zip(slow.parameters(), fast.parameters(), strict=True):
+                    a.lerp_(b, pace)
+            fast = self.trainee.model
+            self.trainee.model = self.slow.train()
+            try:
+                new = self.slow_head(self.trainee.embed([self.tokens[int(i)] for i in batch]))
+            finally:
+                self.trainee.model = fast
+        self.queue = torch.cat([new, self.queue])[: round(self.recipe.queue * self.recipe.batch)]
+
+
+def repeated(tokens: list[int], rate: float, rng: np.random.Generator) -> list[int]:
+    """Return tokens of which 0 to max(2, rate n) stand twice in a row, those drawn at random."""
+    most = min(len(tokens), max(2, int(rate * len(tokens)))) if rate else 0
+    if not most:
+        return tokens
+    twice = set(rng.choice(len(tokens), size=int(rng.integers(0, most + 1)), replace=False).tolist())
+    return [t for i, t in enumerate(tokens) for _ in range(1 + (i in twice))]

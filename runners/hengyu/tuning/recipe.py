@@ -1,0 +1,80 @@
+"""The parameters that all tuners share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, fields
+from typing import TYPE_CHECKING, Any
+
+from hengyu.progress import Tick
+from hengyu.tuning.lesson import Lesson
+
+if TYPE_CHECKING:
+    from hengyu.tuning.loop import Objective
+    from hengyu.tuning.trainee import Trainee
+
+__all__ = ["Recipe"]
+
+
+@dataclass
+class Recipe:
+    """How a model is trained.
+
+    * ``lr``: Adam's; ``decay`` lets it fall to 0 along a line. ``batch`` examples a step, ``epochs`` passes.
+    * ``sentences``: at most so many (or pairs, of a tuner with labels) are drawn; 0 for all. ``length``: in tokens.
+    * ``dropout``: everywhere in the model during training.
+    * ``clip``: the gradients' norm at most; 0 for no limit. ``fgm``: how far the word embeddings are moved along their
+      gradient for a second, adversarial gradient; 0 for none. ``chunk``: rows that pass the model at once, when the batch
+      is larger than memory allows; the gradients stay the same.
+    """
+
+    lr: float = 1e-5
+    batch: int = 64
+    epochs: int = 1
+    sentences: int = 10000
+    length: int = 64
+    dropout: float = 0.3
+    decay: bool = False
+    clip: float = 0.0
+    fgm: float = 0.0
+    chunk: int = 0
+    seed: int = 0
+    report: dict[str, Any] = field(init=False, repr=False, default_factory=dict)
+
+    version = 1
+    labelled = False
+
+    def __post_init__(self) -> None:
+        name = type(self).__name__.lower()
+        limits = {
+            "lr": (1e-9, 0.1), "batch": (2, 65536), "epochs": (1, 1000), "sentences": (0, 10**8), "length": (4, 8192),
+            "dropout": (0, 0.9), "clip": (0, 1e6), "fgm": (0, 1e3), "chunk": (0, 65536), "seed": (0, 2**32 - 1),
+        }  # fmt: skip
+        for key, (least, most) in limits.items():
+            if not least <= getattr(self, key) <= most:
+                raise ValueError(f"{name}({key}={getattr(self, key)}) must lie in {least:g}..{most:g}")
+
+    def parameters(self) -> dict[str, Any]:
+        """Return every parameter by name."""
+        return {f.name: getattr(self, f.name) for f in fields(self) if f.init}
+
+    def total(self, size: int) -> int:
+        """Return how many steps it takes on so many examples."""
+        whole, rest = divmod(size, self.batch)
+        return self.epochs * (whole + (rest > 1))
+
+    def steps(self, lesson: Lesson) -> int:
+        """Return how many steps it takes on a lesson."""
+        size = len(lesson.pairs) if self.labelled and lesson.pairs is not None else int(lesson.counts.sum())
+        return self.total(min(size, self.sentences or size))
+
+    def run(
+        self, trainee: Trainee, lesson: Lesson, tick: Tick, make: Callable[[Trainee, Lesson], Objective]
+    ) -> dict[str, Any]:
+        """Open the model, train it towards an objective and note what was seen."""
+        from hengyu.tuning.loop import reproducible, train
+
+        trainee.open(dropout=self.dropout, length=self.length)
+        with reproducible(trainee, self.seed):
+            self.report = train(trainee, make(trainee, lesson), lesson, self, tick)
+        return self.report

@@ -1,0 +1,333 @@
+"""Losses and gradients: equal to sentence-transformers' and to the plain batch's; collapse shows where it happens."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from test_tuning import lesson_of
+from torch import Tensor, nn
+
+from hengyu.encoders import EncoderSpec, open_encoder
+from hengyu.entries import parse_entry
+from hengyu.errors import Degenerate
+from hengyu.methods.esimcse import ESimCse
+from hengyu.methods.promptbert import PromptBert
+from hengyu.methods.sbert import SBert
+from hengyu.methods.simcse import SimCse
+from hengyu.tuning.curve import alignment, uniformity
+from hengyu.tuning.loop import _perturbed, backward, embedded
+from hengyu.tuning.losses import cosent, info_nce, negative_cosine
+from hengyu.tuning.objectives import DropoutPairs, Repetitions, repeated
+from hengyu.tuning.prompts import Templates
+from hengyu.tuning.supervised import Classified, Regressed
+from hengyu.tuning.trainee import Trainee
+
+
+class Given(nn.Module):
+    """Stands for a model: the features are the vectors."""
+
+    device = torch.device("cpu")
+
+    def forward(self, features: dict[str, Tensor]) -> dict[str, Tensor]:
+        return features
+
+    def get_sentence_embedding_dimension(self) -> int:
+        return 16
+
+    get_embedding_dimension = get_sentence_embedding_dimension
+
+
+def features(*vectors: Tensor) -> list[dict[str, Tensor]]:
+    return [{"sentence_embedding": v} for v in vectors]
+
+
+@pytest.fixture
+def batch() -> tuple[Tensor, Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(5)
+    a = torch.randn(24, 16, generator=generator)
+    b = a + torch.randn(24, 16, generator=generator)
+    return a, b, torch.randint(0, 6, (24,), generator=generator).float()
+
+
+def test_info_nce_is_multiple_negatives_ranking(batch: tuple[Tensor, Tensor, Tensor]) -> None:
+    from sentence_transformers.losses import MultipleNegativesRankingLoss
+
+    a, b, _ = batch
+    theirs: Any = MultipleNegativesRankingLoss(Given(), scale=20.0)
+    assert float(info_nce(a, b, 0.05)) == pytest.approx(float(theirs(features(a, b), None)), abs=1e-5)
+    more = torch.randn(24, 16, generator=torch.Generator().manual_seed(6))
+    assert float(info_nce(a, b, 0.05, more=more)) == pytest.approx(float(theirs(features(a, b, more), None)), abs=1e-5)
+
+
+def test_cosent_is_that_of_sentence_transformers(batch: tuple[Tensor, Tensor, Tensor]) -> None:
+    from sentence_transformers.losses import CoSENTLoss
+
+    a, b, labels = batch
+    theirs: Any = CoSENTLoss(Given(), scale=20.0)
+    assert float(cosent(a, b, labels)) == pytest.approx(float(theirs(features(a, b), labels)), abs=1e-4)
+    # a batch in the right order costs little, one of equal labels nothing
+    cosines = torch.nn.functional.cosine_similarity(a, b)
+    assert float(cosent(a, b, cosines)) < float(cosent(a, b, -cosines))
+    assert float(cosent(a, b, torch.ones(24))) == 0
+
+
+def test_a_repeated_sentence_is_no_negative_of_itself(batch: tuple[Tensor, Tensor, Tensor]) -> None:
+    a, b, _ = batch
+    numbers = torch.tensor([*range(24), 0])
+    again, other = torch.cat([a, a[:1]]), torch.cat([b, b[:1]])
+    masked = info_nce(again, other, 0.05, same=numbers[:, None] == numbers[None, :])
+    cosines = 20 * nn.functional.normalize(again, dim=1) @ nn.functional.normalize(other, dim=1).T
+    cosines[0, 24] = cosines[24, 0] = -torch.inf
+    assert float(masked) == pytest.approx(float(nn.functional.cross_entropy(cosines, torch.arange(25))), abs=1e-5)
+    assert float(masked) < float(info_nce(again, other, 0.05))
+    everywhere = torch.ones(24, 24, dtype=torch.bool)
+    assert float(info_nce(a, b, 0.05, same=everywhere)) == 0  # nothing left to be told from
+
+
+@pytest.fixture
+def trainee(tiny_bert: Path) -> Trainee:
+    return Trainee(open_encoder(EncoderSpec(str(tiny_bert))), "mean")
+
+
+def test_the_losses_of_sbert_are_those_of_sentence_transformers(trainee: Trainee) -> None:
+    from sentence_transformers.losses import CosineSimilarityLoss, SoftmaxLoss
+
+    trainee.open(dropout=0.0, length=64)
+    lesson = lesson_of(40)
+    vectors, numbers = torch.randn(24, 32, generator=torch.Generator().manual_seed(1)), np.arange(12)
+    ours = Regressed(trainee, lesson, SBert())
+    theirs: Any = CosineSimilarityLoss(Given())
+    want = theirs(features(vectors[:12], vectors[12:]), ours.labels[:12])
+    assert float(ours.loss(vectors, numbers)) == pytest.approx(float(want), abs=1e-6)
+    classes = Classified(trainee, lesson, SBert())
+    library: Any = SoftmaxLoss(Given(), 32, int(classes.classes.max()) + 1)
+    weight, bias = classes.head.weight.detach(), torch.zeros(len(classes.head.weight))
+    library.classifier.load_state_dict({"weight": weight, "bias": bias})
+    want = library(features(vectors[:12], vectors[12:]), classes.classes[:12])
+    assert float(classes.loss(vectors, numbers)) == pytest.approx(float(want), abs=1e-5)
+
+
+def gradients(trainee: Trainee, heads: Any = ()) -> list[Tensor]:
+    parameters = [*trainee.parameters(), *(p for head in heads for p in head.parameters())]
+    found = [p.grad.clone() for p in parameters if p.grad is not None]
+    for p in parameters:
+        p.grad = None
+    return found
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.3])
+def test_a_batch_of_512_in_chunks_of_32_has_the_gradients_of_the_plain_batch(trainee: Trainee, dropout: float) -> None:
+    trainee.open(dropout=dropout, length=64)
+    trainee.model.train()
+    lesson = lesson_of(600)
+    recipe = SimCse(sentences=512, batch=512)
+    objective = DropoutPairs(trainee, lesson, recipe, 0.05, mlp=True)
+    batch = np.arange(512)
+    torch.manual_seed(3)
+    cached_loss = backward(trainee, objective, batch, chunk=32)
+    cached, after = gradients(trainee, objective.heads), torch.get_rng_state()
+    torch.manual_seed(3)
+    # the plain batch: one graph; its rows pass in the same chunks, so that they meet the same dropout
+    loss = objective.loss(embedded(trainee, objective.rows(batch), 32), batch)
+    loss.backward()  # type: ignore[no-untyped-call]
+    assert cached_loss == pytest.approx(float(loss.detach()), abs=1e-6)
+    plain = gradients(trainee, objective.heads)
+    assert len(plain) == len(cached) > 30
+    for a, b in zip(plain, cached, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-6 + 1e-5 * float(a.abs().max()))
+    assert torch.equal(after, torch.get_rng_state())  # what is drawn next is the same too
+    if not dropout:
+        backward(trainee, objective, batch)
+        for a, b in zip(gradients(trainee, objective.heads), cached, strict=True):
+            torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-6 + 1e-5 * float(b.abs().max()))
+
+
+def test_the_perturbation_goes_uphill_and_comes_back(trainee: Trainee) -> None:
+    trainee.open(dropout=0.0, length=64)
+    objective = Regressed(trainee, lesson_of(60), SBert())
+    batch = np.arange(32)
+    plain = backward(trainee, objective, batch)
+    before, gradient = trainee.embeddings.detach().clone(), gradients(trainee)
+    assert gradient
+    backward(trainee, objective, batch)
+    with _perturbed(trainee.embeddings, 0.5):
+        moved = (trainee.embeddings - before).detach().norm()
+        assert float(moved) == pytest.approx(0.5, rel=1e-4)
+        assert backward(trainee, objective, batch) > plain
+    assert torch.equal(trainee.embeddings, before)
+
+
+def tuned(trainee: Trainee, entry: str, *, held: bool = False, n: int = 200) -> dict[str, Any]:
+    method = parse_entry(entry).steps[0].make()
+    method.tune(trainee, lesson_of(n, held=held), lambda done: None)
+    report: dict[str, Any] = method.report
+    return report
+
+
+def test_simsiam_does_not_collapse_and_shows_it_where_it_does(tiny_bert: Path) -> None:
+    def course(more: str) -> dict[str, Any]:
+        trainee = Trainee(open_encoder(EncoderSpec(str(tiny_bert))), "mean")
+        return tuned(trainee, f"simsiam(lr=1e-3, batch=32, epochs=10, sentences=0, dropout=0.5, {more})")
+
+    whole, broken = course("hidden=32"), course("hidden=0, stop=false")
+    assert whole["uniformity"][0] == broken["uniformity"][0] < -1
+    assert broken["uniformity"][-1] > -0.1  # every sentence nearly the same vector
+    assert whole["uniformity"][-1] < -0.3
+    assert broken["effective_rank"][-1] < 1.2 < whole["effective_rank"][-1]
+
+
+@pytest.mark.parametrize("entry", ["cosent(lr=1e-3, epochs=3)", "sbert(lr=1e-3, epochs=3)"])
+def test_training_on_labels_learns_them(entry: str) -> None:
+    report = tuned(Trainee(open_encoder(EncoderSpec("hengyu-mini")), "mean"), entry, held=True)
+    course = report["held_out_spearman"]
+    assert course[-1] > course[0] + 0.05
+    assert report["loss"][-1] < report["loss"][0]
+
+
+@pytest.mark.parametrize(
+    "options", ["decay=true, clip=1.0, fgm=0.1, chunk=8", "mlp=true, temperature=0.1", "sentences=0, epochs=2"]
+)
+def test_every_option_trains_and_repeats_to_the_bit(tiny_bert: Path, options: str) -> None:
+    def weights() -> Tensor:
+        trainee = Trainee(open_encoder(EncoderSpec(str(tiny_bert))), "mean")
+        tuned(trainee, f"simcse(lr=1e-3, batch=16, {options})", n=40)
+        return torch.cat([p.detach().flatten() for p in trainee.parameters()])
+
+    first = weights()
+    assert torch.isfinite(first).all()
+    torch.rand(3)
+    assert torch.equal(first, weights())
+
+
+def test_a_loss_that_is_no_number_is_said(trainee: Trainee) -> None:
+    trainee.open(dropout=0.1, length=64)
+    trainee.open = lambda **_: None  # type: ignore[method-assign]
+    with torch.no_grad():
+        trainee.embeddings.fill_(float("nan"))
+    with pytest.raises(ValueError):
+        tuned(trainee, "simcse(lr=1e-3, batch=16)")
+
+
+def test_labels_that_are_all_the_same_cannot_be_learned(trainee: Trainee) -> None:
+    lesson = lesson_of(40)
+    assert lesson.pairs is not None
+    lesson.pairs.labels[:] = 1.0
+    with pytest.raises(Degenerate, match="labels it is trained on are the same"):
+        parse_entry("cosent").steps[0].make().tune(trainee, lesson, lambda done: None)
+
+
+def test_alignment_and_uniformity() -> None:
+    east, north = np.array([[1.0, 0.0]]), np.array([[0.0, 1.0]])
+    assert alignment(east, east) == 0
+    assert alignment(east, north) == pytest.approx(2.0)
+    assert uniformity(np.repeat(east, 5, axis=0)) == 0  # collapsed
+    assert uniformity(np.concatenate([east, -east])) == pytest.approx(-8.0)
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(300, 64))
+    assert uniformity(x / np.linalg.norm(x, axis=1, keepdims=True)) < -3.5
+
+
+def test_negative_cosine_stops_the_gradient_of_its_target() -> None:
+    a = torch.randn(4, 3, requires_grad=True)
+    b = torch.randn(4, 3, requires_grad=True)
+    negative_cosine(a, b).backward()  # type: ignore[no-untyped-call]
+    assert a.grad is not None and b.grad is None
+    assert float(negative_cosine(a, a).detach()) == pytest.approx(-1)
+
+
+def test_word_repetition_repeats_and_nothing_else() -> None:
+    rng = np.random.default_rng(0)
+    tokens = list(range(20))
+    lengths = set()
+    for _ in range(300):
+        more = repeated(tokens, 0.32, rng)
+        assert list(dict.fromkeys(more)) == tokens and sorted(more) == more
+        assert max(more.count(t) for t in tokens) <= 2
+        lengths.add(len(more))
+    assert lengths == set(range(20, 27))  # 0 to 0.32 * 20 of them twice
+    assert repeated(tokens, 0.0, rng) == tokens
+    assert {len(repeated([1], 0.32, rng)) for _ in range(50)} == {1, 2}
+    assert repeated([], 0.32, rng) == []
+
+
+def test_the_queue_holds_the_newest_vectors_and_the_slow_copy_follows(trainee: Trainee) -> None:
+    recipe = ESimCse(batch=16, sentences=64, momentum=0.5, dropout=0.0)
+    trainee.open(dropout=0.0, length=64)
+    objective = Repetitions(trainee, lesson_of(80), recipe)
+    assert objective.slow is not None
+    start = trainee.embeddings.detach().clone()
+    with torch.no_grad():
+        trainee.embeddings.add_(1.0)
+    sizes = []
+    for step in range(4):
+        batch = np.arange(16 * step % 64, 16 * step % 64 + 16)
+        rows = objective.rows(batch)
+        assert rows[:16] == [objective.tokens[i] for i in batch] and objective.rows(batch) == rows
+        assert all(r[0] == o[0] and r[-1] == o[-1] for r, o in zip(rows[16:], rows[:16], strict=True))
+        objective.after(batch)
+        sizes.append(len(objective.queue))
+    assert sizes == [16, 32, 40, 40]
+    assert not objective.queue.requires_grad
+    slow = objective.slow.get_input_embeddings().weight
+    torch.testing.assert_close(slow, start + 1 - 0.5**4)
+    newest = trainee.model
+    trainee.model = objective.slow.eval()
+    np.testing.assert_allclose(objective.queue[:16].numpy(), trainee.vectors(rows[:16]), atol=1e-4)
+    trainee.model = newest
+
+
+PROMPT = "“{text}”的意思是[MASK]。"
+
+
+def test_promptbert_reads_the_mask_and_takes_the_template_away(tiny_bert: Path) -> None:
+    encoder = open_encoder(EncoderSpec(str(tiny_bert), prompt=PROMPT))
+    trainee = Trainee(encoder, "mask")
+    trainee.open(dropout=0.0, length=64)
+    trainee.model.eval()
+    objective = Templates(trainee, lesson_of(40), PromptBert(), 0.05, "“{text}”，这句话的意思是[MASK]。")
+    batch = np.arange(8)
+    rows = objective.rows(batch)
+    vocabulary = trainee.tokenizer._library.get_vocab()
+    pad, mask = vocabulary["[PAD]"], vocabulary["[MASK]"]
+    assert all(row.count(mask) == 1 for row in rows)
+    seen: list[Any] = []
+    forward = trainee.forward
+
+    def spy(given: Any, **more: Any) -> Tensor:
+        seen.append((given, more))
+        return forward(given, **more)
+
+    trainee.forward = spy  # type: ignore[method-assign]
+    own = objective.own(rows)
+    ((bare, more),) = seen
+    assert more == {"hidden": pad} and len(bare) == len({(i >= 8, len(r)) for i, r in enumerate(rows)})
+    for given in bare:  # the [MASK] stands where it stands with a sentence, behind as many [PAD] as that has tokens
+        twin = next(r for r in rows if len(r) == len(given) and r.index(mask) == given.index(mask))
+        assert [t for t in given if t != pad] == [t for t, p in zip(twin, given, strict=True) if p != pad]
+    assert own.shape == (16, 32)
+    # what padding holds makes no difference, since it is hidden
+    with torch.no_grad():
+        trainee.model.get_input_embeddings().weight[pad] += 1.0
+    torch.testing.assert_close(objective.own(rows), own, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("entry", "pooling"), [("esimcse(lr=1e-3, batch=16)", "mean"), ("promptbert(lr=1e-3, batch=16)", "mask")]
+)
+def test_their_gradients_can_be_cached_and_perturbed(tiny_bert: Path, entry: str, pooling: str) -> None:
+    def course(options: str) -> dict[str, Any]:
+        encoder = open_encoder(EncoderSpec(str(tiny_bert), prompt=PROMPT if pooling == "mask" else ""))
+        return tuned(Trainee(encoder, pooling), f"{entry[:-1]}, {options})", n=40)
+
+    plain, cached = course("dropout=0.0"), course("dropout=0.0, chunk=5")
+    np.testing.assert_allclose(plain["loss"], cached["loss"], rtol=2e-2, atol=2e-3)
+    assert all(np.isfinite(course("fgm=0.5, chunk=8")["loss"]))
+
+
+def test_promptbert_wants_the_pooling_of_its_prompt(trainee: Trainee) -> None:
+    with pytest.raises(ValueError, match="weigh it with the pooling 'mask'"):
+        tuned(trainee, "promptbert")
