@@ -27,6 +27,8 @@ from hengyu.observations import Observation, save_labels
 from hengyu.plan import PROTOCOL, Plan, TaskData
 from hengyu.progress import Progress, silent
 from hengyu.records import save_records, write_json
+from hengyu.retrieved import derive_retrieval
+from hengyu.searching import search_all
 from hengyu.sources import sources
 from hengyu.store import VectorStore
 from hengyu.suites import EntrySpec
@@ -94,7 +96,7 @@ def run(
         for baseline in plan.suite.baselines:
             for task in plan.tasks:
                 _observe_baseline(state, baseline, task)
-    found = derive(plan, state.seen, progress)
+    found = (derive_retrieval if plan.suite.kind == "retrieval" else derive)(plan, state.seen, progress)
     save_labels(folder, {t.name: t.pairs.labels for t in plan.tasks})
     save_records(folder, found.records, found.differences, found.standings)
     write_json(folder / "run.json", header(plan, name, jobs, found))
@@ -172,6 +174,8 @@ def _of_tuners(plan: Plan, task: TaskData, spec: EntrySpec) -> dict[str, Any]:
 def _observe(state: Ledger, store: VectorStore, tuning: Tuning, job: Job, pooling: str, task: TaskData) -> None:
     """Observe every entry of the suite at one task, encoder and pooling, in the suite's order."""
     plan = state.plan
+    if plan.suite.kind == "retrieval":
+        return search_all(state, job, pooling, task)
     cells = [
         (spec, _meaning(plan, job, pooling, task, spec, seed))
         for spec in plan.suite.entries

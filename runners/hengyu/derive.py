@@ -21,7 +21,7 @@ from hengyu.progress import Progress
 from hengyu.records import Difference, Record, Standing
 from hengyu.standing import standings
 
-__all__ = ["Derived", "derive"]
+__all__ = ["Derived", "derive", "fits_seen"]
 
 Floats = NDArray[np.float64]
 
@@ -50,7 +50,7 @@ def derive(plan: Plan, seen: Sequence[Observation], progress: Progress) -> Deriv
             records += _sweep_records(plan, task, by_task[task.name])
             tick(number + 1)
     records += _aggregates(plan, columns)
-    return Derived(records, differences(plan, columns), standings(columns, plan.suite.level), _fits(seen))
+    return Derived(records, differences(plan, columns), standings(columns, plan.suite.level), fits_seen(seen))
 
 
 def _task_records(plan: Plan, task: TaskData, cells: dict[Row, Cell]) -> list[Record]:
@@ -226,8 +226,8 @@ def _mean(
     return record, mean
 
 
-def _fits(seen: Sequence[Observation]) -> list[dict[str, Any]]:
-    """What each fit found, for the provenance page."""
+def fits_seen(seen: Sequence[Observation]) -> list[dict[str, Any]]:
+    """Return what each fit found, for the provenance page."""
     keys = ("task", "encoder", "pooling", "entry", "fit_on", "fit_splits")
     found = []
     for o in seen:

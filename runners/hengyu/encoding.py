@@ -46,6 +46,10 @@ class Vectors:
         """Return the rows that a method is fitted on, read from the store block by block."""
         return Sample(lambda at: self.get(pooling, fit.ids[at]), fit.counts)
 
+    def rows(self, pooling: str, ids: NDArray[np.int64]) -> Sample:
+        """Return texts by their numbers (n,), each once, read from the store block by block."""
+        return Sample(lambda at: self.get(pooling, ids[at]), np.ones(len(ids), np.int64))
+
     def coverage(self, ids: NDArray[np.int64]) -> dict[str, float]:
         """Return the share of [UNK] among the tokens, and of truncated texts, each repeat counted."""
         counts = self.get(_TOKENS, ids).astype(np.float64)

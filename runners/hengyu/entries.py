@@ -65,6 +65,11 @@ class Entry:
         return " > ".join(s.name for s in self.steps)
 
     @property
+    def index(self) -> bool:
+        """Whether the last step is an index, which finds neighbours, and no step before it is."""
+        return [_is_index(s) for s in self.steps] == [False] * (len(self.steps) - 1) + [True]
+
+    @property
     def dim(self) -> int | None:
         """The ``dim`` of a last step whose first k columns serve dim k; None when it has none."""
         value = self.steps[-1].get("dim")
@@ -124,6 +129,10 @@ def _names(step: Step) -> set[str]:
     return {f.name for f in fields(find_method(step.name)) if f.init}
 
 
+def _is_index(step: Step) -> bool:
+    return bool(getattr(find_method(step.name), "index", False))
+
+
 def parse_entry(text: str) -> Entry:
     """Parse an entry; raises `HengyuError` naming the entry, what is wrong in it, and the remedy."""
     tokens = _tokens(text)
@@ -164,6 +173,10 @@ def parse_entry(text: str) -> Entry:
         if not tokens[at]:
             _refuse_late_tuner(steps, text)
             return Entry(tuple(steps))
+        if _is_index(steps[-1]):
+            raise HengyuError(
+                f"entry '{text}': {steps[-1].name} is an index, which makes neighbours of vectors; put nothing after it"
+            )
         expect(">")
 
 

@@ -13,7 +13,10 @@ from hengyu.resources import checkout
 
 __all__ = ["environment"]
 
-_PACKAGES = ("numpy", "scipy", "scikit-learn", "numba", "torch", "transformers", "tokenizers", "sentence-transformers")
+_PACKAGES = (
+    *("numpy", "scipy", "scikit-learn", "numba", "faiss-cpu"),
+    *("torch", "transformers", "tokenizers", "sentence-transformers"),
+)
 
 
 def environment(command: str = "") -> dict[str, str]:

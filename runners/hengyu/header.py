@@ -11,7 +11,7 @@ from hengyu import __version__
 from hengyu.derive import Derived
 from hengyu.jobs import Job
 from hengyu.metrics import ceiling
-from hengyu.plan import PROTOCOL, Plan
+from hengyu.plan import PROTOCOL, Plan, TaskData
 from hengyu.records import SCHEMA, Record
 
 __all__ = ["header"]
@@ -39,6 +39,7 @@ def header(plan: Plan, name: str, jobs: Sequence[Job], found: Derived) -> dict[s
             "citation": t.pairs.card.citation,
             "dropped": len(t.pairs.dropped),
             "threshold_on": plan.thresholds[t.name].name if t.name in plan.thresholds else "",
+            **_asked(plan, t),
         }
         for t in plan.tasks
     ]
@@ -69,6 +70,7 @@ def header(plan: Plan, name: str, jobs: Sequence[Job], found: Derived) -> dict[s
             "resamples": suite.resamples,
             "level": suite.level,
             "aggregate": suite.aggregate,
+            **({"kind": suite.kind, "relevant": suite.relevant} if suite.kind != "sts" else {}),
         },
         "tasks": tasks,
         "encoders": encoders,
@@ -79,6 +81,19 @@ def header(plan: Plan, name: str, jobs: Sequence[Job], found: Derived) -> dict[s
             *_fit_warnings(found.fits),
             *_below_raw(found.records, plan.suite.level),
         ],
+    }
+
+
+def _asked(plan: Plan, task: TaskData) -> dict[str, Any]:
+    """Return what a retrieval suite asks of a task; nothing for another."""
+    relevance = plan.relevance.get(task.name)
+    if relevance is None:
+        return {}
+    return {
+        "corpus": len(relevance.corpus),
+        "queries": len(relevance.queries),
+        "relevant": len(relevance.partners),
+        "groups": int(relevance.groups.max()) + 1,
     }
 
 

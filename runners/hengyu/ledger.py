@@ -15,6 +15,7 @@ from hengyu.observations import Observation, load_observation, save_observation
 from hengyu.plan import Plan
 from hengyu.progress import Progress, Tick
 from hengyu.records import cell_key
+from hengyu.tasks.retrieval import RetrievalVectors
 from hengyu.tasks.sts import StsVectors
 
 __all__ = ["Ledger"]
@@ -70,7 +71,7 @@ class Ledger:
         self.done += cells
         self.ticking(self.done)
 
-    def note_fits(self, meaning: Mapping[str, Any], vectors: StsVectors) -> None:
+    def note_fits(self, meaning: Mapping[str, Any], vectors: StsVectors | RetrievalVectors) -> None:
         """Note the seconds of the fits made since the last time."""
         for step, seconds in vectors.fits.seconds.items():
             words = (meaning["task"], meaning["encoder"], meaning["pooling"], step, meaning["fit_on"])

@@ -30,6 +30,8 @@ class Observation:
         dims: the dimension (K,) of the vectors compared, row by row.
         similarity: the cosine (K, n) of every pair, in the order of the task's file.
         sweep: for a sweep over all dimensions: "dim", "value", "error", each (D,): Spearman and its standard error.
+        neighbours: of a retrieval task: "ids" and "ranks", each (Q, k), as `hengyu.ranking.scores` takes them.
+        index: of a retrieval task: what the index takes, "index-bytes" and "bytes-per-vector".
         too_wide: entries that ask for more columns than the vectors have, and the words to say so.
         beside: the cosine (K, m) of every pair of the split that decision thresholds are chosen on; (0, 0) without one.
         fit: what the fit found: rows, rank, effective rank, condition number.
@@ -46,17 +48,21 @@ class Observation:
     reason: str = ""
     beside: NDArray[np.float64] = field(default_factory=lambda: np.zeros((0, 0)))
     too_wide: Mapping[str, str] = field(default_factory=dict)
+    neighbours: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+    index: Mapping[str, float] = field(default_factory=dict)
 
 
 def save_observation(folder: Path, observation: Observation) -> Path:
     """Write an observation to its file, whole or not at all; returns the file."""
-    tensors = {"similarity": observation.similarity, "beside": observation.beside}
+    tensors: dict[str, NDArray[Any]] = {"similarity": observation.similarity, "beside": observation.beside}
     tensors |= {f"sweep.{k}": v for k, v in observation.sweep.items()}
+    tensors |= {f"neighbours.{k}": v for k, v in observation.neighbours.items()}
     about = {
         "entries": list(observation.entries),
         "dims": list(observation.dims),
         "fit": dict(observation.fit),
         "too_wide": dict(observation.too_wide),
+        **({"index": dict(observation.index)} if observation.index else {}),
     }
     return save_sealed(folder, observation.meaning, tensors, about)
 
@@ -68,6 +74,7 @@ def load_observation(folder: Path, meaning: Mapping[str, Any]) -> Observation | 
         return None
     tensors, about = found
     sweep = {key.removeprefix("sweep."): value for key, value in tensors.items() if key.startswith("sweep.")}
+    near = {key.removeprefix("neighbours."): x for key, x in tensors.items() if key.startswith("neighbours.")}
     return Observation(
         meaning,
         tuple(about["entries"]),
@@ -77,6 +84,8 @@ def load_observation(folder: Path, meaning: Mapping[str, Any]) -> Observation | 
         about["fit"],
         beside=tensors["beside"],
         too_wide=about.get("too_wide", {}),
+        neighbours=near,
+        index=about.get("index", {}),
     )
 
 

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from hengyu.cards import Card, load_cards, parse_task
 from hengyu.data import Pairs, load_pairs
 from hengyu.errors import HengyuError, Missing, gather
+from hengyu.relevance import Relevance
 from hengyu.suites import EntrySpec, Suite
 
 __all__ = ["PROTOCOL", "Fit", "Plan", "TaskData", "make_plan"]
@@ -79,6 +80,7 @@ class Plan:
     warnings: list[str] = field(default_factory=list)
     datasets: tuple[Path, ...] = ()  # folders of cards beside the shipped ones
     left_out: list[str] = field(default_factory=list)  # what a partial suite runs without, and how to get it
+    relevance: dict[str, Relevance] = field(default_factory=dict)  # task -> what a retrieval suite asks of it
 
     def fit_word(self, spec: EntrySpec) -> str:
         """Return what an entry is fitted on, as the board says it."""
@@ -100,6 +102,8 @@ class Plan:
             "fit_on": suite.fit_on,
             "judged": (suite.compare, suite.aggregate, suite.seed, suite.resamples, suite.level),
         }
+        if suite.kind != "sts":
+            content |= {"kind": suite.kind, "relevant": suite.relevant}
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:8]
 
 
@@ -147,6 +151,12 @@ def make_plan(suite: Suite, *, data_dir: Path | None = None, datasets: Sequence[
                 plan.fits[task.name, word] = loader.fit(task, word, labelled=spec.entry.labelled)
             except HengyuError as e:
                 problems += [f"{suite.path}: entry '{spec.entry}' with fit_on '{word}': {p}" for p in e.problems]
+        if suite.kind == "retrieval":
+            try:
+                plan.relevance[task.name] = _relevance(suite, task)
+            except HengyuError as e:
+                problems += [f"{suite.path}: {p}" for p in e.problems]
+            continue
         tuned = any(spec.entry.tuners for spec in suite.entries)
         valid = loader.valid(task) if task.pairs.card.binary or tuned else None
         if valid and task.pairs.card.binary:
@@ -161,6 +171,22 @@ def make_plan(suite: Suite, *, data_dir: Path | None = None, datasets: Sequence[
             lines = ", ".join(map(str, pairs.dropped[:5])) + (", ..." if len(pairs.dropped) > 5 else "")
             plan.warnings.append(f"{pairs.task}: {len(pairs.dropped)} malformed lines dropped (line {lines})")
     return plan
+
+
+def _relevance(suite: Suite, task: TaskData) -> Relevance:
+    """Return what a retrieval suite asks of a task; raises `HengyuError` where nothing says what is relevant."""
+    card = task.pairs.card
+    if card.binary:
+        least = 1.0
+    elif suite.relevant is None:
+        low, high = card.scale
+        raise HengyuError(
+            f"task '{task.name}': its labels are graded from {low:g} to {high:g}; "
+            f"say from which on a pair is relevant, like relevant = {low + 0.8 * (high - low):g}"
+        )
+    else:
+        least = suite.relevant
+    return Relevance.of(task.first, task.second, task.pairs.labels >= least, f"task '{task.name}'")
 
 
 class _Loader:

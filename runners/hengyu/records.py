@@ -6,6 +6,7 @@ A run is a folder ``records/<run>/`` with
 * ``records.json``: the numbers, one `Record` each, with `Difference` and `Standing`, the same bytes for the same run,
 * ``environment.json``, ``sources.json`` and ``timings.json``: versions, machine, where encoders and data lay, and
   seconds, which differ from run to run,
+* ``costs.json``: of a retrieval suite, what each index cost (`hengyu.costs`), which differs from run to run too,
 * ``observations/``: the similarity of every pair, one file a cell (see `hengyu.observations`),
 * ``labels.safetensors``: the labels of every task, in the order of the pairs.
 """
@@ -16,7 +17,7 @@ import json
 import math
 import os
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -46,7 +47,11 @@ _ROUNDING = 1e-9
 
 @dataclass(frozen=True)
 class Record:
-    """One number. Scores lie in [-1, 1] or [0, 1] (boards print them x 100); None stands for "no number"."""
+    """One number; None stands for "no number". Scores lie in [-1, 1] or [0, 1] (boards print them x 100).
+
+    The costs of an index (queries a second, bytes, seconds) are in their own units; those that differ from run to run are
+    joined from costs.json on reading, as ``seconds`` are from timings.json.
+    """
 
     suite: str
     task: str  # "LCQMC:test"; "LCQMC:avg", "LCQMC:w-avg" over splits; "mean", "w-mean" over tasks
@@ -56,12 +61,12 @@ class Record:
     pooling: str
     entry: str
     dim: int | None  # of the vectors compared
-    metric: str  # "spearman", "pearson", "auc", "ap", "f1", "accuracy", "ceiling-share"
+    metric: str  # "spearman", "pearson", "auc", "ap", "f1", "accuracy", "ceiling-share"; "ndcg@10", ...
     value: float | None
     low: float | None
     high: float | None
     interval: str  # how low and high came about: "bootstrap", "delta" (delta method), "" for none
-    n: int  # pairs
+    n: int  # pairs; queries in a retrieval suite
     ceiling: float | None  # the highest Spearman the labels allow (for metric "spearman")
     delta: float | None  # minus raw of the same encoder and pooling, paired
     delta_low: float | None
@@ -222,6 +227,24 @@ def _read(path: Path) -> dict[str, Any]:
     return content
 
 
+def _costs(folder: Path, records: Sequence[Record]) -> tuple[Record, ...]:
+    """Return a record for every cost that costs.json holds of a cell with numbers; of several seeds the mean."""
+    if not (folder / "costs.json").is_file():
+        return ()
+    found: dict[str, dict[str, list[float]]] = {}
+    for key, named in _read(folder / "costs.json").get("costs", {}).items():
+        cell = found.setdefault(key.rpartition(_SEED)[0] or key, {})
+        for name, value in named.items():
+            cell.setdefault(name, []).append(float(value))
+    whole = {cell_key(r.task, r.row): r for r in records if r.status == "ok" and r.on_board}
+    blank: dict[str, Any] = dict.fromkeys(("low", "high", "ceiling", "delta", "delta_low", "delta_high", "spread"))
+    return tuple(
+        replace(of, metric=name, value=sum(values) / len(values), interval="", **blank)
+        for key, of in whole.items()
+        for name, values in found.get(key, {}).items()
+    )
+
+
 def load_run(folder: Path) -> Run:
     """Read a run's folder back; raises `HengyuError` for a folder that is none or of another schema."""
     header = _read(folder / "run.json")
@@ -244,6 +267,7 @@ def load_run(folder: Path) -> Run:
     except (KeyError, TypeError) as e:
         raise HengyuError(f"{folder / 'records.json'}: not a list of records ({e}); run the suite again") from None
     timed = tuple(replace(r, seconds=timings.get(cell_key(r.task, r.row))) for r in records)
+    timed += _costs(folder, timed)
     return Run(folder, header, environment, timed, differences, standings)
 
 

@@ -9,7 +9,7 @@ from typing import Any, Literal
 from hengyu.declare import Table, read_toml
 from hengyu.encoders import BASELINES, POOLINGS, EncoderSpec
 from hengyu.entries import Entry, parse_entry
-from hengyu.errors import HengyuError, did_you_mean
+from hengyu.errors import HengyuError, did_you_mean, gather
 from hengyu.methods import find_method
 from hengyu.resources import share
 
@@ -17,6 +17,7 @@ __all__ = ["EntrySpec", "Suite", "find_suite", "load_suite"]
 
 Dims = tuple[int, ...] | Literal["all"]
 _AGGREGATES = ("", "avg", "w-avg")
+_FIRST = {"sts": "raw", "retrieval": "flat"}  # kind of a suite -> the entry that every other one is held against
 
 
 @dataclass(frozen=True)
@@ -64,6 +65,8 @@ class Suite:
     resamples: int = 1000
     level: float = 0.95
     partial: tuple[str, ...] = ()  # of "tasks" and "encoders": those that are not at hand are left out, not refused
+    kind: str = "sts"  # or "retrieval"
+    relevant: float | None = None  # retrieval from graded labels: pairs labelled so or higher are relevant
 
     def with_overrides(
         self,
@@ -80,7 +83,9 @@ class Suite:
         if encoders:
             changed["encoders"] = encoders
         if entries:
-            changed["entries"] = _with_raw(tuple(EntrySpec(parse_entry(e)) for e in entries))
+            given = tuple(EntrySpec(parse_entry(e)) for e in entries)
+            gather(_misplaced(given, self.kind))
+            changed["entries"] = _with_first(given, self.kind)
         if fit_on:
             changed["fit_on"] = fit_on
         changed["partial"] = tuple(kind for kind in self.partial if kind not in changed)
@@ -120,7 +125,18 @@ def load_suite(path: Path) -> Suite:
             table.problem("poolings", f"holds the unknown '{pooling}'{did_you_mean(pooling, POOLINGS)}")
     if len(set(poolings)) < len(poolings) or not poolings:
         table.problem("poolings", "must name at least one, and none twice")
-    baselines = table.strings("baselines", BASELINES)
+    kind = table.take("kind", str, "sts")
+    if kind not in _FIRST:
+        table.problem("kind", f"must be 'sts' or 'retrieval', not '{kind}'")
+        kind = "sts"
+    relevant = table.take("relevant", float, 0.0) if table.has("relevant") else None
+    if relevant is not None and kind != "retrieval":
+        table.problem("relevant", "is of retrieval suites; leave it out, or set kind = 'retrieval'")
+    entries = _entries(table, _FIRST[kind])
+    table.problems.extend(f"{table.where}: {p}" for p in _misplaced(entries, kind))
+    baselines = table.strings("baselines", BASELINES if kind == "sts" else ())
+    if baselines and kind == "retrieval":
+        table.problem("baselines", "make no vectors that an index could hold; leave them out of a retrieval suite")
     for baseline in baselines:
         if baseline not in BASELINES:
             table.problem("baselines", f"holds the unknown '{baseline}'{did_you_mean(baseline, BASELINES)}")
@@ -128,7 +144,7 @@ def load_suite(path: Path) -> Suite:
         name=name,
         path=path,
         tasks=tasks,
-        entries=_with_raw(_entries(table)),
+        entries=_with_first(entries, kind),
         title=table.take("title", str, ""),
         description=table.take("description", str, "").strip(),
         encoders=_encoders(table),
@@ -141,6 +157,8 @@ def load_suite(path: Path) -> Suite:
         resamples=table.take("resamples", int, 1000),
         level=table.take("level", float, 0.95),
         partial=("tasks", "encoders") if table.take("partial", bool, False) else (),
+        kind=kind,
+        relevant=relevant,
     )
     if suite.aggregate not in _AGGREGATES:
         table.problem("aggregate", f"must be 'avg' or 'w-avg', not '{suite.aggregate}'")
@@ -150,9 +168,11 @@ def load_suite(path: Path) -> Suite:
         table.problem("level", f"must lie in 0.5..1, not {suite.level}")
     if not 0 <= suite.seed < 2**63:
         table.problem("seed", f"must not be negative or above 2^63, not {suite.seed}")
+    if suite.compare and kind == "retrieval":
+        table.problem("compare", "is of similarity; every row of a retrieval suite is held against flat, leave it out")
     rows = {name for e in suite.entries for name in e.names}
     swept = {str(e.entry) for e in suite.entries if e.dims == "all"}
-    for number, pair in enumerate(suite.compare):
+    for number, pair in enumerate(suite.compare if kind == "sts" else ()):
         for name in pair:
             if name not in rows and (not swept or str(parse_entry(name).with_dim(None)) not in swept):
                 table.problem(f"compare[{number}]", f"names '{name}', no entry of this suite{did_you_mean(name, rows)}")
@@ -160,9 +180,9 @@ def load_suite(path: Path) -> Suite:
     return suite
 
 
-def _entries(table: Table) -> tuple[EntrySpec, ...]:
+def _entries(table: Table, first: str) -> tuple[EntrySpec, ...]:
     found: list[EntrySpec] = []
-    for number, item in enumerate(table.take("entries", list, ["raw"])):
+    for number, item in enumerate(table.take("entries", list, [first])):
         inner = Table(
             table.where, item if isinstance(item, dict) else {"entry": item}, table.problems, f"entries[{number}]."
         )
@@ -226,11 +246,27 @@ def _dims(table: Table) -> Dims:
     return ()
 
 
-def _with_raw(entries: tuple[EntrySpec, ...]) -> tuple[EntrySpec, ...]:
-    """Put raw first: every other entry is held against it."""
-    raw = EntrySpec(parse_entry("raw"))
-    rest = tuple(e for e in dict.fromkeys(entries) if str(e.entry) != "raw")
-    return (raw, *rest)
+def _with_first(entries: tuple[EntrySpec, ...], kind: str) -> tuple[EntrySpec, ...]:
+    """Put raw, or flat in a retrieval suite, first: every other entry is held against it."""
+    first = EntrySpec(parse_entry(_FIRST[kind]))
+    rest = tuple(e for e in dict.fromkeys(entries) if str(e.entry) != _FIRST[kind])
+    return (first, *rest)
+
+
+def _misplaced(entries: tuple[EntrySpec, ...], kind: str) -> list[str]:
+    """Say which entries end in an index where they must not, or in none where they must."""
+    if kind == "retrieval":
+        remedy = "ends in no index, and a retrieval suite weighs indexes; end it like"
+        trained = "trains the encoder, and a retrieval suite takes encoders as they are; weigh the folder of a trained one"
+        return [f"entry '{e.entry}' {trained}" for e in entries if e.entry.tuners] + [
+            f"entry '{e.entry}' {remedy} '{_searched(e)}'" for e in entries if not (e.entry.index or e.entry.tuners)
+        ]
+    remedy = 'ends in an index, which finds neighbours and compares no pairs; leave it out, or set kind = "retrieval"'
+    return [f"entry '{e.entry}' {remedy}" for e in entries if e.entry.index]
+
+
+def _searched(spec: EntrySpec) -> str:
+    return "flat" if str(spec.entry) == "raw" else f"{spec.entry} > flat"
 
 
 def _encoders(table: Table) -> tuple[EncoderSpec, ...]:

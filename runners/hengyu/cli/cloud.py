@@ -42,7 +42,7 @@ def command(
     from rich.console import Console
 
     from hengyu.entries import parse_entry
-    from hengyu.errors import HengyuError
+    from hengyu.errors import HengyuError, gather
     from hengyu.progress import Progress
     from hengyu.records import write_json
     from hengyu.report.cloud import print_clouds, to_json
@@ -50,6 +50,7 @@ def command(
     from hengyu.tasks.clouds import describe_entry
 
     parsed = [parse_entry(e) for e in dict.fromkeys(("raw", *entries))]
+    gather(f"entry '{e}' ends in an index, which leaves no vectors to look at; leave it out" for e in parsed if e.index)
     loaded = load_sentences(
         *(model, task, pooling),
         data=data,

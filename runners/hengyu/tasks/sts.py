@@ -19,7 +19,7 @@ from hengyu.sample import Sample
 from hengyu.similarity import cosines_by_dim
 from hengyu.suites import Dims
 
-__all__ = ["Seen", "StsVectors", "board_dims"]
+__all__ = ["Seen", "StsVectors", "board_dims", "fit_report"]
 
 Ids = NDArray[np.int64]
 _BLOCK = 2048  # rows that stay in the processor's cache
@@ -115,7 +115,7 @@ class StsVectors:
                 if sample is None:
                     raise ValueError(f"{step} must be fitted, and there is nothing to fit it on")
                 moments = self._moments_of(fit_on, before, sample)
-                fit = fit or _report(moments)
+                fit = fit or fit_report(moments)
                 if isinstance(method, MomentTransform):
                     method.fit_moments(moments)
                 else:
@@ -173,7 +173,7 @@ def board_dims(width: int) -> list[int]:
     return [d for d in (2**p for p in range(4, 20)) if d < width] + [width]
 
 
-def _report(moments: Moments) -> dict[str, Any]:
+def fit_report(moments: Moments) -> dict[str, Any]:
     """Return what is worth knowing about the rows a method was fitted on."""
     spectrum = moments.spectrum
     condition = spectrum.condition()

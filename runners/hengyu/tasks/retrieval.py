@@ -1,0 +1,161 @@
+"""Retrieval: from vectors through an entry's steps to the neighbours of every query."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hengyu.entries import Entry, Step
+from hengyu.fits import Fits
+from hengyu.indexes import Floats, Index
+from hengyu.indexes.cost import Peak, queries_per_second, threads
+from hengyu.indexes.exact import Exact, exact_search
+from hengyu.methods import MomentTransform
+from hengyu.moments import Moments
+from hengyu.ranking import DEPTH
+from hengyu.relevance import Relevance
+from hengyu.sample import Sample
+from hengyu.tasks.sts import fit_report
+
+__all__ = ["Found", "RetrievalVectors"]
+
+_HELD = 1 << 28  # bytes of transformed vectors up to which they are held, and not made again for every index
+
+
+@dataclass(frozen=True)
+class Found:
+    """What an entry found: rows and their ranks in exact search (Q, K), sizes of the index, costs, the fit."""
+
+    dim: int
+    ids: NDArray[np.int32]
+    ranks: NDArray[np.uint8]
+    sizes: Mapping[str, float]
+    costs: Mapping[str, float]
+    fit: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class _Prepared:
+    """The corpus as the steps before an index leave it, at length 1; its queries; what exact search finds in it."""
+
+    rows: Sample
+    queries: NDArray[np.float32]
+    exact: Exact
+    fit: Mapping[str, Any]
+
+
+@dataclass
+class RetrievalVectors:
+    """The vectors of one retrieval task under one encoder and pooling, read in blocks.
+
+    Attributes:
+        corpus: the rows that are searched.
+        relevance: which of them ask, and for what.
+        samples: fit_on word -> the sentences a method is fitted on.
+        fits: recalls what methods that are trained have learned before.
+        block: rows read at a time; no result depends on it.
+    """
+
+    corpus: Sample
+    relevance: Relevance
+    samples: Mapping[str, Sample]
+    fits: Fits = field(default_factory=Fits)
+    block: int = 4096
+    _moments: dict[tuple[str, str], Moments] = field(default_factory=dict)
+    _prepared: tuple[tuple[str, str], _Prepared] | None = None
+
+    @property
+    def depth(self) -> int:
+        """How many neighbours of each query are looked at: 100, or all the others there are."""
+        return min(DEPTH, len(self.corpus) - 1)
+
+    def observe(self, entry: Entry, fit_on: str, seed: int | None = None) -> Found:
+        """Run an entry that ends in an index; raises ValueError when it cannot be.
+
+        Entries that differ in their index alone, one after the other, share what comes before it. ``seed`` is what the
+        steps draw by where the entry leaves that open.
+        """
+        run = entry if seed is None else entry.with_seed(seed)
+        before = self._before(run.steps[:-1], fit_on)
+        index: Index = run.steps[-1].make()
+        getattr(index, "warm", lambda: None)()
+        peak = Peak()
+        started = time.perf_counter()
+        with threads(1):  # on one thread a graph grows the same way every time
+            index.build(before.rows, self.block)
+        built = time.perf_counter() - started
+        ids, rates = queries_per_second(index, before.queries, self.depth + 1)
+        costs = {**rates, "build-seconds": built}
+        most = peak.bytes()
+        if most is not None:
+            costs["peak-memory"] = float(most)
+        ids = _without(ids, self.relevance.queries)
+        sizes = {"index-bytes": float(index.size()), "bytes-per-vector": index.vector_size()}
+        found = (ids.astype(np.int32), before.exact.ranks(ids), sizes, costs, before.fit)
+        return Found(before.queries.shape[1], *found)
+
+    def _before(self, steps: tuple[Step, ...], fit_on: str) -> _Prepared:
+        """Fit and apply the steps before an index, and search exactly in what they leave."""
+        key = (" > ".join(map(str, steps)), fit_on)
+        if self._prepared is not None and self._prepared[0] == key:
+            return self._prepared[1]
+        rows, sample = self.corpus, self.samples.get(fit_on)
+        fit: dict[str, Any] = {}
+        before = ""
+        for step in steps:
+            method = step.make()
+            if getattr(method, "needs_fit", True):
+                if sample is None:
+                    raise ValueError(f"{step} must be fitted, and there is nothing to fit it on")
+                moments = self._moments_of(fit_on, before, sample)
+                fit = fit or fit_report(moments)
+                if isinstance(method, MomentTransform):
+                    method.fit_moments(moments)
+                else:
+                    self.fits.fit(method, str(step), before, fit_on, sample)
+                    fit.setdefault("trained", []).append({"name": str(step), **method.report})
+            rows = rows.then(method)
+            sample = None if sample is None else sample.then(method)
+            before += f" > {step}"
+        rows = rows.then(_unit)
+        queries = np.concatenate([rows.rows(part) for part in _parts(self.relevance.queries, self.block)])
+        if not queries.shape[1]:
+            raise ValueError("no dimension is left of the vectors")
+        if len(rows) * queries.shape[1] * 4 <= _HELD:
+            rows = Sample.of(np.concatenate([part for part, _ in rows.blocks(self.block)]))
+        with threads(1):
+            exact = exact_search(rows, queries, self.relevance.queries, self.depth, self.block)
+        made = _Prepared(rows, queries, exact, fit)
+        self._prepared = (key, made)
+        return made
+
+    def _moments_of(self, fit_on: str, before: str, sample: Sample) -> Moments:
+        key = (fit_on, before)
+        if key not in self._moments:
+            self._moments[key] = Moments.of(sample)
+        return self._moments[key]
+
+
+def _unit(x: Floats) -> NDArray[np.float32]:
+    """Return rows (n, d) at length 1; zero rows stay zero."""
+    wide = np.asarray(x, np.float64)
+    length = np.sqrt(np.einsum("nd,nd->n", wide, wide))[:, None]
+    unit: NDArray[np.float32] = np.divide(wide, length, out=np.zeros_like(wide), where=length > 0).astype(np.float32)
+    return unit
+
+
+def _parts(ids: NDArray[np.int64], size: int) -> list[NDArray[np.int64]]:
+    return [ids[start : start + size] for start in range(0, len(ids), size)]
+
+
+def _without(ids: NDArray[np.int64], own: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return rows found (Q, k + 1) without the query's own (Q,), or without the last where that is not among them."""
+    keep = ids != own[:, None]
+    keep[keep.all(axis=1), -1] = False
+    others: NDArray[np.int64] = ids[keep].reshape(len(ids), -1)
+    return others
