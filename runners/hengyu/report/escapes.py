@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-__all__ = ["markdown", "markdown_row", "plain", "workflow_message", "workflow_property", "xml"]
+__all__ = ["latex", "markdown", "markdown_row", "plain", "workflow_message", "workflow_property", "xml"]
 
 
 def plain(text: str) -> str:
@@ -36,3 +36,19 @@ def workflow_message(text: str) -> str:
 def workflow_property(text: str) -> str:
     """Escape a property of a GitHub workflow command, which ends at a comma or colon."""
     return workflow_message(text).replace(":", "%3A").replace(",", "%2C")
+
+
+_TEX = {
+    **{c: f"\\{c}" for c in "&%$#_{}"},
+    "\\": "\\textbackslash{}",
+    "~": "\\textasciitilde{}",
+    "^": "\\textasciicircum{}",
+    "<": "\\textless{}",
+    ">": "\\textgreater{}",
+    "|": "\\textbar{}",
+}
+
+
+def latex(text: str) -> str:
+    """Escape what LaTeX would take for a command."""
+    return "".join(_TEX.get(c, c) for c in " ".join(text.split()))

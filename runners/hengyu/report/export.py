@@ -7,7 +7,7 @@ row (encoder, pooling, entry, fit_on), metric, sweep, draw and seed name one rec
 cell or null stands for "no number". Text stays as it is: a spreadsheet may take a name that begins with = + - @ for a
 formula, so import names from others as text.
 
-``md`` and ``latex`` hold the Spearman board as `hengyu.report.board` orders it, x 100.
+``md`` and ``latex`` hold the Spearman board as `hengyu.report.board` orders it, x 100; of a retrieval run a table a task.
 """
 
 from __future__ import annotations
@@ -21,7 +21,9 @@ from typing import Any
 from hengyu.errors import HengyuError, did_you_mean
 from hengyu.records import Record, Run
 from hengyu.report.board import Cell, make_board, percent
-from hengyu.report.escapes import markdown, markdown_row
+from hengyu.report.escapes import latex, markdown, markdown_row
+from hengyu.report.retrieval import is_retrieval
+from hengyu.report.retrieval_text import retrieval_latex, retrieval_markdown
 
 __all__ = ["COLUMNS", "FORMATS", "export", "tidy"]
 
@@ -62,6 +64,8 @@ def _json(run: Run) -> str:
 
 
 def _markdown(run: Run) -> str:
+    if is_retrieval(run):
+        return retrieval_markdown(run)
     board = make_board(run)
     suite = run.header.get("suite", {})
     heads = [f"{markdown(c.task)}<br>n {c.n}" + _under(c.ceiling, "<br>ceiling ") for c in board.columns]
@@ -94,8 +98,10 @@ def _md_cell(cell: Cell) -> str:
 
 
 def _latex(run: Run) -> str:
+    if is_retrieval(run):
+        return retrieval_latex(run)
     board = make_board(run)
-    heads = [_tex(c.task) for c in board.columns]
+    heads = [latex(c.task) for c in board.columns]
     lines = [
         f"% {' '.join(run.id.split())}: Spearman x 100; \\usepackage{{booktabs}}, and ctex (XeLaTeX) for Chinese names",
         f"\\begin{{tabular}}{{rllll{'r' * len(heads)}}}",
@@ -104,7 +110,7 @@ def _latex(run: Run) -> str:
         "\\midrule",
     ]
     for row in board.rows:
-        names = [_tex(n) for n in (row.encoder + (" (baseline)" if row.baseline else ""), *row.key[1:])]
+        names = [latex(n) for n in (row.encoder + (" (baseline)" if row.baseline else ""), *row.key[1:])]
         numbers = [f"\\textbf{{{c.text}}}" if c.best else c.text if c.value is not None else "--" for c in row.cells]
         lines.append(_ampersands([str(row.rank or "--"), *names, *numbers]))
     feet = {"ceiling": [percent(c.ceiling) for c in board.columns], "pairs": [str(c.n) for c in board.columns]}
@@ -115,22 +121,6 @@ def _latex(run: Run) -> str:
 
 def _ampersands(cells: Iterable[str]) -> str:
     return f"{' & '.join(cells)} \\\\"
-
-
-_TEX = {
-    **{c: f"\\{c}" for c in "&%$#_{}"},
-    "\\": "\\textbackslash{}",
-    "~": "\\textasciitilde{}",
-    "^": "\\textasciicircum{}",
-    "<": "\\textless{}",
-    ">": "\\textgreater{}",
-    "|": "\\textbar{}",
-}
-
-
-def _tex(text: str) -> str:
-    """Escape what LaTeX would take for a command."""
-    return "".join(_TEX.get(c, c) for c in " ".join(text.split()))
 
 
 FORMATS: dict[str, Callable[[Run], str]] = {"csv": _csv, "json": _json, "md": _markdown, "latex": _latex}

@@ -12,6 +12,8 @@ from hengyu.report.charts import charts_of
 from hengyu.report.mistakes import Mistakes
 from hengyu.report.page import make_page, script_json
 from hengyu.report.provenance import command_of, published_sheet, sheets
+from hengyu.report.retrieval import is_retrieval
+from hengyu.report.retrieval_page import retrieval_page
 from hengyu.report.view import view
 
 __all__ = ["render", "write_report"]
@@ -44,6 +46,8 @@ def write_report(run: Run, out: Path, wrong: Sequence[Mistakes] = ()) -> Path:
 
 def render(run: Run, wrong: Sequence[Mistakes] = ()) -> str:
     """Return the page of a run, with the pairs that went wrong where they are given."""
+    if is_retrieval(run):
+        return retrieval_page(run)
     board = make_board(run)
     others = [make_board(run, m) for m in metrics_of(run) if m != "spearman"]
     charts = charts_of(run)

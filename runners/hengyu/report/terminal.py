@@ -12,6 +12,8 @@ from rich.text import Text
 from hengyu.records import Run
 from hengyu.report.board import METRICS, Board, Cell, Row, make_board, percent
 from hengyu.report.escapes import plain
+from hengyu.report.retrieval import is_retrieval
+from hengyu.report.retrieval_text import print_retrieval
 
 __all__ = ["print_board"]
 
@@ -20,8 +22,14 @@ _WORDS = ("encoder", "pooling", "entry", "fit_on")
 
 
 def print_board(run: Run, console: Console | None = None) -> None:
-    """Print a run's Spearman board; a table where it fits the terminal or goes into a pipe, else a block a row."""
+    """Print a run's Spearman board, or what a retrieval run found.
+
+    A table where it fits the terminal or goes into a pipe, else a block a row.
+    """
     console = console or Console()
+    if is_retrieval(run):
+        print_retrieval(run, console)
+        return
     board = make_board(run)
     suite = run.header.get("suite", {})
     _say(console, f"{suite.get('title') or suite.get('name') or 'leaderboard'}  ({run.id})", "bold")

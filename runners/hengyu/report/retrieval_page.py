@@ -1,0 +1,89 @@
+"""A retrieval run as one file that fetches nothing and runs nothing: tables, and pictures drawn beforehand."""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader
+from markupsafe import Markup, escape
+
+from hengyu.records import Run
+from hengyu.report.board import percent
+from hengyu.report.pareto import pareto_svg
+from hengyu.report.provenance import command_of, sheets
+from hengyu.report.retrieval import MAIN, Column, Line, Table, make_tables, shown
+from hengyu.resources import share
+
+__all__ = ["retrieval_page"]
+
+_CHINESE = re.compile("[\u3000-\u303f\u3400-\u9fff\uf900-\ufaff\uff00-\uffef]")
+# no script at all: what comes from outside could not run even if it were not escaped
+_POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'"
+
+
+def retrieval_page(run: Run) -> str:
+    """Return the page of a run of a retrieval suite."""
+    environment = Environment(
+        loader=FileSystemLoader(share("reports", "templates")), autoescape=True, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters |= {"name": _name, "percent": percent}
+    environment.globals |= {"shown": shown, "about": _about, "clear": _clear, "percent": percent}
+    page: str = environment.get_template("retrieval.html.j2").render(
+        run=run,
+        suite=run.header.get("suite", {}),
+        warnings=run.header.get("warnings", ()),
+        parts=[(table, _picture(table)) for table in make_tables(run)],
+        main=MAIN,
+        command=command_of(run),
+        sheets=sheets(run, _seconds(run)),
+        style=Markup(share("reports", "templates", "leaderboard.css").read_text(encoding="utf-8")),  # our own file
+        policy=_POLICY,
+    )
+    return page
+
+
+def _picture(table: Table) -> str:
+    """Return the picture of a task as a data address; an image runs no script of its own."""
+    svg = pareto_svg(table)
+    return "" if svg is None else f"data:image/svg+xml;base64,{base64.b64encode(svg.encode()).decode()}"
+
+
+def _name(text: object) -> Markup:
+    """Wrap what came from outside: its direction stays its own, and Chinese gets Chinese glyphs."""
+    lang = Markup(' lang="zh-Hans"') if _CHINESE.search(str(text)) else ""
+    return Markup("<bdi{}>{}</bdi>").format(lang, escape(text))
+
+
+def _about(table: Table, column: Column, line: Line) -> str:
+    """Say a cell in one sentence."""
+    r = line.records.get(column.metric)
+    if r is None or r.value is None:
+        return f"{table.task}: {line.status}" + (f", {line.reason}" if line.reason else "")
+    parts = [f"{table.task}: {column.head} {shown(column, r.value)}", column.about]
+    if r.low is not None and r.high is not None:
+        parts.append(f"{100 * table.level:g} % interval [{percent(r.low)}, {percent(r.high)}]")
+    if r.delta is not None:
+        parts.append(f"against flat {percent(r.delta, signed=True)}")
+    if r.seeds is not None:
+        spread = "" if r.spread is None else f", standard deviation {r.spread:.3g}"
+        parts.append(f"{r.seeds} seed{'s' if r.seeds != 1 else ''}{spread}")
+    parts.append(f"{r.n:,} queries")
+    return "; ".join(parts)
+
+
+def _clear(line: Line, metric: str) -> int:
+    """Return 1 or -1 where the interval of the difference to flat lies above or below 0, else 0."""
+    r = line.records.get(metric)
+    if r is None or r.delta_low is None or r.delta_high is None:
+        return 0
+    return (r.delta_low > 0) - (r.delta_high < 0)
+
+
+def _seconds(run: Run) -> dict[str, Any]:
+    try:
+        return dict(json.loads((run.path / "timings.json").read_bytes())["seconds"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}

@@ -1,0 +1,368 @@
+"""Retrieval suites end to end: the numbers of a plain script, the same bytes again, every mistake in one sentence."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from rich.console import Console
+from words import sentences
+
+from hengyu.bench import Outcome, run
+from hengyu.cards import load_cards
+from hengyu.cli import main
+from hengyu.data import load_pairs
+from hengyu.encoders import EncoderSpec, open_encoder
+from hengyu.entries import parse_entry
+from hengyu.errors import HengyuError
+from hengyu.plan import make_plan
+from hengyu.ranking import QUALITY, scores
+from hengyu.records import Record, Run, load_run
+from hengyu.relevance import Relevance
+from hengyu.report.export import export
+from hengyu.report.html import render
+from hengyu.report.retrieval import COLUMNS, front, make_tables
+from hengyu.report.terminal import print_board
+from hengyu.sample import Sample
+from hengyu.store import VectorStore
+from hengyu.suites import load_suite
+from hengyu.tasks.retrieval import RetrievalVectors
+
+TIMES = {"qps", "qps-batch", "qps-batch-threads", "build-seconds", "peak-memory"}
+SIZES = {"bytes-per-vector", "index-bytes"}
+SUITE = """
+kind = "retrieval"
+tasks = ["toy:test", "grades:test"]
+relevant = 4
+resamples = 200
+entries = [
+    "flat", "lsh(bits=64)", "hnsw(m=4)", "whitening(dim=8) > flat", "l2 > whitening(dim=16) > binary-flat",
+    { entry = "simhash-buckets(bits=4, tables=1, probes=3)", seeds = 3 }, "ivf(lists=10000)",
+]
+"""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def hasty():
+    """Take rates for a moment only: here they need to be there, not to be right."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("hengyu.indexes.cost._SECONDS", 0.01)
+        yield
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory, tiny_bert: Path) -> Path:
+    """A folder with two cards, a suite and a model."""
+    root = tmp_path_factory.mktemp("retrieval")
+    rng = np.random.default_rng(5)
+    lines = "".join(f"{a}\t{b}\t{int(y > 2)}\n" for a, b, y in sentences(rng, 150))
+    (root / "toy.tsv").write_text("sentence1\tsentence2\tlabel\n" + lines, encoding="utf-8")
+    graded = "".join(json.dumps({"a": a, "b": b, "s": y}, ensure_ascii=False) + "\n" for a, b, y in sentences(rng, 120))
+    (root / "grades.jsonl").write_text(graded, encoding="utf-8")
+    (root / "toy.toml").write_text(
+        'name = "toy"\nlabels = { scale = [0, 1], kind = "binary" }\n[splits.test]\nfile = "toy.tsv"\n',
+        encoding="utf-8",
+    )
+    (root / "grades.toml").write_text(
+        'name = "grades"\nlabels = { scale = [0, 5] }\ncolumns = { sentence1 = "a", sentence2 = "b", label = "s" }\n'
+        '[splits.test]\nfile = "grades.jsonl"\n',
+        encoding="utf-8",
+    )
+    (root / "suites").mkdir()
+    (root / "suites" / "toy.toml").write_text(SUITE, encoding="utf-8")
+    shutil.copytree(tiny_bert, root / "model")
+    return root
+
+
+def weigh(folder: Path, out: str, *, force: bool = False) -> Outcome:
+    loaded = load_suite(folder / "suites" / "toy.toml").with_overrides(encoders=(EncoderSpec(str(folder / "model")),))
+    return run(
+        make_plan(loaded, datasets=[folder]),
+        reports=folder / out,
+        store=VectorStore(folder / "store"),
+        force=force,
+    )
+
+
+@pytest.fixture(scope="module")
+def finished(folder: Path) -> Run:
+    return load_run(weigh(folder, "shared").folder)
+
+
+def find(run: Run, **wanted: object) -> Record:
+    found = [r for r in run.records if r.on_board and all(getattr(r, k) == v for k, v in wanted.items())]
+    assert len(found) == 1, (wanted, len(found))
+    return found[0]
+
+
+def test_flat_has_the_numbers_of_a_plain_script(folder: Path, finished: Run) -> None:
+    pairs = load_pairs(load_cards([folder])["toy"], "test")
+    texts = list(dict.fromkeys([*pairs.first, *pairs.second]))
+    x = open_encoder(EncoderSpec(str(folder / "model"))).encode(texts, ["mean"])["mean"].astype(np.float64)
+    x /= np.linalg.norm(x, axis=1, keepdims=True)
+    partners: dict[str, set[str]] = {}
+    for a, b, y in zip(pairs.first, pairs.second, pairs.labels, strict=True):
+        if y == 1 and a != b:
+            partners.setdefault(a, set()).add(b)
+            partners.setdefault(b, set()).add(a)
+    gains, firsts, recalls = [], [], []
+    for query, wanted in partners.items():
+        cosine = np.round(x @ x[texts.index(query)], 7)
+        cosine[texts.index(query)] = -2
+        hits = [texts[i] in wanted for i in np.argsort(-cosine, kind="stable")[:10]]
+        ideal = sum(1 / np.log2(i + 2) for i in range(min(10, len(wanted))))
+        gains.append(sum(h / np.log2(i + 2) for i, h in enumerate(hits)) / ideal)
+        firsts.append(next((1 / (i + 1) for i, h in enumerate(hits) if h), 0.0))
+        recalls.append(sum(hits) / len(wanted))
+    for metric, values in (("ndcg@10", gains), ("mrr@10", firsts), ("recall@10", recalls)):
+        record = find(finished, task="toy:test", entry="flat", metric=metric)
+        assert record.value == pytest.approx(np.mean(values), abs=1e-9), metric
+        assert record.n == len(partners)
+        assert record.low is not None and record.high is not None and record.low < record.value < record.high
+
+
+def test_flat_loses_nothing_of_exact_search_and_costs_stand_beside(finished: Run) -> None:
+    for task in ("toy:test", "grades:test"):
+        for entry in ("flat", "whitening(dim=8) > flat"):
+            for k in (1, 10, 100):
+                assert find(finished, task=task, entry=entry, metric=f"exact-recall@{k}").value == 1
+        named = {r.metric for r in finished.records if r.task == task and r.entry == "flat"}
+        assert named - {"peak-memory"} == {*QUALITY, *SIZES, *TIMES} - {"peak-memory"}
+        rate = find(finished, task=task, entry="flat", metric="qps")
+        assert (rate.low, rate.delta, rate.interval) == (None, None, "") and rate.value > 0
+    assert find(finished, task="toy:test", entry="flat", metric="bytes-per-vector").value == 4 * 32
+    assert find(finished, task="toy:test", entry="lsh(bits=64)", metric="bytes-per-vector").value == 8
+
+
+def test_rows_are_held_against_flat_under_shared_resamples(finished: Run) -> None:
+    flat = find(finished, task="toy:test", entry="flat", metric="ndcg@10")
+    other = find(finished, task="toy:test", entry="hnsw(m=4)", metric="ndcg@10")
+    assert flat.delta is None
+    assert other.delta == pytest.approx(other.value - flat.value)
+    assert other.delta_low <= other.delta <= other.delta_high
+    # a graph that finds nearly all is nearly flat: paired, the difference is known far better than either
+    assert other.delta_high - other.delta_low < 0.5 * (flat.high - flat.low)
+
+
+def test_the_mean_is_that_of_the_tasks_and_a_hole_leaves_none(finished: Run) -> None:
+    parts = [find(finished, task=t, entry="lsh(bits=64)", metric="ndcg@10").value for t in ("toy:test", "grades:test")]
+    assert find(finished, task="mean", entry="lsh(bits=64)", metric="ndcg@10").value == pytest.approx(np.mean(parts))
+    failed = find(finished, task="toy:test", entry="ivf(lists=10000)", metric="ndcg@10")
+    assert (failed.status, failed.value) == ("failed", None)
+    assert "more lists than" in failed.reason
+    assert find(finished, task="mean", entry="ivf(lists=10000)", metric="ndcg@10").status == "incomplete"
+
+
+def test_a_row_that_draws_is_the_mean_of_its_seeds(finished: Run) -> None:
+    entry = "simhash-buckets(bits=4, tables=1, probes=3)"
+    row = find(finished, task="toy:test", entry=entry, metric="ndcg@10")
+    draws = [r for r in finished.records if r.task == "toy:test" and r.entry == entry and r.draw]
+    assert row.seeds == len(draws) == 3
+    assert row.value == pytest.approx(np.mean([d.value for d in draws]))
+    assert row.spread == pytest.approx(np.std([d.value for d in draws], ddof=1))
+
+
+def test_the_same_run_gives_the_same_bytes_and_goes_on_where_it_stopped(folder: Path, finished: Run) -> None:
+    again = weigh(folder, "again")
+    for name in ("records.json", "run.json"):
+        assert (again.folder / name).read_bytes() == (finished.path / name).read_bytes(), name
+    stored = json.loads((again.folder / "records.json").read_bytes())["records"]
+    assert not {r["metric"] for r in stored} & TIMES
+    missing = next((again.folder / "observations").glob("*.safetensors"))
+    missing.unlink()
+    before = {(r.task, r.entry): r.value for r in load_run(again.folder).records if r.metric == "qps"}
+    resumed = weigh(folder, "again")
+    assert (resumed.observed, resumed.encoded) == (1, 0)
+    assert (resumed.folder / "records.json").read_bytes() == (finished.path / "records.json").read_bytes()
+    after = {(r.task, r.entry): r.value for r in load_run(again.folder).records if r.metric == "qps"}
+    assert sum(before[key] != after[key] for key in before) <= 1
+
+
+def test_numbers_follow_from_what_was_kept(folder: Path, finished: Run) -> None:
+    from hengyu.sealed import read_sealed
+
+    plan = make_plan(load_suite(folder / "suites" / "toy.toml"), datasets=[folder])
+    for path in (finished.path / "observations").glob("*.safetensors"):
+        tensors, about = read_sealed(path)
+        m = about["meaning"]
+        if m["seed_of_draw"] is None:
+            kept = scores(plan.relevance[m["task"]], tensors["neighbours.ids"], tensors["neighbours.ranks"])
+            for metric, values in kept.items():
+                record = find(finished, task=m["task"], entry=m["entry"], metric=metric)
+                assert record.value == pytest.approx(values.mean())
+
+
+def test_what_is_found_does_not_depend_on_the_block_size() -> None:
+    rng = np.random.default_rng(0)
+    x = (rng.normal(size=(900, 6)) @ rng.normal(size=(6, 24)) + 0.2 * rng.normal(size=(900, 24))).astype(np.float32)
+    task = Relevance.of(np.arange(0, 450), np.arange(450, 900), rng.random(450) < 0.5)
+    for text in ("flat", "whitening(dim=16) > hnsw(m=8)", "pca(dim=12) > ivf(lists=8, probes=2)"):
+        found = [
+            RetrievalVectors(Sample.of(x), task, {"target": Sample.of(x)}, block=block).observe(
+                parse_entry(text), "target"
+            )
+            for block in (100, 900)
+        ]
+        assert np.array_equal(found[0].ids, found[1].ids), text
+        assert np.array_equal(found[0].ranks, found[1].ranks), text
+
+
+def test_the_query_is_never_among_its_own_results() -> None:
+    x = np.tile(np.random.default_rng(0).normal(size=(20, 8)), (6, 1)).astype(np.float32)  # every vector six times
+    task = Relevance.of(np.arange(60), np.arange(60, 120), np.ones(60, bool))
+    for text in ("flat", "lsh(bits=16)", "hnsw(m=8)", "simhash-buckets(bits=2, tables=2, probes=4)"):
+        found = RetrievalVectors(Sample.of(x), task, {}).observe(parse_entry(text), "none")
+        assert not (found.ids == task.queries[:, None]).any(), text
+        assert found.ids.shape == (120, 100)
+
+
+def test_the_interval_knows_that_both_sentences_of_a_pair_ask(finished: Run, folder: Path) -> None:
+    plan = make_plan(load_suite(folder / "suites" / "toy.toml"), datasets=[folder])
+    task = plan.relevance["toy:test"]
+    record = find(finished, task="toy:test", entry="flat", metric="recall@10")
+    sizes = np.bincount(task.groups)
+    assert sizes.max() > 1
+    # by hand: the spread of a ratio of sums over groups
+    rows = [p for p in (finished.path / "observations").glob("*.safetensors")]
+    from hengyu.sealed import read_sealed
+
+    tensors = next(
+        t for t, a in map(read_sealed, rows) if (a["meaning"]["entry"], a["meaning"]["task"]) == ("flat", "toy:test")
+    )
+    values = scores(task, tensors["neighbours.ids"], tensors["neighbours.ranks"])["recall@10"]
+    residual = np.bincount(task.groups, weights=values) - record.value * sizes
+    error = np.sqrt((residual**2).sum()) / sizes.sum()
+    assert (record.high - record.low) / (2 * 1.96 * error) == pytest.approx(1, abs=0.2)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (
+            'kind = "retrieval"\nrelevant = 4\nentries = ["whitening"]',
+            "'whitening' ends in no index.*'whitening > flat'",
+        ),
+        ('kind = "retrieval"\nrelevant = 4\nentries = ["raw"]', "'raw' ends in no index.*end it like 'flat'"),
+        ('entries = ["whitening > flat"]', "'whitening > flat' ends in an index.*kind = \"retrieval\""),
+        ('kind = "retrieval"\nentries = ["flat > l2"]', "flat is an index.*put nothing after it"),
+        ('kind = "search"', "'kind' must be 'sts' or 'retrieval', not 'search'"),
+        ("relevant = 4", "'relevant' is of retrieval suites"),
+        ('kind = "retrieval"\nbaselines = ["tfidf"]', "'baselines' make no vectors"),
+        ('kind = "retrieval"\ncompare = [["flat", "lsh"]]', "'compare' is of similarity"),
+        ('kind = "retrieval"\nentries = [{ entry = "whitening > flat", dims = [8] }]', "its last step has no dim"),
+        ('kind = "retrieval"\nentries = ["ivf(lists=8, probes=9)"]', "must lie in 1..8, the lists there are"),
+    ],
+)
+def test_a_suite_that_cannot_be_is_refused_in_one_sentence(tmp_path: Path, text: str, said: str) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text(f'tasks = ["hengyu-sts:test"]\n{text}\n', encoding="utf-8")
+    with pytest.raises(HengyuError) as caught:
+        load_suite(path)
+    (problem,) = caught.value.problems
+    assert re.search(said, problem), problem
+
+
+def test_graded_labels_need_a_threshold(tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text('kind = "retrieval"\ntasks = ["hengyu-sts:test"]\n', encoding="utf-8")
+    with pytest.raises(
+        HengyuError, match="graded from 0 to 5; say from which on a pair is relevant, like relevant = 4"
+    ):
+        make_plan(load_suite(path))
+    path.write_text('kind = "retrieval"\nrelevant = 5.5\ntasks = ["hengyu-sts:test"]\n', encoding="utf-8")
+    with pytest.raises(HengyuError, match="no pair of two different sentences is relevant"):
+        make_plan(load_suite(path))
+
+
+@pytest.mark.parametrize(("suite", "entry"), [("retrieval", "whitening"), ("smoke", "hnsw")])
+def test_an_entry_of_the_command_line_is_refused_as_well(suite: str, entry: str) -> None:
+    done = CliRunner().invoke(main, ["run", suite, "--entry", entry])
+    assert done.exit_code == 2
+    assert done.stderr.startswith("error: ") and done.stderr.count("\n") == 1
+
+
+def test_a_cloud_of_neighbours_is_refused() -> None:
+    done = CliRunner().invoke(main, ["cloud", "hengyu-mini", "--entry", "whitening > flat"])
+    assert done.exit_code == 2
+    assert "'whitening > flat' ends in an index" in done.stderr
+
+
+def test_flat_is_always_there_and_first(tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text('kind = "retrieval"\ntasks = ["a:b"]\nentries = ["lsh", "flat"]\n', encoding="utf-8")
+    suite = load_suite(path)
+    assert [str(e.entry) for e in suite.entries] == ["flat", "lsh"]
+    assert suite.baselines == ()
+
+
+def test_the_front_holds_whom_nobody_beats(finished: Run) -> None:
+    lines = make_tables(finished)[0].lines
+    for cost, more in (("qps", True), ("bytes-per-vector", False)):
+        best = front(lines, cost, more=more)
+        points = {i: (x.value("ndcg@10"), (1 if more else -1) * x.value(cost)) for i, x in enumerate(lines) if x.rank}
+        for i, (q, c) in points.items():
+            beaten = any((a >= q and b >= c) and (a, b) != (q, c) for a, b in points.values())
+            assert (i in best) == (not beaten)
+
+
+def test_the_terminal_shows_every_row_and_no_row_is_cut(finished: Run) -> None:
+    for width, terminal in ((400, False), (60, True)):
+        out = io.StringIO()
+        print_board(finished, Console(file=out, width=width, force_terminal=terminal, color_system=None))
+        for entry in {r.entry for r in finished.records}:
+            assert entry in out.getvalue()
+        assert "failed" in out.getvalue() and "more lists than" in out.getvalue()
+
+
+def hostile(run: Run) -> Run:
+    name = "<script>alert(1)</script>|`*_\\&%$#{}~^"
+    records = tuple(replace(r, encoder=name, entry=f"{name} > flat") if r.entry == "flat" else r for r in run.records)
+    header = {**run.header, "suite": {**run.header["suite"], "title": name}}
+    return replace(run, records=records, header=header)
+
+
+def test_exports_hold_every_number(finished: Run) -> None:
+    rows = list(csv.DictReader(io.StringIO(export(finished, "csv"))))
+    assert len(rows) == len(finished.records)
+    key = ["task", "split", "encoder", "pooling", "entry", "fit_on", "metric", "draw", "seed"]
+    assert len({tuple(row[k] for k in key) for row in rows}) == len(rows)
+    assert {row["metric"] for row in rows} >= {*QUALITY, *SIZES, "qps"}
+    for made in (finished, hostile(finished)):
+        text = export(made, "md")
+        tables = [[line for line in part.splitlines() if line.startswith("|")] for part in text.split("\n\n")]
+        tables = [t for t in tables if t]
+        assert len(tables) == 3
+        for lines in tables:
+            assert len({len(re.findall(r"(?<!\\)\|", line)) for line in lines}) == 1
+        assert "<script" not in text.replace(r"\<script", "")
+        body = export(made, "latex")
+        assert body.count("\\toprule") == 3
+        for line in body.splitlines():
+            assert line.startswith("%") or not re.search(r"(?<!\\)[#$%^~<>|]", line)
+
+
+def test_the_page_holds_every_number_and_runs_nothing(finished: Run) -> None:
+    for made in (finished, hostile(finished)):
+        page = render(made)
+        assert "<script" not in page
+        policy = re.search(r'http-equiv="Content-Security-Policy" content="([^"]*)"', page)[1]
+        assert "script" not in policy and policy.startswith("default-src &#39;none&#39;")
+        assert page.count('<img class="picture"') == 3
+        for column in COLUMNS:
+            assert column.head in page
+        assert "more lists than" in page
+
+
+def test_the_shipped_suite_is_of_the_embedded_default() -> None:
+    suite = load_suite(Path(__file__).parents[1] / "suites" / "retrieval.toml")
+    plan = make_plan(suite)
+    assert [t.name for t in plan.tasks] == ["hengyu-sts:test"]
+    assert len(plan.relevance["hengyu-sts:test"].queries) > 700
