@@ -4,57 +4,40 @@ from __future__ import annotations
 
 import base64
 import json
-import re
 from typing import Any
-
-from jinja2 import Environment, FileSystemLoader
-from markupsafe import Markup, escape
 
 from hengyu.records import Run
 from hengyu.report.board import percent
+from hengyu.report.page import make_page
 from hengyu.report.pareto import pareto_svg
 from hengyu.report.provenance import command_of, sheets
 from hengyu.report.retrieval import MAIN, Column, Line, Table, make_tables, shown
-from hengyu.resources import share
 
 __all__ = ["retrieval_page"]
-
-_CHINESE = re.compile("[\u3000-\u303f\u3400-\u9fff\uf900-\ufaff\uff00-\uffef]")
-# no script at all: what comes from outside could not run even if it were not escaped
-_POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'"
 
 
 def retrieval_page(run: Run) -> str:
     """Return the page of a run of a retrieval suite."""
-    environment = Environment(
-        loader=FileSystemLoader(share("reports", "templates")), autoescape=True, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.filters |= {"name": _name, "percent": percent}
-    environment.globals |= {"shown": shown, "about": _about, "clear": _clear, "percent": percent}
-    page: str = environment.get_template("retrieval.html.j2").render(
+    return make_page(
+        "retrieval.html.j2",
+        [],
         run=run,
         suite=run.header.get("suite", {}),
         warnings=run.header.get("warnings", ()),
         parts=[(table, _picture(table)) for table in make_tables(run)],
         main=MAIN,
+        shown=shown,
+        about=_about,
+        clear=_clear,
         command=command_of(run),
         sheets=sheets(run, _seconds(run)),
-        style=Markup(share("reports", "templates", "leaderboard.css").read_text(encoding="utf-8")),  # our own file
-        policy=_POLICY,
     )
-    return page
 
 
 def _picture(table: Table) -> str:
     """Return the picture of a task as a data address; an image runs no script of its own."""
     svg = pareto_svg(table)
     return "" if svg is None else f"data:image/svg+xml;base64,{base64.b64encode(svg.encode()).decode()}"
-
-
-def _name(text: object) -> Markup:
-    """Wrap what came from outside: its direction stays its own, and Chinese gets Chinese glyphs."""
-    lang = Markup(' lang="zh-Hans"') if _CHINESE.search(str(text)) else ""
-    return Markup("<bdi{}>{}</bdi>").format(lang, escape(text))
 
 
 def _about(table: Table, column: Column, line: Line) -> str:
