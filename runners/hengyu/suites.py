@@ -257,7 +257,9 @@ def _misplaced(entries: tuple[EntrySpec, ...], kind: str) -> list[str]:
     """Say which entries end in an index where they must not, or in none where they must."""
     if kind == "retrieval":
         remedy = "ends in no index, and a retrieval suite weighs indexes; end it like"
-        trained = "trains the encoder, and a retrieval suite takes encoders as they are; weigh the folder of a trained one"
+        trained = (
+            "trains the encoder, and a retrieval suite takes encoders as they are; weigh the folder of a trained one"
+        )
         return [f"entry '{e.entry}' {trained}" for e in entries if e.entry.tuners] + [
             f"entry '{e.entry}' {remedy} '{_searched(e)}'" for e in entries if not (e.entry.index or e.entry.tuners)
         ]

@@ -101,7 +101,7 @@ class StsVectors:
         fit: dict[str, Any] = {}
         before, width = "", x.shape[1]
         if self.tuned and sample is not None:
-            fit = {**_report(self._moments_of(fit_on, "", sample)), "trained": [dict(t) for t in self.tuned]}
+            fit = {**fit_report(self._moments_of(fit_on, "", sample)), "trained": [dict(t) for t in self.tuned]}
         for number, step in enumerate(entry.steps):
             if step in entry.tuners:
                 continue  # the vectors are already those of the tuned encoder
