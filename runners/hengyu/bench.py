@@ -27,6 +27,7 @@ from hengyu.observations import Observation, save_labels
 from hengyu.plan import PROTOCOL, Plan, TaskData
 from hengyu.progress import Progress, silent
 from hengyu.records import save_records, write_json
+from hengyu.seal import break_seal, seal
 from hengyu.sources import sources
 from hengyu.store import VectorStore
 from hengyu.suites import EntrySpec
@@ -95,9 +96,11 @@ def run(
             for task in plan.tasks:
                 _observe_baseline(state, baseline, task)
     found = derive(plan, state.seen, progress)
+    break_seal(folder)
     save_labels(folder, {t.name: t.pairs.labels for t in plan.tasks})
     save_records(folder, found.records, found.differences, found.standings)
     write_json(folder / "run.json", header(plan, name, jobs, found))
+    seal(folder)
     write_json(folder / "environment.json", environment(command))
     write_json(folder / "sources.json", sources(plan, [j.encoder for j in jobs]))
     clock.save()

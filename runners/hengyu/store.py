@@ -222,8 +222,13 @@ class VectorStore:
     def repair(self) -> list[Damage]:
         """Delete the damaged segments (and spaces that no longer say what they are); the next run encodes them again."""
         found = self.verify()
-        for damage in found:
-            shutil.rmtree(damage.path.parent)
+        for folder in dict.fromkeys(d.path.parent for d in found):
+            try:
+                shutil.rmtree(folder)
+            except FileNotFoundError:
+                continue  # it lay in a space that is gone
+            except OSError as e:
+                raise HengyuError(f"{folder}: cannot be deleted ({e.strerror or e}); check permissions") from None
         return found
 
     def gc(self, days: float = 90.0) -> int:
