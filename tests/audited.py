@@ -45,7 +45,8 @@ def hook(event: str, args: tuple[object, ...]) -> None:
         "shelve.open",
     ):
         stop(f"{event} {args}")
-    if event == "subprocess.Popen" and "git" not in str(args[0]):
+    # git says which commit it is; ctypes asks the linker where a library lies
+    if event == "subprocess.Popen" and Path(str(args[0])).name not in ("git", "ldconfig", "gcc", "cc", "ld", "objdump", "lscpu"):
         stop(f"{event} {args}")
     if event == "open":
         path, mode, flags = args
@@ -64,8 +65,8 @@ def refuse(*args: object, **more: object) -> NoReturn:
     stop("pickle")
 
 
-for name in ("dump", "dumps", "load", "loads"):
-    setattr(pickle, name, refuse)
+# some libraries pickle a number or two into memory while they are imported, which reads and writes no file
+pickle.dump = pickle.load = refuse
 sys.addaudithook(hook)
 
 if __name__ == "__main__":

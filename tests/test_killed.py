@@ -41,7 +41,8 @@ def lay_out(folder: Path, model: Path) -> Path:
 
 def surroundings(**more: str) -> dict[str, str]:
     one = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
-    return {**os.environ, **one, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p), **more}
+    own = {k: v for k, v in os.environ.items() if k != "TORCHINDUCTOR_CACHE_DIR"}  # torch sets it for its children
+    return {**own, **one, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p), **more}
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")

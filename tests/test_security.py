@@ -89,7 +89,14 @@ def test_commands_read_and_write_no_pickle_reach_no_network_and_write_where_they
     for words in commands:
         command = [sys.executable, "-P", str(HERE / "audited.py"), str(own), *words]
         done = subprocess.run(command, env=environment, capture_output=True, text=True)
-        assert done.returncode == 0, done.stderr[-3000:]
+        assert done.returncode == 0, done.stderr[-6000:]
+    for path in own.rglob("*"):
+        assert not path.is_file() or path.read_bytes()[:2] not in (
+            b"\x80\x02",
+            b"\x80\x03",
+            b"\x80\x04",
+            b"\x80\x05",
+        ), path
 
 
 class Evil:
