@@ -46,7 +46,15 @@ def hook(event: str, args: tuple[object, ...]) -> None:
     ):
         stop(f"{event} {args}")
     # git says which commit it is; ctypes asks the linker where a library lies
-    if event == "subprocess.Popen" and Path(str(args[0])).name not in ("git", "ldconfig", "gcc", "cc", "ld", "objdump", "lscpu"):
+    if event == "subprocess.Popen" and Path(str(args[0])).name not in (
+        "git",
+        "ldconfig",
+        "gcc",
+        "cc",
+        "ld",
+        "objdump",
+        "lscpu",
+    ):
         stop(f"{event} {args}")
     if event == "open":
         path, mode, flags = args

@@ -17,6 +17,7 @@ from hengyu.encoders.lexical import baseline_cosines
 from hengyu.encoding import encode_missing
 from hengyu.environment import environment
 from hengyu.errors import Degenerate, HengyuError
+from hengyu.estimate import estimate, refuse_what_cannot_fit
 from hengyu.fits import FitStore
 from hengyu.header import header
 from hengyu.jobs import Job, make_job, refuse_same_names
@@ -59,12 +60,14 @@ def run(
     force: bool = False,
     offline: bool = False,
     command: str = "",
+    max_memory: int | None = None,
 ) -> Outcome:
     """Run a plan and write its folder ``reports/records/<run>``; returns what it left.
 
     Cells that an earlier, killed run of the same plan has finished are read back, unless ``force``. ``fits`` is where
     trained methods are kept, so that tasks and runs share them; without it they are trained where they are needed.
     ``tuned`` is where tuned encoders are kept, by default beside the vectors.
+    Raises `HengyuError` before anything is encoded when it would hold more than ``max_memory`` bytes.
     """
     jobs = _jobs(plan, progress, offline)
     refuse_same_names(jobs)
@@ -73,6 +76,11 @@ def run(
     clock = Clock(folder / "timings.json")
     state = Ledger(plan, folder, progress, force, clock, fits)
     progress.say(f"run {name}: {len(plan.tasks)} tasks, {len(plan.texts)} distinct texts, {len(jobs)} encoders")
+    given = [j.encoder for j in jobs], [j.poolings for j in jobs]
+    needed = estimate(plan, *given)
+    progress.say(f"it takes {needed}")
+    if max_memory is not None:
+        refuse_what_cannot_fit(needed, max_memory, plan, *given)
     for job in jobs:
         started = time.perf_counter()
         job.vectors = encode_missing(store, job.encoder, plan.texts, job.poolings, progress)
