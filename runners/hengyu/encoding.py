@@ -18,7 +18,7 @@ from hengyu.progress import Progress
 from hengyu.sample import Sample
 from hengyu.store import Space, VectorStore, text_keys
 
-__all__ = ["Vectors", "encode_missing"]
+__all__ = ["Vectors", "encode_missing", "open_spaces"]
 
 _SAVE_EVERY = 8192  # texts: a killed run loses at most this many
 _TOKENS = "tokens"  # the space of the token counts, beside those of the poolings
@@ -56,16 +56,31 @@ class Vectors:
         return {"unk": round(float(counts[:, 1].sum() / tokens), 6), "truncated": round(float(counts[:, 2].mean()), 6)}
 
 
+def open_spaces(store: VectorStore, encoder: Encoder, poolings: Sequence[str]) -> dict[str, Space]:
+    """Return the spaces of an encoder's poolings, and that of its token counts; every segment is checked once."""
+    identity = encoder.identity()
+    return {name: store.space({**identity, "pooling": name}) for name in (*poolings, _TOKENS)}
+
+
 def encode_missing(
-    store: VectorStore, encoder: Encoder, texts: Sequence[str], poolings: Sequence[str], progress: Progress
+    store: VectorStore,
+    encoder: Encoder,
+    texts: Sequence[str],
+    poolings: Sequence[str],
+    progress: Progress,
+    *,
+    spaces: Mapping[str, Space] | None = None,
 ) -> Vectors:
     """Encode the texts the store lacks in any pooling and append them; returns access to all.
 
+    With ``spaces``, which `open_spaces` gave, they are used again, and the encoder stays loaded for the next texts.
     Raises `HengyuError` when the model's vocabulary turns more than half of the tokens into [UNK].
     """
     identity = encoder.identity()
     longest = int(identity.get("max_length") or 512)
-    spaces = {name: store.space({**identity, "pooling": name}) for name in (*poolings, _TOKENS)}
+    more_to_come = spaces is not None
+    if spaces is None:
+        spaces = open_spaces(store, encoder, poolings)
     keys = text_keys(texts)
     missing = {name: space.find(keys) < 0 for name, space in spaces.items()}
     wanted = np.logical_or.reduce(list(missing.values()))
@@ -107,7 +122,8 @@ def encode_missing(
             _refuse_unknown(encoder, seen, unknown)
             if pending:
                 save()
-        encoder.release()
+        if not more_to_come:
+            encoder.release()
         give_back_memory()
     return Vectors(spaces, keys, total)
 

@@ -11,12 +11,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from hengyu.encoders import Encoder
 from hengyu.errors import HengyuError
 from hengyu.memory import as_words, resident
 from hengyu.plan import Plan, TaskData
 
-__all__ = ["Estimate", "estimate", "free_space", "refuse_full_disk", "refuse_what_cannot_fit"]
+__all__ = ["Estimate", "base_memory", "estimate", "free_space", "refuse_full_disk", "refuse_what_cannot_fit"]
 
 _LIBRARIES = 700 << 20  # PyTorch, transformers and the compiled loops, once they are loaded
 _SLACK = 1.15  # what allocators keep
@@ -50,6 +52,13 @@ class Estimate:
             f"about {as_words(self.memory)} of memory at most, most of it for {self.costliest}; up to {as_words(self.disk)} of "
             "vectors to store"
         )
+
+
+def base_memory(encoder: Encoder, poolings: int) -> int:
+    """Return what encoding holds whatever the number of texts: libraries, weights, a batch, a segment on its way out."""
+    width, layers, weights = _shape(encoder)
+    batch = 2 * _BATCH_TOKENS * width * (layers + 1) * 4
+    return max(resident(), _LIBRARIES) + weights + batch + 3 * _PENDING * poolings * width * 4
 
 
 def estimate(plan: Plan, encoders: Sequence[Encoder], poolings: Sequence[Sequence[str]]) -> Estimate:
@@ -101,6 +110,11 @@ def _shape(encoder: Encoder) -> tuple[int, int, int]:
     )
 
 
+def _alone(plan: Plan, task: TaskData) -> Plan:
+    """Return the plan of one task, as far as an estimate needs it."""
+    return replace(plan, tasks=[task], texts=[plan.texts[i] for i in np.unique(task.ids)])
+
+
 def free_space(folder: Path) -> int | None:
     """Return the bytes free where a folder is or will be; None where the system does not say."""
     while not folder.exists() and folder != folder.parent:
@@ -137,7 +151,7 @@ def refuse_what_cannot_fit(
     if len(plan.tasks) > 1:
         least = min(plan.tasks, key=lambda t: t.n)
         smaller.append(
-            (f"on {least.name} alone (--task {least.name})", estimate(replace(plan, tasks=[least]), encoders, poolings))
+            (f"on {least.name} alone (--task {least.name})", estimate(_alone(plan, least), encoders, poolings))
         )
     fits = [f"{words} it needs {as_words(e.memory)}" for words, e in smaller if e.memory <= limit]
     remedy = (
