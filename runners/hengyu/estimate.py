@@ -24,6 +24,7 @@ _LIBRARIES = 700 << 20  # PyTorch, transformers and the compiled loops, once the
 _SLACK = 1.15  # what allocators keep
 _PENDING = 8192  # texts between two segments of the store
 _BATCH_TOKENS = 2048
+_SEGMENT = 2048  # bytes of a segment beside its vectors and keys
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,9 @@ def estimate(plan: Plan, encoders: Sequence[Encoder], poolings: Sequence[Sequenc
     widths = [width for width, _, _ in shapes]
     texts = len(plan.texts)
     disk = sum(
-        texts * (len(names) * 4 * w + 12 + 16 * (len(names) + 1)) for w, names in zip(widths, poolings, strict=True)
+        texts * (len(names) * 4 * w + 12 + 16 * (len(names) + 1))
+        + (len(names) + 1) * (1 + texts // _PENDING) * _SEGMENT
+        for w, names in zip(widths, poolings, strict=True)
     )
     encoding = max(
         (
