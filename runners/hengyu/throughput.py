@@ -41,13 +41,14 @@ def measure(
     seconds: float = 5.0,
     offline: bool = False,
 ) -> Iterator[Throughput]:
-    """Yield the throughput of each dtype on each number of threads, texts encoded again until ``seconds`` have passed."""
+    """Yield the throughput of each dtype on each number of threads, on as many texts as take about ``seconds``."""
     import torch
 
     if not texts:
         raise HengyuError("there is no text to encode; give a file with one sentence a line")
     distinct = list(dict.fromkeys(texts))
     before = torch.get_num_threads()
+    rng = np.random.default_rng(0)
     first: Any = None
     try:
         for dtype in dtypes:
@@ -56,16 +57,19 @@ def measure(
             for count in threads:
                 torch.set_num_threads(count)
                 vectors = encoder.encode(distinct[:_COMPARED], [pooling])[pooling].astype(np.float64)  # warms up, too
+                warm = time.perf_counter()
+                encoder.encode(distinct[:_COMPARED], [pooling])
+                rate = len(vectors) / (time.perf_counter() - warm)
                 first = vectors if first is None else first
+                # texts of all lengths, as many as fill the time: batches are made of the longest ones first
+                some = rng.permutation(len(distinct))[: max(_COMPARED, int(rate * seconds))]
                 tokens = length = done = 0.0
                 start = time.perf_counter()
-                while time.perf_counter() - start < seconds:
-                    for chunk in encoder.stream(distinct, [pooling], lambda _: True):
+                while not done or time.perf_counter() - start < seconds / 2:
+                    for chunk in encoder.stream([distinct[i] for i in some], [pooling], lambda _: True):
                         n = float(chunk.counts[:, 0].sum()) + 2 * len(chunk.indices)
                         tokens, done = tokens + n, done + len(chunk.indices)
                         length += n * n / len(chunk.indices)
-                        if time.perf_counter() - start >= seconds:
-                            break
                 taken = time.perf_counter() - start
                 most = peak(dtype, encoder.device)
                 work = tokens * flops_per_token(encoder.folder, length / tokens)
