@@ -105,5 +105,5 @@ def fetched_digest(path: Path, split: str) -> str:
     try:
         about = json.loads((path.parent / "fetch.json").read_bytes())
         return str(about["splits"][split]["sha256"])
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return ""

@@ -275,7 +275,7 @@ def _check(segment: Path) -> Damage | None:
     """Compare a segment's files with their checksums."""
     try:
         sums = json.loads((segment / "sums.json").read_bytes())
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return Damage(segment / "sums.json", "is missing or unreadable")
     for part in ("keys.npy", "vectors.npy"):
         try:
@@ -291,7 +291,7 @@ def _check(segment: Path) -> Damage | None:
 def _meaning(folder: Path) -> dict[str, Any]:
     try:
         meaning = json.loads((folder / "space.json").read_bytes())
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     return meaning if isinstance(meaning, dict) else {}
 

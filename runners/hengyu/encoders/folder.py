@@ -126,7 +126,7 @@ class ModelFolder:
             content = json.loads((self.path / name).read_bytes())
         except FileNotFoundError:
             return {}
-        except (OSError, ValueError) as e:
+        except (OSError, ValueError, RecursionError) as e:
             raise HengyuError(f"{self.path / name}: cannot be read as JSON ({e}); get the model again") from None
         return content if isinstance(content, dict) else {}
 
@@ -137,7 +137,7 @@ class ModelFolder:
             content = json.loads((self.path / "modules.json").read_bytes())
         except FileNotFoundError:
             return []
-        except (OSError, ValueError) as e:
+        except (OSError, ValueError, RecursionError) as e:
             raise HengyuError(
                 f"{self.path / 'modules.json'}: cannot be read as JSON ({e}); get the model again"
             ) from None
