@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from hengyu.encoders import Encoder
+from hengyu.encoders.folder import ModelFolder
 from hengyu.errors import HengyuError
 from hengyu.memory import as_words, resident
 from hengyu.plan import Plan, TaskData
@@ -101,7 +102,7 @@ def _weighing(plan: Plan, task: TaskData, width: int) -> int:
 def _shape(encoder: Encoder) -> tuple[int, int, int]:
     """Return the width of an encoder's vectors, its number of layers, and the bytes of its weights in memory."""
     folder = getattr(encoder, "folder", None)
-    if folder is None:
+    if not isinstance(folder, ModelFolder):  # vectors of somebody else's making
         return 1024, 1, 0
     config: dict[str, Any] = folder.json(str(folder.transformer.relative_to(folder.path) / "config.json"))
     width, layers = config.get("hidden_size"), config.get("num_hidden_layers")
