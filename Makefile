@@ -9,10 +9,11 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 SUITE ?= suites/smoke.toml
 BASELINE ?= reports/baselines/$(basename $(notdir $(SUITE))).json
+SOAK ?= 100
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help setup bench check baseline test perf lint format data report clean
+.PHONY: help setup bench check baseline test soak audit perf lint format data report clean
 
 help:  ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
@@ -44,6 +45,14 @@ baseline: $(VENV)/.run  ## weigh SUITE anew and propose its baseline: prints wha
 
 test: $(VENV)/.dev  ## run the tests
 	$(BIN)/python -m pytest --benchmark-disable --ignore=tests/perf
+
+# SOAK: how often a run is killed; bytes flipped and examples of the fuzzing grow with it
+soak: $(VENV)/.dev  ## the tests of trust at length: killed at a hundred moments, bytes flipped, files fuzzed
+	HENGYU_SOAK=$(SOAK) $(BIN)/python -m pytest --benchmark-disable tests/test_killed.py tests/test_damage.py tests/test_fuzz.py
+
+audit: $(VENV)/.dev  ## look the pinned dependencies up among the known vulnerabilities (asks the network)
+	$(PIP) pip-audit
+	$(BIN)/pip-audit --requirement constraints.txt --no-deps --disable-pip
 
 perf: $(VENV)/.dev  ## measure the claims of speed, as ratios to references timed in the same run; compare with earlier runs
 	$(BIN)/python -m pytest tests/perf --benchmark-autosave --benchmark-columns=min,median,rounds; \

@@ -102,9 +102,9 @@ def test_what_changed_is_told_the_largest_fall_first(simulated):
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        ("[]", "baseline schema None"),
+        ("[]", "must be a JSON object"),
         ('{"schema": 9}', "baseline schema 9 where this version reads 1"),
-        ('{"schema": 1}', "not a baseline"),
+        ('{"schema": 1}', "not as it was written .'suite' is a required property"),
         ("{", "not JSON"),
     ],
 )
@@ -115,14 +115,24 @@ def test_what_is_no_baseline_is_told_in_one_sentence(tmp_path, content, words):
     assert len(caught.value.problems) == 1 and "hengyu baseline" in caught.value.problems[0]
 
 
-@pytest.mark.parametrize(("word", "bad"), [("value", "NaN"), ("value", '"0.5"'), ("value", "true"), ("low", "7")])
-def test_a_cell_that_holds_no_score_is_refused(tmp_path, simulated, word, bad):
+@pytest.mark.parametrize(
+    ("word", "bad", "words"),
+    [
+        ("value", "NaN", "NaN is no number"),
+        *((w, b, "not a baseline") for w, b in (("value", '"0.5"'), ("value", "true"), ("low", "7"))),
+    ],
+)
+def test_a_cell_that_holds_no_score_is_refused(tmp_path, simulated, word, bad, words):
     path = tmp_path / "b.json"
     write_baseline(path, simulated)
     content = json.loads(path.read_text(encoding="utf-8"))
     content["cells"][0][word] = json.loads(bad)
     path.write_text(json.dumps(content), encoding="utf-8")
-    with pytest.raises(HengyuError, match="not a baseline"):
+    with pytest.raises(HengyuError, match="NaN is no number" if bad == "NaN" else "has changed since it was written"):
+        read_baseline(path)
+    del content["sha256"]  # as written by earlier versions
+    path.write_text(json.dumps(content), encoding="utf-8")
+    with pytest.raises(HengyuError, match=words):
         read_baseline(path)
 
 

@@ -361,6 +361,13 @@ def test_search_order(tmp_path: Path) -> None:
     for path, label in ((fetched, 3), (beside, 2), (given, 1)):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(f'{{"sentence1":"甲","sentence2":"乙","label":{label}}}\n', encoding="utf-8")
+        if path == fetched:  # nothing vouches for it before `hengyu fetch` has noted its sha256
+            with pytest.raises(HengyuError, match="nothing says what it should be.*run 'hengyu fetch mine' again"):
+                load_pairs(card, "test")
+            digest = hashlib.sha256(path.read_bytes()).hexdigest()
+            (path.parent / "fetch.json").write_text(
+                json.dumps({"splits": {"test": {"sha256": digest}}}), encoding="utf-8"
+            )
         pairs = load_pairs(card, "test", tmp_path / "given")
         assert (pairs.source, pairs.labels.tolist()) == (path, [label])
 

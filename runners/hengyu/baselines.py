@@ -12,11 +12,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from hengyu.document import check, digest, read_document
 from hengyu.errors import HengyuError
 from hengyu.paired import DRAWS, draw
 from hengyu.records import Run, find_run, load_run, write_bytes
 from hengyu.resources import reports_dir, share
 from hengyu.scores import METRIC, Key, Number, Scores, scores_of
+from hengyu.shapes import BASELINE
 
 __all__ = [
     "NoBaseline",
@@ -133,7 +135,8 @@ def write_baseline(path: Path, scores: Scores) -> None:
         "cells": cells,
         "draws": draws,
     }
-    parts = [f" {_json('schema')}: {SCHEMA}", *head]
+    content = {"schema": SCHEMA, **{word: getattr(scores, word) for word in _FIELDS}, **lists}
+    parts = [f" {_json('schema')}: {SCHEMA}", f" {_json('sha256')}: {_json(digest(content))}", *head]
     for name, rows in lists.items():
         lines = ",\n".join(f"  {_json(row)}" for row in rows)
         parts.append(f" {_json(name)}: [\n{lines}\n ]" if rows else f" {_json(name)}: []")
@@ -141,17 +144,18 @@ def write_baseline(path: Path, scores: Scores) -> None:
 
 
 def read_baseline(path: Path) -> Scores:
-    """Read a baseline; raises `HengyuError` for a file that is none or of another schema."""
+    """Read a baseline; raises `HengyuError` for a file that is none, of another schema, or changed since it was written."""
     remedy = "make it anew with 'hengyu baseline'"
-    try:
-        content = json.loads(path.read_bytes())
-    except OSError as e:
-        raise HengyuError(f"{path}: cannot be read ({e.strerror or e}); check the path and its permissions") from None
-    except ValueError as e:
-        raise HengyuError(f"{path}: not JSON ({e}); {remedy}") from None
-    if not isinstance(content, dict) or content.get("schema") != SCHEMA:
-        found = content.get("schema") if isinstance(content, dict) else None
+    content = read_document(path, f"check the path and its permissions, or {remedy}")
+    if type(content.get("schema")) is not int or content["schema"] != SCHEMA:
+        found = str(content.get("schema"))[:40]
         raise HengyuError(f"{path}: baseline schema {found} where this version reads {SCHEMA}; {remedy}")
+    check(content, BASELINE, path, remedy)
+    # files of before there were digests have none; a digest under a changed name is refused as an unknown key
+    if (sealed := content.pop("sha256", None)) not in (None, digest(content)):
+        raise HengyuError(
+            f"{path}: has changed since it was written (sha256 {sealed[:12]}...); take it back, or {remedy}"
+        )
     try:
         cells = {_key(c): Number(_number(c["value"]), _end(c["low"]), _end(c["high"])) for c in content["cells"]}
         values = {k: v.value for k, v in cells.items()}
@@ -163,7 +167,7 @@ def read_baseline(path: Path) -> Scores:
             cells=cells,
             draws={_key(d): _unpack(str(d["draws"]), values[_key(d)]) for d in content["draws"]},
         )
-    except (KeyError, TypeError, ValueError) as e:
+    except (KeyError, TypeError, ValueError, OverflowError) as e:
         raise HengyuError(f"{path}: not a baseline ({type(e).__name__}: {e}); {remedy}") from None
 
 

@@ -17,6 +17,7 @@ from hengyu.encoders.lexical import baseline_cosines
 from hengyu.encoding import encode_missing
 from hengyu.environment import environment
 from hengyu.errors import Degenerate, HengyuError
+from hengyu.estimate import estimate, refuse_what_cannot_fit
 from hengyu.fits import FitStore
 from hengyu.header import header
 from hengyu.jobs import Job, make_job, refuse_same_names
@@ -28,6 +29,7 @@ from hengyu.plan import PROTOCOL, Plan, TaskData
 from hengyu.progress import Progress, silent
 from hengyu.records import save_records, write_json
 from hengyu.retrieved import derive_retrieval
+from hengyu.seal import break_seal, seal
 from hengyu.searching import search_all
 from hengyu.sources import sources
 from hengyu.store import VectorStore
@@ -60,12 +62,14 @@ def run(
     force: bool = False,
     offline: bool = False,
     command: str = "",
+    max_memory: int | None = None,
 ) -> Outcome:
     """Run a plan and write its folder ``reports/records/<run>``; returns what it left.
 
     Cells that an earlier, killed run of the same plan has finished are read back, unless ``force``. ``fits`` is where
     trained methods are kept, so that tasks and runs share them; without it they are trained where they are needed.
     ``tuned`` is where tuned encoders are kept, by default beside the vectors.
+    Raises `HengyuError` before anything is encoded when it would hold more than ``max_memory`` bytes.
     """
     jobs = _jobs(plan, progress, offline)
     refuse_same_names(jobs)
@@ -74,6 +78,11 @@ def run(
     clock = Clock(folder / "timings.json")
     state = Ledger(plan, folder, progress, force, clock, fits)
     progress.say(f"run {name}: {len(plan.tasks)} tasks, {len(plan.texts)} distinct texts, {len(jobs)} encoders")
+    given = [j.encoder for j in jobs], [j.poolings for j in jobs]
+    needed = estimate(plan, *given)
+    progress.say(f"it takes {needed}")
+    if max_memory is not None:
+        refuse_what_cannot_fit(needed, max_memory, plan, *given)
     for job in jobs:
         started = time.perf_counter()
         job.vectors = encode_missing(store, job.encoder, plan.texts, job.poolings, progress)
@@ -97,9 +106,11 @@ def run(
             for task in plan.tasks:
                 _observe_baseline(state, baseline, task)
     found = (derive_retrieval if plan.suite.kind == "retrieval" else derive)(plan, state.seen, progress)
+    break_seal(folder)
     save_labels(folder, {t.name: t.pairs.labels for t in plan.tasks})
     save_records(folder, found.records, found.differences, found.standings)
     write_json(folder / "run.json", header(plan, name, jobs, found))
+    seal(folder)
     write_json(folder / "environment.json", environment(command))
     write_json(folder / "sources.json", sources(plan, [j.encoder for j in jobs]))
     clock.save()

@@ -9,7 +9,7 @@ from difflib import get_close_matches
 from pathlib import Path, PureWindowsPath
 
 from hengyu.card import FORMATS, Card, Columns, Hub, Split, format_of
-from hengyu.declare import Table, read_toml
+from hengyu.declare import Table, read_toml, shown
 from hengyu.errors import HengyuError, did_you_mean, gather
 from hengyu.resources import share
 
@@ -117,7 +117,7 @@ def load_card(path: Path) -> Card:
 
 def _name(table: Table, key: str, name: str) -> None:
     if name.startswith(".") or not re.fullmatch(r"[\w.-]+", name):
-        table.problem(key, f"must be letters, digits, '-', '_' and '.', not {name!r}")
+        table.problem(key, f"must be letters, digits, '-', '_' and '.', not {shown(name)}")
 
 
 def _word(table: Table, key: str, default: str, known: Iterable[str]) -> str:
@@ -138,7 +138,7 @@ def _labels(table: Table) -> tuple[tuple[float, float], str]:
     numbers = [v for v in scale if type(v) in (int, float) and -1e300 < v < 1e300]
     low, high = numbers if len(numbers) == len(scale) == 2 else (0, 0)
     if not low < high:
-        inner.problem("scale", f"must be the lowest and the highest label, like [0, 5], not {scale!r}")
+        inner.problem("scale", f"must be the lowest and the highest label, like [0, 5], not {shown(scale)}")
         low, high = 0, 1
     elif (low, high) == (0, 1) and not inner.has("kind"):
         inner.problem("kind", "is needed with the scale [0, 1]; add 'binary' (labels are 0 or 1) or 'graded'")
@@ -158,7 +158,7 @@ def _columns(table: Table, default: Columns) -> Columns:
         if not present:
             given = value
         if type(given) not in (str, int) or given == "" or (isinstance(given, int) and given < 0):
-            inner.problem(key, f"must be a column's name, or its position from 0, not {given!r}")
+            inner.problem(key, f"must be a column's name, or its position from 0, not {shown(given)}")
         else:
             found[key] = given
     if len(set(found.values())) < len(found):
@@ -191,10 +191,10 @@ def _hub(table: Table) -> Hub | None:
         sha256={str(k): str(v) for k, v in inner.take("sha256", dict, {}).items()},
     )
     if hub.id and not re.fullmatch(r"[\w.-]+/[\w.-]+", hub.id, re.ASCII):
-        inner.problem("id", f"must be owner/name, like C-MTEB/LCQMC, not {hub.id!r}")
+        inner.problem("id", f"must be owner/name, like C-MTEB/LCQMC, not {shown(hub.id)}")
     if hub.revision and not re.fullmatch(r"[0-9a-f]{40}", hub.revision):
         inner.problem(
-            "revision", f"must be a commit, 40 hex digits, so that the data stay as they are, not {hub.revision!r}"
+            "revision", f"must be a commit, 40 hex digits, so that the data stay as they are, not {shown(hub.revision)}"
         )
     for file, digest in hub.sha256.items():
         _digest(inner, f"sha256.{file}", digest)
@@ -211,7 +211,7 @@ def _splits(table: Table, card: str, format_: str, columns: Columns, hub: Hub | 
         # a split known by its hub name alone is also found with --data, in the form that `hengyu fetch` writes
         file = inner.take("file", str, f"{card}/{name}.jsonl" if hub else "", required=not hub)
         if file and _escapes(file):
-            inner.problem("file", f"must be a path below the card's folder, not {file!r}")
+            inner.problem("file", f"must be a path below the card's folder, not {shown(file)}")
         kind = format_of(file, format_)
         if file and not kind:
             inner.problem("file", f"has an ending that says no format; add format = one of {', '.join(_KINDS)}")
@@ -233,7 +233,7 @@ def _splits(table: Table, card: str, format_: str, columns: Columns, hub: Hub | 
 
 def _digest(table: Table, key: str, digest: str) -> None:
     if digest and not re.fullmatch(r"[0-9a-f]{64}", digest):
-        table.problem(key, f"must be 64 hex digits, as sha256sum prints them, not {digest!r}")
+        table.problem(key, f"must be 64 hex digits, as sha256sum prints them, not {shown(digest)}")
 
 
 def _escapes(file: str) -> bool:

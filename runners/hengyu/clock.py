@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import time
 from pathlib import Path
 
+from hengyu.document import read_seconds
 from hengyu.records import write_json
 
 __all__ = ["Clock"]
@@ -19,11 +19,7 @@ class Clock:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.saved = time.monotonic()
-        self.seconds: dict[str, float] = {}
-        try:
-            self.seconds = dict(json.loads(path.read_bytes())["seconds"])
-        except (OSError, ValueError, KeyError, TypeError):
-            self.seconds = {}
+        self.seconds = read_seconds(path)
 
     def note(self, key: str, seconds: float) -> None:
         """Note what a cell, an encoding or a fit took, and save now and then."""

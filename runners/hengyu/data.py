@@ -47,6 +47,11 @@ def load_pairs(card: Card, split: str, data_dir: Path | None = None) -> Pairs:
     digest = hashlib.sha256(content).hexdigest()
     fetched = path == cached(card, split)
     expected = fetched_digest(path, split) if fetched else part.sha256
+    if fetched and not expected:
+        raise HengyuError(
+            f"{path}: nothing says what it should be (fetch.json beside it is damaged or gone); delete the folder "
+            f"{path.parent} and run 'hengyu fetch {card.name}' again"
+        )
     if expected not in ("", digest):
         remedy = f"run 'hengyu fetch {card.name}' again" if fetched else f"get it again, or correct it in {card.path}"
         raise HengyuError(f"{path}: the sha256 is {digest} where {expected} was expected; {remedy}")
@@ -100,5 +105,5 @@ def fetched_digest(path: Path, split: str) -> str:
     try:
         about = json.loads((path.parent / "fetch.json").read_bytes())
         return str(about["splits"][split]["sha256"])
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return ""

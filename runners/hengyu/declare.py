@@ -8,9 +8,13 @@ from typing import Any, TypeVar
 
 from hengyu.errors import HengyuError, did_you_mean, gather
 
-__all__ = ["Table", "read_toml"]
+__all__ = ["Table", "read_toml", "shown"]
 
 T = TypeVar("T")
+
+_EXACT = 1 << 53
+_LARGEST = 1 << 64  # TOML promises 64 bits; Python would take thousands of digits, and refuse to print them
+_SHOWN = 80
 
 _WORDS = {
     str: "a string",
@@ -31,10 +35,21 @@ def read_toml(path: Path) -> Table:
         raise HengyuError(f"{path}: no such file; check the path") from None
     except UnicodeDecodeError as e:
         raise HengyuError(f"{path}: not UTF-8 at byte {e.start}; save the file as UTF-8") from None
-    except tomllib.TOMLDecodeError as e:
+    except RecursionError:
+        raise HengyuError(f"{path}: nested too deep; write flat tables") from None
+    except ValueError as e:  # tomllib's own, and Python's for a number of thousands of digits
         raise HengyuError(f"{path}: not TOML: {e}; mend that place") from None
     except OSError as e:
         raise HengyuError(f"{path}: cannot be read ({e.strerror or e}); check the path and its permissions") from None
+
+
+def shown(value: Any) -> str:
+    """Return a value as a message shows it: of bounded length, whatever it is."""
+    try:
+        text = repr(value)
+    except ValueError:  # a number of too many digits
+        return "a number of thousands of digits"
+    return text if len(text) <= _SHOWN else text[: _SHOWN - 1] + "…"
 
 
 class Table:
@@ -55,10 +70,10 @@ class Table:
                 self.problem(key, f"is missing; add it as {_WORDS[kind]}")
             return default if default is not None else kind()
         value = self._content.pop(key)
-        if kind is float and type(value) is int:
+        if kind is float and type(value) is int and abs(value) < _EXACT:
             value = float(value)
-        if type(value) is not kind:
-            self.problem(key, f"must be {_WORDS[kind]}, not {value!r}")
+        if type(value) is not kind or (isinstance(value, int) and abs(value) >= _LARGEST):
+            self.problem(key, f"must be {_WORDS[kind]}, not {shown(value)}")
             return default if default is not None else kind()
         return value
 
@@ -67,7 +82,7 @@ class Table:
         values = self.take(key, list, list(default), required=required)
         for value in values:
             if not isinstance(value, str):
-                self.problem(key, f"must hold strings only, not {value!r}")
+                self.problem(key, f"must hold strings only, not {shown(value)}")
         return tuple(v for v in values if isinstance(v, str))
 
     def table(self, key: str, *, required: bool = False) -> Table:
@@ -81,7 +96,7 @@ class Table:
             if isinstance(value, dict):
                 found[name] = Table(self.where, value, self.problems, f"{self.prefix}{key}.{name}.")
             else:
-                self.problem(f"{key}.{name}", f"must be a table, not {value!r}")
+                self.problem(f"{key}.{name}", f"must be a table, not {shown(value)}")
         return found
 
     def has(self, key: str) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -10,17 +11,19 @@ from numpy.typing import NDArray
 
 from hengyu.encoders import Chunk, Encoder
 from hengyu.errors import HengyuError
+from hengyu.estimate import refuse_full_disk
 from hengyu.memory import give_back_memory
 from hengyu.plan import Fit
 from hengyu.progress import Progress
 from hengyu.sample import Sample
 from hengyu.store import Space, VectorStore, text_keys
 
-__all__ = ["Vectors", "encode_missing"]
+__all__ = ["Vectors", "encode_missing", "open_spaces"]
 
 _SAVE_EVERY = 8192  # texts: a killed run loses at most this many
 _TOKENS = "tokens"  # the space of the token counts, beside those of the poolings
 _MOSTLY_UNKNOWN = 0.5
+_MEASURED = 3.0  # seconds of encoding that an estimate is made from
 
 
 @dataclass
@@ -57,22 +60,41 @@ class Vectors:
         return {"unk": round(float(counts[:, 1].sum() / tokens), 6), "truncated": round(float(counts[:, 2].mean()), 6)}
 
 
+def open_spaces(store: VectorStore, encoder: Encoder, poolings: Sequence[str]) -> dict[str, Space]:
+    """Return the spaces of an encoder's poolings, and that of its token counts; every segment is checked once."""
+    identity = encoder.identity()
+    return {name: store.space({**identity, "pooling": name}) for name in (*poolings, _TOKENS)}
+
+
 def encode_missing(
-    store: VectorStore, encoder: Encoder, texts: Sequence[str], poolings: Sequence[str], progress: Progress
+    store: VectorStore,
+    encoder: Encoder,
+    texts: Sequence[str],
+    poolings: Sequence[str],
+    progress: Progress,
+    *,
+    spaces: Mapping[str, Space] | None = None,
 ) -> Vectors:
     """Encode the texts the store lacks in any pooling and append them; returns access to all.
 
+    With ``spaces``, which `open_spaces` gave, they are used again, and the encoder stays loaded for the next texts.
     Raises `HengyuError` when the model's vocabulary turns more than half of the tokens into [UNK].
     """
     identity = encoder.identity()
-    spaces = {name: store.space({**identity, "pooling": name}) for name in (*poolings, _TOKENS)}
+    longest = int(identity.get("max_length") or 512)
+    more_to_come = spaces is not None
+    if spaces is None:
+        spaces = open_spaces(store, encoder, poolings)
     keys = text_keys(texts)
     missing = {name: space.find(keys) < 0 for name, space in spaces.items()}
     wanted = np.logical_or.reduce(list(missing.values()))
     total = int(wanted.sum())
     if total:
         pending: list[Chunk] = []
-        done = seen = unknown = 0.0
+        seen = unknown = 0.0
+        # what a text costs goes with its length, and the longest come first: a bar that counts texts would lie
+        cost = np.fromiter((min(len(t), longest) + 2 for t in texts), np.int64, len(texts))
+        pace = Pace(float(cost[wanted].sum()), progress, f"encoding {total} texts with {encoder.id}")
 
         def save() -> None:
             for name, space in spaces.items():
@@ -83,14 +105,17 @@ def encode_missing(
             pending.clear()
             give_back_memory()
 
-        with progress.stage(f"encoding with {encoder.id}", total) as tick:
+        with progress.stage(f"encoding {total} texts with {encoder.id}, characters", int(pace.total)) as tick:
             try:
                 for chunk in encoder.stream(texts, poolings, lambda batch: bool(wanted[batch].any())):
+                    if not pending and not pace.done:
+                        width = sum(v.shape[1] for v in chunk.vectors.values())
+                        refuse_full_disk(total * (width * 4 + 12 + 16 * len(spaces)), store.root)
                     pending.append(chunk)
-                    done += int(wanted[chunk.indices].sum())
+                    pace.step(float(cost[chunk.indices][wanted[chunk.indices]].sum()), float(chunk.counts[:, 0].sum()))
                     seen += float(chunk.counts[:, 0].sum())
                     unknown += float(chunk.counts[:, 1].sum())
-                    tick(int(done))
+                    tick(int(pace.done))
                     if sum(len(c.indices) for c in pending) >= _SAVE_EVERY:
                         _refuse_unknown(encoder, seen, unknown)
                         save()
@@ -101,9 +126,38 @@ def encode_missing(
             _refuse_unknown(encoder, seen, unknown)
             if pending:
                 save()
-        encoder.release()
+        if not more_to_come:
+            encoder.release()
         give_back_memory()
     return Vectors(spaces, keys, total)
+
+
+@dataclass
+class Pace:
+    """Says once, from the batches that have passed, how long the rest will take."""
+
+    total: float  # characters
+    progress: Progress
+    title: str
+    done: float = 0.0
+    _started: float | None = None
+    _before: float = 0.0  # done at the start: the first batch also loads the model
+    _tokens: float = 0.0
+    _said: bool = False
+
+    def step(self, characters: float, tokens: float) -> None:
+        """Take a batch that has passed."""
+        self.done += characters
+        now = time.perf_counter()
+        if self._started is None:
+            self._started, self._before = now, self.done
+            return
+        self._tokens += tokens
+        taken = now - self._started
+        if not self._said and taken >= _MEASURED:
+            self._said = True
+            left = taken / max(self.done - self._before, 1.0) * (self.total - self.done)
+            self.progress.say(f"{self.title}: {self._tokens / taken:,.0f} tokens/s, about {left:.0f} s left")
 
 
 def _refuse_unknown(encoder: Encoder, seen: float, unknown: float) -> None:

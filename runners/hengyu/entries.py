@@ -25,6 +25,8 @@ _TOKEN = re.compile(r'\s*(?:(?P<text>"[^"]*")|(?P<word>[A-Za-z0-9_.+\-]+)|(?P<ma
 _NAME = re.compile(r"[a-z][a-z0-9-]*\Z")
 _FLOAT_BYTES = 4  # a float32, which vectors are stored as
 
+_LARGEST = 1 << 63
+
 Value = int | float | bool | str | None
 
 
@@ -260,8 +262,8 @@ def _step(name: str, given: Mapping[str, Value], text: str) -> Step:
 def _typed(value: Value, hint: Any, where: str) -> Value:
     kinds = get_args(hint) or (hint,)
     if float in kinds and type(value) is int:
-        value = float(value)
-    if type(value) not in kinds:
+        value = float(value) if abs(value) < _LARGEST else value
+    if type(value) not in kinds or (type(value) is int and abs(value) >= _LARGEST):
         words = {int: "a whole number", float: "a number", bool: "true or false", str: "a word"}
         wanted = " or ".join(words[k] for k in kinds if k in words)
         raise HengyuError(f"{where} must be {wanted}, not {_print(value)}")

@@ -8,10 +8,15 @@ from difflib import get_close_matches
 __all__ = ["Degenerate", "HengyuError", "Missing", "did_you_mean", "first_line", "gather"]
 
 
+_LONGEST = 4000  # characters of a sentence
+_NAMES = 50  # that a sentence lists
+
+
 class HengyuError(ValueError):
     """A mistake a user can mend; every problem is one sentence with the file, the key or line, and the remedy."""
 
     def __init__(self, *problems: str) -> None:
+        problems = tuple(map(_short, problems))
         super().__init__("\n".join(problems))
         self.problems: tuple[str, ...] = problems
 
@@ -28,13 +33,19 @@ class Missing(HengyuError):
         self.brief = brief
 
 
+def _short(sentence: str) -> str:
+    """Return a sentence that quotes at most so much of what it was given, its end whole: there stands the remedy."""
+    return sentence if len(sentence) <= _LONGEST else f"{sentence[: _LONGEST // 2]}…{sentence[-_LONGEST // 2 :]}"
+
+
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """Return ``; did you mean 'x'?`` for the closest known word, else the known words, else nothing."""
-    names = sorted(known)
-    close = get_close_matches(word, names, n=1, cutoff=0.6)
+    names = sorted(str(k) for k in known)
+    close = get_close_matches(word[:_NAMES], [n for n in names if len(n) <= _NAMES], n=1, cutoff=0.6)
     if close:
         return f"; did you mean '{close[0]}'?"
-    return f"; known: {', '.join(names)}" if names else ""
+    more = f" and {len(names) - _NAMES} more" if len(names) > _NAMES else ""
+    return f"; known: {', '.join(names[:_NAMES])}{more}" if names else ""
 
 
 def first_line(error: BaseException) -> str:

@@ -48,7 +48,10 @@ class FitStore:
         """Delete the damaged files; the next run fits them again."""
         found = self.verify()
         for damage in found:
-            damage.path.unlink()
+            try:
+                damage.path.unlink(missing_ok=True)
+            except OSError as e:
+                raise HengyuError(f"{damage.path}: cannot be deleted ({e.strerror or e}); check permissions") from None
         return found
 
     def gc(self, days: float = 90.0) -> int:
@@ -105,4 +108,7 @@ class Fits:
         method.fit_sample(sample)
         self.seconds[step] = time.perf_counter() - started
         if self.store is not None:
-            save_sealed(self.store.root, meaning, method.state(), {"report": method.report})
+            try:
+                save_sealed(self.store.root, meaning, method.state(), {"report": method.report})
+            except HengyuError as e:  # it can be used all the same
+                self.progress.say(f"warning: {e}; the fit is used now and made again next time")

@@ -116,7 +116,7 @@ def _write(path: Path, parts: list[Checked], about: dict[str, Any], card: Card, 
     notes = path.parent / "fetch.json"
     try:
         splits = json.loads(notes.read_bytes())["splits"]
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         splits = {}
     splits[split.name] = about | {"sha256": hashlib.sha256(content).hexdigest()}
     write_json(notes, header | {"splits": splits})

@@ -1,12 +1,49 @@
-"""Memory that the allocator keeps after it was freed."""
+"""Memory: sizes in words, what is held now, and what the allocator keeps after it was freed."""
 
 from __future__ import annotations
 
 import ctypes
 import gc
+import os
+import re
 import sys
+from pathlib import Path
 
-__all__ = ["give_back_memory"]
+from hengyu.errors import HengyuError
+
+__all__ = ["as_bytes", "as_words", "give_back_memory", "resident"]
+
+_UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
+_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([KMGT]?)(?:i?B)?", re.IGNORECASE)
+
+
+def as_bytes(text: str, option: str) -> int:
+    """Read a size such as 512M or 1.5GiB (K, M, G, T stand for powers of 1024); raises `HengyuError`."""
+    match = _SIZE.fullmatch(text.strip())
+    size = float(match[1]) * _UNITS[match[2].upper()] if match else 0.0
+    if not 0 < size < 1 << 60:
+        raise HengyuError(f"{option} '{text}': must be a size like 512M or 1.5GiB")
+    return int(size)
+
+
+def as_words(size: float) -> str:
+    """Return a number of bytes as MiB or GiB."""
+    return f"{size / (1 << 30):.1f} GiB" if size >= 1 << 30 else f"{size / (1 << 20):.0f} MiB"
+
+
+def resident() -> int:
+    """Return the bytes of memory that this process holds now; where the system does not say, the most it ever held."""
+    try:
+        pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+        return pages * os.sysconf("SC_PAGE_SIZE")
+    except (OSError, ValueError, IndexError):
+        pass
+    try:
+        import resource
+    except ImportError:  # Windows
+        return 0
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return most if sys.platform == "darwin" else most * 1024
 
 
 def give_back_memory() -> None:

@@ -91,8 +91,12 @@ class Moments:
             if n == 0:
                 continue
             mean = (w @ block) / n
-            block = block - mean  # not in place: float64 rows are the caller's own
-            part = cls(n, mean, (block * w[:, None]).T @ block)
+            own = block is not rows
+            block = np.subtract(block, mean, out=block if own else None)  # float64 rows are the caller's own
+            if (w != 1).any():
+                block *= np.sqrt(w)[:, None]
+            # a matrix with itself: BLAS computes one triangle (syrk), half the work of a product of two
+            part = cls(n, mean, block.T @ block)
             total = part if total is None else total.merge(part)
         if total is None:
             raise ValueError("there are no rows to take the moments of")

@@ -14,7 +14,16 @@ from hengyu.errors import HengyuError
 from hengyu.records import write_bytes
 from hengyu.sealed import glance, load_sealed, read_sealed, save_sealed
 
-__all__ = ["Kept", "Observation", "kept_in", "load_labels", "load_observation", "save_labels", "save_observation"]
+__all__ = [
+    "Kept",
+    "Observation",
+    "damaged_in",
+    "kept_in",
+    "load_labels",
+    "load_observation",
+    "save_labels",
+    "save_observation",
+]
 
 Place = tuple[str, str, str, str, str]  # task, encoder, pooling, entry, fit_on
 _LABELS = "labels.safetensors"
@@ -110,15 +119,33 @@ def kept_in(run: Path) -> dict[Place, list[Kept]]:
     Files that cannot be read are left out.
     """
     found: dict[Place, dict[int | None, Kept]] = {}
-    for path in sorted((run / "observations").glob("*.safetensors")):
-        about = glance(path)
-        if about is None:
+    for path in _files(run):
+        about = glance(path) or {}
+        m, entries = about.get("meaning"), about.get("entries")
+        if not (isinstance(m, dict) and isinstance(entries, list)):
             continue
-        m = about["meaning"]
-        for row, entry in enumerate(about["entries"]):
-            place = m["task"], m["encoder"], m["pooling"], entry, m["fit_on"]
-            found.setdefault(place, {}).setdefault(m.get("seed_of_draw"), Kept(path, row))
+        for row, entry in enumerate(entries):
+            place = tuple(
+                str(word) for word in (m.get("task"), m.get("encoder"), m.get("pooling"), entry, m.get("fit_on"))
+            )
+            seed = m.get("seed_of_draw")
+            found.setdefault(place, {}).setdefault(seed if isinstance(seed, int) else None, Kept(path, row))  # type: ignore[arg-type]
     return {place: list(draws.values()) for place, draws in found.items()}
+
+
+def damaged_in(run: Path) -> list[Path]:
+    """Return the observations of a run that are not as they were written."""
+    found = []
+    for path in _files(run):
+        try:
+            read_sealed(path)
+        except HengyuError:
+            found.append(path)
+    return found
+
+
+def _files(run: Path) -> list[Path]:
+    return sorted((run / "observations").glob("*.safetensors"))
 
 
 def save_labels(run: Path, labels: Mapping[str, NDArray[np.float64]]) -> None:

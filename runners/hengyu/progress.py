@@ -9,6 +9,8 @@ from typing import Protocol
 
 from rich.console import Console
 
+from hengyu.report.escapes import plain
+
 __all__ = ["Progress", "Tick", "silent"]
 
 _QUIET_SECONDS = 15.0
@@ -30,7 +32,7 @@ class Progress:
     def say(self, line: str) -> None:
         """Print one line."""
         if self.console:
-            self.console.print(line, highlight=False, markup=False, emoji=False, soft_wrap=True)
+            self.console.print(plain(line), highlight=False, markup=False, emoji=False, soft_wrap=True)
 
     @contextmanager
     def stage(self, title: str, total: int) -> Iterator[Tick]:

@@ -8,22 +8,24 @@ A run is a folder ``records/<run>/`` with
   seconds, which differ from run to run,
 * ``costs.json``: of a retrieval suite, what each index cost (`hengyu.costs`), which differs from run to run too,
 * ``observations/``: the similarity of every pair, one file a cell (see `hengyu.observations`),
-* ``labels.safetensors``: the labels of every task, in the order of the pairs.
+* ``labels.safetensors``: the labels of every task, in the order of the pairs,
+* ``sums.json``: the seal over header, numbers and labels (see `hengyu.seal`).
 """
 
 from __future__ import annotations
 
-import json
 import math
-import os
-import tempfile
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from hengyu.costs import read_costs
+from hengyu.document import check, fill, read_document, read_seconds, write_bytes, write_json
 from hengyu.errors import HengyuError
 from hengyu.resources import reports_dir
+from hengyu.seal import break_seal, check_seal
+from hengyu.shapes import HEADER
 
 __all__ = [
     "SCHEMA",
@@ -43,6 +45,7 @@ __all__ = [
 SCHEMA = 1
 _SEED = " | seed "
 _ROUNDING = 1e-9
+_AGAIN = "run the suite again"
 
 
 @dataclass(frozen=True)
@@ -156,35 +159,6 @@ class Run:
         return str(self.header["run"])
 
 
-def write_bytes(path: Path, content: bytes) -> None:
-    """Write a file whole or not at all: to a temporary neighbour, flushed, then renamed."""
-    handle = -1
-    temporary = ""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        umask = os.umask(0)
-        os.umask(umask)
-        Path(temporary).chmod(0o666 & ~umask)
-        Path(temporary).replace(path)
-    except OSError as e:
-        if temporary:
-            Path(temporary).unlink(missing_ok=True)
-        raise HengyuError(
-            f"{path}: cannot be written ({e.strerror or e}); make room or check permissions, what was finished is kept"
-        ) from e
-
-
-def write_json(path: Path, content: Any) -> None:
-    """Write JSON atomically: sorted keys, UTF-8, never NaN."""
-    text = json.dumps(content, ensure_ascii=False, indent=1, sort_keys=True, allow_nan=False)
-    write_bytes(path, (text + "\n").encode("utf-8"))
-
-
 def save_records(
     folder: Path,
     records: Iterable[Record],
@@ -198,6 +172,7 @@ def save_records(
             if isinstance(value, float) and not math.isfinite(value):
                 raise ValueError(f"record {row} holds a {value} in '{key}'")
     beside = {"differences": [asdict(d) for d in differences], "standings": [asdict(s) for s in standings]}
+    break_seal(folder)
     write_json(folder / "records.json", {"schema": SCHEMA, "records": rows, **beside})
 
 
@@ -215,27 +190,13 @@ def _by_cell(timings: Mapping[str, float]) -> dict[str, float]:
     return total
 
 
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_bytes())
-    except OSError as e:
-        raise HengyuError(f"{path}: cannot be read ({e.strerror or e}); run the suite again") from None
-    except ValueError as e:
-        raise HengyuError(f"{path}: not JSON ({e}); run the suite again") from None
-    if not isinstance(content, dict):
-        raise HengyuError(f"{path}: must be a JSON object; run the suite again")
-    return content
-
-
 def _costs(folder: Path, records: Sequence[Record]) -> tuple[Record, ...]:
     """Return a record for every cost that costs.json holds of a cell with numbers; of several seeds the mean."""
-    if not (folder / "costs.json").is_file():
-        return ()
     found: dict[str, dict[str, list[float]]] = {}
-    for key, named in _read(folder / "costs.json").get("costs", {}).items():
+    for key, named in read_costs(folder / "costs.json").items():
         cell = found.setdefault(key.rpartition(_SEED)[0] or key, {})
         for name, value in named.items():
-            cell.setdefault(name, []).append(float(value))
+            cell.setdefault(name, []).append(value)
     whole = {cell_key(r.task, r.row): r for r in records if r.status == "ok" and r.on_board}
     blank: dict[str, Any] = dict.fromkeys(("low", "high", "ceiling", "delta", "delta_low", "delta_high", "spread"))
     return tuple(
@@ -246,26 +207,25 @@ def _costs(folder: Path, records: Sequence[Record]) -> tuple[Record, ...]:
 
 
 def load_run(folder: Path) -> Run:
-    """Read a run's folder back; raises `HengyuError` for a folder that is none or of another schema."""
-    header = _read(folder / "run.json")
-    body = _read(folder / "records.json")
+    """Read a run's folder back; raises `HengyuError` for one that is none, of another schema, or changed since it was written."""
+    header, body = (read_document(folder / name, _AGAIN) for name in ("run.json", "records.json"))
+    check_seal(folder)
     for name, content in (("run.json", header), ("records.json", body)):
-        if content.get("schema") != SCHEMA:
+        if type(content.get("schema")) is not int or content["schema"] != SCHEMA:
             raise HengyuError(
-                f"{folder / name}: schema {content.get('schema')} where this version reads {SCHEMA}; "
+                f"{folder / name}: schema {str(content.get('schema'))[:40]} where this version reads {SCHEMA}; "
                 "run the suite again with this version"
             )
-    timings: Mapping[str, float] = {}
-    if (folder / "timings.json").is_file():
-        timings = _by_cell(_read(folder / "timings.json").get("seconds", {}))
-    environment = _read(folder / "environment.json") if (folder / "environment.json").is_file() else {}
-    names = {f.name for f in fields(Record)}
+    check(header, HEADER, folder / "run.json", _AGAIN)
+    timings = _by_cell(read_seconds(folder / "timings.json"))
+    about = folder / "environment.json"
+    environment = read_document(about, _AGAIN) if about.is_file() else {}
     try:
-        records = tuple(Record(**{k: v for k, v in row.items() if k in names}) for row in body["records"])
-        differences = tuple(Difference(**d) for d in body.get("differences", ()))
-        standings = tuple(Standing(**s) for s in body.get("standings", ()))
+        records = tuple(fill(Record, row) for row in body["records"])
+        differences = tuple(fill(Difference, row) for row in body.get("differences", ()))
+        standings = tuple(fill(Standing, row) for row in body.get("standings", ()))
     except (KeyError, TypeError) as e:
-        raise HengyuError(f"{folder / 'records.json'}: not a list of records ({e}); run the suite again") from None
+        raise HengyuError(f"{folder / 'records.json'}: not a list of records ({e}); {_AGAIN}") from None
     timed = tuple(replace(r, seconds=timings.get(cell_key(r.task, r.row))) for r in records)
     timed += _costs(folder, timed)
     return Run(folder, header, environment, timed, differences, standings)

@@ -17,6 +17,7 @@ from hengyu.errors import HengyuError, did_you_mean, first_line
 __all__ = ["Rows", "at_lines", "read_rows"]
 
 _SHOWN = 5
+_LARGEST = 2 << 30  # bytes; a few KiB of gzip can unpack to any size
 
 
 @dataclass
@@ -50,9 +51,14 @@ def read_rows(content: bytes, where: str, *, format: str, header: bool, columns:
     """Read a file's bytes (gzip too); raises `HengyuError` for what is no table of that format at all."""
     if content[:2] == b"\x1f\x8b":
         try:
-            content = gzip.decompress(content)
+            with gzip.GzipFile(fileobj=io.BytesIO(content)) as file:
+                content = file.read(_LARGEST + 1)
         except (OSError, EOFError, zlib.error) as e:
             raise HengyuError(f"{where}: the gzip file is damaged or cut short ({e}); get it again") from None
+        if len(content) > _LARGEST:
+            raise HengyuError(
+                f"{where}: unpacks to more than {_LARGEST >> 30} GiB; unpack it yourself if that is right, then name the file"
+            )
     wanted = [columns.sentence1, columns.sentence2, columns.label]
     if format == "parquet":
         return _parquet(content, where, wanted)
@@ -172,9 +178,13 @@ def _parquet(content: bytes, where: str, wanted: Sequence[str | int]) -> Rows:
         for name in wanted:
             if name not in names:
                 raise HengyuError(f"{where}: the table has no column '{name}'{did_you_mean(str(name), names)}")
+            if names.count(name) > 1:
+                raise HengyuError(f"{where}: the table has two columns '{name}'; rename one of them")
         table = file.read(columns=[str(w) for w in wanted])
         values = [table.column(str(w)).to_pylist() for w in wanted]
-    except (pa.ArrowException, OSError, UnicodeDecodeError) as e:
+    except HengyuError:
+        raise
+    except (pa.ArrowException, OSError, ValueError, OverflowError, KeyError, MemoryError) as e:
         reason = first_line(e)
         raise HengyuError(
             f"{where}: damaged or cut short, or no parquet at all ({reason}); get the file again"

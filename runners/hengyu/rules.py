@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-from hengyu.declare import Table, read_toml
+from hengyu.declare import Table, read_toml, shown
 from hengyu.errors import HengyuError
 from hengyu.scores import Key
 
@@ -99,12 +99,14 @@ def read_rules(path: Path) -> Rules:
     rules = [Rule({}, _taken(table, ""))]
     for number, item in enumerate(table.take("rules", list, [])):
         if not isinstance(item, dict):
-            table.problem(f"rules[{number}]", f"must be a table, not {item!r}")
+            table.problem(f"rules[{number}]", f"must be a table, not {shown(item)}")
             continue
         inner = Table(table.where, item, table.problems, f"rules[{number}].")
         patterns = {word: pattern for word in _WORDS if (pattern := inner.take(word, str, "")) != ""}
         tolerance = _taken(inner, f"rules[{number}].")
         floor = inner.take("floor", float, 0.0) / 100 if inner.has("floor") else None
+        if floor is not None and not -1.0 <= floor <= 1.0:
+            inner.problem("floor", f"must be points, -100 to 100, not {100 * floor:g}")
         inner.finish()
         rules.append(Rule(patterns, tolerance, floor))
     table.finish()
@@ -119,14 +121,14 @@ def _taken(table: Table, prefix: str) -> Tolerance | None:
     where = f"{table.where}: key '{prefix}tolerance'"
     found = _tolerance(value, where) if not isinstance(value, bool) else None
     if found is None:
-        table.problem("tolerance", f'must be points like 0.5 or a share like "2%", 0 or above, not {value!r}')
+        table.problem("tolerance", f'must be points like 0.5 or a share like "2%", 0 or above, not {shown(value)}')
     return found
 
 
 def _tolerance(value: object, where: str) -> Tolerance | None:
-    text = str(value)
-    relative = text.endswith("%")
     try:
+        text = str(value)
+        relative = text.endswith("%")
         size = float(text.removesuffix("%")) / 100
     except ValueError:
         return None

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hengyu.metrics import spearman
-from hengyu.observations import kept_in, load_labels
+from hengyu.observations import damaged_in, kept_in, load_labels
 from hengyu.records import Run
 
 __all__ = ["ENCODER_KEYS", "METRIC", "TASK_KEYS", "Key", "Number", "Scores", "scores_of", "similarities"]
@@ -115,7 +115,8 @@ def similarities(
     found: dict[Key, list[NDArray[np.float64]]] = {}
     missing = 0
     for key in wanted:
-        seen = [x for place in kept.get(key[:5], ()) if (x := place.read()) is not None and x.shape == labels.shape]
+        read = [place.read() for place in kept.get(key[:5], ())]
+        seen = [x for x in read if x is not None and x.shape == labels.shape]
         value = scores.cells[key].value
         if seen and value is not None and _gives(seen, labels, value):
             found[key] = seen
@@ -123,6 +124,9 @@ def similarities(
             missing += 1
     notes = []
     if missing:
+        notes += [
+            f"{path}: has changed since it was written; the suite makes it again" for path in damaged_in(scores.folder)
+        ]
         notes.append(
             f"{scores.folder}: {missing} of {len(wanted)} cells of {task} have no observation that gives their number; "
             "weigh the suite again with --force"

@@ -54,7 +54,9 @@ def read_sealed(path: Path, meaning: Mapping[str, Any] | None = None) -> tuple[d
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - not a mapping
         intact = about.pop("sha256") == _digest(tensors, about) and sealed_path(path.parent, about["meaning"]) == path
         intact = intact and (meaning is None or about["meaning"] == dict(meaning))
-    except (SafetensorError, OSError, KeyError, TypeError, ValueError):
+    except PermissionError as e:
+        raise HengyuError(f"{path}: cannot be read ({e.strerror or e}); check its permissions") from None
+    except (SafetensorError, OSError, KeyError, TypeError, ValueError, AttributeError, RecursionError):
         intact = False
     if not intact:
         raise HengyuError(f"{path}: has changed since it was written; delete it, the next run makes it again")
@@ -67,10 +69,10 @@ def glance(path: Path) -> dict[str, Any] | None:
 
     try:
         with safe_open(path, framework="np") as file:
-            about: dict[str, Any] = json.loads((file.metadata() or {})["hengyu"])
-    except (SafetensorError, OSError, KeyError, TypeError, ValueError):
+            about = json.loads((file.metadata() or {})["hengyu"])
+    except (SafetensorError, OSError, KeyError, TypeError, ValueError, RecursionError):
         return None
-    return about
+    return about if isinstance(about, dict) else None
 
 
 def _digest(tensors: Tensors, head: Mapping[str, Any]) -> str:

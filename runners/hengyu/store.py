@@ -48,8 +48,8 @@ def text_keys(texts: Sequence[str]) -> Key:
 
 
 def _ordered(keys: Key) -> NDArray[np.void]:
-    """View keys (n, 16) as n big-endian pairs that sort and compare as wholes."""
-    return np.ascontiguousarray(keys).view([("high", ">u8"), ("low", ">u8")]).reshape(len(keys))
+    """View keys (n, 16) as n wholes of 16 bytes, which sort and compare as bytes do."""
+    return np.ascontiguousarray(keys).view(f"V{_KEY_BYTES}").reshape(len(keys))
 
 
 @dataclass(frozen=True)
@@ -90,10 +90,20 @@ class Space:
             places.append(np.stack([np.full(len(own), len(self._segments)), np.arange(len(own))], axis=1))
             self._segments.append(path)
             self._seen.add(path.name)
-        if len(keys) > 1:
+        if len(keys) == 2 and len(keys[1]) < len(keys[0]):
+            self._insert(keys[1], places[1])
+        elif len(keys) > 1:
             every = np.concatenate(keys)
             self._keys, first = np.unique(every, return_index=True)
             self._places = np.concatenate(places)[first]
+
+    def _insert(self, keys: NDArray[np.void], places: NDArray[np.int64]) -> None:
+        """Take in a segment's keys without sorting all of them again: a store grows by many small segments."""
+        keys, first = np.unique(keys, return_index=True)
+        at = np.searchsorted(self._keys, keys)
+        new = self._keys[at.clip(max=len(self._keys) - 1)] != keys
+        self._keys = np.insert(self._keys, at[new], keys[new])
+        self._places = np.insert(self._places, at[new], places[first][new], axis=0)
 
     def __len__(self) -> int:
         """Return the number of distinct texts held."""
@@ -222,8 +232,13 @@ class VectorStore:
     def repair(self) -> list[Damage]:
         """Delete the damaged segments (and spaces that no longer say what they are); the next run encodes them again."""
         found = self.verify()
-        for damage in found:
-            shutil.rmtree(damage.path.parent)
+        for folder in dict.fromkeys(d.path.parent for d in found):
+            try:
+                shutil.rmtree(folder)
+            except FileNotFoundError:
+                continue  # it lay in a space that is gone
+            except OSError as e:
+                raise HengyuError(f"{folder}: cannot be deleted ({e.strerror or e}); check permissions") from None
         return found
 
     def gc(self, days: float = 90.0) -> int:
@@ -260,7 +275,7 @@ def _check(segment: Path) -> Damage | None:
     """Compare a segment's files with their checksums."""
     try:
         sums = json.loads((segment / "sums.json").read_bytes())
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return Damage(segment / "sums.json", "is missing or unreadable")
     for part in ("keys.npy", "vectors.npy"):
         try:
@@ -276,7 +291,7 @@ def _check(segment: Path) -> Damage | None:
 def _meaning(folder: Path) -> dict[str, Any]:
     try:
         meaning = json.loads((folder / "space.json").read_bytes())
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     return meaning if isinstance(meaning, dict) else {}
 

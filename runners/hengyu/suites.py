@@ -6,7 +6,7 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from hengyu.declare import Table, read_toml
+from hengyu.declare import Table, read_toml, shown
 from hengyu.encoders import BASELINES, POOLINGS, EncoderSpec
 from hengyu.entries import Entry, parse_entry
 from hengyu.errors import HengyuError, did_you_mean, gather
@@ -113,7 +113,7 @@ def load_suite(path: Path) -> Suite:
     table = read_toml(path)
     name = table.take("name", str, path.stem)
     if not name.replace("-", "").replace("_", "").replace(".", "").isalnum() or name.startswith("."):
-        table.problem("name", f"must be letters, digits, '-', '_' and '.', not {name!r}")
+        table.problem("name", f"must be letters, digits, '-', '_' and '.', not {shown(name)}")
     tasks = table.strings("tasks", required=True)
     if table.has("tasks") or not tasks:
         table.problem("tasks", "is empty; name at least one, like 'hengyu-sts:test'")
@@ -225,7 +225,7 @@ def _compare(table: Table) -> tuple[tuple[str, str], ...]:
     found = []
     for number, pair in enumerate(table.take("compare", list, [])):
         if not (isinstance(pair, list) and len(pair) == 2 and all(isinstance(p, str) for p in pair)):
-            table.problem(f"compare[{number}]", f"must be two entries, like ['flow', 'whitening'], not {pair!r}")
+            table.problem(f"compare[{number}]", f"must be two entries, like ['flow', 'whitening'], not {shown(pair)}")
             continue
         try:
             found.append((str(parse_entry(pair[0])), str(parse_entry(pair[1]))))
@@ -242,7 +242,7 @@ def _dims(table: Table) -> Dims:
         return "all"
     if isinstance(value, list) and value and all(type(v) is int and v > 0 for v in value):
         return tuple(sorted(set(value)))
-    table.problem("dims", f"must be 'all' or a list of whole numbers above 0, not {value!r}")
+    table.problem("dims", f"must be 'all' or a list of whole numbers above 0, not {shown(value)}")
     return ()
 
 

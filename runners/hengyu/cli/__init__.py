@@ -11,6 +11,7 @@ import click
 
 from hengyu import __version__
 from hengyu.errors import HengyuError, did_you_mean
+from hengyu.report.escapes import plain
 
 __all__ = ["main"]
 
@@ -39,7 +40,7 @@ class _Commands(click.Group):
             return super().invoke(ctx)
         except HengyuError as e:
             for problem in e.problems:
-                click.echo(f"error: {problem}", err=True)
+                click.echo(f"error: {plain(problem)}", err=True)
             ctx.exit(2)
         except BrokenPipeError:
             # the reader went away (`| head`): nothing is wrong, and nothing more can be said

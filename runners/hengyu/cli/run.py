@@ -28,6 +28,7 @@ _FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 @click.option(
     "--fresh", is_flag=True, help="Encode and observe everything anew, as after a change of Hengyu's own code."
 )
+@click.option("--max-memory", metavar="SIZE", help="Refuse a run that would hold more than this, like 4GiB.")
 @click.option("--trust-remote-code", is_flag=True, help="Run code that comes with a model. Read it first.")
 @click.option("--quiet", is_flag=True, help="Print neither progress nor the board.")
 def command(
@@ -43,6 +44,7 @@ def command(
     offline: bool,
     force: bool,
     fresh: bool,
+    max_memory: str | None,
     trust_remote_code: bool,
     quiet: bool,
 ) -> None:
@@ -62,6 +64,7 @@ def command(
     from hengyu.encoders import EncoderSpec
     from hengyu.errors import HengyuError
     from hengyu.fits import FitStore
+    from hengyu.memory import as_bytes
     from hengyu.plan import make_plan
     from hengyu.progress import Progress
     from hengyu.records import load_run
@@ -71,6 +74,7 @@ def command(
     from hengyu.store import VectorStore
     from hengyu.suites import find_suite, load_suite
 
+    limit = as_bytes(max_memory, "--max-memory") if max_memory else None
     loaded = load_suite(find_suite(suite))
     loaded = loaded.with_overrides(
         tasks=tasks, encoders=tuple(EncoderSpec(e) for e in encoders), entries=entries, fit_on=fit_on
@@ -91,6 +95,7 @@ def command(
             progress=Progress(None if quiet else Console(stderr=True)),
             force=force or fresh,
             offline=offline,
+            max_memory=limit,
             command=shlex.join(["hengyu", *sys.argv[1:]]),
         )
     finished = load_run(outcome.folder)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import click
 
 __all__ = ["command"]
@@ -48,36 +50,60 @@ def info() -> None:
 
 @command.command("verify")
 def verify() -> None:
-    """Check every file against its checksum; exit code 1 when one has changed."""
+    """Check every file of the store, and the records of every run, against their checksums; exit code 1 when one has changed."""
     from hengyu.fits import FitStore
+    from hengyu.report.escapes import plain
     from hengyu.store import VectorStore
     from hengyu.tuned import TunedStore
 
     store = VectorStore.default()
     found = store.verify() + FitStore.default().verify() + TunedStore.default().verify()
+    runs = _damaged_runs()
     for damage in found:
-        click.echo(f"{damage.path}: {damage.reason}", err=True)
+        click.echo(plain(f"{damage.path}: {damage.reason}"), err=True)
+    for path in [p for own in runs.values() for p in own]:
+        click.echo(plain(f"{path}: has changed since it was written"), err=True)
+    number = len(found) + sum(map(len, runs.values()))
     click.echo(
-        f"{store.root.parent}: {len(found)} damaged files"
-        + ("; 'hengyu store repair' sets them aside" if found else "")
+        f"{store.root.parent}: {number} damaged files" + ("; 'hengyu store repair' sets them aside" if number else "")
     )
-    if found:
+    if number:
         raise SystemExit(1)
 
 
 @command.command("repair")
 def repair() -> None:
-    """Delete what is damaged; the next run encodes those texts and trains those methods again."""
+    """Delete what is damaged; the next run encodes those texts, trains those methods and weighs those cells again."""
     from hengyu.fits import FitStore
+    from hengyu.report.escapes import plain
     from hengyu.store import VectorStore
     from hengyu.tuned import TunedStore
 
     for damage in VectorStore.default().repair():
-        click.echo(f"deleted {damage.path.parent}: {damage.path.name} {damage.reason}")
+        click.echo(plain(f"deleted {damage.path.parent}: {damage.path.name} {damage.reason}"))
     for damage in FitStore.default().repair():
-        click.echo(f"deleted {damage.path}: {damage.reason}")
+        click.echo(plain(f"deleted {damage.path}: {damage.reason}"))
     for damage in TunedStore.default().repair():
-        click.echo(f"deleted {damage.path.parent}: {damage.path.name} {damage.reason}")
+        click.echo(plain(f"deleted {damage.path.parent}: {damage.path.name} {damage.reason}"))
+    for folder, paths in _damaged_runs().items():
+        for path in paths:
+            if path.parent == folder:
+                click.echo(
+                    plain(f"kept {path}: has changed since it was written; run the suite again to write it anew")
+                )
+            else:
+                path.unlink(missing_ok=True)
+                click.echo(plain(f"deleted {path}: has changed since it was written"))
+
+
+def _damaged_runs() -> dict[Path, list[Path]]:
+    """Return the damaged files of each run: its header, numbers or labels, and observations."""
+    from hengyu.observations import damaged_in
+    from hengyu.records import list_runs
+    from hengyu.seal import broken_seals
+
+    found = {folder: broken_seals(folder) + damaged_in(folder) for folder in list_runs()}
+    return {folder: paths for folder, paths in found.items() if paths}
 
 
 @command.command("gc")

@@ -16,9 +16,16 @@ __all__ = ["STEP", "ModelFolder", "find_folder"]
 
 _KEPT = {".safetensors", ".json", ".txt", ".model", ".vocab"}
 _LEFT_OUT = {"onnx", "openvino", ".git", ".cache"}
+_PICKLED = {".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt"}
+_PLAIN = {"Transformer", "Pooling", "Normalize"}
 _OWN_MODULES = "sentence_transformers."
 STEP = "hengyu.take.steps.Step"  # the module of a step that `hengyu take` wrote; its code lies in this package
 _DTYPES = ("float32", "bfloat16", "float16")
+
+
+def _kept(spec: EncoderSpec) -> set[str]:
+    """Return the endings of the files that decide a model's vectors; its own code does where it may run."""
+    return _KEPT | ({".py"} if spec.trust_remote_code else set())
 
 
 def find_folder(spec: EncoderSpec, *, offline: bool) -> tuple[Path, str, str]:
@@ -45,7 +52,7 @@ def _from_hub(spec: EncoderSpec, *, offline: bool) -> tuple[Path, str, str]:
         RepositoryNotFoundError,
     )
 
-    patterns = [f"*{suffix}" for suffix in sorted(_KEPT)]
+    patterns = [f"*{suffix}" for suffix in sorted(_kept(spec))]
     ignored = ["*onnx/*", "*openvino/*", "*.bin", "*.h5", "*.msgpack"]
     where = f"encoder '{spec.model}'"
     endpoint = os.environ.get("HF_ENDPOINT") or None
@@ -119,7 +126,7 @@ class ModelFolder:
             content = json.loads((self.path / name).read_bytes())
         except FileNotFoundError:
             return {}
-        except (OSError, ValueError) as e:
+        except (OSError, ValueError, RecursionError) as e:
             raise HengyuError(f"{self.path / name}: cannot be read as JSON ({e}); get the model again") from None
         return content if isinstance(content, dict) else {}
 
@@ -130,7 +137,7 @@ class ModelFolder:
             content = json.loads((self.path / "modules.json").read_bytes())
         except FileNotFoundError:
             return []
-        except (OSError, ValueError) as e:
+        except (OSError, ValueError, RecursionError) as e:
             raise HengyuError(
                 f"{self.path / 'modules.json'}: cannot be read as JSON ({e}); get the model again"
             ) from None
@@ -242,7 +249,8 @@ class ModelFolder:
     def fingerprint(self) -> str:
         """sha256 (16 digits) over the names and bytes of weights, tokenizer and configuration."""
         total = hashlib.sha256()
-        for path in sorted(p for p in self.path.rglob("*") if p.suffix in _KEPT and p.is_file()):
+        kept = _kept(self.spec)
+        for path in sorted(p for p in self.path.rglob("*") if p.suffix in kept and p.is_file()):
             inside = path.relative_to(self.path)
             if _LEFT_OUT & set(inside.parts) or path.name.startswith("README"):
                 continue
@@ -263,8 +271,11 @@ class ModelFolder:
                 "--trust-remote-code if you trust it"
             )
         folders = [self._module(m) for m in self.modules] or [self.path]
+        for module, folder in zip(self.modules, tuple(folders), strict=False):
+            if str(module["type"]).rsplit(".", 1)[-1] not in _PLAIN:  # it may hold modules of its own, as a Router does
+                folders += [p for p in folder.rglob("*") if p.is_dir() and not _LEFT_OUT & set(p.parts)]
         for folder in folders:
-            pickles = sorted(p.name for p in (*folder.glob("*.bin"), *folder.glob("*.pt"), *folder.glob("*.pkl")))
+            pickles = sorted(p.name for p in folder.glob("*") if p.suffix in _PICKLED)
             if pickles and not list(folder.glob("*.safetensors")):
                 raise HengyuError(
                     f"{folder}: holds {pickles[0]} but no .safetensors weights, and pickled weights are never loaded; "

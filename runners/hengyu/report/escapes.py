@@ -8,9 +8,12 @@ from collections.abc import Iterable
 __all__ = ["latex", "markdown", "markdown_row", "plain", "workflow_message", "workflow_property", "xml"]
 
 
+_WIDE_SPACE = "\u3000"  # stands in Chinese text, and moves nothing
+
+
 def plain(text: str) -> str:
     """Return a text without control characters: a name must not steer the terminal."""
-    return "".join(c if c.isprintable() else "�" for c in text)
+    return "".join(c if c.isprintable() or c == _WIDE_SPACE else "�" for c in text)
 
 
 def markdown(text: str) -> str:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
+from hengyu.document import read_seconds
 from hengyu.records import Run, write_bytes
 from hengyu.report.board import METRICS, Board, Cell, Column, make_board, metrics_of, percent
 from hengyu.report.charts import charts_of
@@ -66,20 +66,13 @@ def render(run: Run, wrong: Sequence[Mistakes] = ()) -> str:
         reading=_READING,
         standings=run.standings,
         command=command_of(run),
-        sheets=sheets(run, _seconds(run.path)),
+        sheets=sheets(run, read_seconds(run.path / "timings.json")),
         published=published_sheet(run),
         drawn=charts,
         wrong=wrong,
         about_cell=_about_cell,
         metric_names=METRICS,
     )
-
-
-def _seconds(folder: Path) -> dict[str, float]:
-    try:
-        return dict(json.loads((folder / "timings.json").read_bytes())["seconds"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return {}
 
 
 def _about_cell(board: Board, column: Column, cell: Cell) -> str:

@@ -1,0 +1,80 @@
+"""hengyu encode: the vectors of a large text file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+__all__ = ["command"]
+
+
+@click.command("encode")
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--encoder", default="hengyu-mini", show_default=True, metavar="ID|DIR", help="The model.")
+@click.option("--pooling", "poolings", multiple=True, default=("mean",), show_default=True, help="Repeatable.")
+@click.option(
+    "--out",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Folder of the vector store; by default the one that runs use.",
+)
+@click.option("--prompt", default="", help="A prefix, or a template with {text}.")
+@click.option("--max-length", type=click.IntRange(min=0), default=0, help="Tokens; by default the model's own.")
+@click.option("--dtype", type=click.Choice(["float32", "bfloat16", "float16"]), default="float32", show_default=True)
+@click.option("--device", default="", metavar="NAME", help="cpu, cuda, ...; by default CUDA where there is one.")
+@click.option("--max-memory", metavar="SIZE", help="Hold no more than about this, like 4GiB, or refuse.")
+@click.option("--offline", is_flag=True, help="Never touch the network, as HF_HUB_OFFLINE=1.")
+@click.option("--trust-remote-code", is_flag=True, help="Run code that comes with a model. Read it first.")
+@click.option("--quiet", is_flag=True, help="Print no progress.")
+def command(
+    file: Path,
+    encoder: str,
+    poolings: tuple[str, ...],
+    out: Path | None,
+    prompt: str,
+    max_length: int,
+    dtype: str,
+    device: str,
+    max_memory: str | None,
+    offline: bool,
+    trust_remote_code: bool,
+    quiet: bool,
+) -> None:
+    """Encode FILE, UTF-8 (or that in gzip) with one sentence a line, into a vector store.
+
+    It streams: memory holds a block of lines and 64 bytes for each stored text and pooling. A job that was killed goes
+    on with the same command; sentences that are stored are not encoded again, and runs find them there. Blank lines
+    are left out. Prints the folder of each pooling's vectors.
+    """
+    from rich.console import Console
+
+    from hengyu.archive import archive
+    from hengyu.encoders import POOLINGS, EncoderSpec, open_encoder
+    from hengyu.errors import HengyuError, did_you_mean
+    from hengyu.memory import as_bytes
+    from hengyu.progress import Progress
+    from hengyu.store import VectorStore
+
+    for name in poolings:
+        if name not in POOLINGS:
+            raise HengyuError(f"--pooling '{name}' is unknown{did_you_mean(name, POOLINGS)}")
+    spec = EncoderSpec(
+        encoder,
+        prompt=prompt,
+        max_length=max_length,
+        dtype=dtype,
+        device=device,
+        trust_remote_code=trust_remote_code,
+    )
+    done = archive(
+        file,
+        open_encoder(spec, offline=offline),
+        tuple(dict.fromkeys(poolings)),
+        VectorStore(out) if out else VectorStore.default(),
+        Progress(None if quiet else Console(stderr=True)),
+        max_memory=as_bytes(max_memory, "--max-memory") if max_memory else None,
+    )
+    blank = f", {done.blank:,} of them blank" if done.blank else ""
+    click.echo(f"{done.lines:,} lines{blank}; {done.encoded:,} sentences encoded in {done.seconds:.1f} s", err=True)
+    for name, folder in done.spaces.items():
+        click.echo(f"{name}: {folder}")

@@ -1,0 +1,61 @@
+"""Killed at any moment, twice at once, disk full, read-only: nothing that was finished is lost, and the bytes are the same."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from words import sentences
+
+SUITE = """
+name = "suite"
+tasks = ["grades:test", "hengyu-sts:valid"]
+poolings = ["mean", "cls"]
+resamples = 50
+baselines = ["random"]
+entries = ["raw", { entry = "whitening", dims = [4, 8] }, "flow(width=4, steps=10, depth=1)", { entry = "pca", dims = "all" }]
+"""
+SOAK = int(os.environ.get("HENGYU_SOAK", "0"))
+
+
+def lay_out(folder: Path, model: Path) -> Path:
+    """Write a suite, a card of our own and a model into a folder."""
+    cards = folder / "cards"
+    cards.mkdir(parents=True, exist_ok=True)
+    text = "".join(f"{a}\t{b}\t{y}\n" for a, b, y in sentences(np.random.default_rng(3), 120))
+    (cards / "test.tsv").write_text("sentence1\tsentence2\tlabel\n" + text, encoding="utf-8")
+    (cards / "grades.toml").write_text(
+        'name = "grades"\nlabels = { scale = [0, 5] }\n[splits.test]\nfile = "test.tsv"\n', encoding="utf-8"
+    )
+    (folder / "suite.toml").write_text(SUITE, encoding="utf-8")
+    if not (folder / "model").is_dir():
+        shutil.copytree(model, folder / "model")
+    return folder
+
+
+def surroundings(**more: str) -> dict[str, str]:
+    one = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+    own = {k: v for k, v in os.environ.items() if k != "TORCHINDUCTOR_CACHE_DIR"}  # torch sets it for its children
+    return {**own, **one, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p), **more}
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_killed_at_any_moment_the_next_run_ends_with_the_same_bytes(tmp_path: Path, tiny_bert: Path) -> None:
+    here = lay_out(tmp_path / "here", tiny_bert)
+    points = max(10, SOAK)
+    command = [sys.executable, "-P", str(Path(__file__).with_name("mortal.py")), str(here), str(points), "20"]
+    done = subprocess.run(command, env=surroundings(), capture_output=True, text=True)
+    log = (here / "mortal.log").read_text(encoding="utf-8")[-3000:]
+    assert done.returncode == 0, done.stderr + log
+    lives = json.loads(done.stdout)
+    for life in lives:
+        assert life["status"] == 0 and life["same"], (life, log)
+    assert lives[0]["files"] > 15
+    killed = [kill for life in lives for kill in life["kills"] if kill.endswith("killed")]
+    assert len(killed) >= points / 2, lives

@@ -1,0 +1,279 @@
+"""The threat model of SECURITY.md, a test each: what comes from outside is data and nothing else."""
+
+from __future__ import annotations
+
+import ast
+import gzip
+import json
+import pickle
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import runs
+from click.testing import CliRunner
+from fakehub import REVISION, FakeHub
+from test_killed import lay_out, surroundings
+
+import hengyu
+from hengyu import rows
+from hengyu.card import Columns
+from hengyu.cards import load_card
+from hengyu.cli import main
+from hengyu.encoders import EncoderSpec, open_encoder
+from hengyu.errors import HengyuError
+from hengyu.hub import fetch
+from hengyu.records import load_run, write_json
+
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGE = Path(hengyu.__file__).parent
+HERE = Path(__file__).parent
+
+
+# --- nothing is executed, nothing is pickled ---
+
+
+def test_the_code_calls_nothing_that_executes_data() -> None:
+    """No eval, no pickle under any name, no shell, no archive unpacked: read off the syntax tree."""
+    modules = {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "shelve", "marshal", "zipfile", "tarfile", "yaml"}
+    calls = {"eval", "exec", "compile", "__import__"}
+    attributes = {"os.system", "os.popen", "torch.load", "torch.save", "torch.hub", "yaml.load", "tempfile.mktemp"}
+    for path in PACKAGE.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            where = f"{path}:{getattr(node, 'lineno', 0)}"
+            if isinstance(node, ast.Import):
+                assert not modules & {a.name.split(".")[0] for a in node.names}, where
+            if isinstance(node, ast.ImportFrom):
+                assert (node.module or "").split(".")[0] not in modules, where
+            if isinstance(node, ast.Name):
+                assert node.id not in calls, where
+            if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+                assert f"{node.value.id}.{node.attr}" not in attributes, where
+            if isinstance(node, ast.Call):
+                given = {k.arg: k.value for k in node.keywords}
+                for word, harmless in (("shell", False), ("allow_pickle", False), ("trust_remote_code", None)):
+                    if word in given and isinstance(given[word], ast.Constant):
+                        assert given[word].value is harmless, where
+                name = ast.unparse(node.func)
+                if name in ("np.load", "np.save"):
+                    assert "allow_pickle" in given, where
+
+
+def test_commands_read_and_write_no_pickle_reach_no_network_and_write_where_they_should(
+    tmp_path: Path, tiny_bert: Path
+) -> None:
+    """Libraries included: an audit hook ends the process at the first one."""
+    here = lay_out(tmp_path / "here", tiny_bert)
+    own = tmp_path / "own"
+    environment = surroundings(
+        HENGYU_CACHE=str(own / "cache"), HENGYU_REPORTS=str(own / "reports"), TMPDIR=str(own), HOME=str(own)
+    )
+    own.mkdir()
+    commands = [
+        [
+            "run",
+            str(here / "suite.toml"),
+            "--encoder",
+            str(here / "model"),
+            "--datasets",
+            str(here / "cards"),
+            "--quiet",
+        ],
+        ["baseline", "latest"],
+        ["gate", "suite", "latest", "--junit", str(own / "gate.xml")],
+        ["report", "latest"],
+    ]
+    for words in commands:
+        command = [sys.executable, "-P", str(HERE / "audited.py"), str(own), *words]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr[-6000:]
+    for path in own.rglob("*"):
+        assert not path.is_file() or path.read_bytes()[:2] not in (
+            b"\x80\x02",
+            b"\x80\x03",
+            b"\x80\x04",
+            b"\x80\x05",
+        ), path
+
+
+class Evil:
+    """Writes a file when it is unpickled."""
+
+    def __init__(self, mark: Path) -> None:
+        self.mark = mark
+
+    def __reduce__(self) -> tuple[object, tuple[object, ...]]:
+        return Path.touch, (self.mark,)
+
+
+def test_a_pickle_in_the_place_of_any_file_is_never_loaded(tmp_path: Path, tiny_bert: Path) -> None:
+    mark = tmp_path / "executed"
+    evil = pickle.dumps(Evil(mark))
+    folder = tmp_path / "model"
+    shutil.copytree(tiny_bert, folder)
+    for name in ("pytorch_model.bin", "training_args.bin", "optimizer.pt", "tokenizer.pkl"):
+        (folder / name).write_bytes(evil)
+    open_encoder(EncoderSpec(str(folder))).encode(["好"], ["mean"])
+    (folder / "model.safetensors").write_bytes(evil)
+    with pytest.raises(HengyuError, match="not a whole safetensors file"):
+        open_encoder(EncoderSpec(str(folder))).encode(["好"], ["mean", "pooler"])
+    from hengyu.store import VectorStore
+
+    space = tmp_path / "store" / "s"
+    for part in ("keys.npy", "vectors.npy"):
+        (space / "segment").mkdir(parents=True, exist_ok=True)
+        (space / "segment" / part).write_bytes(evil)
+    import hashlib
+
+    write_json(
+        space / "segment" / "sums.json", dict.fromkeys(("keys.npy", "vectors.npy"), hashlib.sha256(evil).hexdigest())
+    )
+    with pytest.raises((HengyuError, ValueError)):
+        VectorStore(tmp_path / "store").space({}).__class__(space, {})
+    assert not mark.exists()
+
+
+@pytest.mark.parametrize("name", ["pytorch_model.bin", "weights.pt", "x.pth", "x.ckpt", "x.pkl"])
+def test_pickled_weights_are_refused_in_every_module(tmp_path: Path, tiny_bert: Path, name: str) -> None:
+    folder = tmp_path / "model"
+    shutil.copytree(tiny_bert, folder)
+    own = "sentence_transformers.models."
+    modules = [("", "Transformer"), ("1_Pooling", "Pooling"), ("2_Router", "Router")]
+    (folder / "modules.json").write_text(
+        json.dumps([{"idx": i, "name": str(i), "path": p, "type": own + t} for i, (p, t) in enumerate(modules)])
+    )
+    (folder / "1_Pooling").mkdir()
+    inner = folder / "2_Router" / "query_0_Dense"
+    inner.mkdir(parents=True)
+    open_encoder(EncoderSpec(str(folder)))
+    (inner / name).write_bytes(b"\x80\x04.")
+    with pytest.raises(HengyuError, match="pickled weights are never loaded"):
+        open_encoder(EncoderSpec(str(folder)))
+
+
+@pytest.mark.parametrize("file", ["config.json", "tokenizer_config.json"])
+def test_code_beside_a_local_model_does_not_run(tmp_path: Path, tiny_bert: Path, file: str) -> None:
+    folder, mark = tmp_path / "model", tmp_path / "executed"
+    shutil.copytree(tiny_bert, folder)
+    (folder / "evil.py").write_text(f"from pathlib import Path\nPath({str(mark)!r}).touch()\n", encoding="utf-8")
+    content = json.loads((folder / file).read_bytes())
+    auto = {"AutoConfig": "evil.A", "AutoModel": "evil.B", "AutoTokenizer": ["evil.C", None]}
+    (folder / file).write_text(json.dumps({**content, "auto_map": auto}), encoding="utf-8")
+    with pytest.raises(HengyuError, match="runs code of its own.*--trust-remote-code"):
+        open_encoder(EncoderSpec(str(folder)))
+    assert not mark.exists()
+
+
+def test_code_that_a_user_trusts_is_part_of_the_fingerprint(tmp_path: Path, tiny_bert: Path) -> None:
+    folder = tmp_path / "model"
+    shutil.copytree(tiny_bert, folder)
+    (folder / "modeling.py").write_text("a = 1\n", encoding="utf-8")
+    spec = EncoderSpec(str(folder), trust_remote_code=True)
+    before = open_encoder(spec).folder.fingerprint
+    (folder / "modeling.py").write_text("a = 2\n", encoding="utf-8")
+    assert open_encoder(spec).folder.fingerprint != before
+    assert (
+        open_encoder(EncoderSpec(str(folder))).folder.fingerprint
+        == open_encoder(EncoderSpec(str(tiny_bert))).folder.fingerprint
+    )
+
+
+# --- no path leads out ---
+
+ESCAPES = ["../../x", "/etc/x", "..", ".hidden", "a/b", "a\\b", "", "x\n", "x\0"]
+
+
+@pytest.mark.parametrize("name", ESCAPES)
+def test_names_that_become_paths_are_names(tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HENGYU_REPORTS", str(tmp_path / "own" / "reports"))
+    run = runs.make_run(sweep=False)
+    folder = runs.write_run(run, tmp_path / "own" / "reports")
+    header = json.loads((folder / "run.json").read_bytes())
+    before = {p for p in tmp_path.rglob("*")}
+    for bad in ({**header, "run": name}, {**header, "suite": {**header["suite"], "name": name}}):
+        write_json(folder / "run.json", bad)
+        with pytest.raises(HengyuError, match="not as it was written"):
+            load_run(folder)
+        for words in (["report", str(folder)], ["baseline", str(folder)], ["export", str(folder)]):
+            done = CliRunner().invoke(main, words)
+            assert done.exit_code == 2 and "Traceback" not in done.output, done.output
+    assert {p for p in tmp_path.rglob("*")} == before
+    suite = tmp_path / "suite.toml"
+    suite.write_text(f'name = {json.dumps(name)}\ntasks = ["hengyu-sts:test"]\n', encoding="utf-8")
+    card = tmp_path / "card.toml"
+    card.write_text(
+        f'name = {json.dumps(name)}\nlabels = {{ scale = [0, 5] }}\n[splits.{json.dumps(name)}]\nfile = "x.tsv"\n',
+        encoding="utf-8",
+    )
+    for file in (suite, card):
+        refused = CliRunner().invoke(main, ["validate", str(file)])
+        assert refused.exit_code == 2 and str(file) in refused.stderr, refused.output
+
+
+@pytest.mark.parametrize("file", ["../x.tsv", "/etc/passwd", "C:\\x.tsv", "a/../../x.tsv", "..\\x.tsv", "~/../x.tsv"])
+def test_files_of_a_card_lie_below_it(tmp_path: Path, file: str) -> None:
+    card = tmp_path / "card.toml"
+    card.write_text(
+        f'name = "x"\nlabels = {{ scale = [0, 5] }}\n[splits.test]\nfile = {json.dumps(file)}\n', encoding="utf-8"
+    )
+    with pytest.raises(HengyuError, match="must be a path below the card's folder"):
+        load_card(card)
+
+
+def test_a_repository_cannot_write_outside_the_cache(hub: FakeHub, tmp_path: Path) -> None:
+    table = b"sentence1,sentence2,label\n" + "甲,乙,1\n丙,丁,2\n".encode()
+    hub.repositories["owner/evil"] = {"../../../../test.csv": table, "/tmp/test.csv": table}
+    card = tmp_path / "evil.toml"
+    card.write_text(
+        f'name = "evil"\nlabels = {{ scale = [0, 5] }}\n[hub]\nid = "owner/evil"\nrevision = "{REVISION}"\n'
+        'columns = { label = "label" }\n[splits.test]\n',
+        encoding="utf-8",
+    )
+    before = {p for p in tmp_path.parent.rglob("test.csv")}
+    with pytest.raises(HengyuError):
+        fetch(load_card(card), tmp_path / "cache")
+    assert {p for p in tmp_path.parent.rglob("test.csv")} == before
+
+
+def test_a_small_archive_does_not_fill_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rows, "_LARGEST", 1 << 20)
+    bomb = gzip.compress(b"a" * (64 << 20))
+    with pytest.raises(HengyuError, match="unpacks to more than"):
+        rows.read_rows(bomb, "x.tsv.gz", format="tsv", header=True, columns=Columns())
+
+
+# --- what is shown ---
+
+STEERING = "\x1b[2J\x1b]0;owned\x07\x9b31m\r\u202e"
+
+
+def test_nothing_from_outside_steers_the_terminal(tmp_path: Path) -> None:
+    folder = runs.write_run(runs.make_run(sweep=False), tmp_path / "reports")
+    for name in ("run.json", "records.json"):
+        text = (folder / name).read_text(encoding="utf-8")
+        (folder / name).write_text(text.replace("示例编码器", json.dumps("示例" + STEERING)[1:-1]), encoding="utf-8")
+    suite = tmp_path / "suite.toml"
+    suite.write_text(f'tasks = ["hengyu-sts:test"]\nentries = [{json.dumps(STEERING)}]\n', encoding="utf-8")
+    for words in (["gate", str(folder), str(folder)], ["validate", str(suite)], ["baseline", str(folder), "--show"]):
+        done = CliRunner().invoke(main, words)
+        assert not re.search("[\x1b\x07\x9b\r\u202e]", done.output), (words, done.output)
+    from io import StringIO
+
+    from rich.console import Console
+
+    from hengyu.report.terminal import print_board
+
+    out = StringIO()
+    print_board(load_run(folder), Console(file=out, width=200))
+    assert "示例" in out.getvalue() and not re.search("[\x1b\x07\x9b\u202e]", out.getvalue())
+
+
+def test_security_is_written_down_and_names_these_tests() -> None:
+    text = (ROOT / "SECURITY.md").read_text(encoding="utf-8")
+    for name in re.findall(r"tests/(test_\w+\.py)", text):
+        assert (HERE / name).is_file(), name
+    for word in ("pickle", "--trust-remote-code", "report a vulnerability", "content security policy"):
+        assert word in text.casefold()
