@@ -22,6 +22,7 @@ from hengyu.report.html import write_report
 
 pytestmark = pytest.mark.browser
 
+
 @pytest.fixture(scope="module")
 def pages(tmp_path_factory) -> dict[str, str]:
     """Addresses of the pages, by name."""
