@@ -225,6 +225,7 @@ def test_a_killed_one_goes_on_and_ends_with_the_same_bytes(
     dies(card, "_exclusion", 0)
     dies(job, "write_json", 0)
     assert (tmp_path / "out.part" / "checkpoint.safetensors").is_file()
+    (tmp_path / "out.part" / ".checkpoint.safetensors.x1y2").write_bytes(b"half")  # as SIGKILL leaves it
     done = pretrain([corpus], tmp_path / "out", SMALL, dtype=dtype)
     assert done.new and made(done.folder) == made(tmp_path / "whole")
     assert sorted(p.name for p in done.folder.iterdir()) == sorted(p.name for p in (tmp_path / "whole").iterdir())
@@ -301,7 +302,7 @@ def test_what_is_typed_wrong_is_one_sentence(corpus: Path, tmp_path: Path) -> No
     done, part = tmp_path / "done", tmp_path / "half.part"
     pretrain([corpus], done, Pretraining(**{**SMALL.parameters(), "steps": 2}), dtype="float32")
     part.mkdir()
-    (part / "thesis.txt").write_text("mine")
+    (part / ".thesis.txt").write_text("mine")
     out = tmp_path / "out"
     for words, said in (
         ((empty, "--out", out), "empty.txt: 0 lines to learn from where at least 32 are needed"),
@@ -312,7 +313,7 @@ def test_what_is_typed_wrong_is_one_sentence(corpus: Path, tmp_path: Path) -> No
         ((corpus, "--out", full), "is there already and holds something else"),
         ((corpus, "--out", corpus), "is there already and holds something else"),
         ((corpus, "--out", done, *WORDS), "steps = 2 where 8 is asked for"),
-        ((corpus, "--out", tmp_path / "half"), "half.part"),
+        ((corpus, "--out", tmp_path / "half"), "half.part: is needed for the work in progress"),
         ((corpus, "--out", out, "--width", 30), "must be a multiple of --heads"),
         ((corpus, "--out", out, "--steps", 0), "--steps 0 must lie in 1.."),
         ((corpus, "--out", out, "--exclude", "LCQMK:test"), "did you mean 'LCQMC'"),
@@ -324,7 +325,7 @@ def test_what_is_typed_wrong_is_one_sentence(corpus: Path, tmp_path: Path) -> No
         assert refused.exit_code == 2, (words, refused.output, refused.exception)
         assert said in refused.stderr, refused.stderr
         assert len([line for line in refused.stderr.splitlines() if line.startswith("error: ")]) == 1
-    assert [p.name for p in full.iterdir()] == ["thesis.txt"] and not out.exists()
+    assert [p.name for p in (*full.iterdir(), *part.iterdir())] == ["thesis.txt", ".thesis.txt"] and not out.exists()
 
 
 def test_a_damaged_checkpoint_is_refused(corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -333,7 +334,16 @@ def test_a_damaged_checkpoint_is_refused(corpus: Path, tmp_path: Path, monkeypat
         pretrain([corpus], tmp_path / "out", SMALL, dtype="float32")
     path = tmp_path / "out.part" / "checkpoint.safetensors"
     good = path.read_bytes()
-    for content in (b"", b"{}", good[:-5], b"\xff" * 64 + good[64:], good.replace(b"model.bert", b"madel.bert")):
+    for content in (
+        b"",
+        b"{}",
+        good[:-5],
+        b"\xff" * 64 + good[64:],
+        good.replace(b"model.bert", b"madel.bert"),
+        good.replace(b'step\\": 30', b'step\\": 29'),
+        good[:-4000] + bytes([good[-4000] ^ 1]) + good[-3999:],
+    ):
+        assert content != good
         path.write_bytes(content)
         with pytest.raises(HengyuError, match="checkpoint.safetensors: .*; delete the folder"):
             pretrain([corpus], tmp_path / "out", SMALL, dtype="float32")

@@ -48,6 +48,8 @@ def pretrain(
     Work in progress lies in ``out`` + ".part". The same files and recipe find their finished folder and do nothing.
     Raises `HengyuError` for files that cannot be read, too small a corpus, and places that hold something else.
     """
+    if out.name in ("", ".."):
+        out = out.resolve()
     _refuse_foreign(out)
     part = out.with_name(out.name + _PART)
     unwanted, against = evaluation_sentences(exclude, data, datasets)
@@ -61,7 +63,7 @@ def pretrain(
         _refuse_other(out, about, goal)
         (out / CHECKPOINT).unlink(missing_ok=True)
         return Outcome(out, False, about)
-    if part.exists():
+    if _begun(part):
         _refuse_other(part, read_document(part / ABOUT, "delete the folder, or give another --out"), goal)
     else:
         write_json(part / ABOUT, {**goal, "goal": digest(goal)})
@@ -79,6 +81,20 @@ def pretrain(
 def _refuse_foreign(out: Path) -> None:
     if out.exists() and not (out / ABOUT).is_file() and not (out.is_dir() and not any(out.iterdir())):
         raise HengyuError(f"{out}: is there already and holds something else; give another --out")
+
+
+def _begun(part: Path) -> bool:
+    """Tell whether work lies in a folder, and clear away what a killed write left; raises `HengyuError` for anything else."""
+    if not part.exists():
+        return False
+    if part.is_dir():
+        begun = (part / ABOUT).is_file()
+        # the temporary neighbours of files that are renamed when they are whole
+        for path in part.glob(".*" if begun else f".{ABOUT}.*"):
+            path.unlink()
+        if begun or not any(part.iterdir()):
+            return begun
+    raise HengyuError(f"{part}: is needed for the work in progress and holds something else; give another --out")
 
 
 def _refuse_other(folder: Path, about: dict[str, Any], goal: dict[str, Any]) -> None:
@@ -118,7 +134,9 @@ def _work(
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
     tokenizer = make_tokenizer(vocabulary(corpus.lines, recipe), part, recipe.length)
-    tokens, held = (tokenize(tokenizer, lines, recipe.length) for lines in (corpus.lines, corpus.held))
+    with say.stage("tokenise", len(corpus.lines)) as tick:
+        tokens = tokenize(tokenizer, corpus.lines, recipe.length, tick)
+    held = tokenize(tokenizer, corpus.held, recipe.length)
     with reproducible(threads):
         try:
             model = make_model(recipe, len(tokenizer)).to(device)

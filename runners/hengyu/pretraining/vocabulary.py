@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from hengyu.document import write_bytes
 from hengyu.pretraining.recipe import Pretraining
+from hengyu.progress import Tick
 
 __all__ = ["MASK", "PAD", "SPECIAL", "Tokens", "make_tokenizer", "tokenize", "vocabulary"]
 
@@ -71,7 +72,7 @@ def make_tokenizer(tokens: Sequence[str], folder: Path, length: int) -> Any:
     return transformers.BertTokenizerFast(str(path), do_lower_case=True, model_max_length=length)
 
 
-def tokenize(tokenizer: Any, lines: Sequence[str], length: int) -> Tokens:
+def tokenize(tokenizer: Any, lines: Sequence[str], length: int, tick: Tick = lambda done: None) -> Tokens:
     """Return lines as ids, cut to the longest input."""
     parts: list[NDArray[np.int32]] = []
     lengths: list[int] = []
@@ -85,5 +86,6 @@ def tokenize(tokenizer: Any, lines: Sequence[str], length: int) -> Tokens:
         )["input_ids"]
         lengths += map(len, rows)
         parts.append(np.fromiter((i for row in rows for i in row), np.int32))
+        tick(len(lengths))
     ids = np.concatenate(parts) if parts else np.empty(0, np.int32)
     return Tokens(ids, np.array(lengths, np.int64), int((ids == UNKNOWN).sum()))
