@@ -17,6 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from words import sentences
 
+import hengyu
 from hengyu.cli import main
 from hengyu.errors import HengyuError
 from hengyu.pretraining import job, loop
@@ -124,6 +125,17 @@ def test_the_faster_dtype_is_measured_and_bfloat16_must_be_worth_it(monkeypatch:
     assert faster(step) == ("bfloat16", cost)
     cost["bfloat16"] = 9.8
     assert faster(step)[0] == "float32"
+
+
+def test_the_defaults_of_the_command_are_those_of_the_recipe() -> None:
+    from hengyu.cli.pretrain import command
+
+    given = {o.name: o.default for o in command.params}
+    recipe = Pretraining().parameters()
+    assert {k: given[k] for k in recipe} == recipe
+    config = json.loads((Path(hengyu.__file__).parent / "encoders" / "builtin" / "config.json").read_bytes())
+    kept = ("num_hidden_layers", "hidden_size", "num_attention_heads", "max_position_embeddings")
+    assert [config[k] for k in kept] == [recipe[k] for k in ("layers", "width", "heads", "length")]
 
 
 # --- the corpus ---
