@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import lzma
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ __all__ = ["Block", "blocks", "typical_line"]
 
 _LONGEST = 1 << 20  # bytes of a line; a file without line ends is no file of sentences
 _SAMPLE = 1 << 20
+_GZIP, _XZ = b"\x1f\x8b", b"\xfd7zXZ\x00"  # what such files begin with
 
 
 @dataclass(frozen=True)
@@ -27,13 +29,17 @@ class Block:
 
 
 def blocks(path: Path, lines: int) -> Iterator[Block]:
-    """Yield blocks of at most so many lines (gzip too); raises `HengyuError` that names file and line."""
+    """Yield blocks of at most so many lines (of gzip and xz too); raises `HengyuError` that names file and line."""
     number = 0
     try:
         with path.open("rb") as disk:
-            packed = disk.read(2) == b"\x1f\x8b"
+            head = disk.read(len(_XZ))
             disk.seek(0)
-            source: IO[bytes] = gzip.GzipFile(fileobj=disk) if packed else disk  # type: ignore[assignment]
+            source: IO[bytes] = disk
+            if head.startswith(_GZIP):
+                source = gzip.GzipFile(fileobj=disk)  # type: ignore[assignment]
+            elif head == _XZ:
+                source = lzma.LZMAFile(disk)  # noqa: SIM115 (the disk file is closed)
             texts: list[str] = []
             blank = 0
             while raw := source.readline(_LONGEST + 1):
@@ -52,9 +58,9 @@ def blocks(path: Path, lines: int) -> Iterator[Block]:
                     texts, blank = [], 0
             if texts or blank:
                 yield Block(texts, blank, disk.tell())
-    except (EOFError, zlib.error, gzip.BadGzipFile) as e:
+    except (EOFError, zlib.error, lzma.LZMAError, gzip.BadGzipFile) as e:
         raise HengyuError(
-            f"{path}: after line {number}: the gzip file is damaged or cut short ({e}); get it again"
+            f"{path}: after line {number}: the packed file is damaged or cut short ({e}); get it again"
         ) from None
     except OSError as e:
         raise HengyuError(f"{path}: cannot be read ({e.strerror or e}); check the path and its permissions") from None

@@ -40,7 +40,7 @@ def command(
     trust_remote_code: bool,
     quiet: bool,
 ) -> None:
-    """Encode FILE, UTF-8 (or that in gzip) with one sentence a line, into a vector store.
+    """Encode FILE, UTF-8 (or that in gzip or xz) with one sentence a line, into a vector store.
 
     It streams: memory holds a block of lines and 64 bytes for each stored text and pooling. A job that was killed goes
     on with the same command; sentences that are stored are not encoded again, and runs find them there. Blank lines

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Sequence
 from dataclasses import replace
@@ -15,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from hengyu.encoders.folder import ModelFolder
+from hengyu.encoders.modules import write_modules
 from hengyu.encoders.pooling import pool
 from hengyu.encoders.tokens import Tokenizer
 from hengyu.errors import HengyuError, first_line
@@ -153,27 +153,13 @@ class Trainee:
         prompts = source.path / "config_sentence_transformers.json"
         if prompts.is_file():
             shutil.copyfile(prompts, folder / prompts.name)
-        kinds = [("Transformer", ""), ("Pooling", "1_Pooling")]
-        modules = [
-            {"idx": i, "name": str(i), "path": path, "type": f"sentence_transformers.models.{kind}"}
-            for i, (kind, path) in enumerate(kinds)
-        ]
-        mode = _LIBRARY.get(self.read, "mean")
-        pooling = {
-            "word_embedding_dimension": self.width,
-            "pooling_mode_cls_token": mode == "cls",
-            "pooling_mode_mean_tokens": mode == "mean",
-            "pooling_mode_max_tokens": False,
-            "pooling_mode_mean_sqrt_len_tokens": False,
-        }
-        sentence = {"max_seq_length": source.max_length, "do_lower_case": source.lowercase}
-        (folder / "1_Pooling").mkdir(exist_ok=True)
-        for name, content in (
-            ("modules.json", modules),
-            ("1_Pooling/config.json", pooling),
-            ("sentence_bert_config.json", sentence),
-        ):
-            (folder / name).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+        write_modules(
+            folder,
+            width=self.width,
+            pooling=_LIBRARY.get(self.read, "mean"),
+            length=source.max_length,
+            lowercase=source.lowercase,
+        )
         if self.read not in _LIBRARY:
             about += f"\nTrained for the pooling '{self.read}', which sentence-transformers does not have: weigh it with that.\n"
         (folder / "README.md").write_text(about, encoding="utf-8")

@@ -1,0 +1,27 @@
+"""The finished model's files: weights as float16 safetensors, tokenizer, mean pooling."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+from typing import Any
+
+from hengyu.encoders.modules import write_modules
+from hengyu.errors import HengyuError
+from hengyu.pretraining.recipe import Pretraining
+
+__all__ = ["write_model"]
+
+
+def write_model(folder: Path, model: Any, tokenizer: Any, recipe: Pretraining) -> None:
+    """Write a sentence-transformers folder of the BERT, without the head that predicts tokens."""
+    try:
+        copy.deepcopy(model.bert).cpu().half().save_pretrained(folder, safe_serialization=True)
+        tokenizer.save_pretrained(folder)
+        # safetensors leaves its file to its owner alone; whoever may read the rest may read the weights
+        (folder / "model.safetensors").chmod((folder / "config.json").stat().st_mode & 0o777)
+    except OSError as e:
+        raise HengyuError(
+            f"{folder}: cannot be written ({e.strerror or e}); make room and run the same command again"
+        ) from None
+    write_modules(folder, width=recipe.width, pooling="mean", length=recipe.length)
