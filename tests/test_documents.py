@@ -50,6 +50,12 @@ def test_every_command_that_is_written_exists(name: str) -> None:
             pytest.fail(f"{name}: '{line}': {e.format_message()}")
 
 
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_a_command_stands_in_a_block(name: str) -> None:
+    for line in re.sub(r"(?ms)^```.*?^```$", "", DOCUMENTS[name].read_text(encoding="utf-8")).splitlines():
+        assert not re.match(r"(\.venv/bin/)?hengyu (?!weighs)|make [a-z]+ ", line), line
+
+
 @pytest.mark.parametrize("line", ["hengyu rum smoke", "hengyu run smoke --tsk A:test", "hengyu list sweets"])
 def test_a_wrong_command_is_seen(line: str) -> None:
     with pytest.raises(click.UsageError):
