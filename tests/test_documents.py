@@ -6,6 +6,7 @@ import re
 import shlex
 import tomllib
 from collections.abc import Iterator
+from dataclasses import fields
 from pathlib import Path
 
 import click
@@ -13,7 +14,9 @@ import pytest
 from click.testing import CliRunner
 from examples import ROOT, Block, blocks, commands, documents
 
+from hengyu import cards, suites
 from hengyu.cli import main
+from hengyu.encoders import EncoderSpec
 from hengyu.manual.commands import cli_reference
 from hengyu.manual.hook import NOTES, pages
 from hengyu.manual.methods import signature
@@ -152,6 +155,17 @@ def test_every_method_has_a_card_with_formula_and_advice() -> None:
 def test_advice_is_of_methods_that_exist() -> None:
     notes = (ROOT / "docs" / NOTES).read_text(encoding="utf-8")
     assert sorted(re.findall(r"(?m)^## (.*)$", notes)) == sorted(method_names())
+
+
+def test_every_key_of_suites_and_cards_is_explained() -> None:
+    text = (ROOT / "docs/protocol.md").read_text(encoding="utf-8")
+    keys = {f.name for f in fields(EncoderSpec)}
+    for module in (suites, cards):
+        keys |= set(
+            re.findall(r'\b(?:take|strings|table|has)\("(\w+)"', Path(module.__file__).read_text(encoding="utf-8"))
+        )
+    assert len(keys) > 40
+    assert {k for k in keys if f"`{k}`" not in text and f"`[{k}]`" not in text} == set()
 
 
 def test_the_command_line_reference_has_every_command_and_option() -> None:
