@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from dataclasses import MISSING, fields
 from inspect import getdoc
@@ -12,6 +13,10 @@ from hengyu.methods import find_method, is_tuner, method_names
 from hengyu.report.escapes import markdown_row
 
 __all__ = ["GROUPS", "group", "method_page", "methods_overview", "signature"]
+
+_PROVENANCE = """\
+Words in brackets name the suite that a figure is from (`hengyu run projection`, offline): hengyu-sts:test, the built-in
+encoder, mean pooling, points of Spearman x 100 (nDCG@10 x 100 in retrieval) against raw (`flat`), with 95 % intervals."""
 
 GROUPS = {
     "tuner": "Training the encoder",
@@ -40,12 +45,16 @@ def signature(name: str) -> str:
 def method_page(name: str, notes: str) -> str:
     """Return a method's card as Markdown; ``notes`` has a section of the method's name: when it helps or hurts."""
     method = find_method(name)
-    lines = [f"# {name}", "", prose(_headline(name)).capitalize() + ".", "", "```text", signature(name), "```", ""]
+    about = _headline(name)
+    lines = [f"# {name}", "", f"{prose(about[:1].upper() + about[1:])}.", "", "```text", signature(name), "```", ""]
     lines += [f"*{GROUPS[group(name)]}. Learns from {_learns(method)}.*", "", prose(getdoc(method) or ""), ""]
     shared = [base for base in method.__mro__[1:] if base.__module__ == "hengyu.tuning.recipe"]
     for base in shared:
         lines += ["", "## What all training shares", "", prose(getdoc(base) or ""), ""]
-    lines += ["## When it helps or hurts", "", section(notes, name), ""]
+    advice = section(notes, name)
+    lines += ["## When it helps or hurts", "", advice, ""]
+    if re.search(r"\((?:[^()]*, )?(?:projection|retrieval|smoke)\)", advice):
+        lines += [_PROVENANCE, ""]
     source = f"runners/{method.__module__.replace('.', '/')}.py"
     lines += [f"*Made from the docstring in `{source}`.*", ""]
     return "\n".join(lines)
