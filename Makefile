@@ -13,7 +13,7 @@ SOAK ?= 100
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help setup bench check baseline test soak audit perf lint format data report clean
+.PHONY: help setup bench check baseline test soak audit perf lint format data report docs clean
 
 help:  ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
@@ -72,6 +72,10 @@ data: $(VENV)/.run  ## download every dataset that has a hub id, at its pinned r
 
 report: $(VENV)/.run  ## write the page of the newest run anew
 	$(BIN)/hengyu report latest
+
+# the warning that is turned off is an advertisement
+docs: $(VENV)/.dev  ## build the documentation site (reports/site/docs/index.html); any warning is an error
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 clean:  ## delete the environment and everything generated but the history of speed (.benchmarks)
 	rm -rf $(VENV) reports/records reports/site .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -15,7 +15,7 @@ import hengyu
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = Path(hengyu.__file__).parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-DISTRIBUTIONS = {"sklearn": "scikit-learn", "vl_convert": "altair", "markupsafe": "jinja2"}
+DISTRIBUTIONS = {"faiss": "faiss-cpu", "sklearn": "scikit-learn", "vl_convert": "altair", "markupsafe": "jinja2"}
 # of a library that is declared: sentence-transformers' extra brings datasets
 BROUGHT = {"datasets"}
 

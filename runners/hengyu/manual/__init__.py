@@ -1,0 +1,1 @@
+"""What the documentation site takes from the code: method cards, the command line, the Python interface."""

@@ -1,0 +1,57 @@
+"""The reference of the Python interface, from signatures and docstrings."""
+
+from __future__ import annotations
+
+import re
+from inspect import Signature, cleandoc, getdoc, isclass, signature
+from types import FunctionType
+from typing import Any
+
+import hengyu
+from hengyu import estimators
+from hengyu.manual.prose import prose
+from hengyu.methods import find_method, is_tuner, method_names
+
+__all__ = ["api_reference"]
+
+
+def api_reference() -> str:
+    """Return what ``import hengyu`` offers as Markdown."""
+    lines = [
+        "# Python",
+        "",
+        "Made from the docstrings.",
+        "",
+        "```python",
+        cleandoc(hengyu.__doc__ or "").split("\n\n")[1],
+        "```",
+    ]
+    for name in sorted(set(hengyu.__all__) - {"__version__", "estimators"}):
+        lines += _thing(f"hengyu.{name}", getattr(hengyu, name))
+    lines += ["", "## hengyu.estimators", "", prose(estimators.__doc__ or ""), ""]
+    lines += ["| class | method |", "|---|---|"]
+    for name in method_names():
+        method = find_method(name)
+        if not is_tuner(name) and not getattr(method, "index", False):
+            lines.append(f"| `{method.__name__}` | [{name}](../methods/{name}.md) |")
+    return "\n".join(lines) + "\n"
+
+
+def _thing(name: str, thing: Any) -> list[str]:
+    """Return a function's or a class's heading, signature and docstring, with the public members of a class."""
+    lines = ["", f"## {name}", ""]
+    if not isclass(thing):
+        return [*lines, "```python", f"{name}{_signature(thing)}", "```", "", prose(getdoc(thing) or "")]
+    lines += [prose(getdoc(thing) or ""), ""]
+    for key, member in vars(thing).items():
+        about = getdoc(member) if isinstance(member, property | FunctionType) and not key.startswith("_") else None
+        if about:
+            call = key if isinstance(member, property) else f"{key}{_signature(member)}"
+            lines.append(f"* `{call}`: {' '.join(prose(about).split())}")
+    return lines
+
+
+def _signature(thing: Any) -> str:
+    """Return a signature as the source writes it; annotations are strings, and lose their quotes."""
+    found: Signature = signature(thing)
+    return re.sub(r"'([^']*)'", r"\1", str(found))

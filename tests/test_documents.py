@@ -1,0 +1,207 @@
+"""The documentation: its examples run, its commands exist, no method is forgotten, and the site opens offline."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import tomllib
+from collections.abc import Iterator
+from dataclasses import fields
+from pathlib import Path
+
+import click
+import pytest
+from click.testing import CliRunner
+from examples import ROOT, Block, blocks, commands, documents
+
+from hengyu import cards, suites
+from hengyu.cli import main
+from hengyu.encoders import EncoderSpec
+from hengyu.manual.commands import cli_reference
+from hengyu.manual.hook import NOTES, pages
+from hengyu.manual.methods import signature
+from hengyu.manual.prose import prose, section
+from hengyu.methods import method_names
+
+DOCUMENTS = {str(p.relative_to(ROOT)): p for p in documents()}
+RUN = [name for name, path in DOCUMENTS.items() if any(b.mark == "run" for b in blocks(path))]
+_NUMBER = re.compile(r"(?<![\w.])[-+]?\d[\d,]*\.\d+")
+
+
+def parsed(line: str) -> None:
+    """Hold a line against click's parsers: the command exists, so do its options, and choices are among those there are."""
+    words = shlex.split(line)[1:]
+    command: click.Command = main
+    context = click.Context(main, info_name="hengyu")
+    while isinstance(command, click.Group) and words and not words[0].startswith("-"):
+        found = command.get_command(context, words.pop(0))
+        assert found is not None, line
+        context = click.Context(found, parent=context, info_name=found.name)
+        command = found
+    given, _, _ = command.make_parser(context).parse_args(words)
+    for parameter in command.params:
+        if isinstance(parameter.type, click.Choice) and isinstance(given.get(parameter.name or ""), str):
+            parameter.type.convert(given[parameter.name or ""], parameter, context)
+
+
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_every_command_that_is_written_exists(name: str) -> None:
+    for line in commands(DOCUMENTS[name]):
+        try:
+            parsed(line)
+        except click.UsageError as e:
+            pytest.fail(f"{name}: '{line}': {e.format_message()}")
+
+
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_a_command_stands_in_a_block(name: str) -> None:
+    for line in re.sub(r"(?ms)^```.*?^```$", "", DOCUMENTS[name].read_text(encoding="utf-8")).splitlines():
+        assert not re.match(r"(\.venv/bin/)?hengyu (?!weighs)|make [a-z]+ ", line), line
+
+
+@pytest.mark.parametrize("line", ["hengyu rum smoke", "hengyu run smoke --tsk A:test", "hengyu list sweets"])
+def test_a_wrong_command_is_seen(line: str) -> None:
+    with pytest.raises(click.UsageError):
+        parsed(line)
+
+
+def test_the_commands_of_all_kinds_of_block_are_found(tmp_path: Path) -> None:
+    path = tmp_path / "page.md"
+    path.write_text(
+        "Say `hengyu list\nsuites`.\n\n    hengyu run a   # why\n\n```sh\nhengyu fetch b && hengyu run c\n```\n"
+    )
+    assert sorted(commands(path)) == ["hengyu fetch b", "hengyu list suites", "hengyu run a", "hengyu run c"]
+
+
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_toml_and_python_examples_are_well_formed(name: str) -> None:
+    for block in blocks(DOCUMENTS[name]):
+        if block.kind == "toml":
+            tomllib.loads(block.text)
+        if block.kind == "python":
+            compile(block.text, f"{name}:{block.line}", "exec")
+
+
+def spoken(block: Block, output: str) -> None:
+    """Hold what a page shows against an output: each line in it, numbers within a tenth of a point, spaces aside."""
+
+    def shape(text: str) -> str:
+        return " ".join(_NUMBER.sub("#", text).split())
+
+    def values(text: str) -> list[float]:
+        return [float(v.replace(",", "")) for v in _NUMBER.findall(text)]
+
+    there = output.splitlines()
+    for line in filter(None, map(str.strip, block.text.splitlines())):
+        alike = [t for t in there if shape(line) in shape(t)]
+        assert any(
+            all(abs(x - y) <= 0.1 for x, y in zip(values(line), values(t)[-len(values(line)) :], strict=False))
+            for t in alike
+        ), f"line {block.line}: '{line}' is not in\n{output}"
+
+
+@pytest.fixture(scope="module")
+def vectors(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """One cache for all pages: what one page encodes, the next one reads."""
+    yield tmp_path_factory.mktemp("vectors")
+
+
+@pytest.mark.parametrize("name", RUN)
+def test_examples_do_what_their_page_shows(
+    name: str, vectors: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HENGYU_CACHE", str(vectors))
+    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, object] = {}
+    output = ""
+    for block in blocks(DOCUMENTS[name]):
+        if block.mark.startswith("file: "):
+            file = Path(block.mark.removeprefix("file: "))
+            file.parent.mkdir(exist_ok=True)
+            file.write_text(block.text, encoding="utf-8")
+        elif block.mark == "run" and block.kind == "python":
+            exec(compile(block.text, f"{name}:{block.line}", "exec"), names)
+        elif block.mark == "run":
+            output = ""
+            for line in block.text.splitlines():
+                done = CliRunner().invoke(main, shlex.split(line)[1:], prog_name="hengyu")
+                assert done.exit_code == 0, f"{name}: '{line}':\n{done.output}\n{done.exception!r}"
+                output += done.output
+        elif block.mark == "shows":
+            spoken(block, output)
+
+
+def test_what_a_page_shows_wrongly_is_seen() -> None:
+    block = Block("shows", "text", "mean  raw  none  37.85\n", 1)
+    spoken(block, " 3  hengyu-mini   mean raw   none   37.84")
+    for wrong in (" 3  hengyu-mini   mean raw   none   37.65", " 3  hengyu-mini   cls raw   none   37.85", ""):
+        with pytest.raises(AssertionError):
+            spoken(block, wrong)
+
+
+def test_every_method_has_a_card_with_formula_and_advice() -> None:
+    made = pages(ROOT / "docs")
+    notes = (ROOT / "docs" / NOTES).read_text(encoding="utf-8")
+    chinese = (ROOT / "docs/zh/methods.md").read_text(encoding="utf-8")
+    for name in method_names():
+        card = made[f"methods/{name}.md"]
+        assert signature(name) in card and f"[{name}]({name}.md)" in made["methods/index.md"]
+        assert len(section(notes, name)) > 40, f"docs/{NOTES} needs a section '## {name}': when it helps or hurts"
+        assert section(notes, name) in card
+        assert f"(../methods/{name}.md)" in chinese, f"docs/zh/methods.md needs a line for {name}"
+
+
+def test_advice_is_of_methods_that_exist() -> None:
+    notes = (ROOT / "docs" / NOTES).read_text(encoding="utf-8")
+    assert sorted(re.findall(r"(?m)^## (.*)$", notes)) == sorted(method_names())
+
+
+def test_every_key_of_suites_and_cards_is_explained() -> None:
+    text = (ROOT / "docs/protocol.md").read_text(encoding="utf-8")
+    keys = {f.name for f in fields(EncoderSpec)}
+    for module in (suites, cards):
+        keys |= set(
+            re.findall(r'\b(?:take|strings|table|has)\("(\w+)"', Path(module.__file__).read_text(encoding="utf-8"))
+        )
+    assert len(keys) > 40
+    assert {k for k in keys if f"`{k}`" not in text and f"`[{k}]`" not in text} == set()
+
+
+def test_the_command_line_reference_has_every_command_and_option() -> None:
+    text = cli_reference()
+
+    def walk(command: click.Command, words: tuple[str, ...]) -> None:
+        if len(words) > 1:
+            assert f" {' '.join(words)}\n" in text
+            for p in command.params:
+                assert all(o in text for o in p.opts if o.startswith("--"))
+        if isinstance(command, click.Group):
+            context = click.Context(command)
+            for word in command.list_commands(context):
+                below = command.get_command(context, word)
+                assert below is not None
+                walk(below, (*words, word))
+
+    walk(main, ("hengyu",))
+
+
+def test_a_docstring_is_text_and_code() -> None:
+    assert (
+        prose("x*y <b> a_b, ``x * y`` and `hengyu\n    take`.") == "x\\*y &lt;b&gt; a\\_b, `x * y` and `hengyu take`."
+    )
+    assert prose("One.\n\nArgs:\n    a, b: [CLS].\n") == "One.\n\n**Args**\n\n* `a, b`: \\[CLS\\]."
+
+
+def test_the_site_builds_strictly_and_asks_no_other_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from mkdocs.commands.build import build
+    from mkdocs.config import load_config
+
+    monkeypatch.setenv("NO_MKDOCS_2_WARNING", "1")
+    build(load_config(str(ROOT / "mkdocs.yml"), site_dir=str(tmp_path / "site"), strict=True))
+    built = list((tmp_path / "site").rglob("*.html"))
+    assert len(built) > len(method_names())
+    for path in built:
+        text = path.read_text(encoding="utf-8")
+        for tag in re.findall(r"<(?:script|link|img|iframe|source)\b[^>]*>", text):
+            assert not re.search(r"""(?:src|href)=["']?(?:https?:)?//""", tag), (path.name, tag)
