@@ -22,6 +22,7 @@ from hengyu.records import Difference
 from hengyu.report.board import make_board
 from hengyu.report.comparison import write_comparison
 from hengyu.report.html import write_report
+from hengyu.report.listing import write_index
 
 pytestmark = pytest.mark.browser
 
@@ -73,6 +74,10 @@ def pages(tmp_path_factory) -> dict[str, str]:
     made["charted"] = replace(charted, differences=DIFFERENCES, header={**charted.header, "fits": [fit]})
     found = {name: write_report(run, root / name).as_uri() for name, run in made.items()}
     compared = compare(charted, chosen={"encoder": [rows[0][0], rows[1][0]]})
+    for name in ("plain", "hostile"):
+        runs.write_run(made[name], root / name)
+    (root / "hostile" / "records" / made["hostile"].id).rename(root / "plain" / "records" / "other")
+    found["index"] = write_index(root / "plain").as_uri()
     return found | {"compared": write_comparison(compared, root / "compared").as_uri()}
 
 
@@ -88,7 +93,10 @@ def _open(driver, address, width=1280):
     driver.get_log("browser"), driver.get_log("performance")
     _narrow(driver, width)
     driver.get(address)
-    ready = "return document.documentElement.dataset.tables && document.documentElement.dataset.charts && true"
+    ready = (
+        "const e = document.documentElement;"
+        "return e.dataset.tables && (e.dataset.charts || !document.querySelector('section.chart')) && true"
+    )
     WebDriverWait(driver, 30).until(lambda d: d.execute_script(ready))
 
 
@@ -114,7 +122,7 @@ def _click(driver, heading):
     )
 
 
-@pytest.mark.parametrize("name", ["plain", "hostile", "charted", "compared"])
+@pytest.mark.parametrize("name", ["plain", "hostile", "charted", "compared", "index"])
 def test_it_opens_without_an_error_and_without_the_network(chromium, pages, name):
     _open(chromium, pages[name])
     assert [entry["message"] for entry in chromium.get_log("browser")] == []
@@ -433,7 +441,7 @@ def test_every_chart_is_drawn_and_speaks_both_languages(chromium, pages, name, i
     assert chromium.get_log("browser") == []
 
 
-@pytest.mark.parametrize("name", ["plain", "hostile", "charted", "compared"])
+@pytest.mark.parametrize("name", ["plain", "hostile", "charted", "compared", "index"])
 def test_a_phone_scrolls_the_table_and_not_the_page(chromium, pages, name):
     _open(chromium, pages[name], width=360)
     chromium.execute_script("for (const d of document.querySelectorAll('details')) d.open = true")
@@ -472,3 +480,24 @@ def test_it_can_be_read_without_javascript(chromium, pages):
         assert all(cell.text in text for cell in row.cells)
     assert "The same numbers as a table" in text
     assert "Other metrics" in text and "Area under the ROC curve × 100" in text
+
+
+def test_the_index_sorts_searches_and_speaks_chinese(chromium, pages):
+    _open(chromium, pages["index"])
+    names = "return [...document.querySelectorAll('#runs tbody th')].map((e) => e.textContent)"
+    before = chromium.execute_script(names)
+    assert len(before) == 2
+    rows = "return [...document.querySelectorAll('#runs tbody td:last-child')].map((e) => +e.textContent)"
+    head = "document.querySelector('#runs thead th:last-child').click()"
+    chromium.execute_script(head)
+    most = chromium.execute_script(rows)
+    chromium.execute_script(head)
+    assert most == sorted(most, reverse=True) and chromium.execute_script(rows) == sorted(most) and most[0] > most[1]
+    search = chromium.find_element("id", "search")
+    search.send_keys("alert(1)")
+    assert len(chromium.execute_script(names)) == 1
+    assert chromium.find_element("id", "count").text == "1 of 2 rows"
+    search.clear()
+    chromium.find_element("id", "language").click()
+    assert chromium.find_element("tag name", "h1").text == "运行"
+    assert chromium.get_log("browser") == []

@@ -1,18 +1,6 @@
-// The board: sorting, filters, metrics, columns. The tables are whole without it; DataTables and language.js stand above.
+// The board: sorting, filters, metrics, columns. The tables are whole without it; DataTables, language.js and sorting.js stand above.
 "use strict";
 
-// A cell without a number stays last, whichever way the column is sorted.
-const order = DataTable.ext.type.order;
-const number = (cell) => (cell === "" || cell === null || cell === undefined ? null : Number(cell));
-const last = (sign) => (a, b) => {
-  if (a === null || b === null) return (a === null) - (b === null);
-  return sign * (a - b);
-};
-order["score-pre"] = number;
-order["score-asc"] = last(1);
-order["score-desc"] = last(-1);
-
-const byId = (id) => document.getElementById(id);
 const element = (tag, name, text = "") => {
   const made = document.createElement(tag);
   made.className = name;

@@ -69,6 +69,7 @@ def command(
     from hengyu.progress import Progress
     from hengyu.records import load_run
     from hengyu.report.html import write_report
+    from hengyu.report.listing import write_index
     from hengyu.report.terminal import print_board
     from hengyu.resources import reports_dir
     from hengyu.store import VectorStore
@@ -102,8 +103,10 @@ def command(
     if not quiet:
         print_board(finished)
     page = write_report(finished, reports / "site" / finished.id)
+    index = write_index(reports)
     click.echo(f"{outcome.encoded} texts encoded, {outcome.observed} cells observed, {outcome.kept} kept", err=True)
     click.echo(f"records: {outcome.folder}")
     click.echo(f"leaderboard: {page}")
+    click.echo(f"all runs: {index}")
     if outcome.failures:
         raise HengyuError(*outcome.failures)
