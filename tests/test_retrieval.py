@@ -359,10 +359,19 @@ def test_the_page_holds_every_number_and_runs_nothing(finished: Run) -> None:
         assert "<script" not in page
         policy = re.search(r'http-equiv="Content-Security-Policy" content="([^"]*)"', page)[1]
         assert "script" not in policy and policy.startswith("default-src 'none'")
-        assert page.count('<img class="picture"') == 3
+        assert page.count('<img class="pareto"') == 3
         for column in COLUMNS:
             assert column.head in page
         assert "more lists than" in page
+
+
+@pytest.mark.browser
+def test_the_pictures_are_seen(chromium, finished: Run, tmp_path: Path) -> None:
+    (tmp_path / "page.html").write_text(render(finished), encoding="utf-8")
+    chromium.get((tmp_path / "page.html").as_uri())
+    pictures = chromium.find_elements("css selector", "img.pareto")
+    assert len(pictures) == 3
+    assert all(p.is_displayed() and p.size["height"] > 200 and p.get_property("naturalWidth") for p in pictures)
 
 
 def test_the_shipped_suite_is_of_the_embedded_default() -> None:
