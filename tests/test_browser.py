@@ -23,6 +23,7 @@ from hengyu.report.listing import write_index
 
 pytestmark = pytest.mark.browser
 
+
 @pytest.fixture(scope="module")
 def pages(tmp_path_factory) -> dict[str, str]:
     """Addresses of the pages, by name."""
@@ -215,6 +216,35 @@ def test_rows_level_with_the_best_are_one_group(chromium, pages):
     level = [r for r in board.rows if r.cells[board.main].tied or r.cells[board.main].best]
     assert 1 < len(level) < len(board.rows)
     assert [r[:3] for r in _rows(chromium)] == [[r.entry, r.encoder, r.pooling] for r in level]
+
+
+def test_pinned_rows_pass_every_filter_and_stay_in_sight_wherever_they_stand(chromium, pages):
+    _open(chromium, pages["plain"])
+    whole = _rows(chromium)
+    _choose(chromium, "pin", "baseline")
+    assert _rows(chromium) == whole, "they stay in their places"
+    inside = """const f = document.querySelector('.scroll'), box = f.getBoundingClientRect();
+        const rows = [...f.querySelectorAll('tr.pinned')].map((r) => r.cells[1].getBoundingClientRect());
+        const top = document.querySelector('#board thead').getBoundingClientRect().height;
+        return rows.map((r, i) => r.top >= box.top + top - 2 && r.bottom <= box.bottom + 2
+            && (i === 0 || r.top >= rows[i - 1].bottom - 2))"""
+    for heading in ("", "STS-B:test", "STS-B:test"):
+        if heading:
+            _click(chromium, heading)
+        for part in (0, 0.5, 1):
+            chromium.execute_script(
+                "const f = document.querySelector('.scroll'); f.scrollTop = arguments[0] * f.scrollHeight", part
+            )
+            assert chromium.execute_script(inside) == [True] * 3
+    chromium.execute_script("document.getElementById('baselines').click()")
+    chromium.find_element("id", "search").send_keys("jl")
+    shown = _rows(chromium)
+    assert sum(r[3] for r in shown) == 3 and len(shown) == 3 + sum("jl" in r[0] for r in whole)
+    _choose(chromium, "pin", "raw")
+    assert {tuple(r) for r in whole if r[0] == "raw" or r[3]} <= {tuple(r) for r in _rows(chromium)}
+    _choose(chromium, "pin", "")
+    assert {r[3] for r in _rows(chromium)} == {False}
+    assert chromium.get_log("browser") == []
 
 
 def test_another_metric_fills_the_board_and_the_first_comes_back_as_it_was(chromium, pages):

@@ -53,7 +53,7 @@ def render(run: Run, wrong: Sequence[Mistakes] = ()) -> str:
     charts = charts_of(run)
     return make_page(
         "leaderboard.html.j2",
-        ["language.js", "sorting.js", "leaderboard.js", "paste.js", "start.js"],
+        ["language.js", "sorting.js", "pinning.js", "leaderboard.js", "paste.js", "start.js"],
         tables=True,
         charts=bool(charts),
         run=run,
