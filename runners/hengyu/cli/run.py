@@ -16,6 +16,7 @@ _FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 @click.option("--data", type=_FOLDER, help="Folder that holds the datasets' files (the senteval_cn layout).")
 @click.option("--datasets", multiple=True, type=_FOLDER, help="Folder with cards (*.toml) of your own; repeatable.")
 @click.option("--encoder", "encoders", multiple=True, metavar="ID|DIR", help="Weigh this model instead; repeatable.")
+@click.option("--pooling", "poolings", multiple=True, metavar="NAME", help="Weigh this pooling instead; repeatable.")
 @click.option("--task", "tasks", multiple=True, metavar="CARD:SPLIT", help="Weigh on this task instead; repeatable.")
 @click.option("--entry", "entries", multiple=True, help="Weigh this entry instead (raw stays); repeatable.")
 @click.option("--fit-on", default="", metavar="WORD", help="target, train, valid, ...: for entries that do not say it.")
@@ -36,6 +37,7 @@ def command(
     data: Path | None,
     datasets: tuple[Path, ...],
     encoders: tuple[str, ...],
+    poolings: tuple[str, ...],
     tasks: tuple[str, ...],
     entries: tuple[str, ...],
     fit_on: str,
@@ -61,8 +63,8 @@ def command(
     from rich.console import Console
 
     from hengyu.bench import run
-    from hengyu.encoders import EncoderSpec
-    from hengyu.errors import HengyuError
+    from hengyu.encoders import POOLINGS, EncoderSpec
+    from hengyu.errors import HengyuError, did_you_mean
     from hengyu.fits import FitStore
     from hengyu.memory import as_bytes
     from hengyu.plan import make_plan
@@ -76,9 +78,16 @@ def command(
     from hengyu.suites import find_suite, load_suite
 
     limit = as_bytes(max_memory, "--max-memory") if max_memory else None
+    for pooling in poolings:
+        if pooling not in POOLINGS:
+            raise HengyuError(f"--pooling {pooling}: no such pooling{did_you_mean(pooling, POOLINGS)}")
     loaded = load_suite(find_suite(suite))
     loaded = loaded.with_overrides(
-        tasks=tasks, encoders=tuple(EncoderSpec(e) for e in encoders), entries=entries, fit_on=fit_on
+        tasks=tasks,
+        encoders=tuple(EncoderSpec(e) for e in encoders),
+        poolings=poolings,
+        entries=entries,
+        fit_on=fit_on,
     )
     specs = tuple(
         replace(e, device=device or e.device, trust_remote_code=trust_remote_code or e.trust_remote_code)

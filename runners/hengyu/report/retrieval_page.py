@@ -11,6 +11,7 @@ from hengyu.report.board import percent
 from hengyu.report.page import make_page
 from hengyu.report.pareto import pareto_svg
 from hengyu.report.provenance import command_of, sheets
+from hengyu.report.reproduce import command_of_row, reproduce_sheet
 from hengyu.report.retrieval import MAIN, Column, Line, Table, make_tables, shown
 
 __all__ = ["retrieval_page"]
@@ -30,7 +31,8 @@ def retrieval_page(run: Run) -> str:
         about=_about,
         clear=_clear,
         command=command_of(run),
-        sheets=sheets(run, _seconds(run)),
+        command_of_row=command_of_row(run),
+        sheets=(*sheets(run, _seconds(run)), reproduce_sheet(run)),
     )
 
 
