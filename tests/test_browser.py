@@ -45,6 +45,15 @@ def pages(tmp_path_factory) -> dict[str, str]:
         "trained": [trained],
     }
     made["charted"] = replace(charted, differences=DIFFERENCES, header={**charted.header, "fits": [fit]})
+    numbers = [
+        r for r in made["plain"].records if r.task == "ATEC:test" and r.metric == "spearman" and r.status == "ok"
+    ]
+    whole = {"task": "ATEC:w-avg", "split": "train+valid+test", "encoder": "google-bert/bert-base-chinese"}
+    kinds = (("raw", "none", "cls"), ("whitening(dim=256)", "all", "cls"), ("raw", "none", "first-last-mean"))
+    figures = [
+        replace(r, **whole, entry=e, fit_on=f, pooling=p) for r, (e, f, p) in zip(numbers[:3], kinds, strict=True)
+    ]
+    made["figures"] = replace(made["plain"], records=tuple(figures))
     found = {name: write_report(run, root / name).as_uri() for name, run in made.items()}
     compared = compare(charted, chosen={"encoder": [rows[0][0], rows[1][0]]})
     for name in ("plain", "hostile"):
@@ -425,6 +434,18 @@ def test_the_chart_is_drawn_and_follows_its_selectors(chromium, pages):
     assert "whitening, fit_on target" in before
     Select(chromium.find_element("css selector", "#chart-dimensions select")).select_by_visible_text("STS-B:test")
     WebDriverWait(chromium, 20).until(lambda d: d.execute_script(drawn) != before)
+    assert chromium.get_log("browser") == []
+
+
+def test_published_figures_are_drawn_beside_ours(chromium, pages):
+    from selenium.webdriver.support.wait import WebDriverWait
+
+    _open(chromium, pages["figures"], width=360)
+    drawn = "return document.querySelector('#chart-published svg').textContent"
+    assert "ours" in chromium.execute_script(drawn) and "whitening(dim=256)" in chromium.execute_script(drawn)
+    chromium.find_element("id", "language").click()
+    WebDriverWait(chromium, 20).until(lambda d: "已发表" in d.execute_script(drawn))
+    assert chromium.execute_script("return document.documentElement.scrollWidth") <= 360
     assert chromium.get_log("browser") == []
 
 

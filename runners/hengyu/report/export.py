@@ -6,8 +6,8 @@ card ``LCQMC``/``avg`` and ``LCQMC``/``w-avg``; over tasks ``mean`` and ``w-mean
 row (encoder, pooling, entry, fit_on), metric, sweep, draw and seed name one record. ``rank`` is the row's among the Spearman
 numbers of its column, equal ones sharing the better; ``rank_low`` and ``rank_high`` are the ranks it has over the resamples,
 and ``tied`` says whether it is told apart from the best (see `hengyu.records.Standing`).
-Scores stay as computed (not x 100), an empty cell or null stands for "no number". Text stays as it is: a spreadsheet may take a name that begins with = + - @ for a
-formula, so import names from others as text.
+Scores stay as computed (not x 100), an empty cell or null stands for "no number". Text stays as it is: a spreadsheet may
+take a name that begins with = + - @ for a formula, so import names from others as text.
 
 ``md`` and ``latex`` hold the Spearman board as `hengyu.report.board` orders it, x 100; of a retrieval run a table a task.
 """
