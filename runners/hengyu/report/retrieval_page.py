@@ -1,4 +1,4 @@
-"""A retrieval run as one file that fetches nothing and runs nothing: tables, and pictures drawn beforehand."""
+"""A retrieval run as one file that fetches nothing: tables that can be sorted, and pictures drawn beforehand."""
 
 from __future__ import annotations
 
@@ -21,7 +21,8 @@ def retrieval_page(run: Run) -> str:
     """Return the page of a run of a retrieval suite."""
     return make_page(
         "retrieval.html.j2",
-        [],
+        ["language.js", "sorting.js", "sheets.js", "start.js"],
+        tables=True,
         run=run,
         suite=run.header.get("suite", {}),
         warnings=run.header.get("warnings", ()),
