@@ -19,6 +19,7 @@ from hengyu.records import Difference
 from hengyu.report.board import make_board
 from hengyu.report.comparison import write_comparison
 from hengyu.report.html import write_report
+from hengyu.report.listing import write_index
 
 pytestmark = pytest.mark.browser
 
@@ -44,8 +45,21 @@ def pages(tmp_path_factory) -> dict[str, str]:
         "trained": [trained],
     }
     made["charted"] = replace(charted, differences=DIFFERENCES, header={**charted.header, "fits": [fit]})
+    numbers = [
+        r for r in made["plain"].records if r.task == "ATEC:test" and r.metric == "spearman" and r.status == "ok"
+    ]
+    whole = {"task": "ATEC:w-avg", "split": "train+valid+test", "encoder": "google-bert/bert-base-chinese"}
+    kinds = (("raw", "none", "cls"), ("whitening(dim=256)", "all", "cls"), ("raw", "none", "first-last-mean"))
+    figures = [
+        replace(r, **whole, entry=e, fit_on=f, pooling=p) for r, (e, f, p) in zip(numbers[:3], kinds, strict=True)
+    ]
+    made["figures"] = replace(made["plain"], records=tuple(figures))
     found = {name: write_report(run, root / name).as_uri() for name, run in made.items()}
     compared = compare(charted, chosen={"encoder": [rows[0][0], rows[1][0]]})
+    for name in ("plain", "hostile"):
+        runs.write_run(made[name], root / name)
+    (root / "hostile" / "records" / made["hostile"].id).rename(root / "plain" / "records" / "other")
+    found["index"] = write_index(root / "plain").as_uri()
     return found | {"compared": write_comparison(compared, root / "compared").as_uri()}
 
 
@@ -61,7 +75,10 @@ def _open(driver, address, width=1280):
     driver.get_log("browser"), driver.get_log("performance")
     _narrow(driver, width)
     driver.get(address)
-    ready = "return document.documentElement.dataset.tables && document.documentElement.dataset.charts && true"
+    ready = (
+        "const e = document.documentElement;"
+        "return e.dataset.tables && (e.dataset.charts || !document.querySelector('section.chart')) && true"
+    )
     WebDriverWait(driver, 30).until(lambda d: d.execute_script(ready))
 
 
@@ -87,7 +104,7 @@ def _click(driver, heading):
     )
 
 
-@pytest.mark.parametrize("name", ["plain", "hostile", "charted", "compared"])
+@pytest.mark.parametrize("name", ["plain", "hostile", "charted", "compared", "index"])
 def test_it_opens_without_an_error_and_without_the_network(chromium, pages, name):
     _open(chromium, pages[name])
     assert [entry["message"] for entry in chromium.get_log("browser")] == []
@@ -208,6 +225,35 @@ def test_rows_level_with_the_best_are_one_group(chromium, pages):
     level = [r for r in board.rows if r.cells[board.main].tied or r.cells[board.main].best]
     assert 1 < len(level) < len(board.rows)
     assert [r[:3] for r in _rows(chromium)] == [[r.entry, r.encoder, r.pooling] for r in level]
+
+
+def test_pinned_rows_pass_every_filter_and_stay_in_sight_wherever_they_stand(chromium, pages):
+    _open(chromium, pages["plain"])
+    whole = _rows(chromium)
+    _choose(chromium, "pin", "baseline")
+    assert _rows(chromium) == whole, "they stay in their places"
+    inside = """const f = document.querySelector('.scroll'), box = f.getBoundingClientRect();
+        const rows = [...f.querySelectorAll('tr.pinned')].map((r) => r.cells[1].getBoundingClientRect());
+        const top = document.querySelector('#board thead').getBoundingClientRect().height;
+        return rows.map((r, i) => r.top >= box.top + top - 2 && r.bottom <= box.bottom + 2
+            && (i === 0 || r.top >= rows[i - 1].bottom - 2))"""
+    for heading in ("", "STS-B:test", "STS-B:test"):
+        if heading:
+            _click(chromium, heading)
+        for part in (0, 0.5, 1):
+            chromium.execute_script(
+                "const f = document.querySelector('.scroll'); f.scrollTop = arguments[0] * f.scrollHeight", part
+            )
+            assert chromium.execute_script(inside) == [True] * 3
+    chromium.execute_script("document.getElementById('baselines').click()")
+    chromium.find_element("id", "search").send_keys("jl")
+    shown = _rows(chromium)
+    assert sum(r[3] for r in shown) == 3 and len(shown) == 3 + sum("jl" in r[0] for r in whole)
+    _choose(chromium, "pin", "raw")
+    assert {tuple(r) for r in whole if r[0] == "raw" or r[3]} <= {tuple(r) for r in _rows(chromium)}
+    _choose(chromium, "pin", "")
+    assert {r[3] for r in _rows(chromium)} == {False}
+    assert chromium.get_log("browser") == []
 
 
 def test_another_metric_fills_the_board_and_the_first_comes_back_as_it_was(chromium, pages):
@@ -391,6 +437,18 @@ def test_the_chart_is_drawn_and_follows_its_selectors(chromium, pages):
     assert chromium.get_log("browser") == []
 
 
+def test_published_figures_are_drawn_beside_ours(chromium, pages):
+    from selenium.webdriver.support.wait import WebDriverWait
+
+    _open(chromium, pages["figures"], width=360)
+    drawn = "return document.querySelector('#chart-published svg').textContent"
+    assert "ours" in chromium.execute_script(drawn) and "whitening(dim=256)" in chromium.execute_script(drawn)
+    chromium.find_element("id", "language").click()
+    WebDriverWait(chromium, 20).until(lambda d: "已发表" in d.execute_script(drawn))
+    assert chromium.execute_script("return document.documentElement.scrollWidth") <= 360
+    assert chromium.get_log("browser") == []
+
+
 @pytest.mark.parametrize(("name", "ids"), [("charted", 3), ("compared", 1)])
 def test_every_chart_is_drawn_and_speaks_both_languages(chromium, pages, name, ids):
     from selenium.webdriver.support.wait import WebDriverWait
@@ -406,7 +464,7 @@ def test_every_chart_is_drawn_and_speaks_both_languages(chromium, pages, name, i
     assert chromium.get_log("browser") == []
 
 
-@pytest.mark.parametrize("name", ["plain", "hostile", "charted", "compared"])
+@pytest.mark.parametrize("name", ["plain", "hostile", "charted", "compared", "index"])
 def test_a_phone_scrolls_the_table_and_not_the_page(chromium, pages, name):
     _open(chromium, pages[name], width=360)
     chromium.execute_script("for (const d of document.querySelectorAll('details')) d.open = true")
@@ -445,3 +503,24 @@ def test_it_can_be_read_without_javascript(chromium, pages):
         assert all(cell.text in text for cell in row.cells)
     assert "The same numbers as a table" in text
     assert "Other metrics" in text and "Area under the ROC curve × 100" in text
+
+
+def test_the_index_sorts_searches_and_speaks_chinese(chromium, pages):
+    _open(chromium, pages["index"])
+    names = "return [...document.querySelectorAll('#runs tbody th')].map((e) => e.textContent)"
+    before = chromium.execute_script(names)
+    assert len(before) == 2
+    rows = "return [...document.querySelectorAll('#runs tbody td:last-child')].map((e) => +e.textContent)"
+    head = "document.querySelector('#runs thead th:last-child').click()"
+    chromium.execute_script(head)
+    most = chromium.execute_script(rows)
+    chromium.execute_script(head)
+    assert most == sorted(most, reverse=True) and chromium.execute_script(rows) == sorted(most) and most[0] > most[1]
+    search = chromium.find_element("id", "search")
+    search.send_keys("alert(1)")
+    assert len(chromium.execute_script(names)) == 1
+    assert chromium.find_element("id", "count").text == "1 of 2 rows"
+    search.clear()
+    chromium.find_element("id", "language").click()
+    assert chromium.find_element("tag name", "h1").text == "运行"
+    assert chromium.get_log("browser") == []

@@ -9,6 +9,7 @@ import os
 import re
 import subprocess
 import sys
+from dataclasses import replace
 
 import pandas as pd
 import pytest
@@ -18,7 +19,7 @@ from click.testing import CliRunner
 from hengyu.cli.export import command
 from hengyu.errors import HengyuError
 from hengyu.report.board import make_board
-from hengyu.report.export import COLUMNS, export
+from hengyu.report.export import COLUMNS, export, tidied
 
 RUN = runs.make_run()
 HOSTILE = runs.make_run(hostile=True, sweep=False)
@@ -48,6 +49,34 @@ def test_json_is_the_same_rows():
     assert rows[0]["value"] == RUN.records[0].value
     assert rows[0]["sweep"] is False
     assert {r["value"] for r in rows if r["status"] != "ok"} == {None}
+
+
+def test_rows_carry_their_standing_and_nothing_else_does():
+    rows = json.loads(export(RUN, "json"))
+    stands = {(s.task, s.row): s for s in RUN.standings}
+    ranks = {row.key: row.rank for row in make_board(RUN).rows if row.rank}
+    seen = 0
+    for row, record in zip(rows, RUN.records, strict=True):
+        stand = stands.get((record.task, record.row)) if record.metric == "spearman" and record.on_board else None
+        wanted = (stand.tied, stand.rank_low, stand.rank_high) if stand else (None, None, None)
+        assert (row["tied"], row["rank_low"], row["rank_high"]) == wanted
+        assert (row["rank"] is None) == (stand is None)
+        if stand and record.task == "mean":
+            assert row["rank"] == ranks[record.row]
+            seen += 1
+    assert seen == len(ranks) > 1
+    table = list(csv.DictReader(io.StringIO(export(RUN, "csv"))))
+    assert {r["tied"] for r in table} == {"true", "false", ""}
+    assert [r["rank"] for r in table] == ["" if r["rank"] is None else str(r["rank"]) for r in rows]
+
+
+def test_equal_numbers_share_the_better_rank():
+    stands = [replace(s, behind=0.0) if s.task == "mean" and s.rank_low == 1 else s for s in RUN.standings]
+    run = replace(RUN, standings=tuple(stands))
+    ranks = sorted(r["rank"] for r in tidied(run) if r["task"] == "mean" and r["rank"] is not None)
+    level = sum(s.task == "mean" and s.behind == 0 for s in stands)
+    assert level > 1 and ranks.count(1) == level
+    assert all(rank == 1 + sum(other < rank for other in ranks) for rank in ranks)
 
 
 def test_hostile_names_come_back_from_csv_and_json_as_they_were():

@@ -9,6 +9,7 @@ import runs
 
 from hengyu.cards import load_cards
 from hengyu.published import beside, published
+from hengyu.report.figures import figures
 from hengyu.report.html import render
 from hengyu.report.provenance import published_sheet
 
@@ -69,3 +70,15 @@ def test_the_page_shows_ours_theirs_and_the_difference():
     assert row[5] == "17.00" and row[7:9] == ("16.59", "+0.41")
     assert "Published figures beside ours" in render(run)
     assert 'id="published"' not in render(RUN)
+
+
+def test_the_chart_puts_each_figure_beside_our_number_and_its_interval():
+    run = record(low=0.15, high=0.19)
+    chart = figures(run)
+    ours, theirs = (g["same"] for g in chart.groups)
+    assert (ours["rows"], ours["value"], ours["low"], ours["high"]) == ("ours", 17.0, 15.0, 19.0)
+    assert (theirs["rows"], theirs["value"], theirs["low"]) == ("published", 16.59, None)
+    assert ours["place"] == theirs["place"] and "8321" in theirs["source"]
+    assert chart.table.rows == (("ATEC:w-avg", ours["place"], "17.00", "[15.00, 19.00]", "16.59"),)
+    assert 'id="chart-published"' in render(run)
+    assert figures(RUN) is None

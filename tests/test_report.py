@@ -226,7 +226,10 @@ def test_the_command_writes_to_the_site(tmp_path, monkeypatch):
     assert "encode | hengyu-mini" in page.read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("name", ["language.js", "leaderboard.js", "paste.js", "start.js", "chart.js"])
+@pytest.mark.parametrize(
+    "name",
+    ["language.js", "sorting.js", "sheets.js", "pinning.js", "leaderboard.js", "paste.js", "start.js", "chart.js"],
+)
 def test_scripts_never_write_markup(name):
     code = share("reports", "templates", name).read_text(encoding="utf-8")
     assert not re.search(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|eval\(", code)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import csv
+import hashlib
 import io
 import json
 import re
@@ -14,6 +16,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 from rich.console import Console
+from test_report import _in_chinese, _Page
 from words import sentences
 
 from hengyu.bench import Outcome, run
@@ -353,16 +356,40 @@ def test_exports_hold_every_number(finished: Run) -> None:
             assert line.startswith("%") or not re.search(r"(?<!\\)[#$%^~<>|]", line)
 
 
-def test_the_page_holds_every_number_and_runs_nothing(finished: Run) -> None:
+def test_the_page_holds_every_number_speaks_chinese_and_runs_only_its_own_scripts(finished: Run) -> None:
     for made in (finished, hostile(finished)):
         page = render(made)
-        assert "<script" not in page
-        policy = re.search(r'http-equiv="Content-Security-Policy" content="([^"]*)"', page)[1]
-        assert "script" not in policy and policy.startswith("default-src 'none'")
+        policy = _Page(page).meta("Content-Security-Policy")
+        assert policy.startswith("default-src 'none'") and "unsafe-eval" not in policy
+        scripts = [code for a, code in _Page(page).scripts if a.get("type") != "application/json"]
+        hashes = [base64.b64encode(hashlib.sha256(code.encode()).digest()).decode() for code in scripts]
+        assert re.findall(r"'sha256-([^']+)'", policy) == hashes and len(hashes) == 1
+        assert [text for text in dict.fromkeys(_Page(page).fixed) if not _in_chinese(text)] == []
         assert page.count('<img class="pareto"') == 3
         for column in COLUMNS:
             assert column.head in page
         assert "more lists than" in page
+
+
+@pytest.mark.browser
+def test_the_page_sorts_each_table_searches_all_and_speaks_chinese(chromium, finished: Run, tmp_path: Path) -> None:
+    (tmp_path / "page.html").write_text(render(finished), encoding="utf-8")
+    chromium.get_log("browser")
+    chromium.get((tmp_path / "page.html").as_uri())
+    column = """const at = [...document.querySelectorAll('table.sorted')][0];
+        const place = [...at.tHead.rows[0].cells].findIndex((c) => c.textContent.startsWith('queries/s'));
+        if (arguments[0]) at.tHead.rows[0].cells[place].click();
+        return [...at.tBodies[0].rows].map((r) => r.cells[place].dataset.order).filter(Boolean).map(Number)"""
+    assert chromium.execute_script(column, True) is not None
+    rates = chromium.execute_script(column, False)
+    assert len(rates) > 2 and rates == sorted(rates, reverse=True)
+    rows = "return document.querySelectorAll('table.sorted tbody th.entry').length"
+    before = chromium.execute_script(rows)
+    chromium.find_element("id", "search").send_keys("whitening")
+    assert 0 < chromium.execute_script(rows) < before
+    chromium.find_element("id", "language").click()
+    assert "质量与代价" in chromium.find_element("tag name", "main").text
+    assert [entry["message"] for entry in chromium.get_log("browser")] == []
 
 
 @pytest.mark.browser

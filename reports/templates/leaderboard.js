@@ -1,18 +1,6 @@
-// The board: sorting, filters, metrics, columns. The tables are whole without it; DataTables and language.js stand above.
+// The board: sorting, filters, metrics, columns. The tables are whole without it; DataTables, language.js, sorting.js and pinning.js stand above.
 "use strict";
 
-// A cell without a number stays last, whichever way the column is sorted.
-const order = DataTable.ext.type.order;
-const number = (cell) => (cell === "" || cell === null || cell === undefined ? null : Number(cell));
-const last = (sign) => (a, b) => {
-  if (a === null || b === null) return (a === null) - (b === null);
-  return sign * (a - b);
-};
-order["score-pre"] = number;
-order["score-asc"] = last(1);
-order["score-desc"] = last(-1);
-
-const byId = (id) => document.getElementById(id);
 const element = (tag, name, text = "") => {
   const made = document.createElement(tag);
   made.className = name;
@@ -65,6 +53,7 @@ const startBoard = () => {
   const search = byId("search");
   const show = byId("show");
   const baselines = byId("baselines");
+  const { pin, holds } = pinning(made, board, rows);
   const chosen = {}; // what is picked, by facet; an empty set stands for everything
   const texts = rows.map((r) => [r.entry, r.encoder, r.pooling, r.fit_on, r.baseline ? "baseline" : ""].join(" ").toLowerCase());
   const word = (row, facet) => (row[facet] === null ? "-" : String(row[facet]));
@@ -77,6 +66,7 @@ const startBoard = () => {
     const wanted = search.value.toLowerCase().split(/\s+/u).filter(Boolean);
     const met = new Set();
     kept = rows.map((row, i) => {
+      if (holds(i)) return true;
       if (!wanted.every((w) => texts[i].includes(w))) return false;
       if (row.baseline && baselines.checked) return true;
       for (const [facet, picked] of Object.entries(chosen)) if (picked.size && !picked.has(word(row, facet))) return false;
@@ -226,13 +216,14 @@ const startBoard = () => {
   search.addEventListener("input", draw);
   show.addEventListener("change", draw);
   baselines.addEventListener("change", draw);
+  pin.addEventListener("change", draw);
   metric.addEventListener("change", weighBy);
   const heat = byId("heat");
   const shade = () => board.classList.toggle("heat", heat.checked);
   heat.addEventListener("change", shade);
   byId("reset").addEventListener("click", () => {
     search.value = "";
-    show.value = "";
+    show.value = pin.value = "";
     baselines.checked = heat.checked = true;
     for (const [input, on] of boxes) {
       if (input.checked !== on) input.click();

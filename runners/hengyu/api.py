@@ -161,7 +161,7 @@ def frame(run: Run | str | Path = "latest") -> pd.DataFrame:
     """
     import pandas as pd
 
-    from hengyu.report.export import COLUMNS, tidy
+    from hengyu.report.export import COLUMNS, tidied
 
     found = run if isinstance(run, Run) else load_run(find_run(str(run)))
-    return pd.DataFrame([tidy(r) for r in found.records], columns=list(COLUMNS))
+    return pd.DataFrame(tidied(found), columns=list(COLUMNS))

@@ -73,15 +73,18 @@ class Suite:
         *,
         tasks: tuple[str, ...] = (),
         encoders: tuple[EncoderSpec, ...] = (),
+        poolings: tuple[str, ...] = (),
         entries: tuple[str, ...] = (),
         fit_on: str = "",
     ) -> Suite:
-        """Return the suite with tasks, encoders, entries or its fit_on replaced by those given on the command line."""
+        """Return the suite with what is given on the command line in the place of its own."""
         changed: dict[str, Any] = {}
         if tasks:
             changed["tasks"] = tasks
         if encoders:
             changed["encoders"] = encoders
+        if poolings:
+            changed["poolings"] = tuple(dict.fromkeys(poolings))
         if entries:
             given = tuple(EntrySpec(parse_entry(e)) for e in entries)
             gather(_misplaced(given, self.kind))

@@ -22,6 +22,7 @@ def command(run: str, results: Path, out: Path | None) -> None:
     from hengyu.records import find_run, load_run
     from hengyu.references import read_results, with_references
     from hengyu.report.html import write_report
+    from hengyu.report.listing import write_index
     from hengyu.report.terminal import print_board
     from hengyu.resources import reports_dir
 
@@ -33,4 +34,6 @@ def command(run: str, results: Path, out: Path | None) -> None:
     print_board(finished)
     click.echo(f"{taken} of {len(read)} numbers are of the run's tasks", err=True)
     click.echo(f"records: {folder}")
-    click.echo(f"leaderboard: {write_report(finished, reports / 'site' / finished.id)}")
+    page = write_report(finished, reports / "site" / finished.id)
+    write_index(reports)
+    click.echo(f"leaderboard: {page}")

@@ -1,4 +1,4 @@
-"""hengyu report: a run's leaderboard as one HTML file."""
+"""hengyu report: a run's leaderboard as one HTML file, and an index over runs."""
 
 from __future__ import annotations
 
@@ -12,9 +12,11 @@ _FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 
 
 @click.command("report")
-@click.argument("run")
+@click.argument("runs", metavar="RUN...", nargs=-1, required=True)
 @click.option(
-    "--out", type=click.Path(file_okay=False, path_type=Path), help="Folder of the page; by default site/<run>."
+    "--out",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Folder of the page; of several runs: of their index, and of a folder for each.",
 )
 @click.option(
     "--errors",
@@ -27,13 +29,35 @@ _FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 @click.option(
     "--datasets", multiple=True, type=_FOLDER, help="With --errors: folder with cards of your own; repeatable."
 )
-def command(run: str, out: Path | None, errors: int | None, data: Path | None, datasets: tuple[Path, ...]) -> None:
-    """Write the page of a RUN (a folder, an id, the start of one, or 'latest'), nothing is weighed again."""
+def command(
+    runs: tuple[str, ...], out: Path | None, errors: int | None, data: Path | None, datasets: tuple[Path, ...]
+) -> None:
+    """Write the page of each RUN (a folder, an id, the start of one, or 'latest'), nothing is weighed again.
+
+    Pages are site/<run>/index.html, and site/index.html lists every run of the reports folder. With --out, one run is
+    DIR/index.html; several are DIR/<run>/index.html, and DIR/index.html lists them.
+    """
+    from hengyu.errors import HengyuError
     from hengyu.records import find_run, load_run
     from hengyu.report.html import write_report
+    from hengyu.report.listing import listed, write_index, write_listing
     from hengyu.report.mistakes import mistakes
     from hengyu.resources import reports_dir
 
-    found = load_run(find_run(run))
-    wrong = mistakes(found, errors, data_dir=data, datasets=datasets) if errors else []
-    click.echo(str(write_report(found, out or reports_dir() / "site" / found.id, wrong)))
+    folders = list(dict.fromkeys(find_run(run) for run in runs))
+    found = {folder: load_run(folder) for folder in folders}
+    seen: dict[str, Path] = {}
+    for folder, run in found.items():
+        if seen.setdefault(run.id, folder) != folder:
+            raise HengyuError(
+                f"{seen[run.id]} and {folder} are both called {run.id}, and one page would replace the other; "
+                "give each a 'hengyu report' of its own, with its own --out DIR"
+            )
+    site = out or reports_dir() / "site"
+    for run in found.values():
+        wrong = mistakes(run, errors, data_dir=data, datasets=datasets) if errors else []
+        click.echo(str(write_report(run, site if out and len(found) == 1 else site / run.id, wrong)))
+    if out and len(found) > 1:
+        click.echo(str(write_listing((listed(folder, site) for folder in found), site)))
+    elif not out:
+        write_index(reports_dir())

@@ -16,6 +16,7 @@ _FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 @click.option("--data", type=_FOLDER, help="Folder that holds the datasets' files (the senteval_cn layout).")
 @click.option("--datasets", multiple=True, type=_FOLDER, help="Folder with cards (*.toml) of your own; repeatable.")
 @click.option("--encoder", "encoders", multiple=True, metavar="ID|DIR", help="Weigh this model instead; repeatable.")
+@click.option("--pooling", "poolings", multiple=True, metavar="NAME", help="Weigh this pooling instead; repeatable.")
 @click.option("--task", "tasks", multiple=True, metavar="CARD:SPLIT", help="Weigh on this task instead; repeatable.")
 @click.option("--entry", "entries", multiple=True, help="Weigh this entry instead (raw stays); repeatable.")
 @click.option("--fit-on", default="", metavar="WORD", help="target, train, valid, ...: for entries that do not say it.")
@@ -36,6 +37,7 @@ def command(
     data: Path | None,
     datasets: tuple[Path, ...],
     encoders: tuple[str, ...],
+    poolings: tuple[str, ...],
     tasks: tuple[str, ...],
     entries: tuple[str, ...],
     fit_on: str,
@@ -61,23 +63,31 @@ def command(
     from rich.console import Console
 
     from hengyu.bench import run
-    from hengyu.encoders import EncoderSpec
-    from hengyu.errors import HengyuError
+    from hengyu.encoders import POOLINGS, EncoderSpec
+    from hengyu.errors import HengyuError, did_you_mean
     from hengyu.fits import FitStore
     from hengyu.memory import as_bytes
     from hengyu.plan import make_plan
     from hengyu.progress import Progress
     from hengyu.records import load_run
     from hengyu.report.html import write_report
+    from hengyu.report.listing import write_index
     from hengyu.report.terminal import print_board
     from hengyu.resources import reports_dir
     from hengyu.store import VectorStore
     from hengyu.suites import find_suite, load_suite
 
     limit = as_bytes(max_memory, "--max-memory") if max_memory else None
+    for pooling in poolings:
+        if pooling not in POOLINGS:
+            raise HengyuError(f"--pooling {pooling}: no such pooling{did_you_mean(pooling, POOLINGS)}")
     loaded = load_suite(find_suite(suite))
     loaded = loaded.with_overrides(
-        tasks=tasks, encoders=tuple(EncoderSpec(e) for e in encoders), entries=entries, fit_on=fit_on
+        tasks=tasks,
+        encoders=tuple(EncoderSpec(e) for e in encoders),
+        poolings=poolings,
+        entries=entries,
+        fit_on=fit_on,
     )
     specs = tuple(
         replace(e, device=device or e.device, trust_remote_code=trust_remote_code or e.trust_remote_code)
@@ -102,8 +112,10 @@ def command(
     if not quiet:
         print_board(finished)
     page = write_report(finished, reports / "site" / finished.id)
+    index = write_index(reports)
     click.echo(f"{outcome.encoded} texts encoded, {outcome.observed} cells observed, {outcome.kept} kept", err=True)
     click.echo(f"records: {outcome.folder}")
     click.echo(f"leaderboard: {page}")
+    click.echo(f"all runs: {index}")
     if outcome.failures:
         raise HengyuError(*outcome.failures)

@@ -6,6 +6,7 @@ from hengyu.records import Run
 from hengyu.report.dimensions import dimensions
 from hengyu.report.distributions import distributions
 from hengyu.report.drawing import Chart
+from hengyu.report.figures import figures
 from hengyu.report.forest import differences
 from hengyu.report.losses import losses
 from hengyu.report.spectra import spectra
@@ -15,5 +16,5 @@ __all__ = ["charts_of"]
 
 def charts_of(run: Run) -> tuple[Chart, ...]:
     """Return the charts that a run has, in the order of the page."""
-    made = (make(run) for make in (differences, dimensions, distributions, spectra, losses))
+    made = (make(run) for make in (figures, differences, dimensions, distributions, spectra, losses))
     return tuple(chart for chart in made if chart is not None)

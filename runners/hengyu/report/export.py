@@ -3,9 +3,11 @@
 ``csv`` and ``json`` hold every record, one a row, sweep points and single draws too. A pivot wants the card and the split apart, so
 ``task`` is the part before the last colon and ``split`` the part after it: ``LCQMC``/``test``; over the splits of a
 card ``LCQMC``/``avg`` and ``LCQMC``/``w-avg``; over tasks ``mean`` and ``w-mean`` with an empty split. Task, split, the
-row (encoder, pooling, entry, fit_on), metric, sweep, draw and seed name one record. Scores stay as computed (not x 100), an empty
-cell or null stands for "no number". Text stays as it is: a spreadsheet may take a name that begins with = + - @ for a
-formula, so import names from others as text.
+row (encoder, pooling, entry, fit_on), metric, sweep, draw and seed name one record. ``rank`` is the row's among the Spearman
+numbers of its column, equal ones sharing the better; ``rank_low`` and ``rank_high`` are the ranks it has over the resamples,
+and ``tied`` says whether it is told apart from the best (see `hengyu.records.Standing`).
+Scores stay as computed (not x 100), an empty cell or null stands for "no number". Text stays as it is: a spreadsheet may
+take a name that begins with = + - @ for a formula, so import names from others as text.
 
 ``md`` and ``latex`` hold the Spearman board as `hengyu.report.board` orders it, x 100; of a retrieval run a table a task.
 """
@@ -19,19 +21,21 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from hengyu.errors import HengyuError, did_you_mean
-from hengyu.records import Record, Run
+from hengyu.records import Record, Run, Standing
 from hengyu.report.board import Cell, make_board, percent
 from hengyu.report.escapes import latex, markdown, markdown_row
 from hengyu.report.retrieval import is_retrieval
 from hengyu.report.retrieval_text import retrieval_latex, retrieval_markdown
 
-__all__ = ["COLUMNS", "FORMATS", "export", "tidy"]
+__all__ = ["COLUMNS", "FORMATS", "export", "tidied", "tidy"]
 
 COLUMNS = (
     *("suite", "task", "split", "encoder", "pooling", "entry", "dim", "metric", "value", "low", "high", "n", "ceiling"),
     *("fit_on", "seed", "seconds", "status", "delta", "delta_low", "delta_high", "interval", "reason", "sweep"),
-    *("draw", "seeds", "spread", "bytes"),
+    *("draw", "seeds", "spread", "bytes", "rank", "tied", "rank_low", "rank_high"),
 )
+_FLAGS = ("sweep", "draw", "tied")
+_EQUAL = 1e-9
 
 
 def export(run: Run, format: str) -> str:
@@ -41,25 +45,43 @@ def export(run: Run, format: str) -> str:
     return FORMATS[format](run)
 
 
-def tidy(record: Record) -> dict[str, Any]:
-    """Return a record as one row of `COLUMNS`."""
+def tidied(run: Run) -> list[dict[str, Any]]:
+    """Return the records of a run as rows of `COLUMNS`."""
+    stands: dict[str, list[Standing]] = {}
+    for s in run.standings:
+        stands.setdefault(s.task, []).append(s)
+    ranked = {
+        (task, s.row): (s, 1 + sum(other.behind > s.behind + _EQUAL for other in column))
+        for task, column in stands.items()
+        for s in column
+    }
+    return [
+        tidy(r, *ranked.get((r.task, r.row), ())) if r.metric == "spearman" and r.on_board else tidy(r)
+        for r in run.records
+    ]
+
+
+def tidy(record: Record, standing: Standing | None = None, rank: int | None = None) -> dict[str, Any]:
+    """Return a record as one row of `COLUMNS`, with how its row stands in its column."""
     card, colon, split = record.task.rpartition(":")
     own = {"task": card, "split": split} if colon else {"task": record.task, "split": ""}
-    return {name: own[name] if name in own else getattr(record, name) for name in COLUMNS}
+    stood = {name: getattr(standing, name, None) for name in ("tied", "rank_low", "rank_high")}
+    found: dict[str, Any] = own | stood | {"rank": rank}
+    return {name: found[name] if name in found else getattr(record, name) for name in COLUMNS}
 
 
 def _csv(run: Run) -> str:
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(COLUMNS)
-    for record in run.records:
-        row = tidy(record) | {k: "true" if getattr(record, k) else "false" for k in ("sweep", "draw")}
+    for row in tidied(run):
+        row |= {k: "true" if row[k] else "false" for k in _FLAGS if row[k] is not None}
         writer.writerow(["" if v is None else repr(v) if isinstance(v, float) else v for v in row.values()])
     return out.getvalue()
 
 
 def _json(run: Run) -> str:
-    rows = (json.dumps(tidy(r), ensure_ascii=False, allow_nan=False) for r in run.records)
+    rows = (json.dumps(r, ensure_ascii=False, allow_nan=False) for r in tidied(run))
     return "[\n" + ",\n".join(rows) + "\n]\n"
 
 

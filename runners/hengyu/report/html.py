@@ -12,6 +12,7 @@ from hengyu.report.charts import charts_of
 from hengyu.report.mistakes import Mistakes
 from hengyu.report.page import make_page, script_json
 from hengyu.report.provenance import command_of, published_sheet, sheets
+from hengyu.report.reproduce import command_of_row, reproduce_sheet
 from hengyu.report.retrieval import is_retrieval
 from hengyu.report.retrieval_page import retrieval_page
 from hengyu.report.view import view
@@ -53,7 +54,7 @@ def render(run: Run, wrong: Sequence[Mistakes] = ()) -> str:
     charts = charts_of(run)
     return make_page(
         "leaderboard.html.j2",
-        ["language.js", "leaderboard.js", "paste.js", "start.js"],
+        ["language.js", "sorting.js", "pinning.js", "leaderboard.js", "paste.js", "start.js"],
         tables=True,
         charts=bool(charts),
         run=run,
@@ -66,7 +67,8 @@ def render(run: Run, wrong: Sequence[Mistakes] = ()) -> str:
         reading=_READING,
         standings=run.standings,
         command=command_of(run),
-        sheets=sheets(run, read_seconds(run.path / "timings.json")),
+        command_of_row=command_of_row(run),
+        sheets=(*sheets(run, read_seconds(run.path / "timings.json")), reproduce_sheet(run)),
         published=published_sheet(run),
         drawn=charts,
         wrong=wrong,

@@ -1,4 +1,4 @@
-"""A retrieval run as one file that fetches nothing and runs nothing: tables, and pictures drawn beforehand."""
+"""A retrieval run as one file that fetches nothing: tables that can be sorted, and pictures drawn beforehand."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from hengyu.report.board import percent
 from hengyu.report.page import make_page
 from hengyu.report.pareto import pareto_svg
 from hengyu.report.provenance import command_of, sheets
+from hengyu.report.reproduce import command_of_row, reproduce_sheet
 from hengyu.report.retrieval import MAIN, Column, Line, Table, make_tables, shown
 
 __all__ = ["retrieval_page"]
@@ -20,7 +21,8 @@ def retrieval_page(run: Run) -> str:
     """Return the page of a run of a retrieval suite."""
     return make_page(
         "retrieval.html.j2",
-        [],
+        ["language.js", "sorting.js", "sheets.js", "start.js"],
+        tables=True,
         run=run,
         suite=run.header.get("suite", {}),
         warnings=run.header.get("warnings", ()),
@@ -30,7 +32,8 @@ def retrieval_page(run: Run) -> str:
         about=_about,
         clear=_clear,
         command=command_of(run),
-        sheets=sheets(run, _seconds(run)),
+        command_of_row=command_of_row(run),
+        sheets=(*sheets(run, _seconds(run)), reproduce_sheet(run)),
     )
 
 

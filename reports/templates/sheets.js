@@ -1,0 +1,42 @@
+// Plain tables that are sorted by their headings and searched together; whole without it.
+"use strict";
+
+const made = [...document.querySelectorAll("table.sorted")].map((table) => new DataTable(table, {
+  columns: [...table.tHead.rows[0].cells].map((head) => {
+    const ariaTitle = (head.querySelector("abbr") ?? head).textContent.trim();
+    if (head.classList.contains("rank")) return { ariaTitle, type: "score", orderSequence: ["asc", "desc", ""] };
+    if (head.classList.contains("number")) return { ariaTitle, type: "score", orderSequence: ["desc", "asc", ""] };
+    return { ariaTitle, orderSequence: head.classList.contains("latest") ? ["desc", "asc", ""] : ["asc", "desc", ""] };
+  }),
+  paging: false,
+  info: false,
+  order: [],
+  autoWidth: false,
+  orderMulti: false,
+  layout: { topStart: null, topEnd: null, bottomStart: null, bottomEnd: null },
+  language: { emptyTable: " ", zeroRecords: " " },
+}));
+
+const search = byId("search");
+if (search) {
+  const count = byId("count");
+  const tell = () => {
+    let [left, all] = [0, 0];
+    for (const table of made) {
+      const { recordsDisplay, recordsTotal } = table.page.info();
+      left += recordsDisplay;
+      all += recordsTotal;
+    }
+    count.textContent = left === all ? "" : say(`${left} of ${all} rows`);
+  };
+  search.addEventListener("input", () => {
+    const wanted = search.value.toLowerCase().split(/\s+/u).filter(Boolean);
+    for (const table of made) {
+      const texts = table.rows().nodes().toArray().map((row) => row.textContent.toLowerCase());
+      table.search.fixed("view", (_text, _row, i) => wanted.every((w) => texts[i].includes(w))).draw();
+    }
+    tell();
+  });
+  told.add(tell);
+  byId("tools").hidden = false;
+}

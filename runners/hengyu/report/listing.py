@@ -1,0 +1,113 @@
+"""All runs below a reports folder as one page: what each weighed, when, and its best row with its interval."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from urllib.parse import quote
+
+from hengyu.errors import HengyuError
+from hengyu.records import Run, list_runs, load_run, write_bytes
+from hengyu.report.board import make_board
+from hengyu.report.cell import between
+from hengyu.report.page import make_page
+from hengyu.report.retrieval import MAIN, is_retrieval, make_tables
+
+__all__ = ["Listed", "listed", "write_index", "write_listing"]
+
+
+@dataclass(frozen=True)
+class Listed:
+    """One run as a line of the index."""
+
+    id: str
+    suite: str
+    title: str
+    date: str  # when its records were written, UTC
+    link: str  # to its page, relative to the index; "" where it has none
+    tasks: tuple[str, ...] = ()
+    encoders: tuple[str, ...] = ()  # baselines left out, unless there is nothing else
+    rows: int = 0
+    metric: str = ""  # of the best row
+    of: str = ""  # the column it is best in
+    value: float | None = None
+    interval: str = ""
+    best: tuple[str, str, str, str] = ("", "", "", "")  # encoder, pooling, entry, fit_on
+    problem: str = ""  # why it cannot be read; "" where it can
+
+
+def write_index(reports: Path) -> Path:
+    """Write ``site/index.html`` of a reports folder anew, with a line for every run in its records/, and return its path."""
+    site = reports / "site"
+    return write_listing((listed(folder, site) for folder in list_runs(reports)), site)
+
+
+def write_listing(runs: Iterable[Listed], out: Path) -> Path:
+    """Write ``out/index.html``, an index of these runs, and return its path."""
+    path = out / "index.html"
+    page = make_page(
+        "index.html.j2", ["language.js", "sorting.js", "sheets.js", "start.js"], tables=True, runs=list(runs)
+    )
+    write_bytes(path, page.encode("utf-8", "replace"))
+    return path
+
+
+def listed(folder: Path, site: Path) -> Listed:
+    """Return the line of a run's folder; one that cannot be read says why. ``site`` is where pages and index lie."""
+    written = datetime.fromtimestamp((folder / "records.json").stat().st_mtime, UTC)
+    date = f"{written:%Y-%m-%d %H:%M}"
+    try:
+        run = load_run(folder)
+    except HengyuError as e:
+        return Listed(folder.name, "", "", date, "", problem=str(e).replace(f"{folder.parent}/", ""))
+    page = site / run.id / "index.html"
+    return _line(run, date, f"{quote(run.id)}/index.html" if page.is_file() else "")
+
+
+def _line(run: Run, date: str, link: str) -> Listed:
+    suite = run.header.get("suite", {})
+    encoders = run.header.get("encoders", ())
+    models = tuple(str(e["encoder"]) for e in encoders if not e.get("baseline"))
+    value, between_, of, row, rows = _best_found(run) if is_retrieval(run) else _best_weighed(run)
+    return Listed(
+        run.id,
+        str(suite.get("name") or ""),
+        str(suite.get("title") or ""),
+        date,
+        link,
+        tuple(str(t["task"]) for t in run.header.get("tasks", ())),
+        models or tuple(str(e["encoder"]) for e in encoders),
+        rows,
+        "nDCG@10" if is_retrieval(run) else "Spearman",
+        of,
+        value,
+        between_,
+        row,
+    )
+
+
+_Best = tuple[float | None, str, str, tuple[str, str, str, str], int]
+_NONE = ("", "", "", "")
+
+
+def _best_weighed(run: Run) -> _Best:
+    """Return the first row of the board: by the mean, or by the task where there is one."""
+    board = make_board(run)
+    first = board.rows[0] if board.rows else None
+    if first is None or board.main is None or first.cells[board.main].value is None:
+        return None, "", "", _NONE, len(board.rows)
+    cell = first.cells[board.main]
+    return cell.value, cell.interval, board.columns[board.main].task, first.key, len(board.rows)
+
+
+def _best_found(run: Run) -> _Best:
+    """Return the first row of the last table: the mean over the tasks, or the only task."""
+    tables = make_tables(run)
+    first = tables[-1].lines[0] if tables else None
+    record = first.records.get(MAIN) if first is not None else None
+    if first is None or record is None or first.rank is None:
+        return None, "", "", _NONE, len(tables[-1].lines) if tables else 0
+    span = between(record.low, record.high)
+    return record.value, span, tables[-1].task, first.key, len(tables[-1].lines)
