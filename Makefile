@@ -13,6 +13,9 @@ SOAK ?= 100
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 .DEFAULT_GOAL := help
+# several test processes share the cores: PyTorch's threads would spin and wait for each other
+SINGLE := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1
+
 .PHONY: help setup bench check baseline test soak audit perf lint format data report docs clean
 
 help:  ## list the targets
@@ -44,7 +47,7 @@ baseline: $(VENV)/.run  ## weigh SUITE anew and propose its baseline: prints wha
 	$(BIN)/hengyu baseline latest --out $(BASELINE)
 
 test: $(VENV)/.dev  ## run the tests
-	$(BIN)/python -m pytest --benchmark-disable --ignore=tests/perf
+	$(SINGLE) $(BIN)/python -m pytest --benchmark-disable --ignore=tests/perf --numprocesses auto --maxprocesses 4 --dist loadfile
 
 # SOAK: how often a run is killed; bytes flipped and examples of the fuzzing grow with it
 soak: $(VENV)/.dev  ## the tests of trust at length: killed at a hundred moments, bytes flipped, files fuzzed
