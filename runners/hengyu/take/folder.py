@@ -35,7 +35,7 @@ class Written:
     modules: tuple[str, ...]  # class names in order
     own: bool  # whether a module is one of hengyu's, so that loading it takes hengyu and trust_remote_code
     probed: int  # sentences it was checked on
-    error: float  # the largest distance between its vector and ours, as a share of our vector's length
+    error: float  # the largest distance between its vector and ours (of codes the median), as a share of our vector's length
 
 
 def refuse_occupied(out: Path, *, force: bool) -> None:
@@ -91,7 +91,10 @@ def _write(fitted: Fitted, choice: Choice, folder: Path) -> Written:
     loaded = SentenceTransformer(str(folder), device="cpu", local_files_only=True, trust_remote_code=foreign)
     places = np.linspace(0, len(fitted.texts) - 1, min(_PROBED, len(fitted.texts))).astype(int)
     theirs = loaded.encode([fitted.texts[i] for i in places], show_progress_bar=False)
-    error = _distance(np.asarray(theirs, np.float64), np.asarray(fitted.vectors[places], np.float64))
+    far = _distances(np.asarray(theirs, np.float64), np.asarray(fitted.vectors[places], np.float64))
+    # a code turns a value on a border, which float32 moves to either side, into another step or sign
+    coded = any(hasattr(m, "bytes_per_vector") for m in fitted.methods)
+    error = float(np.median(far) if coded else far.max())
     if not error <= _FAR:
         raise HengyuError(
             f"row '{' | '.join(choice.row)}': sentence-transformers gives other vectors from the folder than the run has (off "
@@ -100,12 +103,12 @@ def _write(fitted: Fitted, choice: Choice, folder: Path) -> Written:
     return Written(folder, tuple(type(m).__name__ for m in modules), foreign, len(places), error)
 
 
-def _distance(theirs: Any, ours: Any) -> float:
-    """Return the largest distance between two vectors of a text, as a share of the length of ours."""
+def _distances(theirs: Any, ours: Any) -> Any:
+    """Return the distance (n,) between two vectors of each text, as a share of the length of ours."""
     if theirs.shape != ours.shape:
-        return float("inf")
+        return np.full(len(ours), np.inf)
     length = np.linalg.norm(ours, axis=1)
-    return float((np.linalg.norm(theirs - ours, axis=1) / np.where(length > 0, length, 1.0)).max())
+    return np.linalg.norm(theirs - ours, axis=1) / np.where(length > 0, length, 1.0)
 
 
 def _prefix(encoder: HuggingFace) -> str:
