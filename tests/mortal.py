@@ -1,10 +1,11 @@
-"""Runs Hengyu's commands in children that are killed at chosen moments; run as a script, so that the imports are paid once.
+"""Runs Hengyu's commands in processes that are killed at chosen moments.
 
     python -P tests/mortal.py FOLDER POINTS SEED
 
-FOLDER holds ``suite.toml``, ``model/`` and ``cards/``. The same work (encode, fit, weigh, baseline, gate, report) is done once
-undisturbed; then, POINTS times, a forked child is sent SIGKILL: at one of its writes (before the flush, before the rename,
-after it), or after a random time. What it leaves is finished by a last, undisturbed child. Prints a JSON list, one object a life.
+FOLDER holds ``suite.toml``, ``model/`` and ``cards/``. The same work (encode, fit, weigh, baseline, gate, report) is done twice
+undisturbed; then, POINTS times, a process is sent SIGKILL: at one of its writes (before the flush, before the rename,
+after it), or after a random time. What it leaves is finished by a last, undisturbed one. Prints a JSON list, one object a life.
+Every life is a process of its own: a fork would inherit the locks of the libraries' threads, and hang on them at times.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import json
 import os
 import random
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -70,54 +72,32 @@ def arm(number: int) -> list[int]:
     return seen
 
 
-def child(task: Callable[[], None], log: Path) -> int:
-    """Fork a child that does a task, its words going to a file; returns its process id."""
-    sys.stdout.flush()
-    process = os.fork()
-    if process:
-        return process
-    code = 1
-    try:
-        out = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-        os.dup2(out, 1)
-        os.dup2(out, 2)
-        task()
-        code = 0
-    except SystemExit as e:
-        code = int(e.code or 0) if isinstance(e.code, int | None) else 1
-    except BaseException:
-        import traceback
-
-        traceback.print_exc()
-    finally:
-        sys.stdout.flush()
-        os._exit(code)
+def child(here: Path, own: Path, number: int = 0) -> subprocess.Popen[bytes]:
+    """Start a process that does the work in a folder, and dies at a moment; 0 never dies, and counts the moments."""
+    with (here / "mortal.log").open("ab") as log:
+        words = [sys.executable, "-P", __file__, "life", str(here), str(own), str(number)]
+        return subprocess.Popen(words, stdout=log, stderr=log)
 
 
-def main() -> None:
+def life(here: Path, own: Path, number: int) -> None:
+    """Do the work in this process."""
     import torch
 
     torch.set_num_threads(1)
+    seen = arm(number)
+    work(here, own)
+    (own / "moments").write_text(str(seen[0]), encoding="ascii")
+
+
+def main() -> None:
     here, points, rng = Path(sys.argv[1]), int(sys.argv[2]), random.Random(int(sys.argv[3]))
-    log = here / "mortal.log"
-    counter = here / "moments"
-
-    def whole() -> None:
-        seen = arm(0)
-        work(here, here / "whole")
-        counter.write_text(str(seen[0]), encoding="ascii")
-
-    # compiled loops and imported modules are inherited by every child that is forked after this
-    keep = os.dup(1)
-    os.dup2(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND), 1)
-    work(here, here / "warm")
-    sys.stdout.flush()
-    os.dup2(keep, 1)
+    again = child(here, here / "again").wait()
     started = time.monotonic()
-    _, status = os.waitpid(child(whole, log), 0)
+    status = child(here, here / "whole").wait() or again
     seconds = time.monotonic() - started
-    wanted, moments = left(here / "whole"), int(counter.read_text(encoding="ascii"))
-    report = [{"kills": [], "status": status, "same": wanted == left(here / "warm"), "files": len(wanted)}]
+    wanted = left(here / "whole")
+    moments = int((here / "whole" / "moments").read_text(encoding="ascii")) if not status else 1
+    report = [{"kills": [], "status": status, "same": wanted == left(here / "again"), "files": len(wanted)}]
     done = 0
     while done < points:
         own = here / f"life-{done}"
@@ -126,22 +106,17 @@ def main() -> None:
             done += 1
             if rng.random() < 0.6:
                 number = 1 + int(moments * rng.random() ** 1.5)  # a resumed work has fewer moments left
-
-                def doomed(number: int = number, own: Path = own) -> None:
-                    arm(number)
-                    work(here, own)
-
-                process = child(doomed, log)
+                process = child(here, own, number)
                 what = f"write {number} of {moments}"
             else:
-                process = child(lambda own=own: work(here, own), log)
+                process = child(here, own)
                 delay = seconds * rng.random()
                 time.sleep(delay)
-                os.kill(process, signal.SIGKILL)
+                process.kill()
                 what = f"{delay:.3f} of {seconds:.3f} s"
-            _, status = os.waitpid(process, 0)
-            kills.append(f"{what}: {'killed' if os.WIFSIGNALED(status) else f'exit {os.WEXITSTATUS(status)}'}")
-        _, status = os.waitpid(child(lambda own=own: work(here, own), log), 0)
+            code = process.wait()
+            kills.append(f"{what}: {'killed' if code < 0 else f'exit {code}'}")
+        status = child(here, own).wait()
         found = left(own)
         report.append(
             {
@@ -156,4 +131,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    if sys.argv[1] == "life":
+        life(Path(sys.argv[2]), Path(sys.argv[3]), int(sys.argv[4]))
+    else:
+        main()
