@@ -15,10 +15,10 @@ from hengyu.encoders import EncoderSpec, open_encoder
 from hengyu.encoders.huggingface import HuggingFace
 from hengyu.encoding import Vectors, encode_missing
 from hengyu.entries import Entry
-from hengyu.errors import Degenerate, HengyuError
+from hengyu.errors import HengyuError
 from hengyu.fits import Fits, FitStore
-from hengyu.methods import MomentTransform, SampleTransform, Transform
-from hengyu.moments import Moments
+from hengyu.fitting import Fitting
+from hengyu.methods import Transform
 from hengyu.plan import Fit, Plan, make_plan
 from hengyu.progress import Progress, silent
 from hengyu.records import Run
@@ -80,35 +80,23 @@ def refit(
     sample = vectors.sample(pooling, fit) if fit else None
     rows = {fit.word: fit.digest} if fit else {}
     recalled = Fits(fits, {"identity": identity, "pooling": pooling}, rows, progress)
-    try:
-        methods = fit_steps(entry, sample, recalled, fit.word if fit else "none")
-    except Degenerate as e:
-        raise HengyuError(f"entry '{entry}' cannot be fitted: {e}") from None
+    methods = fit_steps(entry, sample, recalled, fit.word if fit else "none")
     return _look(plan, encoder, vectors, pooling, methods, fit)
 
 
 def fit_steps(entry: Entry, sample: Sample | None, fits: Fits, word: str) -> tuple[Transform, ...]:
     """Return the fitted method of every step; each learns from the rows as the steps before it leave them."""
+    chain = Fitting({} if sample is None else {word: sample}, fits).chain(word)
     methods: list[Transform] = []
-    before = ""
     for step in entry.steps:
-        method = step.make()
-        if not isinstance(method, Transform):
+        if not isinstance(step.make(), Transform):
             raise HengyuError(
                 f"entry '{entry}': '{step}' maps no vectors to vectors, so it cannot be taken home this way"
             )
-        if getattr(method, "needs_fit", True):
-            if sample is None:
-                raise HengyuError(f"entry '{entry}': '{step}' must be fitted, and the row is fitted on nothing")
-            if isinstance(method, MomentTransform):
-                method.fit_moments(Moments.of(sample))
-            elif isinstance(method, SampleTransform):
-                fits.fit(method, str(step), before, word, sample)
-            else:
-                method.fit(np.concatenate([np.repeat(x, n, axis=0) for x, n in sample.blocks()]))
-        methods.append(method)
-        sample = None if sample is None else sample.then(method)
-        before += f" > {step}"
+        try:
+            methods.append(chain.add(step))
+        except ValueError as e:
+            raise HengyuError(f"entry '{entry}' cannot be fitted: {e}") from None
     return tuple(methods)
 
 

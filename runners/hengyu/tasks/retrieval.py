@@ -12,15 +12,13 @@ from numpy.typing import NDArray
 
 from hengyu.entries import Entry, Step
 from hengyu.fits import Fits
+from hengyu.fitting import Fitting
 from hengyu.indexes import Floats, Index
 from hengyu.indexes.cost import Peak, queries_per_second, threads
 from hengyu.indexes.exact import Exact, exact_search
-from hengyu.methods import MomentTransform
-from hengyu.moments import Moments
 from hengyu.ranking import DEPTH
 from hengyu.relevance import Relevance
 from hengyu.sample import Sample
-from hengyu.tasks.sts import fit_report
 
 __all__ = ["Found", "RetrievalVectors"]
 
@@ -66,8 +64,11 @@ class RetrievalVectors:
     samples: Mapping[str, Sample]
     fits: Fits = field(default_factory=Fits)
     block: int = 4096
-    _moments: dict[tuple[str, str], Moments] = field(default_factory=dict)
+    _fitting: Fitting = field(init=False)
     _prepared: tuple[tuple[str, str], _Prepared] | None = None
+
+    def __post_init__(self) -> None:
+        self._fitting = Fitting(self.samples, self.fits)
 
     @property
     def depth(self) -> int:
@@ -104,24 +105,9 @@ class RetrievalVectors:
         key = (" > ".join(map(str, steps)), fit_on)
         if self._prepared is not None and self._prepared[0] == key:
             return self._prepared[1]
-        rows, sample = self.corpus, self.samples.get(fit_on)
-        fit: dict[str, Any] = {}
-        before = ""
+        rows, chain = self.corpus, self._fitting.chain(fit_on)
         for step in steps:
-            method = step.make()
-            if getattr(method, "needs_fit", True):
-                if sample is None:
-                    raise ValueError(f"{step} must be fitted, and there is nothing to fit it on")
-                moments = self._moments_of(fit_on, before, sample)
-                fit = fit or fit_report(moments)
-                if isinstance(method, MomentTransform):
-                    method.fit_moments(moments)
-                else:
-                    self.fits.fit(method, str(step), before, fit_on, sample)
-                    fit.setdefault("trained", []).append({"name": str(step), **method.report})
-            rows = rows.then(method)
-            sample = None if sample is None else sample.then(method)
-            before += f" > {step}"
+            rows = rows.then(chain.add(step))
         rows = rows.then(_unit)
         queries = np.concatenate([rows.rows(part) for part in _parts(self.relevance.queries, self.block)])
         if not queries.shape[1]:
@@ -130,15 +116,9 @@ class RetrievalVectors:
             rows = Sample.of(np.concatenate([part for part, _ in rows.blocks(self.block)]))
         with threads(1):
             exact = exact_search(rows, queries, self.relevance.queries, self.depth, self.block)
-        made = _Prepared(rows, queries, exact, fit)
+        made = _Prepared(rows, queries, exact, chain.report)
         self._prepared = (key, made)
         return made
-
-    def _moments_of(self, fit_on: str, before: str, sample: Sample) -> Moments:
-        key = (fit_on, before)
-        if key not in self._moments:
-            self._moments[key] = Moments.of(sample)
-        return self._moments[key]
 
 
 def _unit(x: Floats) -> NDArray[np.float32]:

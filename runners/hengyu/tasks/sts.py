@@ -12,14 +12,14 @@ from numpy.typing import NDArray
 from hengyu.entries import Entry
 from hengyu.errors import Degenerate
 from hengyu.fits import Fits
-from hengyu.methods import Floats, MomentTransform, Transform
+from hengyu.fitting import Fitting
+from hengyu.methods import Floats, Transform
 from hengyu.metrics import spearman_many
-from hengyu.moments import Moments
 from hengyu.sample import Sample
 from hengyu.similarity import cosines_by_dim
 from hengyu.suites import Dims
 
-__all__ = ["Seen", "StsVectors", "board_dims", "fit_report"]
+__all__ = ["Seen", "StsVectors", "board_dims"]
 
 Ids = NDArray[np.int64]
 _BLOCK = 2048  # rows that stay in the processor's cache
@@ -47,8 +47,11 @@ class StsVectors:
     other: tuple[Floats, Ids, Ids] | None = None
     fits: Fits = field(default_factory=Fits)
     tuned: Sequence[Mapping[str, Any]] = ()
-    _moments: dict[tuple[str, str], Moments] = field(default_factory=dict)
+    _fitting: Fitting = field(init=False)
     _spare: dict[str, NDArray[np.float64]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self._fitting = Fitting(self.samples, self.fits)
 
     def observe(self, entry: Entry, dims: Dims, fit_on: str, seed: int | None = None) -> Seen:
         """Run an entry and return what was seen; raises ValueError or `Degenerate` when it cannot be.
@@ -95,13 +98,12 @@ class StsVectors:
 
         Returns the vectors, those of the threshold split, what the fit found, and the width before the last step.
         """
-        x = self.x
-        sample = self.samples.get(fit_on)
+        x, width = self.x, self.x.shape[1]
         other = self.other[0] if self.other else None
-        fit: dict[str, Any] = {}
-        before, width = "", x.shape[1]
-        if self.tuned and sample is not None:
-            fit = {**fit_report(self._moments_of(fit_on, "", sample)), "trained": [dict(t) for t in self.tuned]}
+        chain = self._fitting.chain(fit_on)
+        if self.tuned and chain.sample is not None:
+            chain.describe()
+            chain.report["trained"] = [dict(t) for t in self.tuned]
         for number, step in enumerate(entry.steps):
             if step in entry.tuners:
                 continue  # the vectors are already those of the tuned encoder
@@ -110,22 +112,11 @@ class StsVectors:
                 if min(dims) > width:
                     raise ValueError(f"dim={min(dims)} is larger than the {width} the vectors have; lower it")
                 step = entry.with_dim(max(d for d in dims if d <= width)).steps[-1]
-            method = step.make()
-            if getattr(method, "needs_fit", True):
-                if sample is None:
-                    raise ValueError(f"{step} must be fitted, and there is nothing to fit it on")
-                moments = self._moments_of(fit_on, before, sample)
-                fit = fit or fit_report(moments)
-                if isinstance(method, MomentTransform):
-                    method.fit_moments(moments)
-                else:
-                    self.fits.fit(method, str(step), before, fit_on, sample)
-                    fit.setdefault("trained", []).append({"name": str(step), **method.report})
+            method = chain.add(step)
             x = self._apply(method, x, f"x{number % 2}")
-            sample = None if sample is None else sample.then(method)
             other = None if other is None else self._apply(method, other, f"other{number % 2}")
-            before += f" > {step}"
-        return x, None if other is None or self.other is None else (other, self.other[1], self.other[2]), fit, width
+        beside = None if other is None or self.other is None else (other, self.other[1], self.other[2])
+        return x, beside, chain.report, width
 
     def _apply(self, method: Transform, x: Floats, place: str) -> Floats:
         """Apply a fitted method block by block, into memory that is used again for every entry.
@@ -144,12 +135,6 @@ class StsVectors:
         for start in range(0, len(x), _BLOCK):
             out[start : start + _BLOCK] = method(x[start : start + _BLOCK])
         return out
-
-    def _moments_of(self, fit_on: str, before: str, sample: Sample) -> Moments:
-        key = (fit_on, before)
-        if key not in self._moments:
-            self._moments[key] = Moments.of(sample)
-        return self._moments[key]
 
 
 @dataclass(frozen=True)
@@ -171,20 +156,6 @@ class Seen:
 def board_dims(width: int) -> list[int]:
     """Return the dimensions of a sweep that get a row of their own: the powers of two from 16 up, and the full width."""
     return [d for d in (2**p for p in range(4, 20)) if d < width] + [width]
-
-
-def fit_report(moments: Moments) -> dict[str, Any]:
-    """Return what is worth knowing about the rows a method was fitted on."""
-    spectrum = moments.spectrum
-    condition = spectrum.condition()
-    return {
-        "n": int(moments.count),
-        "dim": len(spectrum.values),
-        "rank": spectrum.rank(),
-        "effective_rank": round(spectrum.effective_rank, 3),
-        "condition": None if condition is None else float(f"{condition:.4g}"),
-        "spectrum": spectrum.outline(),
-    }
 
 
 def restrict(ids: Sequence[Ids]) -> tuple[Ids, list[Ids]]:
