@@ -13,9 +13,22 @@ from hengyu import metrics
 from hengyu.errors import Degenerate
 from hengyu.observations import Observation
 from hengyu.plan import Plan, TaskData
+from hengyu.records import Record
 from hengyu.stats import Resamples, interval
+from hengyu.suites import Suite
 
-__all__ = ["BINARY", "GRADED", "Cell", "Row", "average", "delta", "interval_of", "task_cells"]
+__all__ = [
+    "BINARY",
+    "GRADED",
+    "Cell",
+    "Row",
+    "average",
+    "between",
+    "blank_record",
+    "delta",
+    "interval_of",
+    "task_cells",
+]
 
 Floats = NDArray[np.float64]
 Row = tuple[str, str, str, str]  # encoder, pooling, entry, fit_on
@@ -141,6 +154,36 @@ def interval_of(replicates: Floats, level: float) -> tuple[float, float] | tuple
         return interval(replicates, level)
     except Degenerate:
         return None, None
+
+
+def between(replicates: Floats, level: float) -> dict[str, Any]:
+    """Return the percentile interval as a record has it."""
+    low, high = interval_of(replicates, level)
+    return {"low": low, "high": high, "interval": "bootstrap" if low is not None else ""}
+
+
+def blank_record(suite: Suite, task: str, row: Row, n: int) -> Record:
+    """Return the record of a row on a task or a mean over some, before any number is in it."""
+    card, _, split = task.partition(":")
+    encoder, pooling, entry, fit_on = row
+    numbers: Any = dict.fromkeys(("dim", "value", "low", "high", "ceiling", "delta", "delta_low", "delta_high"))
+    return Record(
+        suite=suite.name,
+        task=task,
+        card=card if split else "",
+        split=split,
+        encoder=encoder,
+        pooling=pooling,
+        entry=entry,
+        metric="",
+        interval="",
+        n=n,
+        fit_on=fit_on,
+        seed=suite.seed,
+        status="ok",
+        reason="",
+        **numbers,
+    )
 
 
 def delta(cell: Cell, raw: Cell, metric: str, level: float) -> dict[str, Any]:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hengyu import metrics
-from hengyu.cells import BINARY, GRADED, Cell, Row, average, delta, interval_of, task_cells
+from hengyu.cells import BINARY, GRADED, Cell, Row, average, between, blank_record, delta, task_cells
 from hengyu.differences import differences
 from hengyu.entries import parse_entry
 from hengyu.observations import Observation
@@ -103,33 +103,13 @@ def _share(record: Record, ceiling: float) -> Record:
 
 
 def _numbers(cell: Cell, metric: str, level: float) -> dict[str, Any]:
-    low, high = interval_of(cell.replicates[metric], level)
-    numbers = {"value": float(cell.values[metric]), "low": low, "high": high, "spread": cell.spread(metric)}
-    found = "bootstrap" if low is not None else ""
-    return {**numbers, "interval": found, "status": "ok", "seeds": len(cell.draws) or None}
+    numbers = {"value": float(cell.values[metric]), "spread": cell.spread(metric)}
+    return {**numbers, **between(cell.replicates[metric], level), "seeds": len(cell.draws) or None}
 
 
-def _record(plan: Plan, task: str, row: Row, *, metric: str, n: int, **more: Any) -> Record:
-    encoder, pooling, entry, fit_on = row
-    card, _, split = task.partition(":")
-    given: dict[str, Any] = {"dim": None, "ceiling": None} | more
-    numbers = dict.fromkeys(("value", "low", "high", "delta", "delta_low", "delta_high"))
-    base: dict[str, Any] = {"interval": "", "status": "ok", "reason": "", **numbers}
-    return Record(
-        suite=plan.suite.name,
-        task=task,
-        card=card if split else "",
-        split=split,
-        encoder=encoder,
-        pooling=pooling,
-        entry=entry,
-        metric=metric,
-        n=n,
-        fit_on=fit_on,
-        seed=plan.suite.seed,
-        bytes=None if given["dim"] is None or encoder in plan.suite.baselines else _bytes(entry, given["dim"]),
-        **(base | given),
-    )
+def _record(plan: Plan, task: str, row: Row, *, metric: str, n: int, dim: int | None = None, **more: Any) -> Record:
+    size = None if dim is None or row[0] in plan.suite.baselines else _bytes(row[2], dim)
+    return replace(blank_record(plan.suite, task, row, n), metric=metric, dim=dim, bytes=size, **more)
 
 
 @cache

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from hengyu.cells import Row, interval_of
+from hengyu.cells import Row, between, blank_record, interval_of
 from hengyu.derive import Derived, fits_seen
 from hengyu.observations import Observation
 from hengyu.plan import Plan
@@ -141,7 +140,7 @@ def _records(plan: Plan, task: str, column: _Column) -> list[Record]:
     level = plan.suite.level
     records: list[Record] = []
     for row in column.rows:
-        empty = _empty(plan, task, row, column)
+        empty = replace(blank_record(plan.suite, task, row, column.n), dim=column.dims.get(row))
         if row in column.failed:
             status, reason = column.failed[row]
             records += [replace(empty, metric=m, status=status, reason=reason) for m in QUALITY]
@@ -159,7 +158,7 @@ def _records(plan: Plan, task: str, column: _Column) -> list[Record]:
                 record = replace(record, spread=float(np.std(values, ddof=1)))
             if metric in QUALITY:
                 mine = column.drawn(row, metric)
-                record = replace(record, **_between(mine, level))
+                record = replace(record, **between(mine, level))
                 if row != flat and flat in column.dims:
                     low, high = interval_of(mine - column.drawn(flat, metric), level)
                     change = float(np.mean(values)) - column.values[flat][0][metric]
@@ -168,43 +167,9 @@ def _records(plan: Plan, task: str, column: _Column) -> list[Record]:
         if drawn is not None:
             records += [
                 replace(
-                    empty, metric="ndcg@10", seed=seed, draw=True, value=v["ndcg@10"], **_between(r["ndcg@10"], level)
+                    empty, metric="ndcg@10", seed=seed, draw=True, value=v["ndcg@10"], **between(r["ndcg@10"], level)
                 )
                 for seed, v, r in zip(seeds, column.values[row], column.replicates[row], strict=True)
                 if seed is not None
             ]
     return records
-
-
-def _between(replicates: Floats, level: float) -> dict[str, Any]:
-    low, high = interval_of(replicates, level)
-    return {"low": low, "high": high, "interval": "bootstrap" if low is not None else ""}
-
-
-def _empty(plan: Plan, task: str, row: Row, column: _Column) -> Record:
-    card, _, split = task.partition(":")
-    encoder, pooling, entry, fit_on = row
-    return Record(
-        suite=plan.suite.name,
-        task=task,
-        card=card if split else "",
-        split=split,
-        encoder=encoder,
-        pooling=pooling,
-        entry=entry,
-        dim=column.dims.get(row),
-        metric="",
-        value=None,
-        low=None,
-        high=None,
-        interval="",
-        n=column.n,
-        ceiling=None,
-        delta=None,
-        delta_low=None,
-        delta_high=None,
-        fit_on=fit_on,
-        seed=plan.suite.seed,
-        status="ok",
-        reason="",
-    )
