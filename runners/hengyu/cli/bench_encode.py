@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from hengyu import options
+
 __all__ = ["command"]
 
 
@@ -25,8 +27,8 @@ __all__ = ["command"]
     "--threads", multiple=True, type=click.IntRange(1, 1024), help="Repeatable; by default 1 and PyTorch's own."
 )
 @click.option("--seconds", default=5.0, show_default=True, type=click.FloatRange(0.1, 600), help="Of each measurement.")
-@click.option("--device", default="", metavar="NAME", help="cpu, cuda, ...; by default CUDA where there is one.")
-@click.option("--offline", is_flag=True, help="Never touch the network, as HF_HUB_OFFLINE=1.")
+@options.device
+@options.offline
 def command(
     file: Path | None,
     encoder: str,

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import click
 
-__all__ = ["command"]
+from hengyu import options
 
-_FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
+__all__ = ["command"]
 
 
 @click.command("cloud")
@@ -17,10 +17,10 @@ _FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 @click.option("--pooling", default="mean", show_default=True, metavar="NAME", help="Whose vectors.")
 @click.option("--entry", "entries", multiple=True, help="Look at them after this entry too; repeatable.")
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(min=0), help="Of samples and of entries.")
-@click.option("--data", type=_FOLDER, help="Folder that holds the datasets' files (the senteval_cn layout).")
-@click.option("--datasets", multiple=True, type=_FOLDER, help="Folder with cards (*.toml) of your own; repeatable.")
-@click.option("--device", default="", metavar="NAME", help="cpu, cuda, ...; by default CUDA where there is one.")
-@click.option("--offline", is_flag=True, help="Never touch the network, as HF_HUB_OFFLINE=1.")
+@options.data
+@options.datasets
+@options.device
+@options.offline
 @click.option("--json", "json_", type=click.Path(dir_okay=False, path_type=Path), help="Write the numbers here too.")
 def command(
     model: str,

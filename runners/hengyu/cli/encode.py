@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from hengyu import options
+
 __all__ = ["command"]
 
 
@@ -21,10 +23,10 @@ __all__ = ["command"]
 @click.option("--prompt", default="", help="A prefix, or a template with {text}.")
 @click.option("--max-length", type=click.IntRange(min=0), default=0, help="Tokens; by default the model's own.")
 @click.option("--dtype", type=click.Choice(["float32", "bfloat16", "float16"]), default="float32", show_default=True)
-@click.option("--device", default="", metavar="NAME", help="cpu, cuda, ...; by default CUDA where there is one.")
+@options.device
 @click.option("--max-memory", metavar="SIZE", help="Hold no more than about this, like 4GiB, or refuse.")
-@click.option("--offline", is_flag=True, help="Never touch the network, as HF_HUB_OFFLINE=1.")
-@click.option("--trust-remote-code", is_flag=True, help="Run code that comes with a model. Read it first.")
+@options.offline
+@options.trust_remote_code
 @click.option("--quiet", is_flag=True, help="Print no progress.")
 def command(
     file: Path,

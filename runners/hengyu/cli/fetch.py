@@ -6,15 +6,15 @@ from pathlib import Path
 
 import click
 
-__all__ = ["command"]
+from hengyu import options
 
-_FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
+__all__ = ["command"]
 
 
 @click.command()
 @click.argument("names", nargs=-1, metavar="[NAME]...")
 @click.option("--all", "everything", is_flag=True, help="Every dataset that has a hub id.")
-@click.option("--datasets", multiple=True, type=_FOLDER, help="Folder with cards (*.toml) of your own; repeatable.")
+@options.datasets
 def command(names: tuple[str, ...], everything: bool, datasets: tuple[Path, ...]) -> None:
     """Download the datasets NAME into the cache; what is already there stays.
 

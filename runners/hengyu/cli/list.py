@@ -7,9 +7,9 @@ from pathlib import Path
 
 import click
 
-__all__ = ["LISTS", "command"]
+from hengyu import options
 
-_FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
+__all__ = ["LISTS", "command"]
 
 
 def _datasets(folders: tuple[Path, ...], data: Path | None) -> None:
@@ -107,8 +107,8 @@ LISTS: dict[str, Callable[[tuple[Path, ...], Path | None], None]] = {
 
 @click.command("list")
 @click.argument("what", type=click.Choice(list(LISTS)))
-@click.option("--datasets", multiple=True, type=_FOLDER, help="Folder with cards (*.toml) of your own; repeatable.")
-@click.option("--data", type=_FOLDER, help="Folder with the files of the tasks, as given to 'hengyu run'.")
+@options.datasets
+@click.option("--data", type=options.FOLDER, help="Folder with the files of the tasks, as given to 'hengyu run'.")
 def command(what: str, datasets: tuple[Path, ...], data: Path | None) -> None:
     """List what there is: datasets (size, licence, whether here), suites, encoders, methods."""
     LISTS[what](datasets, data)

@@ -6,17 +6,17 @@ from pathlib import Path
 
 import click
 
-__all__ = ["command"]
+from hengyu import options
 
-_FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
+__all__ = ["command"]
 
 
 @click.command("pretrain", context_settings={"show_default": True})
 @click.argument("corpus", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="CORPUS...")
 @click.option("--out", required=True, type=click.Path(path_type=Path), metavar="DIR", help="The folder to write.")
 @click.option("--exclude", multiple=True, metavar="CARD:SPLIT", help="Leave out lines that equal a sentence of it.")
-@click.option("--data", type=_FOLDER, help="Folder that holds the datasets' files (the senteval_cn layout).")
-@click.option("--datasets", multiple=True, type=_FOLDER, help="Folder with cards (*.toml) of your own; repeatable.")
+@options.data
+@options.datasets
 @click.option("--layers", type=int, default=4)
 @click.option("--width", type=int, default=256, help="Of a token's vector.")
 @click.option("--heads", type=int, default=4, help="Of attention; the width is a multiple of them.")

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import click
 
-__all__ = ["command"]
+from hengyu import options
 
-_FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
+__all__ = ["command"]
 
 
 @click.command("report")
@@ -25,9 +25,9 @@ _FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
     help="Show the N pairs whose rank is most wrong for each task and entry, with their sentences. For your own eyes: "
     "leave it out of a page that you publish, the sentences may not be yours.",
 )
-@click.option("--data", type=_FOLDER, help="With --errors: folder that holds the datasets' files.")
+@click.option("--data", type=options.FOLDER, help="With --errors: folder that holds the datasets' files.")
 @click.option(
-    "--datasets", multiple=True, type=_FOLDER, help="With --errors: folder with cards of your own; repeatable."
+    "--datasets", multiple=True, type=options.FOLDER, help="With --errors: folder with cards of your own; repeatable."
 )
 def command(
     runs: tuple[str, ...], out: Path | None, errors: int | None, data: Path | None, datasets: tuple[Path, ...]

@@ -6,31 +6,29 @@ from pathlib import Path
 
 import click
 
-__all__ = ["command"]
+from hengyu import options
 
-_FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
+__all__ = ["command"]
 
 
 @click.command("run")
 @click.argument("suite")
-@click.option("--data", type=_FOLDER, help="Folder that holds the datasets' files (the senteval_cn layout).")
-@click.option("--datasets", multiple=True, type=_FOLDER, help="Folder with cards (*.toml) of your own; repeatable.")
+@options.data
+@options.datasets
 @click.option("--encoder", "encoders", multiple=True, metavar="ID|DIR", help="Weigh this model instead; repeatable.")
 @click.option("--pooling", "poolings", multiple=True, metavar="NAME", help="Weigh this pooling instead; repeatable.")
 @click.option("--task", "tasks", multiple=True, metavar="CARD:SPLIT", help="Weigh on this task instead; repeatable.")
 @click.option("--entry", "entries", multiple=True, help="Weigh this entry instead (raw stays); repeatable.")
 @click.option("--fit-on", default="", metavar="WORD", help="target, train, valid, ...: for entries that do not say it.")
 @click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="Where records/ and site/ go.")
-@click.option(
-    "--device", default="", metavar="NAME", help="cpu, cuda, cuda:1, ...; by default CUDA where there is one."
-)
-@click.option("--offline", is_flag=True, help="Never touch the network, as HF_HUB_OFFLINE=1.")
+@options.device
+@options.offline
 @click.option("--force", is_flag=True, help="Observe every cell anew; stored vectors are kept.")
 @click.option(
     "--fresh", is_flag=True, help="Encode and observe everything anew, as after a change of Hengyu's own code."
 )
 @click.option("--max-memory", metavar="SIZE", help="Refuse a run that would hold more than this, like 4GiB.")
-@click.option("--trust-remote-code", is_flag=True, help="Run code that comes with a model. Read it first.")
+@options.trust_remote_code
 @click.option("--quiet", is_flag=True, help="Print neither progress nor the board.")
 def command(
     suite: str,

@@ -6,17 +6,17 @@ from pathlib import Path
 
 import click
 
-__all__ = ["command"]
+from hengyu import options
 
-_FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
+__all__ = ["command"]
 
 
 @click.command("selfcheck")
 @click.argument("model")
 @click.option("--task", default="hengyu-sts:test", show_default=True, metavar="CARD:SPLIT", help="Whose pairs to take.")
 @click.option("--pooling", default="", metavar="NAME", help="By default native: the model's own, else mean.")
-@click.option("--data", type=_FOLDER, help="Folder that holds the datasets' files (the senteval_cn layout).")
-@click.option("--datasets", multiple=True, type=_FOLDER, help="Folder with cards (*.toml) of your own; repeatable.")
+@options.data
+@options.datasets
 @click.option(
     "--limit",
     type=click.IntRange(min=0),
@@ -26,11 +26,9 @@ _FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
     help="At most N pairs, evenly spaced over the file; 0 for all.",
 )
 @click.option("--json", "json_", type=click.Path(dir_okay=False, path_type=Path), help="Write the findings here too.")
-@click.option(
-    "--device", default="", metavar="NAME", help="cpu, cuda, cuda:1, ...; by default CUDA where there is one."
-)
-@click.option("--offline", is_flag=True, help="Never touch the network, as HF_HUB_OFFLINE=1.")
-@click.option("--trust-remote-code", is_flag=True, help="Run code that comes with a model. Read it first.")
+@options.device
+@options.offline
+@options.trust_remote_code
 @click.option("--quiet", is_flag=True, help="Show no progress.")
 def command(
     model: str,

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import click
 
-__all__ = ["command"]
+from hengyu import options
 
-_FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
+__all__ = ["command"]
 
 
 @click.command("take")
@@ -19,9 +19,9 @@ _FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 @click.option("--fit-on", default="", metavar="CARD:SPLIT", help="Fit on these sentences instead.")
 @click.option("--seed", type=int, default=None, help="Of a row that draws random numbers; by default its first.")
 @click.option("--encoder", default="", metavar="ID|DIR", help="Where the encoder lies now, if it has moved.")
-@click.option("--data", type=_FOLDER, help="Where the datasets' files lie now, if they have moved.")
-@click.option("--datasets", multiple=True, type=_FOLDER, help="Folder with cards (*.toml) of your own; repeatable.")
-@click.option("--offline", is_flag=True, help="Never touch the network, as HF_HUB_OFFLINE=1.")
+@click.option("--data", type=options.FOLDER, help="Where the datasets' files lie now, if they have moved.")
+@options.datasets
+@options.offline
 @click.option("--force", is_flag=True, help="Replace a model's folder that is there already.")
 def command(
     run: str,

@@ -6,15 +6,15 @@ from pathlib import Path
 
 import click
 
-__all__ = ["command"]
+from hengyu import options
 
-_FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
+__all__ = ["command"]
 
 
 @click.command("validate")
 @click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="FILE...")
 @click.option(
-    "--datasets", multiple=True, type=_FOLDER, help="Folder with cards (*.toml) that suites name; repeatable."
+    "--datasets", multiple=True, type=options.FOLDER, help="Folder with cards (*.toml) that suites name; repeatable."
 )
 def command(files: tuple[Path, ...], datasets: tuple[Path, ...]) -> None:
     """Read suites and cards (FILE, .toml) and name every mistake in them; no data is read, nothing is weighed.

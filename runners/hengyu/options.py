@@ -1,0 +1,23 @@
+"""Options that several commands share, in the same words."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+__all__ = ["FOLDER", "data", "datasets", "device", "offline", "trust_remote_code"]
+
+FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
+
+data = click.option("--data", type=FOLDER, help="Folder that holds the datasets' files (the senteval_cn layout).")
+datasets = click.option(
+    "--datasets", multiple=True, type=FOLDER, help="Folder with cards (*.toml) of your own; repeatable."
+)
+device = click.option(
+    "--device", default="", metavar="NAME", help="cpu, cuda, cuda:1, ...; by default CUDA where there is one."
+)
+offline = click.option("--offline", is_flag=True, help="Never touch the network, as HF_HUB_OFFLINE=1.")
+trust_remote_code = click.option(
+    "--trust-remote-code", is_flag=True, help="Run code that comes with a model. Read it first."
+)
