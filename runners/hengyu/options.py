@@ -6,9 +6,11 @@ from pathlib import Path
 
 import click
 
-__all__ = ["FOLDER", "data", "datasets", "device", "offline", "trust_remote_code"]
+__all__ = ["BACKEND", "DTYPE", "FOLDER", "data", "datasets", "device", "offline", "trust_remote_code"]
 
 FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
+DTYPE = click.Choice(["float32", "bfloat16", "float16"])
+BACKEND = click.Choice(["torch", "onnx", "openvino"])
 
 data = click.option("--data", type=FOLDER, help="Folder that holds the datasets' files (the senteval_cn layout).")
 datasets = click.option(

@@ -20,7 +20,7 @@ METRIC = "spearman"
 TASK_KEYS = ("task", "n", "card_sha256", "sha256", "ceiling")
 ENCODER_KEYS = (
     *("encoder", "kind", "fingerprint", "tokens", "protocol"),
-    *("max_length", "dtype", "prompt", "pre_tokenizer"),
+    *("max_length", "dtype", "backend", "prompt", "pre_tokenizer"),
 )
 _SAME = 1e-9  # a kept observation gives its stored number again to within this
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -21,27 +21,26 @@ _COMPARED = 256  # texts whose vectors are compared
 
 @dataclass(frozen=True)
 class Throughput:
-    """One dtype on so many threads."""
+    """One dtype and back-end on so many threads."""
 
-    dtype: str
+    spec: EncoderSpec
     threads: int
     tokens: float  # a second, special ones counted
     texts: float  # a second
     peak: float  # floating-point operations a second of the plain matrix product in that dtype
     share: float  # of the peak, by the operations of the model's matrix products
-    drift: float  # largest cosine distance of a vector from that of the first dtype
+    drift: float  # largest cosine distance of a vector from that of the first of all
 
 
 def measure(
-    spec: EncoderSpec,
+    specs: Sequence[EncoderSpec],
     texts: Sequence[str],
-    dtypes: Sequence[str],
     threads: Sequence[int],
     *,
     seconds: float = 5.0,
     offline: bool = False,
 ) -> Iterator[Throughput]:
-    """Yield the throughput of each dtype on each number of threads, on as many texts as take about ``seconds``."""
+    """Yield the throughput of each encoder on each number of threads, on as many texts as take about ``seconds``."""
     import torch
 
     if not texts:
@@ -51,8 +50,8 @@ def measure(
     rng = np.random.default_rng(0)
     first: Any = None
     try:
-        for dtype in dtypes:
-            encoder = open_encoder(replace(spec, dtype=dtype), offline=offline)
+        for spec in specs:
+            encoder = open_encoder(spec, offline=offline)
             pooling = "native" if encoder.folder.static else "mean"
             for count in threads:
                 torch.set_num_threads(count)
@@ -71,12 +70,12 @@ def measure(
                         tokens, done = tokens + n, done + len(chunk.indices)
                         length += n * n / len(chunk.indices)
                 taken = time.perf_counter() - start
-                most = peak(dtype, encoder.device)
+                most = peak(spec.dtype, encoder.device)
                 work = tokens * flops_per_token(encoder.folder, length / tokens)
                 yield Throughput(
-                    dtype, count, tokens / taken, done / taken, most, work / taken / most, _distance(first, vectors)
+                    spec, count, tokens / taken, done / taken, most, work / taken / most, _distance(first, vectors)
                 )
-            encoder.release()
+                encoder.release()  # other engines take the threads when they load
     finally:
         torch.set_num_threads(before)
 

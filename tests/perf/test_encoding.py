@@ -20,8 +20,11 @@ from hengyu.cards import load_cards
 from hengyu.data import load_pairs
 from hengyu.encoders import EncoderSpec, open_encoder
 from hengyu.encoding import encode_missing
+from hengyu.methods.whitening import Whitening
+from hengyu.metrics import spearman
 from hengyu.plan import make_plan
 from hengyu.progress import silent
+from hengyu.similarity import cosines
 from hengyu.store import VectorStore
 from hengyu.suites import load_suite
 
@@ -98,3 +101,47 @@ def test_a_thousand_cells_cost_at_most_a_quarter_of_the_encoding(
     share = benchmark.stats.stats.median / encoding
     benchmark.extra_info["encoding"] = round(encoding, 1)
     hold(benchmark, "1,000 cells / encoding", share, at_most=0.25)
+
+
+def test_bfloat16_is_twice_as_fast_as_sentence_transformers_and_moves_no_score_by_a_twentieth(
+    senteval: Path, benchmark: Any
+) -> None:
+    """Needs AVX512-BF16 or AMX; the scores are those of cosines, raw and whitened, in three poolings."""
+    import torch
+    from sentence_transformers import SentenceTransformer
+
+    if not {"avx512_bf16", "amx_bf16"} & set(Path("/proc/cpuinfo").read_text(encoding="utf-8").split()):
+        pytest.skip("the processor has neither AVX512-BF16 nor AMX")
+    poolings = ["mean", "cls", "first-last-mean"]
+    exact, fast = (open_encoder(EncoderSpec("hengyu-mini", dtype=d)) for d in ("float32", "bfloat16"))
+    library = SentenceTransformer(str(exact.folder.path), device="cpu", model_kwargs={"dtype": torch.float32})
+    fast.encode(["热身"], ["mean"])
+    library.encode(["热身"])
+    times: dict[str, tuple[float, float]] = {}
+    drifts: dict[str, float] = {}
+
+    def measure() -> None:
+        for name in TASKS:
+            pairs = load_pairs(load_cards()[name], "test", senteval)
+            distinct = list(dict.fromkeys([*pairs.first, *pairs.second]))
+            number = {t: i for i, t in enumerate(distinct)}
+            first, second = (np.array([number[t] for t in column]) for column in (pairs.first, pairs.second))
+            columns = (list(pairs.first), list(pairs.second))
+            theirs = seconds(partial(lambda two: [library.encode(c) for c in two], columns))[0]
+            ours = seconds(partial(lambda texts: fast.encode(texts, ["mean"]), distinct))[0]
+            times[name] = theirs, ours
+            both = [encoder.encode(distinct, poolings) for encoder in (exact, fast)]
+            for pooling in poolings:
+                for word, method in (("raw", lambda x: x), ("whitening", lambda x: Whitening().fit(x)(x))):
+                    a, b = (
+                        spearman(cosines(method(v[pooling].astype(np.float64)), first, second), pairs.labels)
+                        for v in both
+                    )
+                    drifts[f"{name} {pooling} {word}"] = 100 * (b - a)
+
+    benchmark.pedantic(measure, rounds=1, iterations=1)
+    benchmark.extra_info |= {"seconds": times, "drift in points": drifts}
+    theirs, ours = (sum(t) for t in zip(*times.values(), strict=True))
+    hold(benchmark, "sentence-transformers fp32 / ours bf16, all tasks", theirs / ours, at_least=2.0)
+    worst = max(drifts, key=lambda k: abs(drifts[k]))
+    hold(benchmark, f"drift of a Spearman in points, worst: {worst}", abs(drifts[worst]), at_most=0.05)

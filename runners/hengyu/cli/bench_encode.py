@@ -18,10 +18,19 @@ __all__ = ["command"]
     "--dtype",
     "dtypes",
     multiple=True,
-    type=click.Choice(["float32", "bfloat16", "float16"]),
+    type=options.DTYPE,
     default=("float32", "bfloat16"),
     show_default=True,
     help="Repeatable; drift is measured from the first one.",
+)
+@click.option(
+    "--backend",
+    "backends",
+    multiple=True,
+    type=options.BACKEND,
+    default=("torch",),
+    show_default=True,
+    help="Repeatable; one that cannot compute in a dtype is left out there.",
 )
 @click.option(
     "--threads", multiple=True, type=click.IntRange(1, 1024), help="Repeatable; by default 1 and PyTorch's own."
@@ -33,6 +42,7 @@ def command(
     file: Path | None,
     encoder: str,
     dtypes: tuple[str, ...],
+    backends: tuple[str, ...],
     threads: tuple[int, ...],
     seconds: float,
     device: str,
@@ -42,7 +52,7 @@ def command(
 
     The peak is the plain matrix product of 2048 x 2048 in the same dtype, on the same threads, timed beside it; the share
     counts the operations of the model's own matrix products. Drift is the largest cosine distance of a vector from that
-    of the first dtype. The model runs in PyTorch, the only back-end there is so far.
+    of the first row.
     """
     from itertools import islice
 
@@ -54,6 +64,7 @@ def command(
     from hengyu.cards import load_cards
     from hengyu.data import load_pairs
     from hengyu.encoders import EncoderSpec
+    from hengyu.encoders.engines import computes
     from hengyu.lines import blocks
     from hengyu.report.escapes import plain
     from hengyu.throughput import measure
@@ -68,10 +79,16 @@ def command(
     for name in ("back-end", "dtype", "threads", "tokens/s", "sentences/s", "peak GFLOP/s", "share of peak", "drift"):
         table.add_column(name, justify="left" if name in ("back-end", "dtype") else "right")
     best = None
-    for found in measure(EncoderSpec(encoder, device=device), texts, dtypes, counts, seconds=seconds, offline=offline):
+    specs = [
+        EncoderSpec(encoder, device=device, dtype=dtype, backend=backend)
+        for backend in dict.fromkeys(backends)
+        for dtype in dict.fromkeys(dtypes)
+        if computes(backend, dtype)
+    ]
+    for found in measure(specs, texts, counts, seconds=seconds, offline=offline):
         best = found if best is None or found.tokens > best.tokens else best
         table.add_row(
-            *("PyTorch", found.dtype, str(found.threads), f"{found.tokens:,.0f}", f"{found.texts:,.0f}"),
+            *(found.spec.backend, found.spec.dtype, str(found.threads), f"{found.tokens:,.0f}", f"{found.texts:,.0f}"),
             *(f"{found.peak / 1e9:,.1f}", f"{found.share:.0%}", f"{found.drift:.1e}"),
         )
     console = Console(markup=False, highlight=False)
@@ -79,4 +96,5 @@ def command(
         console.width = 200
     console.print(table)
     if best:
-        click.echo(plain(f"fastest: {encoder} in {best.dtype} on {best.threads} threads, {best.tokens:,.0f} tokens/s"))
+        how = f"{best.spec.backend}, {best.spec.dtype}, {best.threads} threads"
+        click.echo(plain(f"fastest: {encoder} with {how}: {best.tokens:,.0f} tokens/s"))

@@ -22,7 +22,8 @@ __all__ = ["command"]
 )
 @click.option("--prompt", default="", help="A prefix, or a template with {text}.")
 @click.option("--max-length", type=click.IntRange(min=0), default=0, help="Tokens; by default the model's own.")
-@click.option("--dtype", type=click.Choice(["float32", "bfloat16", "float16"]), default="float32", show_default=True)
+@click.option("--dtype", type=options.DTYPE, default="float32", show_default=True)
+@click.option("--backend", type=options.BACKEND, default="torch", show_default=True, help="The engine.")
 @options.device
 @click.option("--max-memory", metavar="SIZE", help="Hold no more than about this, like 4GiB, or refuse.")
 @options.offline
@@ -36,6 +37,7 @@ def command(
     prompt: str,
     max_length: int,
     dtype: str,
+    backend: str,
     device: str,
     max_memory: str | None,
     offline: bool,
@@ -65,6 +67,7 @@ def command(
         prompt=prompt,
         max_length=max_length,
         dtype=dtype,
+        backend=backend,
         device=device,
         trust_remote_code=trust_remote_code,
     )

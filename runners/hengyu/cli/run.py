@@ -21,6 +21,10 @@ __all__ = ["command"]
 @click.option("--entry", "entries", multiple=True, help="Weigh this entry instead (raw stays); repeatable.")
 @click.option("--fit-on", default="", metavar="WORD", help="target, train, valid, ...: for entries that do not say it.")
 @click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="Where records/ and site/ go.")
+@click.option("--dtype", "dtypes", multiple=True, type=options.DTYPE, help="Encode in this dtype; several: in each.")
+@click.option(
+    "--backend", "backends", multiple=True, type=options.BACKEND, help="Encode with this engine; several: with each."
+)
 @options.device
 @options.offline
 @click.option("--force", is_flag=True, help="Observe every cell anew; stored vectors are kept.")
@@ -40,6 +44,8 @@ def command(
     entries: tuple[str, ...],
     fit_on: str,
     out: Path | None,
+    dtypes: tuple[str, ...],
+    backends: tuple[str, ...],
     device: str,
     offline: bool,
     force: bool,
@@ -89,7 +95,8 @@ def command(
     )
     specs = tuple(
         replace(e, device=device or e.device, trust_remote_code=trust_remote_code or e.trust_remote_code)
-        for e in loaded.encoders
+        for spec in loaded.encoders
+        for e in spec.variants(dtypes, backends)
     )
     plan = make_plan(replace(loaded, encoders=specs), data_dir=data, datasets=datasets)
     reports = out or reports_dir()

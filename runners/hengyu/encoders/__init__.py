@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -59,10 +60,21 @@ class EncoderSpec:
     prompt: str = ""  # a prefix, or a template with {text}
     max_length: int = 0  # tokens, special ones counted; 0 for the model's own
     dtype: str = "float32"  # or "bfloat16", "float16"
+    backend: str = "torch"  # or "onnx", "openvino"
     pre_tokenizer: str = ""  # "jieba" for word-based models
     device: str = ""  # "cpu", "cuda", ...; by default CUDA where there is one
     trust_remote_code: bool = False
     texts: str = ""  # of a .npy file: where its texts stand, by default beside it
+
+    def variants(self, dtypes: Sequence[str], backends: Sequence[str]) -> tuple[EncoderSpec, ...]:
+        """Return it in each dtype on each backend, () for its own; those that differ from it say so in their names."""
+        found = []
+        for dtype, backend in product(dtypes or (self.dtype,), backends or (self.backend,)):
+            words = [new for new, own in ((dtype, self.dtype), (backend, self.backend)) if new != own]
+            own_name = self.name or (Path(self.model).name if Path(self.model).is_dir() else self.model)
+            name = " ".join((own_name, *words)) if words else self.name
+            found.append(replace(self, name=name, dtype=dtype, backend=backend))
+        return tuple(dict.fromkeys(found))
 
 
 @dataclass(frozen=True)

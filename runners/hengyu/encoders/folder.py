@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from hengyu.encoders import EncoderSpec
+from hengyu.encoders.engines import refuse_backend
 from hengyu.errors import HengyuError, first_line
 
 __all__ = ["STEP", "ModelFolder", "find_folder"]
@@ -112,6 +113,7 @@ class ModelFolder:
         self.where = f"encoder '{self.id}' ({path})"
         if spec.dtype not in _DTYPES:
             raise HengyuError(f"encoder '{self.id}': dtype '{spec.dtype}' is unknown; use one of {', '.join(_DTYPES)}")
+        refuse_backend(f"encoder '{self.id}'", spec.backend, spec.dtype)
         if spec.pre_tokenizer not in ("", "jieba"):
             raise HengyuError(f"encoder '{self.id}': pre_tokenizer '{spec.pre_tokenizer}' is unknown; use jieba")
         if spec.max_length < 0:
@@ -119,6 +121,8 @@ class ModelFolder:
                 f"encoder '{self.id}': max_length {spec.max_length} must be positive, or 0 for the model's own"
             )
         self._refuse_unsafe()
+        if self.static and spec.backend != "torch":
+            raise HengyuError(f"{self.where}: is no transformer, so backend {spec.backend} cannot run it; leave it out")
 
     def json(self, name: str) -> dict[str, Any]:
         """Return a JSON file of the folder, {} when it is not there."""

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hengyu.encoders import POOLINGS, Chunk, Vectors, token_print
+from hengyu.encoders.engines import export
 from hengyu.encoders.folder import ModelFolder
 from hengyu.encoders.pooling import pool
 from hengyu.encoders.tokens import Tokenizer
@@ -79,6 +80,7 @@ class HuggingFace:
             "prompt": self.folder.prompt,
             "pre_tokenizer": self.spec.pre_tokenizer,
             "protocol": _PROTOCOL,
+            **({} if self.spec.backend == "torch" else {"backend": self.spec.backend}),
         }
 
     def encode(self, texts: Sequence[str], poolings: Sequence[str]) -> dict[str, Vectors]:
@@ -145,6 +147,12 @@ class HuggingFace:
         """Where the model runs; raises `HengyuError` for a device that cannot be used here."""
         import torch
 
+        if self.spec.backend != "torch":
+            if self.spec.device not in ("", "cpu"):
+                raise HengyuError(
+                    f"{self.folder.where}: backend {self.spec.backend} runs on the CPU; leave out device '{self.spec.device}'"
+                )
+            return "cpu"
         wanted = self.spec.device or ("cuda" if torch.cuda.is_available() else "cpu")
         try:
             torch.ones(1, device=wanted).item()
@@ -157,13 +165,20 @@ class HuggingFace:
     @cached_property
     def _parts(self) -> tuple[Any, list[Any]]:
         """The transformer, and the sentence-transformers modules after it where they are needed for ``native``."""
+        model, modules = self._loaded()
+        if self.spec.backend != "torch":
+            model = export(model, self.spec.backend, self.spec.dtype, self.folder.where)
+        return model, modules
+
+    def _loaded(self) -> tuple[Any, list[Any]]:
+        """The same in PyTorch, in float32 for another engine."""
         import torch
         import transformers
 
         transformers.utils.logging.set_verbosity_error()
         transformers.utils.logging.disable_progress_bar()
         logging.getLogger("sentence_transformers").setLevel(logging.ERROR)
-        dtype = getattr(torch, self.spec.dtype)
+        dtype = getattr(torch, self.spec.dtype) if self.spec.backend == "torch" else torch.float32
         try:
             if self.folder.tail is None:
                 library = self.library(dtype)

@@ -38,6 +38,8 @@ class Precomputed:
         for key in ("revision", "prompt", "max_length", "pre_tokenizer"):
             if getattr(spec, key):
                 raise HengyuError(f"{self.where}: {key} does not fit vectors that are there already; leave it out")
+        if spec.backend != "torch":
+            raise HengyuError(f"{self.where}: backend does not fit vectors that are there already; leave it out")
 
     @property
     def poolings(self) -> Mapping[str, str]:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from hengyu.encoders import EncoderSpec
 from hengyu.records import Run
 from hengyu.report.provenance import Sheet
 
@@ -68,7 +70,7 @@ def _words(run: Run) -> list[str]:
 
 def _options(words: Sequence[str]) -> Iterator[tuple[str, list[str]]]:
     """Split a command into its options with their values, and the other words."""
-    takes = {*_NARROWED, "--data", "--datasets", "--task", "--out", "--device", "--max-memory"}
+    takes = {*_NARROWED, "--data", "--datasets", "--task", "--out", "--device", "--dtype", "--backend", "--max-memory"}
     rest = iter(words)
     for word in rest:
         name, equals, _ = word.partition("=")
@@ -88,7 +90,7 @@ def _encoder(encoder: str, spec: Mapping[str, Any] | None, models: list[list[str
         said = parts[-1].removeprefix("--encoder=")
         if spec and (said == model or Path(model).parts[-len(Path(said).parts) :] == Path(said).parts):
             return parts
-    settings = {"dtype": "float32", "max_length": 0, "trust_remote_code": False}
+    settings = asdict(EncoderSpec(""))
     plain = spec is not None and all(v == settings.get(k, "") for k, v in spec.items() if k not in ("model", "device"))
     return ["--encoder", encoder] if not models and plain and model == encoder else words
 
