@@ -2,9 +2,10 @@
 
     python -P tests/mortal.py FOLDER POINTS SEED
 
-FOLDER holds ``suite.toml``, ``model/`` and ``cards/``. The same work (encode, fit, weigh, baseline, gate, report) is done twice
-undisturbed; then, POINTS times, a process is sent SIGKILL: at one of its writes (before the flush, before the rename,
-after it), or after a random time. What it leaves is finished by a last, undisturbed one. Prints a JSON list, one object a life.
+FOLDER holds ``suite.toml``, ``found.toml``, ``model/`` and ``cards/``. The same work (encode, fit, train, weigh, baseline, gate,
+report, search) is done twice undisturbed; then, POINTS times, a process is sent SIGKILL: at one of its writes (before the
+flush, before the rename, after it), or after a random time. What it leaves is finished by a last, undisturbed one. Prints a
+JSON list, one object a life.
 Every life is a process of its own: a fork would inherit the locks of the libraries' threads, and hang on them at times.
 """
 
@@ -28,13 +29,14 @@ def work(here: Path, own: Path) -> None:
     from hengyu.cli import main
 
     os.environ["HENGYU_CACHE"], os.environ["HENGYU_REPORTS"] = str(own / "cache"), str(own / "reports")
-    suite = str(here / "suite.toml")
+    places = ["--encoder", str(here / "model"), "--datasets", str(here / "cards"), "--quiet"]
     commands = [
-        ["run", suite, "--encoder", str(here / "model"), "--datasets", str(here / "cards"), "--quiet"],
+        ["run", str(here / "suite.toml"), *places],
         ["baseline", "latest"],
         ["gate", "suite", "latest", "--json", str(own / "gate.json")],
         ["report", "latest"],
         ["export", "latest", "--out", str(own / "all.csv")],
+        ["run", str(here / "found.toml"), *places],
     ]
     for words in commands:
         try:
@@ -47,7 +49,7 @@ def work(here: Path, own: Path) -> None:
 def left(own: Path) -> dict[str, bytes]:
     """Return what must not depend on how often the work was killed."""
     files = [p for p in own.rglob("*") if p.name in ("records.json", "run.json", "suite.json", "labels.safetensors")]
-    files += list(own.rglob("observations/*.safetensors"))
+    files += [*own.rglob("observations/*.safetensors"), *own.rglob("tuned/**/*.safetensors")]
     return {str(p.relative_to(own)): p.read_bytes() for p in files if not p.name.startswith(".")}
 
 
@@ -99,7 +101,7 @@ def main() -> None:
     moments = int((here / "whole" / "moments").read_text(encoding="ascii")) if not status else 1
     report = [{"kills": [], "status": status, "same": wanted == left(here / "again"), "files": len(wanted)}]
     done = 0
-    while done < points:
+    while done < points and not status:
         own = here / f"life-{done}"
         kills: list[str] = []
         for _ in range(min(LIVES, points - done)):

@@ -19,7 +19,16 @@ tasks = ["grades:test", "hengyu-sts:valid"]
 poolings = ["mean", "cls"]
 resamples = 50
 baselines = ["random"]
-entries = ["raw", { entry = "whitening", dims = [4, 8] }, "flow(width=4, steps=10, depth=1)", { entry = "pca", dims = "all" }]
+entries = ["raw", { entry = "whitening", dims = [4, 8] }, "flow(width=4, steps=10, depth=1)", { entry = "pca", dims = "all" },
+           "simcse(sentences=64, batch=16, lr=1e-3) > center"]
+"""
+RETRIEVAL = """
+name = "found"
+kind = "retrieval"
+relevant = 4
+tasks = ["hengyu-sts:valid"]
+resamples = 50
+entries = ["flat", "lsh(bits=16)", "whitening(dim=8) > hnsw", "ivf(lists=4, probes=2)"]
 """
 SOAK = int(os.environ.get("HENGYU_SOAK", "0"))
 
@@ -34,6 +43,7 @@ def lay_out(folder: Path, model: Path) -> Path:
         'name = "grades"\nlabels = { scale = [0, 5] }\n[splits.test]\nfile = "test.tsv"\n', encoding="utf-8"
     )
     (folder / "suite.toml").write_text(SUITE, encoding="utf-8")
+    (folder / "found.toml").write_text(RETRIEVAL, encoding="utf-8")
     if not (folder / "model").is_dir():
         shutil.copytree(model, folder / "model")
     return folder

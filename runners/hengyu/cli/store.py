@@ -30,6 +30,7 @@ def info() -> None:
     for name in ("space", "encoder", "pooling", "max length", "dtype", "prompt", "segments", "vectors", "MB"):
         table.add_column(name, justify="right" if name in ("max length", "segments", "vectors", "MB") else "left")
     for row in rows:
+        row["dtype"] = " ".join(str(row[k]) for k in ("dtype", "backend") if k in row) or "?"
         about = [row.get(k, "?") for k in ("fingerprint", "pooling", "max_length", "dtype", "prompt")]
         sizes = [row["segments"], row["vectors"], f"{row['bytes'] / 1e6:.1f}"]
         table.add_row(row["space"][:8], *map(str, about), *map(str, sizes))

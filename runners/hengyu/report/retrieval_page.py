@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import base64
-import json
-from typing import Any
 
+from hengyu.document import read_seconds
 from hengyu.records import Run
 from hengyu.report.board import percent
 from hengyu.report.page import make_page
@@ -33,7 +32,7 @@ def retrieval_page(run: Run) -> str:
         clear=_clear,
         command=command_of(run),
         command_of_row=command_of_row(run),
-        sheets=(*sheets(run, _seconds(run)), reproduce_sheet(run)),
+        sheets=(*sheets(run, read_seconds(run.path / "timings.json")), reproduce_sheet(run)),
     )
 
 
@@ -66,10 +65,3 @@ def _clear(line: Line, metric: str) -> int:
     if r is None or r.delta_low is None or r.delta_high is None:
         return 0
     return (r.delta_low > 0) - (r.delta_high < 0)
-
-
-def _seconds(run: Run) -> dict[str, Any]:
-    try:
-        return dict(json.loads((run.path / "timings.json").read_bytes())["seconds"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return {}
