@@ -79,7 +79,7 @@ class HuggingFace:
             "dtype": self.spec.dtype,
             "prompt": self.folder.prompt,
             "pre_tokenizer": self.spec.pre_tokenizer,
-            "protocol": _PROTOCOL,
+            "protocol": _PROTOCOL + (self.spec.dtype == "bfloat16"),
             **({} if self.spec.backend == "torch" else {"backend": self.spec.backend}),
         }
 
@@ -165,20 +165,35 @@ class HuggingFace:
     @cached_property
     def _parts(self) -> tuple[Any, list[Any]]:
         """The transformer, and the sentence-transformers modules after it where they are needed for ``native``."""
+        import torch
+
         model, modules = self._loaded()
         if self.spec.backend != "torch":
             model = export(model, self.spec.backend, self.spec.dtype, self.folder.where)
+        elif self._mixed:
+            for part in model.modules():
+                if isinstance(part, torch.nn.Linear):
+                    part.to(torch.bfloat16)  # what autocast would do anew for every batch
         return model, modules
 
+    @property
+    def _mixed(self) -> bool:
+        """Whether only matrix products are computed in bfloat16, and all else in float32.
+
+        On a CPU that is as fast as bfloat16 throughout, and moves scores a tenth as far. On a GPU the weights are halved.
+        """
+        return self.spec.dtype == "bfloat16" and self.spec.backend == "torch" and self.device == "cpu"
+
     def _loaded(self) -> tuple[Any, list[Any]]:
-        """The same in PyTorch, in float32 for another engine."""
+        """The same in PyTorch, in float32 for another engine or for mixed precision."""
         import torch
         import transformers
 
         transformers.utils.logging.set_verbosity_error()
         transformers.utils.logging.disable_progress_bar()
         logging.getLogger("sentence_transformers").setLevel(logging.ERROR)
-        dtype = getattr(torch, self.spec.dtype) if self.spec.backend == "torch" else torch.float32
+        exact = self.spec.backend != "torch" or self._mixed
+        dtype = torch.float32 if exact else getattr(torch, self.spec.dtype)
         try:
             if self.folder.tail is None:
                 library = self.library(dtype)
@@ -219,7 +234,7 @@ class HuggingFace:
         import torch
 
         model, tail = self._parts
-        with torch.inference_mode():
+        with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=self._mixed):
             rows, kept = self._rectangle(ids)
             tokens = torch.tensor(rows, dtype=torch.long, device=self.device)
             mask = torch.tensor(kept, dtype=torch.long, device=self.device)
