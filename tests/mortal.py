@@ -106,13 +106,14 @@ def main() -> None:
         kills: list[str] = []
         for _ in range(min(LIVES, points - done)):
             done += 1
+            share = rng.random() * 0.4 ** len(kills)  # a resumed work has less left to do
             if rng.random() < 0.6:
-                number = 1 + int(moments * rng.random() ** 1.5)  # a resumed work has fewer moments left
+                number = 1 + int(moments * share)
                 process = child(here, own, number)
                 what = f"write {number} of {moments}"
             else:
                 process = child(here, own)
-                delay = seconds * rng.random()
+                delay = seconds * share
                 time.sleep(delay)
                 process.kill()
                 what = f"{delay:.3f} of {seconds:.3f} s"
