@@ -48,7 +48,8 @@ def work(here: Path, own: Path) -> None:
 
 def left(own: Path) -> dict[str, bytes]:
     """Return what must not depend on how often the work was killed."""
-    files = [p for p in own.rglob("*") if p.name in ("records.json", "run.json", "suite.json", "labels.safetensors")]
+    names = ("records.json", "clouds.json", "run.json", "suite.json", "labels.safetensors")
+    files = [p for p in own.rglob("*") if p.name in names]
     files += [*own.rglob("observations/*.safetensors"), *own.rglob("tuned/**/*.safetensors")]
     return {str(p.relative_to(own)): p.read_bytes() for p in files if not p.name.startswith(".")}
 

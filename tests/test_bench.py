@@ -153,7 +153,7 @@ def test_two_runs_give_the_same_bytes_and_the_second_encodes_nothing(folder: Pat
     four = weigh(folder, out="fresh", store="fresh-store")
     for again in (two, three, four):
         assert again.folder.name == one.folder.name
-        for name in ("records.json", "run.json"):
+        for name in ("records.json", "run.json", "clouds.json"):
             assert (again.folder / name).read_bytes() == before[name]
     assert json.loads((two.folder / "timings.json").read_bytes()) == json.loads(before["timings.json"])
 

@@ -9,7 +9,7 @@ import pytest
 from click.testing import CliRunner
 
 from hengyu.cli import main
-from hengyu.cloud import BINS, describe, hubness, random_histogram, unit_rows, vmf_concentration
+from hengyu.cloud import BINS, describe, describe_cuts, hubness, random_histogram, unit_rows, vmf_concentration
 from hengyu.errors import Degenerate
 from hengyu.theory import angle_variance
 
@@ -92,12 +92,26 @@ def test_samples_are_seeded_and_zero_rows_left_out() -> None:
     assert describe(np.concatenate([x, np.zeros((5, 12))])).n == 400
     with pytest.raises(Degenerate, match="1 vectors are not zero"):
         describe(np.eye(3)[[0]])
-    with pytest.raises(ValueError, match="9000 columns; a cloud is described up to 8192"):
-        describe(np.zeros((3, 9000)))
+    with pytest.raises(ValueError, match="9000 columns; a cloud of more than 8192 of them is described up to 8192"):
+        describe(np.broadcast_to(np.zeros(1), (9000, 9000)))
     same = describe(np.ones((20, 4)))
     assert same.concentration is None
     assert np.isfinite(same.hubness)
     assert same.angles[0] == 1
+
+
+def test_a_cut_is_described_as_its_columns_alone_and_more_columns_than_rows_have_the_same_eigenvalues() -> None:
+    x = np.random.default_rng(0).normal(size=(300, 40)) * np.geomspace(2, 0.2, 40) + 0.3
+    for cut, one in zip((8, 40), describe_cuts(x, (8, 40), seed=5), strict=True):
+        alone = {k: v for k, v in asdict(describe(x[:, :cut], seed=5)).items() if v is not None}
+        for key, value in alone.items():
+            assert getattr(one, key) == pytest.approx(value, rel=1e-9, abs=1e-12), key
+    few = x[:25]
+    values = np.linalg.eigvalsh(np.cov(few.T))[::-1].clip(0)
+    p = values[values > 1e-12] / values.sum()
+    wide = describe(few)
+    assert wide.effective_rank == pytest.approx(np.exp(-(p * np.log(p)).sum()))
+    assert wide.spectrum == pytest.approx([values[: 2**k].sum() / values.sum() for k in range(6)])
 
 
 @pytest.mark.parametrize("dim", [2, 3, 100, 5000])

@@ -96,7 +96,7 @@ def test_in_an_observation_and_in_a_fitted_state(done: tuple[Path, Outcome]) -> 
         assert [d.path for d in fits.verify()] == [state]
 
 
-@pytest.mark.parametrize("name", ["run.json", "records.json", "labels.safetensors", "sums.json"])
+@pytest.mark.parametrize("name", ["run.json", "records.json", "clouds.json", "labels.safetensors", "sums.json"])
 def test_in_header_numbers_and_labels_of_a_run(done: tuple[Path, Outcome], name: str) -> None:
     victim = done[1].folder / name
     for _ in flips(victim, 5):

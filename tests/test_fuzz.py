@@ -31,10 +31,12 @@ from hengyu.baselines import baseline_of, changes, read_baseline, write_baseline
 from hengyu.card import Columns
 from hengyu.cards import load_card
 from hengyu.checks import check_rows, check_split
+from hengyu.clouds import load_clouds
 from hengyu.entries import parse_entry
 from hengyu.errors import HengyuError
 from hengyu.gate import judge
 from hengyu.records import load_run, write_json
+from hengyu.report.angles import angles
 from hengyu.report.board import make_board, metrics_of
 from hengyu.report.export import export
 from hengyu.report.gate import gate_json, gate_markdown
@@ -411,6 +413,7 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def use(folder: Path, *, page: bool) -> None:
     """Read a run back and make everything of it that can be made."""
     run = load_run(folder)
+    angles(load_clouds(folder))
     assert "/" not in run.id and not run.id.startswith(".")
     for record in run.records:
         for number in (record.value, record.low, record.high, record.delta):
@@ -430,9 +433,11 @@ def use(folder: Path, *, page: bool) -> None:
         assert "<script>alert" not in render(run)
 
 
-@pytest.mark.parametrize("name", ["run.json", "records.json", "timings.json", "environment.json"])
+@pytest.mark.parametrize("name", ["run.json", "records.json", "clouds.json", "timings.json", "environment.json"])
 def test_runs_by_value(written: Path, name: str) -> None:
     whole = json.loads((written / name).read_bytes())
+    if name == "clouds.json":
+        whole["clouds"] = whole["clouds"][::40]
     if name == "records.json":
         whole["records"] = whole["records"][::40]
         whole["differences"] = [
@@ -446,7 +451,7 @@ def test_runs_by_value(written: Path, name: str) -> None:
     def check(content: Any) -> None:
         (written / name).write_text(json.dumps(content), encoding="utf-8")
         pages[0] += 1
-        refused_or(lambda: use(written, page=pages[0] % 20 == 0))
+        refused_or(lambda: use(written, page=pages[0] % 20 == 0 or (name == "clouds.json" and pages[0] % 5 == 0)))
 
     before = (written / name).read_bytes()
     try:
@@ -455,7 +460,7 @@ def test_runs_by_value(written: Path, name: str) -> None:
         (written / name).write_bytes(before)
 
 
-@pytest.mark.parametrize("name", ["run.json", "records.json"])
+@pytest.mark.parametrize("name", ["run.json", "records.json", "clouds.json"])
 def test_runs_by_byte(written: Path, name: str) -> None:
     before = (written / name).read_bytes()
 

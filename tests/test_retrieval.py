@@ -175,7 +175,7 @@ def test_a_row_that_draws_is_the_mean_of_its_seeds(finished: Run) -> None:
 
 def test_the_same_run_gives_the_same_bytes_and_goes_on_where_it_stopped(folder: Path, finished: Run) -> None:
     again = weigh(folder, "again")
-    for name in ("records.json", "run.json"):
+    for name in ("records.json", "run.json", "clouds.json"):
         assert (again.folder / name).read_bytes() == (finished.path / name).read_bytes(), name
     stored = json.loads((again.folder / "records.json").read_bytes())["records"]
     assert not {r["metric"] for r in stored} & TIMES

@@ -18,7 +18,8 @@ const made = [...document.querySelectorAll("table.sorted")].map((table) => new D
 }));
 
 const search = byId("search");
-if (search) {
+if (search && !byId("board-data")) {
+  // the leaderboard searches by itself
   const count = byId("count");
   const tell = () => {
     let [left, all] = [0, 0];

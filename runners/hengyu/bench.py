@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from hengyu.clock import Clock
+from hengyu.clouds import save_clouds
 from hengyu.derive import derive
 from hengyu.encoders import find_encoder
 from hengyu.encoders.lexical import baseline_cosines
@@ -109,6 +110,7 @@ def run(
     break_seal(folder)
     save_labels(folder, {t.name: t.pairs.labels for t in plan.tasks})
     save_records(folder, found.records, found.differences, found.standings)
+    save_clouds(folder, state.seen, plan.suite.seed)
     write_json(folder / "run.json", header(plan, name, jobs, found))
     seal(folder)
     write_json(folder / "environment.json", environment(command))
@@ -221,7 +223,8 @@ def _observe_one(
     vectors = None
     try:
         vectors = of(spec, meaning)
-        got = vectors.observe(spec.entry, spec.dims, meaning["fit_on"], meaning["seed_of_draw"])
+        seed = meaning["seed_of_draw"]
+        got = vectors.observe(spec.entry, spec.dims, meaning["fit_on"], seed, state.plan.glimpse(seed))
     except Degenerate as e:
         return state.fail(meaning, spec.names, "degenerate", str(e))
     except ValueError as e:
@@ -230,7 +233,9 @@ def _observe_one(
         if vectors is not None:
             state.note_fits(meaning, vectors)
     found = (got.entries, got.dims, got.similarity, got.sweep, got.fit)
-    return state.keep(Observation(meaning, *found, beside=got.beside, too_wide=got.too_wide), started)
+    return state.keep(
+        Observation(meaning, *found, beside=got.beside, too_wide=got.too_wide, clouds=got.clouds), started
+    )
 
 
 def _observe_baseline(state: Ledger, name: str, task: TaskData) -> None:
@@ -249,4 +254,6 @@ def _observe_baseline(state: Ledger, name: str, task: TaskData) -> None:
     started = time.perf_counter()
     similarity, dim = baseline_cosines(name, task.pairs.first, task.pairs.second)
     other = baseline_cosines(name, beside.pairs.first, beside.pairs.second)[0][None] if beside else np.zeros((0, 0))
-    state.seen.append(state.keep(Observation(meaning, ("raw",), (dim,), similarity[None], beside=other), started))
+    # it leaves no vectors to look at
+    seen = Observation(meaning, ("raw",), (dim,), similarity[None], beside=other, clouds={})
+    state.seen.append(state.keep(seen, started))

@@ -44,13 +44,15 @@ class Ledger:
         return self.folder / "observations"
 
     def load(self, meaning: dict[str, Any]) -> Observation | None:
-        """Return a finished observation; a damaged one is told of and made again."""
+        """Return a finished observation; a damaged one is told of and made again, one of before clouds were seen is too."""
         if self.force:
             return None
         try:
             found = load_observation(self.observations, meaning)
         except HengyuError as e:
             self.progress.say(f"warning: {e}; made again now")
+            return None
+        if found is not None and found.clouds is None and self.plan.glimpse(meaning.get("seed_of_draw")):
             return None
         self.kept += found is not None
         return found

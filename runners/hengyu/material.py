@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from hengyu.cloud import means_same
 from hengyu.encoders.huggingface import HuggingFace
 from hengyu.encoding import Vectors, encode_missing
 from hengyu.entries import Entry
@@ -51,7 +52,9 @@ def task_vectors(
         other_ids, (a, b) = restrict([beside.first, beside.second])
         other = (read.get(pooling, other_ids), a, b)
     fits = Fits(state.fits, {"identity": identity, "pooling": pooling}, rows, state.progress)
-    return StsVectors(x, first, second, samples, task.pairs.labels, other, fits, trained)
+    labels = task.pairs.labels
+    same = means_same(labels, task.pairs.card.scale)
+    return StsVectors(x, first, second, samples, labels, other, fits, trained, same)
 
 
 def tuned_vectors(

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from hengyu.sample import Sample
 
-__all__ = ["FLOOR", "Moments", "Spectrum", "spanning_columns"]
+__all__ = ["FLOOR", "Moments", "Spectrum", "effective_rank", "spanning_columns"]
 
 Floats = NDArray[np.floating[Any]]
 
@@ -21,6 +21,16 @@ FLOOR = 1e-12
 The output of a LayerNorm fulfils one linear equation, so the covariance of BERT vectors has one direction of pure
 rounding noise (relative eigenvalue near 1e-15); dividing by its root would make that noise as loud as any meaning.
 """
+
+
+def effective_rank(values: NDArray[np.float64]) -> float:
+    """Return the exponential of the entropy of eigenvalues (d,) that are normalised to sum 1; 0 where all are 0."""
+    total = float(values.clip(0).sum())
+    if total <= 0:
+        return 0.0
+    p = values.clip(0) / total
+    p = p[p > 0]
+    return float(np.exp(-np.sum(p * np.log(p))))
 
 
 @dataclass(frozen=True)
@@ -43,12 +53,7 @@ class Spectrum:
     @property
     def effective_rank(self) -> float:
         """The exponential of the entropy of the normalised eigenvalues (Roy and Vetterli, 2007)."""
-        total = float(self.values.clip(0).sum())
-        if total <= 0:
-            return 0.0
-        p = self.values.clip(0) / total
-        p = p[p > 0]
-        return float(np.exp(-np.sum(p * np.log(p))))
+        return effective_rank(self.values)
 
     def condition(self, floor: float = FLOOR) -> float | None:
         """Return the largest eigenvalue over the smallest above the floor; None when there is none."""

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hengyu.errors import HengyuError
+from hengyu.glimpse import SAMPLE
 from hengyu.records import write_bytes
 from hengyu.sealed import glance, load_sealed, read_sealed, save_sealed
 
@@ -44,6 +45,7 @@ class Observation:
         too_wide: entries that ask for more columns than the vectors have, and the words to say so.
         beside: the cosine (K, m) of every pair of the split that decision thresholds are chosen on; (0, 0) without one.
         fit: what the fit found: rows, rank, effective rank, condition number.
+        clouds: how the vectors of an entry lie in space (`hengyu.glimpse`), by entry; None where nobody looked so.
         status: "ok", "failed", "degenerate" or "unavailable", with a reason unless ok.
     """
 
@@ -59,6 +61,7 @@ class Observation:
     too_wide: Mapping[str, str] = field(default_factory=dict)
     neighbours: Mapping[str, NDArray[Any]] = field(default_factory=dict)
     index: Mapping[str, float] = field(default_factory=dict)
+    clouds: Mapping[str, Any] | None = None
 
 
 def save_observation(folder: Path, observation: Observation) -> Path:
@@ -72,6 +75,7 @@ def save_observation(folder: Path, observation: Observation) -> Path:
         "fit": dict(observation.fit),
         "too_wide": dict(observation.too_wide),
         **({"index": dict(observation.index)} if observation.index else {}),
+        **({"clouds": dict(observation.clouds), "sample": SAMPLE} if observation.clouds is not None else {}),
     }
     return save_sealed(folder, observation.meaning, tensors, about)
 
@@ -95,6 +99,7 @@ def load_observation(folder: Path, meaning: Mapping[str, Any]) -> Observation | 
         too_wide=about.get("too_wide", {}),
         neighbours=near,
         index=about.get("index", {}),
+        clouds=about.get("clouds") if about.get("sample") == SAMPLE else None,
     )
 
 

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from hengyu.cards import Card, load_cards, parse_task
 from hengyu.data import Pairs, load_pairs
 from hengyu.errors import HengyuError, Missing, gather
+from hengyu.glimpse import Glimpse
 from hengyu.relevance import Relevance
 from hengyu.suites import EntrySpec, Suite
 
@@ -86,6 +87,10 @@ class Plan:
         """Return what an entry is fitted on, as the board says it."""
         word = spec.fit_on or self.suite.fit_on
         return word if spec.needs_fit else "none"
+
+    def glimpse(self, seed: int | None) -> Glimpse | None:
+        """Return what looks at the cloud of an entry's vectors; nothing does for the draws after the first."""
+        return None if seed not in (None, self.suite.seed) else Glimpse(self.suite.seed)
 
     def fingerprint(self, identities: Iterable[dict[str, Any]]) -> str:
         """Return 8 digits that change with anything the numbers depend on."""

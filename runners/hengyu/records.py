@@ -6,10 +6,11 @@ A run is a folder ``records/<run>/`` with
 * ``records.json``: the numbers, one `Record` each, with `Difference` and `Standing`, the same bytes for the same run,
 * ``environment.json``, ``sources.json`` and ``timings.json``: versions, machine, where encoders and data lay, and
   seconds, which differ from run to run,
+* ``clouds.json``: how the vectors of each entry lie in space (see `hengyu.clouds`), the same bytes for the same run,
 * ``costs.json``: of a retrieval suite, what each index cost (`hengyu.costs`), which differs from run to run too,
 * ``observations/``: the similarity of every pair, one file a cell (see `hengyu.observations`),
 * ``labels.safetensors``: the labels of every task, in the order of the pairs,
-* ``sums.json``: the seal over header, numbers and labels (see `hengyu.seal`).
+* ``sums.json``: the seal over header, numbers, clouds and labels (see `hengyu.seal`).
 """
 
 from __future__ import annotations

@@ -43,7 +43,7 @@ def _search(state: Ledger, spec: EntrySpec, meaning: dict[str, Any], vectors: Re
     started = time.perf_counter()
     name, seed = str(spec.entry), meaning["seed_of_draw"]
     try:
-        got = vectors.observe(spec.entry, meaning["fit_on"], seed)
+        got = vectors.observe(spec.entry, meaning["fit_on"], seed, state.plan.glimpse(seed))
     except Degenerate as e:
         return state.fail(meaning, [name], "degenerate", str(e))
     except ValueError as e:
@@ -53,7 +53,8 @@ def _search(state: Ledger, spec: EntrySpec, meaning: dict[str, Any], vectors: Re
     row = (meaning["encoder"], meaning["pooling"], name, meaning["fit_on"])
     note_costs(state.folder, cell_key(meaning["task"], row, seed), got.costs)
     near: dict[str, NDArray[Any]] = {"ids": got.ids, "ranks": got.ranks}
-    seen = Observation(meaning, (name,), (got.dim,), fit=got.fit, neighbours=near, index=got.sizes)
+    clouds = None if got.cloud is None else {name: got.cloud}
+    seen = Observation(meaning, (name,), (got.dim,), fit=got.fit, neighbours=near, index=got.sizes, clouds=clouds)
     return state.keep(seen, started)
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hengyu.cards import load_cards, parse_task
+from hengyu.cloud import means_same
 from hengyu.data import load_pairs
 from hengyu.encoders import EncoderSpec, open_encoder
 from hengyu.encoding import encode_missing
@@ -20,7 +21,6 @@ from hengyu.store import VectorStore
 
 __all__ = ["Sentences", "load_sentences"]
 
-_SAME = 0.8  # of the scale: above 4 of 5, as alignment is usually taken
 Ids = NDArray[np.int64]
 
 
@@ -35,7 +35,7 @@ class Sentences:
     first: Ids
     second: Ids
     labels: NDArray[np.float64]
-    same: NDArray[np.bool_]  # (n,), whether a pair means the same: label 1, or above four fifths of the scale
+    same: NDArray[np.bool_]  # (n,), whether a pair means the same (`hengyu.cloud.means_same`)
 
 
 def load_sentences(
@@ -64,6 +64,5 @@ def load_sentences(
     vectors = encode_missing(VectorStore.default(), encoder, list(number), [wanted], progress)
     first, second = (np.array([number[t] for t in column], np.int64) for column in (pairs.first, pairs.second))
     x = vectors.get(wanted, np.arange(len(number)))
-    low, high = pairs.card.scale
-    same = pairs.labels > low + _SAME * (high - low)
+    same = means_same(pairs.labels, pairs.card.scale)
     return Sentences(pairs.task, encoder.id, wanted, x, first, second, pairs.labels, same)

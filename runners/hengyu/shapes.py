@@ -6,7 +6,7 @@ from typing import Any
 
 from hengyu.document import NAME
 
-__all__ = ["BASELINE", "HEADER"]
+__all__ = ["BASELINE", "CLOUDS", "HEADER"]
 
 _TEXT = {"type": "string"}
 _NUMBER = {"type": ["number", "null"]}
@@ -80,6 +80,18 @@ HEADER: dict[str, Any] = {
     },
 }
 """Of run.json."""
+
+CLOUDS: dict[str, Any] = {
+    "type": "object",
+    "required": ["schema", "sample", "clouds"],
+    "properties": {
+        "schema": {"const": 1},
+        "sample": {"type": "object", "additionalProperties": {"type": "integer"}},
+        # each of the many is checked as it is read
+        "clouds": {"type": "array"},
+    },
+}
+"""Of clouds.json."""
 
 BASELINE: dict[str, Any] = {
     "type": "object",

@@ -20,7 +20,10 @@ __all__ = ["command"]
     help="csv and json hold every record, md and latex the leaderboard; mteb is a folder of its result files.",
 )
 @click.option("--out", type=click.Path(path_type=Path), help="Write to this file (mteb: folder) instead of stdout.")
-def command(run: str, format_: str, out: Path | None) -> None:
+@click.option(
+    "--clouds", is_flag=True, help="How the vectors of each entry lie in space, in place of the scores (csv or json)."
+)
+def command(run: str, format_: str, out: Path | None, clouds: bool) -> None:
     """Print the numbers of a RUN (a folder, an id, the start of one, or 'latest').
 
     csv and json are tidy: one record a row, scores not x 100, an empty cell or null for no number; task and split
@@ -31,9 +34,9 @@ def command(run: str, format_: str, out: Path | None) -> None:
     mteb writes each row as a model of mteb's result cache: mteb.ResultCache(DIR).load_results() reads it.
     """
     from hengyu.records import find_run, load_run, write_bytes
-    from hengyu.report.export import export
+    from hengyu.report.export import export, export_clouds
 
-    if format_ == "mteb":
+    if format_ == "mteb" and not clouds:
         from hengyu.report.mteb import write_mteb
 
         if out is None or out.is_file():
@@ -42,7 +45,7 @@ def command(run: str, format_: str, out: Path | None) -> None:
         return
     if out is not None and out.is_dir():
         raise click.UsageError(f"--out {out} is a folder; name a file")
-    content = export(load_run(find_run(run)), format_).encode("utf-8")
+    content = (export_clouds if clouds else export)(load_run(find_run(run)), format_).encode("utf-8")
     if out:
         write_bytes(out, content)
         click.echo(str(out), err=True)

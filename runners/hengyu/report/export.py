@@ -17,9 +17,11 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
+from hengyu.clouds import load_clouds
 from hengyu.errors import HengyuError, did_you_mean
 from hengyu.records import Record, Run, Standing
 from hengyu.report.board import Cell, make_board, percent
@@ -27,7 +29,7 @@ from hengyu.report.escapes import latex, markdown, markdown_row
 from hengyu.report.retrieval import is_retrieval
 from hengyu.report.retrieval_text import retrieval_latex, retrieval_markdown
 
-__all__ = ["COLUMNS", "FORMATS", "export", "tidied", "tidy"]
+__all__ = ["COLUMNS", "FORMATS", "export", "export_clouds", "tidied", "tidy"]
 
 COLUMNS = (
     *("suite", "task", "split", "encoder", "pooling", "entry", "dim", "metric", "value", "low", "high", "n", "ceiling"),
@@ -70,19 +72,45 @@ def tidy(record: Record, standing: Standing | None = None, rank: int | None = No
     return {name: found[name] if name in found else getattr(record, name) for name in COLUMNS}
 
 
+def export_clouds(run: Run, format: str) -> str:
+    """Return the clouds of a run as ``csv`` (the numbers) or ``json`` (spectrum and angles too), one a row.
+
+    Raises `HengyuError` for another format, and for a run that kept none.
+    """
+    if format not in ("csv", "json"):
+        raise HengyuError(f"clouds have no format '{format}'; use csv or json")
+    found = [asdict(c) for c in load_clouds(run.path)]
+    if not found:
+        raise HengyuError(f"{run.path}: kept no clouds; run the suite again with this version")
+    if format == "json":
+        return _lines(found)
+    names = tuple(name for name in found[0] if name not in ("angles", "angles_from", "spectrum"))
+    return _table(names, found)
+
+
 def _csv(run: Run) -> str:
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(COLUMNS)
-    for row in tidied(run):
+    rows = tidied(run)
+    for row in rows:
         row |= {k: "true" if row[k] else "false" for k in _FLAGS if row[k] is not None}
-        writer.writerow(["" if v is None else repr(v) if isinstance(v, float) else v for v in row.values()])
-    return out.getvalue()
+    return _table(COLUMNS, rows)
 
 
 def _json(run: Run) -> str:
-    rows = (json.dumps(r, ensure_ascii=False, allow_nan=False) for r in tidied(run))
-    return "[\n" + ",\n".join(rows) + "\n]\n"
+    return _lines(tidied(run))
+
+
+def _table(names: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> str:
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(names)
+    for row in rows:
+        values = (row[name] for name in names)
+        writer.writerow(["" if v is None else repr(v) if isinstance(v, float) else v for v in values])
+    return out.getvalue()
+
+
+def _lines(rows: Iterable[Mapping[str, Any]]) -> str:
+    return "[\n" + ",\n".join(json.dumps(r, ensure_ascii=False, allow_nan=False) for r in rows) + "\n]\n"
 
 
 def _markdown(run: Run) -> str:

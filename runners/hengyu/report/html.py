@@ -7,8 +7,10 @@ from pathlib import Path
 
 from hengyu.document import read_seconds
 from hengyu.records import Run, write_bytes
+from hengyu.report.angles import angles
 from hengyu.report.board import METRICS, Board, Cell, Column, make_board, metrics_of, percent
 from hengyu.report.charts import charts_of
+from hengyu.report.clouds import cloud_sheet, clouds_of
 from hengyu.report.mistakes import Mistakes
 from hengyu.report.page import make_page, script_json
 from hengyu.report.provenance import command_of, published_sheet, sheets
@@ -52,11 +54,13 @@ def render(run: Run, wrong: Sequence[Mistakes] = ()) -> str:
     board = make_board(run)
     others = [make_board(run, m) for m in metrics_of(run) if m != "spearman"]
     charts = charts_of(run)
+    clouds = clouds_of(run)
+    angled = angles(clouds)
     return make_page(
         "leaderboard.html.j2",
-        ["language.js", "sorting.js", "pinning.js", "leaderboard.js", "paste.js", "start.js"],
+        ["language.js", "sorting.js", "pinning.js", "leaderboard.js", "paste.js", "sheets.js", "start.js"],
         tables=True,
-        charts=bool(charts),
+        charts=bool(charts or angled),
         run=run,
         suite=run.header.get("suite", {}),
         warnings=run.header.get("warnings", ()),
@@ -71,6 +75,8 @@ def render(run: Run, wrong: Sequence[Mistakes] = ()) -> str:
         sheets=(*sheets(run, read_seconds(run.path / "timings.json")), reproduce_sheet(run)),
         published=published_sheet(run),
         drawn=charts,
+        clouds=cloud_sheet(clouds),
+        angles=angled,
         wrong=wrong,
         about_cell=_about_cell,
         metric_names=METRICS,

@@ -14,6 +14,7 @@ from jinja2 import Environment, FileSystemLoader
 from markupsafe import Markup, escape
 
 from hengyu.report.cell import percent
+from hengyu.report.headings import ABOUT
 from hengyu.resources import share
 
 __all__ = ["make_page", "script_json"]
@@ -34,7 +35,7 @@ def make_page(template: str, own: Sequence[str], *, tables: bool = False, charts
         loader=FileSystemLoader(share("reports", "templates")), autoescape=True, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters |= {"percent": percent, "name": _name}
-    environment.globals |= {"percent": percent, "t": _t, "ta": _ta, "script_json": script_json}
+    environment.globals |= {"percent": percent, "t": _t, "ta": _ta, "script_json": script_json, "explained": ABOUT}
     return environment.get_template(template).render(
         style=Markup(_shared("leaderboard.css")),  # our own file
         scripts=scripts,

@@ -6,7 +6,9 @@ import base64
 
 from hengyu.document import read_seconds
 from hengyu.records import Run
+from hengyu.report.angles import angles
 from hengyu.report.board import percent
+from hengyu.report.clouds import cloud_sheet, clouds_of
 from hengyu.report.page import make_page
 from hengyu.report.pareto import pareto_svg
 from hengyu.report.provenance import command_of, sheets
@@ -18,10 +20,13 @@ __all__ = ["retrieval_page"]
 
 def retrieval_page(run: Run) -> str:
     """Return the page of a run of a retrieval suite."""
+    clouds = clouds_of(run)
+    angled = angles(clouds)
     return make_page(
         "retrieval.html.j2",
         ["language.js", "sorting.js", "sheets.js", "start.js"],
         tables=True,
+        charts=angled is not None,
         run=run,
         suite=run.header.get("suite", {}),
         warnings=run.header.get("warnings", ()),
@@ -33,6 +38,8 @@ def retrieval_page(run: Run) -> str:
         command=command_of(run),
         command_of_row=command_of_row(run),
         sheets=(*sheets(run, read_seconds(run.path / "timings.json")), reproduce_sheet(run)),
+        clouds=cloud_sheet(clouds, searched=True),
+        angles=angled,
     )
 
 

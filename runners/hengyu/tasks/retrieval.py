@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from hengyu.entries import Entry, Step
 from hengyu.fits import Fits
 from hengyu.fitting import Fitting
+from hengyu.glimpse import Glimpse
 from hengyu.indexes import Floats, Index
 from hengyu.indexes.cost import Peak, queries_per_second, threads
 from hengyu.indexes.exact import Exact, exact_search
@@ -27,7 +28,7 @@ _HELD = 1 << 28  # bytes of transformed vectors up to which they are held, and n
 
 @dataclass(frozen=True)
 class Found:
-    """What an entry found: rows and their ranks in exact search (Q, K), sizes of the index, costs, the fit."""
+    """What an entry found: rows and their ranks in exact search (Q, K), sizes of the index, costs, the fit, the cloud."""
 
     dim: int
     ids: NDArray[np.int32]
@@ -35,6 +36,7 @@ class Found:
     sizes: Mapping[str, float]
     costs: Mapping[str, float]
     fit: Mapping[str, Any]
+    cloud: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -66,6 +68,7 @@ class RetrievalVectors:
     block: int = 4096
     _fitting: Fitting = field(init=False)
     _prepared: tuple[tuple[str, str], _Prepared] | None = None
+    _cloud: tuple[_Prepared, Mapping[str, Any]] | None = None
 
     def __post_init__(self) -> None:
         self._fitting = Fitting(self.samples, self.fits)
@@ -75,8 +78,10 @@ class RetrievalVectors:
         """How many neighbours of each query are looked at: 100, or all the others there are."""
         return min(DEPTH, len(self.corpus) - 1)
 
-    def observe(self, entry: Entry, fit_on: str, seed: int | None = None) -> Found:
+    def observe(self, entry: Entry, fit_on: str, seed: int | None = None, glimpse: Glimpse | None = None) -> Found:
         """Run an entry that ends in an index; raises ValueError when it cannot be.
+
+        With a ``glimpse`` the cloud of the vectors that the index searches, of length 1, is looked at.
 
         Entries that differ in their index alone, one after the other, share what comes before it. ``seed`` is what the
         steps draw by where the entry leaves that open.
@@ -98,7 +103,19 @@ class RetrievalVectors:
         ids = _without(ids, self.relevance.queries)
         sizes = {"index-bytes": float(index.size()), "bytes-per-vector": index.vector_size()}
         found = (ids.astype(np.int32), before.exact.ranks(ids), sizes, costs, before.fit)
-        return Found(before.queries.shape[1], *found)
+        return Found(before.queries.shape[1], *found, self._look(before, glimpse) if glimpse else None)
+
+    def _look(self, before: _Prepared, glimpse: Glimpse) -> Mapping[str, Any]:
+        """Look at the cloud of what an index searches; its alignment is that of the queries and what is relevant to them."""
+        if self._cloud is None or self._cloud[0] is not before:
+            width, asked = before.queries.shape[1], self.relevance
+            pairs = slice(glimpse.pairs)
+            query = before.queries[np.repeat(np.arange(len(asked.queries)), asked.counts)[pairs]]
+            partner = np.concatenate([before.rows.rows(part) for part in _parts(asked.partners[pairs], self.block)])
+            aligned = float((2 - 2 * np.einsum("nd,nd->n", query, partner, dtype=np.float64)).mean())
+            x = before.rows.rows(glimpse.rows(len(before.rows), width))
+            self._cloud = before, glimpse.of(x, [width], [aligned])[0]
+        return self._cloud[1]
 
     def _before(self, steps: tuple[Step, ...], fit_on: str) -> _Prepared:
         """Fit and apply the steps before an index, and search exactly in what they leave."""

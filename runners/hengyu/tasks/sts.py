@@ -13,6 +13,7 @@ from hengyu.entries import Entry
 from hengyu.errors import Degenerate
 from hengyu.fits import Fits
 from hengyu.fitting import Fitting
+from hengyu.glimpse import Glimpse
 from hengyu.methods import Floats, Transform
 from hengyu.metrics import spearman_many
 from hengyu.sample import Sample
@@ -37,6 +38,7 @@ class StsVectors:
         other: vectors (m2, d) and pairs of the split that decision thresholds are chosen on.
         fits: recalls what methods that are trained have learned before.
         tuned: what the trainings of the encoder saw, where the vectors are those of a tuned one.
+        same: (n,), which pairs mean the same (`hengyu.cloud.means_same`), for what is seen of the cloud of vectors.
     """
 
     x: Floats
@@ -47,15 +49,19 @@ class StsVectors:
     other: tuple[Floats, Ids, Ids] | None = None
     fits: Fits = field(default_factory=Fits)
     tuned: Sequence[Mapping[str, Any]] = ()
+    same: NDArray[np.bool_] | None = None
     _fitting: Fitting = field(init=False)
     _spare: dict[str, NDArray[np.float64]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self._fitting = Fitting(self.samples, self.fits)
 
-    def observe(self, entry: Entry, dims: Dims, fit_on: str, seed: int | None = None) -> Seen:
+    def observe(
+        self, entry: Entry, dims: Dims, fit_on: str, seed: int | None = None, glimpse: Glimpse | None = None
+    ) -> Seen:
         """Run an entry and return what was seen; raises ValueError or `Degenerate` when it cannot be.
 
+        With a ``glimpse`` the clouds of vectors are looked at too.
         Entries that differ in ``dim`` alone share the fit, the transform and one cumulative pass; entries fitted on the
         same rows share count, mean, covariance and eigendecomposition. Of several dims those that the vectors have are
         observed. ``seed`` is what the steps draw by where the entry leaves that open.
@@ -85,7 +91,18 @@ class StsVectors:
         wide = {
             str(entry.with_dim(c)): f"dim={c} is larger than the {width} the vectors have" for c in listed if c > width
         }
-        return Seen(tuple(names), tuple(wanted), similarity[places], beside, sweep, fit, wide)
+        clouds = self._clouds(x, distinct, similarity, glimpse) if glimpse else None
+        seen = None if clouds is None else {name: clouds[at] for name, at in zip(names, places, strict=True)}
+        return Seen(tuple(names), tuple(wanted), similarity[places], beside, sweep, fit, wide, seen)
+
+    def _clouds(
+        self, x: Floats, dims: Sequence[int], similarity: NDArray[np.float64], glimpse: Glimpse
+    ) -> list[dict[str, Any]]:
+        """Look at the cloud of the vectors x (m, k) at each of the dims; ``similarity`` (K, n) is that of every pair."""
+        aligned: list[float | None] = [None] * len(dims)
+        if self.same is not None and self.same.any():
+            aligned = [float((2 - 2 * row[self.same]).mean()) for row in similarity]
+        return glimpse.of(x[glimpse.rows(*x.shape)], dims, aligned)
 
     def mapped(self, entry: Entry, fit_on: str, seed: int | None = None) -> Floats:
         """Return the vectors (m, k) as an entry leaves them; they are valid until the next entry is run."""
@@ -141,7 +158,8 @@ class StsVectors:
 class Seen:
     """What an entry showed: names and dims (K,), similarities (K, n), those of the threshold split, a sweep, the fit.
 
-    ``too_wide`` are the names of the dims asked for that the vectors do not have, with the reason.
+    ``too_wide`` are the names of the dims asked for that the vectors do not have, with the reason; ``clouds`` are what a
+    glimpse saw of the vectors, by name.
     """
 
     entries: tuple[str, ...]
@@ -151,6 +169,7 @@ class Seen:
     sweep: Mapping[str, NDArray[np.float64]]
     fit: Mapping[str, Any]
     too_wide: Mapping[str, str] = field(default_factory=dict)
+    clouds: Mapping[str, Any] | None = None
 
 
 def board_dims(width: int) -> list[int]:
