@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
+import shutil
 from dataclasses import replace
 
 import pytest
@@ -72,6 +74,58 @@ def test_names_are_text_words_are_known_in_chinese_and_nothing_is_fetched(report
     assert len(page.fixed) > 20 and [text for text in page.fixed if not _in_chinese(text)] == []
     assert "default-src 'none'" in page.meta("Content-Security-Policy")
     assert not [a for t, a in page.tags if t in ("link", "iframe") or "src" in a]
+
+
+def test_a_run_is_read_once_and_again_when_it_has_changed(reports, monkeypatch):
+    from hengyu.report import summaries
+
+    read = []
+    load = summaries.load_run
+    monkeypatch.setattr(summaries, "load_run", lambda folder: read.append(folder.name) or load(folder))
+    first = write_index(reports).read_bytes()
+    assert sorted(read) == sorted([RUN.id, "another-1"])
+    assert write_index(reports).read_bytes() == first and len(read) == 2
+    kept = reports / "records" / "listing.json"
+    os.utime(reports / "records" / RUN.id / "records.json", (1.7e9, 1.7e9))
+    write_index(reports)
+    assert read[2:] == [RUN.id]
+    shutil.rmtree(reports / "records" / "another-1")
+    write_index(reports)
+    assert list(json.loads(kept.read_bytes())["runs"]) == [RUN.id]
+    kept.unlink()
+    assert RUN.id in write_index(reports).read_text(encoding="utf-8") and read[3:] == [RUN.id]
+
+
+@pytest.mark.parametrize(
+    "content", [b"[", b"{}", b'{"schema": 1, "runs": {"another-1": 3}}', b'{"schema": 9, "runs": {}}']
+)
+def test_summaries_that_cannot_be_read_count_as_none(reports, content):
+    whole = write_index(reports).read_bytes()
+    (reports / "records" / "listing.json").write_bytes(content)
+    assert write_index(reports).read_bytes() == whole
+
+
+@pytest.mark.parametrize(
+    "change", [{"best": ["a"]}, {"rows": "x"}, {"id": "../elsewhere"}, {"tasks": 4}, {"value": "1"}]
+)
+def test_a_kept_line_of_another_shape_is_made_anew(reports, change):
+    whole = write_index(reports).read_bytes()
+    path = reports / "records" / "listing.json"
+    content = json.loads(path.read_bytes())
+    content["runs"][RUN.id]["line"] |= change
+    path.write_text(json.dumps(content), encoding="utf-8")
+    assert write_index(reports).read_bytes() == whole
+
+
+def test_a_page_links_to_the_index_where_it_is_listed(reports, tmp_path):
+    link = 'href="../index.html"'
+    assert CliRunner().invoke(command, [RUN.id]).exit_code == 0
+    page = reports / "site" / RUN.id / "index.html"
+    assert link in page.read_text(encoding="utf-8") and (page.parent / "../index.html").is_file()
+    assert CliRunner().invoke(command, [RUN.id, "another-1", "--out", str(tmp_path / "two")]).exit_code == 0
+    assert link in (tmp_path / "two" / RUN.id / "index.html").read_text(encoding="utf-8")
+    assert CliRunner().invoke(command, [RUN.id, "--out", str(tmp_path / "one")]).exit_code == 0
+    assert link not in (tmp_path / "one" / "index.html").read_text(encoding="utf-8")
 
 
 def test_no_run_is_no_error(tmp_path):

@@ -195,7 +195,8 @@ def hubness(unit: NDArray[np.float64], k: int = 10) -> float:
     k = min(k, n - 1)
     counts = np.zeros(n)
     for start in range(0, n, _BLOCK):
-        near = unit[start : start + _BLOCK] @ unit.T
+        # rounded, so that equal vectors tie: rounding errors would order them anew in every run
+        near = np.round(unit[start : start + _BLOCK] @ unit.T, 9)
         near[np.arange(len(near)), np.arange(start, start + len(near))] = -np.inf
         counts += np.bincount(np.argpartition(near, -k, axis=1)[:, -k:].ravel(), minlength=n)
     spread = counts.std()

@@ -67,7 +67,10 @@ def save_clouds(folder: Path, seen: Iterable[Observation], seed: int) -> None:
     """Write clouds.json of a run: the same bytes for the same run."""
     rows: dict[tuple[str, ...], dict[str, Any]] = {}
     for o in seen:
-        for entry, cloud in (o.clouds or {}).items():
+        for entry in o.entries:
+            cloud = (o.clouds or {}).get(entry)
+            if cloud is None:
+                continue
             about = {name: o.meaning[name] for name in ("task", "encoder", "pooling")}
             place = {**about, "entry": entry, "fit_on": o.meaning["fit_on"]}
             rows.setdefault(tuple(place.values()), {**place, **cloud})

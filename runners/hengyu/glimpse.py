@@ -21,7 +21,7 @@ _ROWS = 4096  # sentences at most; covariance and spectrum are of these
 _WIDE, _WIDE_ROWS = 1024, 512  # vectors with more columns: fewer rows, whose inner products have the same eigenvalues
 _HUBS = 512  # of these rows, for the hubness
 _PAIRS = 10_000  # of these rows, for angles, anisotropy and uniformity
-_DIGITS = 6
+_DIGITS, _PLACES = 6, 8
 
 SAMPLE: dict[str, int] = {
     "rows": _ROWS,
@@ -72,4 +72,5 @@ def _json(cloud: Cloud, alignment: float | None) -> dict[str, Any]:
 def _rounded(value: Any) -> Any:
     if isinstance(value, tuple):
         return [_rounded(v) for v in value]
-    return float(f"{value:.{_DIGITS}g}") + 0.0 if isinstance(value, float) else value
+    # what is smaller is rounding error, which differs from run to run
+    return float(f"{round(value, _PLACES):.{_DIGITS}g}") + 0.0 if isinstance(value, float) else value

@@ -54,9 +54,10 @@ def command(
                 "give each a 'hengyu report' of its own, with its own --out DIR"
             )
     site = out or reports_dir() / "site"
+    alone = out is not None and len(found) == 1
     for run in found.values():
         wrong = mistakes(run, errors, data_dir=data, datasets=datasets) if errors else []
-        click.echo(str(write_report(run, site if out and len(found) == 1 else site / run.id, wrong)))
+        click.echo(str(write_report(run, site if alone else site / run.id, wrong, listed=not alone)))
     if out and len(found) > 1:
         click.echo(str(write_listing((listed(folder, site) for folder in found), site)))
     elif not out:

@@ -116,7 +116,7 @@ def command(
     finished = load_run(outcome.folder)
     if not quiet:
         print_board(finished)
-    page = write_report(finished, reports / "site" / finished.id)
+    page = write_report(finished, reports / "site" / finished.id, listed=True)
     index = write_index(reports)
     click.echo(f"{outcome.encoded} texts encoded, {outcome.observed} cells observed, {outcome.kept} kept", err=True)
     click.echo(f"records: {outcome.folder}")

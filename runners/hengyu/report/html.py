@@ -40,17 +40,17 @@ _READING = (
 )
 
 
-def write_report(run: Run, out: Path, wrong: Sequence[Mistakes] = ()) -> Path:
-    """Write ``out/index.html`` and return its path."""
+def write_report(run: Run, out: Path, wrong: Sequence[Mistakes] = (), *, listed: bool = False) -> Path:
+    """Write ``out/index.html`` and return its path; a page that is ``listed`` links to the index in the folder above."""
     path = out / "index.html"
-    write_bytes(path, render(run, wrong).encode("utf-8", "replace"))
+    write_bytes(path, render(run, wrong, index="../index.html" if listed else "").encode("utf-8", "replace"))
     return path
 
 
-def render(run: Run, wrong: Sequence[Mistakes] = ()) -> str:
-    """Return the page of a run, with the pairs that went wrong where they are given."""
+def render(run: Run, wrong: Sequence[Mistakes] = (), *, index: str = "") -> str:
+    """Return the page of a run, with the pairs that went wrong and a link to an index where they are given."""
     if is_retrieval(run):
-        return retrieval_page(run)
+        return retrieval_page(run, index)
     board = make_board(run)
     others = [make_board(run, m) for m in metrics_of(run) if m != "spearman"]
     charts = charts_of(run)
@@ -78,6 +78,7 @@ def render(run: Run, wrong: Sequence[Mistakes] = ()) -> str:
         clouds=cloud_sheet(clouds),
         angles=angled,
         wrong=wrong,
+        index=index,
         about_cell=_about_cell,
         metric_names=METRICS,
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import quote
@@ -14,34 +14,18 @@ from hengyu.report.board import make_board
 from hengyu.report.cell import between
 from hengyu.report.page import make_page
 from hengyu.report.retrieval import MAIN, is_retrieval, make_tables
+from hengyu.report.summaries import Listed, Summaries
 
-__all__ = ["Listed", "listed", "write_index", "write_listing"]
-
-
-@dataclass(frozen=True)
-class Listed:
-    """One run as a line of the index."""
-
-    id: str
-    suite: str
-    title: str
-    date: str  # when its records were written, UTC
-    link: str  # to its page, relative to the index; "" where it has none
-    tasks: tuple[str, ...] = ()
-    encoders: tuple[str, ...] = ()  # baselines left out, unless there is nothing else
-    rows: int = 0
-    metric: str = ""  # of the best row
-    of: str = ""  # the column it is best in
-    value: float | None = None
-    interval: str = ""
-    best: tuple[str, str, str, str] = ("", "", "", "")  # encoder, pooling, entry, fit_on
-    problem: str = ""  # why it cannot be read; "" where it can
+__all__ = ["listed", "write_index", "write_listing"]
 
 
 def write_index(reports: Path) -> Path:
     """Write ``site/index.html`` of a reports folder anew, with a line for every run in its records/, and return its path."""
     site = reports / "site"
-    return write_listing((listed(folder, site) for folder in list_runs(reports)), site)
+    summaries = Summaries(reports / "records")
+    lines = [listed(folder, site, summaries) for folder in list_runs(reports)]
+    summaries.save()
+    return write_listing(lines, site)
 
 
 def write_listing(runs: Iterable[Listed], out: Path) -> Path:
@@ -54,19 +38,22 @@ def write_listing(runs: Iterable[Listed], out: Path) -> Path:
     return path
 
 
-def listed(folder: Path, site: Path) -> Listed:
-    """Return the line of a run's folder; one that cannot be read says why. ``site`` is where pages and index lie."""
+def listed(folder: Path, site: Path, summaries: Summaries | None = None) -> Listed:
+    """Return the line of a run's folder; one that cannot be read says why. ``site`` is where pages and index lie.
+
+    With ``summaries`` a run that has not changed since it was listed is not read again.
+    """
     written = datetime.fromtimestamp((folder / "records.json").stat().st_mtime, UTC)
     date = f"{written:%Y-%m-%d %H:%M}"
     try:
-        run = load_run(folder)
+        line = summaries.line(folder, _line) if summaries else _line(load_run(folder))
     except HengyuError as e:
-        return Listed(folder.name, "", "", date, "", problem=str(e).replace(f"{folder.parent}/", ""))
-    page = site / run.id / "index.html"
-    return _line(run, date, f"{quote(run.id)}/index.html" if page.is_file() else "")
+        return Listed(folder.name, "", "", date=date, problem=str(e).replace(f"{folder.parent}/", ""))
+    page = site / line.id / "index.html"
+    return replace(line, date=date, link=f"{quote(line.id)}/index.html" if page.is_file() else "")
 
 
-def _line(run: Run, date: str, link: str) -> Listed:
+def _line(run: Run) -> Listed:
     suite = run.header.get("suite", {})
     encoders = run.header.get("encoders", ())
     models = tuple(str(e["encoder"]) for e in encoders if not e.get("baseline"))
@@ -75,8 +62,6 @@ def _line(run: Run, date: str, link: str) -> Listed:
         run.id,
         str(suite.get("name") or ""),
         str(suite.get("title") or ""),
-        date,
-        link,
         tuple(str(t["task"]) for t in run.header.get("tasks", ())),
         models or tuple(str(e["encoder"]) for e in encoders),
         rows,

@@ -18,8 +18,8 @@ from hengyu.report.retrieval import MAIN, Column, Line, Table, make_tables, show
 __all__ = ["retrieval_page"]
 
 
-def retrieval_page(run: Run) -> str:
-    """Return the page of a run of a retrieval suite."""
+def retrieval_page(run: Run, index: str = "") -> str:
+    """Return the page of a run of a retrieval suite, with a link to an index where it is given."""
     clouds = clouds_of(run)
     angled = angles(clouds)
     return make_page(
@@ -28,6 +28,7 @@ def retrieval_page(run: Run) -> str:
         tables=True,
         charts=angled is not None,
         run=run,
+        index=index,
         suite=run.header.get("suite", {}),
         warnings=run.header.get("warnings", ()),
         parts=[(table, _picture(table)) for table in make_tables(run)],
