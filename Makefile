@@ -16,7 +16,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constr
 # several test processes share the cores: PyTorch's threads would spin and wait for each other
 SINGLE := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1
 
-.PHONY: help setup bench check baseline test soak audit perf lint format data report docs clean
+.PHONY: help setup bench check baseline golden test soak audit perf lint format data report docs clean
 
 help:  ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
@@ -45,6 +45,9 @@ check: $(VENV)/.run  ## weigh SUITE anew and hold it against its baseline: red w
 baseline: $(VENV)/.run  ## weigh SUITE anew and propose its baseline: prints what changed, read the diff before committing
 	$(BIN)/hengyu run $(SUITE) --fresh --quiet
 	$(BIN)/hengyu baseline latest --out $(BASELINE)
+
+golden: $(VENV)/.dev  ## write the golden pages (tests/golden) anew: read the diff before committing
+	$(SINGLE) $(BIN)/python -m pytest --quiet --golden tests/test_golden.py
 
 test: $(VENV)/.dev  ## run the tests
 	$(SINGLE) $(BIN)/python -m pytest --benchmark-disable --ignore=tests/perf --numprocesses auto --maxprocesses 4 --dist loadfile

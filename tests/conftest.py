@@ -29,6 +29,10 @@ CHARACTERS = (
 )
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--golden", action="store_true", help="write the golden pages (tests/golden) anew")
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     if os.environ.get("HENGYU_SENTEVAL"):
         return
