@@ -98,11 +98,11 @@ def write_run(run: Run, root: Path) -> Path:
     seconds = {cell_key(r.task, r.row): r.seconds for r in run.records if r.seconds is not None}
     write_json(folder / "timings.json", {"seconds": {**seconds, "encode | hengyu-mini": 12.5}})
     save_records(folder, run.records, run.differences, run.standings)
-    save_clouds(folder, _looked_at(run), 42)
+    save_clouds(folder, looked_at(run), 42)
     return folder
 
 
-def _looked_at(run: Run) -> list[Observation]:
+def looked_at(run: Run) -> list[Observation]:
     """Make up clouds for the models' rows: raw in a narrow cone, abtt of one task not to be described, the others wide."""
     found = []
     for r in run.records:

@@ -14,6 +14,7 @@ import observed
 import pytest
 import runs
 
+from hengyu.clouds import load_clouds, save_clouds
 from hengyu.comparison import compare
 from hengyu.records import Difference
 from hengyu.report.board import make_board
@@ -29,6 +30,8 @@ def pages(tmp_path_factory) -> dict[str, str]:
     """Addresses of the pages, by name."""
     root = tmp_path_factory.mktemp("pages")
     made = {"plain": runs.make_run(), "hostile": runs.make_run(hostile=True)}
+    for name, run in made.items():
+        made[name] = replace(run, path=runs.write_run(run, root / name))
     labels = (np.arange(200) % 3 == 0).astype(float)
     noise = np.random.default_rng(0).normal(size=(2, 200))
     rows = [("hengyu-mini", "mean", "raw", "none"), ("<script>alert(1)</script>", "mean", "flow", "target")]
@@ -56,8 +59,6 @@ def pages(tmp_path_factory) -> dict[str, str]:
     made["figures"] = replace(made["plain"], records=tuple(figures))
     found = {name: write_report(run, root / name).as_uri() for name, run in made.items()}
     compared = compare(charted, chosen={"encoder": [rows[0][0], rows[1][0]]})
-    for name in ("plain", "hostile"):
-        runs.write_run(made[name], root / name)
     (root / "hostile" / "records" / made["hostile"].id).rename(root / "plain" / "records" / "other")
     found["index"] = write_index(root / "plain").as_uri()
     return found | {"compared": write_comparison(compared, root / "compared").as_uri()}
@@ -375,11 +376,14 @@ def test_it_prints(chromium, pages):
 
 
 def test_ten_thousand_cells_open_and_sort_in_two_seconds(chromium, tmp_path):
-    run = runs.make_large(1250)
+    run = replace(runs.make_large(1250), path=tmp_path / "run")
+    save_clouds(run.path, runs.looked_at(run), 0)
+    assert len(load_clouds(run.path)) == 7500
     board = make_board(run)
     assert len(board.rows) * len(board.columns) == 10_000
     page = write_report(run, tmp_path)
     assert page.stat().st_size < 8_000_000
+    assert "The first 300 of 7,500 rows" in page.read_text(encoding="utf-8")
     _narrow(chromium, 1280)
     chromium.get("about:blank")
     # the time of the page's own thread, so that other work on the machine does not count
@@ -478,6 +482,29 @@ def test_a_phone_scrolls_the_table_and_not_the_page(chromium, pages, name):
     assert chromium.execute_script(mean) <= 360, "the mean is seen without scrolling"
 
 
+def test_the_clouds_sort_by_a_heading_and_their_angles_are_drawn(chromium, pages):
+    from selenium.webdriver.support.wait import WebDriverWait
+
+    _open(chromium, pages["plain"])
+    column = """const t = document.querySelector('#clouds table');
+        const at = [...t.tHead.rows[0].cells].findIndex((c) => c.textContent.startsWith('effective rank'));
+        return [...t.tBodies[0].rows].map((r) => r.cells[at].textContent)"""
+    head = """[...document.querySelectorAll('#clouds thead th')].find((c) => c.textContent.startsWith('effective rank')).click()"""
+    before = chromium.execute_script(column)
+    chromium.execute_script(head)
+    numbers = [float(v) for v in chromium.execute_script(column) if v]
+    assert numbers == sorted(numbers, reverse=True) and "" in before, "one has no number, and stands last"
+    assert chromium.execute_script(column)[-1] == ""
+    drawn = "return document.querySelector('#chart-angles svg').textContent"
+    assert "independent directions" in chromium.execute_script(drawn)
+    lines = "return document.querySelectorAll('#chart-angles svg .mark-line path').length"
+    assert chromium.execute_script(lines) == 4, "before and after, each beside independent directions"
+    chromium.find_element("id", "language").click()
+    assert chromium.find_element("id", "clouds-title").text == "空间中的向量"
+    WebDriverWait(chromium, 20).until(lambda d: "独立方向" in d.execute_script(drawn))
+    assert chromium.get_log("browser") == []
+
+
 def test_hostile_names_are_text(chromium, pages):
     _open(chromium, pages["hostile"])
     shown = chromium.execute_script("return document.getElementById('board').textContent")
@@ -486,7 +513,7 @@ def test_hostile_names_are_text(chromium, pages):
     assert chromium.execute_script("return document.images.length") == 0
     assert "<script>alert(1)</script>, mean" in chromium.find_element("id", "chart-dimensions").text
     # an alert would make every command above fail
-    assert chromium.execute_script("return document.querySelectorAll('script').length") == 6
+    assert chromium.execute_script("return document.querySelectorAll('script').length") == 7
 
 
 def test_it_can_be_read_without_javascript(chromium, pages):

@@ -16,7 +16,8 @@ from hengyu.report.provenance import Sheet
 
 __all__ = ["angles"]
 
-_MOST = 400  # clouds that the page draws
+_MANY = 2000  # clouds beyond which the board fills the page
+_MOST, _FEWER = 400, 60  # clouds that the page draws; beyond so many
 _WIDTH = 180 / BINS
 _LINES = {"after": ("#0072B2", [1, 0]), "raw": ("#D55E00", [6, 3]), "independent directions": ("#333333", [2, 2])}
 _SEEN = 5e-5  # a share below it is not drawn
@@ -31,7 +32,7 @@ def angles(clouds: Sequence[CloudOf]) -> Chart | None:
     found = [c for c in clouds if c.angles]
     if not found:
         return None
-    drawn = found[:_MOST]
+    drawn = found[: _FEWER if len(found) > _MANY else _MOST]
     about = (
         "The angles between the vectors of random pairs of sentences: above 0 after the method (solid), below 0 before it "
         "(raw, dashed). Dotted: independent directions, in as many dimensions. The nearer a line comes to the dotted one, the "

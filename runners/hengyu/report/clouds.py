@@ -12,7 +12,8 @@ from hengyu.report.retrieval import is_retrieval
 
 __all__ = ["cloud_sheet", "clouds_of"]
 
-_MOST = 1000  # rows up to which the page holds the table whole
+_MANY = 2000  # clouds beyond which the board fills the page, which has to open in two seconds
+_MOST, _FEWER = 1000, 300  # rows of the table; beyond so many
 _WEIGHED = (
     "Of up to 4,096 of a task's distinct sentences (512 of vectors wider than 1,024), the same for all its entries: what "
     "the vectors look like as each entry leaves them, whatever the labels. Numbers of pairs are of 10,000 random ones."
@@ -68,14 +69,15 @@ def clouds_of(run: Run) -> tuple[CloudOf, ...]:
 
 
 def cloud_sheet(clouds: Sequence[CloudOf], *, searched: bool = False) -> Sheet:
-    """Return the numbers of clouds, ``searched`` by indexes, as a table of at most 1,000 rows; ``about`` says what is left out."""
+    """Return the numbers of clouds, ``searched`` by indexes, as a table; its ``about`` says how many there is no room for."""
     about = _SEARCHED if searched else _WEIGHED
-    if len(clouds) > _MOST:
-        about += f" The first {_MOST:,} of {len(clouds):,} rows; hengyu export --clouds prints them all."
+    most = _FEWER if len(clouds) > _MANY else _MOST
+    if len(clouds) > most:
+        about += f" The first {most:,} of {len(clouds):,} rows; hengyu export --clouds prints them all."
     problems = any(c.problem for c in clouds)
     rows = tuple(
         (*c.place, *(read(c) for read in _READERS.values()), *((c.problem,) if problems else ()))
-        for c in clouds[:_MOST]
+        for c in clouds[:most]
     )
     heads = (*_PLACE, *_READERS, *(("why not",) if problems else ()))
     numeric = frozenset(range(len(_PLACE), len(_PLACE) + len(_READERS)))
