@@ -30,6 +30,7 @@ def pages(tmp_path_factory) -> dict[str, str]:
     """Addresses of the pages, by name."""
     root = tmp_path_factory.mktemp("pages")
     made = {"plain": runs.make_run(), "hostile": runs.make_run(hostile=True)}
+    made["search"] = runs.make_search(hostile=True)
     for name, run in made.items():
         made[name] = replace(run, path=runs.write_run(run, root / name))
     labels = (np.arange(200) % 3 == 0).astype(float)
@@ -331,6 +332,41 @@ def test_the_view_is_exported_as_it_is_filtered_and_sorted(chromium, pages, name
     assert not re.search(r"(?<!\\)[#$%_^~<>|]", text[text.index("\\toprule") : text.index("\\bottomrule")])
 
 
+def test_the_tables_of_a_retrieval_run_are_exported_as_they_are_searched_and_sorted(chromium, pages):
+    _open(chromium, pages["search"])
+    chromium.find_element("id", "search").send_keys("target")
+    text = _export(chromium, "csv")
+    got = list(csv.DictReader(io.StringIO(text)))
+    assert got == [
+        {k: "" if v is None else str(v) for k, v in row.items()} for row in json.loads(_export(chromium, "json"))
+    ]
+    assert {g["encoder"] for g in got} == {runs.HOSTILE[0]} and {g["task"] for g in got} == {
+        "BQ:test",
+        "STS-B:test",
+        "mean",
+    }
+    records = {(r.task, r.entry, r.metric): r for r in runs.make_search(hostile=True).records}
+    for g in got:
+        r = records.get((g["task"], g["entry"], g["metric"]))
+        if r is None or r.value is None:
+            assert g["value"] == "" and "failed" in g["reason"]
+        else:
+            assert float(g["value"]) == pytest.approx(r.value)
+            assert (g["low"] == "") == (r.low is None) and (
+                r.low is None or float(g["low"]) == pytest.approx(r.low, abs=6e-5)
+            )
+    assert [g["entry"] for g in got if g["metric"] == "ndcg@10" and g["task"] == "mean"] == [
+        "whitening(dim=64) > lsh(bits=256)",
+        "ivfpq",
+    ]
+    for kind, rows in (("md", 3 * 4), ("tex", 3 * 3)):
+        text = _export(chromium, kind)
+        lines = [li for li in text.splitlines() if (li.startswith("|") if kind == "md" else li.endswith("\\\\"))]
+        assert len(lines) == rows and "42.00 [40.90, 43.10]" in text.replace(" {\\scriptsize", "").replace("}", "")
+        assert "<script" not in text.replace("\\<script", "")
+    assert chromium.get_log("browser") == []
+
+
 def test_a_file_is_written_from_the_page(chromium, pages, tmp_path):
     from selenium.webdriver.support.wait import WebDriverWait
 
@@ -468,7 +504,7 @@ def test_every_chart_is_drawn_and_speaks_both_languages(chromium, pages, name, i
     assert chromium.get_log("browser") == []
 
 
-@pytest.mark.parametrize("name", ["plain", "hostile", "charted", "compared", "index"])
+@pytest.mark.parametrize("name", ["plain", "hostile", "charted", "compared", "index", "search"])
 def test_a_phone_scrolls_the_table_and_not_the_page(chromium, pages, name):
     _open(chromium, pages[name], width=360)
     chromium.execute_script("for (const d of document.querySelectorAll('details')) d.open = true")

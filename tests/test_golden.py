@@ -50,10 +50,15 @@ def pages(tmp_path: Path) -> dict[str, str]:
     index = write_listing(
         [line, replace(line, id="broken-1", link="", value=None, problem="records.json: not JSON")], tmp_path
     )
-    return {"board": render(run, index="../index.html"), "index": index.read_text(encoding="utf-8")}
+    search = load_run(runs.write_run(runs.make_search(), tmp_path))
+    return {
+        "board": render(run, index="../index.html"),
+        "search": render(search),
+        "index": index.read_text(encoding="utf-8"),
+    }
 
 
-@pytest.mark.parametrize("name", ["board", "index"])
+@pytest.mark.parametrize("name", ["board", "search", "index"])
 def test_the_page_is_as_it_was_reviewed(pages: dict[str, str], name: str, request: pytest.FixtureRequest) -> None:
     found, path = outline(pages[name]), FOLDER / f"{name}.html"
     if request.config.getoption("--golden"):
@@ -66,7 +71,7 @@ def test_the_page_is_as_it_was_reviewed(pages: dict[str, str], name: str, reques
     assert not change, "the page has changed; 'make golden' renews it\n" + "\n".join(change[:60])
 
 
-@pytest.mark.parametrize("name", ["board", "index"])
+@pytest.mark.parametrize("name", ["board", "search", "index"])
 def test_a_golden_page_is_short_and_names_no_machine(name: str) -> None:
     text = (FOLDER / f"{name}.html").read_text(encoding="utf-8")
     assert len(text.encode("utf-8")) < 100_000 and max(map(len, text.splitlines())) < 1500

@@ -228,7 +228,18 @@ def test_the_command_writes_to_the_site(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize(
     "name",
-    ["language.js", "sorting.js", "sheets.js", "pinning.js", "leaderboard.js", "paste.js", "start.js", "chart.js"],
+    [
+        "language.js",
+        "sorting.js",
+        "sheets.js",
+        "pinning.js",
+        "leaderboard.js",
+        "boardview.js",
+        "searchview.js",
+        "paste.js",
+        "start.js",
+        "chart.js",
+    ],
 )
 def test_scripts_never_write_markup(name):
     code = share("reports", "templates", name).read_text(encoding="utf-8")

@@ -76,8 +76,7 @@ def cloud_sheet(clouds: Sequence[CloudOf], *, searched: bool = False) -> Sheet:
         about += f" The first {most:,} of {len(clouds):,} rows; hengyu export --clouds prints them all."
     problems = any(c.problem for c in clouds)
     rows = tuple(
-        (*c.place, *(read(c) for read in _READERS.values()), *((c.problem,) if problems else ()))
-        for c in clouds[:most]
+        (*c.place, *(read(c) for read in _READERS.values()), *((c.problem,) if problems else ())) for c in clouds[:most]
     )
     heads = (*_PLACE, *_READERS, *(("why not",) if problems else ()))
     numeric = frozenset(range(len(_PLACE), len(_PLACE) + len(_READERS)))

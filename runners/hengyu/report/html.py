@@ -58,7 +58,16 @@ def render(run: Run, wrong: Sequence[Mistakes] = (), *, index: str = "") -> str:
     angled = angles(clouds)
     return make_page(
         "leaderboard.html.j2",
-        ["language.js", "sorting.js", "pinning.js", "leaderboard.js", "paste.js", "sheets.js", "start.js"],
+        [
+            "language.js",
+            "sorting.js",
+            "pinning.js",
+            "leaderboard.js",
+            "boardview.js",
+            "paste.js",
+            "sheets.js",
+            "start.js",
+        ],
         tables=True,
         charts=bool(charts or angled),
         run=run,

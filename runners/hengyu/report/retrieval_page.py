@@ -24,7 +24,7 @@ def retrieval_page(run: Run, index: str = "") -> str:
     angled = angles(clouds)
     return make_page(
         "retrieval.html.j2",
-        ["language.js", "sorting.js", "sheets.js", "start.js"],
+        ["language.js", "sorting.js", "sheets.js", "searchview.js", "paste.js", "start.js"],
         tables=True,
         charts=angled is not None,
         run=run,

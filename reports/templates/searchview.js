@@ -1,0 +1,51 @@
+// The tables of a retrieval run as they are searched and sorted now, for paste.js; read from what the page shows.
+"use strict";
+
+const tables = made.filter((table) => table.table().node().dataset.task !== undefined);
+const spans = (cell) => /\[(.*), (.*)\]/u.exec(cell.querySelector(".interval")?.textContent ?? "");
+const searched = () => tables.map((table) => {
+  const node = table.table().node();
+  const columns = [...node.tHead.rows[0].cells].filter((head) => head.dataset.metric !== undefined);
+  const rows = table.rows({ order: "applied", search: "applied" }).nodes().toArray().map((row) => ({
+    rank: row.cells[0].textContent.trim(),
+    names: Object.fromEntries([["entry", "th bdi"], ...["encoder", "pooling", "fit_on"].map((n) => [n, `[data-name="${n}"] bdi`])]
+      .map(([name, where]) => [name, row.querySelector(where).textContent])),
+    cells: [...row.querySelectorAll("td.score")],
+  }));
+  return { task: node.dataset.task, columns, rows };
+});
+
+const exported = tables.length
+  ? {
+      tidy: () => searched().flatMap(({ task, columns, rows }) => rows.flatMap(({ rank, names, cells }) => columns.map((head, c) => {
+        const [, low, high] = spans(cells[c]) ?? [];
+        const value = cells[c].dataset.order;
+        const { entry, encoder, pooling, fit_on } = names;
+        return {
+          rank: rank === "–" ? null : Number(rank), encoder, pooling, entry, fit_on, task, metric: head.dataset.metric,
+          value: value === "" ? null : Number(value), low: low === undefined ? null : Number((low / 100).toFixed(4)),
+          high: high === undefined ? null : Number((high / 100).toFixed(4)), reason: value === "" ? cells[c].title : "",
+        };
+      }))),
+      grids: () => searched().map(({ task, columns, rows }) => {
+        const top = columns.map((head, c) => {
+          const numbers = rows.map(({ cells }) => cells[c].dataset.order).filter((v) => v !== "").map(Number);
+          return head.dataset.unit === "score" && numbers.length > 1 ? Math.max(...numbers) : null;
+        });
+        return {
+          title: task,
+          about: `${task}, scores x 100`,
+          columns: columns.map((head) => head.dataset.head),
+          lines: rows.map(({ rank, names, cells }) => ({
+            names: [rank === "–" ? "-" : rank, names.encoder, names.pooling, names.entry, names.fit_on],
+            cells: cells.map((cell, c) => ({
+              text: (cell.querySelector(".value") ?? cell).textContent.trim(),
+              span: cell.querySelector(".interval")?.textContent ?? "",
+              best: cell.dataset.order !== "" && Number(cell.dataset.order) === top[c],
+              none: cell.dataset.order === "",
+            })),
+          })),
+        };
+      }),
+    }
+  : null;
