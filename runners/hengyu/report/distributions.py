@@ -19,6 +19,7 @@ __all__ = ["classes", "distributions"]
 _MOST = 400  # cells of a run up to which the page carries them
 _EDGES = np.linspace(-1.0, 1.0, 51)
 _COLOURS = ("#D55E00", "#575757", "#0072B2")
+_WIDTHS = (1, 2, 3.5)
 _STAGES = {"raw": [5, 3], "after": [1, 0]}
 Floats = NDArray[np.float64]
 
@@ -69,7 +70,8 @@ def distributions(run: Run) -> Chart | None:
         "similarities",
         "Similarities by label",
         "How the cosines of a task's pairs lie, label by label: above 0 after the method (solid), below 0 before it (raw, "
-        "dashed). What matters is how far the labels lie apart, not where they lie.",
+        "dashed). What matters is how far the labels lie apart, not where they lie. Heights are drawn by their square root, so "
+        "that narrow and wide can be seen together.",
         _picture(),
         (("Task", ("task",)), ("Encoder and pooling", ("encoder", "pooling")), ("Method", ("method",))),
         tuple(groups),
@@ -117,14 +119,19 @@ def _row(place: tuple[str, ...], label: str, x: Floats) -> tuple[str, ...]:
 
 def _picture() -> dict[str, Any]:
     names = ["low", "middle", "high"]
-    legend = alt.Legend(orient="bottom", title="label", columns=1, symbolStrokeWidth=3, symbolSize=200)
+    legend = alt.Legend(orient="bottom", title="label", columns=1, symbolSize=200)
     line = (
         alt.Chart(alt.NamedData(name="points"))
-        .mark_line(strokeWidth=2, interpolate="step")
+        .mark_line(interpolate="step")
         .encode(
             x=alt.X("cosine:Q").title("cosine").scale(zero=False, nice=True).axis(grid=False),
-            y=alt.Y("share:Q").title("share of the label's pairs, %").axis(labelExpr="format(abs(datum.value), '~r')"),
-            color=alt.Color("label:N").scale(**fixed_scale(names, _COLOURS)).legend(legend),
+            y=alt.Y("share:Q")
+            .title("share of the label's pairs, %")
+            .scale(type="sqrt")
+            .axis(labelExpr="format(abs(datum.value), '~r')"),
+            color=alt.Color("label:O").scale(**fixed_scale(names, _COLOURS)).legend(legend),
+            # told without colour, too: the higher the label, the wider the line
+            strokeWidth=alt.StrokeWidth("label:O").scale(**fixed_scale(names, _WIDTHS)).legend(legend),
             strokeDash=alt.StrokeDash("stage:N")
             .scale(**fixed_scale(list(_STAGES), list(_STAGES.values())))
             .legend(alt.Legend(orient="bottom", title="stage", columns=1, symbolStrokeWidth=2, symbolSize=200)),
