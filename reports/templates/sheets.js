@@ -19,11 +19,12 @@ const made = [...document.querySelectorAll("table.sorted")].map((table) => new D
 
 const search = byId("search");
 if (search && !byId("board-data")) {
-  // the leaderboard searches by itself
+  // the leaderboard searches by itself, and the clouds are of entries that no search hides
+  const asked = made.filter((table) => !table.table().node().closest("#clouds"));
   const count = byId("count");
   const tell = () => {
     let [left, all] = [0, 0];
-    for (const table of made) {
+    for (const table of asked) {
       const { recordsDisplay, recordsTotal } = table.page.info();
       left += recordsDisplay;
       all += recordsTotal;
@@ -32,7 +33,7 @@ if (search && !byId("board-data")) {
   };
   search.addEventListener("input", () => {
     const wanted = search.value.toLowerCase().split(/\s+/u).filter(Boolean);
-    for (const table of made) {
+    for (const table of asked) {
       const texts = table.rows().nodes().toArray().map((row) => row.textContent.toLowerCase());
       table.search.fixed("view", (_text, _row, i) => wanted.every((w) => texts[i].includes(w))).draw();
     }
