@@ -76,6 +76,7 @@ class Plan:
     thresholds: dict[str, TaskData]  # binary task -> the valid split its decision threshold is chosen on
     fits: dict[tuple[str, str], Fit]  # (task, fit_on word) -> sentences
     texts: list[str]  # distinct, in order of first appearance
+    lacking: dict[tuple[str, str], str] = field(default_factory=dict)  # like fits, of a partial suite: what is not here
     held: dict[str, TaskData] = field(default_factory=dict)  # task -> the valid split that tuners are watched on
     warnings: list[str] = field(default_factory=list)
     datasets: tuple[Path, ...] = ()  # folders of cards beside the shipped ones
@@ -149,6 +150,13 @@ def make_plan(suite: Suite, *, data_dir: Path | None = None, datasets: Sequence[
                 continue
             try:
                 plan.fits[task.name, word] = loader.fit(task, word, labelled=spec.entry.labelled)
+            except Missing as e:
+                if "entries" not in suite.partial or suite.kind != "sts":
+                    problems.append(f"{suite.path}: entry '{spec.entry}' with fit_on '{word}': {e}")
+                elif (task.name, word) not in plan.lacking:
+                    plan.lacking[task.name, word] = e.brief
+                    what = f"what is fitted on '{word}', on {task.name}"
+                    missing.append((task.name, Missing(f"{what}: {e}", f"{what}: {e.brief}")))
             except HengyuError as e:
                 problems += [f"{suite.path}: entry '{spec.entry}' with fit_on '{word}': {p}" for p in e.problems]
         if suite.kind == "retrieval":
