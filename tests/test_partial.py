@@ -114,6 +114,22 @@ def test_what_cannot_be_fitted_is_a_cell_with_its_reason(tmp_path: Path) -> None
         assert asked.exit_code == 2 and "mine:train is not here" in asked.output
 
 
+def test_a_task_of_ones_own_takes_the_entries_of_a_suite_that_fit_it(tmp_path: Path) -> None:
+    """A card with a test split alone, in a suite that fits whitening on train: what a newcomer does first."""
+    text = 'name = "own"\nlabels = { scale = [0, 1], kind = "binary" }\nheader = false\n[splits.test]\nfile = "valid.tsv"\n'
+    cards = card(tmp_path / "cards")
+    (cards / "own.toml").write_text(text, encoding="utf-8")
+    run = ["run", "smoke", "--datasets", str(cards), "--task", "own:test", "--out", str(tmp_path)]
+    done = CliRunner().invoke(main, run)
+    assert done.exit_code == 0, done.output
+    assert "own has no split 'train'; give it one" in " ".join(done.output.split())
+    finished = load_run(next((tmp_path / "records").iterdir()))
+    white = {r.fit_on: r.status for r in finished.records if r.entry == "whitening" and r.metric == "spearman"}
+    assert white == {"target": "ok", "train": "unavailable"}
+    asked = CliRunner().invoke(main, [*run, "--fit-on", "train", "--quiet"])
+    assert asked.exit_code == 2 and "own has no split 'train'" in asked.output
+
+
 def test_labels_that_are_weighed_are_refused_and_not_left_out(tmp_path: Path) -> None:
     path = suite(tmp_path / "s", FITTED.replace('"center", fit_on = "train"', '"cosent", fit_on = "target"'))
     with pytest.raises(HengyuError, match="labels it was trained on"):

@@ -72,7 +72,8 @@ def find_card(cards: Mapping[str, Card], name: str) -> Card:
 
         return mteb_card(name.strip()[len(_MTEB) :])
     close = [known[w].name for w in get_close_matches(word, known, n=1)]
-    raise HengyuError(f"no dataset is called '{name}'{did_you_mean(close[0] if close else name, cards)}")
+    own = "" if close else "; cards of your own are found with --datasets FOLDER"
+    raise HengyuError(f"no dataset is called '{name}'{did_you_mean(close[0] if close else name, cards)}{own}")
 
 
 def parse_task(cards: Mapping[str, Card], word: str) -> tuple[Card, str]:

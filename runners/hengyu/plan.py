@@ -22,6 +22,7 @@ __all__ = ["PROTOCOL", "Fit", "Plan", "TaskData", "make_plan"]
 
 Ids = NDArray[np.int64]
 _DISTINCT = "-distinct"
+_USUAL = ("train", "valid", "test")  # splits that a suite may ask for of any card
 PROTOCOL = 1  # raise it when the same suite and data would give other numbers than before
 
 
@@ -249,6 +250,9 @@ class _Loader:
             parts = [self.task(*parse_task(self.cards, source))]
         elif source in card.splits:
             parts = [self.task(card, source)]
+        elif source in _USUAL:
+            problem = f"{card.name} has no split '{source}'; give it one, or use another fit_on ({', '.join(card.splits)}, target)"
+            raise Missing(problem, problem)
         else:
             raise HengyuError(
                 f"{card.name} has no split '{source}'; use target, all, a split ({', '.join(card.splits)}) or CARD:split"

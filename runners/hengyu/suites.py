@@ -97,7 +97,10 @@ class Suite:
             changed["entries"] = _with_first(given, self.kind)
         if fit_on:
             changed["fit_on"] = fit_on
-        changed["partial"] = tuple(kind for kind in self.partial if kind not in changed)
+        asked = {*changed, *(["entries"] if fit_on else [])}
+        # entries of the suite that tasks of another's cannot be fitted for are cells with that reason, as in partial suites
+        allowed = (*self.partial, *(["entries"] if tasks else []))
+        changed["partial"] = tuple(kind for kind in dict.fromkeys(allowed) if kind not in asked)
         return replace(self, **changed)
 
     def _encoder(self, word: str | EncoderSpec) -> EncoderSpec:
