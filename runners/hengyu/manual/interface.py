@@ -9,14 +9,14 @@ from typing import Any
 
 import hengyu
 from hengyu import estimators
-from hengyu.manual.prose import prose
+from hengyu.manual.prose import prose, section
 from hengyu.methods import find_method, is_tuner, method_names
 
 __all__ = ["api_reference"]
 
 
-def api_reference() -> str:
-    """Return what ``import hengyu`` offers as Markdown."""
+def api_reference(examples: str) -> str:
+    """Return what ``import hengyu`` offers as Markdown; ``examples`` has a section for each of its names."""
     lines = [
         "# Python",
         "",
@@ -27,8 +27,8 @@ def api_reference() -> str:
         "```",
     ]
     for name in sorted(set(hengyu.__all__) - {"__version__", "estimators"}):
-        lines += _thing(f"hengyu.{name}", getattr(hengyu, name))
-    lines += ["", "## hengyu.estimators", "", prose(estimators.__doc__ or ""), ""]
+        lines += [*_thing(f"hengyu.{name}", getattr(hengyu, name)), "", section(examples, name)]
+    lines += ["", "## hengyu.estimators", "", prose(estimators.__doc__ or ""), "", section(examples, "estimators"), ""]
     lines += ["| class | method |", "|---|---|"]
     for name in method_names():
         method = find_method(name)
