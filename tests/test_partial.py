@@ -124,7 +124,8 @@ def test_a_task_of_ones_own_takes_the_entries_of_a_suite_that_fit_it(tmp_path: P
     assert done.exit_code == 0, done.output
     assert "own has no split 'train'; give it one" in " ".join(done.output.split())
     finished = load_run(next((tmp_path / "records").iterdir()))
-    white = {r.fit_on: r.status for r in finished.records if r.entry == "whitening" and r.metric == "spearman"}
+    own = [r for r in finished.records if r.task == "own:test" and r.metric == "spearman"]
+    white = {r.fit_on: r.status for r in own if r.entry == "whitening"}
     assert white == {"target": "ok", "train": "unavailable"}
     asked = CliRunner().invoke(main, [*run, "--fit-on", "train", "--quiet"])
     assert asked.exit_code == 2 and "own has no split 'train'" in asked.output
