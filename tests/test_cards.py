@@ -168,6 +168,21 @@ def test_extra_cards_and_names_taken(tmp_path: Path) -> None:
     assert str(share("datasets", "LCQMC.toml")) in str(e.value)
 
 
+def test_a_suite_beside_the_cards_is_passed_over(tmp_path: Path) -> None:
+    card_of(tmp_path, SMALL)
+    (tmp_path / "suite.toml").write_text('name = "mine"\ntasks = ["mine:test"]\n', encoding="utf-8")
+    assert sorted(load_cards([tmp_path])) == sorted([*NAMES, "mine"])
+    (tmp_path / "mine.toml").unlink()
+    with pytest.raises(HengyuError, match="no card"):
+        load_cards([tmp_path])
+    (tmp_path / "half.toml").write_text('name = "half"\n', encoding="utf-8")
+    with pytest.raises(HengyuError, match="'labels' is missing"):
+        load_cards([tmp_path])
+    (tmp_path / "half.toml").write_text("tasks = [", encoding="utf-8")
+    with pytest.raises(HengyuError, match="not TOML"):
+        load_cards([tmp_path])
+
+
 def test_missing_folder_of_cards(tmp_path: Path) -> None:
     with pytest.raises(HengyuError, match="check --datasets"):
         load_cards([tmp_path / "nowhere"])

@@ -174,6 +174,23 @@ def test_bad_label(tmp_path: Path, label: str, said: str) -> None:
     refuse(said, tmp_path, f"{HEAD}甲\t乙\t1\n甲\t丙\t{label}\n")
 
 
+def test_words_for_labels_of_a_binary_card(tmp_path: Path) -> None:
+    said = "line 2: the label must be a number (1 and 0 in the place of words), not 'yes'; mend it"
+    refuse(said, tmp_path, HEAD + "甲\t乙\tyes\n", labels=BINARY)
+
+
+@pytest.mark.parametrize(
+    ("mark", "file", "said"),
+    [
+        (";", "x.csv", "parted by semicolons and not by commas; save it with commas or tabs"),
+        ("\t", "x.csv", 'parted by tabs and not by commas; add format = "tsv" to the card'),
+        (",", "x.tsv", 'parted by commas and not by tabs; add format = "csv" to the card'),
+    ],
+)
+def test_other_marks_between_fields_are_named(tmp_path: Path, mark: str, file: str, said: str) -> None:
+    refuse(said, tmp_path, "\ufeff" + HEAD.replace("\t", mark) + f"甲{mark}乙{mark}1\n", file=file)
+
+
 def test_bad_label_of_a_binary_card(tmp_path: Path) -> None:
     refuse(
         "line 2: the label must be 0 or 1 in a binary card, not '0.5'", tmp_path, HEAD + "甲\t乙\t0.5\n", labels=BINARY
@@ -236,7 +253,8 @@ def test_not_utf8(tmp_path: Path) -> None:
         tmp_path,
         f"{HEAD}甲\t乙\t1\n甲".encode() + "\t乙".encode("gb18030"),
     )
-    refuse("line 1 is not UTF-8 (byte 1 of the line)", tmp_path, HEAD.encode("utf-16"))
+    refuse("is UTF-16, like Excel's 'Unicode text'; save it as 'CSV UTF-8'", tmp_path, HEAD.encode("utf-16"))
+    refuse("is a zip file, as Excel's workbooks are", tmp_path, b"PK\x03\x04" + bytes(90), file="x.csv")
     refuse("line 2 is not UTF-8", tmp_path, b'{"sentence1":"x","sentence2":"y","label":1}\n{"\xff', file="x.jsonl")
 
 
@@ -269,7 +287,7 @@ def test_missing_header_column(tmp_path: Path) -> None:
         tmp_path,
         "sentence1\tsentense2\tlabel\n甲\t乙\t1\n",
     )
-    refuse("is this really a tab-separated file?", tmp_path, "sentence1,sentence2,label\n甲,乙,1\n")
+    refuse("its fields are parted by commas and not by tabs", tmp_path, "sentence1,sentence2,label\n甲,乙,1\n")
     refuse("line 1: the header names 'label' twice", tmp_path, "label\tsentence1\tsentence2\tlabel\n1\t甲\t乙\t1\n")
     refuse(
         "line 1 has no key 'label'; did you mean 'labels'?",

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import re
 import shlex
+import shutil
+import subprocess
+import sys
 import tomllib
 from collections.abc import Iterator
 from dataclasses import fields
@@ -14,11 +17,13 @@ import pytest
 from click.testing import CliRunner
 from examples import ROOT, Block, blocks, commands, documents
 
+import hengyu
 from hengyu import cards, suites
 from hengyu.cli import main
-from hengyu.encoders import EncoderSpec
+from hengyu.encoders import EncoderSpec, open_encoder
+from hengyu.errors import HengyuError
 from hengyu.manual.commands import cli_reference
-from hengyu.manual.hook import NOTES, pages
+from hengyu.manual.hook import EXAMPLES, NOTES, pages
 from hengyu.manual.methods import signature
 from hengyu.manual.prose import prose, section
 from hengyu.methods import method_names
@@ -155,6 +160,42 @@ def test_every_method_has_a_card_with_formula_and_advice() -> None:
 def test_advice_is_of_methods_that_exist() -> None:
     notes = (ROOT / "docs" / NOTES).read_text(encoding="utf-8")
     assert sorted(re.findall(r"(?m)^## (.*)$", notes)) == sorted(method_names())
+
+
+def test_every_public_name_is_in_the_reference_with_an_example_that_runs() -> None:
+    page = pages(ROOT / "docs")["reference/python.md"]
+    examples = DOCUMENTS[f"docs/{EXAMPLES}"].read_text(encoding="utf-8")
+    names = {*hengyu.__all__} - {"__version__"}
+    assert sorted(re.findall(r"(?m)^## (.*)$", examples)) == sorted(names)
+    for name in names:
+        assert f"## hengyu.{name}\n" in page and section(examples, name) in page
+        assert "<!-- run -->\n```python\n" in section(examples, name)
+
+
+def test_the_recipe_for_pickled_weights_makes_a_folder_that_can_be_weighed(tiny_bert: Path, tmp_path: Path) -> None:
+    """Run by transformers in a process of its own, as its reader would; nothing of ours reads the pickle."""
+    text = next(
+        b.text
+        for b in blocks(DOCUMENTS["docs/models.md"])
+        if "pytorch_model.bin" not in b.text and "use_safetensors=False" in b.text
+    )
+    program = text.partition("<<'END'\n")[2].partition("END\n")[0]
+    (tmp_path / "pickled").mkdir()
+    make = (
+        "import sys, torch; from transformers import AutoModel as M; "
+        "torch.save(M.from_pretrained(sys.argv[1]).state_dict(), sys.argv[2] + '/pytorch_model.bin')"
+    )
+    for path in tiny_bert.iterdir():
+        if path.suffix != ".safetensors":
+            shutil.copy(path, tmp_path / "pickled")
+    wanted = open_encoder(EncoderSpec(str(tiny_bert))).encode(["今天天气真好"], ["mean"])["mean"]
+    subprocess.run([sys.executable, "-c", make, str(tiny_bert), str(tmp_path / "pickled")], check=True)
+    with pytest.raises(HengyuError, match="pickled weights are never loaded"):
+        open_encoder(EncoderSpec(str(tmp_path / "pickled")))
+    command = [sys.executable, "-", str(tmp_path / "pickled"), str(tmp_path / "anew")]
+    subprocess.run(command, input=program, text=True, check=True)
+    anew = open_encoder(EncoderSpec(str(tmp_path / "anew"))).encode(["今天天气真好"], ["mean"])["mean"]
+    assert (anew == wanted).all()
 
 
 def test_every_key_of_suites_and_cards_is_explained() -> None:

@@ -86,6 +86,76 @@ def test_what_is_named_on_the_command_line_is_never_left_out(tmp_path: Path) -> 
         assert done.exit_code == 2 and reason in done.output
 
 
+FITTED = """
+partial = true
+tasks = ["mine:valid", "hengyu-sts:valid"]
+entries = ["raw", { entry = "whitening(dim=8)", fit_on = "train" }, { entry = "center", fit_on = "train" }]
+baselines = []
+resamples = 20
+"""
+
+
+def test_what_cannot_be_fitted_is_a_cell_with_its_reason(tmp_path: Path) -> None:
+    path = suite(tmp_path / "s", FITTED)
+    run = ["run", str(path), "--datasets", str(card(tmp_path / "cards")), "--out", str(tmp_path)]
+    done = CliRunner().invoke(main, run)
+    assert done.exit_code == 0, done.output
+    [folder] = (tmp_path / "records").iterdir()
+    finished = load_run(folder)
+    assert sum("fitted on 'train', on mine:valid" in w for w in finished.header["warnings"]) == 1
+    white = {r.task: r for r in finished.records if r.metric == "spearman" and r.entry == "whitening(dim=8)"}
+    assert white["mine:valid"].status == "unavailable"
+    assert "mine:train is not here" in white["mine:valid"].reason and str(tmp_path) not in white["mine:valid"].reason
+    assert white["hengyu-sts:valid"].status == "ok" and white["mean"].status == "incomplete"
+    raw = {r.task: r.status for r in finished.records if r.metric == "spearman" and r.entry == "raw"}
+    assert set(raw.values()) == {"ok"}
+    for more in (["--entry", "whitening(dim=8)", "--fit-on", "train"],):  # what is asked for is never left out
+        asked = CliRunner().invoke(main, [*run, *more, "--quiet"])
+        assert asked.exit_code == 2 and "mine:train is not here" in asked.output
+
+
+def test_a_task_of_ones_own_takes_the_entries_of_a_suite_that_fit_it(tmp_path: Path) -> None:
+    """A card with a test split alone, in a suite that fits whitening on train: what a newcomer does first."""
+    text = 'name = "own"\nlabels = { scale = [0, 1], kind = "binary" }\nheader = false\n[splits.test]\nfile = "valid.tsv"\n'
+    cards = card(tmp_path / "cards")
+    (cards / "own.toml").write_text(text, encoding="utf-8")
+    run = ["run", "smoke", "--datasets", str(cards), "--task", "own:test", "--out", str(tmp_path)]
+    done = CliRunner().invoke(main, run)
+    assert done.exit_code == 0, done.output
+    assert "own has no split 'train'; give it one" in " ".join(done.output.split())
+    finished = load_run(next((tmp_path / "records").iterdir()))
+    own = [r for r in finished.records if r.task == "own:test" and r.metric == "spearman"]
+    white = {r.fit_on: r.status for r in own if r.entry == "whitening"}
+    assert white == {"target": "ok", "train": "unavailable"}
+    asked = CliRunner().invoke(main, [*run, "--fit-on", "train", "--quiet"])
+    assert asked.exit_code == 2 and "own has no split 'train'" in asked.output
+
+
+def test_labels_that_are_weighed_are_refused_and_not_left_out(tmp_path: Path) -> None:
+    path = suite(tmp_path / "s", FITTED.replace('"center", fit_on = "train"', '"cosent", fit_on = "target"'))
+    with pytest.raises(HengyuError, match="labels it was trained on"):
+        make_plan(load_suite(path), datasets=[card(tmp_path / "cards")])
+
+
+def test_a_folder_stands_in_for_an_encoder_of_the_suite(tmp_path: Path) -> None:
+    wober = "junnyu/wobert_chinese_plus_base"
+    loaded = load_suite(share("suites", "whitening-2021.toml"))
+    (spec,) = loaded.with_overrides(encoders=(f"{wober}={tmp_path}",)).encoders
+    assert (spec.model, spec.name, spec.revision) == (str(tmp_path), wober, "")
+    assert (spec.max_length, spec.pre_tokenizer) == (128, "jieba")
+    (spec,) = loaded.with_overrides(encoders=("bert-base-chinese",)).encoders
+    assert spec in loaded.encoders
+    (spec,) = loaded.with_overrides(encoders=("nobody/other",)).encoders
+    assert (spec.model, spec.max_length) == ("nobody/other", 0)
+    with pytest.raises(HengyuError, match=f"did you mean '{wober}'"):
+        loaded.with_overrides(encoders=(f"junnyu/wobert_chinese_base={tmp_path}",))
+    with pytest.raises(HengyuError, match="write NAME=FOLDER"):
+        loaded.with_overrides(encoders=(f"{wober}=",))
+    (tmp_path / "a=b").mkdir()
+    (spec,) = loaded.with_overrides(encoders=(str(tmp_path / "a=b"),)).encoders
+    assert spec.model == str(tmp_path / "a=b")
+
+
 def test_with_nothing_at_hand_it_is_refused(tmp_path: Path) -> None:
     cards = card(tmp_path / "cards")
     path = suite(tmp_path / "s", 'partial = true\ntasks = ["mine:train", "mine:test"]')
@@ -109,7 +179,7 @@ def test_a_damaged_file_is_an_error_and_not_a_gap(tmp_path: Path) -> None:
 def test_published_suites_name_their_source_and_run_what_is_there(name: str) -> None:
     path = share("suites", f"{name}.toml")
     loaded = load_suite(path)
-    assert loaded.partial == ("tasks", "encoders")
+    assert loaded.partial == ("tasks", "encoders", "entries")
     text = path.read_text(encoding="utf-8")
     assert "kexue.fm" in text or "arXiv" in text or "embeddings-benchmark" in text
     assert all("/" in e.model or e.model == "bert-base-chinese" for e in loaded.encoders)

@@ -8,10 +8,13 @@ import pytest
 import runs
 
 from hengyu.cards import load_cards
+from hengyu.entries import parse_entry
 from hengyu.published import beside, published
 from hengyu.report.figures import figures
 from hengyu.report.html import render
 from hengyu.report.provenance import published_sheet
+from hengyu.resources import share
+from hengyu.suites import load_suite
 
 RUN = runs.make_run(sweep=False)
 MODEL = "google-bert/bert-base-chinese"
@@ -37,6 +40,27 @@ def test_every_figure_has_a_source_and_a_protocol_in_our_words():
         assert figure.pooling in ("cls", "pooler", "mean", "first-last-mean", "native")
         assert -1 <= figure.value <= 1
         assert (figure.fit_on == "none") == (figure.entry == "raw")
+
+
+@pytest.mark.parametrize(
+    ("name", "source", "entry"),
+    [
+        ("whitening-2021", "8321", "whitening(floor=0)"),
+        ("simcse-2021", "8348", "simcse"),
+        ("cosent-2022", "8847", "cosent"),
+    ],
+)
+def test_published_suites_name_their_models_as_the_figures_do(name, source, entry):
+    suite = load_suite(share("suites", f"{name}.toml"))
+    entry = str(parse_entry(entry))
+    (spec,) = (e for e in suite.entries if str(e.entry) == entry)
+    called = {e.name or e.model for e in suite.encoders}
+    cards = {task.split(":")[0] for task in suite.tasks}
+    fit_on = spec.fit_on or suite.fit_on
+    found = [f for f in published() if source in f.source and f.entry == entry and f.fit_on == fit_on]
+    assert found and all(called & set(f.models) and f.card in cards for f in found)
+    models = {m for f in found for m in f.models}
+    assert called - models <= {"shibing624/text2vec-base-chinese"}  # trained by others, weighed as it is
 
 
 def test_the_tables_over_all_splits_meet_the_mean_weighted_by_pairs():

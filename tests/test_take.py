@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import runs
+from byothers import mteb_score
 from click.testing import CliRunner
 
 from hengyu.affine import Affine, affine_of
@@ -88,28 +89,6 @@ def record_of(finished: Run, words: str) -> float:
     return value
 
 
-def mteb_score(folder: Path, tmp_path: Path, *, trust: bool) -> float:
-    """What mteb reports for a folder on our valid split."""
-    import mteb
-    from datasets import Dataset
-    from mteb.abstasks.sts import AbsTaskSTS
-    from sentence_transformers import SentenceTransformer
-
-    first, second, labels = texts_and_labels()
-    model = SentenceTransformer(str(folder), device="cpu", trust_remote_code=trust)
-    like = mteb.get_tasks(tasks=["BQ"])[0]
-
-    class Local(AbsTaskSTS):
-        metadata = like.metadata.model_copy(update={"name": "Local", "eval_splits": ["test"]})
-
-        def load_data(self, *_: Any, **__: Any) -> None:
-            self.dataset = {"test": Dataset.from_dict({"sentence1": first, "sentence2": second, "score": labels})}
-            self.data_loaded = True
-
-    result = mteb.evaluate(model, Local(), cache=None, co2_tracker=False, show_progress_bar=False)
-    return float(result.task_results[0].scores["test"][0]["cosine_spearman"])
-
-
 @pytest.mark.parametrize(
     ("pooling", "entry"),
     [("mean", e) for e in ENTRIES]
@@ -155,9 +134,9 @@ def test_a_flow_comes_home_as_a_module_of_ours(finished: Run, home: Path) -> Non
         *(f"mean | {entry}" for entry in PROJECTED),
     ],
 )
-def test_mteb_reports_our_spearman(finished: Run, home: Path, tmp_path: Path, words: str) -> None:
+def test_mteb_reports_our_spearman(finished: Run, home: Path, words: str) -> None:
     out, said = taken(finished, home, words)
-    score = mteb_score(out, tmp_path, trust="trust_remote_code" in said)
+    score = mteb_score(out, *texts_and_labels(), trust="trust_remote_code" in said)
     # float32 turns a few of the signs and steps of a code
     coded = "itq" in words or "int8" in words
     assert score == pytest.approx(record_of(finished, words), abs=1e-3 if coded else 1e-4)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from words import sentences
+from words import save_grades, sentences
 
 import hengyu.tuning.loop
 from hengyu.bench import Outcome, run
@@ -45,14 +45,8 @@ entries = [
 def folder(tmp_path_factory: pytest.TempPathFactory, tiny_bert: Path) -> Path:
     """A card with three splits, a copy of one under another name, a suite and a model."""
     here = tmp_path_factory.mktemp("tuning")
-    rng = np.random.default_rng(7)
-    for split in ("test", "valid", "train"):
-        text = "".join(f"{a}\t{b}\t{y}\n" for a, b, y in sentences(rng, 80))
-        (here / f"{split}.tsv").write_text("sentence1\tsentence2\tlabel\n" + text, encoding="utf-8")
+    save_grades(here)
     shutil.copyfile(here / "test.tsv", here / "copy.tsv")
-    card = 'name = "grades"\nlabels = { scale = [0, 5] }\n'
-    card += "".join(f'[splits.{s}]\nfile = "{s}.tsv"\n' for s in ("test", "valid", "train"))
-    (here / "grades.toml").write_text(card, encoding="utf-8")
     other = 'name = "copied"\nlabels = { scale = [0, 5] }\n[splits.train]\nfile = "copy.tsv"\n'
     (here / "copied.toml").write_text(other, encoding="utf-8")
     shutil.copytree(tiny_bert, here / "model")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 
 WHO = ("我", "他", "她", "我们", "他们", "老人", "学生", "大家")
@@ -19,3 +21,14 @@ def sentences(rng: np.random.Generator, n: int) -> list[tuple[str, str, float]]:
         grade = float(np.clip(shared * 5 / 3 + rng.normal(0, 0.7), 0, 5).round(1))
         rows.append(("".join(a) + str(i % 10), "".join(b), grade))
     return rows
+
+
+def save_grades(folder: Path) -> None:
+    """Write a card called grades with the splits test, valid and train of 80 pairs each."""
+    rng = np.random.default_rng(7)
+    card = 'name = "grades"\nlabels = { scale = [0, 5] }\n'
+    for split in ("test", "valid", "train"):
+        text = "".join(f"{a}\t{b}\t{y}\n" for a, b, y in sentences(rng, 80))
+        (folder / f"{split}.tsv").write_text("sentence1\tsentence2\tlabel\n" + text, encoding="utf-8")
+        card += f'[splits.{split}]\nfile = "{split}.tsv"\n'
+    (folder / "grades.toml").write_text(card, encoding="utf-8")

@@ -130,7 +130,6 @@ def run(
         HengyuError: for every mistake in the suite or its data, and for cells that failed (the others are kept).
     """
     from hengyu import bench
-    from hengyu.encoders import EncoderSpec
     from hengyu.fits import FitStore
     from hengyu.plan import make_plan
     from hengyu.resources import reports_dir
@@ -138,7 +137,7 @@ def run(
     from hengyu.suites import find_suite, load_suite
 
     loaded = load_suite(find_suite(str(suite))).with_overrides(
-        tasks=tuple(tasks), encoders=tuple(EncoderSpec(e) for e in encoders), entries=tuple(entries)
+        tasks=tuple(tasks), encoders=tuple(encoders), entries=tuple(entries)
     )
     plan = make_plan(loaded, data_dir=Path(data) if data else None, datasets=[Path(d) for d in datasets])
     outcome = bench.run(

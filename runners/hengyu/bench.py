@@ -197,7 +197,7 @@ def _observe(state: Ledger, store: VectorStore, tuning: Tuning, job: Job, poolin
     found = [state.load(meaning) for _, meaning in cells]
     plain = [spec for (spec, _), done in zip(cells, found, strict=True) if done is None and not spec.entry.tuners]
     assert job.vectors is not None
-    words = {plan.fit_word(spec) for spec in plain}
+    words = {word for word in map(plan.fit_word, plain) if (task.name, word) not in plan.lacking}
     vectors = task_vectors(state, job.vectors, job.identity, pooling, task, words) if words else None
 
     def of(spec: EntrySpec, meaning: dict[str, Any]) -> StsVectors:
@@ -209,6 +209,11 @@ def _observe(state: Ledger, store: VectorStore, tuning: Tuning, job: Job, poolin
         return tuned_vectors(state, store, tuning, job, pooling, task, entry, meaning["fit_on"])
 
     for (spec, meaning), done in zip(cells, found, strict=True):
+        lacks = plan.lacking.get((task.name, meaning["fit_on"]), "")
+        if lacks:
+            state.seen.append(state.fail(meaning, spec.names, "unavailable", lacks))
+            state.tick(1)
+            continue
         seen = done or _observe_one(state, spec, meaning, of)
         wide = [state.fail(meaning, [name], "failed", reason) for name, reason in seen.too_wide.items()]
         state.seen += [seen, *wide]

@@ -13,7 +13,7 @@ from hengyu.declare import Table, read_toml, shown
 from hengyu.errors import HengyuError, did_you_mean, gather
 from hengyu.resources import share
 
-__all__ = ["Card", "Columns", "Hub", "Split", "find_card", "load_card", "load_cards", "parse_task"]
+__all__ = ["Card", "Columns", "Hub", "Split", "find_card", "is_suite", "load_card", "load_cards", "parse_task"]
 
 _KINDS = tuple(dict.fromkeys(FORMATS.values()))
 # words that a suite's fit_on and the board's aggregates use for themselves
@@ -22,11 +22,14 @@ _RESERVED = ("all", "avg", "none", "target", "w-avg")
 
 
 def load_cards(extra: Sequence[Path] = ()) -> dict[str, Card]:
-    """Read the shipped cards and every ``*.toml`` of the extra folders; raises one `HengyuError` with every mistake."""
+    """Read the shipped cards and every ``*.toml`` of the extra folders; raises one `HengyuError` with every mistake.
+
+    A suite that lies beside the cards of a folder is passed over: both are TOML, and people keep them together.
+    """
     files = sorted(share("datasets").glob("*.toml"))
     problems: list[str] = []
     for place in extra:
-        found = [place] if place.is_file() else sorted(place.glob("*.toml"))
+        found = [place] if place.is_file() else [p for p in sorted(place.glob("*.toml")) if not is_suite(p)]
         if not found:
             problems.append(f"{place}: no such folder, or no card (*.toml) in it; check --datasets")
         files += found
@@ -46,6 +49,14 @@ def load_cards(extra: Sequence[Path] = ()) -> dict[str, Card]:
     return cards
 
 
+def is_suite(path: Path) -> bool:
+    """Tell whether a file is a suite: it names tasks. One that cannot be read is for `load_card` to report."""
+    try:
+        return read_toml(path).has("tasks")
+    except HengyuError:
+        return False
+
+
 def find_card(cards: Mapping[str, Card], name: str) -> Card:
     """Return a card by its name, in whatever case; raises `HengyuError` for an unknown one.
 
@@ -61,7 +72,8 @@ def find_card(cards: Mapping[str, Card], name: str) -> Card:
 
         return mteb_card(name.strip()[len(_MTEB) :])
     close = [known[w].name for w in get_close_matches(word, known, n=1)]
-    raise HengyuError(f"no dataset is called '{name}'{did_you_mean(close[0] if close else name, cards)}")
+    own = "" if close else "; cards of your own are found with --datasets FOLDER"
+    raise HengyuError(f"no dataset is called '{name}'{did_you_mean(close[0] if close else name, cards)}{own}")
 
 
 def parse_task(cards: Mapping[str, Card], word: str) -> tuple[Card, str]:

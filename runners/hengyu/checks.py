@@ -139,7 +139,8 @@ def _label(value: Any, card: Card) -> tuple[float, str]:
     elif _NOT_FINITE.fullmatch(text):
         number = math.nan
     else:
-        return math.nan, "the label must be a number; mend it, or name the right column in the card"
+        words = " (1 and 0 in the place of words)" if card.binary else ""
+        return math.nan, f"the label must be a number{words}; mend it, or name the right column in the card"
     low, high = card.scale
     if not math.isfinite(number):
         return number, "the label must be finite; mend the file"

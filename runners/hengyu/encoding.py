@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +18,7 @@ from hengyu.progress import Progress
 from hengyu.sample import Sample
 from hengyu.store import Space, VectorStore, text_keys
 
-__all__ = ["Vectors", "encode_missing", "open_spaces"]
+__all__ = ["Vectors", "encode_missing", "encode_some", "open_spaces"]
 
 _SAVE_EVERY = 8192  # texts: a killed run loses at most this many
 _TOKENS = "tokens"  # the space of the token counts, beside those of the poolings
@@ -130,6 +130,21 @@ def encode_missing(
             encoder.release()
         give_back_memory()
     return Vectors(spaces, keys, total)
+
+
+def encode_some(
+    store: VectorStore,
+    encoder: Encoder,
+    texts: Sequence[str],
+    ids: NDArray[np.int64],
+    pooling: str,
+    progress: Progress,
+) -> Vectors:
+    """Encode as `encode_missing` those of the texts that ``ids`` name; what is returned is asked for by the same numbers."""
+    read = encode_missing(store, encoder, [texts[int(i)] for i in ids], [pooling], progress)
+    keys = np.zeros((len(texts), read.keys.shape[1]), read.keys.dtype)
+    keys[ids] = read.keys
+    return replace(read, keys=keys)
 
 
 @dataclass

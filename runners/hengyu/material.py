@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,7 +10,7 @@ from numpy.typing import NDArray
 
 from hengyu.cloud import means_same
 from hengyu.encoders.huggingface import HuggingFace
-from hengyu.encoding import Vectors, encode_missing
+from hengyu.encoding import Vectors, encode_some
 from hengyu.entries import Entry
 from hengyu.fits import Fits
 from hengyu.jobs import Job
@@ -72,7 +71,6 @@ def tuned_vectors(
     Raises ValueError or `Degenerate` when it cannot be tuned.
     """
     plan = state.plan
-    assert job.vectors is not None
     if not isinstance(job.encoder, HuggingFace):
         raise ValueError(f"encoder '{job.encoder.id}' is no model that can be trained")
     fit = plan.fits[task.name, word]
@@ -83,30 +81,40 @@ def tuned_vectors(
     tuning.seconds.clear()
     beside = plan.thresholds.get(task.name)
     needed = np.unique(np.concatenate([task.ids, fit.ids, *([beside.ids] if beside else [])]))
-    texts = [plan.texts[int(i)] for i in needed]
-    read = encode_missing(store, tuned.encoder, texts, [pooling], state.progress)
-    read = replace(read, keys=job.vectors.keys)  # looked up by the plan's numbers, as those of the encoder itself
+    read = encode_some(store, tuned.encoder, plan.texts, needed, pooling, state.progress)
     return task_vectors(state, read, tuned.encoder.identity(), pooling, task, {word}, tuned.trained)
 
 
 def make_lesson(plan: Plan, task: TaskData, fit: Fit) -> Lesson:
     """Return the sentences of a fit with their labelled pairs, and the pairs that a training is watched on.
 
-    These are of the card's valid split, unless it is trained on, or is the split that is weighed.
+    These are of the card's valid split, unless it is trained on, or is the split that is weighed. Sentences stand in the
+    order of their own files, so that a training does not depend on what else the plan holds.
     """
-    texts = [plan.texts[int(i)] for i in fit.ids]
-    pairs = [(p.first, p.second, p.pairs.labels) for p in fit.parts]
-    first, second = (np.searchsorted(fit.ids, np.concatenate([p[k] for p in pairs])) for k in (0, 1))
+    ids, places = _in_order([p.ids for p in fit.parts])
+    texts = [plan.texts[int(i)] for i in ids]
+    halves = [np.split(at, 2) for at in places]
+    first, second = (np.concatenate([half[k] for half in halves]) for k in (0, 1))
     card = fit.parts[0].pairs.card
-    labelled = LabelledPairs(first, second, np.concatenate([p[2] for p in pairs]), card.scale, card.binary)
+    labels = np.concatenate([p.pairs.labels for p in fit.parts])
+    labelled = LabelledPairs(first, second, labels, card.scale, card.binary)
     if fit.distinct:
         labelled = labelled.distinct()
     watched = plan.held.get(task.name)
     held = None
     seen = {task.pairs.sha256, *(p.pairs.sha256 for p in fit.parts)}
     if watched is not None and watched.pairs.sha256 not in seen:
-        ids, (a, b) = restrict([watched.first, watched.second])
+        others, (a, b) = _in_order([watched.first, watched.second])
         own = watched.pairs.card
         held = LabelledPairs(a + len(texts), b + len(texts), watched.pairs.labels, own.scale, own.binary)
-        texts += [plan.texts[int(i)] for i in ids]
-    return Lesson(texts, fit.counts, labelled, held)
+        texts += [plan.texts[int(i)] for i in others]
+    return Lesson(texts, fit.counts[np.searchsorted(fit.ids, ids)], labelled, held)
+
+
+def _in_order(ids: Sequence[Ids]) -> tuple[Ids, list[Ids]]:
+    """Return the distinct numbers among several arrays as they first appear, and each array as places among them."""
+    distinct, at, inverse = np.unique(np.concatenate(ids), return_index=True, return_inverse=True)
+    order = np.argsort(at)
+    place = np.empty_like(order)
+    place[order] = np.arange(len(order))
+    return distinct[order], np.split(place[inverse], np.cumsum([len(i) for i in ids])[:-1])

@@ -23,6 +23,7 @@ __all__ = ["PROTOCOL", "Fit", "Plan", "TaskData", "make_plan"]
 
 Ids = NDArray[np.int64]
 _DISTINCT = "-distinct"
+_USUAL = ("train", "valid", "test")  # splits that a suite may ask for of any card
 PROTOCOL = 1  # raise it when the same suite and data would give other numbers than before
 
 
@@ -77,6 +78,7 @@ class Plan:
     thresholds: dict[str, TaskData]  # binary task -> the valid split its decision threshold is chosen on
     fits: dict[tuple[str, str], Fit]  # (task, fit_on word) -> sentences
     texts: list[str]  # distinct, in order of first appearance
+    lacking: dict[tuple[str, str], str] = field(default_factory=dict)  # like fits, of a partial suite: what is not here
     held: dict[str, TaskData] = field(default_factory=dict)  # task -> the valid split that tuners are watched on
     warnings: list[str] = field(default_factory=list)
     datasets: tuple[Path, ...] = ()  # folders of cards beside the shipped ones
@@ -154,6 +156,13 @@ def make_plan(suite: Suite, *, data_dir: Path | None = None, datasets: Sequence[
                 continue
             try:
                 plan.fits[task.name, word] = loader.fit(task, word, labelled=spec.entry.labelled)
+            except Missing as e:
+                if "entries" not in suite.partial or suite.kind != "sts":
+                    problems.append(f"{suite.path}: entry '{spec.entry}' with fit_on '{word}': {e}")
+                elif (task.name, word) not in plan.lacking:
+                    plan.lacking[task.name, word] = e.brief
+                    what = f"what is fitted on '{word}', on {task.name}"
+                    missing.append((task.name, Missing(f"{what}: {e}", f"{what}: {e.brief}")))
             except HengyuError as e:
                 problems += [f"{suite.path}: entry '{spec.entry}' with fit_on '{word}': {p}" for p in e.problems]
         if suite.kind == "retrieval":
@@ -246,6 +255,9 @@ class _Loader:
             parts = [self.task(*parse_task(self.cards, source))]
         elif source in card.splits:
             parts = [self.task(card, source)]
+        elif source in _USUAL:
+            problem = f"{card.name} has no split '{source}'; give it one, or use another fit_on ({', '.join(card.splits)}, target)"
+            raise Missing(problem, problem)
         else:
             raise HengyuError(
                 f"{card.name} has no split '{source}'; use target, all, a split ({', '.join(card.splits)}) or CARD:split"

@@ -17,6 +17,7 @@ from hengyu.errors import HengyuError, did_you_mean, first_line
 __all__ = ["Rows", "at_lines", "read_rows"]
 
 _SHOWN = 5
+_MANY = 1000  # fields of a header that are looked through for a column
 _LARGEST = 2 << 30  # bytes; a few KiB of gzip can unpack to any size
 
 
@@ -70,6 +71,14 @@ def read_rows(content: bytes, where: str, *, format: str, header: bool, columns:
 
 
 def _decode(content: bytes, where: str) -> str:
+    if content[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        raise HengyuError(
+            f"{where}: is UTF-16, like Excel's 'Unicode text'; save it as 'CSV UTF-8', or use iconv -f UTF-16 -t UTF-8"
+        )
+    if content[:4] == b"PK\x03\x04":
+        raise HengyuError(
+            f"{where}: is a zip file, as Excel's workbooks are; save the sheet as 'CSV UTF-8', or unpack it"
+        )
     content = content.removeprefix(b"\xef\xbb\xbf")
     try:
         return content.decode("utf-8")
@@ -138,6 +147,13 @@ def _place(head: list[str], name: str, where: str, tabs: bool) -> int:
         return head.index(name)
     if name in head:
         raise HengyuError(f"{where}: line 1: the header names '{name}' twice; rename one of the columns")
+    if len(head) == 1:
+        for mark, called in ((";", "semicolons"), ("\t", "tabs"), (",", "commas"), ("|", "bars")):
+            if name in (part.strip(' "') for part in head[0].split(mark)[:_MANY]):
+                other = {"\t": 'format = "tsv"', ",": 'format = "csv"'}.get(mark)
+                mend = f"add {other} to the card" if other else "save it with commas or tabs"
+                wanted = "tabs" if tabs else "commas"
+                raise HengyuError(f"{where}: line 1: its fields are parted by {called} and not by {wanted}; {mend}")
     remedy = "" if len(head) > 1 or not tabs else ", and no tab either: is this really a tab-separated file?"
     hint = did_you_mean(name, head) if len(head) > 1 else ""
     raise HengyuError(f"{where}: line 1: the header has no column '{name}'{remedy}{hint or ' (mend the card)'}")

@@ -64,7 +64,9 @@ class Suite:
     seed: int = 0
     resamples: int = 1000
     level: float = 0.95
-    partial: tuple[str, ...] = ()  # of "tasks" and "encoders": those that are not at hand are left out, not refused
+    partial: tuple[
+        str, ...
+    ] = ()  # of "tasks", "encoders", "entries": those without what they need are left out, not refused
     kind: str = "sts"  # or "retrieval"
     relevant: float | None = None  # retrieval from graded labels: pairs labelled so or higher are relevant
 
@@ -72,17 +74,21 @@ class Suite:
         self,
         *,
         tasks: tuple[str, ...] = (),
-        encoders: tuple[EncoderSpec, ...] = (),
+        encoders: tuple[str | EncoderSpec, ...] = (),
         poolings: tuple[str, ...] = (),
         entries: tuple[str, ...] = (),
         fit_on: str = "",
     ) -> Suite:
-        """Return the suite with what is given on the command line in the place of its own."""
+        """Return the suite with what is given on the command line in the place of its own.
+
+        An encoder that the suite has, by name or model, keeps the suite's settings; ``ITS-NAME=FOLDER`` takes its weights from
+        a folder.
+        """
         changed: dict[str, Any] = {}
         if tasks:
             changed["tasks"] = tasks
         if encoders:
-            changed["encoders"] = encoders
+            changed["encoders"] = tuple(map(self._encoder, encoders))
         if poolings:
             changed["poolings"] = tuple(dict.fromkeys(poolings))
         if entries:
@@ -91,8 +97,26 @@ class Suite:
             changed["entries"] = _with_first(given, self.kind)
         if fit_on:
             changed["fit_on"] = fit_on
-        changed["partial"] = tuple(kind for kind in self.partial if kind not in changed)
+        asked = {*changed, *(["entries"] if fit_on else [])}
+        # entries of the suite that tasks of another's cannot be fitted for are cells with that reason, as in partial suites
+        allowed = (*self.partial, *(["entries"] if tasks else []))
+        changed["partial"] = tuple(kind for kind in dict.fromkeys(allowed) if kind not in asked)
         return replace(self, **changed)
+
+    def _encoder(self, word: str | EncoderSpec) -> EncoderSpec:
+        """Return the encoder that a word of the command line asks for."""
+        if isinstance(word, EncoderSpec):
+            return word
+        name, mark, place = (word, "", "") if Path(word).exists() else word.partition("=")
+        own = next((e for e in self.encoders if name in (e.name, e.model)), None)
+        if not mark:
+            return own or EncoderSpec(word)
+        if own is None or not place:
+            known = [e.name or e.model for e in self.encoders]
+            raise HengyuError(
+                f"--encoder {word}: write NAME=FOLDER with the name of an encoder of the suite{did_you_mean(name, known)}"
+            )
+        return replace(own, name=own.name or own.model, model=place, revision="")
 
 
 def find_suite(word: str) -> Path:
@@ -159,7 +183,7 @@ def load_suite(path: Path) -> Suite:
         seed=table.take("seed", int, 0),
         resamples=table.take("resamples", int, 1000),
         level=table.take("level", float, 0.95),
-        partial=("tasks", "encoders") if table.take("partial", bool, False) else (),
+        partial=("tasks", "encoders", "entries") if table.take("partial", bool, False) else (),
         kind=kind,
         relevant=relevant,
     )

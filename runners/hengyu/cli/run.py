@@ -15,7 +15,13 @@ __all__ = ["command"]
 @click.argument("suite")
 @options.data
 @options.datasets
-@click.option("--encoder", "encoders", multiple=True, metavar="ID|DIR", help="Weigh this model instead; repeatable.")
+@click.option(
+    "--encoder",
+    "encoders",
+    multiple=True,
+    metavar="ID|DIR|NAME=DIR",
+    help="Weigh this model instead; NAME=DIR puts a folder in the place of one of the suite's; repeatable.",
+)
 @click.option("--pooling", "poolings", multiple=True, metavar="NAME", help="Weigh this pooling instead; repeatable.")
 @click.option("--task", "tasks", multiple=True, metavar="CARD:SPLIT", help="Weigh on this task instead; repeatable.")
 @click.option("--entry", "entries", multiple=True, help="Weigh this entry instead (raw stays); repeatable.")
@@ -67,7 +73,7 @@ def command(
     from rich.console import Console
 
     from hengyu.bench import run
-    from hengyu.encoders import POOLINGS, EncoderSpec
+    from hengyu.encoders import POOLINGS
     from hengyu.errors import HengyuError, did_you_mean
     from hengyu.fits import FitStore
     from hengyu.memory import as_bytes
@@ -88,7 +94,7 @@ def command(
     loaded = load_suite(find_suite(suite))
     loaded = loaded.with_overrides(
         tasks=tasks,
-        encoders=tuple(EncoderSpec(e) for e in encoders),
+        encoders=encoders,
         poolings=poolings,
         entries=entries,
         fit_on=fit_on,

@@ -22,8 +22,7 @@ def command(files: tuple[Path, ...], datasets: tuple[Path, ...]) -> None:
     A file with a key 'tasks' is a suite, any other a card. Tasks of a suite must be of a card that ships with Hengyu,
     lies in --datasets, or is among the files. Exit code 0 or 2. It is the hook of .pre-commit-hooks.yaml.
     """
-    from hengyu.cards import load_card, load_cards, parse_task
-    from hengyu.declare import read_toml
+    from hengyu.cards import is_suite, load_card, load_cards, parse_task
     from hengyu.errors import HengyuError, gather
     from hengyu.suites import load_suite
 
@@ -32,7 +31,7 @@ def command(files: tuple[Path, ...], datasets: tuple[Path, ...]) -> None:
     own: list[Path] = []
     for path in files:
         try:
-            if read_toml(path).has("tasks"):
+            if is_suite(path):
                 suites.append(path)
             else:
                 load_card(path)

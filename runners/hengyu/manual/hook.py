@@ -12,9 +12,10 @@ from hengyu.manual.interface import api_reference
 from hengyu.manual.methods import GROUPS, group, method_page, methods_overview
 from hengyu.methods import method_names
 
-__all__ = ["on_config", "on_files", "pages"]
+__all__ = ["EXAMPLES", "NOTES", "on_config", "on_files", "pages"]
 
 NOTES = "methods/notes.md"  # when methods help or hurt: read here, and no page of its own
+EXAMPLES = "reference/examples.md"  # of the Python interface: likewise
 
 
 def pages(docs: Path) -> dict[str, str]:
@@ -24,7 +25,7 @@ def pages(docs: Path) -> dict[str, str]:
         "methods/index.md": methods_overview(),
         **{f"methods/{name}.md": method_page(name, notes) for name in method_names()},
         "reference/cli.md": cli_reference(),
-        "reference/python.md": api_reference(),
+        "reference/python.md": api_reference((docs / EXAMPLES).read_text(encoding="utf-8")),
     }
 
 

@@ -9,14 +9,16 @@ from typing import Any
 
 import hengyu
 from hengyu import estimators
-from hengyu.manual.prose import prose
+from hengyu.manual.prose import prose, section
 from hengyu.methods import find_method, is_tuner, method_names
 
 __all__ = ["api_reference"]
 
+_LINE = 88  # characters that a page shows beside the navigation
 
-def api_reference() -> str:
-    """Return what ``import hengyu`` offers as Markdown."""
+
+def api_reference(examples: str) -> str:
+    """Return what ``import hengyu`` offers as Markdown; ``examples`` has a section for each of its names."""
     lines = [
         "# Python",
         "",
@@ -26,9 +28,12 @@ def api_reference() -> str:
         cleandoc(hengyu.__doc__ or "").split("\n\n")[1],
         "```",
     ]
-    for name in sorted(set(hengyu.__all__) - {"__version__", "estimators"}):
-        lines += _thing(f"hengyu.{name}", getattr(hengyu, name))
-    lines += ["", "## hengyu.estimators", "", prose(estimators.__doc__ or ""), ""]
+    names = set(hengyu.__all__) - {"__version__", "estimators"}
+    for name in sorted(
+        names, key=lambda name: examples.find(f"## {name}\n")
+    ):  # each example goes on from the one before
+        lines += [*_thing(f"hengyu.{name}", getattr(hengyu, name)), "", section(examples, name)]
+    lines += ["", "## hengyu.estimators", "", prose(estimators.__doc__ or ""), "", section(examples, "estimators"), ""]
     lines += ["| class | method |", "|---|---|"]
     for name in method_names():
         method = find_method(name)
@@ -41,7 +46,7 @@ def _thing(name: str, thing: Any) -> list[str]:
     """Return a function's or a class's heading, signature and docstring, with the public members of a class."""
     lines = ["", f"## {name}", ""]
     if not isclass(thing):
-        return [*lines, "```python", f"{name}{_signature(thing)}", "```", "", prose(getdoc(thing) or "")]
+        return [*lines, "```python", _call(name, thing), "```", "", prose(getdoc(thing) or "")]
     lines += [prose(getdoc(thing) or ""), ""]
     for key, member in vars(thing).items():
         about = getdoc(member) if isinstance(member, property | FunctionType) and not key.startswith("_") else None
@@ -53,5 +58,21 @@ def _thing(name: str, thing: Any) -> list[str]:
 
 def _signature(thing: Any) -> str:
     """Return a signature as the source writes it; annotations are strings, and lose their quotes."""
+    return _unquoted(str(signature(thing)))
+
+
+def _unquoted(text: str) -> str:
+    return re.sub(r"(: |-> )'([^']*)'", r"\1\2", text)
+
+
+def _call(name: str, thing: Any) -> str:
+    """Return a function's name and signature, a parameter a line where one line is too long for a page."""
     found: Signature = signature(thing)
-    return re.sub(r"'([^']*)'", r"\1", str(found))
+    if len(f"{name}{_signature(thing)}") <= _LINE:
+        return f"{name}{_signature(thing)}"
+    parts = [_unquoted(str(p)) for p in found.parameters.values()]
+    named = [p.kind is p.KEYWORD_ONLY for p in found.parameters.values()]
+    if any(named):
+        parts.insert(named.index(True), "*")
+    end = _unquoted(str(found).rpartition(")")[2])
+    return f"{name}(\n" + "".join(f"    {part},\n" for part in parts) + f"){end}"

@@ -30,21 +30,24 @@ def model_card(run: Run, choice: Choice, fitted: Fitted, written: Written, other
     """
     encoder, pooling, entry, fit_on = choice.row
     learned = ", ".join(fitted.splits)
+    labels = "with their labels" if choice.entry.labelled else "no labels"
     on = (
-        f"{fitted.rows} sentences of {learned} (both columns, repeats counted as fit_on says, no labels)"
+        f"{fitted.rows} sentences of {learned} (both columns, repeats counted as fit_on says, {labels})"
         if learned
         else ""
     )
     facts = {
-        "encoder": encoder + (f", revision {fitted.encoder.revision}" if fitted.encoder.revision else ""),
+        "encoder": encoder + (f", revision {fitted.base.revision}" if fitted.base.revision else ""),
         "pooling": pooling,
         "entry": entry if choice.seed is None else f"{entry}, seed {choice.seed}",
+        "trained by": "; ".join(f"{t['name']}: {t['examples']} examples, {t['steps']} steps" for t in fitted.trained),
         "fitted on": on or "nothing",
         "modules": " > ".join(written.modules),
         "longest text": f"{fitted.encoder.folder.max_length} tokens",
         "prompt": fitted.encoder.folder.prompt or "none",
-        "encoder's fingerprint": fitted.encoder.folder.fingerprint,
+        "encoder's fingerprint": fitted.base.folder.fingerprint,
     }
+    facts = {key: value for key, value in facts.items() if value}
     lines = [_front(run, choice, fitted), f"# {markdown(f'{encoder}, {pooling}, {entry}')}", ""]
     lines += [f"A row of the board of {markdown(run.id)}, weighed and written by Hengyu {__version__}.", ""]
     lines += ["| | |", "|---|---|", *(markdown_row([key, markdown(value)]) for key, value in facts.items()), ""]
@@ -67,7 +70,7 @@ def _front(run: Run, choice: Choice, fitted: Fitted) -> str:
         "license": known or "other",
         "tags": ["sentence-transformers", "sentence-similarity", "feature-extraction", "hengyu"],
     }
-    if "/" in choice.row[0] and fitted.encoder.revision:
+    if "/" in choice.row[0] and fitted.base.revision:
         front["base_model"] = choice.row[0]
     return "\n".join(["---", *(f"{k}: {json.dumps(v, ensure_ascii=False)}" for k, v in front.items()), "---", ""])
 
@@ -141,10 +144,10 @@ def _again(run: Run, choice: Choice, other_fit: str) -> list[str]:
 
 def _stated_licence(fitted: Fitted) -> str:
     """Return the licence that the encoder's own card states in its front matter, "" when it does not."""
-    if fitted.encoder.id == "hengyu-mini":
+    if fitted.base.id == "hengyu-mini":
         return "apache-2.0"
     try:
-        text = (fitted.encoder.folder.path / "README.md").read_text(encoding="utf-8", errors="replace")
+        text = (fitted.base.folder.path / "README.md").read_text(encoding="utf-8", errors="replace")
     except OSError:
         return ""
     front = text.partition("\n---")[0] if text.startswith("---") else ""
@@ -159,4 +162,5 @@ def _licence(fitted: Fitted) -> str:
         if known
         else "The encoder's card states no licence that could be read"
     )
-    return f"{markdown(what)}; their terms hold for this folder. What was fitted are means and matrices of its vectors."
+    further = "Its weights were trained further here" if fitted.trained else "Its weights are as they were"
+    return f"{markdown(what)}; their terms hold for this folder. {further}; what steps were fitted are made of its vectors."

@@ -1,8 +1,8 @@
-"""A row's pipeline fitted again, on the sentences that the run fitted it on, and held against the run."""
+"""A row's pipeline trained and fitted again, on the sentences that the run fitted it on, and held against the run."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -13,11 +13,12 @@ from numpy.typing import NDArray
 from hengyu import metrics
 from hengyu.encoders import EncoderSpec, open_encoder
 from hengyu.encoders.huggingface import HuggingFace
-from hengyu.encoding import Vectors, encode_missing
-from hengyu.entries import Entry
+from hengyu.encoding import Vectors, encode_some
+from hengyu.entries import Entry, Step
 from hengyu.errors import HengyuError
 from hengyu.fits import Fits, FitStore
 from hengyu.fitting import Fitting
+from hengyu.material import make_lesson
 from hengyu.methods import Transform
 from hengyu.plan import Fit, Plan, make_plan
 from hengyu.progress import Progress, silent
@@ -26,10 +27,12 @@ from hengyu.sample import Sample
 from hengyu.similarity import cosines
 from hengyu.store import VectorStore
 from hengyu.suites import EntrySpec, Suite
+from hengyu.take.pooled import refuse_unsayable
 from hengyu.take.row import Choice
 from hengyu.tasks.sts import restrict
+from hengyu.tuned import Tuned, TunedStore, Tuning
 
-__all__ = ["Fitted", "Places", "fit_steps", "refit"]
+__all__ = ["Fitted", "Places", "refit"]
 
 
 @dataclass(frozen=True)
@@ -46,7 +49,10 @@ class Places:
 class Fitted:
     """A pipeline with what it learned, and some of the vectors it gives."""
 
-    encoder: HuggingFace
+    base: HuggingFace  # the encoder that the row names
+    trained: tuple[Mapping[str, Any], ...]  # what its trainings saw, in their order; () where it was taken as it is
+    encoder: HuggingFace  # what they made of it
+    steps: tuple[str, ...]  # those that map vectors, as they are written
     methods: tuple[Transform, ...]  # one a step
     width: int  # of the encoder's vectors
     splits: tuple[str, ...]  # what it was fitted on: ("LCQMC:test",); () for nothing
@@ -66,29 +72,42 @@ def refit(
     fits: FitStore | None = None,
     progress: Progress = silent,
 ) -> Fitted:
-    """Fit a row's steps as the run did; ``fit_on`` (CARD:split) takes other sentences instead.
+    """Train and fit a row's steps as the run did, or recall them; ``fit_on`` (CARD:split) takes other sentences instead.
 
     Raises:
         HengyuError: when encoder or data cannot be found, or are not those of the run.
     """
     plan, encoder = _plan(run, choice, fit_on, places or Places())
-    identity = encoder.identity()
     pooling = choice.row[1]
-    vectors = encode_missing(store or VectorStore.default(), encoder, plan.texts, [pooling], progress)
-    entry = choice.entry if choice.seed is None else choice.entry.with_seed(choice.seed)
+    refuse_unsayable(encoder, pooling)
+    store = store or VectorStore.default()
+    entry = choice.seeded
     fit = next(iter(plan.fits.values()), None)
-    sample = vectors.sample(pooling, fit) if fit else None
-    rows = {fit.word: fit.digest} if fit else {}
-    recalled = Fits(fits, {"identity": identity, "pooling": pooling}, rows, progress)
-    methods = fit_steps(entry, sample, recalled, fit.word if fit else "none")
-    return _look(plan, encoder, vectors, pooling, methods, fit)
+    task = plan.tasks[0]
+    tuned = Tuned(encoder, [])
+    if entry.tuners and fit:
+        # where the run keeps them; one that is gone, or of another version of torch, is trained again
+        tuning = Tuning(TunedStore(store.root.parent / "tuned"), progress)
+        try:
+            tuned = tuning.tune(encoder, pooling, entry.tuners, make_lesson(plan, task, fit), "+".join(fit.splits))
+        except ValueError as e:
+            raise HengyuError(f"entry '{entry}' cannot be trained: {e}") from None
+    rest = [step for step in entry.steps if step not in entry.tuners]
+    learned = fit if rest else None  # a trained encoder alone needs no vectors of what it learned from
+    needed = np.unique(np.concatenate([task.ids, *([learned.ids] if learned else [])]))
+    vectors = encode_some(store, tuned.encoder, plan.texts, needed, pooling, progress)
+    sample = vectors.sample(pooling, learned) if learned else None
+    rows = {learned.word: learned.digest} if learned else {}
+    recalled = Fits(fits, {"identity": tuned.encoder.identity(), "pooling": pooling}, rows, progress)
+    methods = _fit(entry, rest, sample, recalled, learned.word if learned else "none")
+    return _look(plan, encoder, tuned, vectors, pooling, (tuple(map(str, rest)), methods), fit)
 
 
-def fit_steps(entry: Entry, sample: Sample | None, fits: Fits, word: str) -> tuple[Transform, ...]:
+def _fit(entry: Entry, steps: Sequence[Step], sample: Sample | None, fits: Fits, word: str) -> tuple[Transform, ...]:
     """Return the fitted method of every step; each learns from the rows as the steps before it leave them."""
     chain = Fitting({} if sample is None else {word: sample}, fits).chain(word)
     methods: list[Transform] = []
-    for step in entry.steps:
+    for step in steps:
         if not isinstance(step.make(), Transform):
             raise HengyuError(
                 f"entry '{entry}': '{step}' maps no vectors to vectors, so it cannot be taken home this way"
@@ -162,18 +181,26 @@ def _sources(run: Run) -> dict[str, Any]:
 
 
 def _look(
-    plan: Plan, encoder: HuggingFace, vectors: Vectors, pooling: str, methods: tuple[Transform, ...], fit: Fit | None
+    plan: Plan,
+    base: HuggingFace,
+    tuned: Tuned,
+    vectors: Vectors,
+    pooling: str,
+    steps: tuple[tuple[str, ...], tuple[Transform, ...]],
+    fit: Fit | None,
 ) -> Fitted:
     """Return the pipeline with the vectors of the task's sentences, and the task's Spearman from them."""
     task = plan.tasks[0]
     ids, (first, second) = restrict([task.first, task.second])
     raw = vectors.get(pooling, ids)
     x: NDArray[np.floating[Any]] = raw
-    for method in methods:
+    for method in steps[1]:
         x = method(x)
     return Fitted(
-        encoder,
-        methods,
+        base,
+        tuple(tuned.trained),
+        tuned.encoder,
+        *steps,
         raw.shape[1],
         fit.splits if fit else (),
         int(fit.counts.sum()) if fit else 0,

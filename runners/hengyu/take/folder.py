@@ -79,10 +79,9 @@ def _write(fitted: Fitted, choice: Choice, folder: Path) -> Written:
     from sentence_transformers import SentenceTransformer
 
     transformers.utils.logging.disable_progress_bar()
-    entry = choice.entry if choice.seed is None else choice.entry.with_seed(choice.seed)
     modules = pooled(fitted.encoder, choice.row[1])
     own = len(modules)
-    modules += _steps(fitted.methods, [str(s) for s in entry.steps], fitted.width)
+    modules += _steps(fitted.methods, fitted.steps, fitted.width)
     prompt = _prefix(fitted.encoder)
     named: dict[str, Any] = {"prompts": {"hengyu": prompt}, "default_prompt_name": "hengyu"} if prompt else {}
     model = SentenceTransformer(modules=modules, device="cpu", similarity_fn_name="cosine", **named)

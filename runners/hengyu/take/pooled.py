@@ -8,7 +8,7 @@ from hengyu.encoders.huggingface import HuggingFace
 from hengyu.encoders.pooling import LAYERS
 from hengyu.errors import HengyuError
 
-__all__ = ["pooled"]
+__all__ = ["pooled", "refuse_unsayable"]
 
 
 def pooled(encoder: HuggingFace, pooling: str) -> list[Any]:
@@ -22,7 +22,7 @@ def pooled(encoder: HuggingFace, pooling: str) -> list[Any]:
     """
     import torch
 
-    _refuse(encoder, pooling)
+    refuse_unsayable(encoder, pooling)
     library = encoder.library(torch.float32)
     if library.max_seq_length is not None:
         library.max_seq_length = encoder.folder.max_length
@@ -31,7 +31,8 @@ def pooled(encoder: HuggingFace, pooling: str) -> list[Any]:
     return [library[0], *_tail(library[0], encoder.id, pooling)]
 
 
-def _refuse(encoder: HuggingFace, pooling: str) -> None:
+def refuse_unsayable(encoder: HuggingFace, pooling: str) -> None:
+    """Raise `HengyuError` for a pooling, a dtype, a prompt or a pre-tokenizer that no module of the library can say."""
     who, spec = f"encoder '{encoder.id}'", encoder.spec
     if spec.dtype != "float32":
         raise HengyuError(

@@ -26,6 +26,11 @@ class Choice:
     seed: int | None  # None where nothing is drawn
 
     @property
+    def seeded(self) -> Entry:
+        """The entry with its seed written into it."""
+        return self.entry if self.seed is None else self.entry.with_seed(self.seed)
+
+    @property
     def fit_on(self) -> str:
         """What it is fitted on, as the board says it."""
         return self.row[3]
