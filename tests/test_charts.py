@@ -113,7 +113,7 @@ def test_courses_are_the_curves_of_each_training_and_its_first_look_has_no_loss(
         "loss": {"step": [2, 4], "value": [0.5, 0.25]},
         "effective rank": {"step": [0, 2, 4], "value": [9.0, 8.0, 7.0]},
     }
-    where = ("A:test", "m", "mean", "simcse, fit_on target, seed 1")
+    where = ("A:test", "m", "mean", "seed 1: simcse, fit_on target")
     assert chart.table.rows == (
         (*where, "0", "", "", "", "", "9.0000"),
         (*where, "2", "0.5000", "", "", "", "8.0000"),

@@ -30,7 +30,8 @@ def courses(run: Run) -> Chart | None:
     for one in tunings(run):
         steps = [int(step) for step in one.get("step", ())]
         seed = one.get("seed")
-        name = f"{one.get('name')}, fit_on {one.get('fit_on')}" + (f", seed {seed}" if seed is not None else "")
+        # the seed in front: a long legend is cut at its end
+        name = (f"seed {seed}: " if seed is not None else "") + f"{one.get('name')}, fit_on {one.get('fit_on')}"
         same = {"task": one.get("task"), "encoder": one.get("encoder"), "pooling": one.get("pooling"), "tuner": name}
         # losses are means over the steps since the look before, so that the first look has none
         seen = {key: [None] * (len(steps) - len(one.get(key, ()))) + list(one.get(key, ())) for key in _WORDS}
@@ -60,7 +61,7 @@ def courses(run: Run) -> Chart | None:
 
 def _picture(names: list[str]) -> dict[str, Any]:
     legend = alt.Legend(
-        orient="bottom", direction="vertical", title=None, labelLimit=0, symbolStrokeWidth=2, symbolSize=200
+        orient="bottom", direction="vertical", title=None, labelLimit=300, symbolStrokeWidth=2, symbolSize=200
     )
     line = (
         alt.Chart(alt.NamedData(name="points"))
