@@ -12,6 +12,7 @@ import runs
 from hengyu.moments import Moments
 from hengyu.records import Difference
 from hengyu.report.charts import charts_of
+from hengyu.report.courses import courses
 from hengyu.report.distributions import classes, distributions
 from hengyu.report.forest import differences, places
 from hengyu.report.losses import losses
@@ -93,6 +94,32 @@ def test_losses_are_the_curves_of_each_fit():
         ("A:test", "m", "mean", "flow, fit_on target, seed 1", "30", "0.4000", "0.7000", "0.6000", "0.6500"),
     )
     assert losses(runs.make_run()) is None
+
+
+def test_courses_are_the_curves_of_each_training_and_its_first_look_has_no_loss():
+    seen = {
+        "kind": "tuner",
+        "name": "simcse",
+        "step": [0, 2, 4],
+        "loss": [0.5, 0.25],
+        "effective_rank": [9.0, 8.0, 7.0],
+    }
+    fit = {"task": "A:test", "encoder": "m", "pooling": "mean", "fit_on": "target", "seed": 1, "trained": [seen]}
+    run = runs.make_run()
+    fits = [{**fit, "entry": "simcse"}, {**fit, "entry": "simcse > center"}]  # one training, shown once
+    chart = courses(replace(run, header={**run.header, "fits": fits}))
+    curves = {g["same"]["label"]: g["each"] for g in chart.groups}
+    assert curves == {
+        "loss": {"step": [2, 4], "value": [0.5, 0.25]},
+        "effective rank": {"step": [0, 2, 4], "value": [9.0, 8.0, 7.0]},
+    }
+    where = ("A:test", "m", "mean", "seed 1: simcse, fit_on target")
+    assert chart.table.rows == (
+        (*where, "0", "", "", "", "", "9.0000"),
+        (*where, "2", "0.5000", "", "", "", "8.0000"),
+        (*where, "4", "0.2500", "", "", "", "7.0000"),
+    )
+    assert courses(run) is None
 
 
 def test_an_outline_keeps_powers_of_two_and_the_rank_and_falls_from_one():

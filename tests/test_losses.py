@@ -21,7 +21,7 @@ from hengyu.methods.simcse import SimCse
 from hengyu.tuning.curve import alignment, uniformity
 from hengyu.tuning.loop import _perturbed, backward, embedded
 from hengyu.tuning.losses import cosent, info_nce, negative_cosine
-from hengyu.tuning.objectives import DropoutPairs, Repetitions, repeated
+from hengyu.tuning.objectives import Deletions, DropoutPairs, Repetitions, deleted, repeated
 from hengyu.tuning.prompts import Templates
 from hengyu.tuning.supervised import Classified, Regressed
 from hengyu.tuning.trainee import Trainee
@@ -189,7 +189,13 @@ def test_training_on_labels_learns_them(entry: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "options", ["decay=true, clip=1.0, fgm=0.1, chunk=8", "mlp=true, temperature=0.1", "sentences=0, epochs=2"]
+    "options",
+    [
+        "decay=true, clip=1.0, fgm=0.1, chunk=8",
+        "mlp=true, temperature=0.1",
+        "sentences=0, epochs=2",
+        "delete=0.3, dropout=0, chunk=8",
+    ],
 )
 def test_every_option_trains_and_repeats_to_the_bit(tiny_bert: Path, options: str) -> None:
     def weights() -> Tensor:
@@ -252,6 +258,31 @@ def test_word_repetition_repeats_and_nothing_else() -> None:
     assert repeated(tokens, 0.0, rng) == tokens
     assert {len(repeated([1], 0.32, rng)) for _ in range(50)} == {1, 2}
     assert repeated([], 0.32, rng) == []
+
+
+def test_word_deletion_deletes_and_nothing_else() -> None:
+    rng = np.random.default_rng(0)
+    tokens = list(range(20))
+    many = [deleted(tokens, 0.3, rng) for _ in range(2000)]
+    assert all(kept and sorted(set(kept)) == kept and set(kept) <= set(tokens) for kept in many)
+    assert np.mean([len(kept) for kept in many]) == pytest.approx(14, abs=0.2)  # of 20; its standard error is 0.05
+    assert deleted(tokens, 0.0, rng) == tokens
+    assert {len(deleted([1, 2], 0.9, rng)) for _ in range(100)} == {1, 2}  # never nothing
+    assert deleted([], 0.5, rng) == []
+
+
+def test_both_passes_lose_tokens_of_their_own_and_a_batch_asked_for_again_the_same(trainee: Trainee) -> None:
+    trainee.open(dropout=0.1, length=64)
+    objective = Deletions(trainee, lesson_of(80), SimCse(batch=16, sentences=64, delete=0.4))
+    batch = np.arange(16)
+    rows = objective.rows(batch)
+    assert objective.rows(batch) == rows and objective.rows(batch.copy()) != rows
+    whole = [objective.tokens[i] for i in batch]
+    assert rows[:16] != rows[16:] and whole not in (rows[:16], rows[16:])
+    for row, full in zip(rows, whole * 2, strict=True):
+        assert (row[0], row[-1]) == (full[0], full[-1])
+        rest = iter(full)
+        assert all(token in rest for token in row)  # in their order
 
 
 def test_the_queue_holds_the_newest_vectors_and_the_slow_copy_follows(trainee: Trainee) -> None:

@@ -122,7 +122,8 @@ def test_what_a_training_saw_is_in_the_run(finished: Run) -> None:
         assert 1 <= fit["effective_rank"] <= 32
     timings = json.loads((finished.path / "timings.json").read_bytes())["seconds"]
     assert any(key.startswith("tune | model, mean: simcse") for key in timings)
-    assert "held-out Spearman" in render(finished)
+    page = render(finished)
+    assert "held-out Spearman" in page and "Training of the encoders" in page
 
 
 def test_nothing_is_trained_twice_and_the_bytes_are_the_same(
@@ -180,6 +181,7 @@ def test_a_training_is_watched_on_valid_only_where_that_is_another_split(folder:
     [
         ("whitening > simcse", "simcse trains the encoder, so it must stand before whitening"),
         ("simcse(dropout=0)", "makes the two passes of a sentence the same"),
+        ("simcse(delete=0.95)", "must lie in 0..0.9"),
         ("simcse(lr=2.0)", "must lie in"),
         ("simcse(batch=1)", "must lie in 2..65536"),
         ("simcse(temperature=0.0)", "must lie in 0.001..10"),

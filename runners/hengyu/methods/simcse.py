@@ -23,24 +23,32 @@ class SimCse(Recipe):
     are those of Su's Chinese experiments (kexue.fm 8348): 10,000 random sentences of the task, one epoch of batches of
     64, learning rate 1e-5, dropout 0.3, temperature 0.05; trained with the pooling it is weighed with. A sentence that a
     batch holds twice is no negative of itself. ``mlp`` puts a layer with tanh on top during training only, as the paper
-    does on [CLS].
+    does on [CLS]. ``delete``: each token of either pass falls out with this probability (word deletion, as weighed in the
+    paper's table 1; Wu et al., CLEAR, arXiv:2012.15466), for small models, to which dropout alone sets no task: 0 for none.
     """
 
     temperature: float = 0.05
     mlp: bool = False
+    delete: float = 0.0
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if not 1e-3 <= self.temperature <= 10:
             raise ValueError(f"simcse(temperature={self.temperature:g}) must lie in 0.001..10")
-        if not self.dropout:
-            raise ValueError("simcse(dropout=0) makes the two passes of a sentence the same; give it some dropout")
+        if not 0 <= self.delete <= 0.9:
+            raise ValueError(f"simcse(delete={self.delete:g}) must lie in 0..0.9")
+        if not self.dropout and not self.delete:
+            raise ValueError(
+                "simcse(dropout=0) makes the two passes of a sentence the same; give it dropout, or delete"
+            )
 
     def tune(self, trainee: Trainee, lesson: Lesson, tick: Tick) -> None:
         """Train on the sentences of a lesson."""
-        from hengyu.tuning.objectives import DropoutPairs
+        from hengyu.tuning.objectives import Deletions, DropoutPairs
 
         def make(trainee: Trainee, lesson: Lesson) -> Any:
+            if self.delete:
+                return Deletions(trainee, lesson, self)
             return DropoutPairs(trainee, lesson, self, self.temperature, mlp=self.mlp)
 
         self.run(trainee, lesson, tick, make)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from hengyu.records import Run
+from hengyu.report.courses import courses
 from hengyu.report.dimensions import dimensions
 from hengyu.report.distributions import distributions
 from hengyu.report.drawing import Chart
@@ -16,5 +17,5 @@ __all__ = ["charts_of"]
 
 def charts_of(run: Run) -> tuple[Chart, ...]:
     """Return the charts that a run has, in the order of the page."""
-    made = (make(run) for make in (figures, differences, dimensions, distributions, spectra, losses))
+    made = (make(run) for make in (figures, differences, dimensions, distributions, spectra, losses, courses))
     return tuple(chart for chart in made if chart is not None)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
@@ -12,6 +11,7 @@ from typing import Any
 from hengyu.published import beside
 from hengyu.records import Run, cell_key
 from hengyu.report.cell import between, percent
+from hengyu.report.tunings import tunings
 
 __all__ = ["Sheet", "command_of", "published_sheet", "sheets"]
 
@@ -196,13 +196,6 @@ def _trained(run: Run) -> Sheet:
 
 def _tuned(run: Run) -> Sheet:
     """What was trained of the encoders themselves: one row a training."""
-    items = [
-        {**{k: fit.get(k) for k in ("task", "encoder", "pooling", "fit_on", "seed")}, **one}
-        for fit in run.header.get("fits", ())
-        for one in fit.get("trained", ())
-        if one.get("kind") == "tuner"
-    ]
-    items = list({json.dumps(i, sort_keys=True): i for i in items}.values())  # entries that share a tuner show it once
     readers: list[_Reader] = [(n, _key(n)) for n in ("task", "encoder", "pooling")]
     readers += [("tuner", _key("name")), *((n, _key(n)) for n in ("fit_on", "seed", "examples", "steps"))]
     measured = ("loss", "uniformity", "alignment", "held_out_spearman", "effective_rank")
@@ -213,7 +206,7 @@ def _tuned(run: Run) -> Sheet:
         "over the sphere; alignment: lower is closer for pairs that mean the same. An effective rank near 1 is a collapse. "
         "The held-out pairs are of the valid split: they were looked at, and nothing was chosen by them."
     )
-    return _listed("Tuned encoders", about, items, readers, set(words) | {"examples", "steps", "seed"})
+    return _listed("Tuned encoders", about, tunings(run), readers, set(words) | {"examples", "steps", "seed"})
 
 
 def _course(key: str) -> Callable[[Mapping[str, Any]], Any]:

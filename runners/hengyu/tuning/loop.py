@@ -29,7 +29,7 @@ __all__ = ["Objective", "backward", "embedded", "reproducible", "train"]
 Ids = NDArray[np.int64]
 Rows = Sequence[Sequence[int]]
 _FEWEST = 16  # examples
-_LOOKS = 3  # at the model, beside that before the first step
+_LOOKS = 6  # at the model, beside that before the first step
 _SMALL = 30_000_000  # parameters: below this a second thread costs more than it gives
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from copy import deepcopy
 from typing import TYPE_CHECKING
@@ -18,8 +19,9 @@ from hengyu.tuning.trainee import Trainee
 
 if TYPE_CHECKING:
     from hengyu.methods.esimcse import ESimCse
+    from hengyu.methods.simcse import SimCse
 
-__all__ = ["DropoutPairs", "Repetitions", "Sentences", "Siamese", "repeated"]
+__all__ = ["Deletions", "DropoutPairs", "Repetitions", "Sentences", "Siamese", "deleted", "repeated"]
 
 Ids = NDArray[np.int64]
 Rows = list[list[int]]
@@ -87,35 +89,74 @@ class Siamese(Sentences):
         return (negative_cosine(predicted[0], second, stop=stop) + negative_cosine(predicted[1], first, stop=stop)) / 2
 
 
-class Repetitions(DropoutPairs):
-    """ESimCSE: the positive has some tokens twice; vectors of the batches before are further negatives."""
+class _Views(DropoutPairs, ABC):
+    """Two views of a sentence whose tokens may differ; a batch asked for again has the same ones."""
 
-    def __init__(self, trainee: Trainee, lesson: Lesson, recipe: ESimCse) -> None:
+    def __init__(self, trainee: Trainee, lesson: Lesson, recipe: SimCse | ESimCse) -> None:
         super().__init__(trainee, lesson, recipe, recipe.temperature, mlp=recipe.mlp)
-        self.recipe = recipe
-        self.trainee = trainee
         self.rng = np.random.default_rng([recipe.seed, 4])
         self.head_length, self.tail_length = trainee.tokenizer.frame_lengths
         self.longest = trainee.tokenizer.folder.max_length
+        self._batch: Ids = np.zeros(0, np.int64)
+        self._rows: Rows = []
+
+    @abstractmethod
+    def vary(self, inner: list[int]) -> list[int]:
+        """Return another view of a sentence's own tokens."""
+
+    @abstractmethod
+    def views(self, once: Rows) -> Rows:
+        """Return the first views of sentences, then the second."""
+
+    def rows(self, batch: Ids) -> Rows:
+        """Return the first views of a batch, then the second."""
+        if self._batch is not batch:
+            self._batch = batch
+            self._rows = self.views([self.tokens[int(i)] for i in batch])
+        return self._rows
+
+    def varied(self, row: list[int]) -> list[int]:
+        """Return a row with its inner tokens varied; what frames them (and a prompt) stays."""
+        end = len(row) - self.tail_length
+        inner = self.vary(row[self.head_length : end])
+        room = self.longest - self.head_length - self.tail_length
+        return row[: self.head_length] + inner[:room] + row[end:]
+
+
+class Deletions(_Views):
+    """SimCSE on a harder task: either pass of a sentence lacks some of its tokens, other ones each."""
+
+    def __init__(self, trainee: Trainee, lesson: Lesson, recipe: SimCse) -> None:
+        super().__init__(trainee, lesson, recipe)
+        self.rate = recipe.delete
+
+    def vary(self, inner: list[int]) -> list[int]:
+        """Return the tokens that are left."""
+        return deleted(inner, self.rate, self.rng)
+
+    def views(self, once: Rows) -> Rows:
+        """Return every sentence twice, thinned out anew each time."""
+        return [self.varied(row) for row in once + once]
+
+
+class Repetitions(_Views):
+    """ESimCSE: the positive has some tokens twice; vectors of the batches before are further negatives."""
+
+    def __init__(self, trainee: Trainee, lesson: Lesson, recipe: ESimCse) -> None:
+        super().__init__(trainee, lesson, recipe)
+        self.recipe = recipe
+        self.trainee = trainee
         self.slow = deepcopy(trainee.model).requires_grad_(False) if recipe.queue else None
         self.slow_head = deepcopy(self.head).requires_grad_(False)
         self.queue = torch.zeros(0, trainee.width, device=self.device)
-        self._batch: Ids = np.zeros(0, np.int64)
-        self._positives: Rows = []
 
-    def rows(self, batch: Ids) -> Rows:
-        """Return the sentences of a batch, then each with repetitions; a batch asked for again has the same ones."""
-        once = [self.tokens[int(i)] for i in batch]
-        if self._batch is not batch:
-            self._batch = batch
-            self._positives = [self._repeat(row) for row in once]
-        return once + self._positives
+    def vary(self, inner: list[int]) -> list[int]:
+        """Return the tokens, some of them twice."""
+        return repeated(inner, self.recipe.repeat, self.rng)
 
-    def _repeat(self, row: list[int]) -> list[int]:
-        head, end = row[: self.head_length], len(row) - self.tail_length
-        inner = repeated(row[self.head_length : end], self.recipe.repeat, self.rng)
-        room = self.longest - self.head_length - self.tail_length
-        return head + inner[:room] + row[end:]
+    def views(self, once: Rows) -> Rows:
+        """Return the sentences, then each with repetitions."""
+        return once + [self.varied(row) for row in once]
 
     def loss(self, vectors: Tensor, batch: Ids) -> Tensor:
         """Return the cross-entropy of finding each sentence's repetition among those of the batch and the queue."""
@@ -147,3 +188,9 @@ def repeated(tokens: list[int], rate: float, rng: np.random.Generator) -> list[i
         return tokens
     twice = set(rng.choice(len(tokens), size=int(rng.integers(0, most + 1)), replace=False).tolist())
     return [t for i, t in enumerate(tokens) for _ in range(1 + (i in twice))]
+
+
+def deleted(tokens: list[int], rate: float, rng: np.random.Generator) -> list[int]:
+    """Return tokens without those that fall out, each with a probability of ``rate``; all where none would be left."""
+    kept = rng.random(len(tokens)) >= rate
+    return [t for t, keep in zip(tokens, kept, strict=True) if keep] or tokens
