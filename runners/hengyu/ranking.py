@@ -9,11 +9,12 @@ from numpy.typing import NDArray
 
 from hengyu.relevance import Relevance
 
-__all__ = ["DEPTH", "QUALITY", "scores"]
+__all__ = ["DEPTH", "MAIN", "QUALITY", "scores"]
 
 DEPTH = 100  # neighbours observed of every query
+MAIN = "ndcg@10"  # what boards are ordered by
 QUALITY = (
-    *("ndcg@10", "mrr@10", "recall@1", "recall@10", "recall@100"),
+    *(MAIN, "mrr@10", "recall@1", "recall@10", "recall@100"),
     *("exact-recall@1", "exact-recall@10", "exact-recall@100"),
 )
 

@@ -48,7 +48,7 @@ def write_report(run: Run, out: Path, wrong: Sequence[Mistakes] = ()) -> Path:
 def render(run: Run, wrong: Sequence[Mistakes] = ()) -> str:
     """Return the page of a run, with the pairs that went wrong where they are given."""
     if is_retrieval(run):
-        return retrieval_page(run)
+        return retrieval_page(run, wrong)
     board = make_board(run)
     others = [make_board(run, m) for m in metrics_of(run) if m != "spearman"]
     charts = charts_of(run)

@@ -9,11 +9,12 @@ from pathlib import Path
 from urllib.parse import quote
 
 from hengyu.errors import HengyuError
+from hengyu.ranking import MAIN
 from hengyu.records import Run, list_runs, load_run, write_bytes
 from hengyu.report.board import make_board
 from hengyu.report.cell import between
 from hengyu.report.page import make_page
-from hengyu.report.retrieval import MAIN, is_retrieval, make_tables
+from hengyu.report.retrieval import is_retrieval, make_tables
 
 __all__ = ["Listed", "listed", "write_index", "write_listing"]
 

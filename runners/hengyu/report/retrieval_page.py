@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Sequence
 
 from hengyu.document import read_seconds
+from hengyu.ranking import MAIN
 from hengyu.records import Run
 from hengyu.report.board import percent
+from hengyu.report.mistakes import Mistakes
 from hengyu.report.page import make_page
 from hengyu.report.pareto import pareto_svg
 from hengyu.report.provenance import command_of, sheets
 from hengyu.report.reproduce import command_of_row, reproduce_sheet
-from hengyu.report.retrieval import MAIN, Column, Line, Table, make_tables, shown
+from hengyu.report.retrieval import Column, Line, Table, make_tables, shown
 
 __all__ = ["retrieval_page"]
 
 
-def retrieval_page(run: Run) -> str:
-    """Return the page of a run of a retrieval suite."""
+def retrieval_page(run: Run, wrong: Sequence[Mistakes] = ()) -> str:
+    """Return the page of a run of a retrieval suite, with the queries that went wrong where they are given."""
     return make_page(
         "retrieval.html.j2",
         ["language.js", "sorting.js", "sheets.js", "start.js"],
@@ -27,6 +30,7 @@ def retrieval_page(run: Run) -> str:
         warnings=run.header.get("warnings", ()),
         parts=[(table, _picture(table)) for table in make_tables(run)],
         main=MAIN,
+        wrong=wrong,
         shown=shown,
         about=_about,
         clear=_clear,
