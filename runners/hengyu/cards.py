@@ -68,6 +68,7 @@ def parse_task(cards: Mapping[str, Card], word: str) -> tuple[Card, str]:
     name, colon, split = _plain(word).partition(":")
     card = find_card(cards, name)
     if not colon and _plain(word) != word:  # mteb:ATEC is its test split, as mteb reports it
+        # a retrieval task has the one split that mteb weighs it on
         return card, "test" if "test" in card.splits else list(card.splits)[-1]
     if not colon or not split:
         raise HengyuError(f"task '{word}' names no split; write {card.name}:{list(card.splits)[-1]}")

@@ -89,7 +89,9 @@ def _asked(plan: Plan, task: TaskData) -> dict[str, Any]:
     relevance = plan.relevance.get(task.name)
     if relevance is None:
         return {}
-    graded = {"scale": [0.0, float(task.pairs.labels.max())]} if isinstance(task, SearchData) else {}
+    graded = (
+        {"kind": "retrieval", "scale": [0.0, float(task.pairs.labels.max())]} if isinstance(task, SearchData) else {}
+    )
     return graded | {
         "corpus": len(relevance.corpus),
         "queries": len(relevance.queries),
