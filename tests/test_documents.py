@@ -14,7 +14,8 @@ import pytest
 from click.testing import CliRunner
 from examples import ROOT, Block, blocks, commands, documents
 
-from hengyu import cards, suites
+from hengyu import cards, collection_card, suites
+from hengyu import keys as card_keys
 from hengyu.cli import main
 from hengyu.encoders import EncoderSpec
 from hengyu.manual.commands import cli_reference
@@ -160,10 +161,9 @@ def test_advice_is_of_methods_that_exist() -> None:
 def test_every_key_of_suites_and_cards_is_explained() -> None:
     text = (ROOT / "docs/protocol.md").read_text(encoding="utf-8")
     keys = {f.name for f in fields(EncoderSpec)}
-    for module in (suites, cards):
-        keys |= set(
-            re.findall(r'\b(?:take|strings|table|has)\("(\w+)"', Path(module.__file__).read_text(encoding="utf-8"))
-        )
+    for module in (suites, cards, card_keys, collection_card):
+        taken = r'\b(?:take|strings|table|has|word|file_key)\((?:\w+, )?"(\w+)"'
+        keys |= set(re.findall(taken, Path(module.__file__).read_text(encoding="utf-8")))
     assert len(keys) > 40
     assert {k for k in keys if f"`{k}`" not in text and f"`[{k}]`" not in text} == set()
 
