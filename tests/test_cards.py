@@ -159,7 +159,7 @@ def test_digest_follows_content_not_prose(tmp_path: Path) -> None:
     prose = card_of(tmp_path, '# a comment\ntitle = "T"\nlicence = "mine"\n' + SMALL, "other")
     other = card_of(tmp_path, SMALL.replace("[0, 5]", "[0, 4]"))
     assert one.digest == prose.digest != other.digest
-    assert len({c.digest for c in load_cards().values()}) == len(NAMES)
+    assert len({c.digest for c in load_cards().values()}) == len(load_cards())
 
 
 def test_extra_cards_and_names_taken(tmp_path: Path) -> None:
