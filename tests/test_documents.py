@@ -18,7 +18,8 @@ from click.testing import CliRunner
 from examples import ROOT, Block, blocks, commands, documents
 
 import hengyu
-from hengyu import cards, suites
+from hengyu import cards, collection_card, suites
+from hengyu import keys as card_keys
 from hengyu.cli import main
 from hengyu.encoders import EncoderSpec, open_encoder
 from hengyu.errors import HengyuError
@@ -201,10 +202,9 @@ def test_the_recipe_for_pickled_weights_makes_a_folder_that_can_be_weighed(tiny_
 def test_every_key_of_suites_and_cards_is_explained() -> None:
     text = (ROOT / "docs/protocol.md").read_text(encoding="utf-8")
     keys = {f.name for f in fields(EncoderSpec)}
-    for module in (suites, cards):
-        keys |= set(
-            re.findall(r'\b(?:take|strings|table|has)\("(\w+)"', Path(module.__file__).read_text(encoding="utf-8"))
-        )
+    for module in (suites, cards, card_keys, collection_card):
+        taken = r'\b(?:take|strings|table|has|word|file_key)\((?:\w+, )?"(\w+)"'
+        keys |= set(re.findall(taken, Path(module.__file__).read_text(encoding="utf-8")))
     assert len(keys) > 40
     assert {k for k in keys if f"`{k}`" not in text and f"`[{k}]`" not in text} == set()
 

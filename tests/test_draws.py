@@ -17,13 +17,14 @@ from hengyu.errors import HengyuError
 from hengyu.fits import FitStore
 from hengyu.gate import judge
 from hengyu.methods.flow import Flow
+from hengyu.observations import kept_in, load_labels
 from hengyu.paired import paired_errors
 from hengyu.plan import make_plan
 from hengyu.records import Record, Run, load_run
 from hengyu.report.board import make_board
 from hengyu.report.export import tidy
 from hengyu.report.html import render
-from hengyu.scores import scores_of, similarities
+from hengyu.scores import scores_of
 from hengyu.stats import Resamples
 from hengyu.store import VectorStore
 from hengyu.suites import load_suite
@@ -235,15 +236,13 @@ def test_a_sweep_can_be_compared_at_any_of_its_dims(tmp_path: Path) -> None:
 
 def test_the_gate_compares_a_row_of_several_seeds_pair_by_pair(finished: Run) -> None:
     scores = scores_of(finished)
-    labels, seen, notes = similarities(scores, "grades:test")
+    labels = load_labels(finished.path)["grades:test"]
     entry = "flow(width=4, steps=40)"
-    (key,) = (k for k in seen if k.entry == entry)
-    assert labels is not None and notes == []
-    assert [x.shape for x in seen[key]] == [labels.shape] * 3
+    (key,) = (k for k in scores.cells if k.entry == entry and k.task == "grades:test")
+    seen = [x for x in (one.read() for one in kept_in(finished.path)[key[:5]]) if x is not None]
+    assert [x.shape for x in seen] == [labels.shape] * 3
     kept = baseline_of(finished)[0]
-    alone = [
-        Resamples(labels, len(kept.draws[key]), seed=3, key="grades:test").run([x])["spearman"][0] for x in seen[key]
-    ]
+    alone = [Resamples(labels, len(kept.draws[key]), seed=3, key="grades:test").run([x])["spearman"][0] for x in seen]
     np.testing.assert_allclose(kept.draws[key], np.mean(alone, axis=0), atol=2e-5)  # a file keeps them to that
     errors, notes = paired_errors(kept, scores, ["grades:test"])
     assert notes == []

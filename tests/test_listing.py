@@ -85,7 +85,7 @@ def test_a_run_is_read_once_and_again_when_it_has_changed(reports, monkeypatch):
     first = write_index(reports).read_bytes()
     assert sorted(read) == sorted([RUN.id, "another-1"])
     assert write_index(reports).read_bytes() == first and len(read) == 2
-    kept = reports / "records" / "listing.json"
+    kept = reports / "site" / "listing.json"
     os.utime(reports / "records" / RUN.id / "records.json", (1.7e9, 1.7e9))
     write_index(reports)
     assert read[2:] == [RUN.id]
@@ -101,7 +101,7 @@ def test_a_run_is_read_once_and_again_when_it_has_changed(reports, monkeypatch):
 )
 def test_summaries_that_cannot_be_read_count_as_none(reports, content):
     whole = write_index(reports).read_bytes()
-    (reports / "records" / "listing.json").write_bytes(content)
+    (reports / "site" / "listing.json").write_bytes(content)
     assert write_index(reports).read_bytes() == whole
 
 
@@ -110,7 +110,7 @@ def test_summaries_that_cannot_be_read_count_as_none(reports, content):
 )
 def test_a_kept_line_of_another_shape_is_made_anew(reports, change):
     whole = write_index(reports).read_bytes()
-    path = reports / "records" / "listing.json"
+    path = reports / "site" / "listing.json"
     content = json.loads(path.read_bytes())
     content["runs"][RUN.id]["line"] |= change
     path.write_text(json.dumps(content), encoding="utf-8")

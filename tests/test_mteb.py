@@ -100,6 +100,7 @@ def test_results_as_mteb_publishes_them(tmp_path: Path) -> None:
         ("BAAI/bge-small-zh", "abc", "STS-B:test"): 0.77,
         ("BAAI/bge-small-zh", "abc", "STS-B:valid"): 0.7,
         ("BAAI/bge-small-zh", "abc", "STS22-zh:test"): 0.6,
+        ("BAAI/bge-small-zh", "abc", "T2Retrieval:dev"): 0.8,
     }
     (model / "model_meta.json").write_text(json.dumps({"name": "bge", "revision": None}))
     assert {r.model for r in read_results(tmp_path)} == {"bge"}
@@ -110,7 +111,7 @@ def test_results_as_mteb_publishes_them(tmp_path: Path) -> None:
 
 
 def test_results_that_are_none_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(HengyuError, match="holds no result of an STS task"):
+    with pytest.raises(HengyuError, match="holds no result of an STS or retrieval task"):
         read_results(tmp_path)
     path = result_file(tmp_path / "m" / "r", "ATEC", {"test": [part(2.5)]})
     with pytest.raises(HengyuError, match="cosine_spearman of test is 2.5, not within"):
@@ -136,7 +137,7 @@ def test_the_commands(tmp_path: Path) -> None:
     assert taken.exit_code == 2
 
 
-def test_every_chinese_sts_task_of_mteb_is_a_card() -> None:
+def test_every_chinese_task_of_mteb_is_a_card() -> None:
     names = mteb_names()
     assert {"ATEC", "BQ", "LCQMC", "PAWSX", "STSB", "AFQMC", "QBQTC"} <= set(names)
     ours = load_cards()
@@ -152,7 +153,7 @@ def test_every_chinese_sts_task_of_mteb_is_a_card() -> None:
     assert (card.name, split) == ("mteb-ATEC", "test")
     assert parse_task(ours, "mteb:ATEC:valid")[1] == "valid"
     assert find_card(ours, "mteb-STSB").scale == (0, 5)
-    with pytest.raises(HengyuError, match="no Chinese STS task 'ATCE'; did you mean 'ATEC'"):
+    with pytest.raises(HengyuError, match="no Chinese STS or retrieval task 'ATCE'; did you mean 'ATEC'"):
         parse_task(ours, "mteb:ATCE")
     with pytest.raises(HengyuError, match="names no split"):
         parse_task(ours, "ATEC")

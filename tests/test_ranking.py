@@ -27,14 +27,15 @@ def random_task(seed: int = 0, n: int = 300, m: int = 200) -> Relevance:
 def test_a_worked_example_of_the_task():
     task = example()
     assert task.corpus.tolist() == [7, 3, 5, 9, 4]  # as they first appear: the first column, then the second
-    assert task.queries.tolist() == [0, 3, 4]
+    assert task.own.tolist() == [0, 3, 4]
+    assert task.queries.tolist() == [7, 9, 4]
     assert [task.partners[a:b].tolist() for a, b in zip(task.starts, task.starts[1:], strict=False)] == [
         [3, 4],
         [0],
         [0],
     ]
     assert task.groups.tolist() == [0, 0, 0]
-    assert task.hits(np.array([[3, 4, 1], [0, -1, -1], [3, 1, 0]])).tolist() == [
+    assert (task.gains(np.array([[3, 4, 1], [0, -1, -1], [3, 1, 0]])) > 0).tolist() == [
         [True, True, False],
         [True, False, False],
         [False, False, True],
@@ -43,12 +44,12 @@ def test_a_worked_example_of_the_task():
 
 def test_the_relation_is_mutual_and_never_of_a_row_with_itself():
     task = random_task()
-    own = np.repeat(task.queries, task.counts)
+    own = np.repeat(task.own, task.counts)
     pairs = set(zip(own.tolist(), task.partners.tolist(), strict=True))
     assert pairs == {(b, a) for a, b in pairs}
     assert all(a != b for a, b in pairs)
     assert len(pairs) == len(task.partners)
-    group = dict(zip(task.queries.tolist(), task.groups.tolist(), strict=True))
+    group = dict(zip(task.own.tolist(), task.groups.tolist(), strict=True))
     assert all(group[a] == group[b] for a, b in pairs)
 
 
@@ -81,7 +82,7 @@ def test_the_scores_are_those_of_trec_eval():
     pytrec_eval = pytest.importorskip("pytrec_eval")
     task = random_task(3)
     rng = np.random.default_rng(1)
-    ids = np.stack([rng.permutation(np.delete(np.arange(len(task.corpus)), q))[:100] for q in task.queries])
+    ids = np.stack([rng.permutation(np.delete(np.arange(len(task.corpus)), q))[:100] for q in task.own])
     found = scores(task, ids, np.ones_like(ids))
     wanted = {
         str(i): {str(p): 1 for p in task.partners[task.starts[i] : task.starts[i + 1]]}

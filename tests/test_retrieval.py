@@ -209,9 +209,9 @@ def test_what_is_found_does_not_depend_on_the_block_size() -> None:
     task = Relevance.of(np.arange(0, 450), np.arange(450, 900), rng.random(450) < 0.5)
     for text in ("flat", "whitening(dim=16) > hnsw(m=8)", "pca(dim=12) > ivf(lists=8, probes=2)"):
         found = [
-            RetrievalVectors(Sample.of(x), task, {"target": Sample.of(x)}, block=block).observe(
-                parse_entry(text), "target"
-            )
+            RetrievalVectors(
+                Sample.of(x), Sample.of(x[task.queries]), task, {"target": Sample.of(x)}, block=block
+            ).observe(parse_entry(text), "target")
             for block in (100, 900)
         ]
         assert np.array_equal(found[0].ids, found[1].ids), text
@@ -222,8 +222,8 @@ def test_the_query_is_never_among_its_own_results() -> None:
     x = np.tile(np.random.default_rng(0).normal(size=(20, 8)), (6, 1)).astype(np.float32)  # every vector six times
     task = Relevance.of(np.arange(60), np.arange(60, 120), np.ones(60, bool))
     for text in ("flat", "lsh(bits=16)", "hnsw(m=8)", "simhash-buckets(bits=2, tables=2, probes=4)"):
-        found = RetrievalVectors(Sample.of(x), task, {}).observe(parse_entry(text), "none")
-        assert not (found.ids == task.queries[:, None]).any(), text
+        found = RetrievalVectors(Sample.of(x), Sample.of(x[task.queries]), task, {}).observe(parse_entry(text), "none")
+        assert not (found.ids == task.own[:, None]).any(), text
         assert found.ids.shape == (120, 100)
 
 

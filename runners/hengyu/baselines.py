@@ -17,7 +17,7 @@ from hengyu.errors import HengyuError
 from hengyu.paired import DRAWS, draw
 from hengyu.records import Run, find_run, load_run, write_bytes
 from hengyu.resources import reports_dir, share
-from hengyu.scores import METRIC, Key, Number, Scores, scores_of
+from hengyu.scores import Key, Number, Scores, scores_of
 from hengyu.shapes import BASELINE
 
 __all__ = [
@@ -49,7 +49,7 @@ def baseline_path(suite: str) -> Path:
     return shipped if shipped.is_file() and not own.is_file() else own
 
 
-def find_scores(word: str, metrics: Sequence[str] = (METRIC,)) -> Scores:
+def find_scores(word: str, metrics: Sequence[str] | None = None) -> Scores:
     """Return what a baseline file, a suite with a baseline, or a run holds; raises `NoBaseline` when there is neither."""
     path = Path(word)
     if path.suffix == ".json" or path.is_file():
@@ -66,7 +66,7 @@ def find_scores(word: str, metrics: Sequence[str] = (METRIC,)) -> Scores:
     return scores_of(load_run(folder), metrics)
 
 
-def baseline_of(run: Run, metrics: Sequence[str] = (METRIC,)) -> tuple[Scores, list[str]]:
+def baseline_of(run: Run, metrics: Sequence[str] | None = None) -> tuple[Scores, list[str]]:
     """Return what a baseline keeps of a run, rounded as in the file, and notes on what it leaves out.
 
     Raises `HengyuError` for a run without a number: nothing can be held against it.

@@ -22,6 +22,7 @@ from hengyu.estimate import estimate, refuse_what_cannot_fit
 from hengyu.fits import FitStore
 from hengyu.header import header
 from hengyu.jobs import Job, make_job, refuse_same_names
+from hengyu.judged import save_relevance
 from hengyu.ledger import Ledger
 from hengyu.material import task_vectors, tuned_vectors
 from hengyu.methods import find_method
@@ -109,6 +110,8 @@ def run(
     found = (derive_retrieval if plan.suite.kind == "retrieval" else derive)(plan, state.seen, progress)
     break_seal(folder)
     save_labels(folder, {t.name: t.pairs.labels for t in plan.tasks})
+    if plan.relevance:
+        save_relevance(folder, plan.relevance)
     save_records(folder, found.records, found.differences, found.standings)
     save_clouds(folder, state.seen, plan.suite.seed)
     write_json(folder / "run.json", header(plan, name, jobs, found))

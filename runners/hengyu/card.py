@@ -11,9 +11,23 @@ from pathlib import Path, PurePosixPath
 
 from hengyu.errors import HengyuError, did_you_mean
 
-__all__ = ["FORMATS", "Card", "Columns", "Hub", "Split", "format_of"]
+__all__ = [
+    "FORMATS",
+    "PARTS",
+    "Card",
+    "CollectionCard",
+    "CollectionColumns",
+    "CollectionSplit",
+    "Columns",
+    "Hub",
+    "Split",
+    "format_of",
+]
 
 FORMATS = {".tsv": "tsv", ".data": "tsv", ".csv": "csv", ".jsonl": "jsonl", ".parquet": "parquet"}
+PARTS = ("corpus", "queries", "qrels")
+"""The files of a split of a retrieval card."""
+
 _PROSE = ("path", "title", "language", "licence", "terms", "homepage", "citation", "description")
 
 
@@ -35,6 +49,33 @@ class Split:
     rows: int | None = None
     sha256: str = ""  # of the file
     hub: str = ""  # the hub's name of the split, or a glob over the repository's files; "" where the hub has none
+
+
+@dataclass(frozen=True)
+class CollectionColumns:
+    """Where ids, texts and grades stand in the files of a retrieval card; the defaults are BEIR's names.
+
+    Where no name is given and a file has no ``_id``, its ``id`` counts.
+    """
+
+    id: str | int = "_id"  # of a document, and of a query
+    title: str | int = "title"  # of a document; it may be missing
+    text: str | int = "text"
+    query: str | int = "query-id"
+    document: str | int = "corpus-id"
+    grade: str | int = "score"
+
+
+@dataclass(frozen=True)
+class CollectionSplit(Split):
+    """One part of a retrieval dataset; ``file`` holds the judgements (qrels)."""
+
+    corpus: str = ""
+    queries: str = ""
+
+    def files(self) -> dict[str, str]:
+        """Return the file of each of `PARTS`."""
+        return dict(zip(PARTS, (self.corpus, self.queries, self.file), strict=True))
 
 
 @dataclass(frozen=True)
@@ -88,15 +129,27 @@ class Card:
             raise HengyuError(f"{self.path}: {self.name} has no split '{name}'{did_you_mean(name, self.splits)}")
         return self.splits[name]
 
-    def beside(self, split: str) -> Path:
+    def beside(self, split: str, part: str = "file") -> Path:
         """Return where a split's file stands next to the card; raises `HengyuError` for a link out of that folder."""
         folder = self.path.parent
-        path = folder / self.split(split).file
+        own = self.split(split)
+        path = folder / (own.files()[part] if isinstance(own, CollectionSplit) else own.file)
         if not path.resolve().is_relative_to(folder.resolve()):
             raise HengyuError(
-                f"{self.path}: key 'splits.{split}.file' leads out of {folder} through a link; put the file there"
+                f"{self.path}: key 'splits.{split}.{part}' leads out of {folder} through a link; put the file there"
             )
         return path
+
+
+@dataclass(frozen=True)
+class CollectionCard(Card):
+    """A retrieval dataset: documents, queries, and which of them answer which."""
+
+    fields: CollectionColumns = CollectionColumns()
+    hub_fields: CollectionColumns = CollectionColumns()
+    exclude: str = (
+        "nothing"  # or "same-id", "same-text": the document that a query never finds, as it is the query itself
+    )
 
 
 def format_of(file: str, declared: str = "") -> str:

@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from difflib import get_close_matches
-from pathlib import Path, PureWindowsPath
+from pathlib import Path
 
-from hengyu.card import FORMATS, Card, Columns, Hub, Split, format_of
+from hengyu import keys
+from hengyu.card import Card, Columns, Hub, Split
+from hengyu.collection_card import collection_card
 from hengyu.declare import Table, read_toml, shown
 from hengyu.errors import HengyuError, did_you_mean, gather
 from hengyu.resources import share
 
 __all__ = ["Card", "Columns", "Hub", "Split", "find_card", "is_suite", "load_card", "load_cards", "parse_task"]
 
-_KINDS = tuple(dict.fromkeys(FORMATS.values()))
-# words that a suite's fit_on and the board's aggregates use for themselves
 _MTEB = "mteb-"
-_RESERVED = ("all", "avg", "none", "target", "w-avg")
+_APART = [("and the sentences must be three different columns; name each of them", ("sentence1", "sentence2", "label"))]
 
 
 def load_cards(extra: Sequence[Path] = ()) -> dict[str, Card]:
@@ -81,6 +80,7 @@ def parse_task(cards: Mapping[str, Card], word: str) -> tuple[Card, str]:
     name, colon, split = _plain(word).partition(":")
     card = find_card(cards, name)
     if not colon and _plain(word) != word:  # mteb:ATEC is its test split, as mteb reports it
+        # a retrieval task has the one split that mteb weighs it on
         return card, "test" if "test" in card.splits else list(card.splits)[-1]
     if not colon or not split:
         raise HengyuError(f"task '{word}' names no split; write {card.name}:{list(card.splits)[-1]}")
@@ -98,46 +98,31 @@ def load_card(path: Path) -> Card:
     stated = table.has("name")
     name = table.take("name", str, "", required=True)
     if stated:
-        _name(table, "name", name)
-    format_ = _word(table, "format", "", ("", *_KINDS))
+        keys.name(table, "name", name)
+    kind = keys.word(table, "kind", "sts", ("sts", "retrieval"))
+    card = collection_card(table, name, path) if kind == "retrieval" else _sts_card(table, name, path)
+    table.finish()
+    return card
+
+
+def _sts_card(table: Table, name: str, path: Path) -> Card:
+    format_ = keys.word(table, "format", "", ("", *keys.KINDS))
     scale, label_kind = _labels(table)
     columns, header = _text_columns(table)
-    hub = _hub(table)
-    card = Card(
+    hub = keys.hub(table, lambda inner: keys.columns(inner, Columns(label="score"), _APART))
+    return Card(
         name=name,
         path=path,
         scale=scale,
         label_kind=label_kind,
         splits=_splits(table, name, format_, columns, hub),
-        kind=_word(table, "kind", "sts", ("sts",)),
         format=format_,
         header=header,
         columns=columns,
-        malformed=_word(table, "malformed", "error", ("error", "drop")),
+        malformed=keys.word(table, "malformed", "error", ("error", "drop")),
         hub=hub,
-        title=table.take("title", str, name),
-        language=table.take("language", str, "zh"),
-        licence=table.take("licence", str, "not stated"),
-        terms=table.take("terms", str, "not stated"),
-        homepage=table.take("homepage", str, ""),
-        citation=table.take("citation", str, "").strip(),
-        description=table.take("description", str, "").strip(),
+        **keys.prose(table, name),
     )
-    table.finish()
-    return card
-
-
-def _name(table: Table, key: str, name: str) -> None:
-    if name.startswith(".") or not re.fullmatch(r"[\w.-]+", name):
-        table.problem(key, f"must be letters, digits, '-', '_' and '.', not {shown(name)}")
-
-
-def _word(table: Table, key: str, default: str, known: Iterable[str]) -> str:
-    words = tuple(known)
-    word = table.take(key, str, default)
-    if word not in words:
-        table.problem(key, f"holds the unknown '{word}'{did_you_mean(word, [w for w in words if w])}")
-    return word
 
 
 def _labels(table: Table) -> tuple[tuple[float, float], str]:
@@ -154,100 +139,41 @@ def _labels(table: Table) -> tuple[tuple[float, float], str]:
         low, high = 0, 1
     elif (low, high) == (0, 1) and not inner.has("kind"):
         inner.problem("kind", "is needed with the scale [0, 1]; add 'binary' (labels are 0 or 1) or 'graded'")
-    kind = _word(inner, "kind", "graded", ("binary", "graded"))
+    kind = keys.word(inner, "kind", "graded", ("binary", "graded"))
     if kind == "binary" and (low, high) != (0, 1):
         inner.problem("kind", "is 'binary', which goes with scale = [0, 1] only; change one of the two")
     inner.finish()
     return (float(low), float(high)), kind
 
 
-def _columns(table: Table, default: Columns) -> Columns:
-    inner = table.table("columns")
-    found: dict[str, str | int] = {}
-    for key, value in asdict(default).items():
-        present = inner.has(key)
-        given = inner.raw(key)
-        if not present:
-            given = value
-        if type(given) not in (str, int) or given == "" or (isinstance(given, int) and given < 0):
-            inner.problem(key, f"must be a column's name, or its position from 0, not {shown(given)}")
-        else:
-            found[key] = given
-    if len(set(found.values())) < len(found):
-        inner.problem("label", "and the sentences must be three different columns; name each of them")
-    inner.finish()
-    return Columns(**found)
-
-
 def _text_columns(table: Table) -> tuple[Columns, bool]:
     """Return the columns and whether a header stands above them: by default, where any column goes by its name."""
     said = table.has("header")
     header = table.take("header", bool, True)
-    columns = _columns(table, Columns() if header else Columns(0, 1, 2))
+    columns = keys.columns(table, Columns() if header else Columns(0, 1, 2), _APART)
     named = any(isinstance(c, str) for c in asdict(columns).values())
     if not header and named:
         table.problem("columns", "must be positions from 0, as header = false; give numbers or set header = true")
     return columns, header if said else named
 
 
-def _hub(table: Table) -> Hub | None:
-    if not table.has("hub"):
-        table.take("hub", dict)
-        return None
-    inner = table.table("hub")
-    hub = Hub(
-        id=inner.take("id", str, "", required=True),
-        revision=inner.take("revision", str, "", required=True),
-        columns=_columns(inner, Columns(label="score")),
-        subset=inner.take("subset", str, ""),
-        sha256={str(k): str(v) for k, v in inner.take("sha256", dict, {}).items()},
-    )
-    if hub.id and not re.fullmatch(r"[\w.-]+/[\w.-]+", hub.id, re.ASCII):
-        inner.problem("id", f"must be owner/name, like C-MTEB/LCQMC, not {shown(hub.id)}")
-    if hub.revision and not re.fullmatch(r"[0-9a-f]{40}", hub.revision):
-        inner.problem(
-            "revision", f"must be a commit, 40 hex digits, so that the data stay as they are, not {shown(hub.revision)}"
-        )
-    for file, digest in hub.sha256.items():
-        _digest(inner, f"sha256.{file}", digest)
-    inner.finish()
-    return hub
-
-
 def _splits(table: Table, card: str, format_: str, columns: Columns, hub: Hub | None) -> dict[str, Split]:
     found: dict[str, Split] = {}
+    named = all(isinstance(c, str) for c in asdict(columns).values())
     for name, inner in table.tables("splits").items():
-        _name(inner, "name", name)
-        if name in _RESERVED:
-            inner.problem("name", f"'{name}' has another meaning (reserved: {', '.join(_RESERVED)}); rename the split")
+        keys.split_name(inner, name)
         # a split known by its hub name alone is also found with --data, in the form that `hengyu fetch` writes
-        file = inner.take("file", str, f"{card}/{name}.jsonl" if hub else "", required=not hub)
-        if file and _escapes(file):
-            inner.problem("file", f"must be a path below the card's folder, not {shown(file)}")
-        kind = format_of(file, format_)
-        if file and not kind:
-            inner.problem("file", f"has an ending that says no format; add format = one of {', '.join(_KINDS)}")
-        if kind in ("jsonl", "parquet") and not all(isinstance(c, str) for c in asdict(columns).values()):
-            inner.problem("file", f"is {kind}, where columns go by name; give names in 'columns'")
+        default = f"{card}/{name}.jsonl" if hub else ""
+        file = keys.file_key(inner, "file", default, format_, required=not hub, named=named)
         stated = inner.has("rows")
         rows = inner.take("rows", int, 0)
         if stated and rows < 1:
             inner.problem("rows", f"must be at least 1, not {rows}; leave it out if you do not know it")
         digest = inner.take("sha256", str, "")
-        _digest(inner, "sha256", digest)
+        keys.digest(inner, "sha256", digest)
         default = "validation" if name == "valid" else name
         found[name] = Split(name, file, rows or None, digest, inner.take("hub", str, default if hub else ""))
         inner.finish()
     if not found:
         table.problem("splits", 'is missing; add at least one, like [splits.test] with file = "mine.tsv"')
     return found
-
-
-def _digest(table: Table, key: str, digest: str) -> None:
-    if digest and not re.fullmatch(r"[0-9a-f]{64}", digest):
-        table.problem(key, f"must be 64 hex digits, as sha256sum prints them, not {shown(digest)}")
-
-
-def _escapes(file: str) -> bool:
-    windows = PureWindowsPath(file)
-    return bool(windows.anchor) or ".." in windows.parts or "\0" in file or "\\" in file

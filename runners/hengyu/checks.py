@@ -15,11 +15,13 @@ from hengyu.card import Card
 from hengyu.errors import HengyuError, gather
 from hengyu.rows import Rows, at_lines
 
-__all__ = ["Checked", "check_rows", "check_split"]
+__all__ = ["MEND", "Checked", "Faults", "check_rows", "check_split", "number_of", "show", "text_fault"]
 
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.ASCII | re.IGNORECASE)
 _NOT_FINITE = re.compile(r"[+-]?(nan|inf|infinity)", re.IGNORECASE)
 _EMPTY = "a sentence must not be empty"
+MEND = 'mend the file, or leave such lines out with malformed = "drop" in the card'
+"""The remedy of a line that a card may drop."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,7 +34,7 @@ class Checked:
     dropped: tuple[int, ...]
 
 
-class _Faults:
+class Faults:
     """Collects lines by what is wrong with them."""
 
     def __init__(self) -> None:
@@ -40,6 +42,7 @@ class _Faults:
         self.example: dict[str, str] = {}
 
     def note(self, fault: str, number: int, example: str = "") -> None:
+        """Take a line and what is wrong with it, in words and remedy, a semicolon between them."""
         self.lines.setdefault(fault, []).append(number)
         self.example.setdefault(fault, example)
 
@@ -61,34 +64,34 @@ def check_rows(rows: Rows, card: Card, where: str) -> Checked:
         raise HengyuError(
             f"{where}: every label is -1, which is how hidden labels are published; use a split that has its labels"
         )
-    faults = _Faults()
+    faults = Faults()
     malformed = dict(rows.malformed)
+    one, two, given = rows.columns
     kept: list[int] = []
     for i, number in enumerate(rows.numbers):
-        for sentence in (rows.first[i], rows.second[i]):
-            fault = _sentence_fault(sentence)
+        for sentence in (one[i], two[i]):
+            fault = text_fault(sentence)
             if fault == _EMPTY:
                 malformed.setdefault(number, (fault, ""))
             elif fault:
-                faults.note(fault, number, _show(sentence))
+                faults.note(fault, number, show(sentence))
         if number not in malformed:
             kept.append(i)
     labels = np.empty(len(kept), np.float64)
     known: dict[tuple[type, Any], tuple[float, str]] = {}
     for place, i in enumerate(kept):
-        value = rows.labels[i]
+        value = given[i]
         key = (type(value), value if isinstance(value, (str, int, float)) else repr(value))
         if key not in known:
             known[key] = _label(value, card)
         labels[place], fault = known[key]
         if fault:
-            faults.note(fault, rows.numbers[i], _show(value))
+            faults.note(fault, rows.numbers[i], show(value))
     if card.malformed == "error":
-        remedy = 'mend the file, or leave such lines out with malformed = "drop" in the card'
         for number, (fault, example) in sorted(malformed.items()):
-            faults.note(f"{fault}; {remedy}", number, example)
+            faults.note(f"{fault}; {MEND}", number, example)
     faults.report(where, rows.unit)
-    first, second = (tuple(column[i] for i in kept) for column in (rows.first, rows.second))
+    first, second = (tuple(column[i] for i in kept) for column in (one, two))
     return Checked(first, second, labels, tuple(sorted(malformed)))
 
 
@@ -102,12 +105,14 @@ def check_split(labels: NDArray[np.float64], card: Card, where: str) -> None:
         )
 
 
-def _show(value: Any) -> str:
+def show(value: Any) -> str:
+    """Return a value as a message shows it."""
     shown = repr(value)
     return shown if len(shown) <= 40 else shown[:39] + "…"
 
 
-def _sentence_fault(sentence: Any) -> str:
+def text_fault(sentence: Any) -> str:
+    """Return what is wrong with a sentence, "" for nothing."""
     if not isinstance(sentence, str):
         return "a sentence must be text; put it in quotes, or name the right column in the card"
     if not sentence.strip():
@@ -121,7 +126,7 @@ def _sentence_fault(sentence: Any) -> str:
 
 
 def _hidden(rows: Rows, card: Card) -> bool:
-    marks = {value.strip() if isinstance(value, str) else value for value in _hashable(rows.labels)}
+    marks = {value.strip() if isinstance(value, str) else value for value in _hashable(rows.columns[2])}
     return bool(marks) and marks <= {-1, "-1"} and not card.scale[0] <= -1 <= card.scale[1]
 
 
@@ -129,7 +134,8 @@ def _hashable(values: list[Any]) -> list[Any]:
     return [value if isinstance(value, (str, int, float)) else repr(value) for value in values]
 
 
-def _label(value: Any, card: Card) -> tuple[float, str]:
+def number_of(value: Any, what: str, *, words: bool = False) -> tuple[float, str]:
+    """Return a finite number, or what is wrong with it; ``words``: people write words in its place."""
     text = value.strip() if isinstance(value, str) else ""
     if _NUMBER.fullmatch(text) or type(value) in (int, float, Decimal):
         try:
@@ -139,11 +145,16 @@ def _label(value: Any, card: Card) -> tuple[float, str]:
     elif _NOT_FINITE.fullmatch(text):
         number = math.nan
     else:
-        words = " (1 and 0 in the place of words)" if card.binary else ""
-        return math.nan, f"the label must be a number{words}; mend it, or name the right column in the card"
+        instead = " (1 and 0 in the place of words)" if words else ""
+        return math.nan, f"the {what} must be a number{instead}; mend it, or name the right column in the card"
+    return number, "" if math.isfinite(number) else f"the {what} must be finite; mend the file"
+
+
+def _label(value: Any, card: Card) -> tuple[float, str]:
+    number, fault = number_of(value, "label", words=card.binary)
+    if fault:
+        return number, fault
     low, high = card.scale
-    if not math.isfinite(number):
-        return number, "the label must be finite; mend the file"
     if card.binary and number not in (0, 1):
         return number, f"the label must be 0 or 1 in a binary card; mend the file or labels.kind in {card.path}"
     if not low <= number <= high:

@@ -11,24 +11,24 @@ from numpy.typing import NDArray
 
 from hengyu.drops import Change, holm, stored_error
 from hengyu.errors import HengyuError, did_you_mean, gather
-from hengyu.paired import replicates
 from hengyu.records import Run
-from hengyu.scores import Key, Scores, scores_of, similarities
+from hengyu.scores import Key, Scores, headline, scores_of
+from hengyu.seen import seen_in
 from hengyu.standing import paired_p
-from hengyu.stats import Resamples, interval
+from hengyu.stats import interval
 
 __all__ = ["AXES", "Comparison", "Line", "compare"]
 
 AXES = ("encoder", "pooling", "entry", "fit_on")
 MEAN = "mean"
-_SUITE = ("aggregate",)  # what both runs' suites must say alike
-_TASK = ("n", "sha256", "card_sha256", "ceiling")
+_SUITE = ("kind", "relevant", "aggregate")  # what both runs' suites must say alike
+_TASK = ("n", "sha256", "card_sha256", "ceiling", "corpus", "queries", "relevant")
 Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class Line:
-    """The Spearman of the first side minus that of the second, on one task or on the mean of all."""
+    """The Spearman (nDCG@10 of retrieval runs) of the first side minus that of the second, on one task or on the mean of all."""
 
     first: Key
     second: Key
@@ -80,7 +80,7 @@ def compare(first: Run, second: Run | None = None, chosen: Mapping[str, Sequence
             f"{first.id}: one run is compared along one axis; give a second RUN, or two names of one of "
             + ", ".join("--" + a.replace("_", "-") for a in AXES)
         )
-    a, b = scores_of(first), scores_of(second or first)
+    a, b = (scores_of(run, (headline(first),)) for run in (first, second or first))
     tasks = [t for t in a.tasks if t in b.tasks and (not picked.get("task") or t in picked["task"])]
     gather(_missing(a, b, picked))
     if not tasks:
@@ -210,16 +210,15 @@ def _differences(
     a: Scores, b: Scores, task: str, pairs: Sequence[tuple[Key, Key]]
 ) -> tuple[dict[tuple[Key, Key], Floats], list[str]]:
     """Return the replicates of each difference, first minus second, under the first side's resamples."""
-    labels, one, notes = similarities(a, task)
-    theirs, two, amiss = similarities(b, task) if b.source != a.source else (labels, one, [])
+    one, notes = seen_in(a, task)
+    two, amiss = seen_in(b, task) if b.source != a.source else (one, [])
     notes = [*notes, *amiss]
-    if labels is None or theirs is None:
+    if one is None or two is None:
         return {}, notes
-    if not np.array_equal(labels, theirs):
-        return {}, [*notes, f"{task}: the two runs kept different labels"]
-    resamples = Resamples(labels, a.resamples, seed=a.seed, key=task)
-    before = replicates(resamples, {k: one[k] for k, _ in pairs if k in one})
-    after = replicates(resamples, {k: two[k] for _, k in pairs if k in two})
+    if not one.like(two):
+        return {}, [*notes, f"{task}: the two runs kept different labels or relevance"]
+    before = one.replicates({k for k, _ in pairs if k in one.cells}, a.resamples, a.seed)
+    after = two.replicates({k for _, k in pairs if k in two.cells}, a.resamples, a.seed)
     return {(k, o): before[k] - after[o] for k, o in pairs if k in before and o in after}, notes
 
 

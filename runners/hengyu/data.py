@@ -10,13 +10,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from hengyu.card import Card, Columns, format_of
+from hengyu.card import Card, CollectionCard, CollectionSplit, Columns, format_of
 from hengyu.checks import check_rows, check_split
 from hengyu.errors import HengyuError, Missing
 from hengyu.resources import cache_dir
 from hengyu.rows import at_lines, read_rows
 
-__all__ = ["Pairs", "cached", "fetched_digest", "load_pairs", "locate", "whereabouts"]
+__all__ = ["Pairs", "cached", "fetched_digest", "hold_against", "load_pairs", "locate", "whereabouts"]
 
 _CACHED = Columns()  # of the JSON lines that `hengyu fetch` writes
 
@@ -39,6 +39,11 @@ class Pairs:
 def load_pairs(card: Card, split: str, data_dir: Path | None = None) -> Pairs:
     """Read a split from the first place that has it; raises `HengyuError` for whatever is wrong with the file."""
     part = card.split(split)
+    if isinstance(card, CollectionCard):
+        raise HengyuError(
+            f"{card.path}: {card.name} is a retrieval dataset, which has no labelled pairs; weigh it with a suite of "
+            f"kind = \"retrieval\", like 'hengyu run retrieval --task {card.name}:{split}'"
+        )
     path = locate(card, split, data_dir)
     try:
         content = path.read_bytes()
@@ -46,15 +51,7 @@ def load_pairs(card: Card, split: str, data_dir: Path | None = None) -> Pairs:
         raise HengyuError(f"{path}: cannot be read ({e.strerror}); check its permissions") from None
     digest = hashlib.sha256(content).hexdigest()
     fetched = path == cached(card, split)
-    expected = fetched_digest(path, split) if fetched else part.sha256
-    if fetched and not expected:
-        raise HengyuError(
-            f"{path}: nothing says what it should be (fetch.json beside it is damaged or gone); delete the folder "
-            f"{path.parent} and run 'hengyu fetch {card.name}' again"
-        )
-    if expected not in ("", digest):
-        remedy = f"run 'hengyu fetch {card.name}' again" if fetched else f"get it again, or correct it in {card.path}"
-        raise HengyuError(f"{path}: the sha256 is {digest} where {expected} was expected; {remedy}")
+    hold_against(path, digest, fetched_digest(path, split) if fetched else part.sha256, card, fetched=fetched)
     if fetched:
         rows = read_rows(content, str(path), format="jsonl", header=True, columns=_CACHED)
     else:
@@ -72,30 +69,47 @@ def load_pairs(card: Card, split: str, data_dir: Path | None = None) -> Pairs:
     return Pairs(task, card, split, checked.first, checked.second, checked.labels, path, digest, checked.dropped)
 
 
-def cached(card: Card, split: str, root: Path | None = None) -> Path | None:
-    """Return where `hengyu fetch` puts a split, or None for a card without a hub id."""
+def hold_against(path: Path, digest: str, expected: str, card: Card, *, fetched: bool) -> None:
+    """Raise `HengyuError` for a file that is not what was fetched, or what its card says it is."""
+    if fetched and not expected:
+        raise HengyuError(
+            f"{path}: nothing says what it should be (fetch.json beside it is damaged or gone); delete the folder "
+            f"{path.parent} and run 'hengyu fetch {card.name}' again"
+        )
+    if expected not in ("", digest):
+        remedy = f"run 'hengyu fetch {card.name}' again" if fetched else f"get it again, or correct it in {card.path}"
+        raise HengyuError(f"{path}: the sha256 is {digest} where {expected} was expected; {remedy}")
+
+
+def cached(card: Card, split: str, root: Path | None = None, part: str = "") -> Path | None:
+    """Return where `hengyu fetch` puts a split, or a ``part`` of a retrieval split; None for a card without a hub id."""
     if card.hub is None:
         return None
-    return (root or cache_dir()) / "datasets" / card.name / card.hub.revision / f"{split}.jsonl"
+    file = f"{split}.{part}.jsonl" if part else f"{split}.jsonl"
+    return (root or cache_dir()) / "datasets" / card.name / card.hub.revision / file
 
 
-def whereabouts(card: Card, split: str, data_dir: Path | None = None) -> dict[str, Path]:
+def whereabouts(card: Card, split: str, data_dir: Path | None = None, part: str = "") -> dict[str, Path]:
     """Return the places a split is looked for, in that order: given (--data), beside (the card), cached (fetched)."""
-    part = card.split(split)
-    places = {"given": data_dir / part.file} if data_dir else {}
-    places["beside"] = card.beside(split)
-    download = cached(card, split)
+    places = {"given": data_dir / _file(card, split, part)} if data_dir else {}
+    places["beside"] = card.beside(split, part or "file")
+    download = cached(card, split, part=part)
     return places | ({"cached": download} if download else {})
 
 
-def locate(card: Card, split: str, data_dir: Path | None = None) -> Path:
+def _file(card: Card, split: str, part: str) -> str:
+    own = card.split(split)
+    return own.files()[part] if isinstance(own, CollectionSplit) and part else own.file
+
+
+def locate(card: Card, split: str, data_dir: Path | None = None, part: str = "") -> Path:
     """Return the file of a split; raises `Missing` that says where it was looked for and what to do."""
-    places = whereabouts(card, split, data_dir)
+    places = whereabouts(card, split, data_dir, part)
     for path in places.values():
         if path.is_file():
             return path
     fetch = f"run 'hengyu fetch {card.name}' or " if card.hub and card.split(split).hub else ""
-    remedy = f"{fetch}give the folder that holds {card.split(split).file} with --data DIR"
+    remedy = f"{fetch}give the folder that holds {_file(card, split, part)} with --data DIR"
     task = f"{card.name}:{split} is not here"
     raise Missing(f"{task} (looked for {', '.join(map(str, places.values()))}); {remedy}", f"{task}; {remedy}")
 

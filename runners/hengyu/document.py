@@ -7,7 +7,7 @@ import json
 import math
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import MISSING, fields
 from functools import cache
 from pathlib import Path
@@ -16,7 +16,18 @@ from typing import Any, TypeVar, get_args, get_type_hints
 
 from hengyu.errors import HengyuError
 
-__all__ = ["NAME", "check", "digest", "fill", "parse", "read_document", "read_seconds", "write_bytes", "write_json"]
+__all__ = [
+    "NAME",
+    "check",
+    "digest",
+    "fill",
+    "parse",
+    "read_document",
+    "read_seconds",
+    "write_blocks",
+    "write_bytes",
+    "write_json",
+]
 
 T = TypeVar("T")
 
@@ -26,13 +37,19 @@ NAME = r"^(?!\.)[\w.-]+\Z"
 
 def write_bytes(path: Path, content: bytes) -> None:
     """Write a file whole or not at all: to a temporary neighbour, flushed, then renamed."""
+    write_blocks(path, (content,))
+
+
+def write_blocks(path: Path, blocks: Iterable[bytes]) -> None:
+    """Write a file of blocks, which are asked for one by one, whole or not at all."""
     handle = -1
     temporary = ""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
         with os.fdopen(handle, "wb") as file:
-            file.write(content)
+            for block in blocks:
+                file.write(block)
             file.flush()
             os.fsync(file.fileno())
         umask = os.umask(0)

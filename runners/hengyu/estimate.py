@@ -93,7 +93,7 @@ def estimate(plan: Plan, encoders: Sequence[Encoder], poolings: Sequence[Sequenc
 def _weighing(plan: Plan, task: TaskData, width: int) -> int:
     """Return what one task takes: its vectors, two copies in float64 on their way through the steps, a sweep's cosines."""
     beside = plan.thresholds.get(task.name)
-    rows = 2 * task.n + (2 * beside.n if beside else 0)
+    rows = len(task.ids) + (2 * beside.n if beside else 0)
     rows = min(rows, len(plan.texts))
     swept = any(s.dims == "all" for s in plan.suite.entries)
     return rows * width * (4 + 16) + (3 * width * task.n * 8 if swept else 0) + 6 * width * width * 8

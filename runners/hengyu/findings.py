@@ -48,7 +48,13 @@ EXIT_WORDS = {
 
 ACCEPTABLE = ("protocol", "tokenizer", "settings")
 _SETTINGS = ("max_length", "dtype", "backend", "prompt", "pre_tokenizer")
-_TASK = (("different n", "n", "pairs"), ("different card", "card_sha256", "card"), ("different data", "sha256", "data"))
+_TASK = (
+    ("different n", "n", "pairs"),
+    ("different n", "queries", "queries"),
+    ("different n", "relevant", "relevant pairs"),
+    ("different card", "card_sha256", "card"),
+    ("different data", "sha256", "data"),
+)
 
 
 @dataclass(frozen=True)

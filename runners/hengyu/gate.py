@@ -177,12 +177,13 @@ def _refuse_too_tight(baseline: Scores, both: Sequence[Key], errors: Errors, rul
         least = smallest_detectable(error, cells=len(both), level=level, freedom=freedom)
         if tolerance.of(before.value) < least > worst.get(tolerance.where, (0.0, ""))[0]:
             how = "compared pair by pair" if freedom else "by the stored intervals"
-            n = int(baseline.tasks[key.task].get("n", 0))
+            of = baseline.tasks[key.task]
+            n = f"{int(of['queries']):,} queries" if "queries" in of else f"{int(of.get('n', 0)):,} pairs"
             worst[tolerance.where] = (
                 least,
                 f"{tolerance.where}: {tolerance} is tighter than the smallest drop that can be told from chance, "
-                f"{100 * least:.2f} points ({key}; {n:,} pairs, {len(both)} cells, {how}); "
-                "allow that much, weigh more pairs, or state none: then such a fall is shown as inconclusive",
+                f"{100 * least:.2f} points ({key}; {n}, {len(both)} cells, {how}); "
+                "allow that much, weigh more, or state none: then such a fall is shown as inconclusive",
             )
     gather(sentence for _, sentence in worst.values())
 

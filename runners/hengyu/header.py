@@ -11,7 +11,7 @@ from hengyu import __version__
 from hengyu.derive import Derived
 from hengyu.jobs import Job
 from hengyu.metrics import ceiling
-from hengyu.plan import PROTOCOL, Plan, TaskData
+from hengyu.plan import PROTOCOL, Plan, SearchData, TaskData
 from hengyu.records import SCHEMA, Record
 
 __all__ = ["header"]
@@ -32,7 +32,7 @@ def header(plan: Plan, name: str, jobs: Sequence[Job], found: Derived) -> dict[s
             "labels": "binary" if t.pairs.card.binary else "graded",
             "scale": list(t.pairs.card.scale),
             "positive_rate": float(t.pairs.labels.mean()) if t.pairs.card.binary else None,
-            "ceiling": ceiling(t.pairs.labels),
+            "ceiling": None if isinstance(t, SearchData) else ceiling(t.pairs.labels),
             "sha256": t.pairs.sha256,
             "card_sha256": t.pairs.card.digest,
             "licence": t.pairs.card.licence,
@@ -89,7 +89,10 @@ def _asked(plan: Plan, task: TaskData) -> dict[str, Any]:
     relevance = plan.relevance.get(task.name)
     if relevance is None:
         return {}
-    return {
+    graded = (
+        {"kind": "retrieval", "scale": [0.0, float(task.pairs.labels.max())]} if isinstance(task, SearchData) else {}
+    )
+    return graded | {
         "corpus": len(relevance.corpus),
         "queries": len(relevance.queries),
         "relevant": len(relevance.partners),

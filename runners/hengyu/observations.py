@@ -117,6 +117,14 @@ class Kept:
         except (HengyuError, KeyError, IndexError):
             return None
 
+    def neighbours(self) -> tuple[NDArray[Any], NDArray[Any]] | None:
+        """Return ids and ranks (Q, k) of what a retrieval cell found, None for a file that cannot be read or has changed."""
+        try:
+            tensors = read_sealed(self.path)[0]
+            return tensors["neighbours.ids"], tensors["neighbours.ranks"]
+        except (HengyuError, KeyError):
+            return None
+
 
 def kept_in(run: Path) -> dict[Place, list[Kept]]:
     """Return what a run's folder has observed, cell by cell: one file, or one for each seed of a row that has several.

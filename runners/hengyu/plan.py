@@ -12,14 +12,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hengyu.cards import Card, load_cards, parse_task
+from hengyu.card import Card, CollectionCard
+from hengyu.cards import load_cards, parse_task
+from hengyu.collection import Collection, load_collection
 from hengyu.data import Pairs, load_pairs
 from hengyu.errors import HengyuError, Missing, gather
 from hengyu.glimpse import Glimpse
 from hengyu.relevance import Relevance
 from hengyu.suites import EntrySpec, Suite
 
-__all__ = ["PROTOCOL", "Fit", "Plan", "TaskData", "make_plan"]
+__all__ = ["PROTOCOL", "Fit", "Plan", "SearchData", "TaskData", "make_plan"]
 
 Ids = NDArray[np.int64]
 _DISTINCT = "-distinct"
@@ -49,6 +51,20 @@ class TaskData:
     def ids(self) -> Ids:
         """The texts of both columns, with their repeats (2 n,)."""
         return np.concatenate([self.first, self.second])
+
+
+@dataclass(frozen=True)
+class SearchData(TaskData):
+    """A retrieval card's task: the judged pairs, and the texts that are searched and that ask, as numbers."""
+
+    collection: Collection
+    corpus: Ids  # (m,)
+    queries: Ids  # (Q,)
+
+    @property
+    def ids(self) -> Ids:
+        """The texts of documents and queries, with their repeats (m + Q,)."""
+        return np.concatenate([self.corpus, self.queries])
 
 
 @dataclass(frozen=True)
@@ -141,7 +157,10 @@ def make_plan(suite: Suite, *, data_dir: Path | None = None, datasets: Sequence[
     tasks: list[TaskData] = []
     for word in suite.tasks:
         try:
-            tasks.append(loader.task(*parse_task(cards, word)))
+            card, split = parse_task(cards, word)
+            if suite.kind == "sts" and isinstance(card, CollectionCard):
+                load_pairs(card, split)  # says what to do with it
+            tasks.append(loader.task(card, split))
         except Missing as e:
             missing.append((word, e))
         except HengyuError as e:
@@ -181,6 +200,8 @@ def make_plan(suite: Suite, *, data_dir: Path | None = None, datasets: Sequence[
     plan.left_out += [str(e) for _, e in missing]
     plan.warnings += [f"left out: {e.brief}" for _, e in missing]
     for pairs in loader.loaded:
+        if isinstance(pairs, Collection):
+            plan.warnings += pairs.notes
         if pairs.dropped:
             lines = ", ".join(map(str, pairs.dropped[:5])) + (", ..." if len(pairs.dropped) > 5 else "")
             plan.warnings.append(f"{pairs.task}: {len(pairs.dropped)} malformed lines dropped (line {lines})")
@@ -189,6 +210,9 @@ def make_plan(suite: Suite, *, data_dir: Path | None = None, datasets: Sequence[
 
 def _relevance(suite: Suite, task: TaskData) -> Relevance:
     """Return what a retrieval suite asks of a task; raises `HengyuError` where nothing says what is relevant."""
+    if isinstance(task, SearchData):
+        c = task.collection
+        return Relevance.judged(task.corpus, task.queries, c.own, c.asked, c.answers, c.labels)
     card = task.pairs.card
     if card.binary:
         least = 1.0
@@ -218,7 +242,12 @@ class _Loader:
 
     def task(self, card: Card, split: str) -> TaskData:
         key = (card.name, split)
-        if key not in self._done:
+        if key not in self._done and isinstance(card, CollectionCard):
+            found = load_collection(card, split, self.data_dir)
+            corpus, queries = self.texts.number(found.documents), self.texts.number(found.queries)
+            numbers = (queries[found.asked], corpus[found.answers])
+            self._done[key] = SearchData(found, *numbers, found, corpus, queries)
+        elif key not in self._done:
             pairs = load_pairs(card, split, self.data_dir)
             self._done[key] = TaskData(pairs, self.texts.number(pairs.first), self.texts.number(pairs.second))
         return self._done[key]
@@ -264,6 +293,11 @@ class _Loader:
             )
         if labelled:
             _refuse_own_labels(task, parts)
+            gather(
+                f"{p.name} has judgements and no labelled pairs; name another split to learn from"
+                for p in parts
+                if isinstance(p, SearchData)
+            )
         ids, counts = np.unique(np.concatenate([p.ids for p in parts]), return_counts=True)
         if source != word:
             counts = np.ones_like(counts)

@@ -10,7 +10,8 @@ A run is a folder ``records/<run>/`` with
 * ``costs.json``: of a retrieval suite, what each index cost (`hengyu.costs`), which differs from run to run too,
 * ``observations/``: the similarity of every pair, one file a cell (see `hengyu.observations`),
 * ``labels.safetensors``: the labels of every task, in the order of the pairs,
-* ``sums.json``: the seal over header, numbers, clouds and labels (see `hengyu.seal`).
+* ``relevance.safetensors``: of a retrieval suite, which rows answer which queries (see `hengyu.judged`),
+* ``sums.json``: the seal over header, numbers, clouds, labels and relevance (see `hengyu.seal`).
 """
 
 from __future__ import annotations

@@ -11,8 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from hengyu.errors import HengyuError
+from hengyu.ranking import MAIN
 from hengyu.records import Record, Run, save_records, write_bytes, write_json
-from hengyu.report.mteb import OUR_SPLITS, TASKS, our_card
+from hengyu.report.mteb import NAMES, OUR_SPLITS, TASKS, our_card
+from hengyu.scores import METRIC, headline
 
 __all__ = ["Reference", "read_results", "with_references"]
 
@@ -21,7 +23,7 @@ _SCORES = ("cosine_spearman", "spearman", "main_score")
 
 @dataclass(frozen=True)
 class Reference:
-    """One Spearman of one model, as an mteb result file has it."""
+    """One Spearman (nDCG@10 of a retrieval task) of one model, as an mteb result file has it."""
 
     model: str
     revision: str
@@ -29,12 +31,13 @@ class Reference:
     value: float
     pearson: float | None
     path: Path
+    metric: str = METRIC
 
 
 def read_results(folder: Path) -> list[Reference]:
-    """Read every result file of STS tasks below a folder; raises one `HengyuError` for all that are damaged.
+    """Read every result file of STS and retrieval tasks below a folder; raises one `HengyuError` for all that are damaged.
 
-    Result files of other kinds of tasks, which hold no Spearman, are passed over.
+    Result files of other kinds of tasks, which hold neither Spearman nor nDCG@10, are passed over.
     """
     found: list[Reference] = []
     problems: list[str] = []
@@ -51,7 +54,9 @@ def read_results(folder: Path) -> list[Reference]:
     if problems:
         raise HengyuError(*problems)
     if not found:
-        raise HengyuError(f"{folder}: holds no result of an STS task of mteb; give the folder that mteb wrote")
+        raise HengyuError(
+            f"{folder}: holds no result of an STS or retrieval task of mteb; give the folder that mteb wrote"
+        )
     return found
 
 
@@ -62,15 +67,17 @@ def _references(path: Path, content: dict[str, Any]) -> Iterable[Reference]:
     subset = TASKS.get(card, (name, "default"))[1]
     for split, parts in content["scores"].items():
         for part in parts:
-            key = next((k for k in _SCORES if k in part), "")
+            key = next((k for k in (NAMES[MAIN], *_SCORES) if k in part), "")
             if part.get("hf_subset") != subset or not key or (key == "main_score" and "cos_sim" not in part):
                 continue
             value = float(part[key])
             if not (math.isfinite(value) and -1 <= value <= 1):
                 raise ValueError(f"{key} of {split} is {value}, not within -1..1")
             pearson = part.get("cosine_pearson", part.get("pearson"))
-            task = f"{card}:{OUR_SPLITS.get(split, split)}"
-            yield Reference(model, revision, task, value, float(pearson) if pearson is not None else None, path)
+            searched = key == NAMES[MAIN]
+            task = f"{card}:{split if searched else OUR_SPLITS.get(split, split)}"
+            extra = float(pearson) if pearson is not None and not searched else None
+            yield Reference(model, revision, task, value, extra, path, MAIN if searched else METRIC)
 
 
 def _model(path: Path) -> tuple[str, str]:
@@ -90,7 +97,8 @@ def with_references(run: Run, references: Iterable[Reference], reports: Path) ->
     """
     tasks = {str(t["task"]): t for t in run.header["tasks"]}
     names = {e["encoder"] for e in run.header["encoders"]}
-    taken = list({(r.model, r.task): r for r in references if r.task in tasks}.values())
+    main = headline(run)
+    taken = list({(r.model, r.task): r for r in references if r.task in tasks and r.metric == main}.values())
     if not taken:
         raise HengyuError(f"run {run.id} has none of the tasks of these results; its tasks are {', '.join(tasks)}")
     by_model: dict[str, list[Reference]] = {}
@@ -118,6 +126,7 @@ def with_references(run: Run, references: Iterable[Reference], reports: Path) ->
 
 def _records(run: Run, name: str, found: list[Reference], tasks: dict[str, Any]) -> list[Record]:
     values = {r.task: r.value for r in found}
+    main = headline(run)
     blank = Record(
         suite=str(run.header["suite"]["name"]),
         task="",
@@ -125,9 +134,9 @@ def _records(run: Run, name: str, found: list[Reference], tasks: dict[str, Any])
         split="",
         encoder=name,
         pooling="native",
-        entry="raw",
+        entry="raw" if main == METRIC else "flat",  # mteb searches exactly
         dim=None,
-        metric="spearman",
+        metric=main,
         value=None,
         low=None,
         high=None,
@@ -146,14 +155,16 @@ def _records(run: Run, name: str, found: list[Reference], tasks: dict[str, Any])
     for r in found:
         card, _, split = r.task.partition(":")
         about = tasks[r.task]
-        one = replace(blank, task=r.task, card=card, split=split, n=int(about["n"]))
+        one = replace(blank, task=r.task, card=card, split=split, n=int(about.get("queries", about["n"])))
         out.append(replace(one, value=r.value, ceiling=about["ceiling"]))
-        out.append(replace(one, metric="ceiling-share", value=r.value / about["ceiling"]))
+        if about["ceiling"] is not None:
+            out.append(replace(one, metric="ceiling-share", value=r.value / about["ceiling"]))
         if r.pearson is not None:
             out.append(replace(one, metric="pearson", value=r.pearson))
-    sizes = {task: int(about["n"]) for task, about in tasks.items()}
+    sizes = {task: int(about.get("queries", about["n"])) for task, about in tasks.items()}
     holes = [task for task in tasks if task not in values]
-    for kind in ("mean", "w-mean"):
+    means = ("mean", "w-mean") if main == METRIC else ("mean",) if len(tasks) > 1 else ()
+    for kind in means:
         mean = replace(blank, task=kind, n=sum(sizes.values()))
         if holes:
             out.append(

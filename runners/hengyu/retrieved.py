@@ -14,9 +14,9 @@ from hengyu.derive import Derived, fits_seen
 from hengyu.observations import Observation
 from hengyu.plan import Plan
 from hengyu.progress import Progress
+from hengyu.queries import group_sums, mean_replicates
 from hengyu.ranking import QUALITY, scores
 from hengyu.records import Record
-from hengyu.stats import Resamples
 
 __all__ = ["SIZES", "derive_retrieval"]
 
@@ -71,7 +71,6 @@ def _column(plan: Plan, task: str, seen: Sequence[Observation]) -> _Column:
     relevance, suite = plan.relevance[task], plan.suite
     column = _Column()
     column.n = len(relevance.queries)
-    groups = int(relevance.groups.max()) + 1
     sizes = np.bincount(relevance.groups).astype(np.float64)
     per_group: list[Floats] = []
     places: list[tuple[Row, dict[str, Floats]]] = []
@@ -88,31 +87,14 @@ def _column(plan: Plan, task: str, seen: Sequence[Observation]) -> _Column:
         drawn: dict[str, Floats] = {}
         column.replicates[row].append(drawn)
         places.append((row, drawn))
-        per_group += [
-            np.bincount(relevance.groups, weights=found[m], minlength=groups).astype(np.float64) for m in QUALITY
-        ]
+        per_group += [group_sums(found[m], relevance.groups) for m in QUALITY]
     if per_group:
-        every = _replicates(np.stack(per_group, axis=1), sizes, suite.resamples, suite.seed, task)
+        every = mean_replicates(np.stack(per_group, axis=1), sizes, suite.resamples, suite.seed, task)
         for i, (_, drawn) in enumerate(places):
             drawn.update(zip(QUALITY, every[i * len(QUALITY) :], strict=False))
     for row in column.failed:
         column.dims.pop(row, None)  # a row of several seeds of which one failed
     return column
-
-
-def _replicates(sums: Floats, sizes: Floats, resamples: int, seed: int, key: str) -> Floats:
-    """Return means over queries (m, resamples), of the sums (G, m) and numbers (G,) of each group of queries.
-
-    A resample draws G groups of G; the mean is over the queries that these hold. NaN with fewer than two groups.
-    """
-    if len(sizes) < 2:
-        return np.full((sums.shape[1], resamples), np.nan)
-    draws = Resamples(np.arange(len(sizes)), resamples, seed=seed, key=key)
-    parts = []
-    for block in range(-(-resamples // 64)):
-        weights = draws.weights(block).astype(np.float64)
-        parts.append((sums.T @ weights) / (sizes @ weights))
-    return np.hstack(parts)[:, :resamples]
 
 
 def _mean(columns: dict[str, _Column]) -> _Column:

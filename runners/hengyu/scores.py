@@ -10,19 +10,17 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from hengyu.metrics import spearman
-from hengyu.observations import damaged_in, kept_in, load_labels
+from hengyu.ranking import MAIN, QUALITY
 from hengyu.records import Run
 
-__all__ = ["ENCODER_KEYS", "METRIC", "TASK_KEYS", "Key", "Number", "Scores", "scores_of", "similarities"]
+__all__ = ["ENCODER_KEYS", "METRIC", "TASK_KEYS", "Key", "Number", "Scores", "headline", "metrics_of", "scores_of"]
 
 METRIC = "spearman"
-TASK_KEYS = ("task", "n", "card_sha256", "sha256", "ceiling")
+TASK_KEYS = ("task", "n", "card_sha256", "sha256", "ceiling", "corpus", "queries", "relevant")
 ENCODER_KEYS = (
     *("encoder", "kind", "fingerprint", "tokens", "protocol"),
     *("max_length", "dtype", "backend", "prompt", "pre_tokenizer"),
 )
-_SAME = 1e-9  # a kept observation gives its stored number again to within this
 
 
 class Key(NamedTuple):
@@ -68,11 +66,27 @@ class Scores:
     cells: Mapping[Key, Number]
     folder: Path | None = None  # of the run, where its observations are
     draws: Mapping[Key, NDArray[np.float64]] = field(default_factory=dict)  # (64,): see `hengyu.paired`
+    kind: str = "sts"  # of the run's suite; a baseline's cells say it by their metrics
 
 
-def scores_of(run: Run, metrics: Sequence[str] = (METRIC,)) -> Scores:
-    """Return the numbers of a finished run."""
+def _kind(run: Run) -> str:
+    return str(run.header.get("suite", {}).get("kind", "sts"))
+
+
+def headline(run: Run) -> str:
+    """Return the metric that a run's rows are ordered by."""
+    return MAIN if _kind(run) == "retrieval" else METRIC
+
+
+def metrics_of(run: Run) -> tuple[str, ...]:
+    """Return the metrics that are held against a baseline: Spearman, or the quality of what was found; never costs."""
+    return QUALITY if _kind(run) == "retrieval" else (METRIC,)
+
+
+def scores_of(run: Run, metrics: Sequence[str] | None = None) -> Scores:
+    """Return the numbers of a finished run, of `metrics_of` unless others are named."""
     suite = run.header.get("suite", {})
+    metrics = metrics_of(run) if metrics is None else metrics
     tasks = {t["task"]: {k: t[k] for k in TASK_KEYS if k in t} for t in run.header.get("tasks", ())}
     encoders = {e["encoder"]: {k: e[k] for k in ENCODER_KEYS if k in e} for e in run.header.get("encoders", ())}
     cells = {
@@ -93,49 +107,6 @@ def scores_of(run: Run, metrics: Sequence[str] = (METRIC,)) -> Scores:
         tasks=tasks,
         encoders=encoders,
         cells=cells,
+        kind=_kind(run),
         folder=run.path,
     )
-
-
-def similarities(
-    scores: Scores, task: str
-) -> tuple[NDArray[np.float64] | None, dict[Key, list[NDArray[np.float64]]], list[str]]:
-    """Return the labels (n,) of a run's task, the similarities of its Spearman cells, and notes on what is amiss.
-
-    A cell has one vector (n,) of similarities, or one for each seed of a row whose number is a mean over several.
-    Observations that do not give the stored number again are left out: they are of another run, or damaged.
-    """
-    if scores.folder is None:
-        return None, {}, []
-    labels = load_labels(scores.folder).get(task)
-    wanted = [k for k, v in scores.cells.items() if k.task == task and k.metric == METRIC and v.value is not None]
-    if labels is None:
-        return None, {}, [f"{scores.folder}: keeps no labels of {task}; weigh the suite again to compare pair by pair"]
-    kept = kept_in(scores.folder)
-    found: dict[Key, list[NDArray[np.float64]]] = {}
-    missing = 0
-    for key in wanted:
-        read = [place.read() for place in kept.get(key[:5], ())]
-        seen = [x for x in read if x is not None and x.shape == labels.shape]
-        value = scores.cells[key].value
-        if seen and value is not None and _gives(seen, labels, value):
-            found[key] = seen
-        else:
-            missing += 1
-    notes = []
-    if missing:
-        notes += [
-            f"{path}: has changed since it was written; the suite makes it again" for path in damaged_in(scores.folder)
-        ]
-        notes.append(
-            f"{scores.folder}: {missing} of {len(wanted)} cells of {task} have no observation that gives their number; "
-            "weigh the suite again with --force"
-        )
-    return labels, found, notes
-
-
-def _gives(seen: Sequence[NDArray[np.float64]], labels: NDArray[np.float64], value: float) -> bool:
-    try:
-        return abs(float(np.mean([spearman(x, labels) for x in seen])) - value) < _SAME
-    except ValueError:
-        return False

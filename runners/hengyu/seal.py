@@ -1,4 +1,4 @@
-"""The seal of a run: the sha256 of its header, numbers, clouds and labels, so that a changed byte is found when they are read."""
+"""The seal of a run: the sha256 of its header, numbers, clouds, labels and relevance, so that a changed byte is found."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from hengyu.errors import HengyuError
 __all__ = ["break_seal", "broken_seals", "check_seal", "seal"]
 
 _SEAL = "sums.json"
-_SEALED = ("run.json", "records.json", "clouds.json", "labels.safetensors")
+_SEALED = ("run.json", "records.json", "clouds.json", "labels.safetensors", "relevance.safetensors")
 
 
 def break_seal(folder: Path) -> None:

@@ -91,4 +91,5 @@ def _vectors(state: Ledger, job: Job, pooling: str, task: TaskData, words: set[s
         fit = plan.fits[task.name, word]
         samples[word], rows[word] = read.sample(pooling, fit), fit.digest
     fits = Fits(state.fits, {"identity": job.identity, "pooling": pooling}, rows, state.progress)
-    return RetrievalVectors(read.rows(pooling, relevance.corpus), relevance, samples, fits)
+    corpus, queries = read.rows(pooling, relevance.corpus), read.rows(pooling, relevance.queries)
+    return RetrievalVectors(corpus, queries, relevance, samples, fits)

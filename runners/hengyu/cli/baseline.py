@@ -16,26 +16,34 @@ __all__ = ["command"]
     type=click.Path(dir_okay=False, path_type=Path),
     help="The file; by default baselines/<suite>.json in the reports folder.",
 )
-@click.option("--metric", "metrics", multiple=True, help="Keep this metric beside Spearman; repeatable.")
+@click.option(
+    "--metric",
+    "metrics",
+    multiple=True,
+    help="Keep this metric beside Spearman, or beside the quality of what a retrieval suite found; repeatable.",
+)
 @click.option("--show", is_flag=True, help="Only say what would change.")
 def command(run: str, out: Path | None, metrics: tuple[str, ...], show: bool) -> None:
     """Propose a finished RUN (a folder, an id, the start of one, or 'latest') as its suite's baseline.
 
     The file is small and one cell is one line, so that its diff can be read before it is committed; what changed is
-    printed. A cell that moved by less than boards print (0.005 points) keeps its old line.
+    printed. A cell that moved by less than boards print (0.005 points) keeps its old line. Of a retrieval suite nDCG, MRR
+    and recalls are kept, and no costs.
     """
     from hengyu.baselines import baseline_of, changes, read_baseline, settle, write_baseline
     from hengyu.errors import HengyuError, did_you_mean
+    from hengyu.ranking import QUALITY
     from hengyu.records import find_run, load_run
     from hengyu.report.board import METRICS
     from hengyu.report.escapes import plain
     from hengyu.resources import reports_dir
-    from hengyu.scores import METRIC
+    from hengyu.scores import metrics_of
 
     for metric in metrics:
-        if metric not in METRICS:
-            raise HengyuError(f"--metric '{metric}' is unknown{did_you_mean(metric, METRICS)}")
-    new, notes = baseline_of(load_run(find_run(run)), tuple(dict.fromkeys((METRIC, *metrics))))
+        if metric not in (*METRICS, *QUALITY):
+            raise HengyuError(f"--metric '{metric}' is unknown{did_you_mean(metric, (*METRICS, *QUALITY))}")
+    found = load_run(find_run(run))
+    new, notes = baseline_of(found, tuple(dict.fromkeys((*metrics_of(found), *metrics))))
     path = out or reports_dir() / "baselines" / f"{new.suite}.json"
     old = read_baseline(path) if path.is_file() else None
     if old is not None:

@@ -30,6 +30,8 @@ def command(
 ) -> None:
     """Print the paired differences of Spearman between RUN and OTHER: RUN minus OTHER, row by row.
 
+    Of retrieval suites it is nDCG@10.
+
     A run is a folder, an id, the start of one, or 'latest'. Without OTHER give two names of one option, and the first
     minus the second is told within RUN: --entry whitening --entry raw. With OTHER, two names are RUN's and OTHER's. Both
     sides are taken over the same pairs under the same resamples; runs of unlike protocols are refused, with the field that

@@ -22,7 +22,8 @@ def command(names: tuple[str, ...], everything: bool, datasets: tuple[Path, ...]
     """
     from hengyu.cards import find_card, load_cards
     from hengyu.errors import HengyuError, gather
-    from hengyu.hub import Unreachable, fetch
+    from hengyu.hub import fetch
+    from hengyu.remote import Unreachable
 
     if bool(names) == everything:
         raise click.UsageError("name the datasets to fetch, or give --all")

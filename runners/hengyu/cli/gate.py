@@ -81,6 +81,7 @@ def command(
     from hengyu.baselines import NoBaseline, find_scores
     from hengyu.errors import HengyuError, did_you_mean
     from hengyu.gate import judge
+    from hengyu.ranking import QUALITY
     from hengyu.records import find_run, load_run, write_bytes
     from hengyu.report.annotations import gate_annotations
     from hengyu.report.board import METRICS
@@ -88,15 +89,15 @@ def command(
     from hengyu.report.gate import gate_json, gate_markdown, print_gate
     from hengyu.report.junit import gate_junit
     from hengyu.rules import Rules, parse_rule, read_rules
-    from hengyu.scores import METRIC, scores_of
+    from hengyu.scores import metrics_of, scores_of
 
     for metric in metrics:
-        if metric not in METRICS:
-            raise HengyuError(f"--metric '{metric}' is unknown{did_you_mean(metric, METRICS)}")
-    wanted = tuple(dict.fromkeys((METRIC, *metrics)))
+        if metric not in (*METRICS, *QUALITY):
+            raise HengyuError(f"--metric '{metric}' is unknown{did_you_mean(metric, (*METRICS, *QUALITY))}")
     github = os.environ.get("GITHUB_ACTIONS") == "true"
     given = [parse_rule(text) for text in tolerances]
     run = load_run(find_run(current))
+    wanted = tuple(dict.fromkeys((*metrics_of(run), *metrics)))
     try:
         before = find_scores(baseline, wanted)
     except NoBaseline as e:

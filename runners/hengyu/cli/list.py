@@ -14,6 +14,7 @@ __all__ = ["LISTS", "command"]
 
 def _datasets(folders: tuple[Path, ...], data: Path | None) -> None:
     """Print name, splits with sizes, label scale, licence, where its files are, and hub id of every card."""
+    from hengyu.card import PARTS, CollectionCard
     from hengyu.cards import load_cards
     from hengyu.data import whereabouts
     from hengyu.resources import share
@@ -22,13 +23,17 @@ def _datasets(folders: tuple[Path, ...], data: Path | None) -> None:
     for card in load_cards(folders).values():
         places: dict[str, list[str]] = {}
         for split in card.splits:
-            found = next((word for word, path in whereabouts(card, split, data).items() if path.is_file()), "missing")
+            # a retrieval split is where the last of its files is, missing if one of them is
+            parts = PARTS if isinstance(card, CollectionCard) else ("",)
+            places_of = [whereabouts(card, split, data, part) for part in parts]
+            words = [next((word for word, path in p.items() if path.is_file()), "missing") for p in places_of]
+            found = "missing" if "missing" in words else words[-1]
             beside = "shipped" if card.path.is_relative_to(share("datasets")) else "beside its card"
             places.setdefault({"given": "in --data", "beside": beside}.get(found, found), []).append(split)
         state = "; ".join(word if len(places) == 1 else f"{word}: {' '.join(s)}" for word, s in places.items())
         sizes = ", ".join(f"{s.name} {s.rows:,}" if s.rows else s.name for s in card.splits.values())
         low, high = card.scale
-        labels = "0/1" if card.binary else f"{low:g}..{high:g}"
+        labels = "grades" if card.kind == "retrieval" else "0/1" if card.binary else f"{low:g}..{high:g}"
         rows.append((card.name, sizes, labels, card.licence, state, card.hub.id if card.hub else ""))
     _table(("dataset", "splits", "labels", "licence", "here", "hub"), rows)
 

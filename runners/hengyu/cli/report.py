@@ -22,7 +22,8 @@ __all__ = ["command"]
     "--errors",
     type=click.IntRange(min=1),
     metavar="N",
-    help="Show the N pairs whose rank is most wrong for each task and entry, with their sentences. For your own eyes: "
+    help="Show the N pairs whose rank is most wrong for each task and entry, with their sentences; of a retrieval suite the N "
+    "queries whose first relevant text comes last. For your own eyes: "
     "leave it out of a page that you publish, the sentences may not be yours.",
 )
 @click.option("--data", type=options.FOLDER, help="With --errors: folder that holds the datasets' files.")

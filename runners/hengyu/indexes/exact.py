@@ -45,18 +45,19 @@ class Exact:
 
 
 def exact_search(rows: Sample, queries: Floats, own: Ids, k: int, block: int = 16384) -> Exact:
-    """Return the k rows (n, d) nearest to each query (Q, d) but its ``own`` (Q,), by inner product.
+    """Return the k rows (n, d) nearest to each query (Q, d) but its ``own`` (Q,; -1 for none), by inner product.
 
     Never more than ``block`` rows are held beside the candidates. float32 products choose the candidates, float64 products,
     rounded to 9 digits, put them in order; where candidates tie over their last place, the query's products with all rows
-    decide. k is at most 255 and less than n.
+    decide. k is at most 255, and less than n where a row is left out.
     """
     import faiss
 
     q = np.ascontiguousarray(queries, np.float32)
     n = len(rows)
-    if not 1 <= k < min(n, 256):
-        raise ValueError(f"k={k} must lie in 1..{min(n, 256) - 1}")
+    most = min(n - int((own >= 0).any()), 255)
+    if not 1 <= k <= most:
+        raise ValueError(f"k={k} must lie in 1..{most}")
     wide = min(k + 1 + _SPARE, n)
     ids = np.zeros((len(q), 0), np.int64)
     near = np.zeros((len(q), 0), np.float32)
@@ -95,7 +96,8 @@ def _score(rows: Sample, queries: NDArray[np.float32], ids: Ids) -> NDArray[np.f
 
 def _scan(rows: Sample, query: NDArray[np.float32], own: int, k: int, block: int) -> tuple[Ids, NDArray[np.float64]]:
     scores = np.concatenate([_products(np.asarray(part, np.float32), query) for part, _ in rows.blocks(block)])
-    scores[own] = -np.inf
+    if own >= 0:
+        scores[own] = -np.inf
     order = np.lexsort((np.arange(len(scores)), -scores))[:k]
     return order, scores[order]
 

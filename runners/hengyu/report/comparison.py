@@ -11,7 +11,9 @@ from rich.table import Table
 from rich.text import Text
 
 from hengyu.comparison import AXES, Comparison, Line
+from hengyu.ranking import MAIN
 from hengyu.records import write_bytes
+from hengyu.report.board import METRICS
 from hengyu.report.cell import between, percent
 from hengyu.report.drawing import Chart
 from hengyu.report.escapes import plain
@@ -38,9 +40,13 @@ def _title(found: Comparison) -> str:
     return f"{found.sides[0]} minus {found.sides[1]}"
 
 
+def _metric(found: Comparison) -> str:
+    return "nDCG@10" if found.lines[0].first.metric == MAIN else METRICS["spearman"]
+
+
 def _about(found: Comparison) -> str:
     return (
-        f"Spearman x 100, first minus second, with {100 * found.level:g} % intervals; p of no difference, "
+        f"{_metric(found)} x 100, first minus second, with {100 * found.level:g} % intervals; p of no difference, "
         "adjusted over all lines (Holm), gives the verdict"
     )
 
@@ -98,8 +104,8 @@ def _charts(found: Comparison) -> list[Chart]:
         for line, place in zip(found.lines, told, strict=True)
         if line.low is not None and line.high is not None
     ]
-    about = "Each line is a difference of Spearman with its interval. Right of 0 the first side is better."
-    return [forest("differences", "Differences: Spearman × 100", about, spans)] if spans else []
+    about = f"Each line is a difference of {_metric(found)} with its interval. Right of 0 the first side is better."
+    return [forest("differences", f"Differences: {_metric(found)} × 100", about, spans)] if spans else []
 
 
 def write_comparison(found: Comparison, out: Path) -> Path:

@@ -50,7 +50,7 @@ def write_report(run: Run, out: Path, wrong: Sequence[Mistakes] = (), *, listed:
 def render(run: Run, wrong: Sequence[Mistakes] = (), *, index: str = "") -> str:
     """Return the page of a run, with the pairs that went wrong and a link to an index where they are given."""
     if is_retrieval(run):
-        return retrieval_page(run, index)
+        return retrieval_page(run, wrong, index)
     board = make_board(run)
     others = [make_board(run, m) for m in metrics_of(run) if m != "spearman"]
     charts = charts_of(run)

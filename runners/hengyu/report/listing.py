@@ -9,11 +9,12 @@ from pathlib import Path
 from urllib.parse import quote
 
 from hengyu.errors import HengyuError
+from hengyu.ranking import MAIN
 from hengyu.records import Run, list_runs, load_run, write_bytes
 from hengyu.report.board import make_board
 from hengyu.report.cell import between
 from hengyu.report.page import make_page
-from hengyu.report.retrieval import MAIN, is_retrieval, make_tables
+from hengyu.report.retrieval import is_retrieval, make_tables
 from hengyu.report.summaries import Listed, Summaries
 
 __all__ = ["listed", "write_index", "write_listing"]
@@ -22,7 +23,7 @@ __all__ = ["listed", "write_index", "write_listing"]
 def write_index(reports: Path) -> Path:
     """Write ``site/index.html`` of a reports folder anew, with a line for every run in its records/, and return its path."""
     site = reports / "site"
-    summaries = Summaries(reports / "records")
+    summaries = Summaries(site)
     lines = [listed(folder, site, summaries) for folder in list_runs(reports)]
     summaries.save()
     return write_listing(lines, site)

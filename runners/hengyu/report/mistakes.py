@@ -12,13 +12,17 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from hengyu.card import CollectionCard
 from hengyu.cards import load_cards, parse_task
+from hengyu.collection import load_collection
 from hengyu.data import Pairs, load_pairs
 from hengyu.errors import HengyuError
 from hengyu.observations import Kept, kept_in
 from hengyu.records import Record, Run
 from hengyu.report.cell import percent
+from hengyu.report.misses import misses
 from hengyu.report.provenance import Sheet
+from hengyu.report.retrieval import is_retrieval
 
 __all__ = ["Mistakes", "mistakes", "most"]
 
@@ -35,7 +39,7 @@ class Mistakes:
 
 
 def mistakes(run: Run, count: int, *, data_dir: Path | None = None, datasets: Sequence[Path] = ()) -> list[Mistakes]:
-    """Return the ``count`` worst pairs of each task and entry, under the encoder and pooling where the entry does best.
+    """Return the ``count`` worst pairs or queries of each task and entry, under the encoder and pooling where it does best.
 
     Raises `HengyuError` where the data is not at hand, or is not what the run was weighed on.
     """
@@ -43,13 +47,18 @@ def mistakes(run: Run, count: int, *, data_dir: Path | None = None, datasets: Se
     kept = kept_in(run.path)
     found = []
     for head in run.header.get("tasks", ()):
-        pairs = load_pairs(*parse_task(cards, head["task"]), data_dir)
+        card, split = parse_task(cards, head["task"])
+        pairs = (
+            load_collection(card, split, data_dir)
+            if isinstance(card, CollectionCard)
+            else load_pairs(card, split, data_dir)
+        )
         if pairs.sha256 != head.get("sha256"):
             raise HengyuError(
                 f"{pairs.source}: the sha256 is {pairs.sha256} where run {run.id} was weighed on {head.get('sha256')}; "
                 "give the folder that holds that data with --data DIR, or weigh the suite again"
             )
-        sheets = tuple(_task(run, pairs, kept, count))
+        sheets = tuple((misses if is_retrieval(run) else _task)(run, pairs, kept, count))
         if sheets:
             found.append(Mistakes(pairs.task, sheets))
     return found

@@ -16,11 +16,18 @@ from hengyu import __version__
 from hengyu.cards import load_cards
 from hengyu.errors import HengyuError
 from hengyu.records import Record, Run, write_json
+from hengyu.scores import METRIC, headline
 
-__all__ = ["OUR_SPLITS", "TASKS", "mteb_task", "our_card", "write_mteb"]
+__all__ = ["NAMES", "OUR_SPLITS", "TASKS", "mteb_task", "our_card", "write_mteb"]
 
 TASKS = {"STS-B": ("STSB", "default"), "STS22-zh": ("STS22.v2", "zh")}
 """Our cards that mteb calls otherwise: its name, and the subset."""
+
+NAMES = {
+    m: m.replace("@", "_at_")
+    for m in ("spearman", "pearson", "ndcg@10", "mrr@10", "recall@1", "recall@10", "recall@100")
+}
+"""Our metrics that mteb has too, and what it calls them."""
 
 OUR_SPLITS = {"validation": "valid", "dev": "valid"}
 _THEIR_SPLITS = {"valid": "validation"}
@@ -42,19 +49,28 @@ def write_mteb(run: Run, out: Path) -> list[Path]:
     baselines = {e["encoder"] for e in run.header["encoders"] if e.get("baseline")}
     revisions = {name: card.hub.revision for name, card in load_cards().items() if card.hub}
     digests = {t["task"]: t["sha256"] for t in run.header["tasks"]}
+    main = headline(run)
+    # sentences that ask for each other are no retrieval task of mteb's
+    tasks = {t["task"] for t in run.header["tasks"] if main == METRIC or t.get("kind") == "retrieval"}
     rows: dict[tuple[str, ...], list[Record]] = defaultdict(list)
     for record in run.records:
-        if record.on_board and record.card and record.split and record.task == f"{record.card}:{record.split}":
+        if (
+            record.task in tasks
+            and record.on_board
+            and record.card
+            and record.split
+            and record.task == f"{record.card}:{record.split}"
+        ):
             rows[record.row].append(record)
     written: list[Path] = []
     for row, records in rows.items():
         numbers = [r for r in records if r.value is not None]
-        if not any(r.metric == "spearman" for r in numbers):
+        if not any(r.metric == main for r in numbers):
             continue
         model = _model_name(row)
         folder = out / "results" / model.replace("/", "__") / run.id
         for task, parts in _by_task(numbers).items():
-            scores = {split: [_scores(found, task, row)] for split, found in sorted(parts.items())}
+            scores = {split: [_scores(found, main, row)] for split, found in sorted(parts.items())}
             first = next(iter(parts.values()))[0]
             content = {
                 "dataset_revision": revisions.get(first.card, digests.get(first.task, "")),
@@ -70,7 +86,7 @@ def write_mteb(run: Run, out: Path) -> list[Path]:
         meta = {"name": model, "revision": run.id, "languages": ["cmn-Hans"], "framework": [], "hengyu": about}
         write_json(folder / "model_meta.json", meta | {"row": dict(zip(_ROW, row, strict=True))})
     if not written:
-        raise HengyuError(f"run {run.id} has no row with a number; nothing is written")
+        raise HengyuError(f"run {run.id} has no row with a number on a task that mteb could have; nothing is written")
     return written
 
 
@@ -91,17 +107,17 @@ def _by_task(records: list[Record]) -> dict[str, dict[str, list[Record]]]:
     return found
 
 
-def _scores(records: list[Record], task: str, row: tuple[str, ...]) -> dict[str, Any]:
+def _scores(records: list[Record], main: str, row: tuple[str, ...]) -> dict[str, Any]:
     """Return one split's numbers under mteb's names, with what mteb has no name for under ``hengyu``."""
     values: dict[str, Any] = {r.metric: r.value for r in records}
-    main = next(r for r in records if r.metric == "spearman") if "spearman" in values else records[0]
-    own: dict[str, Any] = {m: values[m] for m in ("spearman", "pearson") if m in values}
-    own |= {f"cosine_{m}": v for m, v in own.items()}
-    about = {"interval": [main.low, main.high], "ceiling": main.ceiling, "n": main.n, "fit_on": row[3]}
+    first = next((r for r in records if r.metric == main), records[0])
+    own: dict[str, Any] = {theirs: values[ours] for ours, theirs in NAMES.items() if ours in values}
+    own |= {f"cosine_{m}": v for m, v in own.items() if m in ("spearman", "pearson")}
+    about = {"interval": [first.low, first.high], "ceiling": first.ceiling, "n": first.n, "fit_on": row[3]}
     return {
         **own,
-        "main_score": main.value,
-        "hf_subset": mteb_task(main.card)[1],
+        "main_score": first.value,
+        "hf_subset": mteb_task(first.card)[1],
         "languages": ["cmn-Hans"],
-        "hengyu": about | {m: v for m, v in values.items() if m not in ("spearman", "pearson")},
+        "hengyu": about | {m: v for m, v in values.items() if m not in NAMES},
     }

@@ -6,12 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from hengyu.ranking import MAIN
 from hengyu.records import Record, Run
 from hengyu.report.board import percent
 
 __all__ = ["COLUMNS", "Column", "Line", "Table", "front", "is_retrieval", "make_tables", "shown"]
-
-MAIN = "ndcg@10"
 
 
 @dataclass(frozen=True)

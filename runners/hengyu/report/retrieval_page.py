@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Sequence
 
 from hengyu.document import read_seconds
+from hengyu.ranking import MAIN
 from hengyu.records import Run
 from hengyu.report.angles import angles
 from hengyu.report.board import percent
 from hengyu.report.clouds import cloud_sheet, clouds_of
+from hengyu.report.mistakes import Mistakes
 from hengyu.report.page import make_page
 from hengyu.report.pareto import pareto_svg
 from hengyu.report.provenance import command_of, sheets
 from hengyu.report.reproduce import command_of_row, reproduce_sheet
-from hengyu.report.retrieval import MAIN, Column, Line, Table, make_tables, shown
+from hengyu.report.retrieval import Column, Line, Table, make_tables, shown
 
 __all__ = ["retrieval_page"]
 
 
-def retrieval_page(run: Run, index: str = "") -> str:
-    """Return the page of a run of a retrieval suite, with a link to an index where it is given."""
+def retrieval_page(run: Run, wrong: Sequence[Mistakes] = (), index: str = "") -> str:
+    """Return the page of a run of a retrieval suite; queries that went wrong and a link to an index where they are given."""
     clouds = clouds_of(run)
     angled = angles(clouds)
     return make_page(
@@ -33,6 +36,7 @@ def retrieval_page(run: Run, index: str = "") -> str:
         warnings=run.header.get("warnings", ()),
         parts=[(table, _picture(table)) for table in make_tables(run)],
         main=MAIN,
+        wrong=wrong,
         shown=shown,
         about=_about,
         clear=_clear,

@@ -8,10 +8,11 @@ from rich.measure import Measurement
 from rich.table import Table as RichTable
 from rich.text import Text
 
+from hengyu.ranking import MAIN
 from hengyu.records import Run
 from hengyu.report.board import percent
 from hengyu.report.escapes import latex, markdown, markdown_row, plain
-from hengyu.report.retrieval import MAIN, Column, Line, Table, make_tables, shown
+from hengyu.report.retrieval import Column, Line, Table, make_tables, shown
 
 __all__ = ["print_retrieval", "retrieval_latex", "retrieval_markdown"]
 

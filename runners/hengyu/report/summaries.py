@@ -43,14 +43,14 @@ class Listed:
 
 
 class Summaries:
-    """The lines of a folder of runs, ``listing.json`` in it; a line is made anew when its run's files have changed.
+    """The lines of the runs of a reports folder, kept in ``site/listing.json``; a line is made anew when its run's files have changed.
 
     A run has changed when its seal, or size or time of a file, is another; its bytes are not read. What cannot be read
     of the file counts as nothing.
     """
 
-    def __init__(self, records: Path) -> None:
-        self.path = records / _FILE
+    def __init__(self, site: Path) -> None:
+        self.path = site / _FILE
         self._kept = _read(self.path)
         self._met: dict[str, dict[str, Any]] = {}
 

@@ -55,13 +55,15 @@ class RetrievalVectors:
 
     Attributes:
         corpus: the rows that are searched.
-        relevance: which of them ask, and for what.
+        queries: the rows that ask.
+        relevance: what they ask for.
         samples: fit_on word -> the sentences a method is fitted on.
         fits: recalls what methods that are trained have learned before.
         block: rows read at a time; no result depends on it.
     """
 
     corpus: Sample
+    queries: Sample
     relevance: Relevance
     samples: Mapping[str, Sample]
     fits: Fits = field(default_factory=Fits)
@@ -75,8 +77,8 @@ class RetrievalVectors:
 
     @property
     def depth(self) -> int:
-        """How many neighbours of each query are looked at: 100, or all the others there are."""
-        return min(DEPTH, len(self.corpus) - 1)
+        """How many neighbours of each query are looked at: 100, or all there are but its own."""
+        return min(DEPTH, len(self.corpus) - self.relevance.spare)
 
     def observe(self, entry: Entry, fit_on: str, seed: int | None = None, glimpse: Glimpse | None = None) -> Found:
         """Run an entry that ends in an index; raises ValueError when it cannot be.
@@ -95,12 +97,13 @@ class RetrievalVectors:
         with threads(1):  # on one thread a graph grows the same way every time
             index.build(before.rows, self.block)
         built = time.perf_counter() - started
-        ids, rates = queries_per_second(index, before.queries, self.depth + 1)
+        ids, rates = queries_per_second(index, before.queries, self.depth + self.relevance.spare)
         costs = {**rates, "build-seconds": built}
         most = peak.bytes()
         if most is not None:
             costs["peak-memory"] = float(most)
-        ids = _without(ids, self.relevance.queries)
+        if self.relevance.spare:
+            ids = _without(ids, self.relevance.own)
         sizes = {"index-bytes": float(index.size()), "bytes-per-vector": index.vector_size()}
         found = (ids.astype(np.int32), before.exact.ranks(ids), sizes, costs, before.fit)
         return Found(before.queries.shape[1], *found, self._look(before, glimpse) if glimpse else None)
@@ -111,7 +114,7 @@ class RetrievalVectors:
             width, asked = before.queries.shape[1], self.relevance
             pairs = slice(glimpse.pairs)
             query = before.queries[np.repeat(np.arange(len(asked.queries)), asked.counts)[pairs]]
-            partner = np.concatenate([before.rows.rows(part) for part in _parts(asked.partners[pairs], self.block)])
+            partner = before.rows.rows(asked.partners[pairs])
             aligned = float((2 - 2 * np.einsum("nd,nd->n", query, partner, dtype=np.float64)).mean())
             x = before.rows.rows(glimpse.rows(len(before.rows), width))
             self._cloud = before, glimpse.of(x, [width], [aligned])[0]
@@ -122,17 +125,18 @@ class RetrievalVectors:
         key = (" > ".join(map(str, steps)), fit_on)
         if self._prepared is not None and self._prepared[0] == key:
             return self._prepared[1]
-        rows, chain = self.corpus, self._fitting.chain(fit_on)
+        rows, asking, chain = self.corpus, self.queries, self._fitting.chain(fit_on)
         for step in steps:
-            rows = rows.then(chain.add(step))
-        rows = rows.then(_unit)
-        queries = np.concatenate([rows.rows(part) for part in _parts(self.relevance.queries, self.block)])
+            method = chain.add(step)
+            rows, asking = rows.then(method), asking.then(method)
+        rows, asking = rows.then(_unit), asking.then(_unit)
+        queries = np.concatenate([part for part, _ in asking.blocks(self.block)])
         if not queries.shape[1]:
             raise ValueError("no dimension is left of the vectors")
         if len(rows) * queries.shape[1] * 4 <= _HELD:
             rows = Sample.of(np.concatenate([part for part, _ in rows.blocks(self.block)]))
         with threads(1):
-            exact = exact_search(rows, queries, self.relevance.queries, self.depth, self.block)
+            exact = exact_search(rows, queries, self.relevance.own, self.depth, self.block)
         made = _Prepared(rows, queries, exact, chain.report)
         self._prepared = (key, made)
         return made
@@ -146,13 +150,9 @@ def _unit(x: Floats) -> NDArray[np.float32]:
     return unit
 
 
-def _parts(ids: NDArray[np.int64], size: int) -> list[NDArray[np.int64]]:
-    return [ids[start : start + size] for start in range(0, len(ids), size)]
-
-
 def _without(ids: NDArray[np.int64], own: NDArray[np.int64]) -> NDArray[np.int64]:
     """Return rows found (Q, k + 1) without the query's own (Q,), or without the last where that is not among them."""
-    keep = ids != own[:, None]
+    keep = (ids != own[:, None]) | (own < 0)[:, None]
     keep[keep.all(axis=1), -1] = False
     others: NDArray[np.int64] = ids[keep].reshape(len(ids), -1)
     return others

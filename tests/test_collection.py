@@ -1,0 +1,221 @@
+"""Retrieval data of one's own: files to documents, queries and grades, every mistake in one sentence, numbers by hand."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from hengyu.card import CollectionCard
+from hengyu.cards import load_card, load_cards
+from hengyu.cli import main
+from hengyu.collection import load_collection
+from hengyu.errors import HengyuError
+from hengyu.plan import make_plan
+from hengyu.ranking import scores
+from hengyu.records import load_run
+from hengyu.relevance import Relevance
+from hengyu.suites import load_suite
+
+CORPUS = [
+    ("d1", "", "登录密码可以在设置里修改"),
+    ("d2", "发货", "下单后两天内发货"),
+    ("d3", "", "发票在订单页申请"),
+    ("d4", "", "订单发出前都可以取消"),
+    ("d5", "", "退款三天到账"),
+]
+QUERIES = [("q1", "怎么改密码"), ("q2", "几天能发货"), ("q3", "怎么退钱"), ("q4", "没有人回答的问题")]
+QRELS = [("q1", "d1", 2), ("q2", "d2", 1), ("q2", "d4", 2), ("q3", "d5", 1), ("q3", "d1", 0)]
+CARD = 'name = "mine"\nkind = "retrieval"\n{more}\n[splits.test]\ncorpus = "{c}"\nqueries = "{q}"\nqrels = "{r}"\n'
+
+
+def card_of(
+    folder: Path, more: str = "", names: tuple[str, str, str] = ("c.jsonl", "q.jsonl", "r.tsv")
+) -> CollectionCard:
+    text = CARD.format(more=more, **dict(zip("cqr", names, strict=True)))
+    (folder / "mine.toml").write_text(text, encoding="utf-8")
+    card = load_card(folder / "mine.toml")
+    assert isinstance(card, CollectionCard)
+    return card
+
+
+def jsonl(rows: list[dict[str, object]]) -> str:
+    return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Write the files as BEIR has them."""
+    documents = [{"_id": i, "title": t, "text": x} for i, t, x in CORPUS]
+    (tmp_path / "c.jsonl").write_text(jsonl(documents), encoding="utf-8")
+    (tmp_path / "q.jsonl").write_text(jsonl([{"_id": i, "text": x} for i, x in QUERIES]), encoding="utf-8")
+    lines = "".join(f"{q}\t{d}\t{g}\n" for q, d, g in QRELS)
+    (tmp_path / "r.tsv").write_text("query-id\tcorpus-id\tscore\n" + lines, encoding="utf-8")
+    return tmp_path
+
+
+def test_files_of_every_format_say_the_same(folder: Path) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    found = load_collection(card_of(folder), "test")
+    assert found.documents == ("登录密码可以在设置里修改", "发货 下单后两天内发货", *(x for _, _, x in CORPUS[2:]))
+    assert found.queries == tuple(x for _, x in QUERIES[:3])
+    assert found.asked.tolist() == [0, 1, 1, 2, 2] and found.answers.tolist() == [0, 1, 3, 4, 0]
+    assert found.labels.tolist() == [2, 1, 2, 1, 0] and found.own.tolist() == [-1, -1, -1]
+    assert found.notes == ("mine:test: 1 of 4 queries have no relevant document and are left out",)
+
+    (folder / "c.csv").write_text("id,title,text\n" + "".join(f"{i},{t},{x}\n" for i, t, x in CORPUS), encoding="utf-8")
+    columns = dict(zip(("qid", "pid", "grade"), map(list, zip(*QRELS, strict=True)), strict=True))
+    pq.write_table(pa.table(columns), folder / "r.parquet")
+    (folder / "q.tsv").write_text("_id\ttext\n" + "".join(f"{i}\t{x}\n" for i, x in QUERIES), encoding="utf-8")
+    names = ("c.csv", "q.tsv", "r.parquet")
+    other = load_collection(
+        card_of(folder, 'columns = { query = "qid", document = "pid", grade = "grade" }', names), "test"
+    )
+    for name in ("documents", "queries", "first", "second", "notes"):
+        assert getattr(other, name) == getattr(found, name)
+    assert np.array_equal(other.labels, found.labels) and other.sha256 != found.sha256
+
+
+@pytest.mark.parametrize(
+    ("file", "line", "said"),
+    [
+        ("c.jsonl", '{"_id": "d1", "text": "又一个"}', "line 6: an id must stand once, not 'd1'"),
+        ("c.jsonl", '{"_id": "d9", "text": " "}', 'line 6: a text must not be empty; .*malformed = "drop"'),
+        ("c.jsonl", '{"_id": "d9", "text": 3}', "line 6: a sentence must be text, not 3"),
+        ("c.jsonl", '{"_id": "", "text": "空"}', "line 6: an id must be text or a whole number, and not empty"),
+        ("c.jsonl", '{"_id": "d9", "title": 7, "text": "题"}', "line 6: a title must be text.*not 7"),
+        ("c.jsonl", '{"_id": "d9"}', "line 6 has no key 'text'"),
+        ("c.jsonl", '{"text": "无名"}', "line 6 has no key '_id'"),
+        ("q.jsonl", '{"_id": "q1", "text": "又一个"}', "line 5: an id must stand once, not 'q1'"),
+        ("r.tsv", "q9\td1\t1", "line 7: the query must be one that there is, not 'q9', which no line has"),
+        ("r.tsv", "q1\td9\t1", "line 7: the document must be one that there is, not 'd9'"),
+        ("r.tsv", "q1\td1\t2", "line 7: a pair of query and document must be judged once"),
+        ("r.tsv", "q1\td1\t1", "line 7: a pair must have one grade, not 1 after 2"),
+        ("r.tsv", "q1\td2\t-1", "line 7: the grade must be 0 \\(not relevant\\) or above, not '-1'"),
+        ("r.tsv", "q1\td2\tnan", "line 7: the grade must be finite"),
+        ("r.tsv", "q1\td2\tgood", "line 7: the grade must be a number, not 'good'"),
+        ("r.tsv", "q1\td2", "line 7: a line must have 3 fields between tabs, not 2"),
+    ],
+)
+def test_a_mistake_is_one_sentence_with_file_and_line(folder: Path, file: str, line: str, said: str) -> None:
+    with (folder / file).open("a", encoding="utf-8") as out:
+        out.write(line + "\n")
+    with pytest.raises(HengyuError) as caught:
+        load_collection(card_of(folder), "test")
+    (problem,) = caught.value.problems
+    assert problem.startswith(str(folder / file))
+    assert re.search(said, problem), problem
+
+
+def test_what_a_card_lets_drop_is_dropped_and_counted(folder: Path) -> None:
+    with (folder / "c.jsonl").open("a", encoding="utf-8") as out:
+        out.write('{"_id": "d9", "text": ""}\n')
+    with (folder / "r.tsv").open("a", encoding="utf-8") as out:
+        out.write("q1\td9\t1\nq1\td8\t1\nq1\td1\t2\n")
+    found = load_collection(card_of(folder, 'malformed = "drop"'), "test")
+    assert len(found.documents) == 5 and found.labels.tolist() == [2, 1, 2, 1, 0]
+    assert found.notes[:2] == (
+        "mine:test: 1 lines of c.jsonl left out (line 6)",
+        "mine:test: 3 lines of r.tsv left out (lines 7, 8 and 9)",
+    )
+
+
+@pytest.mark.parametrize("rows", ["", "q1\td1\t0\n"])
+def test_nothing_to_ask_for_is_refused(folder: Path, rows: str) -> None:
+    (folder / "r.tsv").write_text("query-id\tcorpus-id\tscore\n" + rows, encoding="utf-8")
+    with pytest.raises(HengyuError, match="no judgement has a grade above 0"):
+        load_collection(card_of(folder), "test")
+
+
+def test_a_query_finds_itself_unless_the_card_says_otherwise(folder: Path) -> None:
+    (folder / "q.jsonl").write_text(jsonl([{"_id": "d1", "text": CORPUS[2][2]}]), encoding="utf-8")
+    (folder / "r.tsv").write_text("query-id\tcorpus-id\tscore\nd1\td2\t1\nd1\td1\t1\n", encoding="utf-8")
+    for more, own in (("", -1), ('exclude = "same-id"', 0), ('exclude = "same-text"', 2)):
+        found = load_collection(card_of(folder, more), "test")
+        assert found.own.tolist() == [own]
+        task = Relevance.judged(np.arange(5), np.array([5]), found.own, found.asked, found.answers, found.labels)
+        assert task.partners.tolist() == ([1] if own == 0 else [0, 1])
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        ('exclude = "own"', "key 'exclude' holds the unknown 'own'"),
+        ('columns = { text = "_id" }', "key 'columns.text' must be another column than id"),
+        ('columns = { passage = "text" }', "key 'columns.passage' is unknown"),
+        ("labels = { scale = [0, 1] }", "key 'labels' is unknown"),
+    ],
+)
+def test_a_card_that_cannot_be_is_refused(folder: Path, more: str, said: str) -> None:
+    with pytest.raises(HengyuError, match=said):
+        card_of(folder, more)
+    with pytest.raises(HengyuError, match=r"splits\.test\.corpus' must be a path below"):
+        card_of(folder, "", ("../c.jsonl", "q.jsonl", "r.tsv"))
+
+
+def test_grades_are_gains_and_ties_in_relevance_group_queries() -> None:
+    own = np.full(3, -1)
+    task = Relevance.judged(
+        np.arange(6),
+        np.arange(6, 9),
+        own,
+        np.array([0, 0, 0, 1, 2]),
+        np.array([0, 1, 2, 2, 5]),
+        np.array([3, 1, 0, 1, 2.0]),
+    )
+    assert task.counts.tolist() == [2, 1, 1]  # what is graded 0 says nothing
+    assert task.groups.tolist() == [0, 1, 2]
+    ids = np.array([[1, 3, 0], [2, 0, 1], [0, 1, 2]])
+    found = scores(task, ids, np.zeros_like(ids))
+    ideal = 3 + 1 / np.log2(3)
+    assert found["ndcg@10"] == pytest.approx([(1 + 3 / 2) / ideal, 1, 0])
+    assert found["mrr@10"].tolist() == [1, 1, 0]
+    assert found["recall@10"].tolist() == [1, 1, 0] and found["recall@1"].tolist() == [0.5, 1, 0]
+    shared = Relevance.judged(np.arange(3), np.arange(3, 6), own, np.array([0, 1, 2]), np.array([0, 0, 1]), np.ones(3))
+    assert shared.groups.tolist() == [0, 0, 1]
+
+
+def test_the_commands(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("hengyu.indexes.cost._SECONDS", 0.01)
+    card_of(folder)
+    run = CliRunner().invoke
+    done = run(main, ["validate", str(folder / "mine.toml")])
+    assert (done.exit_code, done.output) == (0, "0 suites and 1 cards can be read\n")
+    listed = run(main, ["list", "datasets", "--datasets", str(folder)])
+    assert re.search(r"mine +test +grades +not stated +beside its card", listed.output)
+    options = ["--datasets", str(folder), "--task", "mine:test", "--quiet"]
+    weighed = run(main, ["run", "retrieval", *options, "--entry", "flat", "--entry", "binary-flat"])
+    assert weighed.exit_code == 0, weighed.output
+    made = load_run(Path(weighed.output.split("records: ")[1].splitlines()[0]))
+    (head,) = made.header["tasks"]
+    assert {k: head[k] for k in ("n", "corpus", "queries", "relevant", "groups", "scale")} == {
+        "n": 5, "corpus": 5, "queries": 3, "relevant": 4, "groups": 3, "scale": [0.0, 2.0]
+    }  # fmt: skip
+    assert made.header["warnings"][0] == "mine:test: 1 of 4 queries have no relevant document and are left out"
+    # all five documents are found, so that every relevant one is among the first ten
+    assert {r.value for r in made.records if r.entry == "flat" and r.metric in ("recall@10", "recall@100")} == {1.0}
+    refused = run(main, ["run", "smoke", *options])
+    assert refused.exit_code == 2 and refused.stderr.count("\n") == 1
+    assert "hengyu run retrieval --task mine:test" in refused.stderr
+
+
+def test_both_kinds_of_cards_stand_in_one_suite(folder: Path) -> None:
+    card_of(folder)
+    path = folder / "suites" / "both.toml"
+    path.parent.mkdir()
+    path.write_text(
+        'kind = "retrieval"\ntasks = ["hengyu-sts:valid", "mine:test"]\nrelevant = 4\nentries = ["center > flat"]\n',
+        encoding="utf-8",
+    )
+    plan = make_plan(load_suite(path), datasets=[folder])
+    own = plan.relevance["mine:test"]
+    assert [plan.texts[i] for i in own.queries] == [x for _, x in QUERIES[:3]]
+    fit = plan.fits["mine:test", "target"]
+    assert len(fit.ids) == len(CORPUS) + 3
+    assert "mine" not in load_cards()
