@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from hengyu.clock import Clock
+from hengyu.costs import note_costs
 from hengyu.errors import HengyuError
 from hengyu.fits import FitStore
 from hengyu.observations import Observation, load_observation, save_observation
@@ -23,7 +24,12 @@ __all__ = ["Ledger"]
 
 @dataclass
 class Ledger:
-    """What a run has seen so far."""
+    """What a run has seen so far.
+
+    Attributes:
+        away: in a process that does units for the one that runs the suite: what belongs into files of the whole run
+            (seconds, costs) is only collected.
+    """
 
     plan: Plan
     folder: Path
@@ -37,6 +43,8 @@ class Ledger:
     failures: list[str] = field(default_factory=list)
     observed: int = 0
     kept: int = 0
+    away: bool = False
+    costs: dict[str, Mapping[str, float]] = field(default_factory=dict)
 
     @property
     def observations(self) -> Path:
@@ -58,7 +66,6 @@ class Ledger:
     def keep(self, observation: Observation, started: float) -> Observation:
         """Save an observation and note its seconds."""
         save_observation(self.observations, observation)
-        self.observed += 1
         seconds = (time.perf_counter() - started) / max(len(observation.dims), 1)
         m = observation.meaning
         for entry in observation.entries:
@@ -78,12 +85,24 @@ class Ledger:
             self.clock.note(" | ".join(("fit", *words)), seconds)
         vectors.fits.seconds.clear()
 
-    def fail(self, meaning: dict[str, Any], entries: Sequence[str], status: str, reason: str) -> Observation:
-        """Return an observation that says why there is none."""
-        if status == "failed":
-            where = f"{self.plan.suite.path}: entry '{meaning['entry']}'"
-            self.failures.append(f"{where} failed for {meaning['encoder']}, {meaning['pooling']}: {reason}")
-        return Observation(meaning, tuple(entries), status=status, reason=reason)
+    def note_costs(self, key: str, costs: Mapping[str, float]) -> None:
+        """Note what the index of one cell cost."""
+        if self.away:
+            self.costs[key] = costs
+        else:
+            note_costs(self.folder, key, costs)
+
+    def enter(self, seen: Observation) -> None:
+        """Enter what was seen of a cell, and what failed of it, as one of the run's observations."""
+        wide = [
+            Observation(seen.meaning, (name,), status="failed", reason=reason) for name, reason in seen.too_wide.items()
+        ]
+        for one in (seen, *wide):
+            self.seen.append(one)
+            if one.status == "failed":
+                m = one.meaning
+                where = f"{self.plan.suite.path}: entry '{m['entry']}'"
+                self.failures.append(f"{where} failed for {m['encoder']}, {m['pooling']}: {one.reason}")
 
     def add_all(self, encoder: str, pooling: str, status: str, reason: str) -> None:
         """Note the same for every task; one row, not one an entry."""

@@ -7,7 +7,6 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from hengyu.costs import note_costs
 from hengyu.errors import Degenerate
 from hengyu.fits import Fits
 from hengyu.jobs import Job
@@ -18,46 +17,46 @@ from hengyu.ranking import DEPTH
 from hengyu.records import cell_key
 from hengyu.suites import EntrySpec
 from hengyu.tasks.retrieval import RetrievalVectors
+from hengyu.work import Site
 
-__all__ = ["search_all"]
+__all__ = ["Cell", "meaning_of_search", "search"]
+
+Cell = tuple[EntrySpec, dict[str, Any]]  # and the meaning of what is observed
 
 
-def search_all(state: Ledger, job: Job, pooling: str, task: TaskData) -> None:
-    """Observe every entry of the suite at one task, encoder and pooling, in the suite's order."""
-    plan = state.plan
-    cells = [
-        (spec, _meaning(plan, job, pooling, task, spec, seed))
-        for spec in plan.suite.entries
-        for seed in spec.draws(plan.suite.seed)
-    ]
-    found = [state.load(meaning) for _, meaning in cells]
-    words = {plan.fit_word(spec) for (spec, _), done in zip(cells, found, strict=True) if done is None}
-    vectors = _vectors(state, job, pooling, task, words) if words else None
-    for (spec, meaning), done in zip(cells, found, strict=True):
-        state.seen.append(done or _search(state, spec, meaning, vectors))
+def search(site: Site, job: Job, pooling: str, task: TaskData, wanted: list[Cell]) -> list[Observation]:
+    """Observe cells of one task, encoder and pooling."""
+    state = site.ledger
+    vectors = _vectors(state, job, pooling, task, {site.plan.fit_word(spec) for spec, _ in wanted})
+    seen = []
+    for spec, meaning in wanted:
+        seen.append(_search(state, spec, meaning, vectors))
         state.tick(1)
+    return seen
 
 
-def _search(state: Ledger, spec: EntrySpec, meaning: dict[str, Any], vectors: RetrievalVectors | None) -> Observation:
-    assert vectors is not None
+def _search(state: Ledger, spec: EntrySpec, meaning: dict[str, Any], vectors: RetrievalVectors) -> Observation:
     started = time.perf_counter()
     name, seed = str(spec.entry), meaning["seed_of_draw"]
     try:
         got = vectors.observe(spec.entry, meaning["fit_on"], seed)
     except Degenerate as e:
-        return state.fail(meaning, [name], "degenerate", str(e))
+        return Observation(meaning, (name,), status="degenerate", reason=str(e))
     except ValueError as e:
-        return state.fail(meaning, [name], "failed", str(e))
+        return Observation(meaning, (name,), status="failed", reason=str(e))
     finally:
         state.note_fits(meaning, vectors)
     row = (meaning["encoder"], meaning["pooling"], name, meaning["fit_on"])
-    note_costs(state.folder, cell_key(meaning["task"], row, seed), got.costs)
+    state.note_costs(cell_key(meaning["task"], row, seed), got.costs)
     near: dict[str, NDArray[Any]] = {"ids": got.ids, "ranks": got.ranks}
     seen = Observation(meaning, (name,), (got.dim,), fit=got.fit, neighbours=near, index=got.sizes)
     return state.keep(seen, started)
 
 
-def _meaning(plan: Plan, job: Job, pooling: str, task: TaskData, spec: EntrySpec, seed: int | None) -> dict[str, Any]:
+def meaning_of_search(
+    plan: Plan, job: Job, pooling: str, task: TaskData, spec: EntrySpec, seed: int | None
+) -> dict[str, Any]:
+    """Return what an observation of a retrieval suite is of."""
     word = plan.fit_word(spec)
     fit = plan.fits.get((task.name, word))
     return {

@@ -1,0 +1,1 @@
+"""What schedules the units of a run: this process, or a Ray cluster."""

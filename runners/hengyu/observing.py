@@ -1,0 +1,204 @@
+"""Every cell of a suite: read back where a run has finished it before, or observed as a unit of work."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from hengyu.encoders.lexical import baseline_cosines
+from hengyu.encoding import Vectors
+from hengyu.errors import Degenerate
+from hengyu.jobs import Job
+from hengyu.ledger import Ledger
+from hengyu.material import task_vectors, tuned_vectors
+from hengyu.methods import find_method
+from hengyu.observations import Observation
+from hengyu.plan import PROTOCOL, Plan, TaskData
+from hengyu.searching import Cell, meaning_of_search, search
+from hengyu.store import text_keys
+from hengyu.suites import EntrySpec
+from hengyu.tasks.sts import StsVectors
+from hengyu.work import Executor, Site
+
+__all__ = ["Observe", "observe_all"]
+
+
+def cells(plan: Plan, job: Job, pooling: str, task: TaskData) -> list[Cell]:
+    """Return the cells of one task, encoder and pooling, in the suite's order."""
+    meaning = meaning_of_search if plan.suite.kind == "retrieval" else _meaning
+    return [
+        (spec, meaning(plan, job, pooling, task, spec, seed))
+        for spec in plan.suite.entries
+        for seed in spec.draws(plan.suite.seed)
+    ]
+
+
+@dataclass(frozen=True)
+class Observe:
+    """The cells of one task under one encoder and pooling that have not been observed yet.
+
+    Attributes:
+        job: the number of the encoder.
+        task: the number of the task.
+        missing: which of its `cells`.
+    """
+
+    job: int
+    pooling: str
+    task: int
+    missing: tuple[int, ...]
+    weight: int
+    trains: bool
+
+    def __call__(self, site: Site) -> list[Observation]:
+        """Observe them, and return what was seen of each."""
+        job, task = site.jobs[self.job], site.plan.tasks[self.task]
+        if job.vectors is None:
+            job.vectors = Vectors(site.spaces(self.job), text_keys(site.plan.texts), 0)
+        every = cells(site.plan, job, self.pooling, task)
+        wanted = [every[i] for i in self.missing]
+        done = [site.ledger.load(meaning) if site.ledger.away else None for _, meaning in wanted]
+        rest = [cell for cell, found in zip(wanted, done, strict=True) if found is None]
+        observe = search if site.plan.suite.kind == "retrieval" else _observe
+        new = iter(observe(site, job, self.pooling, task, rest) if rest else ())
+        return [found or next(new) for found in done]
+
+
+def observe_all(executor: Executor, site: Site) -> None:
+    """Enter every cell of the suite into the ledger, in the suite's order."""
+    plan, ledger = site.plan, site.ledger
+    found: list[list[Observation | None]] = []
+    units: list[Observe] = []
+    places: list[int] = []  # of the units among all
+    for number, job in enumerate(site.jobs):
+        for pooling in job.poolings:
+            for at, task in enumerate(plan.tasks):
+                asked = cells(plan, job, pooling, task)
+                done = [ledger.load(meaning) for _, meaning in asked]
+                missing = tuple(i for i, seen in enumerate(done) if seen is None)
+                ledger.tick(len(done) - len(missing))
+                if missing:
+                    trains = any(asked[i][0].entry.tuners for i in missing)
+                    places.append(len(found))
+                    units.append(Observe(number, pooling, at, missing, task.n * len(missing), trains))
+                found.append(done)
+    for number, seen in executor.run(units, site):
+        for i, one in zip(units[number].missing, seen, strict=True):
+            found[places[number]][i] = one
+            ledger.observed += one.status == "ok"
+    rows = iter(found)
+    for job in site.jobs:
+        for _ in range(len(job.poolings) * len(plan.tasks)):
+            for one in filter(None, next(rows)):
+                ledger.enter(one)
+        for pooling, reason in job.unavailable.items():
+            ledger.add_all(job.encoder.id, pooling, "unavailable", reason)
+    for baseline in plan.suite.baselines:
+        for task in plan.tasks:
+            ledger.enter(_observe_baseline(ledger, baseline, task))
+
+
+def _about(plan: Plan, task: TaskData) -> dict[str, Any]:
+    """What every observation of a task depends on."""
+    beside = plan.thresholds.get(task.name)
+    return {
+        "protocol": PROTOCOL,
+        "task": task.name,
+        "data": task.pairs.sha256,
+        "labels": task.pairs.card.digest,
+        "threshold_data": beside.pairs.sha256 if beside else "",
+        "seed": plan.suite.seed,
+    }
+
+
+def _meaning(plan: Plan, job: Job, pooling: str, task: TaskData, spec: EntrySpec, seed: int | None) -> dict[str, Any]:
+    word = plan.fit_word(spec)
+    fit = plan.fits.get((task.name, word))
+    return {
+        **_about(plan, task),
+        "encoder": job.encoder.id,
+        "identity": job.identity,
+        "pooling": pooling,
+        "entry": str(spec.entry),
+        "seed_of_draw": seed,
+        "dims": list(spec.dims) if spec.dims != "all" else "all",
+        "fit_on": word,
+        "fit_data": fit.digest if fit else "",
+        "fit_splits": list(fit.splits) if fit else [],
+        **_of_tuners(plan, task, spec),
+    }
+
+
+def _of_tuners(plan: Plan, task: TaskData, spec: EntrySpec) -> dict[str, Any]:
+    """What an observation of a tuned encoder depends on beside."""
+    if not spec.entry.tuners:
+        return {}
+    watched = plan.held.get(task.name)
+    versions = [find_method(s.name).version for s in spec.entry.tuners]
+    return {"tuners": versions, "watched": watched.pairs.sha256 if watched else ""}
+
+
+def _observe(site: Site, job: Job, pooling: str, task: TaskData, wanted: list[Cell]) -> list[Observation]:
+    """Observe cells of one task, encoder and pooling."""
+    state = site.ledger
+    plain = [spec for spec, _ in wanted if not spec.entry.tuners]
+    assert job.vectors is not None
+    words = {site.plan.fit_word(spec) for spec in plain}
+    vectors = task_vectors(state, job.vectors, job.identity, pooling, task, words) if words else None
+
+    def of(spec: EntrySpec, meaning: dict[str, Any]) -> StsVectors:
+        """Return the vectors that an entry works on; those of a tuned encoder are its own."""
+        if vectors is not None and not spec.entry.tuners:
+            return vectors
+        seed = meaning["seed_of_draw"]
+        entry = spec.entry if seed is None else spec.entry.with_seed(seed)
+        return tuned_vectors(state, site.store, site.tuning, job, pooling, task, entry, meaning["fit_on"])
+
+    seen = []
+    for spec, meaning in wanted:
+        seen.append(_observe_one(state, spec, meaning, of))
+        state.tick(1)
+    return seen
+
+
+def _observe_one(
+    state: Ledger, spec: EntrySpec, meaning: dict[str, Any], of: Callable[[EntrySpec, dict[str, Any]], StsVectors]
+) -> Observation:
+    """Observe an entry; a tuner that fails fails alone, and dims that the vectors do not have are named in what comes back."""
+    started = time.perf_counter()
+    vectors = None
+    try:
+        vectors = of(spec, meaning)
+        got = vectors.observe(spec.entry, spec.dims, meaning["fit_on"], meaning["seed_of_draw"])
+    except Degenerate as e:
+        return Observation(meaning, tuple(spec.names), status="degenerate", reason=str(e))
+    except ValueError as e:
+        return Observation(meaning, tuple(spec.names), status="failed", reason=str(e))
+    finally:
+        if vectors is not None:
+            state.note_fits(meaning, vectors)
+    found = (got.entries, got.dims, got.similarity, got.sweep, got.fit)
+    return state.keep(Observation(meaning, *found, beside=got.beside, too_wide=got.too_wide), started)
+
+
+def _observe_baseline(state: Ledger, name: str, task: TaskData) -> Observation:
+    beside = state.plan.thresholds.get(task.name)
+    meaning = {
+        **_about(state.plan, task),
+        "encoder": name,
+        "pooling": "-",
+        "entry": "raw",
+        "fit_on": "target" if name == "tfidf" else "none",
+    }
+    done = state.load(meaning)
+    if done:
+        return done
+    started = time.perf_counter()
+    similarity, dim = baseline_cosines(name, task.pairs.first, task.pairs.second)
+    other = baseline_cosines(name, beside.pairs.first, beside.pairs.second)[0][None] if beside else np.zeros((0, 0))
+    state.observed += 1
+    return state.keep(Observation(meaning, ("raw",), (dim,), similarity[None], beside=other), started)
