@@ -9,7 +9,6 @@ from pathlib import Path
 from hengyu.clock import Clock
 from hengyu.derive import derive
 from hengyu.encoders import find_encoder
-from hengyu.encoding import encode_missing
 from hengyu.environment import environment
 from hengyu.errors import HengyuError
 from hengyu.estimate import estimate, refuse_what_cannot_fit
@@ -25,12 +24,15 @@ from hengyu.progress import Progress, silent
 from hengyu.records import save_records, write_json
 from hengyu.retrieved import derive_retrieval
 from hengyu.seal import break_seal, seal
+from hengyu.sharding import encode_all
 from hengyu.sources import sources
 from hengyu.store import VectorStore
 from hengyu.tuned import TunedStore, Tuning
 from hengyu.work import Executor, Site
 
 __all__ = ["Outcome", "run"]
+
+_LOCAL = Local()
 
 
 @dataclass
@@ -56,7 +58,7 @@ def run(
     offline: bool = False,
     command: str = "",
     max_memory: int | None = None,
-    executor: Executor | None = None,
+    executor: Executor = _LOCAL,
 ) -> Outcome:
     """Run a plan and write its folder ``reports/records/<run>``; returns what it left.
 
@@ -77,21 +79,21 @@ def run(
     progress.say(f"it takes {needed}")
     if max_memory is not None:
         refuse_what_cannot_fit(needed, max_memory, plan, *given)
-    for job in jobs:
+    tuning = Tuning(tuned or TunedStore(store.root.parent / "tuned"), progress)
+    site = Site(plan, jobs, store, tuning, state)
+    for number, job in enumerate(jobs):
         started = time.perf_counter()
-        job.vectors = encode_missing(store, job.encoder, plan.texts, job.poolings, progress)
+        job.vectors = encode_all(executor, site, number)
         if job.vectors.encoded:
             clock.note(f"encode | {job.encoder.id}", time.perf_counter() - started)
         job.coverage = {t.name: job.vectors.coverage(t.ids) for t in plan.tasks}
         for pooling in job.poolings:
             job.dim = job.vectors.spaces[pooling].dim
-    tuning = Tuning(tuned or TunedStore(store.root.parent / "tuned"), progress)
-    site = Site(plan, jobs, store, tuning, state)
     draws = sum(len(spec.draws(plan.suite.seed)) for spec in plan.suite.entries)
     total = sum(len(j.poolings) for j in jobs) * draws * len(plan.tasks)
     with progress.stage("weighing", total) as tick:
         state.ticking = tick
-        observe_all(executor or Local(), site)
+        observe_all(executor, site)
     found = (derive_retrieval if plan.suite.kind == "retrieval" else derive)(plan, state.seen, progress)
     break_seal(folder)
     save_labels(folder, {t.name: t.pairs.labels for t in plan.tasks})

@@ -16,6 +16,7 @@ from hengyu.observations import Observation, load_observation, save_observation
 from hengyu.plan import Plan
 from hengyu.progress import Progress, Tick
 from hengyu.records import cell_key
+from hengyu.sealed import sealed_path
 from hengyu.tasks.retrieval import RetrievalVectors
 from hengyu.tasks.sts import StsVectors
 
@@ -72,6 +73,11 @@ class Ledger:
             row = (m["encoder"], m["pooling"], entry, m["fit_on"])
             self.clock.note(cell_key(m["task"], row, m.get("seed_of_draw")), seconds)
         return observation
+
+    def adopt(self, observation: Observation) -> None:
+        """Keep an observation that another process made, where its file is not in this folder already."""
+        if observation.status == "ok" and not sealed_path(self.observations, observation.meaning).is_file():
+            save_observation(self.observations, observation)
 
     def tick(self, cells: int) -> None:
         """Say that so many more cells are done."""

@@ -90,6 +90,9 @@ def observe_all(executor: Executor, site: Site) -> None:
         for i, one in zip(units[number].missing, seen, strict=True):
             found[places[number]][i] = one
             ledger.observed += one.status == "ok"
+            ledger.adopt(one)
+        if executor.away:
+            ledger.tick(len(seen))
     rows = iter(found)
     for job in site.jobs:
         for _ in range(len(job.poolings) * len(plan.tasks)):

@@ -19,6 +19,22 @@ datasets = click.option(
 device = click.option(
     "--device", default="", metavar="NAME", help="cpu, cuda, cuda:1, ...; by default CUDA where there is one."
 )
+executor = click.option(
+    "--executor",
+    type=click.Choice(["local", "ray"]),
+    default="local",
+    show_default=True,
+    help="What does the work: this process, or a Ray cluster (hengyu[ray]).",
+)
+address = click.option(
+    "--address", default="", help="The Ray cluster, auto for the one that runs here; by default one is started."
+)
+workers = click.option(
+    "--workers",
+    type=click.IntRange(min=0),
+    default=0,
+    help="Ray workers at once; by default a GPU each, or a core each.",
+)
 offline = click.option("--offline", is_flag=True, help="Never touch the network, as HF_HUB_OFFLINE=1.")
 trust_remote_code = click.option(
     "--trust-remote-code", is_flag=True, help="Run code that comes with a model. Read it first."

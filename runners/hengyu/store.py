@@ -196,6 +196,10 @@ class VectorStore:
         """Return the store in the user's cache."""
         return cls(cache_dir() / "vectors")
 
+    def absolute(self) -> Self:
+        """Return the same store, named so that every process finds it."""
+        return type(self)(self.root.absolute())
+
     def space(self, meaning: Mapping[str, Any]) -> Space:
         """Return the space of a meaning: every key and value of it goes into the address."""
         canonical = json.dumps(dict(meaning), sort_keys=True, ensure_ascii=True, allow_nan=False)

@@ -72,8 +72,8 @@ class Executor(Protocol):
         """How many units are done at once."""
 
     @property
-    def device(self) -> str:
-        """The device of models that name none: "" for what this machine has."""
+    def away(self) -> bool:
+        """Whether units are done in other processes than this one."""
 
     def run(self, units: Sequence[Unit[T]], site: Site) -> Iterator[tuple[int, T]]:
         """Do all units; yields the number and the result of each as it is finished, in any order."""

@@ -31,6 +31,9 @@ __all__ = ["command"]
 @click.option(
     "--fresh", is_flag=True, help="Encode and observe everything anew, as after a change of Hengyu's own code."
 )
+@options.executor
+@options.address
+@options.workers
 @click.option("--max-memory", metavar="SIZE", help="Refuse a run that would hold more than this, like 4GiB.")
 @options.trust_remote_code
 @click.option("--quiet", is_flag=True, help="Print neither progress nor the board.")
@@ -50,6 +53,9 @@ def command(
     offline: bool,
     force: bool,
     fresh: bool,
+    executor: str,
+    address: str,
+    workers: int,
     max_memory: str | None,
     trust_remote_code: bool,
     quiet: bool,
@@ -69,6 +75,7 @@ def command(
     from hengyu.bench import run
     from hengyu.encoders import POOLINGS, EncoderSpec
     from hengyu.errors import HengyuError, did_you_mean
+    from hengyu.executors import open_executor
     from hengyu.fits import FitStore
     from hengyu.memory import as_bytes
     from hengyu.plan import make_plan
@@ -112,6 +119,7 @@ def command(
             offline=offline,
             max_memory=limit,
             command=shlex.join(["hengyu", *sys.argv[1:]]),
+            executor=stack.enter_context(open_executor(executor, address, workers)),
         )
     finished = load_run(outcome.folder)
     if not quiet:

@@ -16,7 +16,7 @@ class Local:
     """Does the units here, in their order."""
 
     workers = 1
-    device = ""
+    away = False
 
     def run(self, units: Sequence[Unit[T]], site: Site) -> Iterator[tuple[int, T]]:
         """Do all units; yields the number and the result of each."""
