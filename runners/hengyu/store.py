@@ -9,7 +9,8 @@ under a temporary name, then renamed) and never change:
     <root>/<space hash>/<segment>/vectors.npy   float32 (n, d)
     <root>/<space hash>/<segment>/sums.json     sha256 of both files
 
-Two runs at once write segments of their own; where both hold a text, the segment that comes first by name answers.
+Two runs at once write segments of their own; where both hold a text, the segment that comes first by name answers. A store
+may stand for one elsewhere (`hengyu.mirror`): segments that appear there are fetched, those that appear here are sent.
 """
 
 from __future__ import annotations
@@ -29,13 +30,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hengyu.errors import HengyuError
+from hengyu.mirror import Mirror, is_url
 from hengyu.records import write_json
-from hengyu.resources import cache_dir
+from hengyu.resources import cache_dir, local
 
 __all__ = ["Damage", "Space", "VectorStore", "text_keys"]
 
 Key = NDArray[np.uint8]
 _KEY_BYTES = 16
+_PARTS = ("keys.npy", "vectors.npy", "sums.json")  # in the order they are sent
 _STALE_SECONDS = 24 * 3600
 
 
@@ -63,18 +66,24 @@ class Damage:
 class Space:
     """The vectors of one encoder and pooling: look texts up, append texts that are missing."""
 
-    def __init__(self, folder: Path, meaning: Mapping[str, Any]) -> None:
+    def __init__(self, folder: Path, meaning: Mapping[str, Any], mirror: Mirror | None = None) -> None:
         self.folder = folder
+        self.mirror = mirror
         self.meaning = dict(meaning)
         self._segments: list[Path] = []
         self._mapped: dict[int, NDArray[np.float32]] = {}
         self._keys: NDArray[np.void] = _ordered(np.zeros((0, _KEY_BYTES), np.uint8))
         self._places: NDArray[np.int64] = np.zeros((0, 2), np.int64)
         self._seen: set[str] = set()
-        self.refresh()
+        self.refresh(send=True)
 
-    def refresh(self) -> None:
-        """Map the segments that have appeared since; raises `HengyuError` for one whose bytes have changed."""
+    def refresh(self, *, send: bool = False) -> None:
+        """Map the segments that have appeared since; raises `HengyuError` for one whose bytes have changed.
+
+        Of a store that stands for one elsewhere they are fetched first; those that are only here are sent if asked for.
+        """
+        if self.mirror is not None:
+            self._exchange(self.mirror, send=send)
         keys, places = [self._keys], [self._places]
         for path in _segments(self.folder):
             if path.name in self._seen:
@@ -96,6 +105,39 @@ class Space:
             every = np.concatenate(keys)
             self._keys, first = np.unique(every, return_index=True)
             self._places = np.concatenate(places)[first]
+
+    def _exchange(self, mirror: Mirror, *, send: bool) -> None:
+        """Fetch the segments that are there and not here; with ``send``, send those that are here and not there."""
+        there = {name.removesuffix("/sums.json") for name in mirror.files() if name.endswith("/sums.json")}
+        here = {path.name for path in _segments(self.folder)}
+        for name in sorted(n for n in there - here if "/" not in n):
+            draft = self.folder / f".draft-{uuid.uuid4().hex}"
+            try:
+                mirror.below(name).fetch(_PARTS, draft)
+                damage = _check(draft)
+                if damage and damage.path.name == "sums.json":
+                    continue  # it is on its way: this file comes last
+                if damage:
+                    raise HengyuError(f"{mirror.url}/{name}/{damage.path.name}: {damage.reason}; delete {name} there")
+                draft.rename(self.folder / name)
+            except OSError as e:
+                if not (self.folder / name).is_dir():  # else another process was faster
+                    raise HengyuError(
+                        f"{self.folder}: vectors cannot be stored ({e.strerror or e}); make room"
+                    ) from None
+            finally:
+                shutil.rmtree(draft, ignore_errors=True)
+        if there or here:
+            self._describe()
+        for name in sorted(here - there) if send else ():
+            self._send(mirror, name)
+
+    def _send(self, mirror: Mirror, name: str) -> None:
+        mirror.send(self.folder, ["space.json", *(f"{name}/{part}" for part in _PARTS)])
+
+    def _describe(self) -> None:
+        if not (self.folder / "space.json").is_file():
+            write_json(self.folder / "space.json", self.meaning)
 
     def _insert(self, keys: NDArray[np.void], places: NDArray[np.int64]) -> None:
         """Take in a segment's keys without sorting all of them again: a store grows by many small segments."""
@@ -164,8 +206,7 @@ class Space:
         draft = self.folder / f".draft-{name}"
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            if not (self.folder / "space.json").is_file():
-                write_json(self.folder / "space.json", self.meaning)
+            self._describe()
             draft.mkdir()
             sums = {
                 part: _save(draft / part, array)
@@ -182,28 +223,38 @@ class Space:
         except BaseException:
             shutil.rmtree(draft, ignore_errors=True)
             raise
+        if self.mirror is not None:
+            self._send(self.mirror, name)
         self.refresh()
 
 
 class VectorStore:
-    """All spaces below one folder."""
+    """All spaces below one folder, which may stand for one elsewhere."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, mirror: Mirror | None = None) -> None:
         self.root = root
+        self.mirror = mirror
 
     @classmethod
     def default(cls) -> Self:
         """Return the store in the user's cache."""
-        return cls(cache_dir() / "vectors")
+        own = os.environ.get("HENGYU_CACHE", "")
+        return cls(cache_dir() / "vectors", Mirror(own).below("vectors") if is_url(own) else None)
+
+    @classmethod
+    def at(cls, place: str) -> Self:
+        """Return the store of a folder or URL."""
+        return cls(local(place), Mirror(place) if is_url(place) else None)
 
     def absolute(self) -> Self:
         """Return the same store, named so that every process finds it."""
-        return type(self)(self.root.absolute())
+        return type(self)(self.root.absolute(), self.mirror)
 
     def space(self, meaning: Mapping[str, Any]) -> Space:
         """Return the space of a meaning: every key and value of it goes into the address."""
         canonical = json.dumps(dict(meaning), sort_keys=True, ensure_ascii=True, allow_nan=False)
-        return Space(self.root / hashlib.sha256(canonical.encode()).hexdigest()[:32], meaning)
+        name = hashlib.sha256(canonical.encode()).hexdigest()[:32]
+        return Space(self.root / name, meaning, self.mirror.below(name) if self.mirror else None)
 
     def spaces(self) -> Iterator[Path]:
         """Yield the folders of all spaces, sorted by name."""
@@ -281,7 +332,7 @@ def _check(segment: Path) -> Damage | None:
         sums = json.loads((segment / "sums.json").read_bytes())
     except (OSError, ValueError, RecursionError):
         return Damage(segment / "sums.json", "is missing or unreadable")
-    for part in ("keys.npy", "vectors.npy"):
+    for part in _PARTS[:-1]:
         try:
             with (segment / part).open("rb") as file:
                 actual = hashlib.file_digest(file, "sha256").hexdigest()

@@ -63,6 +63,7 @@ class Ray:
         except ImportError:
             raise HengyuError("--executor ray needs Ray; run: pip install 'hengyu[ray]'") from None
         own: dict[str, Any] = {"num_cpus": workers or os.cpu_count() or 1, "include_dashboard": False}
+        own["_node_ip_address"] = "127.0.0.1"  # nobody else is let in
         try:
             ray.init(address or "local", **({} if address else own), log_to_driver=False, logging_level="ERROR")
         except (ConnectionError, RuntimeError, ValueError, OSError) as e:
