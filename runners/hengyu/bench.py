@@ -17,6 +17,7 @@ from hengyu.fits import FitStore
 from hengyu.header import header
 from hengyu.jobs import Job, make_job, refuse_same_names
 from hengyu.ledger import Ledger
+from hengyu.mirror import Mirror
 from hengyu.observations import save_labels
 from hengyu.observing import observe_all
 from hengyu.plan import Plan
@@ -59,20 +60,25 @@ def run(
     command: str = "",
     max_memory: int | None = None,
     executor: Executor = _LOCAL,
+    mirror: Mirror | None = None,
 ) -> Outcome:
     """Run a plan and write its folder ``reports/records/<run>``; returns what it left.
 
     Cells that an earlier, killed run of the same plan has finished are read back, unless ``force``. ``fits`` is where
     trained methods are kept, so that tasks and runs share them; without it they are trained where they are needed.
-    ``tuned`` is where tuned encoders are kept, by default beside the vectors.
+    ``tuned`` is where tuned encoders are kept, by default beside the vectors. ``executor`` does the work. ``mirror`` is what
+    the folder ``reports`` stands for: what is there is fetched first, what is new is sent as it is finished.
     Raises `HengyuError` before anything is encoded when it would hold more than ``max_memory`` bytes.
     """
     jobs = _jobs(plan, progress, offline)
     refuse_same_names(jobs)
     name = f"{plan.suite.name}-{plan.fingerprint({'id': j.encoder.id, **j.identity} for j in jobs)}"
     folder = reports / "records" / name
+    away = mirror.below("records", name) if mirror else None
+    if away:
+        away.exchange(folder, "observations")
     clock = Clock(folder / "timings.json")
-    state = Ledger(plan, folder, progress, force, clock, fits)
+    state = Ledger(plan, folder, progress, force, clock, fits, mirror=away)
     progress.say(f"run {name}: {len(plan.tasks)} tasks, {len(plan.texts)} distinct texts, {len(jobs)} encoders")
     given = [j.encoder for j in jobs], [j.poolings for j in jobs]
     needed = estimate(plan, *given)
@@ -80,7 +86,7 @@ def run(
     if max_memory is not None:
         refuse_what_cannot_fit(needed, max_memory, plan, *given)
     tuning = Tuning(tuned or TunedStore(store.root.parent / "tuned"), progress)
-    site = Site(plan, jobs, store, tuning, state)
+    site = Site(plan, jobs, store, tuning, state, offline)
     for number, job in enumerate(jobs):
         started = time.perf_counter()
         job.vectors = encode_all(executor, site, number)
@@ -103,6 +109,10 @@ def run(
     write_json(folder / "environment.json", environment(command))
     write_json(folder / "sources.json", sources(plan, [j.encoder for j in jobs]))
     clock.save()
+    if away:  # the seal comes last
+        away.send(
+            folder, sorted((p.name for p in folder.glob("[!.]*") if p.is_file()), key=lambda n: (n == "sums.json", n))
+        )
     return Outcome(
         folder,
         list(dict.fromkeys(state.failures)),

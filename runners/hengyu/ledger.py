@@ -12,6 +12,7 @@ from hengyu.clock import Clock
 from hengyu.costs import note_costs
 from hengyu.errors import HengyuError
 from hengyu.fits import FitStore
+from hengyu.mirror import Mirror
 from hengyu.observations import Observation, load_observation, save_observation
 from hengyu.plan import Plan
 from hengyu.progress import Progress, Tick
@@ -30,6 +31,7 @@ class Ledger:
     Attributes:
         away: in a process that does units for the one that runs the suite: what belongs into files of the whole run
             (seconds, costs) is only collected.
+        mirror: the folder elsewhere that the run's own one stands for.
     """
 
     plan: Plan
@@ -45,6 +47,7 @@ class Ledger:
     observed: int = 0
     kept: int = 0
     away: bool = False
+    mirror: Mirror | None = None
     costs: dict[str, Mapping[str, float]] = field(default_factory=dict)
 
     @property
@@ -75,9 +78,14 @@ class Ledger:
         return observation
 
     def adopt(self, observation: Observation) -> None:
-        """Keep an observation that another process made, where its file is not in this folder already."""
-        if observation.status == "ok" and not sealed_path(self.observations, observation.meaning).is_file():
+        """See that a new observation is kept: here, if another process made it, and where the run's mirror is."""
+        if observation.status != "ok":
+            return
+        path = sealed_path(self.observations, observation.meaning)
+        if not path.is_file():
             save_observation(self.observations, observation)
+        if self.mirror is not None:
+            self.mirror.send(self.folder, [f"{path.parent.name}/{path.name}"])
 
     def tick(self, cells: int) -> None:
         """Say that so many more cells are done."""

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from hengyu.document import NAME
@@ -96,6 +97,18 @@ class Mirror:
                 fs.put_file(str(folder / name), target)
             except Exception as e:
                 raise self._lost("written", name, e) from None
+
+    def exchange(self, folder: Path, below: str) -> None:
+        """Fetch the files of one folder in it that are there and not here, and send those that are here and not there."""
+        there = {name for name in self.files() if name.startswith(f"{below}/")}
+        here = {f"{below}/{path.name}" for path in folder.glob(f"{below}/*") if re.match(NAME, path.name)}
+        folder.mkdir(parents=True, exist_ok=True)
+        with TemporaryDirectory(dir=folder, prefix=".draft-") as draft:
+            for name in sorted(there - here):
+                self.fetch([name], Path(draft))
+                (folder / name).parent.mkdir(parents=True, exist_ok=True)
+                (Path(draft) / name).replace(folder / name)
+        self.send(folder, sorted(here - there))
 
     def _lost(self, what: str, name: str, error: Exception) -> HengyuError:
         return HengyuError(

@@ -204,4 +204,6 @@ def _observe_baseline(state: Ledger, name: str, task: TaskData) -> Observation:
     similarity, dim = baseline_cosines(name, task.pairs.first, task.pairs.second)
     other = baseline_cosines(name, beside.pairs.first, beside.pairs.second)[0][None] if beside else np.zeros((0, 0))
     state.observed += 1
-    return state.keep(Observation(meaning, ("raw",), (dim,), similarity[None], beside=other), started)
+    found = state.keep(Observation(meaning, ("raw",), (dim,), similarity[None], beside=other), started)
+    state.adopt(found)
+    return found

@@ -33,6 +33,7 @@ class Site:
     store: VectorStore
     tuning: Tuning
     ledger: Ledger
+    offline: bool = False
     _spaces: dict[int, dict[str, Space]] = field(default_factory=dict)
 
     def spaces(self, number: int) -> dict[str, Space]:

@@ -64,6 +64,7 @@ def command(
 
     Sentences already in the vector store are not encoded again; a run that was interrupted goes on where it stopped.
     """
+    import os
     import shlex
     import sys
     from contextlib import ExitStack
@@ -78,13 +79,14 @@ def command(
     from hengyu.executors import open_executor
     from hengyu.fits import FitStore
     from hengyu.memory import as_bytes
+    from hengyu.mirror import Mirror, is_url
     from hengyu.plan import make_plan
     from hengyu.progress import Progress
     from hengyu.records import load_run
     from hengyu.report.html import write_report
     from hengyu.report.listing import write_index
     from hengyu.report.terminal import print_board
-    from hengyu.resources import reports_dir
+    from hengyu.resources import local, reports_dir
     from hengyu.store import VectorStore
     from hengyu.suites import find_suite, load_suite
 
@@ -106,13 +108,16 @@ def command(
         for e in spec.variants(dtypes, backends)
     )
     plan = make_plan(replace(loaded, encoders=specs), data_dir=data, datasets=datasets)
-    reports = out or reports_dir()
+    place = out or os.environ.get("HENGYU_REPORTS", "")
+    reports, mirror = local(place) if place else reports_dir(), Mirror(place) if is_url(place) else None
+    if fresh and store:
+        raise HengyuError("--fresh encodes into a folder of its own that is deleted again; leave --store out")
     with ExitStack() as stack:
         own = Path(stack.enter_context(TemporaryDirectory(prefix="hengyu-"))) if fresh else None
         outcome = run(
             plan,
             reports=reports,
-            store=VectorStore(own / "vectors") if own else VectorStore.default(),
+            store=VectorStore(own / "vectors") if own else VectorStore.at(store) if store else VectorStore.default(),
             fits=FitStore(own / "fits") if own else FitStore.default(),
             progress=Progress(None if quiet else Console(stderr=True)),
             force=force or fresh,
@@ -120,12 +125,16 @@ def command(
             max_memory=limit,
             command=shlex.join(["hengyu", *sys.argv[1:]]),
             executor=stack.enter_context(open_executor(executor, address, workers)),
+            mirror=mirror,
         )
     finished = load_run(outcome.folder)
     if not quiet:
         print_board(finished)
     page = write_report(finished, reports / "site" / finished.id)
     index = write_index(reports)
+    if mirror:
+        pages = sorted(p for p in (page.parent.rglob("*")) if p.is_file())
+        mirror.send(reports, [p.relative_to(reports).as_posix() for p in (*pages, index)])
     click.echo(f"{outcome.encoded} texts encoded, {outcome.observed} cells observed, {outcome.kept} kept", err=True)
     click.echo(f"records: {outcome.folder}")
     click.echo(f"leaderboard: {page}")

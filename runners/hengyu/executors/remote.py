@@ -38,6 +38,7 @@ class Setting:
     tuned: TunedStore
     folder: Path
     force: bool
+    offline: bool
     threads: int
     key: str = field(default_factory=lambda: uuid.uuid4().hex)
     version: str = __version__
@@ -79,6 +80,7 @@ def setting_of(site: Site, threads: int) -> Setting:
         TunedStore(site.tuning.store.root.absolute()),
         site.ledger.folder.absolute(),
         site.ledger.force,
+        site.offline,
         threads,
     )
 
@@ -105,7 +107,7 @@ def open_site(setting: Setting) -> Site:
         )
     torch.set_num_threads(setting.threads)
     threadpool_limits(limits=setting.threads)
-    jobs = [make_job(setting.plan, find_encoder(spec)) for spec in setting.specs]
+    jobs = [make_job(setting.plan, find_encoder(spec, offline=setting.offline)) for spec in setting.specs]
     for job, wanted in zip(jobs, setting.identities, strict=True):
         for key, value in wanted.items():
             if job.identity.get(key) != value:
