@@ -16,6 +16,7 @@ import pytest
 from test_killed import lay_out
 from words import sentences
 
+from hengyu import moments, observing
 from hengyu.bench import Outcome, run
 from hengyu.cli import main
 from hengyu.encoders import EncoderSpec, open_encoder
@@ -148,6 +149,24 @@ def test_units_done_in_other_places_leave_the_same_bytes(
     again = weigh(here, tmp_path, Elsewhere(workers))
     assert (again.encoded, again.observed, again.kept) == (0, 0, whole.observed)
     assert left(again) == left(whole)
+
+
+@pytest.mark.parametrize("suite", ["suite", "search"])
+def test_moments_of_many_rows_are_taken_by_all(
+    here: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, suite: str
+) -> None:
+    for module in (moments, observing):
+        monkeypatch.setattr(module, "LEAF", 48)
+    taken: list[str] = []
+
+    class Counting(Elsewhere):
+        def run(self, units: Sequence[Unit[Any]], site: Site) -> Iterator[tuple[int, Any]]:
+            taken.extend(type(u).__name__ for u in units)
+            return super().run(units, site)
+
+    one, two = weigh(here, tmp_path / "one", Local(), suite), weigh(here, tmp_path / "two", Counting(3), suite)
+    assert taken.count("Leaf") > 8
+    assert left(one) == left(two)
 
 
 def test_a_retrieval_suite_too_with_its_costs(here: Path, tmp_path: Path) -> None:

@@ -3,28 +3,29 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
 from hengyu.encoders.lexical import baseline_cosines
-from hengyu.encoding import Vectors
 from hengyu.errors import Degenerate
 from hengyu.jobs import Job
 from hengyu.ledger import Ledger
 from hengyu.material import task_vectors, tuned_vectors
 from hengyu.methods import find_method
+from hengyu.moments import LEAF, Moments, tree
 from hengyu.observations import Observation
 from hengyu.plan import PROTOCOL, Plan, TaskData
 from hengyu.searching import Cell, meaning_of_search, search
-from hengyu.store import text_keys
 from hengyu.suites import EntrySpec
 from hengyu.tasks.sts import StsVectors
 from hengyu.work import Executor, Site
 
 __all__ = ["Observe", "observe_all"]
+
+_MANY = 4  # leaves from which on the moments of a fit are worth a unit each
 
 
 def cells(plan: Plan, job: Job, pooling: str, task: TaskData) -> list[Cell]:
@@ -45,6 +46,7 @@ class Observe:
         job: the number of the encoder.
         task: the number of the task.
         missing: which of its `cells`.
+        moments: fit_on word -> those of its rows, where many workers have taken them before.
     """
 
     job: int
@@ -53,19 +55,62 @@ class Observe:
     missing: tuple[int, ...]
     weight: int
     trains: bool
+    moments: Mapping[str, Moments] = field(default_factory=dict)
 
     def __call__(self, site: Site) -> list[Observation]:
         """Observe them, and return what was seen of each."""
         job, task = site.jobs[self.job], site.plan.tasks[self.task]
-        if job.vectors is None:
-            job.vectors = Vectors(site.spaces(self.job), text_keys(site.plan.texts), 0)
+        site.vectors(self.job)
         every = cells(site.plan, job, self.pooling, task)
         wanted = [every[i] for i in self.missing]
         done = [site.ledger.load(meaning) if site.ledger.away else None for _, meaning in wanted]
         rest = [cell for cell, found in zip(wanted, done, strict=True) if found is None]
         observe = search if site.plan.suite.kind == "retrieval" else _observe
-        new = iter(observe(site, job, self.pooling, task, rest) if rest else ())
+        new = iter(observe(site, job, self.pooling, task, rest, self.moments) if rest else ())
         return [found or next(new) for found in done]
+
+
+@dataclass(frozen=True)
+class Leaf:
+    """The moments of `LEAF` rows of what is fitted on, in a fit of many."""
+
+    job: int
+    pooling: str
+    of: tuple[str, str]  # task and fit_on word
+    start: int
+    weight: int = LEAF
+    trains: bool = False
+
+    def __call__(self, site: Site) -> Moments:
+        """Take them."""
+        sample = site.vectors(self.job).sample(self.pooling, site.plan.fits[self.of])
+        return Moments.of(sample.part(self.start, self.start + LEAF))
+
+
+def _moments(executor: Executor, site: Site, units: Sequence[Observe]) -> list[Observe]:
+    """Return units with the moments that are too many rows' for one worker, which all of them take together."""
+    leaves: list[Leaf] = []
+    wanted: dict[tuple[int, str, str], range] = {}  # encoder, pooling, rows -> their leaves
+    named: list[dict[str, tuple[int, str, str]]] = []
+    for unit in units:
+        task, own = site.plan.tasks[unit.task].name, {}
+        every = cells(site.plan, site.jobs[unit.job], unit.pooling, site.plan.tasks[unit.task])
+        for spec, _ in (every[i] for i in unit.missing):
+            fit = site.plan.fits.get((task, site.plan.fit_word(spec)))
+            if fit is None or spec.entry.tuners or len(fit.ids) < _MANY * LEAF:
+                continue
+            key = own[fit.word] = (unit.job, unit.pooling, fit.digest)
+            if key not in wanted:
+                first = len(leaves)
+                leaves += [Leaf(*key[:2], (task, fit.word), start) for start in range(0, len(fit.ids), LEAF)]
+                wanted[key] = range(first, len(leaves))
+        named.append(own)
+    taken = dict(executor.run(leaves, site))
+    whole = {key: tree(taken[i] for i in places) for key, places in wanted.items()}
+    return [
+        replace(unit, moments={word: m for word, key in own.items() if (m := whole[key]) is not None})
+        for unit, own in zip(units, named, strict=True)
+    ]
 
 
 def observe_all(executor: Executor, site: Site) -> None:
@@ -86,6 +131,8 @@ def observe_all(executor: Executor, site: Site) -> None:
                     places.append(len(found))
                     units.append(Observe(number, pooling, at, missing, task.n * len(missing), trains))
                 found.append(done)
+    if executor.away:
+        units = _moments(executor, site, units)
     for number, seen in executor.run(units, site):
         for i, one in zip(units[number].missing, seen, strict=True):
             found[places[number]][i] = one
@@ -145,13 +192,15 @@ def _of_tuners(plan: Plan, task: TaskData, spec: EntrySpec) -> dict[str, Any]:
     return {"tuners": versions, "watched": watched.pairs.sha256 if watched else ""}
 
 
-def _observe(site: Site, job: Job, pooling: str, task: TaskData, wanted: list[Cell]) -> list[Observation]:
-    """Observe cells of one task, encoder and pooling."""
+def _observe(
+    site: Site, job: Job, pooling: str, task: TaskData, wanted: list[Cell], known: Mapping[str, Moments]
+) -> list[Observation]:
+    """Observe cells of one task, encoder and pooling; ``known`` are moments of what they are fitted on, where taken."""
     state = site.ledger
     plain = [spec for spec, _ in wanted if not spec.entry.tuners]
     assert job.vectors is not None
     words = {site.plan.fit_word(spec) for spec in plain}
-    vectors = task_vectors(state, job.vectors, job.identity, pooling, task, words) if words else None
+    vectors = task_vectors(state, job.vectors, job.identity, pooling, task, words, known=known) if words else None
 
     def of(spec: EntrySpec, meaning: dict[str, Any]) -> StsVectors:
         """Return the vectors that an entry works on; those of a tuned encoder are its own."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from typing import Any
 
 from numpy.typing import NDArray
@@ -11,6 +12,7 @@ from hengyu.errors import Degenerate
 from hengyu.fits import Fits
 from hengyu.jobs import Job
 from hengyu.ledger import Ledger
+from hengyu.moments import Moments
 from hengyu.observations import Observation
 from hengyu.plan import PROTOCOL, Plan, TaskData
 from hengyu.ranking import DEPTH
@@ -24,10 +26,12 @@ __all__ = ["Cell", "meaning_of_search", "search"]
 Cell = tuple[EntrySpec, dict[str, Any]]  # and the meaning of what is observed
 
 
-def search(site: Site, job: Job, pooling: str, task: TaskData, wanted: list[Cell]) -> list[Observation]:
-    """Observe cells of one task, encoder and pooling."""
+def search(
+    site: Site, job: Job, pooling: str, task: TaskData, wanted: list[Cell], known: Mapping[str, Moments]
+) -> list[Observation]:
+    """Observe cells of one task, encoder and pooling; ``known`` are moments of what they are fitted on, where taken."""
     state = site.ledger
-    vectors = _vectors(state, job, pooling, task, {site.plan.fit_word(spec) for spec, _ in wanted})
+    vectors = _vectors(state, job, pooling, task, {site.plan.fit_word(spec) for spec, _ in wanted}, known)
     seen = []
     for spec, meaning in wanted:
         seen.append(_search(state, spec, meaning, vectors))
@@ -79,7 +83,9 @@ def meaning_of_search(
     }
 
 
-def _vectors(state: Ledger, job: Job, pooling: str, task: TaskData, words: set[str]) -> RetrievalVectors:
+def _vectors(
+    state: Ledger, job: Job, pooling: str, task: TaskData, words: set[str], known: Mapping[str, Moments]
+) -> RetrievalVectors:
     """Read from the store, block by block, what the entries of one task need."""
     assert job.vectors is not None
     plan, read = state.plan, job.vectors
@@ -88,5 +94,5 @@ def _vectors(state: Ledger, job: Job, pooling: str, task: TaskData, words: set[s
     for word in words - {"none"}:
         fit = plan.fits[task.name, word]
         samples[word], rows[word] = read.sample(pooling, fit), fit.digest
-    fits = Fits(state.fits, {"identity": job.identity, "pooling": pooling}, rows, state.progress)
+    fits = Fits(state.fits, {"identity": job.identity, "pooling": pooling}, rows, state.progress, moments=known)
     return RetrievalVectors(read.rows(pooling, relevance.corpus), relevance, samples, fits)

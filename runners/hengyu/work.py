@@ -6,11 +6,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, TypeVar
 
-from hengyu.encoding import open_spaces
+from hengyu.encoding import Vectors, open_spaces
 from hengyu.jobs import Job
 from hengyu.ledger import Ledger
 from hengyu.plan import Plan
-from hengyu.store import Space, VectorStore
+from hengyu.store import Space, VectorStore, text_keys
 from hengyu.tuned import Tuning
 
 __all__ = ["Executor", "Site", "Unit"]
@@ -45,6 +45,13 @@ class Site:
         else:
             self._spaces[number] = open_spaces(self.store, job.encoder, job.poolings)
         return self._spaces[number]
+
+    def vectors(self, number: int) -> Vectors:
+        """Return the vectors that the encoder of a number has given."""
+        job = self.jobs[number]
+        if job.vectors is None:
+            job.vectors = Vectors(self.spaces(number), text_keys(self.plan.texts), 0)
+        return job.vectors
 
 
 class Unit(Protocol[Result]):
