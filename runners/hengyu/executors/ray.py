@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import sys
 from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -21,7 +22,6 @@ T = TypeVar("T")
 
 _THREADS = 1  # of a worker on the processor; more of them would not give the same last bits
 _TRIES = 5  # of a unit whose worker died
-_LOCK = ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN")
 _PATIENCE = 20.0  # seconds for units that are cancelled to save what they have
 _open: dict[str, Site] = {}  # in a worker: what its last unit used
 
@@ -60,14 +60,14 @@ class Ray:
         """
         os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
         os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+        if not address and "ray" not in sys.modules:  # it reads them when it is imported
+            # whoever reaches the ports of a cluster could run anything there
+            os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
         try:
             import ray
         except ImportError:
             raise HengyuError("--executor ray needs Ray; run: pip install 'hengyu[ray]'") from None
         own: dict[str, Any] = {"num_cpus": workers or os.cpu_count() or 1, "include_dashboard": False}
-        before = {key: os.environ.get(key) for key in _LOCK}
-        if not address:  # whoever reaches a cluster's port could run anything there
-            os.environ.update(zip(_LOCK, ("token", secrets.token_hex(32)), strict=True))
         try:
             ray.init(address or "local", **({} if address else own), log_to_driver=False, logging_level="ERROR")
         except (ConnectionError, RuntimeError, ValueError, OSError) as e:
@@ -84,10 +84,6 @@ class Ray:
                 executor._given[0].ledger.progress.say(f"ray: no worker held more than {as_words(executor.peak)}")
         finally:
             ray.shutdown()
-            for key, value in before.items():
-                os.environ.pop(key, None)
-                if value is not None:
-                    os.environ[key] = value
 
     def run(self, units: Sequence[Unit[T]], site: Site) -> Iterator[tuple[int, T]]:
         """Do all units, the heaviest first; yields the number and the result of each as it is finished.
