@@ -83,7 +83,8 @@ def encode_missing(
 
     With ``spaces``, which `open_spaces` gave, they are used again, and the encoder stays loaded for the next texts.
     Raises `HengyuError` when the model's vocabulary turns more than half of the tokens into [UNK], unless the texts are
-    not the ``whole`` of those that this is judged by.
+    not the ``whole`` of those that this is judged by; then what was freed is not given back either, which takes longer than
+    a small part does.
     """
     identity = encoder.identity()
     more_to_come = spaces is not None
@@ -106,7 +107,8 @@ def encode_missing(
                 new = missing[name][indices]
                 space.append(keys[indices[new]], rows[new])
             pending.clear()
-            give_back_memory()
+            if whole:
+                give_back_memory()
 
         with progress.stage(f"encoding {total} texts with {encoder.id}, characters", int(pace.total)) as tick:
             try:
@@ -133,7 +135,7 @@ def encode_missing(
                 save()
         if not more_to_come:
             encoder.release()
-        give_back_memory()
+            give_back_memory()
     return Vectors(spaces, keys, total, seen, unknown)
 
 

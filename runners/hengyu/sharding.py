@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from hengyu.encoders import Encoder
 from hengyu.encoding import Vectors, costs_of, encode_missing, open_spaces, refuse_unknown
 from hengyu.errors import HengyuError
+from hengyu.memory import give_back_memory
 from hengyu.progress import silent
 from hengyu.store import text_keys
 from hengyu.work import Executor, Site
@@ -62,6 +63,8 @@ class Encode:
         texts = [site.plan.texts[int(i)] for i in self.texts]
         spaces = site.spaces(self.job)
         found = encode_missing(site.store, job.encoder, texts, job.poolings, silent, spaces=spaces, whole=False)
+        if len(texts) > _MOST // 4:
+            give_back_memory()
         return found.tokens, found.unknown
 
 
