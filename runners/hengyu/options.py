@@ -7,7 +7,21 @@ from typing import Any
 
 import click
 
-__all__ = ["BACKEND", "DTYPE", "FOLDER", "data", "datasets", "device", "offline", "trust_remote_code"]
+__all__ = [
+    "BACKEND",
+    "DTYPE",
+    "FOLDER",
+    "PLACE",
+    "address",
+    "data",
+    "datasets",
+    "device",
+    "executor",
+    "offline",
+    "store",
+    "trust_remote_code",
+    "workers",
+]
 
 
 class _Place(click.Path):

@@ -20,7 +20,8 @@ __all__ = ["command"]
 @click.option("--task", "tasks", multiple=True, metavar="CARD:SPLIT", help="Weigh on this task instead; repeatable.")
 @click.option("--entry", "entries", multiple=True, help="Weigh this entry instead (raw stays); repeatable.")
 @click.option("--fit-on", default="", metavar="WORD", help="target, train, valid, ...: for entries that do not say it.")
-@click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="Where records/ and site/ go.")
+@click.option("--out", type=options.PLACE, metavar="DIR|URL", help="Where records/ and site/ go.")
+@options.store
 @click.option("--dtype", "dtypes", multiple=True, type=options.DTYPE, help="Encode in this dtype; several: in each.")
 @click.option(
     "--backend", "backends", multiple=True, type=options.BACKEND, help="Encode with this engine; several: with each."
@@ -46,7 +47,8 @@ def command(
     tasks: tuple[str, ...],
     entries: tuple[str, ...],
     fit_on: str,
-    out: Path | None,
+    out: str | None,
+    store: str | None,
     dtypes: tuple[str, ...],
     backends: tuple[str, ...],
     device: str,
