@@ -14,12 +14,12 @@ _SAVE_SECONDS = 10.0
 
 
 class Clock:
-    """Seconds by cell; those of cells found finished stay as they were."""
+    """Seconds by cell; those of cells found finished stay as they were. Without a path they are not written."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path | None) -> None:
         self.path = path
         self.saved = time.monotonic()
-        self.seconds = read_seconds(path)
+        self.seconds = read_seconds(path) if path else {}
 
     def note(self, key: str, seconds: float) -> None:
         """Note what a cell, an encoding or a fit took, and save now and then."""
@@ -29,5 +29,6 @@ class Clock:
 
     def save(self) -> None:
         """Write timings.json."""
-        write_json(self.path, {"seconds": self.seconds})
+        if self.path:
+            write_json(self.path, {"seconds": self.seconds})
         self.saved = time.monotonic()

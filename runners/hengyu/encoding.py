@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +19,7 @@ from hengyu.progress import Progress
 from hengyu.sample import Sample
 from hengyu.store import Space, VectorStore, text_keys
 
-__all__ = ["Vectors", "encode_missing", "encode_some", "open_spaces"]
+__all__ = ["Vectors", "costs_of", "encode_missing", "encode_some", "open_spaces", "refuse_unknown"]
 
 _SAVE_EVERY = 8192  # texts: a killed run loses at most this many
 _TOKENS = "tokens"  # the space of the token counts, beside those of the poolings
@@ -36,6 +37,8 @@ class Vectors:
     spaces: Mapping[str, Space]
     keys: NDArray[np.uint8]  # (m, 16), one for each text
     encoded: int  # how many texts had to be encoded now
+    tokens: float = 0.0  # that were read for it
+    unknown: float = 0.0  # [UNK] among them
     _mapped: str = ""
 
     def get(self, pooling: str, ids: NDArray[np.int64]) -> NDArray[np.float32]:
@@ -74,14 +77,16 @@ def encode_missing(
     progress: Progress,
     *,
     spaces: Mapping[str, Space] | None = None,
+    whole: bool = True,
 ) -> Vectors:
     """Encode the texts the store lacks in any pooling and append them; returns access to all.
 
     With ``spaces``, which `open_spaces` gave, they are used again, and the encoder stays loaded for the next texts.
-    Raises `HengyuError` when the model's vocabulary turns more than half of the tokens into [UNK].
+    Raises `HengyuError` when the model's vocabulary turns more than half of the tokens into [UNK], unless the texts are
+    not the ``whole`` of those that this is judged by; then what was freed is not given back either, which takes longer than
+    a small part does.
     """
     identity = encoder.identity()
-    longest = int(identity.get("max_length") or 512)
     more_to_come = spaces is not None
     if spaces is None:
         spaces = open_spaces(store, encoder, poolings)
@@ -89,11 +94,10 @@ def encode_missing(
     missing = {name: space.find(keys) < 0 for name, space in spaces.items()}
     wanted = np.logical_or.reduce(list(missing.values()))
     total = int(wanted.sum())
+    seen = unknown = 0.0
     if total:
         pending: list[Chunk] = []
-        seen = unknown = 0.0
-        # what a text costs goes with its length, and the longest come first: a bar that counts texts would lie
-        cost = np.fromiter((min(len(t), longest) + 2 for t in texts), np.int64, len(texts))
+        cost = costs_of(texts, identity)
         pace = Pace(float(cost[wanted].sum()), progress, f"encoding {total} texts with {encoder.id}")
 
         def save() -> None:
@@ -103,7 +107,8 @@ def encode_missing(
                 new = missing[name][indices]
                 space.append(keys[indices[new]], rows[new])
             pending.clear()
-            give_back_memory()
+            if whole:
+                give_back_memory()
 
         with progress.stage(f"encoding {total} texts with {encoder.id}, characters", int(pace.total)) as tick:
             try:
@@ -117,19 +122,27 @@ def encode_missing(
                     unknown += float(chunk.counts[:, 1].sum())
                     tick(int(pace.done))
                     if sum(len(c.indices) for c in pending) >= _SAVE_EVERY:
-                        _refuse_unknown(encoder, seen, unknown)
+                        if whole:
+                            refuse_unknown(encoder, seen, unknown)
                         save()
             except KeyboardInterrupt:
                 if pending:
                     save()
                 raise
-            _refuse_unknown(encoder, seen, unknown)
+            if whole:
+                refuse_unknown(encoder, seen, unknown)
             if pending:
                 save()
         if not more_to_come:
             encoder.release()
-        give_back_memory()
-    return Vectors(spaces, keys, total)
+            give_back_memory()
+    return Vectors(spaces, keys, total, seen, unknown)
+
+
+def costs_of(texts: Sequence[str], identity: Mapping[str, Any]) -> NDArray[np.int64]:
+    """Return about what each text (n,) costs, in characters: a bar that counts texts would lie, as the longest come first."""
+    longest = int(identity.get("max_length") or 512)
+    return np.fromiter((min(len(t), longest) + 2 for t in texts), np.int64, len(texts))
 
 
 def encode_some(
@@ -175,7 +188,8 @@ class Pace:
             self.progress.say(f"{self.title}: {self._tokens / taken:,.0f} tokens/s, about {left:.0f} s left")
 
 
-def _refuse_unknown(encoder: Encoder, seen: float, unknown: float) -> None:
+def refuse_unknown(encoder: Encoder, seen: float, unknown: float) -> None:
+    """Raise `HengyuError` when a model cannot read the texts: more than half of their tokens are [UNK]."""
     if seen and unknown / seen > _MOSTLY_UNKNOWN:
         raise HengyuError(
             f"encoder '{encoder.id}': its vocabulary turns {unknown / seen:.0%} of the tokens into [UNK], so its vectors "

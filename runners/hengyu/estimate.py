@@ -37,11 +37,17 @@ class Estimate:
     weighing: int
     deriving: int
     disk: int
+    observing: int = 0  # the part of the weighing that is one task's own
 
     @property
     def memory(self) -> int:
         """The peak: stages come one after the other."""
         return int(_SLACK * (self.base + max(self.encoding, self.weighing, self.deriving)))
+
+    @property
+    def worker(self) -> int:
+        """The peak of a process that does parts of the run, and holds no similarities but those of one task."""
+        return int(_SLACK * (self.base + max(self.encoding, self.observing)))
 
     @property
     def costliest(self) -> str:
@@ -87,7 +93,8 @@ def estimate(plan: Plan, encoders: Sequence[Encoder], poolings: Sequence[Sequenc
     # on the way from observations to numbers all similarities of a run are held
     held = sum(rows * t.n * 8 for t in plan.tasks)
     base = max(resident(), _LIBRARIES) + sum(2 * len(t) + 60 for t in plan.texts)
-    return Estimate(base, encoding, weighing + held, deriving + held, disk)
+    own = weighing + max((rows * t.n * 8 for t in plan.tasks), default=0)
+    return Estimate(base, encoding, weighing + held, deriving + held, disk, own)
 
 
 def _weighing(plan: Plan, task: TaskData, width: int) -> int:

@@ -10,6 +10,7 @@ from typing import Any, Self
 
 from hengyu.errors import HengyuError
 from hengyu.methods import SampleTransform
+from hengyu.moments import Moments
 from hengyu.progress import Progress, silent
 from hengyu.resources import cache_dir
 from hengyu.sample import Sample
@@ -74,6 +75,7 @@ class Fits:
         about: what every fit depends on beside its rows and steps: the encoder's identity, the pooling.
         rows: fit_on word -> what its rows are (digest of the files, repeats counted or not).
         seconds: step -> what fitting it took now; recalled ones are not in it.
+        moments: fit_on word -> the moments of its rows before any step, where they are known.
     """
 
     store: FitStore | None = None
@@ -81,6 +83,7 @@ class Fits:
     rows: Mapping[str, str] = field(default_factory=dict)
     progress: Progress = silent
     seconds: dict[str, float] = field(default_factory=dict)
+    moments: Mapping[str, Moments] = field(default_factory=dict)
 
     def fit(self, method: SampleTransform, step: str, before: str, word: str, sample: Sample) -> None:
         """Give a method its fitted state; ``before`` are the steps that its rows have passed."""

@@ -36,6 +36,8 @@ class Fitting:
 
     def moments(self, word: str, before: str, sample: Sample) -> Moments:
         """Return the moments of a word's sentences as the steps ``before`` leave them."""
+        if not before and word in self.fits.moments:
+            return self.fits.moments[word]
         key = (word, before)
         if key not in self._moments:
             self._moments[key] = Moments.of(sample)

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from hengyu.clock import Clock
+from hengyu.costs import note_costs
 from hengyu.errors import HengyuError
 from hengyu.fits import FitStore
+from hengyu.mirror import Mirror
 from hengyu.observations import Observation, load_observation, save_observation
 from hengyu.plan import Plan
 from hengyu.progress import Progress, Tick
 from hengyu.records import cell_key
+from hengyu.sealed import sealed_path
 from hengyu.tasks.retrieval import RetrievalVectors
 from hengyu.tasks.sts import StsVectors
 
@@ -23,7 +26,13 @@ __all__ = ["Ledger"]
 
 @dataclass
 class Ledger:
-    """What a run has seen so far."""
+    """What a run has seen so far.
+
+    Attributes:
+        away: in a process that does units for the one that runs the suite: what belongs into files of the whole run
+            (seconds, costs) is only collected.
+        mirror: the folder elsewhere that the run's own one stands for.
+    """
 
     plan: Plan
     folder: Path
@@ -37,6 +46,9 @@ class Ledger:
     failures: list[str] = field(default_factory=list)
     observed: int = 0
     kept: int = 0
+    away: bool = False
+    mirror: Mirror | None = None
+    costs: dict[str, Mapping[str, float]] = field(default_factory=dict)
 
     @property
     def observations(self) -> Path:
@@ -60,13 +72,22 @@ class Ledger:
     def keep(self, observation: Observation, started: float) -> Observation:
         """Save an observation and note its seconds."""
         save_observation(self.observations, observation)
-        self.observed += 1
         seconds = (time.perf_counter() - started) / max(len(observation.dims), 1)
         m = observation.meaning
         for entry in observation.entries:
             row = (m["encoder"], m["pooling"], entry, m["fit_on"])
             self.clock.note(cell_key(m["task"], row, m.get("seed_of_draw")), seconds)
         return observation
+
+    def adopt(self, observation: Observation) -> None:
+        """See that a new observation is kept: here, if another process made it, and where the run's mirror is."""
+        if observation.status != "ok":
+            return
+        path = sealed_path(self.observations, observation.meaning)
+        if not path.is_file():
+            save_observation(self.observations, observation)
+        if self.mirror is not None:
+            self.mirror.send(self.folder, [f"{path.parent.name}/{path.name}"])
 
     def tick(self, cells: int) -> None:
         """Say that so many more cells are done."""
@@ -80,12 +101,24 @@ class Ledger:
             self.clock.note(" | ".join(("fit", *words)), seconds)
         vectors.fits.seconds.clear()
 
-    def fail(self, meaning: dict[str, Any], entries: Sequence[str], status: str, reason: str) -> Observation:
-        """Return an observation that says why there is none."""
-        if status == "failed":
-            where = f"{self.plan.suite.path}: entry '{meaning['entry']}'"
-            self.failures.append(f"{where} failed for {meaning['encoder']}, {meaning['pooling']}: {reason}")
-        return Observation(meaning, tuple(entries), status=status, reason=reason)
+    def note_costs(self, key: str, costs: Mapping[str, float]) -> None:
+        """Note what the index of one cell cost."""
+        if self.away:
+            self.costs[key] = costs
+        else:
+            note_costs(self.folder, key, costs)
+
+    def enter(self, seen: Observation) -> None:
+        """Enter what was seen of a cell, and what failed of it, as one of the run's observations."""
+        wide = [
+            Observation(seen.meaning, (name,), status="failed", reason=reason) for name, reason in seen.too_wide.items()
+        ]
+        for one in (seen, *wide):
+            self.seen.append(one)
+            if one.status == "failed":
+                m = one.meaning
+                where = f"{self.plan.suite.path}: entry '{m['entry']}'"
+                self.failures.append(f"{where} failed for {m['encoder']}, {m['pooling']}: {one.reason}")
 
     def add_all(self, encoder: str, pooling: str, status: str, reason: str) -> None:
         """Note the same for every task; one row, not one an entry."""

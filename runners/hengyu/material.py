@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,7 @@ from hengyu.entries import Entry
 from hengyu.fits import Fits
 from hengyu.jobs import Job
 from hengyu.ledger import Ledger
+from hengyu.moments import Moments
 from hengyu.plan import Fit, Plan, TaskData
 from hengyu.sample import Sample
 from hengyu.store import VectorStore
@@ -35,8 +36,9 @@ def task_vectors(
     task: TaskData,
     words: set[str],
     trained: Sequence[dict[str, Any]] = (),
+    known: Mapping[str, Moments] | None = None,
 ) -> StsVectors:
-    """Read from the store what the entries of one task need."""
+    """Read from the store what the entries of one task need; ``known`` are moments of the words' rows, where taken."""
     plan = state.plan
     ids, (first, second) = restrict([task.first, task.second])
     x = read.get(pooling, ids)
@@ -50,7 +52,7 @@ def task_vectors(
     if beside:
         other_ids, (a, b) = restrict([beside.first, beside.second])
         other = (read.get(pooling, other_ids), a, b)
-    fits = Fits(state.fits, {"identity": identity, "pooling": pooling}, rows, state.progress)
+    fits = Fits(state.fits, {"identity": identity, "pooling": pooling}, rows, state.progress, moments=known or {})
     labels = task.pairs.labels
     same = means_same(labels, task.pairs.card.scale)
     return StsVectors(x, first, second, samples, labels, other, fits, trained, same)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from hengyu.errors import HengyuError
 
-__all__ = ["as_bytes", "as_words", "give_back_memory", "resident"]
+__all__ = ["as_bytes", "as_words", "give_back_memory", "resident", "status"]
 
 _UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([KMGT]?)(?:i?B)?", re.IGNORECASE)
@@ -44,6 +44,15 @@ def resident() -> int:
         return 0
     most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return most if sys.platform == "darwin" else most * 1024
+
+
+def status(word: str) -> int | None:
+    """Return bytes that Linux tells of this process (VmRSS: held now, VmHWM: the most so far); None where it does not."""
+    try:
+        lines = Path("/proc/self/status").read_text(encoding="ascii", errors="replace").splitlines()
+        return 1024 * next(int(line.split()[1]) for line in lines if line.startswith(f"{word}:"))
+    except (OSError, StopIteration, ValueError):
+        return None
 
 
 def give_back_memory() -> None:

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hengyu.sample import Sample
 
-__all__ = ["FLOOR", "Moments", "Spectrum", "effective_rank", "spanning_columns"]
+__all__ = ["FLOOR", "LEAF", "Moments", "Spectrum", "effective_rank", "spanning_columns", "tree"]
 
 Floats = NDArray[np.floating[Any]]
+
+M = TypeVar("M", bound="Moments")
+
+LEAF = 1 << 16
+"""Rows whose moments are taken one after the other."""
 
 FLOOR = 1e-12
 """Relative eigenvalue floor: float32 vectors carry no signal in a direction whose variance lies below it.
@@ -86,10 +92,23 @@ class Moments:
     def of(cls, x: Floats | Sample, counts: NDArray[np.integer[Any]] | None = None) -> Self:
         """Take the moments of rows x (n, d), row i counted ``counts[i]`` times; O(d^2) memory beyond a block of rows.
 
+        The moments of every `LEAF` rows are merged along a fixed `tree`: to the last bit the same, whoever takes them.
+        """
+        sample = x if isinstance(x, Sample) else Sample.of(x, counts)
+        starts = range(0, len(sample), LEAF)
+        total = tree(cls._leaf(sample.part(start, start + LEAF)) for start in starts)
+        if total is None:
+            raise ValueError("there are no rows to take the moments of")
+        return total
+
+    @classmethod
+    def _leaf(cls, sample: Sample) -> Self | None:
+        """Take the moments of some rows, block after block; None where none of them occurs.
+
         Blocks are merged by the update of Chan, Golub and LeVeque (1979), which is exact in the order of rounding.
         """
         total: Self | None = None
-        for rows, times in (x if isinstance(x, Sample) else Sample.of(x, counts)).blocks():
+        for rows, times in sample.blocks():
             block = np.asarray(rows, dtype=np.float64)
             w = np.asarray(times, dtype=np.float64)
             n = float(w.sum())
@@ -103,8 +122,6 @@ class Moments:
             # a matrix with itself: BLAS computes one triangle (syrk), half the work of a product of two
             part = cls(n, mean, block.T @ block)
             total = part if total is None else total.merge(part)
-        if total is None:
-            raise ValueError("there are no rows to take the moments of")
         return total
 
     def merge(self, other: Self) -> Self:
@@ -128,6 +145,27 @@ class Moments:
         largest = np.abs(vectors).argmax(axis=0)
         vectors *= np.where(vectors[largest, np.arange(vectors.shape[1])] < 0, -1.0, 1.0)
         return Spectrum(values, vectors)
+
+
+def tree(parts: Iterable[M | None]) -> M | None:
+    """Merge moments in their order along a binary tree: neighbours, then neighbouring pairs, and so on; holds O(log n).
+
+    Which are merged with which depends on their number alone. Parts without a row (None) take a place and add nothing.
+    """
+
+    def joined(left: M | None, right: M | None) -> M | None:
+        return left if right is None else right if left is None else left.merge(right)
+
+    held: list[tuple[int, M | None]] = []  # sizes and moments of whole subtrees, the largest first
+    for part in parts:
+        held.append((1, part))
+        while len(held) > 1 and held[-1][0] == held[-2][0]:
+            (size, left), (_, right) = held[-2:]
+            held[-2:] = [(2 * size, joined(left, right))]
+    total: M | None = None
+    for _, part in reversed(held):
+        total = joined(part, total)
+    return total
 
 
 def spanning_columns(moments: Moments) -> NDArray[np.int64]:

@@ -3,11 +3,36 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
-__all__ = ["BACKEND", "DTYPE", "FOLDER", "data", "datasets", "device", "offline", "trust_remote_code"]
+__all__ = [
+    "BACKEND",
+    "DTYPE",
+    "FOLDER",
+    "PLACE",
+    "address",
+    "data",
+    "datasets",
+    "device",
+    "executor",
+    "offline",
+    "store",
+    "trust_remote_code",
+    "workers",
+]
 
+
+class _Place(click.Path):
+    """A folder, or the URL of one elsewhere; both as they were typed."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Leave URLs alone."""
+        return value if "://" in str(value) else super().convert(value, param, ctx)
+
+
+PLACE = _Place(file_okay=False)
 FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 DTYPE = click.Choice(["float32", "bfloat16", "float16"])
 BACKEND = click.Choice(["torch", "onnx", "openvino"])
@@ -18,6 +43,25 @@ datasets = click.option(
 )
 device = click.option(
     "--device", default="", metavar="NAME", help="cpu, cuda, cuda:1, ...; by default CUDA where there is one."
+)
+store = click.option(
+    "--store", type=PLACE, metavar="DIR|URL", help="Folder of the vector store, or URL, like s3://bucket/vectors."
+)
+executor = click.option(
+    "--executor",
+    type=click.Choice(["local", "ray"]),
+    default="local",
+    show_default=True,
+    help="What does the work: this process, or a Ray cluster (hengyu[ray]).",
+)
+address = click.option(
+    "--address", default="", help="The Ray cluster, auto for the one that runs here; by default one is started."
+)
+workers = click.option(
+    "--workers",
+    type=click.IntRange(min=0),
+    default=0,
+    help="Ray workers at once; by default a GPU each, or a core each.",
 )
 offline = click.option("--offline", is_flag=True, help="Never touch the network, as HF_HUB_OFFLINE=1.")
 trust_remote_code = click.option(

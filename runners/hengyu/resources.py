@@ -7,7 +7,9 @@ from pathlib import Path
 
 from platformdirs import user_cache_path
 
-__all__ = ["cache_dir", "checkout", "reports_dir", "share"]
+from hengyu.mirror import is_url, local_of
+
+__all__ = ["cache_dir", "checkout", "local", "reports_dir", "share"]
 
 _PACKAGE = Path(__file__).resolve().parent
 
@@ -27,13 +29,18 @@ def share(*parts: str) -> Path:
 def cache_dir() -> Path:
     """Return the user's cache: ``$HENGYU_CACHE``, else the platform's cache folder."""
     own = os.environ.get("HENGYU_CACHE")
-    return Path(own).expanduser() if own else user_cache_path("hengyu")
+    return local(own) if own else user_cache_path("hengyu")
+
+
+def local(place: str) -> Path:
+    """Return the folder of this machine that a path is, or that stands for a URL."""
+    return local_of(place, user_cache_path("hengyu")) if is_url(place) else Path(place).expanduser()
 
 
 def reports_dir() -> Path:
     """Return where runs are written: ``$HENGYU_REPORTS``, else the clone's reports/, else ./reports."""
     own = os.environ.get("HENGYU_REPORTS")
     if own:
-        return Path(own).expanduser()
+        return local(own)
     root = checkout()
     return (root if root else Path.cwd()) / "reports"

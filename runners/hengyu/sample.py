@@ -48,6 +48,10 @@ class Sample:
             x = method(x)
         return x
 
+    def part(self, start: int, stop: int) -> Self:
+        """Return rows start, ..., stop - 1 as a sample of their own."""
+        return replace(self, read=lambda ids: self.read(ids + start), counts=self.counts[start:stop])
+
     def then(self, method: Callable[[Floats], Floats]) -> Self:
         """Return the same rows as a fitted method maps them."""
         return replace(self, through=(*self.through, method))

@@ -9,7 +9,8 @@ under a temporary name, then renamed) and never change:
     <root>/<space hash>/<segment>/vectors.npy   float32 (n, d)
     <root>/<space hash>/<segment>/sums.json     sha256 of both files
 
-Two runs at once write segments of their own; where both hold a text, the segment that comes first by name answers.
+Two runs at once write segments of their own; where both hold a text, the segment that comes first by name answers. A store
+may stand for one elsewhere (`hengyu.mirror`): segments that appear there are fetched, those that appear here are sent.
 """
 
 from __future__ import annotations
@@ -19,187 +20,49 @@ import json
 import os
 import shutil
 import time
-import uuid
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
-from numpy.typing import NDArray
 
 from hengyu.errors import HengyuError
-from hengyu.records import write_json
-from hengyu.resources import cache_dir
+from hengyu.mirror import Mirror, is_url
+from hengyu.resources import cache_dir, local
+from hengyu.space import Damage, Space, check, segments_of, text_keys
 
 __all__ = ["Damage", "Space", "VectorStore", "text_keys"]
 
-Key = NDArray[np.uint8]
-_KEY_BYTES = 16
 _STALE_SECONDS = 24 * 3600
 
 
-def text_keys(texts: Sequence[str]) -> Key:
-    """Return the keys (n, 16) of texts: BLAKE2b-128 of their UTF-8 bytes (lone surrogates pass through)."""
-    digests = b"".join(
-        hashlib.blake2b(t.encode("utf-8", "surrogatepass"), digest_size=_KEY_BYTES).digest() for t in texts
-    )
-    return np.frombuffer(digests, dtype=np.uint8).reshape(len(texts), _KEY_BYTES)
-
-
-def _ordered(keys: Key) -> NDArray[np.void]:
-    """View keys (n, 16) as n wholes of 16 bytes, which sort and compare as bytes do."""
-    return np.ascontiguousarray(keys).view(f"V{_KEY_BYTES}").reshape(len(keys))
-
-
-@dataclass(frozen=True)
-class Damage:
-    """A file of the store that is not as it was written."""
-
-    path: Path
-    reason: str
-
-
-class Space:
-    """The vectors of one encoder and pooling: look texts up, append texts that are missing."""
-
-    def __init__(self, folder: Path, meaning: Mapping[str, Any]) -> None:
-        self.folder = folder
-        self.meaning = dict(meaning)
-        self._segments: list[Path] = []
-        self._mapped: dict[int, NDArray[np.float32]] = {}
-        self._keys: NDArray[np.void] = _ordered(np.zeros((0, _KEY_BYTES), np.uint8))
-        self._places: NDArray[np.int64] = np.zeros((0, 2), np.int64)
-        self._seen: set[str] = set()
-        self.refresh()
-
-    def refresh(self) -> None:
-        """Map the segments that have appeared since; raises `HengyuError` for one whose bytes have changed."""
-        keys, places = [self._keys], [self._places]
-        for path in _segments(self.folder):
-            if path.name in self._seen:
-                continue
-            damage = _check(path)
-            if damage:
-                raise HengyuError(
-                    f"{damage.path}: {damage.reason}; run 'hengyu store repair' to set the damaged part aside, "
-                    "the next run encodes it again"
-                )
-            own = np.load(path / "keys.npy", allow_pickle=False)
-            keys.append(_ordered(own))
-            places.append(np.stack([np.full(len(own), len(self._segments)), np.arange(len(own))], axis=1))
-            self._segments.append(path)
-            self._seen.add(path.name)
-        if len(keys) == 2 and len(keys[1]) < len(keys[0]):
-            self._insert(keys[1], places[1])
-        elif len(keys) > 1:
-            every = np.concatenate(keys)
-            self._keys, first = np.unique(every, return_index=True)
-            self._places = np.concatenate(places)[first]
-
-    def _insert(self, keys: NDArray[np.void], places: NDArray[np.int64]) -> None:
-        """Take in a segment's keys without sorting all of them again: a store grows by many small segments."""
-        keys, first = np.unique(keys, return_index=True)
-        at = np.searchsorted(self._keys, keys)
-        new = self._keys[at.clip(max=len(self._keys) - 1)] != keys
-        self._keys = np.insert(self._keys, at[new], keys[new])
-        self._places = np.insert(self._places, at[new], places[first][new], axis=0)
-
-    def __len__(self) -> int:
-        """Return the number of distinct texts held."""
-        return len(self._keys)
-
-    @property
-    def dim(self) -> int | None:
-        """The width of the vectors; None while the space is empty."""
-        return int(self._map(0).shape[1]) if self._segments else None
-
-    def unmap(self) -> None:
-        """Let go of the memory maps, whose touched pages count as this process's memory; `get` maps anew."""
-        self._mapped.clear()
-
-    def _map(self, number: int) -> NDArray[np.float32]:
-        if number not in self._mapped:
-            path = self._segments[number] / "vectors.npy"
-            self._mapped[number] = np.load(path, mmap_mode="r", allow_pickle=False)
-        return self._mapped[number]
-
-    def find(self, keys: Key) -> NDArray[np.int64]:
-        """Return for each key (n, 16) its place in the space, -1 where it is missing."""
-        wanted = _ordered(keys)
-        if not len(self._keys):
-            return np.full(len(wanted), -1, dtype=np.int64)
-        at = np.searchsorted(self._keys, wanted).clip(max=len(self._keys) - 1)
-        found: NDArray[np.int64] = np.where(self._keys[at] == wanted, at, -1)
-        return found
-
-    def get(self, keys: Key) -> NDArray[np.float32]:
-        """Return the vectors (n, d) of keys (n, 16); raises KeyError when one is missing."""
-        at = self.find(keys)
-        if (at < 0).any():
-            raise KeyError(f"{int((at < 0).sum())} of {len(at)} texts are not in {self.folder}")
-        out = np.empty((len(at), self.dim or 0), dtype=np.float32)
-        places = self._places[at]
-        for number in range(len(self._segments)):
-            mine = np.flatnonzero(places[:, 0] == number)
-            if len(mine):
-                out[mine] = self._map(number)[places[mine, 1]]
-        return out
-
-    def append(self, keys: Key, vectors: NDArray[np.float32]) -> None:
-        """Add vectors (n, d) under their keys as one new segment, whole or not at all.
-
-        Raises `HengyuError` when it cannot be written (disk full, no permission) or the width differs, and ValueError
-        when a vector is not finite.
-        """
-        if not len(keys):
-            return
-        if self.dim not in (None, vectors.shape[1]):
-            raise HengyuError(
-                f"{self.folder}: holds vectors of width {self.dim}, not {vectors.shape[1]}; delete the folder"
-            )
-        if not np.isfinite(vectors).all():
-            raise ValueError("the encoder gave a vector that is not finite")
-        name = f"{time.time_ns():020d}-{uuid.uuid4().hex[:8]}"
-        draft = self.folder / f".draft-{name}"
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            if not (self.folder / "space.json").is_file():
-                write_json(self.folder / "space.json", self.meaning)
-            draft.mkdir()
-            sums = {
-                part: _save(draft / part, array)
-                for part, array in (("keys.npy", keys), ("vectors.npy", np.ascontiguousarray(vectors, np.float32)))
-            }
-            write_json(draft / "sums.json", sums)
-            draft.rename(self.folder / name)
-        except OSError as e:
-            shutil.rmtree(draft, ignore_errors=True)
-            raise HengyuError(
-                f"{self.folder}: vectors cannot be stored ({e.strerror or e}); make room or set HENGYU_CACHE to another "
-                "folder, what was stored before is kept"
-            ) from e
-        except BaseException:
-            shutil.rmtree(draft, ignore_errors=True)
-            raise
-        self.refresh()
-
-
 class VectorStore:
-    """All spaces below one folder."""
+    """All spaces below one folder, which may stand for one elsewhere."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, mirror: Mirror | None = None) -> None:
         self.root = root
+        self.mirror = mirror
 
     @classmethod
     def default(cls) -> Self:
         """Return the store in the user's cache."""
-        return cls(cache_dir() / "vectors")
+        own = os.environ.get("HENGYU_CACHE", "")
+        return cls(cache_dir() / "vectors", Mirror(own).below("vectors") if is_url(own) else None)
+
+    @classmethod
+    def at(cls, place: str) -> Self:
+        """Return the store of a folder or URL."""
+        return cls(local(place), Mirror(place) if is_url(place) else None)
+
+    def absolute(self) -> Self:
+        """Return the same store, named so that every process finds it."""
+        return type(self)(self.root.absolute(), self.mirror)
 
     def space(self, meaning: Mapping[str, Any]) -> Space:
         """Return the space of a meaning: every key and value of it goes into the address."""
         canonical = json.dumps(dict(meaning), sort_keys=True, ensure_ascii=True, allow_nan=False)
-        return Space(self.root / hashlib.sha256(canonical.encode()).hexdigest()[:32], meaning)
+        name = hashlib.sha256(canonical.encode()).hexdigest()[:32]
+        return Space(self.root / name, meaning, self.mirror.below(name) if self.mirror else None)
 
     def spaces(self) -> Iterator[Path]:
         """Yield the folders of all spaces, sorted by name."""
@@ -210,7 +73,7 @@ class VectorStore:
         """Return for each space its meaning, its number of segments and vectors, and its bytes."""
         rows = []
         for folder in self.spaces():
-            segments = list(_segments(folder))
+            segments = list(segments_of(folder))
             vectors = sum(int(_shape(p / "keys.npy")[0]) for p in segments)
             size = sum(f.stat().st_size for f in folder.rglob("*") if f.is_file())
             rows.append(
@@ -226,7 +89,7 @@ class VectorStore:
             canonical = json.dumps(meaning, sort_keys=True, ensure_ascii=True)
             if hashlib.sha256(canonical.encode()).hexdigest()[:32] != folder.name:
                 found.append(Damage(folder / "space.json", "does not hash to the name of its folder"))
-            found += [d for p in _segments(folder) if (d := _check(p))]
+            found += [d for p in segments_of(folder) if (d := check(p))]
         return found
 
     def repair(self) -> list[Damage]:
@@ -246,7 +109,7 @@ class VectorStore:
         freed = 0
         now = time.time()
         for folder in list(self.spaces()):
-            segments = list(_segments(folder))
+            segments = list(segments_of(folder))
             drafts = [p for p in folder.glob(".draft-*") if now - p.stat().st_mtime > _STALE_SECONDS]
             newest = max((p.stat().st_mtime for p in segments), default=0.0)
             doomed = [folder] if now - newest > days * 86400 and not list(folder.glob(".draft-*")) else drafts
@@ -254,38 +117,6 @@ class VectorStore:
                 freed += sum(f.stat().st_size for f in path.rglob("*") if f.is_file())
                 shutil.rmtree(path, ignore_errors=True)
         return freed
-
-
-def _segments(folder: Path) -> Iterator[Path]:
-    if folder.is_dir():
-        yield from sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
-
-
-def _save(path: Path, array: NDArray[Any]) -> str:
-    """Write an array as .npy, flushed to disk, and return the sha256 of the file."""
-    with path.open("xb") as file:
-        np.save(file, array, allow_pickle=False)
-        file.flush()
-        os.fsync(file.fileno())
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _check(segment: Path) -> Damage | None:
-    """Compare a segment's files with their checksums."""
-    try:
-        sums = json.loads((segment / "sums.json").read_bytes())
-    except (OSError, ValueError, RecursionError):
-        return Damage(segment / "sums.json", "is missing or unreadable")
-    for part in ("keys.npy", "vectors.npy"):
-        try:
-            with (segment / part).open("rb") as file:
-                actual = hashlib.file_digest(file, "sha256").hexdigest()
-        except OSError as e:
-            return Damage(segment / part, f"cannot be read ({e.strerror or e})")
-        if not isinstance(sums, dict) or sums.get(part) != actual:
-            return Damage(segment / part, "has changed since it was written (its sha256 differs)")
-    return None
 
 
 def _meaning(folder: Path) -> dict[str, Any]:

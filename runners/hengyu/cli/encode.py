@@ -17,7 +17,8 @@ __all__ = ["command"]
 @click.option("--pooling", "poolings", multiple=True, default=("mean",), show_default=True, help="Repeatable.")
 @click.option(
     "--out",
-    type=click.Path(file_okay=False, path_type=Path),
+    type=options.PLACE,
+    metavar="DIR|URL",
     help="Folder of the vector store; by default the one that runs use.",
 )
 @click.option("--prompt", default="", help="A prefix, or a template with {text}.")
@@ -33,7 +34,7 @@ def command(
     file: Path,
     encoder: str,
     poolings: tuple[str, ...],
-    out: Path | None,
+    out: str | None,
     prompt: str,
     max_length: int,
     dtype: str,
@@ -75,7 +76,7 @@ def command(
         file,
         open_encoder(spec, offline=offline),
         tuple(dict.fromkeys(poolings)),
-        VectorStore(out) if out else VectorStore.default(),
+        VectorStore.at(out) if out else VectorStore.default(),
         Progress(None if quiet else Console(stderr=True)),
         max_memory=as_bytes(max_memory, "--max-memory") if max_memory else None,
     )

@@ -26,7 +26,8 @@ __all__ = ["command"]
 @click.option("--task", "tasks", multiple=True, metavar="CARD:SPLIT", help="Weigh on this task instead; repeatable.")
 @click.option("--entry", "entries", multiple=True, help="Weigh this entry instead (raw stays); repeatable.")
 @click.option("--fit-on", default="", metavar="WORD", help="target, train, valid, ...: for entries that do not say it.")
-@click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="Where records/ and site/ go.")
+@click.option("--out", type=options.PLACE, metavar="DIR|URL", help="Where records/ and site/ go.")
+@options.store
 @click.option("--dtype", "dtypes", multiple=True, type=options.DTYPE, help="Encode in this dtype; several: in each.")
 @click.option(
     "--backend", "backends", multiple=True, type=options.BACKEND, help="Encode with this engine; several: with each."
@@ -37,6 +38,9 @@ __all__ = ["command"]
 @click.option(
     "--fresh", is_flag=True, help="Encode and observe everything anew, as after a change of Hengyu's own code."
 )
+@options.executor
+@options.address
+@options.workers
 @click.option("--max-memory", metavar="SIZE", help="Refuse a run that would hold more than this, like 4GiB.")
 @options.trust_remote_code
 @click.option("--quiet", is_flag=True, help="Print neither progress nor the board.")
@@ -49,13 +53,17 @@ def command(
     tasks: tuple[str, ...],
     entries: tuple[str, ...],
     fit_on: str,
-    out: Path | None,
+    out: str | None,
+    store: str | None,
     dtypes: tuple[str, ...],
     backends: tuple[str, ...],
     device: str,
     offline: bool,
     force: bool,
     fresh: bool,
+    executor: str,
+    address: str,
+    workers: int,
     max_memory: str | None,
     trust_remote_code: bool,
     quiet: bool,
@@ -64,6 +72,7 @@ def command(
 
     Sentences already in the vector store are not encoded again; a run that was interrupted goes on where it stopped.
     """
+    import os
     import shlex
     import sys
     from contextlib import ExitStack
@@ -75,15 +84,17 @@ def command(
     from hengyu.bench import run
     from hengyu.encoders import POOLINGS
     from hengyu.errors import HengyuError, did_you_mean
+    from hengyu.executors import open_executor
     from hengyu.fits import FitStore
     from hengyu.memory import as_bytes
+    from hengyu.mirror import Mirror, is_url
     from hengyu.plan import make_plan
     from hengyu.progress import Progress
     from hengyu.records import load_run
     from hengyu.report.html import write_report
     from hengyu.report.listing import write_index
     from hengyu.report.terminal import print_board
-    from hengyu.resources import reports_dir
+    from hengyu.resources import local, reports_dir
     from hengyu.store import VectorStore
     from hengyu.suites import find_suite, load_suite
 
@@ -105,25 +116,33 @@ def command(
         for e in spec.variants(dtypes, backends)
     )
     plan = make_plan(replace(loaded, encoders=specs), data_dir=data, datasets=datasets)
-    reports = out or reports_dir()
+    place = out or os.environ.get("HENGYU_REPORTS", "")
+    reports, mirror = local(place) if place else reports_dir(), Mirror(place) if is_url(place) else None
+    if fresh and store:
+        raise HengyuError("--fresh encodes into a folder of its own that is deleted again; leave --store out")
     with ExitStack() as stack:
         own = Path(stack.enter_context(TemporaryDirectory(prefix="hengyu-"))) if fresh else None
         outcome = run(
             plan,
             reports=reports,
-            store=VectorStore(own / "vectors") if own else VectorStore.default(),
+            store=VectorStore(own / "vectors") if own else VectorStore.at(store) if store else VectorStore.default(),
             fits=FitStore(own / "fits") if own else FitStore.default(),
             progress=Progress(None if quiet else Console(stderr=True)),
             force=force or fresh,
             offline=offline,
             max_memory=limit,
             command=shlex.join(["hengyu", *sys.argv[1:]]),
+            executor=stack.enter_context(open_executor(executor, address, workers)),
+            mirror=mirror,
         )
     finished = load_run(outcome.folder)
     if not quiet:
         print_board(finished)
     page = write_report(finished, reports / "site" / finished.id, listed=True)
     index = write_index(reports)
+    if mirror:
+        pages = sorted(p for p in (page.parent.rglob("*")) if p.is_file())
+        mirror.send(reports, [p.relative_to(reports).as_posix() for p in (*pages, index)])
     click.echo(f"{outcome.encoded} texts encoded, {outcome.observed} cells observed, {outcome.kept} kept", err=True)
     click.echo(f"records: {outcome.folder}")
     click.echo(f"leaderboard: {page}")

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hengyu.indexes import Ids, Index
-from hengyu.memory import give_back_memory
+from hengyu.memory import give_back_memory, status
 
 __all__ = ["COSTS", "Peak", "queries_per_second", "threads"]
 
@@ -78,17 +78,9 @@ class Peak:
         except OSError:
             self._start: int | None = None
         else:
-            self._start = _status("VmRSS")
+            self._start = status("VmRSS")
 
     def bytes(self) -> int | None:
         """Return the peak since the object was made."""
-        top = _status("VmHWM")
+        top = status("VmHWM")
         return None if self._start is None or top is None else max(0, top - self._start)
-
-
-def _status(word: str) -> int | None:
-    try:
-        lines = Path("/proc/self/status").read_text(encoding="ascii", errors="replace").splitlines()
-        return 1024 * next(int(line.split()[1]) for line in lines if line.startswith(f"{word}:"))
-    except (OSError, StopIteration, ValueError):
-        return None

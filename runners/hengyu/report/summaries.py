@@ -43,7 +43,7 @@ class Listed:
 
 
 class Summaries:
-    """The lines of the runs of a reports folder, kept in ``site/listing.json``; a line is made anew when its run's files have changed.
+    """The lines of the runs of a reports folder, kept in ``site/listing.json``; one is made anew when its run has changed.
 
     A run has changed when its seal, or size or time of a file, is another; its bytes are not read. What cannot be read
     of the file counts as nothing.

@@ -1,0 +1,299 @@
+"""The same suite under every executor: the same bytes, also when workers die, and when nothing but Ray's scheduling is there."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import signal
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from test_killed import lay_out
+from words import sentences
+
+from hengyu import moments, observing
+from hengyu.bench import Outcome, run
+from hengyu.cli import main
+from hengyu.encoders import EncoderSpec, open_encoder
+from hengyu.encoding import costs_of
+from hengyu.errors import HengyuError
+from hengyu.executors.local import Local
+from hengyu.executors.ray import Ray
+from hengyu.executors.remote import absorb, open_site, perform, setting_of
+from hengyu.fits import FitStore
+from hengyu.plan import make_plan
+from hengyu.sharding import shards
+from hengyu.store import VectorStore
+from hengyu.suites import load_suite
+from hengyu.work import Executor, Site, Unit
+
+SUITE = """
+name = "suite"
+tasks = ["grades:test", "hengyu-sts:valid"]
+poolings = ["mean", "cls", "mask"]
+resamples = 50
+baselines = ["random"]
+entries = ["raw", { entry = "whitening", dims = [4, 8, 99] }, "flow(width=4, steps=10, depth=1)", { entry = "pca", dims = "all" },
+           "pca(dim=99)"]
+"""
+RETRIEVAL = """
+name = "search"
+kind = "retrieval"
+tasks = ["hengyu-sts:valid"]
+relevant = 4
+poolings = ["mean"]
+resamples = 50
+entries = ["flat", "whitening(dim=8) > flat", "lsh(bits=64)"]
+"""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread() -> Iterator[None]:
+    """As a worker: what several threads add up differs in the last bits."""
+    import torch
+    from threadpoolctl import threadpool_limits
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    with threadpool_limits(limits=1):
+        yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def here(tmp_path_factory: pytest.TempPathFactory, tiny_bert: Path) -> Path:
+    folder = lay_out(tmp_path_factory.mktemp("executors"), tiny_bert)
+    (folder / "suite.toml").write_text(SUITE, encoding="utf-8")
+    (folder / "search.toml").write_text(RETRIEVAL, encoding="utf-8")
+    return folder
+
+
+def weigh(here: Path, own: Path, executor: Executor, suite: str = "suite", **more: Any) -> Outcome:
+    loaded = load_suite(here / f"{suite}.toml").with_overrides(encoders=(EncoderSpec(str(here / "model")),))
+    plan = make_plan(loaded, datasets=[here / "cards"])
+    store, fits = VectorStore(own / "vectors"), FitStore(own / "fits")
+    return run(plan, reports=own / "reports", store=store, fits=fits, executor=executor, **more)
+
+
+def left(outcome: Outcome) -> dict[str, bytes]:
+    """What must not depend on the executor."""
+    files = [outcome.folder / n for n in ("records.json", "run.json", "labels.safetensors", "sums.json")]
+    return {p.name: p.read_bytes() for p in [*files, *(outcome.folder / "observations").glob("*.safetensors")]}
+
+
+@pytest.fixture(scope="module")
+def whole(here: Path, tmp_path_factory: pytest.TempPathFactory) -> Outcome:
+    """The run as this process does it."""
+    return weigh(here, tmp_path_factory.mktemp("local"), Local())
+
+
+def travel(content: Any) -> Any:
+    """Go to another process and back, as Ray carries it."""
+    return pickle.loads(pickle.dumps(content))  # noqa: S301 - our own bytes
+
+
+class Elsewhere:
+    """Does what Ray does, but for Ray: every unit, its setting and its report pass through bytes; the last unit comes first."""
+
+    away = True
+
+    def __init__(self, workers: int) -> None:
+        self.workers = workers
+        self.sites: dict[int, Site] = {}
+
+    def run(self, units: Sequence[Unit[Any]], site: Site) -> Iterator[tuple[int, Any]]:
+        for at in reversed(range(len(units))):
+            mine = at % self.workers
+            if mine not in self.sites:
+                self.sites[mine] = open_site(travel(setting_of(site, 1)))
+            report = perform(self.sites[mine], travel(units[at]))
+            yield at, absorb(travel(report), site.ledger)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_shard_is_encoded_in_the_batches_of_the_whole(tiny_bert: Path, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    texts = list(dict.fromkeys(t for a, b, _ in sentences(rng, 300) for t in (a, b + a[: rng.integers(9)], b.upper())))
+    encoder = open_encoder(EncoderSpec(str(tiny_bert)))
+
+    def batches(some: Sequence[str]) -> list[list[str]]:
+        found: list[Any] = []
+        assert list(encoder.stream(some, ["mean"], lambda batch: bool(found.append(batch)))) == []
+        return [[some[int(i)] for i in batch] for batch in found]
+
+    every = batches(texts)
+    number = {t: i for i, t in enumerate(texts)}
+    numbered = [np.array([number[t] for t in batch]) for batch in every]
+    wanted, cost = rng.random(len(texts)) < rng.choice([0.002, 0.05, 1.0]), costs_of(texts, {})
+    parts = shards(numbered, wanted, cost, float(rng.integers(1, cost.sum())))
+    again = [batch for part in parts for batch in batches([texts[int(i)] for i in part])]
+    assert again == [b for b, ids in zip(every, numbered, strict=True) if wanted[ids].any()]
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_units_done_in_other_places_leave_the_same_bytes(
+    here: Path, whole: Outcome, tmp_path: Path, workers: int
+) -> None:
+    found = weigh(here, tmp_path, Elsewhere(workers))
+    assert left(found) == left(whole)
+    assert (found.encoded, found.observed, found.kept, found.failures) == (
+        whole.encoded, whole.observed, whole.kept, whole.failures,
+    )  # fmt: skip
+    assert (len(found.failures), found.observed) == (4, 4 * 4 + 2)  # dims 99 and pca(dim=99), under both poolings
+    assert (found.folder / "timings.json").read_text(encoding="utf-8").count("|") > 50
+    again = weigh(here, tmp_path, Elsewhere(workers))
+    assert (again.encoded, again.observed, again.kept) == (0, 0, whole.observed)
+    assert left(again) == left(whole)
+
+
+@pytest.mark.parametrize("suite", ["suite", "search"])
+def test_moments_of_many_rows_are_taken_by_all(
+    here: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, suite: str
+) -> None:
+    for module in (moments, observing):
+        monkeypatch.setattr(module, "LEAF", 48)
+    taken: list[str] = []
+
+    class Counting(Elsewhere):
+        def run(self, units: Sequence[Unit[Any]], site: Site) -> Iterator[tuple[int, Any]]:
+            taken.extend(type(u).__name__ for u in units)
+            return super().run(units, site)
+
+    one, two = weigh(here, tmp_path / "one", Local(), suite), weigh(here, tmp_path / "two", Counting(3), suite)
+    assert taken.count("Leaf") > 8
+    assert left(one) == left(two)
+
+
+def test_a_retrieval_suite_too_with_its_costs(here: Path, tmp_path: Path) -> None:
+    one, two = (weigh(here, tmp_path / str(e.workers), e, "search") for e in (Local(), Elsewhere(2)))
+    assert left(one) == left(two)
+    assert (two.folder / "costs.json").read_text(encoding="utf-8").count("build-seconds") == 3
+
+
+def test_a_driver_keeps_what_workers_saw_on_disks_of_their_own(here: Path, whole: Outcome, tmp_path: Path) -> None:
+    class Apart(Elsewhere):
+        def run(self, units: Sequence[Unit[Any]], site: Site) -> Iterator[tuple[int, Any]]:
+            for mine in range(self.workers):
+                setting = replace(setting_of(site, 1), folder=tmp_path / f"worker-{mine}")
+                self.sites.setdefault(mine, open_site(setting))
+            yield from super().run(units, site)
+
+    assert left(weigh(here, tmp_path, Apart(2))) == left(whole)
+    assert list(tmp_path.glob("worker-1/observations/*"))
+
+
+def test_a_store_that_workers_do_not_share_is_told(here: Path, tmp_path: Path) -> None:
+    class Apart(Elsewhere):
+        def run(self, units: Sequence[Unit[Any]], site: Site) -> Iterator[tuple[int, Any]]:
+            setting = replace(setting_of(site, 1), store=VectorStore(tmp_path / "worker"))
+            self.sites.setdefault(0, open_site(setting))
+            yield from super().run(units, site)
+
+    with pytest.raises(HengyuError, match="texts that the workers encoded are not here; let all machines share"):
+        weigh(here, tmp_path, Apart(1))
+
+
+def test_another_model_or_version_on_a_worker_is_told(here: Path, tmp_path: Path) -> None:
+    class Astray(Elsewhere):
+        def run(self, units: Sequence[Unit[Any]], site: Site) -> Iterator[tuple[int, Any]]:
+            setting = setting_of(site, 1)
+            with pytest.raises(HengyuError, match="has hengyu .* where the run was started with 0.0; install the same"):
+                open_site(replace(setting, version="0.0"))
+            changed = ({**setting.identities[0], "fingerprint": "another"},)
+            with pytest.raises(HengyuError, match="encoder 'model' has another fingerprint"):
+                open_site(replace(setting, identities=changed))
+            raise KeyboardInterrupt
+            yield
+
+    with pytest.raises(KeyboardInterrupt):
+        weigh(here, tmp_path, Astray(1))
+
+
+def test_a_model_that_cannot_read_the_texts_is_refused(here: Path, tmp_path: Path) -> None:
+    text = "".join(f"鬱靐{a}\t饕餮龘鬱靐龘鬱靐龘鬱靐龘\t1\n" for a in "一二三四五六七八九十")
+    (here / "cards" / "test.tsv").rename(tmp_path / "kept")
+    (here / "cards" / "test.tsv").write_text("sentence1\tsentence2\tlabel\n" + text, encoding="utf-8")
+    try:
+        suite = SUITE.replace(', "hengyu-sts:valid"', "")
+        (here / "unread.toml").write_text(suite, encoding="utf-8")
+        for executor in (Local(), Elsewhere(2)):
+            with pytest.raises(HengyuError, match="vocabulary turns .* into .UNK."):
+                weigh(here, tmp_path, executor, "unread")
+    finally:
+        (tmp_path / "kept").replace(here / "cards" / "test.tsv")
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Ray]:
+    pytest.importorskip("ray", reason="Ray is not installed (pip install 'hengyu[ray]')")
+    with Ray.on("", 2) as executor:
+        yield executor
+
+
+@pytest.mark.parametrize("workers", [2, 1])
+def test_ray_leaves_the_same_bytes(here: Path, whole: Outcome, tmp_path: Path, cluster: Ray, workers: int) -> None:
+    found = weigh(here, tmp_path, Ray(workers, gpus=False))
+    assert left(found) == left(whole)
+    assert (found.encoded, found.observed, found.failures) == (whole.encoded, whole.observed, whole.failures)
+
+
+def workers_of_this_process() -> dict[int, str]:
+    """The Ray workers that descend from this process, with what they are doing."""
+    parents, titles = {}, {}
+    for path in Path("/proc").glob("[0-9]*"):
+        try:
+            parents[int(path.name)] = int((path / "stat").read_text().rpartition(")")[2].split()[1])
+            titles[int(path.name)] = (path / "cmdline").read_text().replace("\0", " ").strip()
+        except OSError:
+            continue
+
+    def mine(pid: int) -> bool:
+        return pid == os.getpid() or (pid in parents and mine(parents[pid]))
+
+    return {pid: title for pid, title in titles.items() if title.startswith("ray::") and mine(pid)}
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="finds workers in /proc")
+def test_a_worker_that_is_killed_costs_nothing(here: Path, whole: Outcome, tmp_path: Path, cluster: Ray) -> None:
+    killed: list[str] = []
+
+    class Deadly(Ray):
+        def _send(self, unit: Unit[Any]) -> Any:
+            """Kill a worker at work, once while it encodes, and once while it observes."""
+            import ray
+
+            ref = super()._send(unit)
+            title = f"ray::{type(unit).__name__}"
+            while (
+                title in ("ray::Encode", "ray::Observe") and title not in killed and not ray.wait([ref], timeout=0)[0]
+            ):
+                for pid in (p for p, t in workers_of_this_process().items() if t == title):
+                    os.kill(pid, signal.SIGKILL)
+                    killed.append(title)
+                    break
+            return ref
+
+    found = weigh(here, tmp_path, Deadly(2, gpus=False))
+    assert killed == ["ray::Encode", "ray::Observe"]
+    assert left(found) == left(whole)
+    assert (found.encoded, found.observed) == (whole.encoded, whole.observed)
+
+
+def test_without_ray_or_a_cluster_the_remedy_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(HengyuError, match=r"pip install 'hengyu\[ray\]'"):
+        monkeypatch.setitem(sys.modules, "ray", None)
+        with Ray.on("", 1):
+            pass
+
+
+def test_options_of_ray_without_ray_are_refused() -> None:
+    from click.testing import CliRunner
+
+    done = CliRunner().invoke(main, ["run", "smoke", "--workers", "2"], prog_name="hengyu")
+    assert done.exit_code == 2
+    assert "--address and --workers belong to --executor ray" in done.output
