@@ -281,3 +281,23 @@ def test_rows_keep_their_order_through_batches_by_length(folder: Path) -> None:
     want = open_encoder(EncoderSpec(str(folder / "model"))).encode(texts, ["mean"])["mean"]
     np.testing.assert_allclose(trainee.vectors(rows), want, atol=2e-5)
     assert torch.is_grad_enabled() and trainee.model.training
+
+
+def test_a_tuned_encoder_that_another_process_kept_meanwhile_stays(tmp_path: Path) -> None:
+    store, meaning = TunedStore(tmp_path / "tuned"), {"step": "simcse"}
+
+    def keep(words: bytes) -> None:
+        draft = store.root / f".draft-{len(words)}"
+        draft.mkdir(parents=True)
+        (draft / "model.safetensors").write_bytes(words)
+        store.keep(meaning, {"loss": len(words)}, draft)
+
+    weights = store.path(meaning) / "model.safetensors"
+    keep(b"first")
+    inode = weights.stat().st_ino
+    keep(b"the second")
+    assert weights.read_bytes() == b"first" and weights.stat().st_ino == inode
+    assert not list(store.root.glob(".draft-*"))
+    weights.write_bytes(b"flipped")
+    keep(b"the third one")  # a damaged one is replaced
+    assert weights.read_bytes() == b"the third one" and not store.verify()

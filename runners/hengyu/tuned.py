@@ -83,14 +83,19 @@ class TunedStore:
         return report
 
     def keep(self, meaning: Mapping[str, Any], report: Mapping[str, Any], draft: Path) -> None:
-        """Put a folder written as a draft in its place."""
+        """Put a folder written as a draft in its place; one that another process has put there meanwhile stays, whole."""
         files = sorted(p for p in draft.rglob("*") if p.is_file())
         sums = {p.relative_to(draft).as_posix(): _sum(p) for p in files}
         write_json(draft / _ABOUT, {"meaning": dict(meaning), "report": dict(report), "sha256": sums})
         path = self.path(meaning)
-        if path.exists():
+        if path.exists() and _check(path):
             shutil.rmtree(path)
-        draft.rename(path)
+        try:
+            draft.rename(path)
+        except OSError:
+            if not path.exists():
+                raise
+            shutil.rmtree(draft)
 
     def verify(self) -> list[Damage]:
         """Check every file against its checksum and return what is damaged."""
