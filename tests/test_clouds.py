@@ -101,7 +101,7 @@ def test_an_index_is_described_by_the_vectors_it_searches() -> None:
     x = cloud()
     n = len(x) // 2
     asked = Relevance.of(np.arange(n), np.arange(n, 2 * n), np.arange(n) % 3 == 0)
-    vectors = RetrievalVectors(Sample.of(x[asked.corpus]), asked, {"target": Sample.of(x)})
+    vectors = RetrievalVectors(Sample.of(x[asked.corpus]), Sample.of(x[asked.queries]), asked, {"target": Sample.of(x)})
     found = vectors.observe(parse_entry("center > flat"), "target", glimpse=Glimpse(0)).cloud
     other = vectors.observe(parse_entry("center > hnsw"), "target", glimpse=Glimpse(0)).cloud
     assert found is not None and found == other and found["n"] == len(x)

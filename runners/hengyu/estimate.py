@@ -74,9 +74,9 @@ def estimate(plan: Plan, encoders: Sequence[Encoder], poolings: Sequence[Sequenc
     shapes = [_shape(e) for e in encoders]
     widths = [width for width, _, _ in shapes]
     texts = len(plan.texts)
+    tuned = _tuned_texts(plan)
     disk = sum(
-        texts * (len(names) * 4 * w + 12 + 16 * (len(names) + 1))
-        + (len(names) + 1) * (1 + texts // _PENDING) * _SEGMENT
+        _stored(texts, w, len(names)) + sum(len(names) * _stored(n, w, 1) for n in tuned)
         for w, names in zip(widths, poolings, strict=True)
     )
     encoding = max(
@@ -95,6 +95,30 @@ def estimate(plan: Plan, encoders: Sequence[Encoder], poolings: Sequence[Sequenc
     base = max(resident(), _LIBRARIES) + sum(2 * len(t) + 60 for t in plan.texts)
     own = weighing + max((rows * t.n * 8 for t in plan.tasks), default=0)
     return Estimate(base, encoding, weighing + held, deriving + held, disk, own)
+
+
+def _stored(texts: int, width: int, poolings: int) -> int:
+    """Return the bytes of so many texts in a store: vectors and keys of each pooling, counts of tokens."""
+    spaces = poolings + 1
+    return texts * (poolings * 4 * width + 12 + 16 * spaces) + spaces * (1 + texts // _PENDING) * _SEGMENT
+
+
+def _tuned_texts(plan: Plan) -> list[int]:
+    """Return how many texts every tuned encoder of one pooling encodes: what it is weighed on, and what later steps learn from."""
+    found: list[int] = []
+    for task in plan.tasks:
+        beside = plan.thresholds.get(task.name)
+        trainings: dict[object, int] = {}
+        for spec in plan.suite.entries:
+            fit = plan.fits.get((task.name, plan.fit_word(spec)))
+            if not spec.entry.tuners or fit is None:
+                continue
+            ids = np.concatenate([task.ids, fit.ids, *([beside.ids] if beside else [])])
+            for seed in spec.draws(plan.suite.seed):
+                entry = spec.entry if seed is None else spec.entry.with_seed(seed)
+                trainings[entry.tuners, fit.word] = len(np.unique(ids))
+        found += trainings.values()
+    return found
 
 
 def _weighing(plan: Plan, task: TaskData, width: int) -> int:
