@@ -180,6 +180,17 @@ def test_simsiam_does_not_collapse_and_shows_it_where_it_does(tiny_bert: Path) -
     assert broken["effective_rank"][-1] < 1.2 < whole["effective_rank"][-1]
 
 
+def test_a_predictor_of_simsiam_that_learns_faster_keeps_the_rank_of_the_built_in_encoder() -> None:
+    def rank(more: str) -> list[float]:
+        trainee = Trainee(open_encoder(EncoderSpec("hengyu-mini")), "mean")
+        ranks: list[float] = tuned(trainee, f"simsiam(lr=1e-4, batch=16, sentences=0, {more})")["effective_rank"]
+        return ranks
+
+    slow, fast = rank("epochs=1"), rank("epochs=1, predictor_lr=1e-2, decay=true")
+    assert slow[0] == fast[0]
+    assert fast[-1] > slow[-1]
+
+
 @pytest.mark.parametrize("entry", ["cosent(lr=1e-3, epochs=3)", "sbert(lr=1e-3, epochs=3)"])
 def test_training_on_labels_learns_them(entry: str) -> None:
     report = tuned(Trainee(open_encoder(EncoderSpec("hengyu-mini")), "mean"), entry, held=True)

@@ -1,4 +1,4 @@
-"""simsiam(lr, batch, epochs, hidden, ...): two dropout passes predicted from each other, no negatives, a stopped gradient."""
+"""simsiam(lr, predictor_lr, ...): two dropout passes predicted from each other, no negatives, a stopped gradient."""
 
 from __future__ import annotations
 
@@ -22,16 +22,21 @@ class SimSiam(Recipe):
     Chen and He, Exploring Simple Siamese Representation Learning (CVPR 2021, arXiv:2011.10566), on sentences. A
     ``predictor`` of one hidden layer stands on the one side, the gradient is stopped on the other. Without the predictor
     (``hidden=0``) or the stop (``stop=false``) every sentence may end as the same vector: the effective rank and the
-    uniformity of the training's curve show it.
+    uniformity of the training's curve show it. So it may where the predictor, random at first, learns too slowly to keep
+    ahead of the encoder: ``predictor_lr`` is its own learning rate, which does not decay, as in the paper (section 3;
+    0 for ``lr``).
     """
 
     hidden: int = 128
+    predictor_lr: float = 0.0
     stop: bool = True
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if not 0 <= self.hidden <= 65536:
             raise ValueError(f"simsiam(hidden={self.hidden}) must lie in 0..65536")
+        if not 0 <= self.predictor_lr <= 1:
+            raise ValueError(f"simsiam(predictor_lr={self.predictor_lr}) must lie in 0..1")
         if not self.dropout:
             raise ValueError("simsiam(dropout=0) makes the two passes of a sentence the same; give it some dropout")
 
@@ -40,7 +45,7 @@ class SimSiam(Recipe):
         from hengyu.tuning.objectives import Siamese
 
         def make(trainee: Trainee, lesson: Lesson) -> Any:
-            return Siamese(trainee, lesson, self, self.hidden, stop=self.stop)
+            return Siamese(trainee, lesson, self, self.hidden, stop=self.stop, rate=self.predictor_lr)
 
         self.run(trainee, lesson, tick, make)
 

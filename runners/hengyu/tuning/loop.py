@@ -38,6 +38,7 @@ class Objective(Protocol):
 
     size: int
     heads: Sequence[nn.Module]  # trained beside the model and then forgotten
+    rate: float  # the learning rate of the heads, which does not decay; 0 for the recipe's
 
     def rows(self, batch: Ids) -> Rows:
         """Return the token ids to embed."""
@@ -128,7 +129,10 @@ def train(trainee: Trainee, objective: Objective, lesson: Lesson, recipe: Recipe
         raise Degenerate(f"it is trained on {objective.size} examples; it needs at least {_FEWEST}")
     heads = [p for head in objective.heads for p in head.parameters()]
     parameters = [*trainee.parameters(), *heads]
-    optimizer = torch.optim.Adam(parameters, lr=recipe.lr)
+    groups: list[dict[str, Any]] = [{"params": parameters}]
+    if objective.rate and heads:
+        groups = [{"params": [*trainee.parameters()]}, {"params": heads, "lr": objective.rate}]
+    optimizer = torch.optim.Adam(groups, lr=recipe.lr)
     rng = np.random.default_rng([recipe.seed, 2])
     total = recipe.total(objective.size)
     looks = {round(total * k / _LOOKS) for k in range(1, _LOOKS + 1)}
@@ -138,8 +142,7 @@ def train(trainee: Trainee, objective: Objective, lesson: Lesson, recipe: Recipe
     losses: list[float] = []
     for step, batch in enumerate(_batches(objective.size, recipe, rng), 1):
         if recipe.decay:
-            for group in optimizer.param_groups:
-                group["lr"] = recipe.lr * (1 - (step - 1) / total)
+            optimizer.param_groups[0]["lr"] = recipe.lr * (1 - (step - 1) / total)
         optimizer.zero_grad(set_to_none=True)
         losses.append(backward(trainee, objective, batch, recipe.chunk))
         if recipe.fgm:
