@@ -58,7 +58,7 @@ def surroundings(**more: str) -> dict[str, str]:
 @pytest.mark.skipif(os.name != "posix", reason="needs SIGKILL")
 def test_killed_at_any_moment_the_next_run_ends_with_the_same_bytes(tmp_path: Path, tiny_bert: Path) -> None:
     here = lay_out(tmp_path / "here", tiny_bert)
-    points = max(6, SOAK)
+    points = max(4, SOAK)
     command = [sys.executable, "-P", str(Path(__file__).with_name("mortal.py")), str(here), str(points), "20"]
     done = subprocess.run(command, env=surroundings(), capture_output=True, text=True)
     log = (here / "mortal.log").read_text(encoding="utf-8")[-3000:]
