@@ -45,7 +45,7 @@ class SimSiam(Recipe):
         from hengyu.tuning.objectives import Siamese
 
         def make(trainee: Trainee, lesson: Lesson) -> Any:
-            return Siamese(trainee, lesson, self, self.hidden, stop=self.stop, rate=self.predictor_lr)
+            return Siamese(trainee, lesson, self, self.hidden, stop=self.stop, heads_lr=self.predictor_lr)
 
         self.run(trainee, lesson, tick, make)
 

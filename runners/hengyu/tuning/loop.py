@@ -38,7 +38,7 @@ class Objective(Protocol):
 
     size: int
     heads: Sequence[nn.Module]  # trained beside the model and then forgotten
-    rate: float  # the learning rate of the heads, which does not decay; 0 for the recipe's
+    heads_lr: float  # the learning rate of the heads, which does not decay; 0 for the recipe's
 
     def rows(self, batch: Ids) -> Rows:
         """Return the token ids to embed."""
@@ -130,8 +130,8 @@ def train(trainee: Trainee, objective: Objective, lesson: Lesson, recipe: Recipe
     heads = [p for head in objective.heads for p in head.parameters()]
     parameters = [*trainee.parameters(), *heads]
     groups: list[dict[str, Any]] = [{"params": parameters}]
-    if objective.rate and heads:
-        groups = [{"params": [*trainee.parameters()]}, {"params": heads, "lr": objective.rate}]
+    if objective.heads_lr and heads:
+        groups = [{"params": [*trainee.parameters()]}, {"params": heads, "lr": objective.heads_lr}]
     optimizer = torch.optim.Adam(groups, lr=recipe.lr)
     rng = np.random.default_rng([recipe.seed, 2])
     total = recipe.total(objective.size)

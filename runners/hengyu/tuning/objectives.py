@@ -37,7 +37,7 @@ class Sentences:
         self.texts = [lesson.texts[int(i)] for i in self.numbers]
         self.tokens = trainee.tokens(self.texts)
         self.heads: Sequence[nn.Module] = ()
-        self.rate = 0.0
+        self.heads_lr = 0.0
         self.device = trainee.device
 
     def same(self, batch: Ids) -> Tensor:
@@ -75,11 +75,11 @@ class Siamese(Sentences):
     """SimSiam: each dropout pass is predicted from the other, and the one predicted has no gradient."""
 
     def __init__(
-        self, trainee: Trainee, lesson: Lesson, recipe: Recipe, hidden: int, *, stop: bool, rate: float = 0.0
+        self, trainee: Trainee, lesson: Lesson, recipe: Recipe, hidden: int, *, stop: bool, heads_lr: float = 0.0
     ) -> None:
         super().__init__(trainee, lesson, recipe)
         self.stop = stop
-        self.rate = rate
+        self.heads_lr = heads_lr
         width = trainee.width
         layers = [nn.Linear(width, hidden), nn.LayerNorm(hidden), nn.ReLU(), nn.Linear(hidden, width)]
         self.head = (nn.Sequential(*layers) if hidden else nn.Identity()).to(self.device)

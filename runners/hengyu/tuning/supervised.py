@@ -25,6 +25,7 @@ class _Pairs:
     """Examples that are labelled pairs: drawn from a lesson, tokenised once."""
 
     heads: Sequence[nn.Module] = ()
+    heads_lr = 0.0
 
     def __init__(self, trainee: Trainee, lesson: Lesson, recipe: Recipe) -> None:
         assert lesson.pairs is not None
