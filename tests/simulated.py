@@ -15,10 +15,10 @@ import numpy as np
 from scipy.special import ndtri
 from scipy.stats import multivariate_normal
 
-from hengyu.observations import Observation, save_labels, save_observation
-from hengyu.paired import draw
-from hengyu.scores import Key, Number, Scores
-from hengyu.stats import delta_interval
+from hengyu.evaluation.paired import draw
+from hengyu.evaluation.scores import Key, Number, Scores
+from hengyu.evaluation.stats import delta_interval
+from hengyu.records.observations import Observation, save_labels, save_observation
 
 # shares of the labels, the lowest first
 DESIGNS = {

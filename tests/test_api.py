@@ -18,8 +18,8 @@ from sklearn.metrics import roc_auc_score
 import hengyu
 from hengyu import estimators
 from hengyu.cards import load_cards
+from hengyu.cards.data import load_pairs
 from hengyu.cli import main
-from hengyu.data import load_pairs
 from hengyu.encoders import EncoderSpec, find_encoder, open_encoder
 from hengyu.errors import Degenerate, HengyuError
 from hengyu.methods import find_method, method_names

@@ -11,13 +11,13 @@ import runs
 import simulated as made
 from click.testing import CliRunner
 
-from hengyu.baselines import baseline_of, changes, find_scores, read_baseline, settle, write_baseline
 from hengyu.cli import main
 from hengyu.errors import HengyuError
-from hengyu.paired import DRAWS
+from hengyu.evaluation.paired import DRAWS
+from hengyu.evaluation.scores import Key, Number, scores_of
+from hengyu.gate.baselines import baseline_of, changes, find_scores, read_baseline, settle, write_baseline
 from hengyu.records import load_run
 from hengyu.resources import share
-from hengyu.scores import Key, Number, scores_of
 
 RUN = runs.make_run()
 
@@ -162,7 +162,7 @@ def test_the_shipped_baseline_is_of_the_shipped_suite_and_data():
     assert (shipped.suite, set(shipped.tasks)) == ("smoke", {"hengyu-sts:test"})
     assert set(shipped.draws) == set(shipped.cells)
     from hengyu.cards import load_cards
-    from hengyu.data import load_pairs
+    from hengyu.cards.data import load_pairs
 
     pairs = load_pairs(load_cards()["hengyu-sts"], "test")
     about = shipped.tasks["hengyu-sts:test"]

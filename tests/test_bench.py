@@ -16,7 +16,7 @@ from words import sentences
 
 from hengyu.bench import Outcome, run
 from hengyu.cards import load_cards
-from hengyu.data import load_pairs
+from hengyu.cards.data import load_pairs
 from hengyu.encoders import EncoderSpec, open_encoder
 from hengyu.errors import HengyuError
 from hengyu.plan import make_plan

@@ -14,9 +14,9 @@ import observed
 import pytest
 import runs
 
-from hengyu.clouds import load_clouds, save_clouds
-from hengyu.comparison import compare
+from hengyu.evaluation.comparison import compare
 from hengyu.records import Difference
+from hengyu.records.clouds import load_clouds, save_clouds
 from hengyu.report.board import make_board
 from hengyu.report.comparison import write_comparison
 from hengyu.report.html import write_report

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from hengyu.card import Card
 from hengyu.cards import find_card, load_card, load_cards, parse_task
+from hengyu.cards.card import Card
 from hengyu.errors import HengyuError
 from hengyu.resources import share
 

@@ -9,7 +9,6 @@ import observed
 import pytest
 import runs
 
-from hengyu.moments import Moments
 from hengyu.records import Difference
 from hengyu.report.charts import charts_of
 from hengyu.report.courses import courses
@@ -17,6 +16,7 @@ from hengyu.report.distributions import classes, distributions
 from hengyu.report.forest import differences, places
 from hengyu.report.losses import losses
 from hengyu.report.spectra import spectra
+from hengyu.vectors.moments import Moments
 
 DIFFERENCES = (
     Difference("A:test", "m", "mean", "target", "flow", "whitening", 100, 0.012, 0.002, 0.02),

@@ -9,9 +9,9 @@ import pytest
 from click.testing import CliRunner
 
 from hengyu.cli import main
-from hengyu.cloud import BINS, describe, describe_cuts, hubness, random_histogram, unit_rows, vmf_concentration
 from hengyu.errors import Degenerate
-from hengyu.theory import angle_variance
+from hengyu.vectors.cloud import BINS, describe, describe_cuts, hubness, random_histogram, unit_rows, vmf_concentration
+from hengyu.vectors.theory import angle_variance
 
 
 def uniform(n: int, d: int, seed: int = 0) -> np.ndarray:

@@ -12,22 +12,22 @@ import runs
 from click.testing import CliRunner
 from test_report import _in_chinese, _Page
 
+from hengyu.cards.relevance import Relevance
 from hengyu.cli import main
-from hengyu.cloud import describe, random_histogram, unit_rows
-from hengyu.clouds import load_clouds, save_clouds
 from hengyu.entries import parse_entry
 from hengyu.errors import HengyuError
-from hengyu.glimpse import BINS, SAMPLE, Glimpse
-from hengyu.observations import Observation, load_observation, save_observation
 from hengyu.records import Run, load_run
-from hengyu.relevance import Relevance
+from hengyu.records.clouds import load_clouds, save_clouds
+from hengyu.records.observations import Observation, load_observation, save_observation
+from hengyu.records.seal import seal
 from hengyu.report.angles import angles
 from hengyu.report.clouds import cloud_sheet, clouds_of
 from hengyu.report.html import render
-from hengyu.sample import Sample
-from hengyu.seal import seal
 from hengyu.tasks.retrieval import RetrievalVectors
 from hengyu.tasks.sts import StsVectors
+from hengyu.vectors.cloud import describe, random_histogram, unit_rows
+from hengyu.vectors.glimpse import BINS, SAMPLE, Glimpse
+from hengyu.vectors.sample import Sample
 
 FLOATS = ("mean_norm", "anisotropy", "effective_rank", "uniformity", "hubness", "angle_mean", "angle_sd")
 

@@ -10,15 +10,15 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from hengyu.card import CollectionCard
 from hengyu.cards import load_card, load_cards
+from hengyu.cards.card import CollectionCard
+from hengyu.cards.collection import load_collection
+from hengyu.cards.relevance import Relevance
 from hengyu.cli import main
-from hengyu.collection import load_collection
 from hengyu.errors import HengyuError
+from hengyu.evaluation.ranking import scores
 from hengyu.plan import make_plan
-from hengyu.ranking import scores
 from hengyu.records import load_run
-from hengyu.relevance import Relevance
 from hengyu.suites import load_suite
 
 CORPUS = [

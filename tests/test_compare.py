@@ -15,11 +15,11 @@ from click.testing import CliRunner
 from rich.console import Console
 
 from hengyu.cli import main
-from hengyu.comparison import compare
 from hengyu.errors import HengyuError
-from hengyu.metrics import spearman
+from hengyu.evaluation.comparison import compare
+from hengyu.evaluation.metrics import spearman
+from hengyu.evaluation.stats import Resamples, difference
 from hengyu.report.comparison import print_comparison, write_comparison
-from hengyu.stats import Resamples, difference
 
 TASKS = {"A:test": 400, "B:test": 300}
 

@@ -16,15 +16,15 @@ import pytest
 from click.testing import CliRunner
 from test_killed import lay_out, surroundings
 
-from hengyu.baselines import baseline_of, read_baseline, write_baseline
 from hengyu.bench import Outcome, run
 from hengyu.cli import main
 from hengyu.encoders import EncoderSpec
 from hengyu.errors import HengyuError
 from hengyu.fits import FitStore
-from hengyu.observations import damaged_in
+from hengyu.gate.baselines import baseline_of, read_baseline, write_baseline
 from hengyu.plan import make_plan
 from hengyu.records import load_run
+from hengyu.records.observations import damaged_in
 from hengyu.store import VectorStore
 from hengyu.suites import load_suite
 
@@ -173,8 +173,8 @@ def test_verify_names_everything_and_after_repair_the_suite_mends_it(
 
 
 def test_the_gate_names_an_observation_that_has_changed(done: tuple[Path, Outcome], tmp_path: Path) -> None:
-    from hengyu.gate import judge
-    from hengyu.scores import scores_of
+    from hengyu.evaluation.scores import scores_of
+    from hengyu.gate.gate import judge
 
     folder = done[1].folder
     scores = scores_of(load_run(folder))

@@ -19,7 +19,7 @@ from examples import ROOT, Block, blocks, commands, documents
 
 import hengyu
 from hengyu import cards, collection_card, suites
-from hengyu import keys as card_keys
+from hengyu.cards import keys as card_keys
 from hengyu.cli import main
 from hengyu.encoders import EncoderSpec, open_encoder
 from hengyu.errors import HengyuError

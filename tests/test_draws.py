@@ -9,23 +9,23 @@ import numpy as np
 import pytest
 from words import sentences
 
-from hengyu.baselines import baseline_of
 from hengyu.bench import Outcome, run
 from hengyu.encoders import EncoderSpec
 from hengyu.entries import parse_entry
 from hengyu.errors import HengyuError
+from hengyu.evaluation.paired import paired_errors
+from hengyu.evaluation.scores import scores_of
+from hengyu.evaluation.stats import Resamples
 from hengyu.fits import FitStore
-from hengyu.gate import judge
+from hengyu.gate.baselines import baseline_of
+from hengyu.gate.gate import judge
 from hengyu.methods.flow import Flow
-from hengyu.observations import kept_in, load_labels
-from hengyu.paired import paired_errors
 from hengyu.plan import make_plan
 from hengyu.records import Record, Run, load_run
+from hengyu.records.observations import kept_in, load_labels
 from hengyu.report.board import make_board
 from hengyu.report.export import tidy
 from hengyu.report.html import render
-from hengyu.scores import scores_of
-from hengyu.stats import Resamples
 from hengyu.store import VectorStore
 from hengyu.suites import load_suite
 

@@ -61,7 +61,7 @@ def test_a_text_does_not_depend_on_those_beside_it(tiny_bert: Path) -> None:
 
 
 def test_texts_of_the_same_tokens_have_the_same_vector(tiny_bert: Path) -> None:
-    from hengyu.similarity import cosines
+    from hengyu.vectors.similarity import cosines
 
     texts = ["今天天气真好", "ABC", "abc", "我们鬱", "我们鬯", "今天 天气真好", "老人"]
     vectors = open_encoder(EncoderSpec(str(tiny_bert))).encode(texts, ["mean"])["mean"]

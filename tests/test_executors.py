@@ -16,7 +16,6 @@ import pytest
 from test_killed import lay_out
 from words import sentences
 
-from hengyu import moments, observing
 from hengyu.bench import Outcome, run
 from hengyu.cli import main
 from hengyu.encoders import EncoderSpec, open_encoder
@@ -30,6 +29,7 @@ from hengyu.plan import make_plan
 from hengyu.sharding import shards
 from hengyu.store import VectorStore
 from hengyu.suites import load_suite
+from hengyu.vectors import moments, observing
 from hengyu.work import Executor, Site, Unit
 
 SUITE = """

@@ -16,9 +16,9 @@ from hengyu.flows.training import bits_per_dim, hold_out
 from hengyu.methods.flow import Flow
 from hengyu.methods.linear_flow import LinearFlow
 from hengyu.methods.whitening import Whitening
-from hengyu.moments import Moments, spanning_columns
-from hengyu.sample import Sample
-from hengyu.similarity import cosines
+from hengyu.vectors.moments import Moments, spanning_columns
+from hengyu.vectors.sample import Sample
+from hengyu.vectors.similarity import cosines
 
 SHAPES = [
     (c, m, levels, d)

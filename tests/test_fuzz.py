@@ -27,24 +27,24 @@ from hypothesis import strategies as st
 from simulated import DESIGNS, labelled, versions
 from simulated import scores as simulated_scores
 
-from hengyu.baselines import baseline_of, changes, read_baseline, write_baseline
-from hengyu.card import Columns
 from hengyu.cards import load_card
-from hengyu.checks import check_rows, check_split
-from hengyu.clouds import load_clouds
+from hengyu.cards.card import Columns
+from hengyu.cards.checks import check_rows, check_split
+from hengyu.cards.rows import read_rows
 from hengyu.entries import parse_entry
 from hengyu.errors import HengyuError
-from hengyu.gate import judge
+from hengyu.evaluation.scores import scores_of
+from hengyu.gate.baselines import baseline_of, changes, read_baseline, write_baseline
+from hengyu.gate.gate import judge
+from hengyu.gate.rules import parse_rule, read_rules
 from hengyu.records import load_run, write_json
+from hengyu.records.clouds import load_clouds
 from hengyu.report.angles import angles
 from hengyu.report.board import make_board, metrics_of
 from hengyu.report.export import export
 from hengyu.report.gate import gate_json, gate_markdown
 from hengyu.report.html import render
 from hengyu.report.provenance import sheets
-from hengyu.rows import read_rows
-from hengyu.rules import parse_rule, read_rules
-from hengyu.scores import scores_of
 from hengyu.suites import load_suite
 
 SOAK = int(os.environ.get("HENGYU_SOAK", "0"))
@@ -366,7 +366,7 @@ def test_json_lines_by_value(items: list[dict[str, Any]]) -> None:
 
 
 def load_card_of(labels: dict[str, Any]) -> Any:
-    from hengyu.card import Card, Split
+    from hengyu.cards.card import Card, Split
 
     return Card(
         "x", Path("x.toml"), tuple(labels["scale"]), "graded", {"test": Split("test", "x.tsv")}, malformed="drop"
@@ -485,7 +485,7 @@ def test_baselines_by_value_and_by_byte(tmp_path: Path) -> None:
     write_json(tmp_path / "now" / "unused.json", {})
     from dataclasses import replace
 
-    from hengyu.paired import draw
+    from hengyu.evaluation.paired import draw
 
     draws, digests, _ = draw(now)
     tasks = {name: {**about, "draws": digests[name]} for name, about in now.tasks.items()}

@@ -20,18 +20,18 @@ from click.testing import CliRunner
 from rich.console import Console
 from scipy.stats import t as student
 
-from hengyu.baselines import baseline_of, find_scores, write_baseline
 from hengyu.cli import main
-from hengyu.drops import Change, holm, smallest_detectable, stored_error
 from hengyu.errors import HengyuError
-from hengyu.findings import EXIT, EXIT_WORDS
-from hengyu.gate import VERDICTS, judge
+from hengyu.evaluation.drops import Change, holm, smallest_detectable, stored_error
+from hengyu.evaluation.scores import Key, Number, Scores
+from hengyu.gate.baselines import baseline_of, find_scores, write_baseline
+from hengyu.gate.findings import EXIT, EXIT_WORDS
+from hengyu.gate.gate import VERDICTS, judge
+from hengyu.gate.rules import Rules, parse_rule, read_rules
 from hengyu.records import load_run
 from hengyu.report.annotations import gate_annotations
 from hengyu.report.gate import gate_json, gate_markdown, print_gate, summary
 from hengyu.report.junit import gate_junit
-from hengyu.rules import Rules, parse_rule, read_rules
-from hengyu.scores import Key, Number, Scores
 
 N = 10_000
 ABOUT = {"task": "T:test", "n": N, "card_sha256": "card", "sha256": "data", "ceiling": 0.866}

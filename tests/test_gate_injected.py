@@ -12,15 +12,15 @@ from click.testing import CliRunner
 from words import sentences
 
 import hengyu.plan
-from hengyu.baselines import baseline_of, read_baseline, write_baseline
 from hengyu.bench import run
 from hengyu.cli import main
 from hengyu.encoding import Vectors
-from hengyu.gate import Judgement, judge
+from hengyu.evaluation.scores import Scores, scores_of
+from hengyu.gate.baselines import baseline_of, read_baseline, write_baseline
+from hengyu.gate.gate import Judgement, judge
 from hengyu.methods.whitening import Whitening
 from hengyu.plan import make_plan
 from hengyu.records import load_run
-from hengyu.scores import Scores, scores_of
 from hengyu.store import VectorStore
 from hengyu.suites import load_suite
 
@@ -156,7 +156,7 @@ def test_paired_by_baseline_file_or_by_observations_agree(bench: Bench, monkeypa
 
 def test_a_run_keeps_its_labels_and_says_its_protocol(bench: Bench) -> None:
     from hengyu.cards import load_cards
-    from hengyu.observations import load_labels
+    from hengyu.records.observations import load_labels
 
     folder = bench.other().folder
     assert folder is not None

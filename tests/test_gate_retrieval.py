@@ -11,14 +11,14 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from hengyu.baselines import baseline_of, read_baseline, write_baseline
 from hengyu.cli import main
+from hengyu.evaluation.judged import load_relevance
+from hengyu.evaluation.ranking import QUALITY
+from hengyu.evaluation.scores import scores_of
+from hengyu.evaluation.seen import seen_in
+from hengyu.gate.baselines import baseline_of, read_baseline, write_baseline
 from hengyu.indexes.base import FaissIndex
-from hengyu.judged import load_relevance
-from hengyu.ranking import QUALITY
 from hengyu.records import Run, load_run
-from hengyu.scores import scores_of
-from hengyu.seen import seen_in
 
 ARGUMENTS = ["run", "retrieval", "--quiet", "--fresh"]
 ENTRIES = ("flat", "hnsw", "lsh(bits=64)")

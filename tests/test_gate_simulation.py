@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import simulated as made
 
-from hengyu.gate import judge
-from hengyu.metrics import spearman
-from hengyu.stats import Resamples, interval
+from hengyu.evaluation.metrics import spearman
+from hengyu.evaluation.stats import Resamples, interval
+from hengyu.gate.gate import judge
 
 REPLAYS = 1000
 

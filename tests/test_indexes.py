@@ -12,7 +12,7 @@ import pytest
 from hengyu.entries import parse_entry
 from hengyu.indexes import Index
 from hengyu.indexes.exact import exact_search
-from hengyu.sample import Sample
+from hengyu.vectors.sample import Sample
 
 EVERY = (
     "flat",

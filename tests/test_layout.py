@@ -9,6 +9,10 @@ import hengyu
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = Path(hengyu.__file__).parent
+FILES = {
+    ".".join(("hengyu", *p.relative_to(PACKAGE).with_suffix("").parts)).removesuffix(".__init__"): p
+    for p in PACKAGE.rglob("*.py")
+}
 
 
 def test_folders_of_declarations_hold_no_code() -> None:
@@ -31,16 +35,12 @@ def imports(path: Path) -> set[str]:
         if isinstance(node, ast.Import):
             found |= {a.name for a in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
-            found |= {node.module, *(f"{node.module}.{a.name}" for a in node.names)}
+            found |= {f if (f := f"{node.module}.{a.name}") in FILES else node.module for a in node.names}
     return {f for f in found if f.startswith("hengyu")}
 
 
 def test_no_import_circle() -> None:
-    files = {
-        ".".join(("hengyu", *p.relative_to(PACKAGE).with_suffix("").parts)).removesuffix(".__init__"): p
-        for p in PACKAGE.rglob("*.py")
-    }
-    arrows = {name: {i for i in imports(path) if i in files and i != name} for name, path in files.items()}
+    arrows = {name: {i for i in imports(path) if i in FILES and i != name} for name, path in FILES.items()}
     done: set[str] = set()
 
     def visit(name: str, way: tuple[str, ...]) -> None:
@@ -50,8 +50,17 @@ def test_no_import_circle() -> None:
                 visit(target, (*way, name))
             done.add(name)
 
-    for name in files:
+    for name in FILES:
         visit(name, ())
+
+
+def test_every_folder_of_modules_is_a_package_and_says_what_it_is() -> None:
+    for folder in {path.parent for path in PACKAGE.rglob("*.py")}:
+        assert ast.get_docstring(ast.parse((folder / "__init__.py").read_text(encoding="utf-8"))), folder
+
+
+def test_the_package_is_no_heap() -> None:
+    assert len(list(PACKAGE.glob("*.py"))) <= 45
 
 
 def test_files_are_small_and_no_module_is_called_utils() -> None:

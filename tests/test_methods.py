@@ -9,8 +9,8 @@ from hengyu.entries import parse_entry
 from hengyu.errors import Degenerate
 from hengyu.methods import MomentTransform, find_method
 from hengyu.methods.whitening import Whitening
-from hengyu.moments import Moments
-from hengyu.similarity import cosines, cosines_by_dim
+from hengyu.vectors.moments import Moments
+from hengyu.vectors.similarity import cosines, cosines_by_dim
 
 
 def cloud(n: int = 2000, d: int = 24, seed: int = 0) -> np.ndarray:

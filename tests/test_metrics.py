@@ -9,9 +9,9 @@ import pytest
 from scipy import stats as reference
 from sklearn import metrics as sk
 
-from hengyu import metrics
 from hengyu.errors import Degenerate
-from hengyu.stats import delta_interval
+from hengyu.evaluation import metrics
+from hengyu.evaluation.stats import delta_interval
 
 GRADED = {"spearman": reference.spearmanr, "pearson": reference.pearsonr}
 BINARY = {

@@ -14,9 +14,9 @@ from fakehub import FakeHub
 from test_hub import parquet
 
 from hengyu.cards import find_card, load_cards, parse_task
+from hengyu.cards.mteb_cards import mteb_card, mteb_names
 from hengyu.cli import main
 from hengyu.errors import HengyuError
-from hengyu.mteb_cards import mteb_card, mteb_names
 from hengyu.records import Run, load_run
 from hengyu.references import read_results, with_references
 from hengyu.report.board import make_board
@@ -186,7 +186,7 @@ def test_an_mteb_task_is_fetched_and_weighed(hub: FakeHub, monkeypatch: pytest.M
 def test_without_mteb_the_remedy_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     import sys
 
-    from hengyu import mteb_cards
+    from hengyu.cards import mteb_cards
 
     mteb_cards._tasks.cache_clear()
     monkeypatch.setitem(sys.modules, "mteb", None)

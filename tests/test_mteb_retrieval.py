@@ -16,17 +16,17 @@ from click.testing import CliRunner
 from fakehub import FakeHub
 from words import sentences
 
-from hengyu.card import CollectionCard
 from hengyu.cards import load_cards, parse_task
+from hengyu.cards.card import CollectionCard
+from hengyu.cards.collection import load_collection
+from hengyu.cards.hub import fetch
+from hengyu.cards.mteb_cards import mteb_card
+from hengyu.cards.remote import pick_parts
 from hengyu.cli import main
-from hengyu.collection import load_collection
 from hengyu.encoders import EncoderSpec, open_encoder
 from hengyu.errors import HengyuError
-from hengyu.hub import fetch
-from hengyu.mteb_cards import mteb_card
 from hengyu.records import Run, load_run
 from hengyu.references import read_results
-from hengyu.remote import pick_parts
 
 NAMES = ("T2", "MMarco", "Du", "Covid", "Cmedqa", "Ecom", "Medical", "Video")
 CUTS = {"ndcg@10": ("ndcg", "NDCG@10"), "mrr@10": ("mrr", "MRR@10")} | {

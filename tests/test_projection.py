@@ -14,27 +14,27 @@ from words import sentences
 
 from hengyu.bench import run
 from hengyu.cli import main
-from hengyu.distortion import measure
 from hengyu.encoders import EncoderSpec
 from hengyu.entries import parse_entry
 from hengyu.errors import Degenerate, HengyuError
 from hengyu.fits import Fits, FitStore
-from hengyu.hadamard import next_power_of_two, srht, walsh_hadamard
 from hengyu.methods import SampleTransform, find_method
 from hengyu.plan import make_plan
-from hengyu.projections import KINDS, draw, orthogonal_blocks
 from hengyu.records import Run, load_run
 from hengyu.report.dimensions import collect
 from hengyu.report.export import tidy
 from hengyu.report.html import render
-from hengyu.sample import Sample
-from hengyu.signs import angle_cosine
-from hengyu.similarity import cosines
 from hengyu.store import VectorStore
 from hengyu.suites import find_suite, load_suite
 from hengyu.tasks.sts import StsVectors
-from hengyu.theory import jl_dim
-from hengyu.winners import winners
+from hengyu.vectors.distortion import measure
+from hengyu.vectors.hadamard import next_power_of_two, srht, walsh_hadamard
+from hengyu.vectors.projections import KINDS, draw, orthogonal_blocks
+from hengyu.vectors.sample import Sample
+from hengyu.vectors.signs import angle_cosine
+from hengyu.vectors.similarity import cosines
+from hengyu.vectors.theory import jl_dim
+from hengyu.vectors.winners import winners
 
 DRAWN = ("jl(dim=8)", "simhash(bits=40)", "itq(bits=8)", "pq(m=4, bits=3)", "flyhash(expand=5)", "biohash(epochs=2)")
 EVERY = (*DRAWN, "int8", "binary", *(f"jl(dim=8, kind={k})" for k in KINDS))
@@ -453,7 +453,7 @@ def test_constant_vectors_have_nothing_to_learn_and_zero_vectors_break_nothing()
 
 def of_sentences(senteval: Path, name: str) -> StsVectors:
     from hengyu.cards import load_cards
-    from hengyu.data import load_pairs
+    from hengyu.cards.data import load_pairs
     from hengyu.encoders import open_encoder
 
     pairs = load_pairs(load_cards()[name], "test", senteval)

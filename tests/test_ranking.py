@@ -7,9 +7,9 @@ import math
 import numpy as np
 import pytest
 
+from hengyu.cards.relevance import Relevance
 from hengyu.errors import HengyuError
-from hengyu.ranking import QUALITY, scores
-from hengyu.relevance import Relevance
+from hengyu.evaluation.ranking import QUALITY, scores
 
 
 def example() -> Relevance:

@@ -8,15 +8,15 @@ import pytest
 from models import save_random_bert
 from scipy.stats import spearmanr
 
-from hengyu import metrics
 from hengyu.cards import load_cards
-from hengyu.data import Pairs, load_pairs
+from hengyu.cards.data import Pairs, load_pairs
 from hengyu.encoders import EncoderSpec, open_encoder
 from hengyu.encoders.lexical import baseline_cosines
 from hengyu.entries import parse_entry
-from hengyu.sample import Sample
-from hengyu.similarity import cosines
+from hengyu.evaluation import metrics
 from hengyu.tasks.sts import StsVectors, restrict
+from hengyu.vectors.sample import Sample
+from hengyu.vectors.similarity import cosines
 
 pytestmark = pytest.mark.real
 

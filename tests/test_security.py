@@ -19,13 +19,12 @@ from fakehub import REVISION, FakeHub
 from test_killed import lay_out, surroundings
 
 import hengyu
-from hengyu import rows
-from hengyu.card import Columns
-from hengyu.cards import load_card
+from hengyu.cards import load_card, rows
+from hengyu.cards.card import Columns
+from hengyu.cards.hub import fetch
 from hengyu.cli import main
 from hengyu.encoders import EncoderSpec, open_encoder
 from hengyu.errors import HengyuError
-from hengyu.hub import fetch
 from hengyu.records import load_run, write_json
 
 ROOT = Path(__file__).resolve().parents[1]

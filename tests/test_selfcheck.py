@@ -14,8 +14,8 @@ from click.testing import CliRunner, Result
 from scipy import stats
 
 from hengyu.cards import load_cards
+from hengyu.cards.data import load_pairs
 from hengyu.cli import main
-from hengyu.data import load_pairs
 from hengyu.encoders import EncoderSpec, open_encoder
 from hengyu.encoders.folder import ModelFolder
 from hengyu.encoders.huggingface import HuggingFace

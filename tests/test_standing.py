@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hengyu.cells import Cell
-from hengyu.metrics import spearman
-from hengyu.standing import paired_p, rank_intervals, standings
-from hengyu.stats import Resamples
+from hengyu.evaluation.cells import Cell
+from hengyu.evaluation.metrics import spearman
+from hengyu.evaluation.standing import paired_p, rank_intervals, standings
+from hengyu.evaluation.stats import Resamples
 
 
 def cells(scores, labels, resamples=500):

@@ -13,11 +13,10 @@ import runs
 from byothers import mteb_score
 from click.testing import CliRunner
 
-from hengyu.affine import Affine, affine_of
 from hengyu.bench import run as weigh
 from hengyu.cards import load_cards
+from hengyu.cards.data import load_pairs
 from hengyu.cli import main
-from hengyu.data import load_pairs
 from hengyu.encoders import EncoderSpec, open_encoder
 from hengyu.entries import parse_entry
 from hengyu.errors import HengyuError
@@ -30,6 +29,7 @@ from hengyu.suites import EntrySpec, Suite
 from hengyu.take.fitted import Places, refit
 from hengyu.take.row import choose
 from hengyu.take.state import restored, state_of
+from hengyu.vectors.affine import Affine, affine_of
 
 TASK = "hengyu-sts:valid"
 FLOW = "flow(levels=1, depth=1, steps=20)"
@@ -146,8 +146,8 @@ def test_mteb_reports_our_spearman(finished: Run, home: Path, words: str) -> Non
 def test_hengyu_weighs_a_folder_as_it_weighed_the_row(finished: Run, home: Path, words: str) -> None:
     out, _ = taken(finished, home, words)
     first, second, labels = texts_and_labels()
-    from hengyu import metrics
-    from hengyu.similarity import cosines
+    from hengyu.evaluation import metrics
+    from hengyu.vectors.similarity import cosines
 
     x = open_encoder(EncoderSpec(str(out))).encode([*first, *second], ["native"])["native"]
     n = len(first)

@@ -17,8 +17,8 @@ from words import save_grades
 import hengyu.tuning.loop
 from hengyu.bench import run as weigh
 from hengyu.cards import load_cards
+from hengyu.cards.data import load_pairs
 from hengyu.cli import main
-from hengyu.data import load_pairs
 from hengyu.encoders import EncoderSpec
 from hengyu.errors import HengyuError
 from hengyu.material import make_lesson

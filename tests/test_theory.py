@@ -10,10 +10,18 @@ from click.testing import CliRunner
 from sklearn.random_projection import johnson_lindenstrauss_min_dim
 
 from hengyu.cli import main
-from hengyu.distortion import measure
 from hengyu.errors import Degenerate
-from hengyu.projections import PROVED
-from hengyu.theory import angle_density, angle_variance, cosine_quantile, inner_bound, jl_dim, jl_eps, norm_bound
+from hengyu.vectors.distortion import measure
+from hengyu.vectors.projections import PROVED
+from hengyu.vectors.theory import (
+    angle_density,
+    angle_variance,
+    cosine_quantile,
+    inner_bound,
+    jl_dim,
+    jl_eps,
+    norm_bound,
+)
 
 
 def said(*words: str) -> str:

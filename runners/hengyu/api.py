@@ -72,9 +72,9 @@ def score(
         HengyuError: for shapes that do not fit, values that are not finite, arguments out of range.
         Degenerate: for constant labels or cosines.
     """
-    from hengyu import metrics
-    from hengyu.similarity import cosines
-    from hengyu.stats import Resamples, interval
+    from hengyu.evaluation import metrics
+    from hengyu.evaluation.stats import Resamples, interval
+    from hengyu.vectors.similarity import cosines
 
     a, b, y = _column(vectors_a, "vectors_a", 2), _column(vectors_b, "vectors_b", 2), _column(labels, "labels", 1)
     n = len(y)

@@ -7,26 +7,26 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hengyu.clock import Clock
-from hengyu.clouds import save_clouds
-from hengyu.derive import derive
 from hengyu.encoders import find_encoder
 from hengyu.environment import environment
 from hengyu.errors import HengyuError
 from hengyu.estimate import estimate, refuse_what_cannot_fit
+from hengyu.evaluation.derive import derive
+from hengyu.evaluation.judged import save_relevance
+from hengyu.evaluation.retrieved import derive_retrieval
 from hengyu.executors.local import Local
 from hengyu.fits import FitStore
 from hengyu.header import header
 from hengyu.jobs import Job, make_job, refuse_same_names
-from hengyu.judged import save_relevance
 from hengyu.ledger import Ledger
 from hengyu.mirror import Mirror
-from hengyu.observations import save_labels
 from hengyu.observing import observe_all
 from hengyu.plan import Plan
 from hengyu.progress import Progress, silent
 from hengyu.records import save_records, write_json
-from hengyu.retrieved import derive_retrieval
-from hengyu.seal import break_seal, seal
+from hengyu.records.clouds import save_clouds
+from hengyu.records.observations import save_labels
+from hengyu.records.seal import break_seal, seal
 from hengyu.sharding import encode_all
 from hengyu.sources import sources
 from hengyu.store import VectorStore

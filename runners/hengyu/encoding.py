@@ -16,8 +16,8 @@ from hengyu.estimate import refuse_full_disk
 from hengyu.memory import give_back_memory
 from hengyu.plan import Fit
 from hengyu.progress import Progress
-from hengyu.sample import Sample
 from hengyu.store import Space, VectorStore, text_keys
+from hengyu.vectors.sample import Sample
 
 __all__ = ["Vectors", "costs_of", "encode_missing", "encode_some", "open_spaces", "refuse_unknown"]
 

@@ -10,12 +10,12 @@ from typing import Any, Self
 
 from hengyu.errors import HengyuError
 from hengyu.methods import SampleTransform
-from hengyu.moments import Moments
 from hengyu.progress import Progress, silent
+from hengyu.records.sealed import load_sealed, read_sealed, save_sealed
 from hengyu.resources import cache_dir
-from hengyu.sample import Sample
-from hengyu.sealed import load_sealed, read_sealed, save_sealed
 from hengyu.store import Damage
+from hengyu.vectors.moments import Moments
+from hengyu.vectors.sample import Sample
 
 __all__ = ["FitStore", "Fits"]
 

@@ -11,8 +11,8 @@ import numpy as np
 from hengyu.entries import Step
 from hengyu.fits import Fits
 from hengyu.methods import MomentTransform, SampleTransform, Transform
-from hengyu.moments import Moments
-from hengyu.sample import Sample
+from hengyu.vectors.moments import Moments
+from hengyu.vectors.sample import Sample
 
 __all__ = ["Chain", "Fitting", "fit_report"]
 

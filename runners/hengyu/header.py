@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from hengyu import __version__
-from hengyu.derive import Derived
+from hengyu.evaluation.derive import Derived
+from hengyu.evaluation.metrics import ceiling
 from hengyu.jobs import Job
-from hengyu.metrics import ceiling
 from hengyu.plan import PROTOCOL, Plan, SearchData, TaskData
 from hengyu.records import SCHEMA, Record
 

@@ -9,15 +9,15 @@ from pathlib import Path
 from typing import Any
 
 from hengyu.clock import Clock
-from hengyu.costs import note_costs
 from hengyu.errors import HengyuError
 from hengyu.fits import FitStore
 from hengyu.mirror import Mirror
-from hengyu.observations import Observation, load_observation, save_observation
 from hengyu.plan import Plan
 from hengyu.progress import Progress, Tick
 from hengyu.records import cell_key
-from hengyu.sealed import sealed_path
+from hengyu.records.costs import note_costs
+from hengyu.records.observations import Observation, load_observation, save_observation
+from hengyu.records.sealed import sealed_path
 from hengyu.tasks.retrieval import RetrievalVectors
 from hengyu.tasks.sts import StsVectors
 

@@ -8,20 +8,20 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hengyu.cloud import means_same
 from hengyu.encoders.huggingface import HuggingFace
 from hengyu.encoding import Vectors, encode_some
 from hengyu.entries import Entry
 from hengyu.fits import Fits
 from hengyu.jobs import Job
 from hengyu.ledger import Ledger
-from hengyu.moments import Moments
 from hengyu.plan import Fit, Plan, TaskData
-from hengyu.sample import Sample
 from hengyu.store import VectorStore
 from hengyu.tasks.sts import StsVectors, restrict
 from hengyu.tuned import Tuned, Tuning
 from hengyu.tuning.lesson import LabelledPairs, Lesson
+from hengyu.vectors.cloud import means_same
+from hengyu.vectors.moments import Moments
+from hengyu.vectors.sample import Sample
 
 __all__ = ["make_lesson", "task_vectors", "tuned_vectors"]
 

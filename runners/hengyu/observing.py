@@ -15,12 +15,12 @@ from hengyu.jobs import Job
 from hengyu.ledger import Ledger
 from hengyu.material import task_vectors, tuned_vectors
 from hengyu.methods import find_method
-from hengyu.moments import LEAF, Moments, tree
-from hengyu.observations import Observation
 from hengyu.plan import PROTOCOL, Plan, TaskData
+from hengyu.records.observations import Observation
 from hengyu.searching import Cell, meaning_of_search, search
 from hengyu.suites import EntrySpec
 from hengyu.tasks.sts import StsVectors
+from hengyu.vectors.moments import LEAF, Moments, tree
 from hengyu.work import Executor, Site
 
 __all__ = ["Observe", "observe_all"]

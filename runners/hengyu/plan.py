@@ -12,14 +12,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hengyu.card import Card, CollectionCard
 from hengyu.cards import load_cards, parse_task
-from hengyu.collection import Collection, load_collection
-from hengyu.data import Pairs, load_pairs
+from hengyu.cards.card import Card, CollectionCard
+from hengyu.cards.collection import Collection, load_collection
+from hengyu.cards.data import Pairs, load_pairs
+from hengyu.cards.relevance import Relevance
 from hengyu.errors import HengyuError, Missing, gather
-from hengyu.glimpse import Glimpse
-from hengyu.relevance import Relevance
 from hengyu.suites import EntrySpec, Suite
+from hengyu.vectors.glimpse import Glimpse
 
 __all__ = ["PROTOCOL", "Fit", "Plan", "SearchData", "TaskData", "make_plan"]
 

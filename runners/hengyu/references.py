@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from hengyu.errors import HengyuError
-from hengyu.ranking import MAIN
+from hengyu.evaluation.ranking import MAIN
+from hengyu.evaluation.scores import METRIC, headline
 from hengyu.records import Record, Run, save_records, write_bytes, write_json
 from hengyu.report.mteb import NAMES, OUR_SPLITS, TASKS, our_card
-from hengyu.scores import METRIC, headline
 
 __all__ = ["Reference", "read_results", "with_references"]
 

@@ -9,16 +9,16 @@ from typing import Any
 from numpy.typing import NDArray
 
 from hengyu.errors import Degenerate
+from hengyu.evaluation.ranking import DEPTH
 from hengyu.fits import Fits
 from hengyu.jobs import Job
 from hengyu.ledger import Ledger
-from hengyu.moments import Moments
-from hengyu.observations import Observation
 from hengyu.plan import PROTOCOL, Plan, TaskData
-from hengyu.ranking import DEPTH
 from hengyu.records import cell_key
+from hengyu.records.observations import Observation
 from hengyu.suites import EntrySpec
 from hengyu.tasks.retrieval import RetrievalVectors
+from hengyu.vectors.moments import Moments
 from hengyu.work import Site
 
 __all__ = ["Cell", "meaning_of_search", "search"]

@@ -11,13 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hengyu.cards import load_cards, parse_task
-from hengyu.cloud import means_same
-from hengyu.data import load_pairs
+from hengyu.cards.data import load_pairs
 from hengyu.encoders import EncoderSpec, open_encoder
 from hengyu.encoding import encode_missing
 from hengyu.errors import HengyuError, did_you_mean
 from hengyu.progress import Progress, silent
 from hengyu.store import VectorStore
+from hengyu.vectors.cloud import means_same
 
 __all__ = ["Sentences", "load_sentences"]
 
@@ -35,7 +35,7 @@ class Sentences:
     first: Ids
     second: Ids
     labels: NDArray[np.float64]
-    same: NDArray[np.bool_]  # (n,), whether a pair means the same (`hengyu.cloud.means_same`)
+    same: NDArray[np.bool_]  # (n,), whether a pair means the same (`hengyu.vectors.cloud.means_same`)
 
 
 def load_sentences(

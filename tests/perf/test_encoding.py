@@ -17,16 +17,16 @@ from ratios import hold
 
 from hengyu.bench import run
 from hengyu.cards import load_cards
-from hengyu.data import load_pairs
+from hengyu.cards.data import load_pairs
 from hengyu.encoders import EncoderSpec, open_encoder
 from hengyu.encoding import encode_missing
+from hengyu.evaluation.metrics import spearman
 from hengyu.methods.whitening import Whitening
-from hengyu.metrics import spearman
 from hengyu.plan import make_plan
 from hengyu.progress import silent
-from hengyu.similarity import cosines
 from hengyu.store import VectorStore
 from hengyu.suites import load_suite
+from hengyu.vectors.similarity import cosines
 
 pytestmark = pytest.mark.real
 TASKS = ("STS-B", "PAWSX", "BQ", "LCQMC", "ATEC")

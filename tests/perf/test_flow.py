@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from hengyu.methods.flow import Flow
-from hengyu.sample import Sample
+from hengyu.vectors.sample import Sample
 
 
 def anisotropic(n: int, d: int) -> np.ndarray:

@@ -18,8 +18,8 @@ PROGRAM = """
 import json, sys, time
 import numpy as np
 from hengyu.methods.whitening import Whitening
-from hengyu.moments import Moments
-from hengyu.sample import Sample
+from hengyu.vectors.moments import Moments
+from hengyu.vectors.sample import Sample
 
 rows, width = int(sys.argv[1]), int(sys.argv[2])
 rng = np.random.default_rng(0)

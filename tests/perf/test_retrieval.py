@@ -18,7 +18,7 @@ from hengyu.entries import parse_entry
 from hengyu.indexes import Index
 from hengyu.indexes.cost import queries_per_second, threads
 from hengyu.indexes.exact import exact_search
-from hengyu.sample import Sample
+from hengyu.vectors.sample import Sample
 
 ROWS = int(os.environ.get("HENGYU_PERF_ROWS", "100000"))
 D, QUERIES = 256, 500

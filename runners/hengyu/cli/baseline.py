@@ -30,14 +30,14 @@ def command(run: str, out: Path | None, metrics: tuple[str, ...], show: bool) ->
     printed. A cell that moved by less than boards print (0.005 points) keeps its old line. Of a retrieval suite nDCG, MRR
     and recalls are kept, and no costs.
     """
-    from hengyu.baselines import baseline_of, changes, read_baseline, settle, write_baseline
     from hengyu.errors import HengyuError, did_you_mean
-    from hengyu.ranking import QUALITY
+    from hengyu.evaluation.ranking import QUALITY
+    from hengyu.evaluation.scores import metrics_of
+    from hengyu.gate.baselines import baseline_of, changes, read_baseline, settle, write_baseline
     from hengyu.records import find_run, load_run
     from hengyu.report.board import METRICS
     from hengyu.report.escapes import plain
     from hengyu.resources import reports_dir
-    from hengyu.scores import metrics_of
 
     for metric in metrics:
         if metric not in (*METRICS, *QUALITY):

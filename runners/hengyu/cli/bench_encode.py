@@ -62,7 +62,7 @@ def command(
     from rich.table import Table
 
     from hengyu.cards import load_cards
-    from hengyu.data import load_pairs
+    from hengyu.cards.data import load_pairs
     from hengyu.encoders import EncoderSpec
     from hengyu.encoders.engines import computes
     from hengyu.lines import blocks

@@ -37,9 +37,9 @@ def command(
     sides are taken over the same pairs under the same resamples; runs of unlike protocols are refused, with the field that
     differs. p is adjusted over all lines (Holm).
     """
-    from hengyu.comparison import compare
     from hengyu.entries import parse_entry
     from hengyu.errors import HengyuError
+    from hengyu.evaluation.comparison import compare
     from hengyu.records import find_run, load_run
     from hengyu.report.comparison import print_comparison, write_comparison
 

@@ -51,13 +51,13 @@ def command(
     from rich.console import Console
     from rich.table import Table
 
-    from hengyu.distortion import QUANTILES, measure
     from hengyu.errors import HengyuError, did_you_mean
     from hengyu.progress import Progress
-    from hengyu.projections import KINDS, MOST
     from hengyu.records import write_json
     from hengyu.sentences import load_sentences
-    from hengyu.theory import jl_dim
+    from hengyu.vectors.distortion import QUANTILES, measure
+    from hengyu.vectors.projections import KINDS, MOST
+    from hengyu.vectors.theory import jl_dim
 
     for kind in kinds:
         if kind not in KINDS:

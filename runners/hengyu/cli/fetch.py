@@ -21,9 +21,9 @@ def command(names: tuple[str, ...], everything: bool, datasets: tuple[Path, ...]
     'hengyu list datasets' shows the names. HF_ENDPOINT names a mirror of the Hugging Face hub.
     """
     from hengyu.cards import find_card, load_cards
+    from hengyu.cards.hub import fetch
+    from hengyu.cards.remote import Unreachable
     from hengyu.errors import HengyuError, gather
-    from hengyu.hub import fetch
-    from hengyu.remote import Unreachable
 
     if bool(names) == everything:
         raise click.UsageError("name the datasets to fetch, or give --all")

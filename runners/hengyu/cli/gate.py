@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from hengyu.findings import ACCEPTABLE, EXIT, EXIT_WORDS
+from hengyu.gate.findings import ACCEPTABLE, EXIT, EXIT_WORDS
 
 __all__ = ["command"]
 
@@ -78,18 +78,18 @@ def command(
     """Judge a run; see the help text above."""
     import os
 
-    from hengyu.baselines import NoBaseline, find_scores
     from hengyu.errors import HengyuError, did_you_mean
-    from hengyu.gate import judge
-    from hengyu.ranking import QUALITY
+    from hengyu.evaluation.ranking import QUALITY
+    from hengyu.evaluation.scores import metrics_of, scores_of
+    from hengyu.gate.baselines import NoBaseline, find_scores
+    from hengyu.gate.gate import judge
+    from hengyu.gate.rules import Rules, parse_rule, read_rules
     from hengyu.records import find_run, load_run, write_bytes
     from hengyu.report.annotations import gate_annotations
     from hengyu.report.board import METRICS
     from hengyu.report.escapes import workflow_message
     from hengyu.report.gate import gate_json, gate_markdown, print_gate
     from hengyu.report.junit import gate_junit
-    from hengyu.rules import Rules, parse_rule, read_rules
-    from hengyu.scores import metrics_of, scores_of
 
     for metric in metrics:
         if metric not in (*METRICS, *QUALITY):

@@ -14,9 +14,9 @@ __all__ = ["LISTS", "command"]
 
 def _datasets(folders: tuple[Path, ...], data: Path | None) -> None:
     """Print name, splits with sizes, label scale, licence, where its files are, and hub id of every card."""
-    from hengyu.card import PARTS, CollectionCard
     from hengyu.cards import load_cards
-    from hengyu.data import whereabouts
+    from hengyu.cards.card import PARTS, CollectionCard
+    from hengyu.cards.data import whereabouts
     from hengyu.resources import share
 
     rows: list[tuple[str, ...]] = []

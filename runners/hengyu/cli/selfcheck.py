@@ -61,7 +61,7 @@ def command(
     from rich.console import Console
 
     from hengyu.cards import load_cards, parse_task
-    from hengyu.data import load_pairs
+    from hengyu.cards.data import load_pairs
     from hengyu.encoders import EncoderSpec, open_encoder
     from hengyu.progress import Progress
     from hengyu.records import write_json

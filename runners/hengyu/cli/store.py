@@ -99,9 +99,9 @@ def repair() -> None:
 
 def _damaged_runs() -> dict[Path, list[Path]]:
     """Return the damaged files of each run: its header, numbers or labels, and observations."""
-    from hengyu.observations import damaged_in
     from hengyu.records import list_runs
-    from hengyu.seal import broken_seals
+    from hengyu.records.observations import damaged_in
+    from hengyu.records.seal import broken_seals
 
     found = {folder: broken_seals(folder) + damaged_in(folder) for folder in list_runs()}
     return {folder: paths for folder, paths in found.items() if paths}

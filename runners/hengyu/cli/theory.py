@@ -24,7 +24,7 @@ def jl(n: int, eps: float | None, dim: int | None, failure: float | None) -> Non
     for the probability of failure.
     """
     from hengyu.errors import HengyuError
-    from hengyu.theory import jl_dim, jl_eps
+    from hengyu.vectors.theory import jl_dim, jl_eps
 
     if (eps is None) == (dim is None):
         raise HengyuError("hengyu theory jl: give --eps or --dim, one of the two")
@@ -69,7 +69,7 @@ def angle(dim: int) -> None:
     """Describe the angle between two random directions: how near to 90 degrees everything lies."""
     import math
 
-    from hengyu.theory import angle_variance, cosine_quantile
+    from hengyu.vectors.theory import angle_variance, cosine_quantile
 
     variance = angle_variance(dim)
     click.echo(f"two independent directions, uniform in {dim:,} dimensions")

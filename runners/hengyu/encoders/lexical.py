@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hengyu.errors import HengyuError, did_you_mean
-from hengyu.similarity import cosines
 from hengyu.store import text_keys
+from hengyu.vectors.similarity import cosines
 
 __all__ = ["BASELINE_NOTES", "baseline_cosines"]
 

@@ -9,8 +9,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from hengyu.moments import Moments
-from hengyu.sample import Sample
+from hengyu.vectors.moments import Moments
+from hengyu.vectors.sample import Sample
 
 __all__ = ["LinearFlow", "climb", "gaussian_bits", "moments_of"]
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from hengyu.flows.glow import Glow
-from hengyu.sample import Sample
+from hengyu.vectors.sample import Sample
 
 __all__ = ["Schedule", "Trace", "bits_per_dim", "hold_out", "one_thread", "train"]
 

@@ -7,7 +7,7 @@ from typing import Any, Protocol, Self, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from hengyu.sample import Sample
+from hengyu.vectors.sample import Sample
 
 __all__ = ["Floats", "Ids", "Index"]
 

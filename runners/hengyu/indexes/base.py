@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hengyu.indexes import Floats, Ids
-from hengyu.sample import Sample
+from hengyu.vectors.sample import Sample
 
 __all__ = ["FaissIndex", "by_score", "portions", "spread_rows"]
 

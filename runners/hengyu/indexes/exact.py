@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hengyu.indexes import Floats, Ids
-from hengyu.sample import Sample
+from hengyu.vectors.sample import Sample
 
 __all__ = ["Exact", "exact_search"]
 

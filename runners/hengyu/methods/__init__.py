@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol, Self, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from hengyu.sample import Sample
+from hengyu.vectors.sample import Sample
 
 if TYPE_CHECKING:
     from hengyu.progress import Tick
@@ -54,7 +54,7 @@ class MomentTransform(Transform, Protocol):
     """A transform that needs only count, mean and covariance, so that one pass over the rows serves many of them."""
 
     def fit_moments(self, moments: Any) -> Self:
-        """Learn from a `hengyu.moments.Moments`."""
+        """Learn from a `hengyu.vectors.moments.Moments`."""
 
 
 @runtime_checkable
@@ -65,7 +65,7 @@ class SampleTransform(Transform, Protocol):
     report: dict[str, Any]  # what the fit found, JSON; the same for the same rows and seed
 
     def fit_sample(self, sample: Sample) -> Self:
-        """Learn from a `hengyu.sample.Sample`."""
+        """Learn from a `hengyu.vectors.sample.Sample`."""
 
     def state(self) -> dict[str, NDArray[Any]]:
         """Return what was learned as arrays."""

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hengyu.methods import Floats
-from hengyu.signs import bit_bytes, signs_of
+from hengyu.vectors.signs import bit_bytes, signs_of
 
 __all__ = ["METHOD", "Binary"]
 

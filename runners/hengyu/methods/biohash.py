@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from hengyu.errors import Degenerate
 from hengyu.methods import Floats
-from hengyu.sample import Sample
-from hengyu.winners import check_shares, code_bytes, sizes, winners
+from hengyu.vectors.sample import Sample
+from hengyu.vectors.winners import check_shares, code_bytes, sizes, winners
 
 __all__ = ["METHOD", "BioHash"]
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Self
 
 from hengyu.methods import Floats
-from hengyu.moments import Moments
+from hengyu.vectors.moments import Moments
 
 __all__ = ["METHOD", "Center"]
 

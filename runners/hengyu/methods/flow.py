@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from hengyu.errors import Degenerate
 from hengyu.methods import Floats
-from hengyu.moments import Moments, spanning_columns
-from hengyu.sample import Sample
+from hengyu.vectors.moments import Moments, spanning_columns
+from hengyu.vectors.sample import Sample
 
 if TYPE_CHECKING:
     from hengyu.flows.glow import Glow

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hengyu.methods import Floats
-from hengyu.winners import check_shares, code_bytes, sizes, winners
+from hengyu.vectors.winners import check_shares, code_bytes, sizes, winners
 
 __all__ = ["METHOD", "FlyHash"]
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hengyu.methods import Floats
-from hengyu.sample import Sample
+from hengyu.vectors.sample import Sample
 
 __all__ = ["METHOD", "Int8"]
 

@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 
 from hengyu.errors import Degenerate
 from hengyu.methods import Floats
-from hengyu.moments import Moments
-from hengyu.projections import orthogonal
-from hengyu.sample import Sample
-from hengyu.signs import bit_bytes, signs_of
+from hengyu.vectors.moments import Moments
+from hengyu.vectors.projections import orthogonal
+from hengyu.vectors.sample import Sample
+from hengyu.vectors.signs import bit_bytes, signs_of
 
 __all__ = ["METHOD", "ITQ"]
 

@@ -8,7 +8,7 @@ from typing import Self
 import numpy as np
 
 from hengyu.methods import Floats
-from hengyu.projections import KINDS, MOST, Map, draw
+from hengyu.vectors.projections import KINDS, MOST, Map, draw
 
 __all__ = ["METHOD", "JL"]
 

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from hengyu.errors import Degenerate
 from hengyu.methods import Floats
-from hengyu.sample import Sample
-from hengyu.signs import bit_bytes
+from hengyu.vectors.sample import Sample
+from hengyu.vectors.signs import bit_bytes
 
 __all__ = ["METHOD", "PQ"]
 

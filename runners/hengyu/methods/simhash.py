@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hengyu.methods import Floats
-from hengyu.projections import MOST, gaussian, orthogonal_blocks
-from hengyu.signs import bit_bytes, signs_of
+from hengyu.vectors.projections import MOST, gaussian, orthogonal_blocks
+from hengyu.vectors.signs import bit_bytes, signs_of
 
 __all__ = ["METHOD", "SimHash"]
 
@@ -25,7 +25,7 @@ class SimHash:
     Charikar, Similarity estimation techniques from rounding algorithms (STOC 2002): two vectors at angle t differ in
     each bit with probability t / pi. Pairs are compared by the cosine of the signs, which is 1 - 2 Hamming / bits: its
     ranks, and so Spearman, AUC, average precision, F1 and accuracy, are those of the Hamming distance and of the
-    estimate cos(pi Hamming / bits) alike. `hengyu.signs.angle_cosine` turns the one into the other; Pearson alone tells
+    estimate cos(pi Hamming / bits) alike. `hengyu.vectors.signs.angle_cosine` turns the one into the other; Pearson alone tells
     them apart.
 
     ``kind``: ``orthogonal`` directions, every d of them at right angles (Ji et al., Super-bit locality-sensitive hashing,

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from hengyu.indexes import Floats, Ids
 from hengyu.indexes.base import by_score, portions
 from hengyu.indexes.probing import probe
-from hengyu.sample import Sample
+from hengyu.vectors.sample import Sample
 
 __all__ = ["METHOD", "SimhashBuckets"]
 

@@ -8,7 +8,7 @@ from typing import Self
 import numpy as np
 
 from hengyu.methods import Floats
-from hengyu.moments import FLOOR, Moments
+from hengyu.vectors.moments import FLOOR, Moments
 
 __all__ = ["METHOD", "Standardize"]
 

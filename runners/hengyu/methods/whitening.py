@@ -9,7 +9,7 @@ import numpy as np
 
 from hengyu.errors import Degenerate
 from hengyu.methods import Floats
-from hengyu.moments import FLOOR, Moments
+from hengyu.vectors.moments import FLOOR, Moments
 
 __all__ = ["METHOD", "Whitening"]
 

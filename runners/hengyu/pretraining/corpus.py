@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from hengyu.cards import load_cards, parse_task
-from hengyu.data import load_pairs
+from hengyu.cards.data import load_pairs
 from hengyu.errors import HengyuError
 from hengyu.lines import blocks
 

@@ -8,11 +8,11 @@ from typing import Any
 
 import altair as alt
 
-from hengyu.cloud import random_histogram
-from hengyu.clouds import CloudOf
-from hengyu.glimpse import BINS
+from hengyu.records.clouds import CloudOf
 from hengyu.report.drawing import Chart, dressed, fixed_scale
 from hengyu.report.provenance import Sheet
+from hengyu.vectors.cloud import random_histogram
+from hengyu.vectors.glimpse import BINS
 
 __all__ = ["angles"]
 

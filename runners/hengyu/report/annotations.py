@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hengyu.gate import Judgement
+from hengyu.gate.gate import Judgement
 from hengyu.report.board import percent
 from hengyu.report.escapes import workflow_message, workflow_property
 from hengyu.report.gate import summary

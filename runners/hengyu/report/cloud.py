@@ -11,9 +11,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from hengyu.cloud import Cloud, random_histogram
 from hengyu.report.escapes import plain
 from hengyu.sentences import Sentences
+from hengyu.vectors.cloud import Cloud, random_histogram
 
 __all__ = ["print_clouds", "to_json"]
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from hengyu.clouds import CloudOf, load_clouds
 from hengyu.records import Run
+from hengyu.records.clouds import CloudOf, load_clouds
 from hengyu.report.provenance import Sheet
 from hengyu.report.retrieval import is_retrieval
 

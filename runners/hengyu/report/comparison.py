@@ -10,8 +10,8 @@ from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
-from hengyu.comparison import AXES, Comparison, Line
-from hengyu.ranking import MAIN
+from hengyu.evaluation.comparison import AXES, Comparison, Line
+from hengyu.evaluation.ranking import MAIN
 from hengyu.records import write_bytes
 from hengyu.report.board import METRICS
 from hengyu.report.cell import between, percent

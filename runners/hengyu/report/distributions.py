@@ -9,8 +9,8 @@ import altair as alt
 import numpy as np
 from numpy.typing import NDArray
 
-from hengyu.observations import kept_in, load_labels
 from hengyu.records import Run
+from hengyu.records.observations import kept_in, load_labels
 from hengyu.report.drawing import Chart, dressed, fixed_scale
 from hengyu.report.provenance import Sheet
 

@@ -21,9 +21,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from hengyu.clouds import load_clouds
 from hengyu.errors import HengyuError, did_you_mean
 from hengyu.records import Record, Run, Standing
+from hengyu.records.clouds import load_clouds
 from hengyu.report.board import Cell, make_board, percent
 from hengyu.report.escapes import latex, markdown, markdown_row
 from hengyu.report.retrieval import is_retrieval

@@ -13,8 +13,8 @@ from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
-from hengyu.findings import EXIT, EXIT_WORDS
-from hengyu.gate import Judgement, Verdict
+from hengyu.gate.findings import EXIT, EXIT_WORDS
+from hengyu.gate.gate import Judgement, Verdict
 from hengyu.report.board import percent
 from hengyu.report.escapes import markdown, markdown_row, plain
 

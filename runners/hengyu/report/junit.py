@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from xml.etree import ElementTree as ET
 
-from hengyu.gate import Judgement, Verdict
+from hengyu.gate.gate import Judgement, Verdict
 from hengyu.report.board import percent
 from hengyu.report.escapes import xml
 from hengyu.report.gate import summary

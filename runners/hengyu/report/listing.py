@@ -9,7 +9,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from hengyu.errors import HengyuError
-from hengyu.ranking import MAIN
+from hengyu.evaluation.ranking import MAIN
 from hengyu.records import Run, list_runs, load_run, write_bytes
 from hengyu.report.board import make_board
 from hengyu.report.cell import between

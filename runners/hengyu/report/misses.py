@@ -11,14 +11,14 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from hengyu.collection import Collection
-from hengyu.data import Pairs
+from hengyu.cards.collection import Collection
+from hengyu.cards.data import Pairs
+from hengyu.cards.relevance import Relevance
 from hengyu.errors import HengyuError
-from hengyu.judged import load_relevance
-from hengyu.observations import Kept
-from hengyu.ranking import MAIN
+from hengyu.evaluation.judged import load_relevance
+from hengyu.evaluation.ranking import MAIN
 from hengyu.records import Record, Run
-from hengyu.relevance import Relevance
+from hengyu.records.observations import Kept
 from hengyu.report.cell import percent
 from hengyu.report.provenance import Sheet
 

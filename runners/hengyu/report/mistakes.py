@@ -12,13 +12,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from hengyu.card import CollectionCard
 from hengyu.cards import load_cards, parse_task
-from hengyu.collection import load_collection
-from hengyu.data import Pairs, load_pairs
+from hengyu.cards.card import CollectionCard
+from hengyu.cards.collection import load_collection
+from hengyu.cards.data import Pairs, load_pairs
 from hengyu.errors import HengyuError
-from hengyu.observations import Kept, kept_in
 from hengyu.records import Record, Run
+from hengyu.records.observations import Kept, kept_in
 from hengyu.report.cell import percent
 from hengyu.report.misses import misses
 from hengyu.report.provenance import Sheet

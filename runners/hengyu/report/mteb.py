@@ -15,8 +15,8 @@ from typing import Any
 from hengyu import __version__
 from hengyu.cards import load_cards
 from hengyu.errors import HengyuError
+from hengyu.evaluation.scores import METRIC, headline
 from hengyu.records import Record, Run, write_json
-from hengyu.scores import METRIC, headline
 
 __all__ = ["NAMES", "OUR_SPLITS", "TASKS", "mteb_task", "our_card", "write_mteb"]
 

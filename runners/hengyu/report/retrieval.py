@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from hengyu.ranking import MAIN
+from hengyu.evaluation.ranking import MAIN
 from hengyu.records import Record, Run
 from hengyu.report.board import percent
 

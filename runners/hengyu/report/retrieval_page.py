@@ -6,7 +6,7 @@ import base64
 from collections.abc import Sequence
 
 from hengyu.document import read_seconds
-from hengyu.ranking import MAIN
+from hengyu.evaluation.ranking import MAIN
 from hengyu.records import Run
 from hengyu.report.angles import angles
 from hengyu.report.board import percent

@@ -8,7 +8,7 @@ from rich.measure import Measurement
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from hengyu.ranking import MAIN
+from hengyu.evaluation.ranking import MAIN
 from hengyu.records import Run
 from hengyu.report.board import percent
 from hengyu.report.escapes import latex, markdown, markdown_row, plain

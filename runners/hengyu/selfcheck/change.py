@@ -7,12 +7,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from hengyu.data import Pairs
+from hengyu.cards.data import Pairs
 from hengyu.encoders import Vectors
 from hengyu.errors import Degenerate
-from hengyu.metrics import spearman
-from hengyu.similarity import cosines
-from hengyu.stats import Resamples, difference
+from hengyu.evaluation.metrics import spearman
+from hengyu.evaluation.stats import Resamples, difference
+from hengyu.vectors.similarity import cosines
 
 __all__ = ["Change", "Excerpt", "Yardstick", "distances", "take_excerpt"]
 

@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hengyu import metrics
 from hengyu.encoders import EncoderSpec, open_encoder
 from hengyu.encoders.huggingface import HuggingFace
 from hengyu.encoding import Vectors, encode_some
 from hengyu.entries import Entry, Step
 from hengyu.errors import HengyuError
+from hengyu.evaluation import metrics
 from hengyu.fits import Fits, FitStore
 from hengyu.fitting import Fitting
 from hengyu.material import make_lesson
@@ -23,14 +23,14 @@ from hengyu.methods import Transform
 from hengyu.plan import Fit, Plan, make_plan
 from hengyu.progress import Progress, silent
 from hengyu.records import Run
-from hengyu.sample import Sample
-from hengyu.similarity import cosines
 from hengyu.store import VectorStore
 from hengyu.suites import EntrySpec, Suite
 from hengyu.take.pooled import refuse_unsayable
 from hengyu.take.row import Choice
 from hengyu.tasks.sts import restrict
 from hengyu.tuned import Tuned, TunedStore, Tuning
+from hengyu.vectors.sample import Sample
+from hengyu.vectors.similarity import cosines
 
 __all__ = ["Fitted", "Places", "refit"]
 

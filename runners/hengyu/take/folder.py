@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 
-from hengyu.affine import Affine, affine_of
 from hengyu.encoders.huggingface import HuggingFace
 from hengyu.errors import HengyuError
 from hengyu.methods import Transform
@@ -20,6 +19,7 @@ from hengyu.take.fitted import Fitted
 from hengyu.take.pooled import pooled
 from hengyu.take.row import Choice
 from hengyu.take.state import state_of
+from hengyu.vectors.affine import Affine, affine_of
 
 __all__ = ["Written", "refuse_occupied", "write_folder"]
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from hengyu.cloud import Cloud, describe
 from hengyu.entries import Entry
-from hengyu.sample import Sample
 from hengyu.sentences import Sentences
 from hengyu.tasks.sts import StsVectors
+from hengyu.vectors.cloud import Cloud, describe
+from hengyu.vectors.sample import Sample
 
 __all__ = ["describe_entry"]
 

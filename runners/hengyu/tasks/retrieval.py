@@ -10,16 +10,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from hengyu.cards.relevance import Relevance
 from hengyu.entries import Entry, Step
+from hengyu.evaluation.ranking import DEPTH
 from hengyu.fits import Fits
 from hengyu.fitting import Fitting
-from hengyu.glimpse import Glimpse
 from hengyu.indexes import Floats, Index
 from hengyu.indexes.cost import Peak, queries_per_second, threads
 from hengyu.indexes.exact import Exact, exact_search
-from hengyu.ranking import DEPTH
-from hengyu.relevance import Relevance
-from hengyu.sample import Sample
+from hengyu.vectors.glimpse import Glimpse
+from hengyu.vectors.sample import Sample
 
 __all__ = ["Found", "RetrievalVectors"]
 

@@ -11,14 +11,14 @@ from numpy.typing import NDArray
 
 from hengyu.entries import Entry
 from hengyu.errors import Degenerate
+from hengyu.evaluation.metrics import spearman_many
 from hengyu.fits import Fits
 from hengyu.fitting import Fitting
-from hengyu.glimpse import Glimpse
 from hengyu.methods import Floats, Transform
-from hengyu.metrics import spearman_many
-from hengyu.sample import Sample
-from hengyu.similarity import cosines_by_dim
 from hengyu.suites import Dims
+from hengyu.vectors.glimpse import Glimpse
+from hengyu.vectors.sample import Sample
+from hengyu.vectors.similarity import cosines_by_dim
 
 __all__ = ["Seen", "StsVectors", "board_dims"]
 
@@ -38,7 +38,7 @@ class StsVectors:
         other: vectors (m2, d) and pairs of the split that decision thresholds are chosen on.
         fits: recalls what methods that are trained have learned before.
         tuned: what the trainings of the encoder saw, where the vectors are those of a tuned one.
-        same: (n,), which pairs mean the same (`hengyu.cloud.means_same`), for what is seen of the cloud of vectors.
+        same: (n,), which pairs mean the same (`hengyu.vectors.cloud.means_same`), for what is seen of the cloud of vectors.
     """
 
     x: Floats

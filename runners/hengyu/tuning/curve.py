@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hengyu.errors import Degenerate
-from hengyu.metrics import spearman
+from hengyu.evaluation.metrics import spearman
 from hengyu.tuning.lesson import Lesson
 from hengyu.tuning.trainee import Trainee
 

@@ -1,0 +1,179 @@
+"""Cards: the datasets there are, one TOML file each, read with every mistake named by file and key."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from difflib import get_close_matches
+from pathlib import Path
+
+from hengyu.cards import keys
+from hengyu.cards.card import Card, Columns, Hub, Split
+from hengyu.cards.collection_card import collection_card
+from hengyu.declare import Table, read_toml, shown
+from hengyu.errors import HengyuError, did_you_mean, gather
+from hengyu.resources import share
+
+__all__ = ["Card", "Columns", "Hub", "Split", "find_card", "is_suite", "load_card", "load_cards", "parse_task"]
+
+_MTEB = "mteb-"
+_APART = [("and the sentences must be three different columns; name each of them", ("sentence1", "sentence2", "label"))]
+
+
+def load_cards(extra: Sequence[Path] = ()) -> dict[str, Card]:
+    """Read the shipped cards and every ``*.toml`` of the extra folders; raises one `HengyuError` with every mistake.
+
+    A suite that lies beside the cards of a folder is passed over: both are TOML, and people keep them together.
+    """
+    files = sorted(share("datasets").glob("*.toml"))
+    problems: list[str] = []
+    for place in extra:
+        found = [place] if place.is_file() else [p for p in sorted(place.glob("*.toml")) if not is_suite(p)]
+        if not found:
+            problems.append(f"{place}: no such folder, or no card (*.toml) in it; check --datasets")
+        files += found
+    cards: dict[str, Card] = {}
+    owner: dict[str, Card] = {}
+    for path in {p.resolve(): p for p in files}.values():
+        try:
+            card = load_card(path)
+        except HengyuError as e:
+            problems += e.problems
+            continue
+        other = owner.setdefault(card.name.casefold(), card)
+        if other is not card:
+            problems.append(f"{path}: the name '{card.name}' is taken by {other.path}; give this card another name")
+        cards[card.name] = card
+    gather(problems)
+    return cards
+
+
+def is_suite(path: Path) -> bool:
+    """Tell whether a file is a suite: it names tasks. One that cannot be read is for `load_card` to report."""
+    try:
+        return read_toml(path).has("tasks")
+    except HengyuError:
+        return False
+
+
+def find_card(cards: Mapping[str, Card], name: str) -> Card:
+    """Return a card by its name, in whatever case; raises `HengyuError` for an unknown one.
+
+    ``mteb:ATEC`` and ``mteb-ATEC`` are the card that is made from mteb's task.
+    """
+    known = {card.name.casefold(): card for card in cards.values()}
+    name = _plain(name)
+    word = name.strip().casefold()
+    if word in known:
+        return known[word]
+    if word.startswith(_MTEB):
+        from hengyu.cards.mteb_cards import mteb_card
+
+        return mteb_card(name.strip()[len(_MTEB) :])
+    close = [known[w].name for w in get_close_matches(word, known, n=1)]
+    own = "" if close else "; cards of your own are found with --datasets FOLDER"
+    raise HengyuError(f"no dataset is called '{name}'{did_you_mean(close[0] if close else name, cards)}{own}")
+
+
+def parse_task(cards: Mapping[str, Card], word: str) -> tuple[Card, str]:
+    """Return the card and the split's name of a task like ``LCQMC:test``; raises `HengyuError`."""
+    name, colon, split = _plain(word).partition(":")
+    card = find_card(cards, name)
+    if not colon and _plain(word) != word:  # mteb:ATEC is its test split, as mteb reports it
+        # a retrieval task has the one split that mteb weighs it on
+        return card, "test" if "test" in card.splits else list(card.splits)[-1]
+    if not colon or not split:
+        raise HengyuError(f"task '{word}' names no split; write {card.name}:{list(card.splits)[-1]}")
+    return card, card.split(split.strip()).name
+
+
+def _plain(word: str) -> str:
+    """Return ``mteb-ATEC`` for ``mteb:ATEC``, so that one colon parts card and split."""
+    return _MTEB + word[len(_MTEB) :] if word[: len(_MTEB)].casefold() == "mteb:" else word
+
+
+def load_card(path: Path) -> Card:
+    """Read one card; raises one `HengyuError` that holds every mistake in it."""
+    table = read_toml(path)
+    stated = table.has("name")
+    name = table.take("name", str, "", required=True)
+    if stated:
+        keys.name(table, "name", name)
+    kind = keys.word(table, "kind", "sts", ("sts", "retrieval"))
+    card = collection_card(table, name, path) if kind == "retrieval" else _sts_card(table, name, path)
+    table.finish()
+    return card
+
+
+def _sts_card(table: Table, name: str, path: Path) -> Card:
+    format_ = keys.word(table, "format", "", ("", *keys.KINDS))
+    scale, label_kind = _labels(table)
+    columns, header = _text_columns(table)
+    hub = keys.hub(table, lambda inner: keys.columns(inner, Columns(label="score"), _APART))
+    return Card(
+        name=name,
+        path=path,
+        scale=scale,
+        label_kind=label_kind,
+        splits=_splits(table, name, format_, columns, hub),
+        format=format_,
+        header=header,
+        columns=columns,
+        malformed=keys.word(table, "malformed", "error", ("error", "drop")),
+        hub=hub,
+        **keys.prose(table, name),
+    )
+
+
+def _labels(table: Table) -> tuple[tuple[float, float], str]:
+    if not table.has("labels"):
+        table.take("labels", dict)
+        table.problem("labels", "is missing; add the lowest and highest label, like labels = { scale = [0, 5] }")
+        return (0.0, 1.0), "graded"
+    inner = table.table("labels")
+    scale = inner.take("scale", list, [], required=True)
+    numbers = [v for v in scale if type(v) in (int, float) and -1e300 < v < 1e300]
+    low, high = numbers if len(numbers) == len(scale) == 2 else (0, 0)
+    if not low < high:
+        inner.problem("scale", f"must be the lowest and the highest label, like [0, 5], not {shown(scale)}")
+        low, high = 0, 1
+    elif (low, high) == (0, 1) and not inner.has("kind"):
+        inner.problem("kind", "is needed with the scale [0, 1]; add 'binary' (labels are 0 or 1) or 'graded'")
+    kind = keys.word(inner, "kind", "graded", ("binary", "graded"))
+    if kind == "binary" and (low, high) != (0, 1):
+        inner.problem("kind", "is 'binary', which goes with scale = [0, 1] only; change one of the two")
+    inner.finish()
+    return (float(low), float(high)), kind
+
+
+def _text_columns(table: Table) -> tuple[Columns, bool]:
+    """Return the columns and whether a header stands above them: by default, where any column goes by its name."""
+    said = table.has("header")
+    header = table.take("header", bool, True)
+    columns = keys.columns(table, Columns() if header else Columns(0, 1, 2), _APART)
+    named = any(isinstance(c, str) for c in asdict(columns).values())
+    if not header and named:
+        table.problem("columns", "must be positions from 0, as header = false; give numbers or set header = true")
+    return columns, header if said else named
+
+
+def _splits(table: Table, card: str, format_: str, columns: Columns, hub: Hub | None) -> dict[str, Split]:
+    found: dict[str, Split] = {}
+    named = all(isinstance(c, str) for c in asdict(columns).values())
+    for name, inner in table.tables("splits").items():
+        keys.split_name(inner, name)
+        # a split known by its hub name alone is also found with --data, in the form that `hengyu fetch` writes
+        default = f"{card}/{name}.jsonl" if hub else ""
+        file = keys.file_key(inner, "file", default, format_, required=not hub, named=named)
+        stated = inner.has("rows")
+        rows = inner.take("rows", int, 0)
+        if stated and rows < 1:
+            inner.problem("rows", f"must be at least 1, not {rows}; leave it out if you do not know it")
+        digest = inner.take("sha256", str, "")
+        keys.digest(inner, "sha256", digest)
+        default = "validation" if name == "valid" else name
+        found[name] = Split(name, file, rows or None, digest, inner.take("hub", str, default if hub else ""))
+        inner.finish()
+    if not found:
+        table.problem("splits", 'is missing; add at least one, like [splits.test] with file = "mine.tsv"')
+    return found

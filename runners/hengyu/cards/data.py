@@ -1,0 +1,123 @@
+"""Data: a task's files to pairs and labels, every mistake named by file and line."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hengyu.cards.card import Card, CollectionCard, CollectionSplit, Columns, format_of
+from hengyu.cards.checks import check_rows, check_split
+from hengyu.cards.rows import at_lines, read_rows
+from hengyu.errors import HengyuError, Missing
+from hengyu.resources import cache_dir
+
+__all__ = ["Pairs", "cached", "fetched_digest", "hold_against", "load_pairs", "locate", "whereabouts"]
+
+_CACHED = Columns()  # of the JSON lines that `hengyu fetch` writes
+
+
+@dataclass(frozen=True, eq=False)
+class Pairs:
+    """A task's sentence pairs in the order of the file, with labels on the card's scale."""
+
+    task: str  # "LCQMC:test"
+    card: Card
+    split: str
+    first: tuple[str, ...]  # (n,)
+    second: tuple[str, ...]  # (n,)
+    labels: NDArray[np.float64]  # (n,)
+    source: Path
+    sha256: str  # of the file
+    dropped: tuple[int, ...]  # malformed lines, counted from 1
+
+
+def load_pairs(card: Card, split: str, data_dir: Path | None = None) -> Pairs:
+    """Read a split from the first place that has it; raises `HengyuError` for whatever is wrong with the file."""
+    part = card.split(split)
+    if isinstance(card, CollectionCard):
+        raise HengyuError(
+            f"{card.path}: {card.name} is a retrieval dataset, which has no labelled pairs; weigh it with a suite of "
+            f"kind = \"retrieval\", like 'hengyu run retrieval --task {card.name}:{split}'"
+        )
+    path = locate(card, split, data_dir)
+    try:
+        content = path.read_bytes()
+    except OSError as e:
+        raise HengyuError(f"{path}: cannot be read ({e.strerror}); check its permissions") from None
+    digest = hashlib.sha256(content).hexdigest()
+    fetched = path == cached(card, split)
+    hold_against(path, digest, fetched_digest(path, split) if fetched else part.sha256, card, fetched=fetched)
+    if fetched:
+        rows = read_rows(content, str(path), format="jsonl", header=True, columns=_CACHED)
+    else:
+        form = format_of(part.file, card.format)
+        rows = read_rows(content, str(path), format=form, header=card.header, columns=card.columns)
+    checked = check_rows(rows, card, str(path))
+    check_split(checked.labels, card, str(path))
+    if part.rows is not None and len(checked.labels) != part.rows:
+        lost = f" ({at_lines('malformed line', checked.dropped)} dropped)" if checked.dropped else ""
+        raise HengyuError(
+            f"{path}: {len(checked.labels)} rows{lost} where {card.path} says {part.rows}; "
+            f"get the file again, or correct splits.{split}.rows"
+        )
+    task = f"{card.name}:{split}"
+    return Pairs(task, card, split, checked.first, checked.second, checked.labels, path, digest, checked.dropped)
+
+
+def hold_against(path: Path, digest: str, expected: str, card: Card, *, fetched: bool) -> None:
+    """Raise `HengyuError` for a file that is not what was fetched, or what its card says it is."""
+    if fetched and not expected:
+        raise HengyuError(
+            f"{path}: nothing says what it should be (fetch.json beside it is damaged or gone); delete the folder "
+            f"{path.parent} and run 'hengyu fetch {card.name}' again"
+        )
+    if expected not in ("", digest):
+        remedy = f"run 'hengyu fetch {card.name}' again" if fetched else f"get it again, or correct it in {card.path}"
+        raise HengyuError(f"{path}: the sha256 is {digest} where {expected} was expected; {remedy}")
+
+
+def cached(card: Card, split: str, root: Path | None = None, part: str = "") -> Path | None:
+    """Return where `hengyu fetch` puts a split, or a ``part`` of a retrieval split; None for a card without a hub id."""
+    if card.hub is None:
+        return None
+    file = f"{split}.{part}.jsonl" if part else f"{split}.jsonl"
+    return (root or cache_dir()) / "datasets" / card.name / card.hub.revision / file
+
+
+def whereabouts(card: Card, split: str, data_dir: Path | None = None, part: str = "") -> dict[str, Path]:
+    """Return the places a split is looked for, in that order: given (--data), beside (the card), cached (fetched)."""
+    places = {"given": data_dir / _file(card, split, part)} if data_dir else {}
+    places["beside"] = card.beside(split, part or "file")
+    download = cached(card, split, part=part)
+    return places | ({"cached": download} if download else {})
+
+
+def _file(card: Card, split: str, part: str) -> str:
+    own = card.split(split)
+    return own.files()[part] if isinstance(own, CollectionSplit) and part else own.file
+
+
+def locate(card: Card, split: str, data_dir: Path | None = None, part: str = "") -> Path:
+    """Return the file of a split; raises `Missing` that says where it was looked for and what to do."""
+    places = whereabouts(card, split, data_dir, part)
+    for path in places.values():
+        if path.is_file():
+            return path
+    fetch = f"run 'hengyu fetch {card.name}' or " if card.hub and card.split(split).hub else ""
+    remedy = f"{fetch}give the folder that holds {_file(card, split, part)} with --data DIR"
+    task = f"{card.name}:{split} is not here"
+    raise Missing(f"{task} (looked for {', '.join(map(str, places.values()))}); {remedy}", f"{task}; {remedy}")
+
+
+def fetched_digest(path: Path, split: str) -> str:
+    """Return the sha256 that `hengyu fetch` noted for a split of its cache, "" if none."""
+    try:
+        about = json.loads((path.parent / "fetch.json").read_bytes())
+        return str(about["splits"][split]["sha256"])
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return ""

@@ -1,0 +1,110 @@
+"""The hub: downloads a card's splits at their pinned revision, only when the user asks for it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hengyu.cards.card import PARTS, Card, CollectionCard, Columns, Hub, Split, format_of
+from hengyu.cards.checks import Checked, check_rows, check_split
+from hengyu.cards.collection_fetch import fetch_collection, note
+from hengyu.cards.data import cached, fetched_digest
+from hengyu.cards.remote import Remote, hold_pinned, pick_files
+from hengyu.cards.rows import at_lines, read_rows
+from hengyu.errors import HengyuError, gather
+from hengyu.records import write_bytes
+
+__all__ = ["fetch"]
+
+
+def fetch(card: Card, cache_root: Path | None = None, progress: Callable[[str], None] | None = None) -> list[Path]:
+    """Download the splits of a card that are not cached yet and return their files.
+
+    Every split that arrives is kept, also when another one fails.
+
+    Raises:
+        HengyuError: one sentence for each split that could not be fetched.
+    """
+    if card.hub is None:
+        raise HengyuError(f"{card.path}: {card.name} has no [hub], so there is nothing to fetch; its files are local")
+    say = progress or (lambda line: None)
+    done: list[Path] = []
+    missing: list[tuple[Split, dict[str, Path]]] = []
+    for split in card.splits.values():
+        names = PARTS if isinstance(card, CollectionCard) else ("",)
+        paths = {part: path for part in names if (path := cached(card, split.name, cache_root, part)) is not None}
+        if not split.hub:
+            continue
+        if all(_whole(path, f"{split.name}.{part}" if part else split.name) for part, path in paths.items()):
+            say(f"{card.name}:{split.name} is already here: {', '.join(map(str, paths.values()))}")
+            done += paths.values()
+        else:
+            missing.append((split, paths))
+    problems: list[str] = []
+    if missing:
+        remote = Remote(card.hub, card.name)
+        say(f"{card.name}: asking for {card.hub.id} at {card.hub.revision[:8]}")
+        files = remote.files()
+        for split, paths in missing:
+            say(f"{card.name}:{split.name}: fetching")
+            try:
+                if isinstance(card, CollectionCard):
+                    fetch_collection(card, split, paths, remote, files)
+                else:
+                    _fetch_split(card, card.hub, split, paths[""], remote, files)
+            except HengyuError as e:
+                problems += e.problems
+            else:
+                done += paths.values()
+    gather(dict.fromkeys(problems))
+    return done
+
+
+def _whole(path: Path, split: str) -> bool:
+    expected = fetched_digest(path, split)
+    if not expected or not path.is_file():
+        return False
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest() == expected
+
+
+def _fetch_split(card: Card, hub: Hub, split: Split, path: Path, remote: Remote, files: list[str]) -> None:
+    task = f"{card.name}:{split.name}"
+    parts: list[Checked] = []
+    digests: dict[str, str] = {}
+    for file in pick_files(files, split.hub, hub.subset, f"{task}: {hub.id}"):
+        content = remote.content(file)
+        digests[file] = hashlib.sha256(content).hexdigest()
+        hold_pinned(card, file, digests[file], task)
+        where = f"{task}: {hub.id}/{file}"
+        named = any(isinstance(c, str) for c in (hub.columns.sentence1, hub.columns.sentence2, hub.columns.label))
+        rows = read_rows(content, where, format=format_of(file), header=named, columns=hub.columns)
+        parts.append(check_rows(rows, card, where))
+    labels = np.concatenate([p.labels for p in parts])
+    where = f"{task}: {hub.id} at {hub.revision[:8]} ({', '.join(digests)})"
+    check_split(labels, card, where)
+    dropped = [n for p in parts for n in p.dropped]
+    if split.rows is not None and len(labels) != split.rows:
+        lost = f" ({at_lines('malformed line', dropped)} dropped)" if dropped else ""
+        raise HengyuError(
+            f"{where}: {len(labels)} rows{lost} where {card.path} says {split.rows}; "
+            f"correct splits.{split.name}.rows, or its hub name or subset if these are the wrong files"
+        )
+    _write(path, parts, {"files": digests, "rows": len(labels), "dropped": dropped}, card, split)
+
+
+def _write(path: Path, parts: list[Checked], about: dict[str, Any], card: Card, split: Split) -> None:
+    names = (Columns.sentence1, Columns.sentence2, Columns.label)
+    lines = [
+        json.dumps(dict(zip(names, (a, b, int(y) if y == int(y) else float(y)), strict=True)), ensure_ascii=False)
+        for part in parts
+        for a, b, y in zip(part.first, part.second, part.labels, strict=True)
+    ]
+    content = "".join(line + "\n" for line in lines).encode("utf-8")
+    write_bytes(path, content)
+    note(path.parent, card, {split.name: about | {"sha256": hashlib.sha256(content).hexdigest()}})

@@ -1,0 +1,161 @@
+"""Judgements: the rows of a retrieval dataset's files to documents, queries and grades, every mistake named by its lines."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hengyu.cards.card import CollectionCard, CollectionColumns
+from hengyu.cards.checks import MEND, Faults, number_of, show, text_fault
+from hengyu.cards.rows import Rows, Wanted
+from hengyu.errors import HengyuError
+
+__all__ = ["Judgements", "Texts", "check_judgements", "check_texts", "wanted_of"]
+
+Ids = NDArray[np.int64]
+_EITHER = CollectionColumns().id
+
+
+@dataclass(frozen=True)
+class Texts:
+    """Texts by their ids, in the order of the file; ``dropped`` are ids whose line was left out, as the card wants it."""
+
+    rows: Mapping[str, int]  # id -> row
+    texts: tuple[str, ...]
+    dropped: frozenset[str]
+    lines: tuple[int, ...]  # dropped
+
+
+@dataclass(frozen=True, eq=False)
+class Judgements:
+    """Which document (J,) answers which query (J,), how well (J,), in the order of the file; and the lines dropped."""
+
+    queries: Ids
+    documents: Ids
+    grades: NDArray[np.float64]
+    lines: tuple[int, ...]
+
+
+def wanted_of(columns: CollectionColumns, part: str) -> tuple[Wanted, ...]:
+    """Return the columns of the file of a part: id, title and text; id and text; or query, document and grade."""
+    if part == "qrels":
+        return columns.query, columns.document, columns.grade
+    own: Wanted = (str(_EITHER), "id") if columns.id == _EITHER else columns.id
+    if part == "queries":
+        return own, columns.text
+    title: Wanted = (columns.title, None) if isinstance(columns.title, str) else columns.title
+    return own, title, columns.text
+
+
+def check_texts(rows: Rows, card: CollectionCard, where: str) -> Texts:
+    """Check documents or queries row by row; raises one `HengyuError` with every kind of mistake and its lines.
+
+    A document with a title is title, space, text. An id stands once; a text is not empty, or its line is dropped where the
+    card says so.
+    """
+    faults = Faults()
+    malformed = dict(rows.malformed)
+    found: dict[str, int] = {}
+    texts: list[str] = []
+    dropped: set[str] = set()
+    titles = rows.columns[1] if len(rows.columns) == 3 else None
+    for i, number in enumerate(rows.numbers):
+        own, fault = _id(rows.columns[0][i])
+        if fault:
+            faults.note(fault, number, show(rows.columns[0][i]))
+            continue
+        if own in found or own in dropped:
+            faults.note("an id must stand once; give every text an id of its own", number, show(own))
+            continue
+        text = rows.columns[-1][i]
+        title = titles[i] if titles is not None else ""
+        if isinstance(title, str) and title.strip() and isinstance(text, str):
+            text = f"{title} {text}" if text.strip() else title
+        elif title is not None and not isinstance(title, str):
+            faults.note(
+                "a title must be text; put it in quotes, or name the right column in the card", number, show(title)
+            )
+        fault = text_fault(text)
+        if fault and isinstance(text, str) and not text.strip():
+            malformed.setdefault(number, ("a text must not be empty", ""))
+            dropped.add(own)
+            continue
+        if fault:
+            faults.note(fault, number, show(text))
+        found[own] = len(texts)
+        texts.append(text)
+    _report(faults, malformed, card, where, rows.unit)
+    if not texts:
+        raise HengyuError(f"{where}: holds no texts; get the file again or check that it is the right one")
+    return Texts(found, tuple(texts), frozenset(dropped), tuple(sorted(malformed)))
+
+
+def check_judgements(rows: Rows, card: CollectionCard, where: str, queries: Texts, documents: Texts) -> Judgements:
+    """Check judgements row by row; raises one `HengyuError` with every kind of mistake and its lines.
+
+    A grade is 0 (not relevant) or above. A pair that is judged twice, or an id that no file has, is a mistake, or is left
+    out where the card drops malformed lines (of the former the first line counts); two grades for a pair always are one. What
+    names a text that was left out is left out too.
+    """
+    faults = Faults()
+    malformed = dict(rows.malformed)
+    asked: list[int] = []
+    answers: list[int] = []
+    grades: list[float] = []
+    seen: dict[tuple[int, int], float] = {}
+    for number, query, document, given in zip(rows.numbers, *rows.columns, strict=True):
+        grade, fault = number_of(given, "grade")
+        if not fault and grade < 0:
+            fault = "the grade must be 0 (not relevant) or above; mend the file"
+        if fault:
+            faults.note(fault, number, show(given))
+            continue
+        places: list[int] = []
+        for value, texts, what in ((query, queries, "query"), (document, documents, "document")):
+            own, fault = _id(value)
+            if fault:
+                faults.note(fault, number, show(value))
+            elif own in texts.rows:
+                places.append(texts.rows[own])
+            elif own in texts.dropped:
+                malformed.setdefault(number, (f"the {what} has an empty text", ""))
+            else:
+                malformed.setdefault(
+                    number, (f"the {what} must be one that there is", f"{show(own)}, which no line has")
+                )
+        if len(places) < 2:
+            continue
+        pair = (places[0], places[1])
+        if pair not in seen:
+            seen[pair] = grade
+            asked.append(pair[0])
+            answers.append(pair[1])
+            grades.append(grade)
+        elif seen[pair] == grade:
+            malformed.setdefault(number, ("a pair of query and document must be judged once", ""))
+        else:
+            faults.note("a pair must have one grade; keep the right one", number, f"{grade:g} after {seen[pair]:g}")
+    _report(faults, malformed, card, where, rows.unit)
+    places_of = np.array(asked, np.int64), np.array(answers, np.int64)
+    return Judgements(*places_of, np.array(grades, np.float64), tuple(sorted(malformed)))
+
+
+def _id(value: Any) -> tuple[str, str]:
+    if type(value) is int:
+        return str(value), ""
+    if not isinstance(value, str) or not value:
+        return "", "an id must be text or a whole number, and not empty; mend it, or name the right column in the card"
+    return value, ""
+
+
+def _report(
+    faults: Faults, malformed: Mapping[int, tuple[str, str]], card: CollectionCard, where: str, unit: str
+) -> None:
+    if card.malformed == "error":
+        for number, (fault, example) in sorted(malformed.items()):
+            faults.note(f"{fault}; {MEND}", number, example)
+    faults.report(where, unit)

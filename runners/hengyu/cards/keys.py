@@ -1,0 +1,128 @@
+"""Keys that cards of every kind share: names, words, digests, columns, files, where the hub has them, and prose."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, replace
+from pathlib import PureWindowsPath
+from typing import Any, TypeVar
+
+from hengyu.cards.card import FORMATS, CollectionColumns, Columns, Hub, format_of
+from hengyu.declare import Table, shown
+from hengyu.errors import did_you_mean
+
+__all__ = ["KINDS", "columns", "digest", "file_key", "hub", "name", "prose", "split_name", "word"]
+
+KINDS = tuple(dict.fromkeys(FORMATS.values()))
+"""The formats there are."""
+
+# words that a suite's fit_on and the board's aggregates use for themselves
+_RESERVED = ("all", "avg", "none", "target", "w-avg")
+C = TypeVar("C", Columns, CollectionColumns)
+
+
+def name(table: Table, key: str, given: str) -> None:
+    """Note a problem where a name could not be a folder's."""
+    if given.startswith(".") or not re.fullmatch(r"[\w.-]+", given):
+        table.problem(key, f"must be letters, digits, '-', '_' and '.', not {shown(given)}")
+
+
+def split_name(table: Table, given: str) -> None:
+    """Note a problem where a split's name could not be a folder's, or means something else."""
+    name(table, "name", given)
+    if given in _RESERVED:
+        table.problem("name", f"'{given}' has another meaning (reserved: {', '.join(_RESERVED)}); rename the split")
+
+
+def word(table: Table, key: str, default: str, known: Iterable[str]) -> str:
+    """Take a key that must be one of the words known."""
+    words = tuple(known)
+    found = table.take(key, str, default)
+    if found not in words:
+        table.problem(key, f"holds the unknown '{found}'{did_you_mean(found, [w for w in words if w])}")
+    return found
+
+
+def columns(table: Table, default: C, apart: Sequence[tuple[str, tuple[str, ...]]]) -> C:
+    """Take the key 'columns'; ``apart`` says which must be different columns, and in what words."""
+    inner = table.table("columns")
+    found: dict[str, str | int] = {}
+    for key, value in asdict(default).items():
+        present = inner.has(key)
+        given = inner.raw(key)
+        if not present:
+            given = value
+        if type(given) not in (str, int) or given == "" or (isinstance(given, int) and given < 0):
+            inner.problem(key, f"must be a column's name, or its position from 0, not {shown(given)}")
+        else:
+            found[key] = given
+    for sentence, group in apart:
+        here = [found[key] for key in group if key in found]
+        if len(set(here)) < len(here):
+            inner.problem(group[-1], sentence)
+    inner.finish()
+    return replace(default, **found)
+
+
+def hub(table: Table, columns_of: Callable[[Table], Columns | None]) -> Hub | None:
+    """Take the key 'hub'; ``columns_of`` takes the columns that its files have."""
+    if not table.has("hub"):
+        table.take("hub", dict)
+        return None
+    inner = table.table("hub")
+    found = Hub(
+        id=inner.take("id", str, "", required=True),
+        revision=inner.take("revision", str, "", required=True),
+        columns=columns_of(inner) or Columns(label="score"),
+        subset=inner.take("subset", str, ""),
+        sha256={str(k): str(v) for k, v in inner.take("sha256", dict, {}).items()},
+    )
+    if found.id and not re.fullmatch(r"[\w.-]+/[\w.-]+", found.id, re.ASCII):
+        inner.problem("id", f"must be owner/name, like C-MTEB/LCQMC, not {shown(found.id)}")
+    if found.revision and not re.fullmatch(r"[0-9a-f]{40}", found.revision):
+        inner.problem(
+            "revision",
+            f"must be a commit, 40 hex digits, so that the data stay as they are, not {shown(found.revision)}",
+        )
+    for file, given in found.sha256.items():
+        digest(inner, f"sha256.{file}", given)
+    inner.finish()
+    return found
+
+
+def file_key(table: Table, key: str, default: str, format_: str, *, required: bool, named: bool) -> str:
+    """Take a key that names a file below the card's folder, of a format that is known; ``named`` columns go by name."""
+    file = table.take(key, str, default, required=required)
+    if file and _escapes(file):
+        table.problem(key, f"must be a path below the card's folder, not {shown(file)}")
+    kind = format_of(file, format_)
+    if file and not kind:
+        table.problem(key, f"has an ending that says no format; add format = one of {', '.join(KINDS)}")
+    if kind in ("jsonl", "parquet") and not named:
+        table.problem(key, f"is {kind}, where columns go by name; give names in 'columns'")
+    return file
+
+
+def digest(table: Table, key: str, given: str) -> None:
+    """Note a problem where a digest is none."""
+    if given and not re.fullmatch(r"[0-9a-f]{64}", given):
+        table.problem(key, f"must be 64 hex digits, as sha256sum prints them, not {shown(given)}")
+
+
+def prose(table: Table, title: str) -> dict[str, Any]:
+    """Take what is for readers alone."""
+    return {
+        "title": table.take("title", str, title),
+        "language": table.take("language", str, "zh"),
+        "licence": table.take("licence", str, "not stated"),
+        "terms": table.take("terms", str, "not stated"),
+        "homepage": table.take("homepage", str, ""),
+        "citation": table.take("citation", str, "").strip(),
+        "description": table.take("description", str, "").strip(),
+    }
+
+
+def _escapes(file: str) -> bool:
+    windows = PureWindowsPath(file)
+    return bool(windows.anchor) or ".." in windows.parts or "\0" in file or "\\" in file

@@ -1,0 +1,97 @@
+"""mteb's Chinese STS and retrieval tasks as cards, without writing one: ``mteb:ATEC`` (extra: ``pip install 'hengyu[mteb]'``)."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+from hengyu.cards.card import PARTS, Card, CollectionCard, CollectionSplit, Columns, Hub, Split
+from hengyu.errors import HengyuError, did_you_mean
+from hengyu.resources import cache_dir
+
+__all__ = ["PREFIX", "mteb_card", "mteb_names"]
+
+PREFIX = "mteb-"  # a card's name holds no colon, since card and split stand around one
+_LANGUAGE = "cmn-Hans"
+_RETRIEVAL = "Retrieval"
+_SPLITS = {"validation": "valid", "dev": "valid"}
+
+
+def mteb_names() -> tuple[str, ...]:
+    """Return the names of mteb's STS and retrieval tasks that have Chinese texts; raises `HengyuError` without mteb."""
+    return tuple(sorted(_tasks()))
+
+
+@cache
+def _tasks() -> dict[str, Any]:
+    try:
+        import mteb
+    except ImportError:
+        raise HengyuError("a task 'mteb:NAME' needs mteb; run: pip install 'hengyu[mteb]'") from None
+    found = mteb.get_tasks(languages=["zho", "cmn"], task_types=["STS", _RETRIEVAL], exclude_superseded=False)
+    return {
+        task.metadata.name: task
+        for task in found
+        if task.metadata.type == "STS" or (task.metadata.modalities == ["text"] and _whole(task.metadata))
+    }
+
+
+def _whole(about: Any) -> bool:
+    """Whether a retrieval task's Chinese part is a subset of its own, or all of it."""
+    return not about.is_multilingual or [_LANGUAGE] in about.hf_subsets_to_langscripts.values()
+
+
+def mteb_card(name: str) -> Card:
+    """Return the card of an mteb task by its name; raises `HengyuError` for an unknown one.
+
+    Files come from the hub at the revision that mteb pins (``hengyu fetch mteb:NAME``), labels lie on mteb's scale, and a
+    scale of 0 to 1 means labels of 0 and 1. mteb's split ``validation`` is our ``valid``; of retrieval tasks splits keep their
+    names.
+    """
+    tasks = _tasks()
+    known = {t.casefold(): t for t in tasks}
+    if name.casefold() not in known:
+        raise HengyuError(f"mteb has no Chinese STS or retrieval task '{name}'{did_you_mean(name, tasks)}")
+    task = tasks[known[name.casefold()]]
+    about = task.metadata
+    subsets = [s for s, languages in about.hf_subsets_to_langscripts.items() if languages == [_LANGUAGE]]
+    subset = subsets[0] if subsets and about.is_multilingual else ""
+    own = f"{PREFIX}{about.name}"
+    given: dict[str, Any] = {
+        "name": own,
+        # no such file: it is where the splits are looked for beside --data and the cache of `hengyu fetch`
+        "path": cache_dir() / "datasets" / own / "card.toml",
+        "title": f"{about.name}, as mteb has it",
+        "licence": about.license or "not stated",
+        "homepage": str(about.reference or ""),
+        "citation": " ".join((about.bibtex_citation or "").split()),
+        "description": about.description,
+    }
+    where = about.dataset["path"], about.dataset["revision"]
+    if about.type == _RETRIEVAL:
+        return CollectionCard(
+            **given,
+            kind="retrieval",
+            scale=(0.0, 1.0),  # grades say theirs
+            label_kind="graded",
+            splits={str(s): _collection_split(about.name, str(s)) for s in about.eval_splits},
+            hub=Hub(*where, subset=subset),
+            exclude="same-id" if getattr(task, "ignore_identical_ids", False) else "nothing",
+        )
+    first, second = task.column_names
+    columns = Columns(str(first), str(second), "score")
+    splits = {_SPLITS.get(s, s): s for s in about.eval_splits}
+    scale = (float(task.min_score), float(task.max_score))
+    return Card(
+        **given,
+        scale=scale,
+        label_kind="binary" if scale == (0.0, 1.0) else "graded",
+        splits={ours: Split(ours, f"{about.name}/{ours}.jsonl", hub=theirs) for ours, theirs in splits.items()},
+        columns=columns,
+        hub=Hub(*where, columns, subset),
+    )
+
+
+def _collection_split(task: str, split: str) -> CollectionSplit:
+    corpus, queries, qrels = (f"{task}/{split}.{part}.jsonl" for part in PARTS)
+    return CollectionSplit(split, qrels, hub=split, corpus=corpus, queries=queries)

@@ -1,0 +1,137 @@
+"""A dataset's repository on the hub, at its revision: its files, and which of them are a split's."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Iterable
+from fnmatch import fnmatchcase
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from hengyu.cards.card import PARTS, Card, Hub, format_of
+from hengyu.errors import HengyuError
+
+__all__ = ["Remote", "Unreachable", "hold_pinned", "pick_files", "pick_parts"]
+
+_PREFERRED = ("parquet", "jsonl", "csv", "tsv")  # where a repository keeps the same split in several formats
+
+
+class Unreachable(HengyuError):
+    """The hub could not be asked at all, so asking it for another dataset is no use either."""
+
+
+def pick_files(files: Iterable[str], name: str, subset: str, where: str) -> list[str]:
+    """Return the files of a split in name order: those a glob matches, or whose path holds its name as a word."""
+    known = sorted(f for f in files if format_of(f) and not f.startswith("."))
+    if any(c in name for c in "*?[/"):
+        found = [f for f in known if fnmatchcase(f, name)]
+    else:
+        found = [f for f in known if name.casefold() in re.split(r"[\W_]+", f.casefold())]
+        if subset:
+            found = [f for f in found if subset in {part.split(".")[0] for part in PurePosixPath(f).parts}]
+    if not found:
+        inside = f" in the subset '{subset}'" if subset else ""
+        held = ", ".join(known[:8]) + (f" and {len(known) - 8} more" if len(known) > 8 else "")
+        raise HengyuError(
+            f"{where} has no files of a split '{name}'{inside}; set the split's hub key to its name there, "
+            f"or to a glob over its files: {held or 'it holds no table at all'}"
+        )
+    best = min((format_of(f) for f in found), key=_PREFERRED.index)
+    return [f for f in found if format_of(f) == best]
+
+
+def pick_parts(files: Iterable[str], name: str, subset: str, where: str) -> dict[str, list[str]]:
+    """Return the files of each of `PARTS` of a retrieval split, as BEIR and mteb lay them out.
+
+    Documents and queries are what has that word in its path; judgements are what has ``qrels``, or neither word. Of each
+    those of the split count, or all where none names it: documents are often the same for every split.
+    """
+    words = {f: set(re.split(r"[\W_]+", f.casefold())) for f in files if format_of(f) and not f.startswith(".")}
+    if subset:
+        words = {f: w for f, w in words.items() if w.issuperset(re.split(r"[\W_]+", subset.casefold()))}
+    by_part: dict[str, list[str]] = {part: [] for part in PARTS}
+    for file, own in words.items():
+        part = next((p for p in ("qrels", "corpus", "queries") if p in own), "qrels")
+        by_part[part].append(file)
+    out: dict[str, list[str]] = {}
+    for part, found in by_part.items():
+        mine = [f for f in found if name.casefold() in words[f]] or ([] if part == "qrels" else found)
+        if not mine:
+            held = ", ".join(sorted(words)[:8]) or "it holds no table at all"
+            raise HengyuError(
+                f"{where} has no files of '{part}' for a split '{name}'; set the split's hub key to its name there ({held})"
+            )
+        best = min((format_of(f) for f in mine), key=_PREFERRED.index)
+        out[part] = sorted(f for f in mine if format_of(f) == best)
+    return out
+
+
+def hold_pinned(card: Card, file: str, digest: str, task: str) -> None:
+    """Raise `HengyuError` for a file whose digest is not the one that its card pins."""
+    assert card.hub is not None
+    if card.hub.sha256.get(file, "") not in ("", digest):
+        raise HengyuError(
+            f"{task}: {card.hub.id}/{file}: the sha256 is {digest} where {card.path} pins {card.hub.sha256[file]}; "
+            "do not use it before you know why it changed"
+        )
+
+
+class Remote:
+    """The repository at its revision; whatever goes wrong on the way becomes one sentence."""
+
+    def __init__(self, hub: Hub, name: str) -> None:
+        self.hub = hub
+        self.name = name
+        # read now and not when huggingface_hub was imported, so that a mirror can be named at any time
+        self.endpoint = os.environ.get("HF_ENDPOINT", "").rstrip("/") or None
+
+    def files(self) -> list[str]:
+        """Return the paths of all files."""
+        found: list[str] = self._ask(
+            lambda api: api.list_repo_files(self.hub.id, revision=self.hub.revision, repo_type="dataset")
+        )
+        return found
+
+    def content(self, file: str) -> bytes:
+        """Return a file's bytes."""
+        return self.path(file).read_bytes()
+
+    def path(self, file: str) -> Path:
+        """Return where a file lies, downloaded to Hugging Face's own cache."""
+        path: str = self._ask(
+            lambda api: api.hf_hub_download(self.hub.id, file, revision=self.hub.revision, repo_type="dataset")
+        )
+        return Path(path)
+
+    def _ask(self, question: Callable[[Any], Any]) -> Any:
+        if os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE"):
+            raise Unreachable(
+                f"{self.name}: HF_HUB_OFFLINE is set, so nothing is downloaded; unset it and run 'hengyu fetch "
+                f"{self.name}' again"
+            )
+        from huggingface_hub import HfApi, errors
+
+        try:
+            return question(HfApi(endpoint=self.endpoint))
+        except errors.GatedRepoError:
+            page = f"{self.endpoint or 'https://huggingface.co'}/datasets/{self.hub.id}"
+            raise self._error(f"is gated; accept its terms at {page}, then log in with 'hf auth login'") from None
+        except errors.RepositoryNotFoundError:
+            raise self._error("does not exist or is private; check the card's hub.id, or log in") from None
+        except errors.RevisionNotFoundError:
+            raise self._error(f"has no revision {self.hub.revision}; check the card's hub.revision") from None
+        except errors.OfflineModeIsEnabled:
+            raise Unreachable(f"{self.name}: HF_HUB_OFFLINE was set at the start, so nothing is downloaded") from None
+        except Exception as e:
+            # connection errors are httpx's, requests' or OSError, depending on the version of huggingface_hub
+            first = next(iter(str(e).strip().splitlines()), "")[:160]
+            reason = f"{type(e).__name__}: {first}" if first else type(e).__name__
+            kind = HengyuError if isinstance(e, errors.HfHubHTTPError) else Unreachable
+            raise kind(
+                f"{self.name}: the hub's dataset {self.hub.id} cannot be reached or does not answer as it should "
+                f"({reason}); check the network, or name a mirror with HF_ENDPOINT"
+            ) from None
+
+    def _error(self, sentence: str) -> HengyuError:
+        return HengyuError(f"{self.name}: the hub's dataset {self.hub.id} {sentence}")

@@ -1,0 +1,1 @@
+"""Observations -> numbers: metrics, intervals, means, differences, and what they are derived through."""

@@ -1,0 +1,249 @@
+"""Two sides held against each other pair by pair: two runs, or two entries, encoders or poolings of one run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hengyu.errors import HengyuError, did_you_mean, gather
+from hengyu.evaluation.drops import Change, holm, stored_error
+from hengyu.evaluation.scores import Key, Scores, headline, scores_of
+from hengyu.evaluation.seen import seen_in
+from hengyu.evaluation.standing import paired_p
+from hengyu.evaluation.stats import interval
+from hengyu.records import Run
+
+__all__ = ["AXES", "Comparison", "Line", "compare"]
+
+AXES = ("encoder", "pooling", "entry", "fit_on")
+MEAN = "mean"
+_SUITE = ("kind", "relevant", "aggregate")  # what both runs' suites must say alike
+_TASK = ("n", "sha256", "card_sha256", "ceiling", "corpus", "queries", "relevant")
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Line:
+    """The Spearman (nDCG@10 of retrieval runs) of the first side minus that of the second, on one task or on the mean of all."""
+
+    first: Key
+    second: Key
+    n: int
+    values: tuple[float, float]
+    low: float | None
+    high: float | None
+    p: float  # two-sided, of no difference, adjusted over all lines (Holm)
+    test: str  # "paired" (same pairs, same resamples) or "stored" (the two intervals, as if of other pairs)
+    verdict: str  # "better", "worse", "not told apart", by p
+
+    @property
+    def difference(self) -> float:
+        """First minus second."""
+        return self.values[0] - self.values[1]
+
+    def shared(self, axis: str) -> str:
+        """Return a name that both sides share, ``A | B`` where they do not."""
+        one, two = getattr(self.first, axis), getattr(self.second, axis)
+        return str(one) if one == two else f"{one} | {two}"
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """All lines of a comparison, and what is to be known beside them."""
+
+    sides: tuple[str, str]
+    level: float
+    resamples: int
+    lines: tuple[Line, ...]
+    notes: tuple[str, ...]
+
+
+def compare(first: Run, second: Run | None = None, chosen: Mapping[str, Sequence[str]] | None = None) -> Comparison:
+    """Compare two runs, or two parts of one; raises `HengyuError` where their numbers cannot be held together.
+
+    ``chosen`` is axis -> names, out of `AXES` and "task": one name keeps its rows, two names are the first and the second
+    side. Within one run exactly one axis has two names.
+    """
+    picked = {axis: list(names) for axis, names in (chosen or {}).items() if names}
+    axes = [axis for axis in AXES if len(picked.get(axis, ())) == 2]
+    gather(
+        f"--{axis.replace('_', '-')}: {len(names)} names are given; give two to compare them, or one to keep its rows"
+        for axis, names in picked.items()
+        if axis in AXES and len(names) > 2
+    )
+    if second is None and len(axes) != 1:
+        raise HengyuError(
+            f"{first.id}: one run is compared along one axis; give a second RUN, or two names of one of "
+            + ", ".join("--" + a.replace("_", "-") for a in AXES)
+        )
+    a, b = (scores_of(run, (headline(first),)) for run in (first, second or first))
+    tasks = [t for t in a.tasks if t in b.tasks and (not picked.get("task") or t in picked["task"])]
+    gather(_missing(a, b, picked))
+    if not tasks:
+        raise HengyuError(f"{b.source}: has no task of {a.source}; they share none of {', '.join(a.tasks)}")
+    if second is not None:
+        gather(_unlike(first, second, a, b, tasks))
+    couples = _couples(a, b, tasks, picked)
+    if not couples:
+        raise HengyuError(
+            f"{b.source}: no row stands on both sides; 'hengyu export {first.id}' prints the rows there are"
+        )
+    lines, notes = _lines(a, b, tasks, couples)
+    adjusted = [p for p, _ in holm([line.p for line in lines], a.level)]
+    judged = (replace(line, p=p, verdict=_verdict(line, p, a.level)) for line, p in zip(lines, adjusted, strict=True))
+    sides = (first.id, (second or first).id)
+    if axes:
+        sides = tuple(f"{picked[axes[0]][i]} ({s})" if second else picked[axes[0]][i] for i, s in enumerate(sides))  # type: ignore[assignment]
+    return Comparison(sides, a.level, a.resamples, tuple(judged), (*_only(a, b), *_changed(a, b), *notes))
+
+
+def _verdict(line: Line, p: float, level: float) -> str:
+    if p > 1 - level:
+        return "not told apart"
+    return "better" if line.difference > 0 else "worse"
+
+
+def _missing(a: Scores, b: Scores, picked: Mapping[str, Sequence[str]]) -> Iterable[str]:
+    """Say which names no row has."""
+    for axis, names in picked.items():
+        sides = ((a, names[0]), (b, names[-1])) if axis in AXES else [(a, name) for name in names]
+        for scores, name in dict.fromkeys((s.source, n) for s, n in sides):
+            known = {getattr(k, axis) for s in (a, b) if s.source == scores for k in s.cells}
+            if name not in known:
+                yield f"{scores}: no row has the {axis} '{name}'{did_you_mean(name, known)}"
+
+
+def _unlike(first: Run, second: Run, a: Scores, b: Scores, tasks: Sequence[str]) -> Iterable[str]:
+    """Say in which fields the protocols of two runs differ."""
+    pairs: list[tuple[str, Any, Any]] = [("protocol", a.protocol, b.protocol)]
+    suites = first.header.get("suite", {}), second.header.get("suite", {})
+    pairs += [(f"suite.{name}", *(s.get(name) for s in suites)) for name in _SUITE]
+    for task in tasks:
+        pairs += [(f"tasks[{task}].{name}", a.tasks[task].get(name), b.tasks[task].get(name)) for name in _TASK]
+    splits = _splits(first), _splits(second)
+    pairs += [(f"fit_splits of {k[0]}, fit_on {k[1]}", v, splits[1][k]) for k, v in splits[0].items() if k in splits[1]]
+    for name, one, two in pairs:
+        if one != two:
+            yield (
+                f"{b.source}: {name} is {two!r} where {a.source} has {one!r}; "
+                "numbers of unlike protocols are not compared, weigh both the same way"
+            )
+
+
+def _splits(run: Run) -> dict[tuple[str, str], list[str]]:
+    """Return what a fit_on word stood for at each task."""
+    fits = run.header.get("fits", ())
+    return {(f["task"], f["fit_on"]): list(f["fit_splits"]) for f in fits if "fit_splits" in f}
+
+
+def _only(a: Scores, b: Scores) -> Iterable[str]:
+    for one, other in ((a, b), (b, a)):
+        alone = [t for t in one.tasks if t not in other.tasks]
+        if alone:
+            yield f"only in {one.source}, left out: {', '.join(alone)}"
+
+
+def _changed(a: Scores, b: Scores) -> Iterable[str]:
+    """Say what differs in encoders of the same name: what was compared may be just that."""
+    for name in a.encoders.keys() & b.encoders.keys():
+        fields = [k for k in a.encoders[name] if a.encoders[name].get(k) != b.encoders[name].get(k)]
+        if fields:
+            yield f"encoder {name} differs between the runs in: {', '.join(sorted(fields))}"
+
+
+def _couples(
+    a: Scores, b: Scores, tasks: Sequence[str], picked: Mapping[str, Sequence[str]]
+) -> dict[tuple[str, ...], dict[str, tuple[Key, Key]]]:
+    """Return the rows that stand on both sides, task by task.
+
+    Of two entries one that is fitted on nothing is held against every fit_on.
+    """
+    found: dict[tuple[str, ...], dict[str, tuple[Key, Key]]] = {}
+    for key, number in a.cells.items():
+        if key.task not in tasks or number.value is None:
+            continue
+        if any(picked.get(axis) and getattr(key, axis) != picked[axis][0] for axis in AXES):
+            continue
+        other = key._replace(**{axis: names[1] for axis, names in picked.items() if axis in AXES and len(names) == 2})
+        ways = [other, *_unfitted(a, b, other)] if len(picked.get("entry", ())) == 2 else [other]
+        for way in ways:
+            there = b.cells.get(way)
+            if there is not None and there.value is not None:
+                found.setdefault((*key[1:5], *way[1:5]), {})[key.task] = (key, way)
+    return found
+
+
+def _unfitted(a: Scores, b: Scores, other: Key) -> list[Key]:
+    """Return the same row under the fit_on of the side that needs one, where the other needs none."""
+    if other.fit_on != "none":
+        bare = other._replace(fit_on="none")
+        return [bare] if bare in b.cells and other not in b.cells else []
+    if other in b.cells:
+        return []
+    return [k for k in b.cells if k._replace(fit_on="none") == other]
+
+
+def _lines(
+    a: Scores, b: Scores, tasks: Sequence[str], couples: Mapping[tuple[str, ...], Mapping[str, tuple[Key, Key]]]
+) -> tuple[list[Line], list[str]]:
+    drawn: dict[tuple[Key, Key], Floats] = {}
+    notes: list[str] = []
+    for task in tasks:
+        here = [by[task] for by in couples.values() if task in by]
+        more, amiss = _differences(a, b, task, here)
+        drawn |= more
+        notes += amiss
+    lines: list[Line] = []
+    for by in couples.values():
+        lines += [_line(a, b, *pair, drawn.get(pair)) for pair in by.values()]
+        if len(by) == len(tasks) > 1 and all(pair in drawn for pair in by.values()):
+            lines.append(_mean(a, b, list(by.values()), drawn))
+    order = {task: place for place, task in enumerate((*tasks, MEAN))}
+    return sorted(lines, key=lambda line: order[line.first.task]), list(dict.fromkeys(notes))
+
+
+def _differences(
+    a: Scores, b: Scores, task: str, pairs: Sequence[tuple[Key, Key]]
+) -> tuple[dict[tuple[Key, Key], Floats], list[str]]:
+    """Return the replicates of each difference, first minus second, under the first side's resamples."""
+    one, notes = seen_in(a, task)
+    two, amiss = seen_in(b, task) if b.source != a.source else (one, [])
+    notes = [*notes, *amiss]
+    if one is None or two is None:
+        return {}, notes
+    if not one.like(two):
+        return {}, [*notes, f"{task}: the two runs kept different labels or relevance"]
+    before = one.replicates({k for k, _ in pairs if k in one.cells}, a.resamples, a.seed)
+    after = two.replicates({k for _, k in pairs if k in two.cells}, a.resamples, a.seed)
+    return {(k, o): before[k] - after[o] for k, o in pairs if k in before and o in after}, notes
+
+
+def _line(a: Scores, b: Scores, one: Key, two: Key, drawn: Floats | None) -> Line:
+    first, second = a.cells[one], b.cells[two]
+    values = (float(first.value or 0.0), float(second.value or 0.0))
+    n = int(a.tasks[one.task]["n"])
+    if drawn is not None:
+        return Line(
+            one, two, n, values, *interval(drawn, a.level), paired_p(values[0] - values[1], drawn), "paired", ""
+        )
+    errors = stored_error(first, a.level), stored_error(second, b.level)
+    if errors[0] is None or errors[1] is None:
+        return Line(one, two, n, values, None, None, 1.0, "none", "")
+    change = Change(values[0] - values[1], float(np.hypot(errors[0], errors[1])))
+    low, high = change.interval(a.level)
+    return Line(one, two, n, values, low, high, change.p, "stored", "")
+
+
+def _mean(a: Scores, b: Scores, pairs: Sequence[tuple[Key, Key]], drawn: Mapping[tuple[Key, Key], Floats]) -> Line:
+    """Return the line of the plain mean over the tasks, whose resamples are independent of each other."""
+    mean = np.mean([drawn[pair] for pair in pairs], axis=0)
+    sides = ((a, [p[0] for p in pairs]), (b, [p[1] for p in pairs]))
+    values = tuple(float(np.mean([s.cells[k].value for k in keys])) for s, keys in sides)
+    one, two = (pair._replace(task=MEAN) for pair in pairs[0])
+    n = sum(int(a.tasks[p[0].task]["n"]) for p in pairs)
+    p = paired_p(values[0] - values[1], mean)
+    return Line(one, two, n, (values[0], values[1]), *interval(mean, a.level), p, "paired", "")

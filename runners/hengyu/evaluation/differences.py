@@ -1,0 +1,50 @@
+"""The paired differences that a suite asks for: two entries on the same pairs, under the same resamples."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from hengyu.evaluation.cells import Cell, Row, average, delta
+from hengyu.plan import Plan
+from hengyu.records import Difference
+
+__all__ = ["differences"]
+
+Columns = dict[str, dict[Row, Cell]]
+
+
+def differences(plan: Plan, columns: Columns) -> list[Difference]:
+    """Return the differences on every task, and on their mean where a row has all of them.
+
+    Two entries are held against each other under the same encoder, pooling and fit_on; one that is fitted on nothing
+    is held against every fit_on.
+    """
+    found = []
+    sizes = {t.name: t.n for t in plan.tasks}
+    weights = np.full(len(sizes), 1 / len(sizes))
+    for entry, against in plan.suite.compare:
+        for row in dict.fromkeys(r for t in sizes for r in columns[t] if r[2] == entry):
+            pairs = {
+                t: (mine, other) for t in sizes for mine, other in [_pair(columns[t], row, against)] if mine and other
+            }
+            whole = dict(sizes)
+            if len(pairs) == len(sizes) > 1:
+                whole["mean"] = sum(sizes.values())
+                pairs["mean"] = (
+                    average([m for m, _ in pairs.values()], weights),
+                    average([o for _, o in pairs.values()], weights),
+                )
+            for task, (mine, other) in pairs.items():
+                d = delta(mine, other, "spearman", plan.suite.level)
+                if d["delta_low"] is not None:
+                    numbers = (d["delta"], d["delta_low"], d["delta_high"])
+                    found.append(Difference(task, *row[:2], row[3], entry, against, whole[task], *numbers))
+    return found
+
+
+def _pair(cells: dict[Row, Cell], row: Row, against: str) -> tuple[Cell | None, Cell | None]:
+    """Return the cells of a row and of what it is held against; None for one that has no number."""
+    encoder, pooling, _, fit_on = row
+    mine = cells.get(row)
+    other = cells.get((encoder, pooling, against, fit_on)) or cells.get((encoder, pooling, against, "none"))
+    return tuple(c if c is not None and c.whole else None for c in (mine, other))  # type: ignore[return-value]

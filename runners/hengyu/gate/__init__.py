@@ -1,0 +1,1 @@
+"""Two sets of numbers -> verdicts: baselines, rules, findings."""
