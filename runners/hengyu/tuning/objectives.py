@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from hengyu.methods.esimcse import ESimCse
     from hengyu.methods.simcse import SimCse
 
-__all__ = ["Deletions", "DropoutPairs", "Repetitions", "Sentences", "Siamese", "deleted", "repeated"]
+__all__ = ["Deletions", "DropoutPairs", "Repetitions", "Sentences", "Siamese", "deleted", "layer_on_top", "repeated"]
 
 Ids = NDArray[np.int64]
 Rows = list[list[int]]
@@ -62,8 +62,8 @@ class DropoutPairs(Sentences):
     ) -> None:
         super().__init__(trainee, lesson, recipe)
         self.temperature = temperature
-        self.head = nn.Sequential(nn.Linear(trainee.width, trainee.width), nn.Tanh()) if mlp else nn.Identity()
-        self.heads = [self.head.to(self.device)]
+        self.head = layer_on_top(trainee) if mlp else nn.Identity()
+        self.heads = [self.head]
 
     def loss(self, vectors: Tensor, batch: Ids) -> Tensor:
         """Return the cross-entropy of finding each sentence's other pass."""
@@ -183,6 +183,11 @@ class Repetitions(_Views):
             finally:
                 self.trainee.model = fast
         self.queue = torch.cat([new, self.queue])[: round(self.recipe.queue * self.recipe.batch)]
+
+
+def layer_on_top(trainee: Trainee) -> nn.Module:
+    """Return the layer with tanh that SimCSE trains with, and forgets."""
+    return nn.Sequential(nn.Linear(trainee.width, trainee.width), nn.Tanh()).to(trainee.device)
 
 
 def repeated(tokens: list[int], rate: float, rng: np.random.Generator) -> list[int]:
