@@ -111,12 +111,13 @@ class Tokenizer:
         longest = self.folder.max_length
         rows = self.bare([self.wrap(t) for t in texts]) if texts else []
         head, tail = self._frame
+        end = self.around[1] if self.folder.goes_on else tail
         unknown = self._library.unk_token_id
         counts = np.zeros((len(rows), 3), np.float32)
         for i, row in enumerate(rows):
             if len(row) > longest:
                 counts[i, 2] = 1
-                rows[i] = row = row[: longest - len(tail)] + tail
+                rows[i] = row = row[: longest - len(end)] + end
             counts[i, 0] = len(row) - len(head) - len(tail)
             if unknown is not None:
                 counts[i, 1] = row.count(unknown)
@@ -132,10 +133,20 @@ class Tokenizer:
                 return whole[:at], whole[at + len(inside) :]
         raise HengyuError(f"{self.folder.where}: its tokenizer gives no tokens for '一'; it is not one for Chinese")
 
+    @cached_property
+    def around(self) -> tuple[list[int], list[int]]:
+        """The tokens before and after a text: special ones, and those of the prompt."""
+        prompt = self.folder.prompt.lower() if self.folder.lowercase else self.folder.prompt
+        before, _, after = prompt.partition("{text}")
+        head, tail = self._frame
+        parts = self.bare([before, after])
+        own = [row[len(head) : len(row) - len(tail)] for row in parts]
+        return head + own[0], own[1] + tail
+
     @property
     def frame_lengths(self) -> tuple[int, int]:
-        """How many special tokens stand before and after a text."""
-        head, tail = self._frame
+        """How many tokens stand before and after a text: special ones, and those of a prompt that goes on after it."""
+        head, tail = self.around if self.folder.goes_on else self._frame
         return len(head), len(tail)
 
     def _by_words(self, text: str) -> list[int]:
