@@ -62,6 +62,7 @@ def weighed(home: Path, prompt: str, entries: str, poolings: str) -> Run:
     [
         (TEMPLATE, "mask", PROMPTBERT),
         (TEMPLATE, "mask", f"{PROMPTBERT} > whitening(dim=8)"),
+        (TEMPLATE, "mask", "p-tuning(lr=0.01, batch=16, sentences=64, seed=1)"),
         (TEMPLATE, "mask", "raw"),
         (PREFIX, "mask", "raw"),
         (TEMPLATE, "mean", "raw"),

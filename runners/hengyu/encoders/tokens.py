@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,6 +23,7 @@ class Tokenizer:
 
     def __init__(self, folder: ModelFolder) -> None:
         self.folder = folder
+        self.added: tuple[str, ...] = ()  # tokens that the folder's own does not have
 
     @cached_property
     def _library(self) -> Any:
@@ -66,6 +69,25 @@ class Tokenizer:
         """Tell whether a prompt holds the model's mask token."""
         token = self._library.mask_token
         return bool(token) and token in prompt
+
+    def grown(self, names: Sequence[str], prompt: str) -> Tokenizer:
+        """Return a tokenizer with further tokens, read wherever their names stand, and with another prompt."""
+        from transformers import AddedToken
+
+        spec = replace(self.folder.spec, prompt=prompt)
+        new = Tokenizer(ModelFolder(self.folder.path, spec, identifier=self.folder.id))
+        new._library.add_tokens([AddedToken(name, special=True, normalized=False) for name in names])
+        new.added = tuple(names)
+        return new
+
+    def save(self, folder: Path) -> None:
+        """Write its files into a folder."""
+        self._library.save_pretrained(folder)
+
+    @property
+    def mask(self) -> str:
+        """The mask token."""
+        return str(self._library.mask_token)
 
     @property
     def mask_id(self) -> int:
@@ -134,14 +156,18 @@ class Tokenizer:
         raise HengyuError(f"{self.folder.where}: its tokenizer gives no tokens for '一'; it is not one for Chinese")
 
     @cached_property
-    def around(self) -> tuple[list[int], list[int]]:
-        """The tokens before and after a text: special ones, and those of the prompt."""
+    def own(self) -> tuple[list[int], list[int]]:
+        """The tokens of the prompt before and after a text."""
         prompt = self.folder.prompt.lower() if self.folder.lowercase else self.folder.prompt
-        before, _, after = prompt.partition("{text}")
-        head, tail = self._frame
-        parts = self.bare([before, after])
-        own = [row[len(head) : len(row) - len(tail)] for row in parts]
-        return head + own[0], own[1] + tail
+        head, tail = map(len, self._frame)
+        before, after = (row[head : len(row) - tail] for row in self.bare(prompt.partition("{text}")[::2]))
+        return before, after
+
+    @property
+    def around(self) -> tuple[list[int], list[int]]:
+        """All that stands before and after a text: special tokens, and those of the prompt."""
+        (head, tail), (before, after) = self._frame, self.own
+        return head + before, after + tail
 
     @property
     def frame_lengths(self) -> tuple[int, int]:
@@ -151,7 +177,7 @@ class Tokenizer:
 
     def _by_words(self, text: str) -> list[int]:
         """Words of the vocabulary as they are, all others by the model's own tokenizer."""
-        vocabulary = self._vocabulary
+        vocabulary = self.vocabulary
         ids: list[int] = []
         for word in self._words.cut(text, HMM=False):
             known = vocabulary.get(word)
@@ -162,6 +188,7 @@ class Tokenizer:
         return ids
 
     @cached_property
-    def _vocabulary(self) -> dict[str, int]:
+    def vocabulary(self) -> dict[str, int]:
+        """Every token with its id."""
         vocabulary: dict[str, int] = self._library.get_vocab()
         return vocabulary
