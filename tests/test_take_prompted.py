@@ -85,6 +85,8 @@ def test_the_folder_gives_the_vectors_that_were_weighed(
     assert any(kind.endswith(".WordWeights") for kind in types) == (pooling == "mask")
     said = json.loads((tmp_path / "model" / "config_sentence_transformers.json").read_bytes())
     assert (said.get("default_prompt_name") == "hengyu") == (prompt == PREFIX)
+    card = (tmp_path / "model" / "README.md").read_text(encoding="utf-8")
+    assert ("its tokenizer says it around a text" in card) == (prompt == TEMPLATE)
     # weighed as a folder of somebody else's, its own vectors are the same
     again = open_encoder(EncoderSpec(str(tmp_path / "model"))).encode(list(ours.texts[:40]), ["native"])["native"]
     assert np.abs(again - ours.vectors[:40]).max() < 1e-5 * np.abs(ours.vectors).max()

@@ -19,8 +19,8 @@ class PTuning(PromptBert):
     """Trains as promptbert, but what is learned is the template: its tokens become vectors of their own; no labels.
 
     Liu et al., GPT Understands, Too (arXiv:2103.10385), for sentence vectors as in PromptBERT's continuous templates (Jiang
-    et al., EMNLP 2022, arXiv:2201.04337). Each token of the encoder's prompt but [MASK] is put in the place of a new one,
-    [P1], [P2], ..., that starts from its word embedding. With ``freeze`` these are all that is trained, so that ``lr`` is
+    et al., EMNLP 2022, arXiv:2201.04337). In the place of each token of the encoder's prompt but [MASK] stands a
+    new one, [P1], [P2], ..., that starts from its word embedding. With ``freeze`` these are all that is trained, so that ``lr`` is
     higher than a model's; without it the model is trained along. ``other`` is the second template of the contrast, and
     stays as it is written. The pooling is ``mask``.
     """
