@@ -133,7 +133,7 @@ class Tokenizer:
         longest = self.folder.max_length
         rows = self.bare([self.wrap(t) for t in texts]) if texts else []
         head, tail = self._frame
-        end = self.around[1] if self.folder.goes_on else tail
+        end = self._end if self.folder.goes_on else tail
         unknown = self._library.unk_token_id
         counts = np.zeros((len(rows), 3), np.float32)
         for i, row in enumerate(rows):
@@ -168,6 +168,17 @@ class Tokenizer:
         """All that stands before and after a text: special tokens, and those of the prompt."""
         (head, tail), (before, after) = self._frame, self.own
         return head + before, after + tail
+
+    @cached_property
+    def _end(self) -> list[int]:
+        """What stands after a text that is cut; raises `HengyuError` where a template leaves no room for a text."""
+        before, after = self.around
+        if len(before) + len(after) >= self.folder.max_length:
+            raise HengyuError(
+                f"{self.folder.where}: the prompt takes {len(before) + len(after)} tokens of {self.folder.max_length}, so that "
+                "no text fits; raise max_length, or shorten the prompt"
+            )
+        return after
 
     @property
     def frame_lengths(self) -> tuple[int, int]:

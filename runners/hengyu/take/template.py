@@ -22,7 +22,7 @@ def put_template(encoder: HuggingFace, body: Any) -> None:
 
     A text that is too long is cut, and the template is not. The tokenizer is written as its tokenizer.json says and not
     by the model's own class, which would build it anew without the template. Raises `HengyuError` where the tokenizer is
-    none of the tokenizers library, or does not give the ids that were weighed.
+    none of the tokenizers library.
     """
     from tokenizers.processors import TemplateProcessing
     from transformers import PreTrainedTokenizerFast
