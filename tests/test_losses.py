@@ -191,7 +191,10 @@ def test_a_predictor_of_simsiam_that_learns_faster_keeps_the_rank_of_the_built_i
     assert fast[-1] > slow[-1]
 
 
-@pytest.mark.parametrize("entry", ["cosent(lr=1e-3, epochs=3)", "sbert(lr=1e-3, epochs=3)"])
+@pytest.mark.parametrize(
+    "entry",
+    ["cosent(lr=1e-3, epochs=3)", "sbert(lr=1e-3, epochs=3)", "simcse-sup(lr=1e-3, batch=16, epochs=6, positive=0.6)"],
+)
 def test_training_on_labels_learns_them(entry: str) -> None:
     report = tuned(Trainee(open_encoder(EncoderSpec("hengyu-mini")), "mean"), entry, held=True)
     course = report["held_out_spearman"]

@@ -172,8 +172,7 @@ def test_the_pooler_comes_home_as_a_dense_layer(home: Path, tmp_path: Path, tiny
     [
         ({"dtype": "bfloat16"}, "mean", "weighed in bfloat16"),
         ({"pre_tokenizer": "jieba"}, "mean", "jieba splits"),
-        ({"prompt": "“{text}”的意思是[MASK]"}, "mask", "mask token"),
-        ({"prompt": "“{text}”"}, "mean", "prefix"),
+        ({"dtype": "float16", "prompt": "“{text}”的意思是[MASK]"}, "mask", "weighed in float16"),
     ],
 )
 def test_what_a_folder_cannot_say_is_refused(tiny_bert: Path, spec: dict[str, str], pooling: str, reason: str) -> None:

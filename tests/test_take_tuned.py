@@ -44,13 +44,6 @@ entries = [
     {{ entry = "{COSENT}", fit_on = "valid" }},
 ]
 """
-PROMPTED = """
-tasks = ["grades:test"]
-poolings = ["mask"]
-resamples = 20
-baselines = []
-entries = ["promptbert(sentences=64, batch=16)"]
-"""
 
 
 @pytest.fixture(scope="module")
@@ -67,11 +60,11 @@ def one_cache(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HENGYU_CACHE", str(home / "cache"))
 
 
-def weighed(home: Path, text: str, **spec: Any) -> Run:
+def weighed(home: Path, text: str) -> Run:
     suites = home / "suites"
     suites.mkdir(exist_ok=True)
     (suites / "taken.toml").write_text(text, encoding="utf-8")
-    suite = replace(load_suite(suites / "taken.toml"), encoders=(EncoderSpec(str(home / "model"), **spec),))
+    suite = replace(load_suite(suites / "taken.toml"), encoders=(EncoderSpec(str(home / "model")),))
     plan = make_plan(suite, datasets=[home])
     return load_run(weigh(plan, reports=home / "reports", store=VectorStore(home / "cache" / "vectors")).folder)
 
@@ -161,13 +154,6 @@ def test_other_sentences_train_another_encoder(finished: Run, tmp_path: Path) ->
     assert "160 sentences of grades:valid" in card and "this folder was fitted on grades:valid" in card
     refused = take(finished, tmp_path / "other", f"mean | {COSENT}", "--fit-on", "grades:test")
     assert refused.exit_code == 2 and "labels it was trained on" in refused.output
-
-
-def test_what_promptbert_reads_is_refused_in_a_sentence(home: Path, tmp_path: Path) -> None:
-    done = weighed(home, PROMPTED, prompt="“{text}”的意思是[MASK]。")
-    refused = take(done, tmp_path / "model", "mask | promptbert(sentences=64, batch=16)")
-    assert refused.exit_code == 2 and not (tmp_path / "model").exists()
-    assert "has no module; take a row of another pooling" in " ".join(refused.output.split())
 
 
 @pytest.mark.parametrize("word", ["target", "train", "all"])

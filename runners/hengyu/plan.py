@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hengyu.cards import load_cards, parse_task
-from hengyu.cards.card import Card, CollectionCard
+from hengyu.cards.card import Card, CollectionCard, TripleCard
 from hengyu.cards.collection import Collection, load_collection
 from hengyu.cards.data import Pairs, load_pairs
 from hengyu.cards.relevance import Relevance
@@ -160,6 +160,11 @@ def make_plan(suite: Suite, *, data_dir: Path | None = None, datasets: Sequence[
             card, split = parse_task(cards, word)
             if suite.kind == "sts" and isinstance(card, CollectionCard):
                 load_pairs(card, split)  # says what to do with it
+            if isinstance(card, TripleCard):
+                raise HengyuError(
+                    f"{card.path}: {card.name} holds triples, which are to train on and not to be weighed; name another "
+                    f'task, and write fit_on = "{card.name}:{split}"'
+                )
             tasks.append(loader.task(card, split))
         except Missing as e:
             missing.append((word, e))

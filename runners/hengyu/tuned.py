@@ -157,7 +157,7 @@ class Tuning:
             if report is None:
                 report = self._train(encoder, pooling, step, method, lesson, meaning, on)
             trained.append({"name": str(step), **report})
-            encoder = _open(self.store.path(meaning), encoder)
+            encoder = _open(self.store.path(meaning), encoder, str(report.get("prompt", encoder.spec.prompt)))
         return Tuned(encoder, trained)
 
     def _meaning(self, encoder: HuggingFace, pooling: str, step: Step, method: Tuner, lesson: Lesson) -> dict[str, Any]:
@@ -211,12 +211,12 @@ class Tuning:
         return method.report
 
 
-def _open(path: Path, encoder: HuggingFace) -> HuggingFace:
-    """Open a tuned encoder as the one it was made of: the same name, prompt, dtype and device."""
+def _open(path: Path, encoder: HuggingFace, prompt: str) -> HuggingFace:
+    """Open a tuned encoder as the one it was made of: the same name, dtype and device."""
     from hengyu.encoders.folder import ModelFolder
     from hengyu.encoders.huggingface import HuggingFace
 
-    spec = replace(encoder.spec, model=str(path), revision="")
+    spec = replace(encoder.spec, model=str(path), revision="", prompt=prompt)
     return HuggingFace(ModelFolder(path, spec, identifier=encoder.id))
 
 

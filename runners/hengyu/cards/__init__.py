@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from difflib import get_close_matches
 from pathlib import Path
+from typing import TypeVar
 
 from hengyu.cards import keys
-from hengyu.cards.card import Card, Columns, Hub, Split
+from hengyu.cards.card import Card, Columns, Hub, Split, TripleCard, TripleColumns
 from hengyu.cards.collection_card import collection_card
 from hengyu.declare import Table, read_toml, shown
 from hengyu.errors import HengyuError, did_you_mean, gather
@@ -18,6 +19,10 @@ __all__ = ["Card", "Columns", "Hub", "Split", "find_card", "is_suite", "load_car
 
 _MTEB = "mteb-"
 _APART = [("and the sentences must be three different columns; name each of them", ("sentence1", "sentence2", "label"))]
+_TRIPLE_APART = [
+    ("and the others must be three different columns; name each of them", ("anchor", "positive", "negative"))
+]
+C = TypeVar("C", Columns, TripleColumns)
 
 
 def load_cards(extra: Sequence[Path] = ()) -> dict[str, Card]:
@@ -99,8 +104,8 @@ def load_card(path: Path) -> Card:
     name = table.take("name", str, "", required=True)
     if stated:
         keys.name(table, "name", name)
-    kind = keys.word(table, "kind", "sts", ("sts", "retrieval"))
-    card = collection_card(table, name, path) if kind == "retrieval" else _sts_card(table, name, path)
+    kind = keys.word(table, "kind", "sts", tuple(_READERS))
+    card = _READERS.get(kind, _sts_card)(table, name, path)
     table.finish()
     return card
 
@@ -108,7 +113,7 @@ def load_card(path: Path) -> Card:
 def _sts_card(table: Table, name: str, path: Path) -> Card:
     format_ = keys.word(table, "format", "", ("", *keys.KINDS))
     scale, label_kind = _labels(table)
-    columns, header = _text_columns(table)
+    columns, header = _text_columns(table, Columns(), _APART)
     hub = keys.hub(table, lambda inner: keys.columns(inner, Columns(label="score"), _APART))
     return Card(
         name=name,
@@ -146,18 +151,45 @@ def _labels(table: Table) -> tuple[tuple[float, float], str]:
     return (float(low), float(high)), kind
 
 
-def _text_columns(table: Table) -> tuple[Columns, bool]:
+def _triple_card(table: Table, name: str, path: Path) -> TripleCard:
+    format_ = keys.word(table, "format", "", ("", *keys.KINDS))
+    columns, header = _text_columns(table, TripleColumns(), _TRIPLE_APART)
+    return TripleCard(
+        name=name,
+        path=path,
+        scale=(0.0, 1.0),
+        label_kind="binary",
+        splits=_splits(table, name, format_, columns, None),
+        kind="triples",
+        format=format_,
+        header=header,
+        malformed=keys.word(table, "malformed", "error", ("error", "drop")),
+        fields=columns,
+        **keys.prose(table, name),
+    )
+
+
+_READERS: dict[str, Callable[[Table, str, Path], Card]] = {
+    "sts": _sts_card,
+    "retrieval": collection_card,
+    "triples": _triple_card,
+}
+
+
+def _text_columns(table: Table, default: C, apart: Sequence[tuple[str, tuple[str, ...]]]) -> tuple[C, bool]:
     """Return the columns and whether a header stands above them: by default, where any column goes by its name."""
     said = table.has("header")
     header = table.take("header", bool, True)
-    columns = keys.columns(table, Columns() if header else Columns(0, 1, 2), _APART)
+    columns = keys.columns(table, default if header else type(default)(0, 1, 2), apart)
     named = any(isinstance(c, str) for c in asdict(columns).values())
     if not header and named:
         table.problem("columns", "must be positions from 0, as header = false; give numbers or set header = true")
     return columns, header if said else named
 
 
-def _splits(table: Table, card: str, format_: str, columns: Columns, hub: Hub | None) -> dict[str, Split]:
+def _splits(
+    table: Table, card: str, format_: str, columns: Columns | TripleColumns, hub: Hub | None
+) -> dict[str, Split]:
     found: dict[str, Split] = {}
     named = all(isinstance(c, str) for c in asdict(columns).values())
     for name, inner in table.tables("splits").items():

@@ -21,6 +21,8 @@ __all__ = [
     "Columns",
     "Hub",
     "Split",
+    "TripleCard",
+    "TripleColumns",
     "format_of",
 ]
 
@@ -38,6 +40,15 @@ class Columns:
     sentence1: str | int = "sentence1"
     sentence2: str | int = "sentence2"
     label: str | int = "label"
+
+
+@dataclass(frozen=True)
+class TripleColumns:
+    """Where the sentences of a triple stand: header names, or positions from 0."""
+
+    anchor: str | int = "anchor"
+    positive: str | int = "positive"  # means the same as the anchor, or follows from it
+    negative: str | int = "negative"  # does not, however alike it looks
 
 
 @dataclass(frozen=True)
@@ -150,6 +161,13 @@ class CollectionCard(Card):
     exclude: str = (
         "nothing"  # or "same-id", "same-text": the document that a query never finds, as it is the query itself
     )
+
+
+@dataclass(frozen=True)
+class TripleCard(Card):
+    """Sentences to train on in threes: each is two pairs, the anchor with what means the same (1) and what does not (0)."""
+
+    fields: TripleColumns = TripleColumns()
 
 
 def format_of(file: str, declared: str = "") -> str:

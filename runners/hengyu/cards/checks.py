@@ -43,7 +43,9 @@ class Faults:
 
     def note(self, fault: str, number: int, example: str = "") -> None:
         """Take a line and what is wrong with it, in words and remedy, a semicolon between them."""
-        self.lines.setdefault(fault, []).append(number)
+        lines = self.lines.setdefault(fault, [])
+        if number not in lines[-1:]:
+            lines.append(number)
         self.example.setdefault(fault, example)
 
     def report(self, where: str, unit: str) -> None:
@@ -67,7 +69,6 @@ def check_rows(rows: Rows, card: Card, where: str) -> Checked:
     faults = Faults()
     malformed = dict(rows.malformed)
     one, two, given = rows.columns
-    kept: list[int] = []
     for i, number in enumerate(rows.numbers):
         for sentence in (one[i], two[i]):
             fault = text_fault(sentence)
@@ -75,8 +76,7 @@ def check_rows(rows: Rows, card: Card, where: str) -> Checked:
                 malformed.setdefault(number, (fault, ""))
             elif fault:
                 faults.note(fault, number, show(sentence))
-        if number not in malformed:
-            kept.append(i)
+    kept = [i for i, number in enumerate(rows.numbers) if number not in malformed]
     labels = np.empty(len(kept), np.float64)
     known: dict[tuple[type, Any], tuple[float, str]] = {}
     for place, i in enumerate(kept):

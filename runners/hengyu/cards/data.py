@@ -10,9 +10,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from hengyu.cards.card import Card, CollectionCard, CollectionSplit, Columns, format_of
+from hengyu.cards.card import Card, CollectionCard, CollectionSplit, Columns, TripleCard, format_of
 from hengyu.cards.checks import check_rows, check_split
 from hengyu.cards.rows import at_lines, read_rows
+from hengyu.cards.triples import read_triples
 from hengyu.errors import HengyuError, Missing
 from hengyu.resources import cache_dir
 
@@ -52,17 +53,22 @@ def load_pairs(card: Card, split: str, data_dir: Path | None = None) -> Pairs:
     digest = hashlib.sha256(content).hexdigest()
     fetched = path == cached(card, split)
     hold_against(path, digest, fetched_digest(path, split) if fetched else part.sha256, card, fetched=fetched)
-    if fetched:
-        rows = read_rows(content, str(path), format="jsonl", header=True, columns=_CACHED)
+    form = format_of(part.file, card.format)
+    if isinstance(card, TripleCard):
+        checked = read_triples(content, str(path), card, form)
+    elif fetched:
+        checked = check_rows(
+            read_rows(content, str(path), format="jsonl", header=True, columns=_CACHED), card, str(path)
+        )
     else:
-        form = format_of(part.file, card.format)
         rows = read_rows(content, str(path), format=form, header=card.header, columns=card.columns)
-    checked = check_rows(rows, card, str(path))
+        checked = check_rows(rows, card, str(path))
     check_split(checked.labels, card, str(path))
-    if part.rows is not None and len(checked.labels) != part.rows:
+    count = len(checked.labels) // (2 if isinstance(card, TripleCard) else 1)
+    if part.rows is not None and count != part.rows:
         lost = f" ({at_lines('malformed line', checked.dropped)} dropped)" if checked.dropped else ""
         raise HengyuError(
-            f"{path}: {len(checked.labels)} rows{lost} where {card.path} says {part.rows}; "
+            f"{path}: {count} rows{lost} where {card.path} says {part.rows}; "
             f"get the file again, or correct splits.{split}.rows"
         )
     task = f"{card.name}:{split}"

@@ -8,7 +8,7 @@ from dataclasses import asdict, replace
 from pathlib import PureWindowsPath
 from typing import Any, TypeVar
 
-from hengyu.cards.card import FORMATS, CollectionColumns, Columns, Hub, format_of
+from hengyu.cards.card import FORMATS, CollectionColumns, Columns, Hub, TripleColumns, format_of
 from hengyu.declare import Table, shown
 from hengyu.errors import did_you_mean
 
@@ -19,7 +19,7 @@ KINDS = tuple(dict.fromkeys(FORMATS.values()))
 
 # words that a suite's fit_on and the board's aggregates use for themselves
 _RESERVED = ("all", "avg", "none", "target", "w-avg")
-C = TypeVar("C", Columns, CollectionColumns)
+C = TypeVar("C", Columns, CollectionColumns, TripleColumns)
 
 
 def name(table: Table, key: str, given: str) -> None:

@@ -33,7 +33,8 @@ def _datasets(folders: tuple[Path, ...], data: Path | None) -> None:
         state = "; ".join(word if len(places) == 1 else f"{word}: {' '.join(s)}" for word, s in places.items())
         sizes = ", ".join(f"{s.name} {s.rows:,}" if s.rows else s.name for s in card.splits.values())
         low, high = card.scale
-        labels = "grades" if card.kind == "retrieval" else "0/1" if card.binary else f"{low:g}..{high:g}"
+        labels = "0/1" if card.binary else f"{low:g}..{high:g}"
+        labels = {"retrieval": "grades", "triples": "triples"}.get(card.kind, labels)
         rows.append((card.name, sizes, labels, card.licence, state, card.hub.id if card.hub else ""))
     _table(("dataset", "splits", "labels", "licence", "here", "hub"), rows)
 

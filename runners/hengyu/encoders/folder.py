@@ -230,6 +230,11 @@ class ModelFolder:
         default = config.get("default_prompt_name")
         return str(prompts.get(default, "")) if isinstance(prompts, dict) and default else ""
 
+    @property
+    def goes_on(self) -> bool:
+        """Whether the prompt goes on after the text, as a template does."""
+        return bool(self.prompt.partition("{text}")[2])
+
     @cached_property
     def weight_names(self) -> tuple[str, ...]:
         """The names of the transformer's weights, read from the headers of its safetensors files."""

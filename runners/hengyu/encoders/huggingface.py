@@ -79,7 +79,8 @@ class HuggingFace:
             "dtype": self.spec.dtype,
             "prompt": self.folder.prompt,
             "pre_tokenizer": self.spec.pre_tokenizer,
-            "protocol": _PROTOCOL + (self.spec.dtype == "bfloat16"),
+            # a text too long for its template once lost the template's end, and the mask token with it
+            "protocol": _PROTOCOL + (self.spec.dtype == "bfloat16") + 2 * self.folder.goes_on,
             **({} if self.spec.backend == "torch" else {"backend": self.spec.backend}),
         }
 
@@ -252,7 +253,7 @@ class HuggingFace:
                 positions=positions,
             )
             if "native" in poolings:
-                vectors["native"] = vectors[native] if native else self._tail(tail, output, mask)
+                vectors["native"] = vectors[native] if native else self._tail(tail, output, tokens, mask)
                 if normalise:
                     vectors["native"] = torch.nn.functional.normalize(vectors["native"], dim=-1)
             return {p: vectors[p].float().cpu().numpy() for p in poolings}
@@ -261,9 +262,10 @@ class HuggingFace:
         """Return rows of one length, and 1 for each of their tokens that is no padding."""
         return self.tokenizer.rectangle(ids)
 
-    def _tail(self, modules: list[Any], output: Any, mask: Tensor) -> Tensor:
+    def _tail(self, modules: list[Any], output: Any, tokens: Tensor, mask: Tensor) -> Tensor:
         """Run the sentence-transformers modules after the transformer."""
         features: dict[str, Any] = {
+            "input_ids": tokens,
             "token_embeddings": output.last_hidden_state,
             "all_layer_embeddings": output.hidden_states,
             "attention_mask": mask,

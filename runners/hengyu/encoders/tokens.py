@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,6 +23,7 @@ class Tokenizer:
 
     def __init__(self, folder: ModelFolder) -> None:
         self.folder = folder
+        self.added: tuple[str, ...] = ()  # tokens that the folder's own does not have
 
     @cached_property
     def _library(self) -> Any:
@@ -67,6 +70,25 @@ class Tokenizer:
         token = self._library.mask_token
         return bool(token) and token in prompt
 
+    def grown(self, names: Sequence[str], prompt: str) -> Tokenizer:
+        """Return a tokenizer with further tokens, read wherever their names stand, and with another prompt."""
+        from transformers import AddedToken
+
+        spec = replace(self.folder.spec, prompt=prompt)
+        new = Tokenizer(ModelFolder(self.folder.path, spec, identifier=self.folder.id))
+        new._library.add_tokens([AddedToken(name, special=True, normalized=False) for name in names])
+        new.added = tuple(names)
+        return new
+
+    def save(self, folder: Path) -> None:
+        """Write its files into a folder."""
+        self._library.save_pretrained(folder)
+
+    @property
+    def mask(self) -> str:
+        """The mask token."""
+        return str(self._library.mask_token)
+
     @property
     def mask_id(self) -> int:
         """The id of the mask token."""
@@ -111,12 +133,13 @@ class Tokenizer:
         longest = self.folder.max_length
         rows = self.bare([self.wrap(t) for t in texts]) if texts else []
         head, tail = self._frame
+        end = self._end if self.folder.goes_on else tail
         unknown = self._library.unk_token_id
         counts = np.zeros((len(rows), 3), np.float32)
         for i, row in enumerate(rows):
             if len(row) > longest:
                 counts[i, 2] = 1
-                rows[i] = row = row[: longest - len(tail)] + tail
+                rows[i] = row = row[: longest - len(end)] + end
             counts[i, 0] = len(row) - len(head) - len(tail)
             if unknown is not None:
                 counts[i, 1] = row.count(unknown)
@@ -132,15 +155,40 @@ class Tokenizer:
                 return whole[:at], whole[at + len(inside) :]
         raise HengyuError(f"{self.folder.where}: its tokenizer gives no tokens for '一'; it is not one for Chinese")
 
+    @cached_property
+    def own(self) -> tuple[list[int], list[int]]:
+        """The tokens of the prompt before and after a text."""
+        prompt = self.folder.prompt.lower() if self.folder.lowercase else self.folder.prompt
+        head, tail = map(len, self._frame)
+        before, after = (row[head : len(row) - tail] for row in self.bare(prompt.partition("{text}")[::2]))
+        return before, after
+
+    @property
+    def around(self) -> tuple[list[int], list[int]]:
+        """All that stands before and after a text: special tokens, and those of the prompt."""
+        (head, tail), (before, after) = self._frame, self.own
+        return head + before, after + tail
+
+    @cached_property
+    def _end(self) -> list[int]:
+        """What stands after a text that is cut; raises `HengyuError` where a template leaves no room for a text."""
+        before, after = self.around
+        if len(before) + len(after) >= self.folder.max_length:
+            raise HengyuError(
+                f"{self.folder.where}: the prompt takes {len(before) + len(after)} tokens of {self.folder.max_length}, so that "
+                "no text fits; raise max_length, or shorten the prompt"
+            )
+        return after
+
     @property
     def frame_lengths(self) -> tuple[int, int]:
-        """How many special tokens stand before and after a text."""
-        head, tail = self._frame
+        """How many tokens stand before and after a text: special ones, and those of a prompt that goes on after it."""
+        head, tail = self.around if self.folder.goes_on else self._frame
         return len(head), len(tail)
 
     def _by_words(self, text: str) -> list[int]:
         """Words of the vocabulary as they are, all others by the model's own tokenizer."""
-        vocabulary = self._vocabulary
+        vocabulary = self.vocabulary
         ids: list[int] = []
         for word in self._words.cut(text, HMM=False):
             known = vocabulary.get(word)
@@ -151,6 +199,7 @@ class Tokenizer:
         return ids
 
     @cached_property
-    def _vocabulary(self) -> dict[str, int]:
+    def vocabulary(self) -> dict[str, int]:
+        """Every token with its id."""
         vocabulary: dict[str, int] = self._library.get_vocab()
         return vocabulary

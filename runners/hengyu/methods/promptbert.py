@@ -33,21 +33,21 @@ class PromptBert(Recipe):
     def __post_init__(self) -> None:
         super().__post_init__()
         if not 1e-3 <= self.temperature <= 10:
-            raise ValueError(f"promptbert(temperature={self.temperature:g}) must lie in 0.001..10")
+            raise ValueError(f"{self.name}(temperature={self.temperature:g}) must lie in 0.001..10")
         if self.other.count("{text}") != 1:
-            raise ValueError(f"promptbert(other={self.other}) must hold {{text}} once, where the sentence goes")
+            raise ValueError(f"{self.name}(other={self.other}) must hold {{text}} once, where the sentence goes")
+
+    def make(self, trainee: Trainee, lesson: Lesson) -> Any:
+        """Return the objective of a lesson."""
+        from hengyu.tuning.prompts import Templates
+
+        return Templates(trainee, lesson, self, self.temperature, self.other)
 
     def tune(self, trainee: Trainee, lesson: Lesson, tick: Tick) -> None:
         """Train on the sentences of a lesson; raises ValueError for another pooling than ``mask``."""
-        from hengyu.tuning.prompts import Templates
-
         if trainee.pooling != "mask":
-            raise ValueError("promptbert reads the vector at its prompt's [MASK]; weigh it with the pooling 'mask'")
-
-        def make(trainee: Trainee, lesson: Lesson) -> Any:
-            return Templates(trainee, lesson, self, self.temperature, self.other)
-
-        self.run(trainee, lesson, tick, make)
+            raise ValueError(f"{self.name} reads the vector at its prompt's [MASK]; weigh it with the pooling 'mask'")
+        self.run(trainee, lesson, tick, self.make)
 
 
 METHOD = PromptBert

@@ -44,7 +44,7 @@ def model_card(run: Run, choice: Choice, fitted: Fitted, written: Written, other
         "fitted on": on or "nothing",
         "modules": " > ".join(written.modules),
         "longest text": f"{fitted.encoder.folder.max_length} tokens",
-        "prompt": fitted.encoder.folder.prompt or "none",
+        "prompt": _prompt(fitted),
         "encoder's fingerprint": fitted.base.folder.fingerprint,
     }
     facts = {key: value for key, value in facts.items() if value}
@@ -58,6 +58,11 @@ def model_card(run: Run, choice: Choice, fitted: Fitted, written: Written, other
         f"that were weighed by at most {written.error:.1e} of their length.",
     ]
     return "\n".join(lines) + "\n"
+
+
+def _prompt(fitted: Fitted) -> str:
+    folder = fitted.encoder.folder
+    return f"{folder.prompt} (its tokenizer says it around a text)" if folder.goes_on else folder.prompt or "none"
 
 
 def _front(run: Run, choice: Choice, fitted: Fitted) -> str:

@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 
-from hengyu.encoders.huggingface import HuggingFace
 from hengyu.errors import HengyuError
 from hengyu.methods import Transform
 from hengyu.methods.l2 import L2
@@ -19,6 +18,7 @@ from hengyu.take.fitted import Fitted
 from hengyu.take.pooled import pooled
 from hengyu.take.row import Choice
 from hengyu.take.state import state_of
+from hengyu.take.template import prefix
 from hengyu.vectors.affine import Affine, affine_of
 
 __all__ = ["Written", "refuse_occupied", "write_folder"]
@@ -82,7 +82,7 @@ def _write(fitted: Fitted, choice: Choice, folder: Path) -> Written:
     modules = pooled(fitted.encoder, choice.row[1])
     own = len(modules)
     modules += _steps(fitted.methods, fitted.steps, fitted.width)
-    prompt = _prefix(fitted.encoder)
+    prompt = prefix(fitted.encoder)
     named: dict[str, Any] = {"prompts": {"hengyu": prompt}, "default_prompt_name": "hengyu"} if prompt else {}
     model = SentenceTransformer(modules=modules, device="cpu", similarity_fn_name="cosine", **named)
     model.save_pretrained(str(folder), safe_serialization=True, create_model_card=False)
@@ -108,10 +108,6 @@ def _distances(theirs: Any, ours: Any) -> Any:
         return np.full(len(ours), np.inf)
     length = np.linalg.norm(ours, axis=1)
     return np.linalg.norm(theirs - ours, axis=1) / np.where(length > 0, length, 1.0)
-
-
-def _prefix(encoder: HuggingFace) -> str:
-    return encoder.folder.prompt.partition("{text}")[0]
 
 
 def _steps(methods: Sequence[Transform], names: Sequence[str], width: int) -> list[Any]:

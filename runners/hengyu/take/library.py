@@ -7,8 +7,9 @@ try:
         Normalize,
         Pooling,
         WeightedLayerPooling,
+        WordWeights,
     )
 except ImportError:
-    from sentence_transformers.models import Dense, Module, Normalize, Pooling, WeightedLayerPooling
+    from sentence_transformers.models import Dense, Module, Normalize, Pooling, WeightedLayerPooling, WordWeights
 
-__all__ = ["Dense", "Module", "Normalize", "Pooling", "WeightedLayerPooling"]
+__all__ = ["Dense", "Module", "Normalize", "Pooling", "WeightedLayerPooling", "WordWeights"]

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from operator import itemgetter
 from typing import Any
 
 from hengyu.encoders.huggingface import HuggingFace
 from hengyu.encoders.pooling import LAYERS
 from hengyu.errors import HengyuError
+from hengyu.take.template import put_template
 
 __all__ = ["pooled", "refuse_unsayable"]
 
@@ -14,8 +16,9 @@ __all__ = ["pooled", "refuse_unsayable"]
 def pooled(encoder: HuggingFace, pooling: str) -> list[Any]:
     """Return the modules that give a pooling's vectors: the transformer, in float32, and what comes after it.
 
-    A mean of several layers is a weighted mean of all of them (`WeightedLayerPooling`) under a mean over the tokens, and
-    the pooler is a dense layer with tanh on the first token.
+    A mean of several layers is a weighted mean of all of them (`WeightedLayerPooling`) under a mean over the tokens, the
+    pooler is a dense layer with tanh on the first token, and the vector at the prompt's mask token is a mean over tokens of
+    which all others weigh nothing (`WordWeights`; a text must not hold that token itself). A template is in the tokenizer.
 
     Raises:
         HengyuError: for a pooling, a dtype, a prompt or a pre-tokenizer that no such module can say.
@@ -26,13 +29,15 @@ def pooled(encoder: HuggingFace, pooling: str) -> list[Any]:
     library = encoder.library(torch.float32)
     if library.max_seq_length is not None:
         library.max_seq_length = encoder.folder.max_length
+    if encoder.folder.goes_on:
+        put_template(encoder, library[0])
     if pooling == "native":
         return list(library)
     return [library[0], *_tail(library[0], encoder.id, pooling)]
 
 
 def refuse_unsayable(encoder: HuggingFace, pooling: str) -> None:
-    """Raise `HengyuError` for a pooling, a dtype, a prompt or a pre-tokenizer that no module of the library can say."""
+    """Raise `HengyuError` for a pooling, a dtype or a pre-tokenizer that no module of the library can say."""
     who, spec = f"encoder '{encoder.id}'", encoder.spec
     if spec.dtype != "float32":
         raise HengyuError(
@@ -43,22 +48,12 @@ def refuse_unsayable(encoder: HuggingFace, pooling: str) -> None:
             f"{who}: {spec.pre_tokenizer} splits its texts into words first, which a sentence-transformers folder cannot "
             "say; take a row of an encoder without pre_tokenizer"
         )
-    if pooling == "mask":
-        raise HengyuError(
-            f"{who}: the pooling 'mask' reads the vector of the prompt's mask token, for which sentence-transformers has no "
-            "module; take a row of another pooling"
-        )
-    if encoder.folder.prompt.partition("{text}")[2]:
-        raise HengyuError(
-            f"{who}: its prompt goes on after the text, and a sentence-transformers folder knows prefixes alone; weigh it "
-            "with a prefix"
-        )
 
 
 def _tail(body: Any, who: str, pooling: str) -> list[Any]:
     import torch
 
-    from hengyu.take.library import Dense, Pooling, WeightedLayerPooling
+    from hengyu.take.library import Dense, Pooling, WeightedLayerPooling, WordWeights
 
     model = body.auto_model
     width = int(model.config.hidden_size)
@@ -66,6 +61,9 @@ def _tail(body: Any, who: str, pooling: str) -> list[Any]:
         return [Pooling(width, "cls")]
     if pooling == "mean":
         return [Pooling(width, "mean")]
+    if pooling == "mask":
+        words = sorted(body.tokenizer.get_vocab().items(), key=itemgetter(1))
+        return [WordWeights([w for w, _ in words], {body.tokenizer.mask_token: 1.0}, 0.0), Pooling(width, "mean")]
     if pooling == "pooler":
         layer = getattr(getattr(model, "pooler", None), "dense", None)
         if layer is None or not isinstance(getattr(model.pooler, "activation", None), torch.nn.Tanh):

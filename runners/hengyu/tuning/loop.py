@@ -127,11 +127,13 @@ def train(trainee: Trainee, objective: Objective, lesson: Lesson, recipe: Recipe
     """Train the model in place; returns what was seen on the way, as JSON."""
     if objective.size < _FEWEST:
         raise Degenerate(f"it is trained on {objective.size} examples; it needs at least {_FEWEST}")
-    heads = [p for head in objective.heads for p in head.parameters()]
-    parameters = [*trainee.parameters(), *heads]
+    own = trainee.parameters()
+    known = set(map(id, own))  # a decoder may share its weights with the model
+    heads = [p for head in objective.heads for p in head.parameters() if id(p) not in known]
+    parameters = [*own, *heads]
     groups: list[dict[str, Any]] = [{"params": parameters}]
     if objective.heads_lr and heads:
-        groups = [{"params": [*trainee.parameters()]}, {"params": heads, "lr": objective.heads_lr}]
+        groups = [{"params": own}, {"params": heads, "lr": objective.heads_lr}]
     optimizer = torch.optim.Adam(groups, lr=recipe.lr)
     rng = np.random.default_rng([recipe.seed, 2])
     total = recipe.total(objective.size)

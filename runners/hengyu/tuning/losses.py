@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torch.nn.functional import cosine_similarity, cross_entropy, normalize
+from torch.nn.functional import cosine_similarity, cross_entropy, normalize, pad
 
 __all__ = ["cosent", "info_nce", "negative_cosine"]
 
@@ -18,14 +18,16 @@ def info_nce(
         anchors: (n, d).
         positives: (n, d); row i is that of anchor i.
         temperature: what the cosines are divided by.
-        same: (n, n) bool, where another row's positive is the same sentence, so no negative.
+        same: (n, n) or (n, n + m) bool, where another row's positive, or a further negative, is the same sentence or means
+            the same, so is no negative.
         more: (m, d), further negatives.
     """
     scores = normalize(anchors, dim=-1) @ normalize(positives, dim=-1).T
-    if same is not None:
-        scores = scores.masked_fill(same & ~torch.eye(len(same), dtype=torch.bool, device=same.device), -torch.inf)
     if more is not None and len(more):
         scores = torch.cat([scores, normalize(anchors, dim=-1) @ normalize(more, dim=-1).T], dim=1)
+    if same is not None:
+        excused = same & ~torch.eye(*same.shape, dtype=torch.bool, device=same.device)
+        scores = scores.masked_fill(pad(excused, (0, scores.shape[1] - same.shape[1])), -torch.inf)
     return cross_entropy(scores / temperature, torch.arange(len(anchors), device=anchors.device))
 
 

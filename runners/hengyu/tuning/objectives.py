@@ -21,7 +21,18 @@ if TYPE_CHECKING:
     from hengyu.methods.esimcse import ESimCse
     from hengyu.methods.simcse import SimCse
 
-__all__ = ["Deletions", "DropoutPairs", "Repetitions", "Sentences", "Siamese", "deleted", "repeated"]
+__all__ = [
+    "Deletions",
+    "DropoutPairs",
+    "Repetitions",
+    "Rows",
+    "Sentences",
+    "Siamese",
+    "Views",
+    "deleted",
+    "layer_on_top",
+    "repeated",
+]
 
 Ids = NDArray[np.int64]
 Rows = list[list[int]]
@@ -62,8 +73,8 @@ class DropoutPairs(Sentences):
     ) -> None:
         super().__init__(trainee, lesson, recipe)
         self.temperature = temperature
-        self.head = nn.Sequential(nn.Linear(trainee.width, trainee.width), nn.Tanh()) if mlp else nn.Identity()
-        self.heads = [self.head.to(self.device)]
+        self.head = layer_on_top(trainee) if mlp else nn.Identity()
+        self.heads = [self.head]
 
     def loss(self, vectors: Tensor, batch: Ids) -> Tensor:
         """Return the cross-entropy of finding each sentence's other pass."""
@@ -93,11 +104,13 @@ class Siamese(Sentences):
         return (negative_cosine(predicted[0], second, stop=stop) + negative_cosine(predicted[1], first, stop=stop)) / 2
 
 
-class _Views(DropoutPairs, ABC):
+class Views(DropoutPairs, ABC):
     """Two views of a sentence whose tokens may differ; a batch asked for again has the same ones."""
 
-    def __init__(self, trainee: Trainee, lesson: Lesson, recipe: SimCse | ESimCse) -> None:
-        super().__init__(trainee, lesson, recipe, recipe.temperature, mlp=recipe.mlp)
+    def __init__(
+        self, trainee: Trainee, lesson: Lesson, recipe: Recipe, temperature: float = 1.0, *, mlp: bool = False
+    ) -> None:
+        super().__init__(trainee, lesson, recipe, temperature, mlp=mlp)
         self.rng = np.random.default_rng([recipe.seed, 4])
         self.head_length, self.tail_length = trainee.tokenizer.frame_lengths
         self.longest = trainee.tokenizer.folder.max_length
@@ -127,11 +140,11 @@ class _Views(DropoutPairs, ABC):
         return row[: self.head_length] + inner[:room] + row[end:]
 
 
-class Deletions(_Views):
+class Deletions(Views):
     """SimCSE on a harder task: either pass of a sentence lacks some of its tokens, other ones each."""
 
     def __init__(self, trainee: Trainee, lesson: Lesson, recipe: SimCse) -> None:
-        super().__init__(trainee, lesson, recipe)
+        super().__init__(trainee, lesson, recipe, recipe.temperature, mlp=recipe.mlp)
         self.rate = recipe.delete
 
     def vary(self, inner: list[int]) -> list[int]:
@@ -143,11 +156,11 @@ class Deletions(_Views):
         return [self.varied(row) for row in once + once]
 
 
-class Repetitions(_Views):
+class Repetitions(Views):
     """ESimCSE: the positive has some tokens twice; vectors of the batches before are further negatives."""
 
     def __init__(self, trainee: Trainee, lesson: Lesson, recipe: ESimCse) -> None:
-        super().__init__(trainee, lesson, recipe)
+        super().__init__(trainee, lesson, recipe, recipe.temperature, mlp=recipe.mlp)
         self.recipe = recipe
         self.trainee = trainee
         self.slow = deepcopy(trainee.model).requires_grad_(False) if recipe.queue else None
@@ -183,6 +196,11 @@ class Repetitions(_Views):
             finally:
                 self.trainee.model = fast
         self.queue = torch.cat([new, self.queue])[: round(self.recipe.queue * self.recipe.batch)]
+
+
+def layer_on_top(trainee: Trainee) -> nn.Module:
+    """Return the layer with tanh that SimCSE trains with, and forgets."""
+    return nn.Sequential(nn.Linear(trainee.width, trainee.width), nn.Tanh()).to(trainee.device)
 
 
 def repeated(tokens: list[int], rate: float, rng: np.random.Generator) -> list[int]:

@@ -63,10 +63,4 @@ class Templates(Sentences):
 
 def _empty(tokenizer: Tokenizer) -> tuple[list[int], int]:
     """Return the ids of a template without a sentence, and where the sentence would stand."""
-    before = (
-        tokenizer.folder.prompt.partition("{text}")[0]
-        if "{text}" in tokenizer.folder.prompt
-        else tokenizer.folder.prompt
-    )
-    _, tail = tokenizer.frame_lengths
-    return tokenizer([""])[0][0], len(tokenizer.bare([before])[0]) - tail
+    return tokenizer([""])[0][0], len(tokenizer.around[0])

@@ -45,14 +45,18 @@ class Recipe:
     labelled = False
 
     def __post_init__(self) -> None:
-        name = type(self).__name__.lower()
         limits = {
             "lr": (1e-9, 0.1), "batch": (2, 65536), "epochs": (1, 1000), "sentences": (0, 10**8), "length": (4, 8192),
             "dropout": (0, 0.9), "clip": (0, 1e6), "fgm": (0, 1e3), "chunk": (0, 65536), "seed": (0, 2**32 - 1),
         }  # fmt: skip
         for key, (least, most) in limits.items():
             if not least <= getattr(self, key) <= most:
-                raise ValueError(f"{name}({key}={getattr(self, key)}) must lie in {least:g}..{most:g}")
+                raise ValueError(f"{self.name}({key}={getattr(self, key)}) must lie in {least:g}..{most:g}")
+
+    @property
+    def name(self) -> str:
+        """What it is called in an entry: by its file."""
+        return type(self).__module__.rpartition(".")[2].replace("_", "-")
 
     def parameters(self) -> dict[str, Any]:
         """Return every parameter by name."""
@@ -77,4 +81,6 @@ class Recipe:
         trainee.open(dropout=self.dropout, length=self.length)
         with reproducible(trainee, self.seed):
             self.report = train(trainee, make(trainee, lesson), lesson, self, tick)
+        if trainee.tokenizer.added:
+            self.report["prompt"] = trainee.tokenizer.folder.prompt
         return self.report

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -12,11 +13,16 @@ from torch.nn.functional import cosine_similarity, cross_entropy, mse_loss
 
 from hengyu.errors import Degenerate
 from hengyu.tuning.lesson import Lesson
-from hengyu.tuning.losses import cosent
+from hengyu.tuning.losses import cosent, info_nce
+from hengyu.tuning.objectives import layer_on_top
 from hengyu.tuning.recipe import Recipe
 from hengyu.tuning.trainee import Trainee
+from hengyu.tuning.triples import Triples
 
-__all__ = ["Classified", "Ranked", "Regressed"]
+if TYPE_CHECKING:
+    from hengyu.methods.simcse_sup import SupervisedSimCse
+
+__all__ = ["Classified", "Contrasted", "Ranked", "Regressed"]
 
 Ids = NDArray[np.int64]
 
@@ -84,3 +90,37 @@ class Classified(_Pairs):
         first, second = torch.split(vectors, len(batch))
         features = torch.cat([first, second, (first - second).abs()], dim=1)
         return cross_entropy(self.head(features), self.classes[torch.from_numpy(batch)])
+
+
+class Contrasted:
+    """Supervised SimCSE: a sentence is to be found by one that means the same, not by the hard negatives of the batch."""
+
+    heads_lr = 0.0
+
+    def __init__(self, trainee: Trainee, lesson: Lesson, recipe: SupervisedSimCse) -> None:
+        assert lesson.pairs is not None
+        rng = np.random.default_rng([recipe.seed, 1])
+        self.triples = Triples.of(lesson.pairs, recipe.positive, recipe.negative if recipe.hard else -1, rng)
+        self.numbers = rng.permutation(len(self.triples))[: recipe.sentences or None]
+        self.size = len(self.numbers)
+        self.tokens = trainee.tokens(lesson.texts[: len(lesson.counts)])
+        self.temperature = recipe.temperature
+        self.head = layer_on_top(trainee) if recipe.mlp else nn.Identity()
+        self.heads: Sequence[nn.Module] = [self.head]
+        self.device = trainee.device
+
+    def rows(self, batch: Ids) -> list[list[int]]:
+        """Return the anchors of a batch, then the positives, then what hard negatives there are."""
+        at, of = self.numbers[batch], self.triples
+        every = np.concatenate([of.anchors[at], of.positives[at], of.hard(at)])
+        return [self.tokens[int(i)] for i in every]
+
+    def loss(self, vectors: Tensor, batch: Ids) -> Tensor:
+        """Return the cross-entropy of finding each anchor's positive among all positives and hard negatives."""
+        n = len(batch)
+        anchors, positives, hard = torch.split(self.head(vectors), [n, n, len(vectors) - 2 * n])
+        same = torch.from_numpy(self.triples.excused(self.numbers[batch])).to(self.device)
+        return info_nce(anchors, positives, self.temperature, same=same, more=hard)
+
+    def after(self, batch: Ids) -> None:
+        """Nothing is due after a step."""

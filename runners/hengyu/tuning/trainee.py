@@ -147,6 +147,8 @@ class Trainee:
             if source.has_pooler or "pooler" not in name
         }
         self.model.eval().save_pretrained(folder, state_dict=weights, safe_serialization=True)
+        if self.tokenizer.added:
+            self.tokenizer.save(folder)
         for path in sorted(source.transformer.iterdir()):
             if path.suffix in _BESIDE and path.name not in _NOT_BESIDE and not (folder / path.name).exists():
                 shutil.copyfile(path, folder / path.name)
@@ -162,4 +164,6 @@ class Trainee:
         )
         if self.read not in _LIBRARY:
             about += f"\nTrained for the pooling '{self.read}', which sentence-transformers does not have: weigh it with that.\n"
+        if self.tokenizer.added:
+            about += f"\nTokens {' '.join(self.tokenizer.added)} were learned: its prompt is `{self.tokenizer.folder.prompt}`.\n"
         (folder / "README.md").write_text(about, encoding="utf-8")
