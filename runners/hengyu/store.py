@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 import time
 from collections.abc import Iterator, Mapping
@@ -28,7 +27,7 @@ import numpy as np
 
 from hengyu.errors import HengyuError
 from hengyu.mirror import Mirror, is_url
-from hengyu.resources import cache_dir, local
+from hengyu.resources import cache_dir, cache_mirror, local
 from hengyu.space import Damage, Space, check, segments_of, text_keys
 
 __all__ = ["Damage", "Space", "VectorStore", "text_keys"]
@@ -46,8 +45,7 @@ class VectorStore:
     @classmethod
     def default(cls) -> Self:
         """Return the store in the user's cache."""
-        own = os.environ.get("HENGYU_CACHE", "")
-        return cls(cache_dir() / "vectors", Mirror(own).below("vectors") if is_url(own) else None)
+        return cls(cache_dir() / "vectors", cache_mirror("vectors"))
 
     @classmethod
     def at(cls, place: str) -> Self:
