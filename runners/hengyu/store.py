@@ -56,11 +56,11 @@ class VectorStore:
         """Return the same store, named so that every process finds it."""
         return type(self)(self.root.absolute(), self.mirror)
 
-    def space(self, meaning: Mapping[str, Any]) -> Space:
-        """Return the space of a meaning: every key and value of it goes into the address."""
+    def space(self, meaning: Mapping[str, Any], *, blind: bool = False) -> Space:
+        """Return the space of a meaning: every key and value of it goes into the address; a ``blind`` one only takes."""
         canonical = json.dumps(dict(meaning), sort_keys=True, ensure_ascii=True, allow_nan=False)
         name = hashlib.sha256(canonical.encode()).hexdigest()[:32]
-        return Space(self.root / name, meaning, self.mirror.below(name) if self.mirror else None)
+        return Space(self.root / name, meaning, self.mirror.below(name) if self.mirror else None, blind=blind)
 
     def spaces(self) -> Iterator[Path]:
         """Yield the folders of all spaces, sorted by name."""

@@ -58,6 +58,26 @@ def _end_by(number: signal.Signals, handler: Any) -> None:
         signal.signal(number, signal.SIG_DFL if handler is None else handler)
 
 
+@contextmanager
+def _held_back(number: signal.Signals) -> Iterator[None]:
+    """Let a first interrupt wait until Ray has started: what it is starting just then could not be ended."""
+    came: list[int] = []
+
+    def note(number: int, frame: Any) -> None:
+        if came:
+            signal.default_int_handler(number, frame)
+        came.append(number)
+
+    before = signal.getsignal(number)
+    _end_by(number, note)
+    try:
+        yield
+    finally:
+        _end_by(number, before)
+    if came:
+        raise KeyboardInterrupt
+
+
 def _refuse_strangers() -> None:
     """Raise `HengyuError` where a machine of the cluster has no Hengyu, or another one than this process."""
     import ray
@@ -124,14 +144,15 @@ class Ray:
         own: dict[str, Any] = {"num_cpus": workers or os.cpu_count() or 1, "include_dashboard": False}
         before = signal.getsignal(signal.SIGTERM)
         try:
-            _knock(address)
-            ray.init(address or "local", **({} if address else own), log_to_driver=False, logging_level="ERROR")
-        except (ConnectionError, RuntimeError, ValueError, OSError) as e:
-            remedy = "start one with 'ray start --head', or leave --address out" if address else "see Ray's logs"
-            raise HengyuError(
-                f"--address {address or 'local'}: no Ray cluster can be had ({first_line(e)}); {remedy}"
-            ) from None
-        try:
+            try:
+                _knock(address)
+                with _held_back(signal.SIGINT):
+                    ray.init(address or "local", **({} if address else own), log_to_driver=False, logging_level="ERROR")
+            except (ConnectionError, RuntimeError, ValueError, OSError) as e:
+                remedy = "start one with 'ray start --head', or leave --address out" if address else "see Ray's logs"
+                raise HengyuError(
+                    f"--address {address or 'local'}: no Ray cluster can be had ({first_line(e)}); {remedy}"
+                ) from None
             _end_by(signal.SIGTERM, signal.default_int_handler)
             _refuse_strangers()
             there = ray.cluster_resources()
@@ -177,7 +198,8 @@ class Ray:
         if self._given is not None and self._given[0] is site:
             return
         setting = setting_of(site, _THREADS)
-        needed = estimate(site.plan, [j.encoder for j in site.jobs], [j.poolings for j in site.jobs]).worker
+        given = [j.encoder for j in site.jobs], [j.poolings for j in site.jobs]
+        needed = site.memory or estimate(site.plan, *given).worker
         largest = max((node["Resources"].get("memory", 0) for node in ray.nodes() if node["Alive"]), default=0)
         if needed > largest:
             raise HengyuError(
