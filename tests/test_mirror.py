@@ -131,6 +131,23 @@ def test_a_place_that_cannot_be_had_is_one_sentence(tmp_path: Path, url: str, sa
     assert len(caught.value.problems) == 1
 
 
+@pytest.mark.parametrize("protocol", ["s3", ("gs", "gcs")])
+def test_no_bucket_is_made_out_of_a_name_that_may_be_a_slip(
+    tmp_path: Path, memory: Any, monkeypatch: pytest.MonkeyPatch, protocol: Any
+) -> None:
+    def put(self: Any, here: str, there: str, **more: Any) -> None:
+        raise FileNotFoundError("The specified bucket does not exist")
+
+    def make(self: Any, *args: Any, **more: Any) -> None:
+        pytest.fail("a bucket was made")
+
+    monkeypatch.setattr(type(memory), "protocol", protocol)
+    monkeypatch.setattr(type(memory), "put_file", put)
+    monkeypatch.setattr(type(memory), "makedirs", make)
+    with pytest.raises(HengyuError, match="cannot be written .The specified bucket does not exist."):
+        store(tmp_path).space(MEANING).append(text_keys(["一"]), rows(1))
+
+
 def test_a_missing_driver_is_named(tmp_path: Path) -> None:
     from importlib.util import find_spec
 

@@ -21,6 +21,9 @@ from hengyu.errors import HengyuError, did_you_mean, first_line
 
 __all__ = ["Mirror", "Unreachable", "drafted", "is_url", "local_of"]
 
+# what has no folders: making one there would make a bucket, out of a name that may be a slip
+_BUCKETS = {"s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "oss", "oci"}
+
 
 class Unreachable(HengyuError):
     """What is elsewhere cannot be read or written now; nothing is wrong with what is kept there."""
@@ -130,7 +133,8 @@ class Mirror:
         for name in names:
             try:
                 target = f"{root}/{name}"
-                fs.makedirs(target.rpartition("/")[0], exist_ok=True)
+                if not _BUCKETS & {fs.protocol, *fs.protocol}:
+                    fs.makedirs(target.rpartition("/")[0], exist_ok=True)
                 fs.put_file(str(folder / name), target)
             except Exception as e:
                 raise self._lost("written", name, e) from None
