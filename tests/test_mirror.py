@@ -331,3 +331,37 @@ def test_trainings_of_one_machine_are_not_repeated_on_another(
     said, second = weigh("two")
     assert "fitting flow" not in said and "tuned tiny-bert" not in said and "0 texts encoded" in said
     assert second == first
+
+
+def test_verify_names_what_is_damaged_elsewhere_and_repair_deletes_it(
+    tmp_path: Path, memory: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    vectors, fits = VectorStore.at(URL), FitStore.at(URL)
+    tuned = TunedStore.beside(vectors)
+    vectors.space(MEANING).append(text_keys(["一"]), rows(1))
+    fits.keep(FIT, {"w": rows(3)}, {"report": {}})
+    tuned.keep(TUNED, {}, tuned_draft(tuned.root / ".draft"))
+
+    def store_command(word: str) -> Any:
+        return CliRunner().invoke(main, ["store", word, "--store", URL], prog_name="hengyu")
+
+    whole = store_command("verify")
+    assert whole.exit_code == 0, whole.output
+    victims = [
+        next(p for p in memory.find("/bucket") if p.endswith(end))
+        for end in ("vectors.npy", ".safetensors", "1_Pooling/config.json")
+    ]
+    for path in victims:
+        content = memory.cat_file(path)
+        memory.pipe_file(path, content[:-1] + bytes([content[-1] ^ 1]))
+    found = store_command("verify")
+    assert found.exit_code == 1 and "3 damaged files" in found.output, found.output
+    for said in ("/vectors.npy has changed", "/fits/", "/tuned/", "config.json has changed"):
+        assert said in found.output.replace(": vectors.npy", "/vectors.npy"), found.output
+    mended = store_command("repair")
+    assert mended.exit_code == 0 and mended.output.count("deleted memory://bucket/vectors/") == 3
+    assert store_command("verify").exit_code == 0 and not set(victims) & set(memory.find("/bucket"))
+    # what is whole here is sent anew
+    assert VectorStore.at(URL).space(MEANING) and fits.recall(FIT) and tuned.recall(TUNED) == {}
+    assert set(victims) <= set(memory.find("/bucket"))

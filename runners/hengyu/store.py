@@ -87,8 +87,11 @@ class VectorStore:
             canonical = json.dumps(meaning, sort_keys=True, ensure_ascii=True)
             if hashlib.sha256(canonical.encode()).hexdigest()[:32] != folder.name:
                 found.append(Damage(folder / "space.json", "does not hash to the name of its folder"))
-            found += [d for p in segments_of(folder) if (d := check(p))]
-        return found
+        return found + self.damaged_segments()
+
+    def damaged_segments(self) -> list[Damage]:
+        """Check the files of every segment against their checksums and return what is damaged."""
+        return [d for folder in self.spaces() for p in segments_of(folder) if (d := check(p))]
 
     def repair(self) -> list[Damage]:
         """Delete the damaged segments (and spaces that no longer say what they are); the next run encodes them again."""
