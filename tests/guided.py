@@ -95,7 +95,8 @@ def main() -> int:
             print(f"{target}: {runs} inputs in {seconds} s, {'nothing found' if not done.returncode else 'FOUND'}")
             if done.returncode:
                 finds += 1
-                print((done.stdout + done.stderr)[-4000:])
+                said = (done.stdout + done.stderr).splitlines()
+                print("\n".join(line for line in said if not line.startswith(("INFO:", "WARNING:")))[:8000])
                 for path in sorted(Path(folder).glob("found-*")):
                     print(f"{path.name}: {path.read_bytes()!r}")
     return 1 if finds else 0

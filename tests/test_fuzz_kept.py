@@ -19,6 +19,7 @@ from test_fuzz import ATOMS, VALUES, broken, changed, fuzz, refused_or, toml, us
 
 from hengyu.cards import load_card
 from hengyu.cards.card import PARTS, CollectionCard
+from hengyu.cards.checks import number_of
 from hengyu.cards.collection import Collection, load_collection
 from hengyu.records import load_run
 from hengyu.report.html import render
@@ -129,7 +130,9 @@ def test_texts_of_a_retrieval_card_by_value(card: CollectionCard, name: str, row
 
 
 WORDS = st.sampled_from(["q0", "q1", "q2", "q3", "q9", "d0", "d1", "d2", "d3", "d9", "", " q0"])
-GRADES = st.sampled_from(["0", "1", "2", "0.5", "1e0", "-1", "nan", "inf", "1e999", "", "two", "１", "0x1", "1_0"])
+GRADES = st.sampled_from(
+    ["0", "1", "2", "0.5", "1e0", "-1", "nan", "inf", "1e999", "", "two", "１", "0x1", "1_0", "1\x1c"]
+)
 
 
 def test_judgements_are_those_of_the_file(card: CollectionCard) -> None:
@@ -148,7 +151,8 @@ def test_judgements_are_those_of_the_file(card: CollectionCard) -> None:
         kept: dict[tuple[str, str], float] = {}
         for query, document, grade in rows:
             if query in queries and document in documents:
-                assert kept.setdefault((query, document), float(grade)) == float(grade)
+                number = float(grade.strip())
+                assert kept.setdefault((query, document), number) == number
         asked = {q for (q, _), grade in kept.items() if grade > 0}
         places = [q for q in queries if q in asked]
         got = {
@@ -158,6 +162,13 @@ def test_judgements_are_those_of_the_file(card: CollectionCard) -> None:
         assert got == {pair: grade for pair, grade in kept.items() if pair[0] in asked}
 
     check()
+
+
+@pytest.mark.parametrize("white", "\x1c\x1d\x1e\x1f\u3000\x0b")
+def test_what_strip_takes_for_white_space_is_that_around_a_number_too(white: str) -> None:
+    """Found by tests/guided.py: float() alone does not take all of it, and its ValueError went out as a traceback."""
+    for word in (f"1{white}", f"{white}1.5", f"{white}-2e1{white}"):
+        assert number_of(word, "label") == (float(word.strip()), "")
 
 
 # --- curves of trainings, and where the parts of a run lay ---
