@@ -22,6 +22,7 @@ from hengyu.cards.card import PARTS, CollectionCard
 from hengyu.cards.checks import number_of
 from hengyu.cards.collection import Collection, load_collection
 from hengyu.records import load_run
+from hengyu.records.costs import damaged_costs, note_costs, read_costs
 from hengyu.report.html import render
 from hengyu.report.listing import write_index
 from hengyu.report.reproduce import command_of_row, reproduce_sheet
@@ -273,3 +274,18 @@ def test_a_flipped_bit_of_what_the_index_keeps_changes_no_number(tmp_path: Path)
     for place in [at for at in range(len(whole)) if digits(at)][::3][:25]:
         path.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
         assert write_index(tmp_path).read_bytes() == page
+
+
+def test_a_flipped_bit_of_what_an_index_cost_is_named_and_never_shown(tmp_path: Path) -> None:
+    named = {"build-seconds": 1.25, "queries-per-second": 4321.5}
+    note_costs(tmp_path, "a", named)
+    note_costs(tmp_path, "b", named)
+    path = tmp_path / "costs.json"
+    whole = path.read_bytes()
+    assert read_costs(path) == {"a": named, "b": named} and damaged_costs(tmp_path) == []
+    for place in range(len(whole)):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
+        if read_costs(path) != {"a": named, "b": named}:
+            assert read_costs(path) == {} and damaged_costs(tmp_path) == [path]
+    path.write_text(json.dumps({"costs": {"a": named}}), encoding="utf-8")  # of before there was a digest
+    assert read_costs(path) == {"a": named} and damaged_costs(tmp_path) == []

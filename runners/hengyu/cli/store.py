@@ -130,12 +130,13 @@ def _lost(vectors: VectorStore, fits: FitStore, tuned: TunedStore) -> list[Lost]
 
 
 def _damaged_runs() -> dict[Path, list[Path]]:
-    """Return the damaged files of each run: its header, numbers or labels, and observations."""
+    """Return the damaged files of each run: its header, numbers or labels, observations, and costs."""
     from hengyu.records import list_runs
+    from hengyu.records.costs import damaged_costs
     from hengyu.records.observations import damaged_in
     from hengyu.records.seal import broken_seals
 
-    found = {folder: broken_seals(folder) + damaged_in(folder) for folder in list_runs()}
+    found = {folder: broken_seals(folder) + damaged_in(folder) + damaged_costs(folder) for folder in list_runs()}
     return {folder: paths for folder, paths in found.items() if paths}
 
 
