@@ -10,6 +10,8 @@ BIN := $(VENV)/bin
 SUITE ?= suites/smoke.toml
 BASELINE ?= reports/baselines/$(basename $(notdir $(SUITE))).json
 SOAK ?= 100
+GUIDED ?= 60
+AUDIT ?=
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 .DEFAULT_GOAL := help
@@ -53,12 +55,17 @@ test: $(VENV)/.dev  ## run the tests
 	$(SINGLE) $(BIN)/python -m pytest --benchmark-disable --ignore=tests/perf --numprocesses auto --maxprocesses 4 --dist loadfile
 
 # SOAK: how often a run is killed; bytes flipped and examples of the fuzzing grow with it
+# GUIDED: seconds of fuzzing guided by coverage, for each of 8 readers; atheris has no wheel for some systems
 soak: $(VENV)/.dev  ## the tests of trust at length: killed at a hundred moments, bytes flipped, files fuzzed
-	HENGYU_SOAK=$(SOAK) $(BIN)/python -m pytest --benchmark-disable tests/test_killed.py tests/test_damage.py tests/test_fuzz.py
+	HENGYU_SOAK=$(SOAK) $(BIN)/python -m pytest --benchmark-disable tests/test_killed.py tests/test_damage.py \
+	  tests/test_fuzz.py tests/test_fuzz_kept.py
+	@if $(PIP) --only-binary atheris 'atheris>=3'; then $(BIN)/python tests/guided.py $(GUIDED); \
+	else echo "SKIPPED: fuzzing guided by coverage; atheris cannot be installed here"; fi
 
+# AUDIT=--strict: red where the database cannot be asked, which is a line otherwise
 audit: $(VENV)/.dev  ## look the pinned dependencies up among the known vulnerabilities (asks the network)
-	$(PIP) pip-audit
-	$(BIN)/pip-audit --requirement constraints.txt --no-deps --disable-pip
+	-@$(PIP) pip-audit
+	$(BIN)/python .ci/audit.py $(AUDIT)
 
 perf: $(VENV)/.dev  ## measure the claims of speed, as ratios to references timed in the same run; compare with earlier runs
 	$(BIN)/python -m pytest tests/perf --benchmark-autosave --benchmark-columns=min,median,rounds; \

@@ -51,7 +51,9 @@ def left(own: Path) -> dict[str, bytes]:
     names = ("records.json", "clouds.json", "run.json", "suite.json", "labels.safetensors")
     files = [p for p in own.rglob("*") if p.name in names]
     files += [*own.rglob("observations/*.safetensors"), *own.rglob("tuned/**/*.safetensors")]
-    return {str(p.relative_to(own)): p.read_bytes() for p in files if not p.name.startswith(".")}
+    found = {str(p.relative_to(own)): p for p in files}
+    # drafts of a killed training stay until `hengyu store gc`, and nothing reads them
+    return {name: p.read_bytes() for name, p in found.items() if not any(n.startswith(".") for n in Path(name).parts)}
 
 
 def arm(number: int) -> list[int]:

@@ -16,6 +16,9 @@ import pytest
 from test_killed import lay_out
 from words import sentences
 
+from hengyu import archive as archiving
+from hengyu import observing
+from hengyu.archive import archive
 from hengyu.bench import Outcome, run
 from hengyu.cli import main
 from hengyu.encoders import EncoderSpec, open_encoder
@@ -27,9 +30,9 @@ from hengyu.executors.remote import absorb, open_site, perform, setting_of
 from hengyu.fits import FitStore
 from hengyu.plan import make_plan
 from hengyu.sharding import shards
-from hengyu.store import VectorStore
+from hengyu.store import VectorStore, text_keys
 from hengyu.suites import load_suite
-from hengyu.vectors import moments, observing
+from hengyu.vectors import moments
 from hengyu.work import Executor, Site, Unit
 
 SUITE = """
@@ -205,6 +208,8 @@ def test_another_model_or_version_on_a_worker_is_told(here: Path, tmp_path: Path
             with pytest.raises(HengyuError, match="has hengyu .* where the run was started with 0.0; install the same"):
                 open_site(replace(setting, version="0.0"))
             changed = ({**setting.identities[0], "fingerprint": "another"},)
+            with pytest.raises(HengyuError, match="has other code of hengyu .* than where the run was started"):
+                open_site(replace(setting, code="another"))
             with pytest.raises(HengyuError, match="encoder 'model' has another fingerprint"):
                 open_site(replace(setting, identities=changed))
             raise KeyboardInterrupt
@@ -258,30 +263,103 @@ def workers_of_this_process() -> dict[int, str]:
     return {pid: title for pid, title in titles.items() if title.startswith("ray::") and mine(pid)}
 
 
+class Deadly(Ray):
+    """Kills a worker at work, once for each kind of unit it is given."""
+
+    def __init__(self, *kinds: str) -> None:
+        super().__init__(2, gpus=False)
+        self.titles = [f"ray::{kind}" for kind in kinds]
+        self.killed: list[str] = []
+
+    def _send(self, unit: Unit[Any]) -> Any:
+        import ray
+
+        ref = super()._send(unit)
+        title = f"ray::{type(unit).__name__}"
+        while title in self.titles and title not in self.killed and not ray.wait([ref], timeout=0)[0]:
+            for pid in (p for p, t in workers_of_this_process().items() if t == title):
+                os.kill(pid, signal.SIGKILL)
+                self.killed.append(title)
+                break
+        return ref
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="finds workers in /proc")
 def test_a_worker_that_is_killed_costs_nothing(here: Path, whole: Outcome, tmp_path: Path, cluster: Ray) -> None:
-    killed: list[str] = []
-
-    class Deadly(Ray):
-        def _send(self, unit: Unit[Any]) -> Any:
-            """Kill a worker at work, once while it encodes, and once while it observes."""
-            import ray
-
-            ref = super()._send(unit)
-            title = f"ray::{type(unit).__name__}"
-            while (
-                title in ("ray::Encode", "ray::Observe") and title not in killed and not ray.wait([ref], timeout=0)[0]
-            ):
-                for pid in (p for p, t in workers_of_this_process().items() if t == title):
-                    os.kill(pid, signal.SIGKILL)
-                    killed.append(title)
-                    break
-            return ref
-
-    found = weigh(here, tmp_path, Deadly(2, gpus=False))
-    assert killed == ["ray::Encode", "ray::Observe"]
+    deadly = Deadly("Encode", "Observe")
+    found = weigh(here, tmp_path, deadly)
+    assert deadly.killed == ["ray::Encode", "ray::Observe"]
     assert left(found) == left(whole)
     assert (found.encoded, found.observed) == (whole.encoded, whole.observed)
+
+
+@pytest.fixture
+def large(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A file of many blocks, whose later ones repeat lines of earlier ones."""
+    monkeypatch.setattr(archiving, "_BLOCK", 300)
+    lines = [s for a, b, _ in sentences(np.random.default_rng(5), 400) for s in (a, b)]
+    path = tmp_path / "large.txt"
+    path.write_text("\n".join([*lines, *lines[::3], *(line * 2 for line in lines[::5]), ""]), encoding="utf-8")
+    return path
+
+
+def archived(path: Path, here: Path, root: Path, executor: Executor) -> tuple[Any, dict[str, bytes], list[int]]:
+    """Encode a file into a store of its own; returns what came of it, the vectors by text, how many each space holds."""
+    encoder, store = open_encoder(EncoderSpec(str(here / "model"))), VectorStore(root)
+    done = archive(path, encoder, ["mean", "cls"], store, executor=executor)
+    texts = path.read_text(encoding="utf-8").split()
+    spaces = {p: store.space({**encoder.identity(), "pooling": p}) for p in ("mean", "cls", "tokens")}
+    vectors = {p: space.get(text_keys(texts)).tobytes() for p, space in spaces.items()}
+    assert store.verify() == []
+    return done, vectors, sorted(row["vectors"] for row in store.info())
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_a_large_file_is_encoded_elsewhere_to_the_same_bytes(
+    large: Path, here: Path, tmp_path: Path, workers: int
+) -> None:
+    one, vectors, held = archived(large, here, tmp_path / "local", Local())
+    two, again, also = archived(large, here, tmp_path / "away", Elsewhere(workers))
+    assert again == vectors and also == held == [one.encoded] * 3
+    assert (two.lines, two.blank, two.encoded) == (one.lines, one.blank, one.encoded)
+    third, again, also = archived(large, here, tmp_path / "away", Elsewhere(workers))
+    assert third.encoded == 0 and again == vectors and also == held
+
+
+def test_a_large_file_goes_on_after_a_kill_under_another_executor(large: Path, here: Path, tmp_path: Path) -> None:
+    class Dying(Elsewhere):
+        def run(self, units: Sequence[Unit[Any]], site: Site) -> Iterator[tuple[int, Any]]:
+            for number, (at, result) in enumerate(super().run(units, site)):
+                if number == 3:
+                    raise KeyboardInterrupt
+                yield at, result
+
+    one, vectors, held = archived(large, here, tmp_path / "local", Local())
+    with pytest.raises(KeyboardInterrupt):
+        archived(large, here, tmp_path / "away", Dying(2))
+    rest, again, also = archived(large, here, tmp_path / "away", Local())
+    assert 0 < rest.encoded < one.encoded and again == vectors and also == held
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="finds workers in /proc")
+def test_a_worker_killed_over_a_large_file_costs_nothing(large: Path, here: Path, tmp_path: Path, cluster: Ray) -> None:
+    one, vectors, held = archived(large, here, tmp_path / "local", Local())
+    deadly = Deadly("Encode")
+    two, again, _ = archived(large, here, tmp_path / "away", deadly)
+    assert deadly.killed == ["ray::Encode"]
+    assert again == vectors and two.encoded == one.encoded and deadly.peak > 0
+
+
+def test_an_address_where_nothing_answers_is_told_at_once() -> None:
+    pytest.importorskip("ray", reason="Ray is not installed (pip install 'hengyu[ray]')")
+    import socket
+
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))  # bound, and nobody listens
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        said = rf"--address {address}: no Ray cluster.*start one with 'ray start --head'"
+        with pytest.raises(HengyuError, match=said), Ray.on(address, 1):
+            pass
 
 
 def test_without_ray_or_a_cluster_the_remedy_is_said(monkeypatch: pytest.MonkeyPatch) -> None:

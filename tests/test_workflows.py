@@ -1,10 +1,12 @@
 """The ready-made CI, held to facts: what it calls exists, and nothing in it runs unpinned or with more rights than needed."""
 
 import importlib
+import json
 import os
 import re
 import shlex
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -123,6 +125,42 @@ def test_every_make_target_exists() -> None:
                     else:
                         called.add(word)
     assert {"setup", "bench", "data", "perf", "lint", "test"} <= called <= targets
+
+
+FINE = {"name": "numpy", "version": "2.0", "vulns": []}
+FLAWED = {"name": "numpy", "version": "2.0", "vulns": [{"id": "CVE-1", "fix_versions": ["2.1"]}]}
+UNKNOWN = {"name": "scipy", "skip_reason": "Dependency not found on PyPI"}
+
+
+@pytest.mark.parametrize(
+    ("found", "codes", "said"),
+    [
+        ([FINE, {**FINE, "name": "scipy"}], (0, 0), "2 dependencies looked up, 0 with known vulnerabilities"),
+        ([FLAWED, FINE], (1, 1), "numpy 2.0: CVE-1, mended in 2.1"),
+        ([UNKNOWN, UNKNOWN], (0, 1), "SKIPPED: known vulnerabilities; nothing could be looked up from here"),
+        ([FINE, UNKNOWN], (1, 1), "scipy: could not be looked up"),
+        (None, (0, 1), "SKIPPED: .*the line is dead"),
+    ],
+)
+def test_an_audit_is_never_green_without_having_looked(
+    tmp_path: Path, found: list[Any] | None, codes: tuple[int, int], said: str
+) -> None:
+    stub = tmp_path / "pip-audit"
+    answer = "echo 'the line is dead' >&2; exit 1" if found is None else f"cat {tmp_path / 'answer'}"
+    (tmp_path / "answer").write_text(json.dumps({"dependencies": found}))
+    stub.write_text(f"#!/bin/sh\n{answer}\n")
+    stub.chmod(0o755)
+    for more, code in zip(([], ["--strict"]), codes, strict=True):
+        words = [sys.executable, "-P", str(ROOT / ".ci" / "audit.py"), *more]
+        done = subprocess.run(words, env={**os.environ, "PIP_AUDIT": str(stub)}, capture_output=True, text=True)
+        assert done.returncode == code and re.search(said, done.stdout), done.stdout + done.stderr
+        assert "SKIPPED" not in done.stdout or done.stdout.count("\n") == 1
+
+
+def test_the_audit_and_the_soak_are_in_ci() -> None:
+    assert "make audit" in SCRIPTS[".ci/run"]
+    weekly = [script for where, script in SCRIPTS.items() if where.startswith(".github/workflows/ci.yml")]
+    assert "make audit AUDIT=--strict" in weekly and "make soak" in weekly
 
 
 @pytest.mark.parametrize("path", FILES, ids=name_of)

@@ -7,14 +7,23 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from hengyu.clock import Clock
 from hengyu.encoders import Encoder
-from hengyu.encoding import encode_missing, open_spaces
+from hengyu.encoding import open_spaces
 from hengyu.errors import HengyuError
 from hengyu.estimate import base_memory, refuse_full_disk
+from hengyu.executors.local import Local
+from hengyu.jobs import make_job
+from hengyu.ledger import Ledger
 from hengyu.lines import blocks, typical_line
 from hengyu.memory import as_words
+from hengyu.plan import Plan
 from hengyu.progress import Progress, silent
+from hengyu.sharding import encode_block
 from hengyu.store import VectorStore
+from hengyu.suites import Suite
+from hengyu.tuned import TunedStore, Tuning
+from hengyu.work import Executor, Site
 
 __all__ = ["Archived", "archive", "block_size"]
 
@@ -22,6 +31,8 @@ _BLOCK = 65536  # lines
 _SMALLEST = 1024
 _PER_LINE = 2048  # bytes of a line in work: its text, its tokens, their places
 _PER_KEY = 64  # bytes of a stored text in the index of a space, at the moment it grows
+_SLACK = 1.15  # what allocators keep
+_LOCAL = Local()
 
 
 @dataclass(frozen=True)
@@ -43,9 +54,13 @@ def archive(
     progress: Progress = silent,
     *,
     max_memory: int | None = None,
+    executor: Executor = _LOCAL,
+    offline: bool = False,
 ) -> Archived:
     """Encode every line of a file that the store lacks; killed at any point, the same call goes on.
 
+    One block is in work at a time, whatever the executor: a text that stands in two blocks is encoded with the first one,
+    so that every vector is the same under any number of workers. ``max_memory`` is that of this process.
     Raises `HengyuError` for a file that is no text, and where memory or disk do not suffice.
     """
     started = time.perf_counter()
@@ -60,13 +75,15 @@ def archive(
     lines = block_size(encoder, poolings, expected, max_memory)
     progress.say(f"{path}: about {expected:,.0f} lines, in blocks of {lines:,}, into {store.root}")
     spaces = open_spaces(store, encoder, poolings)
+    site = _site(path, encoder, poolings, store, progress, offline=offline)
+    site.memory = int((base_memory(encoder, len(poolings)) + lines * _PER_LINE) * _SLACK)
     seen = blank = encoded = worked = before = 0
     spent = 0.0
     said = False
     with progress.stage(f"encoding {path.name} with {encoder.id}, bytes", size) as tick:
         for block in blocks(path, lines):
             begun = time.perf_counter()
-            found = encode_missing(store, encoder, list(dict.fromkeys(block.texts)), poolings, silent, spaces=spaces)
+            found = encode_block(executor, site, 0, list(dict.fromkeys(block.texts)), spaces)
             seen, blank, encoded = seen + len(block.texts) + block.blank, blank + block.blank, encoded + found.encoded
             if found.encoded:
                 spent += time.perf_counter() - begun
@@ -84,14 +101,25 @@ def archive(
     return Archived(seen, blank, encoded, time.perf_counter() - started, {p: spaces[p].folder for p in poolings})
 
 
+def _site(
+    path: Path, encoder: Encoder, poolings: Sequence[str], store: VectorStore, progress: Progress, *, offline: bool
+) -> Site:
+    """Return what workers need: a plan that weighs nothing, whose texts come with the units."""
+    suite = Suite("encode", path, (), (), encoders=(encoder.spec,), poolings=tuple(poolings), baselines=())
+    plan = Plan(suite, None, [], {}, {}, [])
+    ledger = Ledger(plan, store.root, progress, False, Clock(None))
+    jobs = [make_job(plan, encoder)]
+    return Site(plan, jobs, store, Tuning(TunedStore.beside(store), progress), ledger, offline)
+
+
 def block_size(encoder: Encoder, poolings: Sequence[str], lines: float, max_memory: int | None) -> int:
     """Return how many lines are in work at once; raises `HengyuError` when not even the smallest block fits the memory."""
     if max_memory is None:
         return _BLOCK
     fixed = base_memory(encoder, len(poolings)) + lines * _PER_KEY * (len(poolings) + 1)
-    room = int((max_memory / 1.15 - fixed) / _PER_LINE)
+    room = int((max_memory / _SLACK - fixed) / _PER_LINE)
     if room < _SMALLEST:
-        least = (fixed + _SMALLEST * _PER_LINE) * 1.15
+        least = (fixed + _SMALLEST * _PER_LINE) * _SLACK
         raise HengyuError(
             f"encoder '{encoder.id}': about {lines:,.0f} lines need {as_words(least)} of memory where --max-memory allows "
             f"{as_words(max_memory)}; allow that much, or split the file and give each part a store of its own"

@@ -87,7 +87,7 @@ def run(
     progress.say(f"it takes {needed}")
     if max_memory is not None:
         refuse_what_cannot_fit(needed, max_memory, plan, *given)
-    tuning = Tuning(tuned or TunedStore(store.root.parent / "tuned"), progress)
+    tuning = Tuning(tuned or TunedStore.beside(store), progress)
     site = Site(plan, jobs, store, tuning, state, offline)
     for number, job in enumerate(jobs):
         started = time.perf_counter()

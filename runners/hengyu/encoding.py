@@ -63,10 +63,12 @@ class Vectors:
         return {"unk": round(float(counts[:, 1].sum() / tokens), 6), "truncated": round(float(counts[:, 2].mean()), 6)}
 
 
-def open_spaces(store: VectorStore, encoder: Encoder, poolings: Sequence[str]) -> dict[str, Space]:
+def open_spaces(
+    store: VectorStore, encoder: Encoder, poolings: Sequence[str], *, blind: bool = False
+) -> dict[str, Space]:
     """Return the spaces of an encoder's poolings, and that of its token counts; every segment is checked once."""
     identity = encoder.identity()
-    return {name: store.space({**identity, "pooling": name}) for name in (*poolings, _TOKENS)}
+    return {name: store.space({**identity, "pooling": name}, blind=blind) for name in (*poolings, _TOKENS)}
 
 
 def encode_missing(
@@ -77,11 +79,13 @@ def encode_missing(
     progress: Progress,
     *,
     spaces: Mapping[str, Space] | None = None,
+    missing: Mapping[str, NDArray[np.bool_]] | None = None,
     whole: bool = True,
 ) -> Vectors:
     """Encode the texts the store lacks in any pooling and append them; returns access to all.
 
-    With ``spaces``, which `open_spaces` gave, they are used again, and the encoder stays loaded for the next texts.
+    With ``spaces``, which `open_spaces` gave, they are used again, and the encoder stays loaded for the next texts; what
+    each of them lacks is looked up, unless ``missing`` says it.
     Raises `HengyuError` when the model's vocabulary turns more than half of the tokens into [UNK], unless the texts are
     not the ``whole`` of those that this is judged by; then what was freed is not given back either, which takes longer than
     a small part does.
@@ -91,7 +95,8 @@ def encode_missing(
     if spaces is None:
         spaces = open_spaces(store, encoder, poolings)
     keys = text_keys(texts)
-    missing = {name: space.find(keys) < 0 for name, space in spaces.items()}
+    if missing is None:
+        missing = {name: space.find(keys) < 0 for name, space in spaces.items()}
     wanted = np.logical_or.reduce(list(missing.values()))
     total = int(wanted.sum())
     seen = unknown = 0.0

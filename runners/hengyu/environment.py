@@ -1,17 +1,19 @@
-"""Where a run took place: versions, machine, commit."""
+"""Where a run took place: versions, machine, commit, the code itself."""
 
 from __future__ import annotations
 
+import hashlib
 import platform
 import subprocess
 import sys
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from hengyu import __version__
 from hengyu.resources import checkout
 
-__all__ = ["environment"]
+__all__ = ["code_digest", "environment"]
 
 _PACKAGES = (
     *("numpy", "scipy", "scikit-learn", "numba", "faiss-cpu"),
@@ -38,6 +40,16 @@ def environment(command: str = "") -> dict[str, str]:
     if torch is not None:
         found["torch_threads"] = str(torch.get_num_threads())
     return {key: value for key, value in found.items() if value}
+
+
+@cache
+def code_digest() -> str:
+    """Return the sha256 of all of Hengyu's own code: a version number does not tell two states of a clone apart."""
+    root = Path(__file__).parent
+    digest = hashlib.sha256()
+    for path in sorted(root.rglob("*.py")):
+        digest.update(f"{path.relative_to(root).as_posix()} {hashlib.sha256(path.read_bytes()).hexdigest()}\n".encode())
+    return digest.hexdigest()
 
 
 def _cpu() -> str:

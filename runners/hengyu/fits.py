@@ -10,9 +10,10 @@ from typing import Any, Self
 
 from hengyu.errors import HengyuError
 from hengyu.methods import SampleTransform
+from hengyu.mirror import Mirror, Unreachable, drafted, is_url
 from hengyu.progress import Progress, silent
-from hengyu.records.sealed import load_sealed, read_sealed, save_sealed
-from hengyu.resources import cache_dir
+from hengyu.records.sealed import Tensors, load_sealed, read_sealed, save_sealed, sealed_path
+from hengyu.resources import cache_dir, cache_mirror, local
 from hengyu.store import Damage
 from hengyu.vectors.moments import Moments
 from hengyu.vectors.sample import Sample
@@ -22,14 +23,55 @@ __all__ = ["FitStore", "Fits"]
 
 @dataclass(frozen=True)
 class FitStore:
-    """Fitted states below one folder, one sealed file each."""
+    """Fitted states below one folder, one sealed file each; the folder may stand for one elsewhere."""
 
     root: Path
+    mirror: Mirror | None = None
 
     @classmethod
     def default(cls) -> Self:
         """Return the store in the user's cache."""
-        return cls(cache_dir() / "fits")
+        return cls(cache_dir() / "fits", cache_mirror("fits"))
+
+    @classmethod
+    def at(cls, place: str) -> Self:
+        """Return the store that goes with the vectors of a place: below a URL, for a folder the one in the user's cache."""
+        if not is_url(place):
+            return cls.default()
+        mirror = Mirror(place).below("fits")
+        return cls(local(mirror.url), mirror)
+
+    def absolute(self) -> Self:
+        """Return the same store, named so that every process finds it."""
+        return type(self)(self.root.absolute(), self.mirror)
+
+    def recall(self, meaning: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]] | None:
+        """Return (arrays, about) of a fit; None when it was not made yet, `HengyuError` when its bytes have changed."""
+        name = sealed_path(self.root, meaning).name
+        found = load_sealed(self.root, meaning)
+        if self.mirror is not None:
+            there = self.mirror.has(name)
+            if found is None and there:
+                return self._fetch(self.mirror, name, meaning)
+            if found is not None and not there:
+                self.mirror.send(self.root, [name])
+        return found
+
+    def keep(self, meaning: Mapping[str, Any], tensors: Tensors, about: Mapping[str, Any]) -> None:
+        """Save a fit here, and send it where the store is; raises `HengyuError` when either cannot be done."""
+        path = save_sealed(self.root, meaning, tensors, about)
+        if self.mirror is not None:
+            self.mirror.send(self.root, [path.name])
+
+    def _fetch(self, mirror: Mirror, name: str, meaning: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+        with drafted(self.root) as draft:
+            mirror.fetch([name], draft)
+            try:
+                found = read_sealed(draft / name, meaning)
+            except HengyuError:
+                raise HengyuError(f"{mirror.url}/{name}: has changed since it was written") from None
+            (draft / name).replace(self.root / name)
+        return found
 
     def files(self) -> list[Path]:
         """Return the files of all states, sorted."""
@@ -100,7 +142,9 @@ class Fits:
         found = None
         if self.store is not None:
             try:
-                found = load_sealed(self.store.root, meaning)
+                found = self.store.recall(meaning)
+            except Unreachable:
+                raise
             except HengyuError as e:
                 self.progress.say(f"warning: {e}; made again now")
         if found is not None:
@@ -112,6 +156,8 @@ class Fits:
         self.seconds[step] = time.perf_counter() - started
         if self.store is not None:
             try:
-                save_sealed(self.store.root, meaning, method.state(), {"report": method.report})
+                self.store.keep(meaning, method.state(), {"report": method.report})
+            except Unreachable:
+                raise
             except HengyuError as e:  # it can be used all the same
                 self.progress.say(f"warning: {e}; the fit is used now and made again next time")

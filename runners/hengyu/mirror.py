@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -18,7 +19,27 @@ from typing import Any
 from hengyu.document import NAME
 from hengyu.errors import HengyuError, did_you_mean, first_line
 
-__all__ = ["Mirror", "is_url", "local_of"]
+__all__ = ["Mirror", "Unreachable", "drafted", "is_url", "local_of"]
+
+# what has no folders: making one there would make a bucket, out of a name that may be a slip
+_BUCKETS = {"s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "oss", "oci"}
+
+
+class Unreachable(HengyuError):
+    """What is elsewhere cannot be read or written now; nothing is wrong with what is kept there."""
+
+
+@contextmanager
+def drafted(folder: Path) -> Iterator[Path]:
+    """Yield a new folder in a folder, for what is fetched and not checked yet; it is deleted at the end."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with TemporaryDirectory(dir=folder, prefix=".draft-") as draft:
+            yield Path(draft)
+    except OSError as e:
+        raise HengyuError(
+            f"{folder}: cannot be written ({e.strerror or e}); make room, what was stored before is kept"
+        ) from None
 
 
 def is_url(place: str) -> bool:
@@ -76,6 +97,25 @@ class Mirror:
         names = (str(path).removeprefix(root).lstrip("/") for path in found)
         return {name for name in names if all(re.match(NAME, part) for part in name.split("/"))}
 
+    def has(self, name: str) -> bool:
+        """Tell whether a file is there."""
+        fs, root = self._open
+        try:
+            fs.invalidate_cache()
+            return bool(fs.isfile(f"{root}/{name}"))
+        except Exception as e:
+            raise self._lost("read", name, e) from None
+
+    def remove(self, name: str) -> None:
+        """Delete a file, or a folder with all that is in it; one that is gone already is no mistake."""
+        fs, root = self._open
+        try:
+            fs.invalidate_cache()
+            if fs.exists(f"{root}/{name}"):
+                fs.rm(f"{root}/{name}", recursive=True)
+        except Exception as e:
+            raise self._lost("deleted", name, e) from None
+
     def fetch(self, names: Iterable[str], folder: Path) -> None:
         """Get files of it into a folder."""
         fs, root = self._open
@@ -93,7 +133,8 @@ class Mirror:
         for name in names:
             try:
                 target = f"{root}/{name}"
-                fs.makedirs(target.rpartition("/")[0], exist_ok=True)
+                if not _BUCKETS & {fs.protocol, *fs.protocol}:
+                    fs.makedirs(target.rpartition("/")[0], exist_ok=True)
                 fs.put_file(str(folder / name), target)
             except Exception as e:
                 raise self._lost("written", name, e) from None
@@ -102,16 +143,16 @@ class Mirror:
         """Fetch the files of one folder in it that are there and not here, and send those that are here and not there."""
         there = {name for name in self.files() if name.startswith(f"{below}/")}
         here = {f"{below}/{path.name}" for path in folder.glob(f"{below}/*") if re.match(NAME, path.name)}
-        folder.mkdir(parents=True, exist_ok=True)
-        with TemporaryDirectory(dir=folder, prefix=".draft-") as draft:
+        with drafted(folder) as draft:
             for name in sorted(there - here):
-                self.fetch([name], Path(draft))
+                self.fetch([name], draft)
                 (folder / name).parent.mkdir(parents=True, exist_ok=True)
-                (Path(draft) / name).replace(folder / name)
+                (draft / name).replace(folder / name)
         self.send(folder, sorted(here - there))
 
     def _lost(self, what: str, name: str, error: Exception) -> HengyuError:
-        return HengyuError(
+        kind = HengyuError if isinstance(error, FileNotFoundError) else Unreachable
+        return kind(
             f"{self.url}/{name}: cannot be {what} ({first_line(error)[:200]}); check the network and your rights there, what "
             "was finished is kept on this machine, and the same command goes on from there"
         )

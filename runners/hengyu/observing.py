@@ -15,6 +15,7 @@ from hengyu.jobs import Job
 from hengyu.ledger import Ledger
 from hengyu.material import task_vectors, tuned_vectors
 from hengyu.methods import find_method
+from hengyu.mirror import Unreachable
 from hengyu.plan import PROTOCOL, Plan, TaskData
 from hengyu.records.observations import Observation
 from hengyu.searching import Cell, meaning_of_search, search
@@ -232,6 +233,8 @@ def _observe_one(
         vectors = of(spec, meaning)
         seed = meaning["seed_of_draw"]
         got = vectors.observe(spec.entry, spec.dims, meaning["fit_on"], seed, state.plan.glimpse(seed))
+    except Unreachable:
+        raise  # it says nothing of the cell
     except Degenerate as e:
         return Observation(meaning, tuple(spec.names), status="degenerate", reason=str(e))
     except ValueError as e:

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from platformdirs import user_cache_path
 
-from hengyu.mirror import is_url, local_of
+from hengyu.mirror import Mirror, is_url, local_of
 
-__all__ = ["cache_dir", "checkout", "local", "reports_dir", "share"]
+__all__ = ["cache_dir", "cache_mirror", "checkout", "local", "reports_dir", "share"]
 
 _PACKAGE = Path(__file__).resolve().parent
 
@@ -30,6 +30,12 @@ def cache_dir() -> Path:
     """Return the user's cache: ``$HENGYU_CACHE``, else the platform's cache folder."""
     own = os.environ.get("HENGYU_CACHE")
     return local(own) if own else user_cache_path("hengyu")
+
+
+def cache_mirror(name: str) -> Mirror | None:
+    """Return what a folder of the user's cache stands for, where ``$HENGYU_CACHE`` is a URL; else None."""
+    own = os.environ.get("HENGYU_CACHE", "")
+    return Mirror(own).below(name) if is_url(own) else None
 
 
 def local(place: str) -> Path:

@@ -13,6 +13,7 @@ from hengyu.evaluation.ranking import DEPTH
 from hengyu.fits import Fits
 from hengyu.jobs import Job
 from hengyu.ledger import Ledger
+from hengyu.mirror import Unreachable
 from hengyu.plan import PROTOCOL, Plan, TaskData
 from hengyu.records import cell_key
 from hengyu.records.observations import Observation
@@ -44,6 +45,8 @@ def _search(state: Ledger, spec: EntrySpec, meaning: dict[str, Any], vectors: Re
     name, seed = str(spec.entry), meaning["seed_of_draw"]
     try:
         got = vectors.observe(spec.entry, meaning["fit_on"], seed, state.plan.glimpse(seed))
+    except Unreachable:
+        raise  # it says nothing of the cell
     except Degenerate as e:
         return Observation(meaning, (name,), status="degenerate", reason=str(e))
     except ValueError as e:

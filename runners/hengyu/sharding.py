@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -12,13 +12,14 @@ from hengyu.encoders import Encoder
 from hengyu.encoding import Vectors, costs_of, encode_missing, open_spaces, refuse_unknown
 from hengyu.errors import HengyuError
 from hengyu.memory import give_back_memory
-from hengyu.progress import silent
-from hengyu.store import text_keys
+from hengyu.progress import Progress, silent
+from hengyu.store import Space, text_keys
 from hengyu.work import Executor, Site
 
-__all__ = ["Batches", "Encode", "encode_all", "shards"]
+__all__ = ["Batches", "Encode", "encode_all", "encode_block", "shards"]
 
 Ids = NDArray[np.int64]
+Texts = Ids | tuple[str, ...]  # numbers of the plan's texts; or texts that no plan holds, which travel with their unit
 _MOST = 8192  # texts of a shard: what a worker that dies loses, and what one holds
 _ROUNDS = 8  # shards for each worker, so that they end at about the same time
 
@@ -28,6 +29,7 @@ class Batches:
     """Unit: the batches that an encoder would go through, as the numbers of their texts; nothing is encoded."""
 
     job: int
+    texts: tuple[str, ...] | None = None  # by default those of the plan
     weight: int = 1
     trains: bool = True  # how large a batch is depends on the device
 
@@ -40,9 +42,17 @@ class Batches:
             return False
 
         job = site.jobs[self.job]
-        for _ in job.encoder.stream(site.plan.texts, job.poolings, note):
+        for _ in job.encoder.stream(site.plan.texts if self.texts is None else self.texts, job.poolings, note):
             pass
         return found
+
+
+@dataclass(frozen=True)
+class Carried:
+    """Texts that no plan holds, since their file is large, and what each space lacks: no worker reads all that is stored."""
+
+    texts: tuple[str, ...]
+    missing: Mapping[str, NDArray[np.bool_]]
 
 
 @dataclass(frozen=True)
@@ -52,6 +62,7 @@ class Encode:
     job: int
     texts: Ids  # numbers of the plan's texts
     weight: int
+    carried: Carried | None = None
     trains: bool = True
 
     def __call__(self, site: Site) -> tuple[float, float]:
@@ -60,9 +71,15 @@ class Encode:
         for other in site.jobs:
             if other is not job:
                 other.encoder.release()
-        texts = [site.plan.texts[int(i)] for i in self.texts]
-        spaces = site.spaces(self.job)
-        found = encode_missing(site.store, job.encoder, texts, job.poolings, silent, spaces=spaces, whole=False)
+        if self.carried:
+            texts, missing = list(self.carried.texts), self.carried.missing
+            spaces = open_spaces(site.store, job.encoder, job.poolings, blind=True)
+        else:
+            texts, missing = [site.plan.texts[int(i)] for i in self.texts], None
+            spaces = site.spaces(self.job)
+        found = encode_missing(
+            site.store, job.encoder, texts, job.poolings, silent, spaces=spaces, missing=missing, whole=False
+        )
         if len(texts) > _MOST // 4:
             give_back_memory()
         return found.tokens, found.unknown
@@ -108,19 +125,51 @@ def encode_all(executor: Executor, site: Site, number: int) -> Vectors:
 
     Raises `HengyuError` when the model's vocabulary turns more than half of the tokens into [UNK].
     """
-    job, plan, progress = site.jobs[number], site.plan, site.ledger.progress
+    job, progress = site.jobs[number], site.ledger.progress
     if not executor.away:
-        return encode_missing(site.store, job.encoder, plan.texts, job.poolings, progress)
+        return encode_missing(site.store, job.encoder, site.plan.texts, job.poolings, progress)
     spaces = open_spaces(site.store, job.encoder, job.poolings)
-    found = Vectors(spaces, text_keys(plan.texts), 0)
-    wanted = np.logical_or.reduce([space.find(found.keys) < 0 for space in spaces.values()])
+    return _encode(executor, site, number, site.plan.texts, spaces, progress, carried=False)
+
+
+def encode_block(
+    executor: Executor, site: Site, number: int, texts: Sequence[str], spaces: Mapping[str, Space]
+) -> Vectors:
+    """Encode as `encode_all` texts that no plan holds, quietly; ``spaces`` are those that `open_spaces` gave."""
+    job = site.jobs[number]
+    if not executor.away:
+        return encode_missing(site.store, job.encoder, texts, job.poolings, silent, spaces=spaces)
+    return _encode(executor, site, number, texts, spaces, silent, carried=True)
+
+
+def _encode(
+    executor: Executor,
+    site: Site,
+    number: int,
+    texts: Sequence[str],
+    spaces: Mapping[str, Space],
+    progress: Progress,
+    *,
+    carried: bool,
+) -> Vectors:
+    """Encode what the spaces lack in shards; texts that the plan does not hold are ``carried`` by the units."""
+    job = site.jobs[number]
+    found = Vectors(spaces, text_keys(texts), 0)
+    missing = {name: space.find(found.keys) < 0 for name, space in spaces.items()}
+    wanted = np.logical_or.reduce(list(missing.values()))
     total = int(wanted.sum())
     if not total:
         return found
-    cost = costs_of(plan.texts, job.identity)
-    ((_, batches),) = executor.run([Batches(number)], site)
+    cost = costs_of(texts, job.identity)
+    ((_, batches),) = executor.run([Batches(number, tuple(texts) if carried else None)], site)
     most = cost[wanted].sum() / (_ROUNDS * executor.workers)
-    units = [Encode(number, ids, int(cost[ids].sum())) for ids in shards(batches, wanted, cost, most)]
+
+    def unit(ids: Ids) -> Encode:
+        own = {name: lacks[ids] for name, lacks in missing.items()}
+        some = Carried(tuple(texts[int(i)] for i in ids), own) if carried else None
+        return Encode(number, ids, int(cost[ids].sum()), some)
+
+    units = list(map(unit, shards(batches, wanted, cost, most)))
     done, judged = 0, _Judged(job.encoder, len(units))
     title = f"encoding {total} texts with {job.encoder.id} in {len(units)} shards, characters"
     with progress.stage(title, sum(u.weight for u in units)) as tick:

@@ -49,11 +49,17 @@ class Damage:
 
 
 class Space:
-    """The vectors of one encoder and pooling: look texts up, append texts that are missing."""
+    """The vectors of one encoder and pooling: look texts up, append texts that are missing.
 
-    def __init__(self, folder: Path, meaning: Mapping[str, Any], mirror: Mirror | None = None) -> None:
+    A ``blind`` one only takes: it reads nothing of what is stored, and finds nothing.
+    """
+
+    def __init__(
+        self, folder: Path, meaning: Mapping[str, Any], mirror: Mirror | None = None, *, blind: bool = False
+    ) -> None:
         self.folder = folder
         self.mirror = mirror
+        self.blind = blind
         self.meaning = dict(meaning)
         self._segments: list[Path] = []
         self._mapped: dict[int, NDArray[np.float32]] = {}
@@ -67,6 +73,8 @@ class Space:
 
         Of a store that stands for one elsewhere they are fetched first; those that are only here are sent if asked for.
         """
+        if self.blind:
+            return
         if self.mirror is not None:
             self._exchange(self.mirror, send=send)
         keys, places = [self._keys], [self._places]

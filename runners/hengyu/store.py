@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 import time
 from collections.abc import Iterator, Mapping
@@ -28,7 +27,7 @@ import numpy as np
 
 from hengyu.errors import HengyuError
 from hengyu.mirror import Mirror, is_url
-from hengyu.resources import cache_dir, local
+from hengyu.resources import cache_dir, cache_mirror, local
 from hengyu.space import Damage, Space, check, segments_of, text_keys
 
 __all__ = ["Damage", "Space", "VectorStore", "text_keys"]
@@ -46,8 +45,7 @@ class VectorStore:
     @classmethod
     def default(cls) -> Self:
         """Return the store in the user's cache."""
-        own = os.environ.get("HENGYU_CACHE", "")
-        return cls(cache_dir() / "vectors", Mirror(own).below("vectors") if is_url(own) else None)
+        return cls(cache_dir() / "vectors", cache_mirror("vectors"))
 
     @classmethod
     def at(cls, place: str) -> Self:
@@ -58,11 +56,11 @@ class VectorStore:
         """Return the same store, named so that every process finds it."""
         return type(self)(self.root.absolute(), self.mirror)
 
-    def space(self, meaning: Mapping[str, Any]) -> Space:
-        """Return the space of a meaning: every key and value of it goes into the address."""
+    def space(self, meaning: Mapping[str, Any], *, blind: bool = False) -> Space:
+        """Return the space of a meaning: every key and value of it goes into the address; a ``blind`` one only takes."""
         canonical = json.dumps(dict(meaning), sort_keys=True, ensure_ascii=True, allow_nan=False)
         name = hashlib.sha256(canonical.encode()).hexdigest()[:32]
-        return Space(self.root / name, meaning, self.mirror.below(name) if self.mirror else None)
+        return Space(self.root / name, meaning, self.mirror.below(name) if self.mirror else None, blind=blind)
 
     def spaces(self) -> Iterator[Path]:
         """Yield the folders of all spaces, sorted by name."""
@@ -89,8 +87,11 @@ class VectorStore:
             canonical = json.dumps(meaning, sort_keys=True, ensure_ascii=True)
             if hashlib.sha256(canonical.encode()).hexdigest()[:32] != folder.name:
                 found.append(Damage(folder / "space.json", "does not hash to the name of its folder"))
-            found += [d for p in segments_of(folder) if (d := check(p))]
-        return found
+        return found + self.damaged_segments()
+
+    def damaged_segments(self) -> list[Damage]:
+        """Check the files of every segment against their checksums and return what is damaged."""
+        return [d for folder in self.spaces() for p in segments_of(folder) if (d := check(p))]
 
     def repair(self) -> list[Damage]:
         """Delete the damaged segments (and spaces that no longer say what they are); the next run encodes them again."""

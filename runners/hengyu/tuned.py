@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import shutil
 import time
 import uuid
@@ -16,14 +17,16 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
+from hengyu.document import NAME
 from hengyu.entries import Step
 from hengyu.errors import HengyuError
 from hengyu.memory import give_back_memory
 from hengyu.methods import Tuner
+from hengyu.mirror import Mirror, Unreachable, drafted
 from hengyu.progress import Progress, silent
 from hengyu.records import write_json
-from hengyu.resources import cache_dir
-from hengyu.store import Damage
+from hengyu.resources import cache_dir, cache_mirror, local
+from hengyu.store import Damage, VectorStore
 from hengyu.tuning.lesson import Lesson
 
 if TYPE_CHECKING:
@@ -37,14 +40,27 @@ _STALE_SECONDS = 24 * 3600
 
 @dataclass(frozen=True)
 class TunedStore:
-    """Tuned encoders below one folder, a folder each."""
+    """Tuned encoders below one folder, a folder each; it may stand for one elsewhere."""
 
     root: Path
+    mirror: Mirror | None = None
 
     @classmethod
     def default(cls) -> Self:
         """Return the store in the user's cache."""
-        return cls(cache_dir() / "tuned")
+        return cls(cache_dir() / "tuned", cache_mirror("tuned"))
+
+    @classmethod
+    def beside(cls, store: VectorStore) -> Self:
+        """Return the store that goes with one of vectors: the folder beside it, below the URL that it stands for."""
+        if store.mirror is None or store.mirror == cache_mirror("vectors"):
+            return cls(store.root.parent / "tuned", cache_mirror("tuned") if store.mirror else None)
+        mirror = store.mirror.below("tuned")
+        return cls(local(mirror.url), mirror)
+
+    def absolute(self) -> Self:
+        """Return the same store, named so that every process finds it."""
+        return type(self)(self.root.absolute(), self.mirror)
 
     def path(self, meaning: Mapping[str, Any]) -> Path:
         """Return the folder of a meaning: its name is the hash of every key and value."""
@@ -74,13 +90,39 @@ class TunedStore:
     def recall(self, meaning: Mapping[str, Any]) -> dict[str, Any] | None:
         """Return what a training saw; None when it was not made yet, `HengyuError` when a file has changed since."""
         path = self.path(meaning)
+        there = self.mirror is not None and self.mirror.has(f"{path.name}/{_ABOUT}")
         if not path.is_dir():
-            return None
+            if self.mirror is None or not there:
+                return None
+            self._fetch(self.mirror, path.name)
         damage = _check(path)
         if damage:
             raise HengyuError(f"{damage.path}: {damage.reason}")
+        if not there:
+            self._send(path)
         report: dict[str, Any] = _about(path)["report"]
         return report
+
+    def _fetch(self, mirror: Mirror, name: str) -> None:
+        """Get one that is elsewhere, those files of it that it says it has; raises `HengyuError` when it is not whole."""
+        away = mirror.below(name)
+        with drafted(self.root) as around:
+            draft = around / name
+            away.fetch([_ABOUT], draft)
+            names = _about(draft).get("sha256")
+            parts = [part for n in names for part in n.split("/")] if isinstance(names, dict) else [""]
+            if not all(re.match(NAME, part) for part in parts):
+                raise HengyuError(f"{away.url}/{_ABOUT}: is unreadable, or of another encoder")
+            away.fetch(sorted(names or ()), draft)
+            damage = _check(draft)
+            if damage:
+                raise HengyuError(f"{away.url}/{damage.path.relative_to(draft).as_posix()}: {damage.reason}")
+            _place(draft, self.root / name)
+
+    def _send(self, path: Path) -> None:
+        if self.mirror is not None:
+            names = sorted(p.relative_to(path).as_posix() for p in _files(path))
+            self.mirror.below(path.name).send(path, sorted(names, key=lambda n: n == _ABOUT))
 
     def keep(self, meaning: Mapping[str, Any], report: Mapping[str, Any], draft: Path) -> None:
         """Put a folder written as a draft in its place; one that another process has put there meanwhile stays, whole."""
@@ -88,14 +130,8 @@ class TunedStore:
         sums = {p.relative_to(draft).as_posix(): _sum(p) for p in files}
         write_json(draft / _ABOUT, {"meaning": dict(meaning), "report": dict(report), "sha256": sums})
         path = self.path(meaning)
-        if path.exists() and _check(path):
-            shutil.rmtree(path)
-        try:
-            draft.rename(path)
-        except OSError:
-            if not path.exists():
-                raise
-            shutil.rmtree(draft)
+        _place(draft, path)
+        self._send(path)
 
     def verify(self) -> list[Damage]:
         """Check every file against its checksum and return what is damaged."""
@@ -145,19 +181,23 @@ class Tuning:
 
         Raises ValueError or `Degenerate` when the model or the lesson cannot be trained with.
         """
+        # code that a user trusts is that of the model they named, not of what others have put elsewhere
+        store = replace(self.store, mirror=None) if encoder.spec.trust_remote_code else self.store
         trained = []
         for step in steps:
             method: Tuner = step.make()
             meaning = self._meaning(encoder, pooling, step, method, lesson)
             try:
-                report = self.store.recall(meaning)
+                report = store.recall(meaning)
+            except Unreachable:
+                raise
             except HengyuError as e:
                 self.progress.say(f"warning: {e}; trained again now")
                 report = None
             if report is None:
-                report = self._train(encoder, pooling, step, method, lesson, meaning, on)
+                report = self._train(store, encoder, pooling, step, method, lesson, meaning, on)
             trained.append({"name": str(step), **report})
-            encoder = _open(self.store.path(meaning), encoder, str(report.get("prompt", encoder.spec.prompt)))
+            encoder = _open(store.path(meaning), encoder, str(report.get("prompt", encoder.spec.prompt)))
         return Tuned(encoder, trained)
 
     def _meaning(self, encoder: HuggingFace, pooling: str, step: Step, method: Tuner, lesson: Lesson) -> dict[str, Any]:
@@ -176,6 +216,7 @@ class Tuning:
 
     def _train(
         self,
+        store: TunedStore,
         encoder: HuggingFace,
         pooling: str,
         step: Step,
@@ -191,11 +232,11 @@ class Tuning:
         trainee = Trainee(encoder, pooling)
         with self.progress.stage(f"tuning {where}", method.steps(lesson)) as tick:
             method.tune(trainee, lesson, tick)
-        draft = self.store.root / f".draft-{uuid.uuid4().hex}"
+        draft = store.root / f".draft-{uuid.uuid4().hex}"
         try:
             draft.mkdir(parents=True)
             trainee.save(draft, _readme(encoder, pooling, step, method))
-            self.store.keep(meaning, method.report, draft)
+            store.keep(meaning, method.report, draft)
         except OSError as e:
             raise HengyuError(
                 f"{draft.parent}: the tuned encoder cannot be stored ({e.strerror or e}); make room or set HENGYU_CACHE "
@@ -228,6 +269,18 @@ def _readme(encoder: HuggingFace, pooling: str, step: Step, method: Tuner) -> st
     )
 
 
+def _place(draft: Path, path: Path) -> None:
+    """Rename a draft to its place; one that another process has put there meanwhile stays, if it is whole."""
+    if path.exists() and _check(path):
+        shutil.rmtree(path)
+    try:
+        draft.rename(path)
+    except OSError:
+        if not path.exists():
+            raise
+        shutil.rmtree(draft)
+
+
 def _about(path: Path) -> dict[str, Any]:
     try:
         content = json.loads((path / _ABOUT).read_bytes())
@@ -240,7 +293,8 @@ def _check(path: Path) -> Damage | None:
     """Compare the files of a folder with their checksums."""
     about = _about(path)
     sums, meaning = about.get("sha256"), about.get("meaning")
-    if not isinstance(sums, dict) or not isinstance(meaning, dict) or TunedStore(path.parent).path(meaning) != path:
+    named = isinstance(meaning, dict) and TunedStore(path.parent).path(meaning) == path
+    if not isinstance(sums, dict) or not named or not isinstance(about.get("report"), dict):
         return Damage(path / _ABOUT, "is missing, unreadable, or of another encoder")
     for name, expected in sums.items():
         try:

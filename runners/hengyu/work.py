@@ -26,6 +26,7 @@ class Site:
     Attributes:
         jobs: the encoders, in the suite's order.
         ledger: where what is seen is kept.
+        memory: bytes that a process doing its units may hold; 0 where they follow from the plan.
     """
 
     plan: Plan
@@ -34,6 +35,7 @@ class Site:
     tuning: Tuning
     ledger: Ledger
     offline: bool = False
+    memory: int = 0
     _spaces: dict[int, dict[str, Space]] = field(default_factory=dict)
 
     def spaces(self, number: int) -> dict[str, Space]:

@@ -139,7 +139,7 @@ def number_of(value: Any, what: str, *, words: bool = False) -> tuple[float, str
     text = value.strip() if isinstance(value, str) else ""
     if _NUMBER.fullmatch(text) or type(value) in (int, float, Decimal):
         try:
-            number = float(value)
+            number = float(text or value)  # float() takes fewer characters for white space than strip() does
         except OverflowError:
             number = math.inf
     elif _NOT_FINITE.fullmatch(text):

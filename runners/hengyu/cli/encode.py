@@ -27,6 +27,9 @@ __all__ = ["command"]
 @click.option("--backend", type=options.BACKEND, default="torch", show_default=True, help="The engine.")
 @options.device
 @click.option("--max-memory", metavar="SIZE", help="Hold no more than about this, like 4GiB, or refuse.")
+@options.executor
+@options.address
+@options.workers
 @options.offline
 @options.trust_remote_code
 @click.option("--quiet", is_flag=True, help="Print no progress.")
@@ -41,6 +44,9 @@ def command(
     backend: str,
     device: str,
     max_memory: str | None,
+    executor: str,
+    address: str,
+    workers: int,
     offline: bool,
     trust_remote_code: bool,
     quiet: bool,
@@ -49,13 +55,15 @@ def command(
 
     It streams: memory holds a block of lines and 64 bytes for each stored text and pooling. A job that was killed goes
     on with the same command; sentences that are stored are not encoded again, and runs find them there. Blank lines
-    are left out. Prints the folder of each pooling's vectors.
+    are left out. With --executor ray, workers share each block, and the vectors are the same. Prints the folder of each
+    pooling's vectors.
     """
     from rich.console import Console
 
     from hengyu.archive import archive
     from hengyu.encoders import POOLINGS, EncoderSpec, open_encoder
     from hengyu.errors import HengyuError, did_you_mean
+    from hengyu.executors import open_executor
     from hengyu.memory import as_bytes
     from hengyu.progress import Progress
     from hengyu.store import VectorStore
@@ -72,14 +80,18 @@ def command(
         device=device,
         trust_remote_code=trust_remote_code,
     )
-    done = archive(
-        file,
-        open_encoder(spec, offline=offline),
-        tuple(dict.fromkeys(poolings)),
-        VectorStore.at(out) if out else VectorStore.default(),
-        Progress(None if quiet else Console(stderr=True)),
-        max_memory=as_bytes(max_memory, "--max-memory") if max_memory else None,
-    )
+    limit = as_bytes(max_memory, "--max-memory") if max_memory else None
+    with open_executor(executor, address, workers) as scheduler:
+        done = archive(
+            file,
+            open_encoder(spec, offline=offline),
+            tuple(dict.fromkeys(poolings)),
+            VectorStore.at(out) if out else VectorStore.default(),
+            Progress(None if quiet else Console(stderr=True)),
+            max_memory=limit,
+            executor=scheduler,
+            offline=offline,
+        )
     blank = f", {done.blank:,} of them blank" if done.blank else ""
     click.echo(f"{done.lines:,} lines{blank}; {done.encoded:,} sentences encoded in {done.seconds:.1f} s", err=True)
     for name, folder in done.spaces.items():

@@ -126,7 +126,7 @@ def command(
             plan,
             reports=reports,
             store=VectorStore(own / "vectors") if own else VectorStore.at(store) if store else VectorStore.default(),
-            fits=FitStore(own / "fits") if own else FitStore.default(),
+            fits=FitStore(own / "fits") if own else FitStore.at(store) if store else FitStore.default(),
             progress=Progress(None if quiet else Console(stderr=True)),
             force=force or fresh,
             offline=offline,

@@ -3,8 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
+
+from hengyu import options
+
+if TYPE_CHECKING:
+    from hengyu.elsewhere import Lost
+    from hengyu.fits import FitStore
+    from hengyu.store import VectorStore
+    from hengyu.tuned import TunedStore
 
 __all__ = ["command"]
 
@@ -50,42 +59,48 @@ def info() -> None:
 
 
 @command.command("verify")
-def verify() -> None:
-    """Check every file of the store, and the records of every run, against their checksums; exit code 1 when one has changed."""
-    from hengyu.fits import FitStore
-    from hengyu.report.escapes import plain
-    from hengyu.store import VectorStore
-    from hengyu.tuned import TunedStore
+@options.store
+def verify(store: str | None) -> None:
+    """Check every file of the store, and the records of every run, against their checksums; exit code 1 when one has changed.
 
-    store = VectorStore.default()
-    found = store.verify() + FitStore.default().verify() + TunedStore.default().verify()
+    Of a store elsewhere what is there is checked too: everything is fetched for it, one part at a time.
+    """
+    from hengyu.report.escapes import plain
+
+    vectors, fits, tuned = kept = _kept(store)
+    found = vectors.verify() + fits.verify() + tuned.verify()
     runs = _damaged_runs()
     for damage in found:
         click.echo(plain(f"{damage.path}: {damage.reason}"), err=True)
+    lost = _lost(*kept)
+    for one in lost:
+        click.echo(plain(f"{one.url}: {one.reason}"), err=True)
     for path in [p for own in runs.values() for p in own]:
         click.echo(plain(f"{path}: has changed since it was written"), err=True)
-    number = len(found) + sum(map(len, runs.values()))
+    number = len(found) + len(lost) + sum(map(len, runs.values()))
     click.echo(
-        f"{store.root.parent}: {number} damaged files" + ("; 'hengyu store repair' sets them aside" if number else "")
+        f"{vectors.root.parent}: {number} damaged files" + ("; 'hengyu store repair' sets them aside" if number else "")
     )
     if number:
         raise SystemExit(1)
 
 
 @command.command("repair")
-def repair() -> None:
+@options.store
+def repair(store: str | None) -> None:
     """Delete what is damaged; the next run encodes those texts, trains those methods and weighs those cells again."""
-    from hengyu.fits import FitStore
     from hengyu.report.escapes import plain
-    from hengyu.store import VectorStore
-    from hengyu.tuned import TunedStore
 
-    for damage in VectorStore.default().repair():
+    vectors, fits, tuned = kept = _kept(store)
+    for damage in vectors.repair():
         click.echo(plain(f"deleted {damage.path.parent}: {damage.path.name} {damage.reason}"))
-    for damage in FitStore.default().repair():
+    for damage in fits.repair():
         click.echo(plain(f"deleted {damage.path}: {damage.reason}"))
-    for damage in TunedStore.default().repair():
+    for damage in tuned.repair():
         click.echo(plain(f"deleted {damage.path.parent}: {damage.path.name} {damage.reason}"))
+    for one in _lost(*kept):
+        one.delete()
+        click.echo(plain(f"deleted {one.url}: {one.reason}"))
     for folder, paths in _damaged_runs().items():
         for path in paths:
             if path.parent == folder:
@@ -97,13 +112,31 @@ def repair() -> None:
                 click.echo(plain(f"deleted {path}: has changed since it was written"))
 
 
+def _kept(place: str | None) -> tuple[VectorStore, FitStore, TunedStore]:
+    """Return the stores of a place, by default those in the user's cache."""
+    from hengyu.fits import FitStore
+    from hengyu.store import VectorStore
+    from hengyu.tuned import TunedStore
+
+    vectors = VectorStore.at(place) if place else VectorStore.default()
+    return vectors, FitStore.at(place) if place else FitStore.default(), TunedStore.beside(vectors)
+
+
+def _lost(vectors: VectorStore, fits: FitStore, tuned: TunedStore) -> list[Lost]:
+    """Return what is damaged elsewhere, if the stores stand for something elsewhere."""
+    from hengyu.elsewhere import damaged_elsewhere
+
+    return list(damaged_elsewhere(vectors, fits, tuned, vectors.root))
+
+
 def _damaged_runs() -> dict[Path, list[Path]]:
-    """Return the damaged files of each run: its header, numbers or labels, and observations."""
+    """Return the damaged files of each run: its header, numbers or labels, observations, and costs."""
     from hengyu.records import list_runs
+    from hengyu.records.costs import damaged_costs
     from hengyu.records.observations import damaged_in
     from hengyu.records.seal import broken_seals
 
-    found = {folder: broken_seals(folder) + damaged_in(folder) for folder in list_runs()}
+    found = {folder: broken_seals(folder) + damaged_in(folder) + damaged_costs(folder) for folder in list_runs()}
     return {folder: paths for folder, paths in found.items() if paths}
 
 

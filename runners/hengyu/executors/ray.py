@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import os
 import secrets
+import signal
+import socket
 import sys
+import threading
 from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Self, TypeVar
 
-from hengyu.errors import HengyuError, first_line
+from hengyu.environment import code_digest
+from hengyu.errors import HengyuError, first_line, gather
 from hengyu.estimate import estimate
 from hengyu.executors.remote import Report, Setting, absorb, open_site, perform, setting_of
 from hengyu.memory import as_words
@@ -23,6 +27,7 @@ T = TypeVar("T")
 _THREADS = 1  # of a worker on the processor; more of them would not give the same last bits
 _TRIES = 5  # of a unit whose worker died
 _PATIENCE = 20.0  # seconds for units that are cancelled to save what they have
+_KNOCK = 5.0  # seconds for a cluster to answer; Ray alone waits for minutes
 _open: dict[str, Site] = {}  # in a worker: what its last unit used
 
 
@@ -38,6 +43,75 @@ def _perform(setting: list[Any], key: str, unit: Unit[Any]) -> Report:
         except HengyuError as e:
             return Report(problems=e.problems)
     return perform(_open[key], unit)
+
+
+def _knock(address: str) -> None:
+    """Raise OSError when nothing listens at HOST:PORT; what an address of another form means, Ray says itself."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if host and port.isdecimal() and 0 < int(port) < 1 << 16:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=_KNOCK).close()
+
+
+def _end_by(number: signal.Signals, handler: Any) -> None:
+    """Set the handler of a signal, where that can be done; Ray's own for SIGTERM dumps the stack and aborts."""
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(number, signal.SIG_DFL if handler is None else handler)
+
+
+@contextmanager
+def _held_back(number: signal.Signals) -> Iterator[None]:
+    """Let a first interrupt wait until Ray has started: what it is starting just then could not be ended."""
+    came: list[int] = []
+
+    def note(number: int, frame: Any) -> None:
+        if came:
+            signal.default_int_handler(number, frame)
+        came.append(number)
+
+    before = signal.getsignal(number)
+    _end_by(number, note)
+    try:
+        yield
+    finally:
+        _end_by(number, before)
+    if came:
+        raise KeyboardInterrupt
+
+
+def _refuse_strangers() -> None:
+    """Raise `HengyuError` where a machine of the cluster has no Hengyu, or another one than this process."""
+    import ray
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    def look() -> tuple[str, str]:
+        """Say what is there: a function in a function travels whole, so that it needs nothing there."""
+        import socket
+
+        try:
+            from hengyu.environment import code_digest
+        except ImportError as e:
+            return socket.gethostname(), str(e)
+        return socket.gethostname(), code_digest()
+
+    mine = code_digest()
+    asked = [
+        ray.remote(look)
+        .options(num_cpus=0, scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False))
+        .remote()
+        for node in ray.nodes()
+        if node["Alive"]
+    ]
+    try:
+        found = ray.get(asked)
+    except ray.exceptions.RayError as e:
+        raise HengyuError(f"--executor ray: a machine of the cluster does not answer ({first_line(e)[:200]})") from None
+    problems = [
+        f"worker on {host}: has other code of hengyu than where the run was started"
+        f"{'' if len(other) == len(mine) else f' ({first_line(other)})'}; install the same version there"
+        for host, other in found
+        if other != mine
+    ]
+    gather(dict.fromkeys(problems))
 
 
 class Ray:
@@ -68,14 +142,19 @@ class Ray:
         except ImportError:
             raise HengyuError("--executor ray needs Ray; run: pip install 'hengyu[ray]'") from None
         own: dict[str, Any] = {"num_cpus": workers or os.cpu_count() or 1, "include_dashboard": False}
+        before = signal.getsignal(signal.SIGTERM)
         try:
-            ray.init(address or "local", **({} if address else own), log_to_driver=False, logging_level="ERROR")
-        except (ConnectionError, RuntimeError, ValueError, OSError) as e:
-            remedy = "start one with 'ray start --head', or leave --address out" if address else "see Ray's logs"
-            raise HengyuError(
-                f"--address {address or 'local'}: no Ray cluster can be had ({first_line(e)}); {remedy}"
-            ) from None
-        try:
+            try:
+                _knock(address)
+                with _held_back(signal.SIGINT):
+                    ray.init(address or "local", **({} if address else own), log_to_driver=False, logging_level="ERROR")
+            except (ConnectionError, RuntimeError, ValueError, OSError) as e:
+                remedy = "start one with 'ray start --head', or leave --address out" if address else "see Ray's logs"
+                raise HengyuError(
+                    f"--address {address or 'local'}: no Ray cluster can be had ({first_line(e)}); {remedy}"
+                ) from None
+            _end_by(signal.SIGTERM, signal.default_int_handler)
+            _refuse_strangers()
             there = ray.cluster_resources()
             gpus = int(there.get("GPU", 0))
             executor = cls(workers or gpus or int(there.get("CPU", 1)), gpus > 0)
@@ -84,6 +163,7 @@ class Ray:
                 executor._given[0].ledger.progress.say(f"ray: no worker held more than {as_words(executor.peak)}")
         finally:
             ray.shutdown()
+            _end_by(signal.SIGTERM, before)
 
     def run(self, units: Sequence[Unit[T]], site: Site) -> Iterator[tuple[int, T]]:
         """Do all units, the heaviest first; yields the number and the result of each as it is finished.
@@ -118,7 +198,8 @@ class Ray:
         if self._given is not None and self._given[0] is site:
             return
         setting = setting_of(site, _THREADS)
-        needed = estimate(site.plan, [j.encoder for j in site.jobs], [j.poolings for j in site.jobs]).worker
+        given = [j.encoder for j in site.jobs], [j.poolings for j in site.jobs]
+        needed = site.memory or estimate(site.plan, *given).worker
         largest = max((node["Resources"].get("memory", 0) for node in ray.nodes() if node["Alive"]), default=0)
         if needed > largest:
             raise HengyuError(

@@ -12,6 +12,7 @@ from typing import Any
 from hengyu import __version__
 from hengyu.clock import Clock
 from hengyu.encoders import EncoderSpec, find_encoder
+from hengyu.environment import code_digest
 from hengyu.errors import HengyuError
 from hengyu.fits import FitStore
 from hengyu.jobs import make_job
@@ -42,6 +43,7 @@ class Setting:
     threads: int
     key: str = field(default_factory=lambda: uuid.uuid4().hex)
     version: str = __version__
+    code: str = field(default_factory=code_digest)
 
 
 @dataclass(frozen=True)
@@ -76,8 +78,8 @@ def setting_of(site: Site, threads: int) -> Setting:
         tuple(_anywhere(j.encoder.spec) for j in site.jobs),
         tuple(j.identity for j in site.jobs),
         site.store.absolute(),
-        FitStore(fits.root.absolute()) if fits else None,
-        TunedStore(site.tuning.store.root.absolute()),
+        fits.absolute() if fits else None,
+        site.tuning.store.absolute(),
         site.ledger.folder.absolute(),
         site.ledger.force,
         site.offline,
@@ -104,6 +106,10 @@ def open_site(setting: Setting) -> Site:
     if setting.version != __version__:
         raise HengyuError(
             f"worker on {host}: has hengyu {__version__} where the run was started with {setting.version}; install the same"
+        )
+    if setting.code != code_digest():
+        raise HengyuError(
+            f"worker on {host}: has other code of hengyu {__version__} than where the run was started; install the same"
         )
     torch.set_num_threads(setting.threads)
     threadpool_limits(limits=setting.threads)

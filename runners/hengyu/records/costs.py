@@ -5,20 +5,38 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from hengyu.document import parse, write_json
+from hengyu.document import digest, parse, write_json
 
-__all__ = ["note_costs", "read_costs"]
+__all__ = ["damaged_costs", "note_costs", "read_costs"]
 
 
 def read_costs(path: Path) -> dict[str, dict[str, float]]:
-    """Return the costs by cell of a costs.json; what cannot be read counts as nothing, and is measured anew by --force."""
+    """Return the costs by cell of a costs.json; what cannot be read, or is not as it was written, counts as nothing.
+
+    It is measured anew by --force.
+    """
     try:
+        content = parse(path.read_bytes())
+        if content.get("sha256", digest(content["costs"])) != digest(content["costs"]):
+            return {}
         return {
             str(key): {str(name): float(value) for name, value in costs.items() if type(value) in (int, float)}
-            for key, costs in parse(path.read_bytes())["costs"].items()
+            for key, costs in content["costs"].items()
         }
     except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError):
         return {}
+
+
+def damaged_costs(folder: Path) -> list[Path]:
+    """Return the costs.json of a run's folder if it is not as it was written."""
+    path = folder / "costs.json"
+    try:
+        content = parse(path.read_bytes())
+        return [] if content.get("sha256", digest(content["costs"])) == digest(content["costs"]) else [path]
+    except FileNotFoundError:
+        return []
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return [path]
 
 
 def note_costs(folder: Path, key: str, costs: Mapping[str, float]) -> None:
@@ -28,4 +46,5 @@ def note_costs(folder: Path, key: str, costs: Mapping[str, float]) -> None:
     """
     path = folder / "costs.json"
     rounded = {name: float(f"{value:.6g}") for name, value in costs.items()}
-    write_json(path, {"costs": {**read_costs(path), key: rounded}})
+    known = {**read_costs(path), key: rounded}
+    write_json(path, {"costs": known, "sha256": digest(known)})

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from hengyu.document import NAME, fill, parse, write_json
+from hengyu.document import NAME, digest, fill, parse, write_json
 from hengyu.errors import HengyuError
 from hengyu.records import Run, load_run
 
@@ -45,8 +45,8 @@ class Listed:
 class Summaries:
     """The lines of the runs of a reports folder, kept in ``site/listing.json``; one is made anew when its run has changed.
 
-    A run has changed when its seal, or size or time of a file, is another; its bytes are not read. What cannot be read
-    of the file counts as nothing.
+    A run has changed when its seal, or size or time of a file, is another; its bytes are not read. A file that cannot be
+    read, or is not as it was written, counts as nothing.
     """
 
     def __init__(self, site: Path) -> None:
@@ -70,7 +70,7 @@ class Summaries:
         if self._met == self._kept:
             return
         try:
-            write_json(self.path, {"schema": _SCHEMA, "runs": self._met})
+            write_json(self.path, {"schema": _SCHEMA, "runs": self._met, "sha256": digest(self._met)})
         except HengyuError:
             return  # the next index reads the records again
         self._kept = self._met
@@ -89,7 +89,7 @@ def _state(folder: Path) -> str:
 def _read(path: Path) -> dict[str, dict[str, Any]]:
     try:
         content = parse(path.read_bytes())
-        runs = content["runs"] if content["schema"] == _SCHEMA else {}
+        runs = content["runs"] if content["schema"] == _SCHEMA and content["sha256"] == digest(content["runs"]) else {}
         return {str(name): kept for name, kept in runs.items() if {"state", "line"} <= kept.keys()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return {}

@@ -87,7 +87,7 @@ def refit(
     tuned = Tuned(encoder, [])
     if entry.tuners and fit:
         # where the run keeps them; one that is gone, or of another version of torch, is trained again
-        tuning = Tuning(TunedStore(store.root.parent / "tuned"), progress)
+        tuning = Tuning(TunedStore.beside(store), progress)
         try:
             tuned = tuning.tune(encoder, pooling, entry.tuners, make_lesson(plan, task, fit), "+".join(fit.splits))
         except ValueError as e:
