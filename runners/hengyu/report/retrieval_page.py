@@ -10,6 +10,7 @@ from hengyu.evaluation.ranking import MAIN
 from hengyu.records import Run
 from hengyu.report.angles import angles
 from hengyu.report.board import percent
+from hengyu.report.cell import word_of
 from hengyu.report.clouds import cloud_sheet, clouds_of
 from hengyu.report.mistakes import Mistakes
 from hengyu.report.page import make_page
@@ -38,6 +39,7 @@ def retrieval_page(run: Run, wrong: Sequence[Mistakes] = (), index: str = "") ->
         main=MAIN,
         wrong=wrong,
         shown=shown,
+        word_of=word_of,
         about=_about,
         clear=_clear,
         command=command_of(run),
