@@ -16,6 +16,7 @@ from hengyu.resources import share
 __all__ = ["EntrySpec", "Suite", "find_suite", "load_suite"]
 
 Dims = tuple[int, ...] | Literal["all"]
+_OF_A_CARD = "splits"  # a key that every card has, and no suite
 _AGGREGATES = ("", "avg", "w-avg")
 _FIRST = {"sts": "raw", "retrieval": "flat"}  # kind of a suite -> the entry that every other one is held against
 
@@ -142,7 +143,7 @@ def load_suite(path: Path) -> Suite:
     if path.suffix != ".toml":
         raise HengyuError(f"suite '{path}': a suite is a .toml file, or the name of a shipped one (hengyu list suites)")
     table = read_toml(path)
-    if table.has("splits") and not table.has("tasks"):
+    if table.has(_OF_A_CARD) and not table.has("tasks"):
         raise HengyuError(
             f"{path}: is the card of a dataset, and no suite; weigh a suite on it, like "
             f"'hengyu run smoke --datasets {path.parent} --task NAME:SPLIT'"
