@@ -16,6 +16,7 @@ import pytest
 from test_killed import lay_out
 from words import sentences
 
+from hengyu import observing
 from hengyu.bench import Outcome, run
 from hengyu.cli import main
 from hengyu.encoders import EncoderSpec, open_encoder
@@ -29,7 +30,7 @@ from hengyu.plan import make_plan
 from hengyu.sharding import shards
 from hengyu.store import VectorStore
 from hengyu.suites import load_suite
-from hengyu.vectors import moments, observing
+from hengyu.vectors import moments
 from hengyu.work import Executor, Site, Unit
 
 SUITE = """

@@ -90,6 +90,13 @@ class Suite:
             changed["tasks"] = tasks
         if encoders:
             changed["encoders"] = tuple(map(self._encoder, encoders))
+        names = {e.name or e.model for e in self.encoders}
+        others = [
+            *(["tasks"] if not set(tasks) <= set(self.tasks) else []),
+            *(["encoders"] if any((e.name or e.model) not in names for e in changed.get("encoders", ())) else []),
+        ]
+        if others:  # what the suite says of itself is of its own ones
+            changed |= {"title": f"The entries of {self.name} with other {' and '.join(others)}", "description": ""}
         if poolings:
             changed["poolings"] = tuple(dict.fromkeys(poolings))
         if entries:
