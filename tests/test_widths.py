@@ -26,7 +26,7 @@ relevant = 4
 tasks = ["grades:test"]
 resamples = 20
 encoders = ["wide.npy", "narrow.npy"]
-entries = ["flat", "pca(dim=40) > flat", "ivfpq(m=25, lists=8, bits=4)"]
+entries = ["flat", "pca(dim=40) > flat", "ivfpq(m=25, lists=8, bits=4)", "binary-hash(bits=12, tables=4)"]
 """
 
 
@@ -153,6 +153,7 @@ def test_an_index_that_does_not_fit_the_width_is_told_alike(folder: Path, tmp_pa
     assert found["flat"] == ("ok", "")
     assert found["pca(dim=40) > flat"] == ("unavailable", "dim=40 is larger than the 20 the vectors have")
     assert found["ivfpq(lists=8, m=25, bits=4)"][0] == "unavailable"
+    assert found["binary-hash"][0] == "unavailable"
     assert "n/a" in done.output
     assert {r.status for r in of(run, "wide", "ndcg@10").values()} == {"ok"}
     alone, _ = weigh(folder, tmp_path / "alone", text=SEARCHED.replace('"wide.npy", ', ""))
