@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -64,10 +65,8 @@ def folder(tmp_path: Path, tiny_bert: Path) -> Path:
 
 
 def weigh(folder: Path, *, force: bool = False, out: str = "out", store: str = "store", suite: str = "toy") -> Outcome:
-    loaded = load_suite(folder / "suites" / f"{suite}.toml").with_overrides(
-        encoders=(EncoderSpec(str(folder / "model")),)
-    )
-    plan = make_plan(loaded, datasets=[folder])
+    loaded = load_suite(folder / "suites" / f"{suite}.toml")
+    plan = make_plan(replace(loaded, encoders=(EncoderSpec(str(folder / "model")),)), datasets=[folder])
     return run(plan, reports=folder / out, store=VectorStore(folder / store), force=force)
 
 

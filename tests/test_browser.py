@@ -367,6 +367,65 @@ def test_the_tables_of_a_retrieval_run_are_exported_as_they_are_searched_and_sor
     assert chromium.get_log("browser") == []
 
 
+def _found(driver, task="BQ:test"):
+    """The entries of a retrieval task that are shown, from top to bottom."""
+    return driver.execute_script(
+        """const table = document.querySelector(`table[data-task="${arguments[0]}"]`);
+        return [...table.querySelectorAll('tbody th > bdi')].map((e) => e.textContent)""",
+        task,
+    )
+
+
+def test_the_rows_of_a_retrieval_run_are_chosen_by_what_they_are(chromium, pages):
+    _open(chromium, pages["search"])
+    whole = _found(chromium)
+    assert len(whole) == 4
+    lists = "return [...document.querySelectorAll('[data-pick]')].filter((p) => !p.hidden).map((p) => p.dataset.pick)"
+    assert chromium.execute_script(lists) == ["family", "index", "fit_on"], "a facet of one value is no choice"
+    _pick(chromium, "family", "raw")
+    assert _found(chromium) == ["flat", "hnsw", "ivfpq"]
+    _pick(chromium, "fit_on", "target")
+    assert _found(chromium) == ["ivfpq"] == _found(chromium, "mean"), "every table is filtered alike"
+    assert chromium.find_element("id", "count").text == "3 of 12 rows"
+    _pick(chromium, "index", "lsh")
+    assert _found(chromium) == [] and "no row is left" in chromium.find_element("tag name", "main").text
+    chromium.find_element("id", "reset").click()
+    assert _found(chromium) == whole and chromium.find_element("id", "count").text == ""
+    for kind, shown in {
+        "front": ["flat", "hnsw", "whitening(dim=64) > lsh(bits=256)"],
+        "encoder": ["flat"],
+        "family": ["flat", "whitening(dim=64) > lsh(bits=256)"],
+        "index": whole,
+    }.items():
+        _choose(chromium, "show", kind)
+        assert _found(chromium) == shown, kind
+    chromium.find_element("id", "reset").click()
+    text = _export(chromium, "csv")
+    assert {row["dim"] for row in csv.DictReader(io.StringIO(text))} == {"64"}
+    assert chromium.get_log("browser") == []
+
+
+def test_a_search_finds_the_same_rows_after_a_table_was_sorted(chromium, pages):
+    _open(chromium, pages["search"])
+    for _ in range(2):
+        chromium.execute_script("document.querySelector('table[data-task] thead th.entry').click()")
+    assert _found(chromium) == sorted(_found(chromium), reverse=True)
+    chromium.find_element("id", "search").send_keys("whitening")
+    assert _found(chromium) == ["whitening(dim=64) > lsh(bits=256)"]
+
+
+def test_the_pictures_of_a_retrieval_run_speak_the_language_of_the_page(chromium, pages):
+    _open(chromium, pages["search"])
+    seen = """return [...document.querySelectorAll('img.pareto')].filter((p) => p.offsetHeight > 200 && p.naturalWidth)
+        .map((p) => [p.lang, p.alt.slice(0, 7), atob(p.src.split(',')[1]).includes(unescape(encodeURIComponent('每秒查询数')))])"""
+    english = chromium.execute_script(seen)
+    assert english == [["en", "Quality", False]] * 3
+    chromium.find_element("id", "language").click()
+    chinese = chromium.execute_script(seen)
+    assert [p[0] for p in chinese] == ["zh-Hans"] * 3 and all(p[2] for p in chinese)
+    assert chinese[0][1] == "BQ:test"
+
+
 def test_a_file_is_written_from_the_page(chromium, pages, tmp_path):
     from selenium.webdriver.support.wait import WebDriverWait
 

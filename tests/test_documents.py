@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 import shutil
@@ -12,6 +13,7 @@ from collections.abc import Iterator
 from dataclasses import fields
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import click
 import pytest
@@ -235,15 +237,54 @@ def test_a_docstring_is_text_and_code() -> None:
     assert prose("One.\n\nArgs:\n    a, b: [CLS].\n") == "One.\n\n**Args**\n\n* `a, b`: \\[CLS\\]."
 
 
-def test_the_site_builds_strictly_and_asks_no_other_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from mkdocs.commands.build import build
     from mkdocs.config import load_config
 
-    monkeypatch.setenv("NO_MKDOCS_2_WARNING", "1")
-    build(load_config(str(ROOT / "mkdocs.yml"), site_dir=str(tmp_path / "site"), strict=True))
-    built = list((tmp_path / "site").rglob("*.html"))
+    folder = tmp_path_factory.mktemp("site")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("NO_MKDOCS_2_WARNING", "1")
+        build(load_config(str(ROOT / "mkdocs.yml"), site_dir=str(folder), strict=True))
+    return folder
+
+
+def test_the_site_asks_no_other_machine(site: Path) -> None:
+    built = list(site.rglob("*.html"))
     assert len(built) > len(method_names())
     for path in built:
         text = path.read_text(encoding="utf-8")
         for tag in re.findall(r"<(?:script|link|img|iframe|source)\b[^>]*>", text):
             assert not re.search(r"""(?:src|href)=["']?(?:https?:)?//""", tag), (path.name, tag)
+
+
+# words of Chinese are parted by spaces without a width
+RESULTS = "return document.querySelector('.md-search-result__list').textContent.replaceAll('\u200b', '')"
+
+
+@pytest.mark.browser
+def test_the_site_is_searched_from_the_disk(chromium: Any, site: Path) -> None:
+    from selenium.webdriver.support.wait import WebDriverWait
+
+    chromium.get_log("browser"), chromium.get_log("performance")
+    size = {"width": 1280, "height": 900, "deviceScaleFactor": 1, "mobile": False}
+    chromium.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    chromium.get((site / "methods" / "whitening.html").as_uri())
+    field = chromium.find_element("css selector", ".md-search__input")
+    waiting = WebDriverWait(chromium, 60, poll_frequency=2)
+    waiting.until(lambda _: field.is_displayed())
+    for word, found in (("simcse", "simcse"), ("白化", "方法一览")):
+
+        def finds(driver: Any, word: str = word, found: str = found) -> bool:
+            if found in driver.execute_script(RESULTS):
+                return True
+            field.click()  # what was typed before the page listened is typed again
+            field.clear()
+            field.send_keys(word)
+            return False
+
+        waiting.until(finds)
+    assert [entry["message"] for entry in chromium.get_log("browser")] == []
+    events = (json.loads(entry["message"])["message"] for entry in chromium.get_log("performance"))
+    asked = [e["params"]["request"]["url"] for e in events if e["method"] == "Network.requestWillBeSent"]
+    assert {url.split(":")[0] for url in asked} <= {"file", "data", "blob", "about"}

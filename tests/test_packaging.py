@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import ast
+import subprocess
 import sys
 import tomllib
+from importlib.machinery import SourceFileLoader
 from pathlib import Path
+from types import SimpleNamespace
 
+import pytest
 import yaml
 from packaging.requirements import Requirement
 
@@ -16,6 +20,8 @@ ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = Path(hengyu.__file__).parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 DISTRIBUTIONS = {"faiss": "faiss-cpu", "sklearn": "scikit-learn", "vl_convert": "altair", "markupsafe": "jinja2"}
+_HOOKS = "hatchling.builders.hooks.plugin.interface"
+_SHARED = ("suites", "datasets", "reports/templates", "reports/baselines", "reports/published")
 # of a library that is declared: sentence-transformers' extra brings datasets
 BROUGHT = {"datasets"}
 
@@ -51,6 +57,20 @@ def test_versions_agree() -> None:
     assert hengyu.__version__ == str(citation["version"])
     assert citation["license"] == PROJECT["license"]
     assert {"cff-version", "title", "message", "authors", "type"} <= set(citation)
+
+
+def test_a_wheel_carries_what_the_repository_has_and_no_data_of_others(tmp_path: Path) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(sys.modules, _HOOKS, SimpleNamespace(BuildHookInterface=object))
+        build = SourceFileLoader("hatch_build", str(ROOT / "hatch_build.py")).load_module()
+    carried = set(build.shared(ROOT))
+    listed = subprocess.run(["git", "-C", str(ROOT), "ls-files", *_SHARED], capture_output=True, text=True, check=False)
+    if listed.returncode == 0:  # a clone, and no sdist
+        assert set(listed.stdout.split("\n")) - {""} <= carried
+    for name in ("datasets/mine.toml", "datasets/LCQMC/LCQMC.test.data", "datasets/hengyu-sts/test.tsv"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("", encoding="utf-8")
+    assert build.shared(tmp_path) == ["datasets/hengyu-sts/test.tsv", "datasets/mine.toml"]
 
 
 def test_the_module_that_folders_name_stays_where_it_is() -> None:

@@ -179,7 +179,7 @@ def test_a_damaged_file_is_an_error_and_not_a_gap(tmp_path: Path) -> None:
 def test_published_suites_name_their_source_and_run_what_is_there(name: str) -> None:
     path = share("suites", f"{name}.toml")
     loaded = load_suite(path)
-    assert loaded.partial == ("tasks", "encoders", "entries")
+    assert loaded.partial == ("tasks", "encoders", "entries", "widths")
     text = path.read_text(encoding="utf-8")
     assert "kexue.fm" in text or "arXiv" in text or "embeddings-benchmark" in text
     assert all("/" in e.model or e.model == "bert-base-chinese" for e in loaded.encoders)

@@ -232,6 +232,7 @@ def test_the_command_writes_to_the_site(tmp_path, monkeypatch):
         "language.js",
         "sorting.js",
         "sheets.js",
+        "facets.js",
         "pinning.js",
         "leaderboard.js",
         "boardview.js",

@@ -98,3 +98,18 @@ def test_suites_are_found_by_path_and_by_name(tmp_path: Path) -> None:
         find_suite("smok")
     with pytest.raises(HengyuError, match="no such file"):
         find_suite(str(tmp_path / "smoke.toml"))
+
+
+def test_a_suite_says_of_itself_only_what_holds_of_what_is_weighed() -> None:
+    own = load_suite(find_suite("whitening-2021"))
+    assert (
+        own.with_overrides(tasks=("STS-B:test",), encoders=("bert-base-chinese", "bert-base-chinese=/x")).title
+        == own.title
+    )
+    for asked, words in (
+        ({"tasks": ("STS-B:test", "mine:test")}, "tasks"),
+        ({"encoders": ("./my-model",)}, "encoders"),
+        ({"tasks": ("mine:test",), "encoders": ("./my-model",)}, "tasks and encoders"),
+    ):
+        other = own.with_overrides(**asked)
+        assert (other.title, other.description) == (f"The entries of whitening-2021 with other {words}", "")

@@ -1,12 +1,5 @@
-// The board: sorting, filters, metrics, columns. The tables are whole without it; DataTables, language.js, sorting.js and pinning.js stand above.
+// The board: sorting, filters, metrics, columns. The tables are whole without it; DataTables, language.js, sorting.js, facets.js and pinning.js stand above.
 "use strict";
-
-const element = (tag, name, text = "") => {
-  const made = document.createElement(tag);
-  made.className = name;
-  made.textContent = text;
-  return made;
-};
 
 const board = byId("board");
 const data = JSON.parse(byId("board-data").textContent);
@@ -54,7 +47,6 @@ const startBoard = () => {
   const show = byId("show");
   const baselines = byId("baselines");
   const { pin, holds } = pinning(made, board, rows);
-  const chosen = {}; // what is picked, by facet; an empty set stands for everything
   const texts = rows.map((r) => [r.entry, r.encoder, r.pooling, r.fit_on, r.baseline ? "baseline" : ""].join(" ").toLowerCase());
   const word = (row, facet) => (row[facet] === null ? "-" : String(row[facet]));
   const level = (i) => {
@@ -69,7 +61,7 @@ const startBoard = () => {
       if (holds(i)) return true;
       if (!wanted.every((w) => texts[i].includes(w))) return false;
       if (row.baseline && baselines.checked) return true;
-      for (const [facet, picked] of Object.entries(chosen)) if (picked.size && !picked.has(word(row, facet))) return false;
+      if (!picked(row)) return false;
       if (show.value === "tied") return level(i);
       if (!show.value) return true;
       // rows stand by their mean, so that the first one met is the best
@@ -91,6 +83,7 @@ const startBoard = () => {
     tell();
   };
   told.add(tell);
+  const picked = facets(rows, word, draw);
 
   // Columns: those that are picked and have a number under the metric.
   const metric = byId("metric");
@@ -160,58 +153,15 @@ const startBoard = () => {
     fix(option);
   }
 
-  // One list of boxes for every facet, and one for the columns.
-  const picks = [...document.querySelectorAll("[data-pick]")];
-  const box = (list, text, on, toggle, isFixed) => {
-    const label = element("label", "");
-    const input = element("input", "");
-    const name = element(isFixed ? "span" : "bdi", "", text);
-    Object.assign(input, { type: "checkbox", checked: on });
-    input.addEventListener("change", () => toggle(input.checked));
-    if (isFixed) fix(name, text);
-    label.append(input, " ", name);
-    list.append(label);
-    return input;
-  };
-  const boxes = [];
-  for (const pick of picks) {
-    const facet = pick.dataset.pick;
-    const list = pick.querySelector("fieldset");
-    const tally = pick.querySelector(".picked");
-    if (facet === "columns") {
-      for (const head of heads) {
-        if (head.entry) continue;
-        const isFixed = head.title.querySelector("[data-t]") !== null;
-        const input = box(list, head.title.textContent, true, (on) => {
-          hidden[on ? "delete" : "add"](head.place);
-          tally.textContent = hidden.size ? `(−${hidden.size})` : "";
-          settle();
-        }, isFixed);
-        boxes.push([input, true]);
-      }
-      continue;
-    }
-    const values = [...new Set(rows.map((row) => word(row, facet)))];
-    if (facet === "dim") values.sort((a, b) => a - b);
-    pick.hidden = values.length < 2;
-    chosen[facet] = new Set();
-    for (const value of values) {
-      const input = box(list, value, false, (on) => {
-        chosen[facet][on ? "add" : "delete"](value);
-        tally.textContent = chosen[facet].size ? `(${chosen[facet].size})` : "";
-        draw();
-      }, false);
-      boxes.push([input, false]);
+  for (const pick of picks.filter(({ dataset }) => dataset.pick === "columns")) {
+    for (const head of heads.filter(({ entry }) => !entry)) {
+      box(pick, head.title.textContent, true, head.title.querySelector("[data-t]") !== null, (on) => {
+        hidden[on ? "delete" : "add"](head.place);
+        settle();
+        return hidden.size ? `(−${hidden.size})` : "";
+      });
     }
   }
-  const shut = (but) => picks.forEach((pick) => pick !== but && (pick.open = false));
-  document.addEventListener("click", (event) => shut(event.target.closest?.("[data-pick]")));
-  document.addEventListener("keydown", (event) => {
-    const open = picks.find((pick) => pick.open);
-    if (event.key !== "Escape" || !open) return;
-    shut();
-    open.querySelector("summary").focus();
-  });
 
   search.addEventListener("input", draw);
   show.addEventListener("change", draw);
@@ -225,9 +175,7 @@ const startBoard = () => {
     search.value = "";
     show.value = pin.value = "";
     baselines.checked = heat.checked = true;
-    for (const [input, on] of boxes) {
-      if (input.checked !== on) input.click();
-    }
+    unpick();
     shade();
     made.order([]);
     metric.value = "spearman";

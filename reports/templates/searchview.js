@@ -8,8 +8,7 @@ const searched = () => tables.map((table) => {
   const columns = [...node.tHead.rows[0].cells].filter((head) => head.dataset.metric !== undefined);
   const rows = table.rows({ order: "applied", search: "applied" }).nodes().toArray().map((row) => ({
     rank: row.cells[0].textContent.trim(),
-    names: Object.fromEntries([["entry", "th bdi"], ...["encoder", "pooling", "fit_on"].map((n) => [n, `[data-name="${n}"] bdi`])]
-      .map(([name, where]) => [name, row.querySelector(where).textContent])),
+    names: { ...row.dataset, entry: row.querySelector("th bdi").textContent },
     cells: [...row.querySelectorAll("td.score")],
   }));
   return { task: node.dataset.task, columns, rows };
@@ -20,9 +19,9 @@ const exported = tables.length
       tidy: () => searched().flatMap(({ task, columns, rows }) => rows.flatMap(({ rank, names, cells }) => columns.map((head, c) => {
         const [, low, high] = spans(cells[c]) ?? [];
         const value = cells[c].dataset.order;
-        const { entry, encoder, pooling, fit_on } = names;
+        const { entry, encoder, pooling, fit_on, dim } = names;
         return {
-          rank: rank === "–" ? null : Number(rank), encoder, pooling, entry, fit_on, task, metric: head.dataset.metric,
+          rank: rank === "–" ? null : Number(rank), encoder, pooling, entry, fit_on, dim: dim === "-" ? null : Number(dim), task, metric: head.dataset.metric,
           value: value === "" ? null : Number(value), low: low === undefined ? null : Number((low / 100).toFixed(4)),
           high: high === undefined ? null : Number((high / 100).toFixed(4)), reason: value === "" ? cells[c].title : "",
         };

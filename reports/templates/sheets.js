@@ -1,4 +1,4 @@
-// Plain tables that are sorted by their headings and searched together; whole without it.
+// Plain tables that are sorted by their headings, searched and filtered together; whole without it. facets.js stands above.
 "use strict";
 
 const made = [...document.querySelectorAll("table.sorted")].map((table) => new DataTable(table, {
@@ -20,24 +20,41 @@ const made = [...document.querySelectorAll("table.sorted")].map((table) => new D
 const search = byId("search");
 if (search && !byId("board-data")) {
   // the leaderboard searches by itself, and the clouds are of entries that no search hides
-  const asked = made.filter((table) => !table.table().node().closest("#clouds"));
+  const asked = made
+    .filter((table) => !table.table().node().closest("#clouds"))
+    .map((table) => ({ table, rows: table.rows({ order: "index" }).nodes().toArray() }));
+  const texts = new Map(asked.flatMap(({ rows }) => rows.map((row) => [row, row.textContent.toLowerCase()])));
+  const show = byId("show");
   const count = byId("count");
   const tell = () => {
-    let [left, all] = [0, 0];
-    for (const table of asked) {
-      const { recordsDisplay, recordsTotal } = table.page.info();
-      left += recordsDisplay;
-      all += recordsTotal;
-    }
-    count.textContent = left === all ? "" : say(`${left} of ${all} rows`);
+    const left = asked.reduce((sum, { table }) => sum + table.page.info().recordsDisplay, 0);
+    count.textContent = left === texts.size ? "" : say(`${left} of ${texts.size} rows`);
+    for (const empty of document.querySelectorAll("td.dt-empty")) empty.textContent = say("no row is left");
   };
-  search.addEventListener("input", () => {
+  const draw = () => {
     const wanted = search.value.toLowerCase().split(/\s+/u).filter(Boolean);
-    for (const table of asked) {
-      const texts = table.rows().nodes().toArray().map((row) => row.textContent.toLowerCase());
-      table.search.fixed("view", (_text, _row, i) => wanted.every((w) => texts[i].includes(w))).draw();
+    for (const { table, rows } of asked) {
+      const met = new Set();
+      const kept = rows.map((row) => {
+        if (!wanted.every((w) => texts.get(row).includes(w)) || !picked(row)) return false;
+        if (!show?.value) return true;
+        if (show.value === "front") return row.dataset.front !== undefined;
+        // rows stand by their quality, so that the first one met is the best
+        const kind = row.dataset[show.value];
+        return !met.has(kind) && Boolean(met.add(kind));
+      });
+      table.search.fixed("view", (_text, _row, i) => kept[i]).draw();
     }
     tell();
+  };
+  const picked = facets([...texts.keys()], (row, facet) => row.dataset[facet], draw);
+  search.addEventListener("input", draw);
+  show?.addEventListener("change", draw);
+  byId("reset")?.addEventListener("click", () => {
+    search.value = show.value = "";
+    unpick();
+    for (const { table } of asked) table.order([]);
+    draw();
   });
   told.add(tell);
   byId("tools").hidden = false;

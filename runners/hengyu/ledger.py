@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -49,6 +49,7 @@ class Ledger:
     away: bool = False
     mirror: Mirror | None = None
     costs: dict[str, Mapping[str, float]] = field(default_factory=dict)
+    _suited: frozenset[str] = frozenset()  # entries that some vectors were wide enough for
 
     @property
     def observations(self) -> Path:
@@ -108,12 +109,22 @@ class Ledger:
         else:
             note_costs(self.folder, key, costs)
 
+    def expect(self, seen: Iterable[Observation]) -> None:
+        """Note which entries some of the run's vectors are wide enough for, of all that will be entered."""
+        self._suited = frozenset(name for one in seen if one.status != "unavailable" for name in one.entries)
+
     def enter(self, seen: Observation) -> None:
-        """Enter what was seen of a cell, and what failed of it, as one of the run's observations."""
+        """Enter what was seen of a cell, and what failed of it, as one of the run's observations.
+
+        An entry that wants more columns than an encoder has does not apply to it; one that applies to no vectors of the run
+        is a mistake, unless the suite's entries were written for other encoders than those that are weighed.
+        """
+        applies = self._suited if "widths" not in self.plan.suite.partial else seen.too_wide.keys()
         wide = [
-            Observation(seen.meaning, (name,), status="failed", reason=reason) for name, reason in seen.too_wide.items()
+            Observation(seen.meaning, (name,), status="unavailable" if name in applies else "failed", reason=reason)
+            for name, reason in seen.too_wide.items()
         ]
-        for one in (seen, *wide):
+        for one in (*([seen] if seen.entries else []), *wide):
             self.seen.append(one)
             if one.status == "failed":
                 m = one.meaning

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from hengyu.encoders.lexical import baseline_cosines
-from hengyu.errors import Degenerate
+from hengyu.errors import Degenerate, WrongWidth
 from hengyu.jobs import Job
 from hengyu.ledger import Ledger
 from hengyu.material import task_vectors, tuned_vectors
@@ -141,6 +141,7 @@ def observe_all(executor: Executor, site: Site) -> None:
             ledger.adopt(one)
         if executor.away:
             ledger.tick(len(seen))
+    ledger.expect(one for row in found for one in filter(None, row))
     rows = iter(found)
     for job in site.jobs:
         for _ in range(len(job.poolings) * len(plan.tasks)):
@@ -237,6 +238,8 @@ def _observe_one(
         raise  # it says nothing of the cell
     except Degenerate as e:
         return Observation(meaning, tuple(spec.names), status="degenerate", reason=str(e))
+    except WrongWidth as e:
+        return Observation(meaning, (), status="unavailable", too_wide=dict.fromkeys(spec.names, str(e)))
     except ValueError as e:
         return Observation(meaning, tuple(spec.names), status="failed", reason=str(e))
     finally:

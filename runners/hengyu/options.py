@@ -32,8 +32,18 @@ class _Place(click.Path):
         return value if "://" in str(value) else super().convert(value, param, ctx)
 
 
+class _Folder(click.Path):
+    """A folder that is there."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Say which folder is meant where a file was given."""
+        if Path(value).is_file():
+            self.fail(f"'{value}' is a file; give the folder that it lies in, '{Path(value).parent}'.", param, ctx)
+        return super().convert(value, param, ctx)
+
+
 PLACE = _Place(file_okay=False)
-FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
+FOLDER = _Folder(exists=True, file_okay=False, path_type=Path)
 DTYPE = click.Choice(["float32", "bfloat16", "float16"])
 BACKEND = click.Choice(["torch", "onnx", "openvino"])
 

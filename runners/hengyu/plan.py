@@ -172,6 +172,7 @@ def make_plan(suite: Suite, *, data_dir: Path | None = None, datasets: Sequence[
             problems += [f"{suite.path}: task '{word}': {p}" for p in e.problems]
     if missing and ("tasks" not in suite.partial or not tasks):
         problems += [f"{suite.path}: task '{word}': {e}" for word, e in missing]
+    unfit: dict[tuple[str, str], dict[str, None]] = {}  # fit_on word and problem -> the entries that have it
     plan = Plan(suite, data_dir, tasks, {}, {}, loader.texts.texts, datasets=tuple(datasets))
     for task in tasks:
         for spec in suite.entries:
@@ -182,13 +183,14 @@ def make_plan(suite: Suite, *, data_dir: Path | None = None, datasets: Sequence[
                 plan.fits[task.name, word] = loader.fit(task, word, labelled=spec.entry.labelled)
             except Missing as e:
                 if "entries" not in suite.partial or suite.kind != "sts":
-                    problems.append(f"{suite.path}: entry '{spec.entry}' with fit_on '{word}': {e}")
+                    unfit.setdefault((word, str(e)), {})[str(spec.entry)] = None
                 elif (task.name, word) not in plan.lacking:
                     plan.lacking[task.name, word] = e.brief
                     what = f"what is fitted on '{word}', on {task.name}"
                     missing.append((task.name, Missing(f"{what}: {e}", f"{what}: {e.brief}")))
             except HengyuError as e:
-                problems += [f"{suite.path}: entry '{spec.entry}' with fit_on '{word}': {p}" for p in e.problems]
+                for p in e.problems:
+                    unfit.setdefault((word, p), {})[str(spec.entry)] = None
         if suite.kind == "retrieval":
             try:
                 plan.relevance[task.name] = _relevance(suite, task)
@@ -201,6 +203,9 @@ def make_plan(suite: Suite, *, data_dir: Path | None = None, datasets: Sequence[
             plan.thresholds[task.name] = valid
         if valid and tuned:
             plan.held[task.name] = valid
+    for (word, problem), (first, *others) in unfit.items():
+        more = f" (and {len(others)} more)" if others else ""
+        problems.append(f"{suite.path}: entry '{first}'{more} with fit_on '{word}': {problem}")
     gather(dict.fromkeys(problems))
     plan.left_out += [str(e) for _, e in missing]
     plan.warnings += [f"left out: {e.brief}" for _, e in missing]

@@ -14,6 +14,7 @@ from hengyu.report.escapes import plain
 __all__ = ["Progress", "Tick", "silent"]
 
 _QUIET_SECONDS = 15.0
+_TELLING = 50  # what is left is foretold from a share of 1 / 50 on
 
 
 class Tick(Protocol):
@@ -64,7 +65,10 @@ class Progress:
             if now - last >= _QUIET_SECONDS and done < total:
                 last = now
                 left = (now - start) / max(done, 1) * (total - done)
-                self.say(f"{title}: {done} of {total}, about {left:.0f} s left")
+                when = (
+                    f", about {left:.0f} s left" if _TELLING * done >= total else ""
+                )  # loading takes the first seconds
+                self.say(f"{title}: {done} of {total}{when}")
 
         return tick
 

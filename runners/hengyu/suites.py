@@ -16,6 +16,7 @@ from hengyu.resources import share
 __all__ = ["EntrySpec", "Suite", "find_suite", "load_suite"]
 
 Dims = tuple[int, ...] | Literal["all"]
+_OF_A_CARD = "splits"  # a key that every card has, and no suite
 _AGGREGATES = ("", "avg", "w-avg")
 _FIRST = {"sts": "raw", "retrieval": "flat"}  # kind of a suite -> the entry that every other one is held against
 
@@ -64,9 +65,9 @@ class Suite:
     seed: int = 0
     resamples: int = 1000
     level: float = 0.95
-    partial: tuple[
-        str, ...
-    ] = ()  # of "tasks", "encoders", "entries": those without what they need are left out, not refused
+    # of "tasks", "encoders", "entries": those without what they need are left out, not refused; "widths": an entry that wants
+    # more columns than any encoder has is left without a number, and is no mistake
+    partial: tuple[str, ...] = ()
     kind: str = "sts"  # or "retrieval"
     relevant: float | None = None  # retrieval from graded labels: pairs labelled so or higher are relevant
 
@@ -89,6 +90,13 @@ class Suite:
             changed["tasks"] = tasks
         if encoders:
             changed["encoders"] = tuple(map(self._encoder, encoders))
+        names = {e.name or e.model for e in self.encoders}
+        others = [
+            *(["tasks"] if not set(tasks) <= set(self.tasks) else []),
+            *(["encoders"] if any((e.name or e.model) not in names for e in changed.get("encoders", ())) else []),
+        ]
+        if others:  # what the suite says of itself is of its own ones
+            changed |= {"title": f"The entries of {self.name} with other {' and '.join(others)}", "description": ""}
         if poolings:
             changed["poolings"] = tuple(dict.fromkeys(poolings))
         if entries:
@@ -98,9 +106,11 @@ class Suite:
         if fit_on:
             changed["fit_on"] = fit_on
         asked = {*changed, *(["entries"] if fit_on else [])}
-        # entries of the suite that tasks of another's cannot be fitted for are cells with that reason, as in partial suites
-        allowed = (*self.partial, *(["entries"] if tasks else []))
-        changed["partial"] = tuple(kind for kind in dict.fromkeys(allowed) if kind not in asked)
+        # entries of the suite that tasks of another's cannot be fitted for are cells with that reason, as in partial suites,
+        # and so are those that its encoders were wide enough for and another's are not
+        allowed = (*self.partial, *(["entries"] if tasks else []), *(["widths"] if encoders else []))
+        refused = {*asked, *(["widths"] if entries else [])}
+        changed["partial"] = tuple(kind for kind in dict.fromkeys(allowed) if kind not in refused)
         return replace(self, **changed)
 
     def _encoder(self, word: str | EncoderSpec) -> EncoderSpec:
@@ -137,7 +147,14 @@ def find_suite(word: str) -> Path:
 
 def load_suite(path: Path) -> Suite:
     """Read a suite; raises one `HengyuError` that holds every mistake in it."""
+    if path.suffix != ".toml":
+        raise HengyuError(f"suite '{path}': a suite is a .toml file, or the name of a shipped one (hengyu list suites)")
     table = read_toml(path)
+    if table.has(_OF_A_CARD) and not table.has("tasks"):
+        raise HengyuError(
+            f"{path}: is the card of a dataset, and no suite; weigh a suite on it, like "
+            f"'hengyu run smoke --datasets {path.parent} --task NAME:SPLIT'"
+        )
     name = table.take("name", str, path.stem)
     if not name.replace("-", "").replace("_", "").replace(".", "").isalnum() or name.startswith("."):
         table.problem("name", f"must be letters, digits, '-', '_' and '.', not {shown(name)}")
@@ -183,7 +200,7 @@ def load_suite(path: Path) -> Suite:
         seed=table.take("seed", int, 0),
         resamples=table.take("resamples", int, 1000),
         level=table.take("level", float, 0.95),
-        partial=("tasks", "encoders", "entries") if table.take("partial", bool, False) else (),
+        partial=("tasks", "encoders", "entries", "widths") if table.take("partial", bool, False) else (),
         kind=kind,
         relevant=relevant,
     )

@@ -114,10 +114,20 @@ def locate(card: Card, split: str, data_dir: Path | None = None, part: str = "")
     for path in places.values():
         if path.is_file():
             return path
+    near = _near(data_dir, _file(card, split, part)) if data_dir else ""
     fetch = f"run 'hengyu fetch {card.name}' or " if card.hub and card.split(split).hub else ""
     remedy = f"{fetch}give the folder that holds {_file(card, split, part)} with --data DIR"
     task = f"{card.name}:{split} is not here"
-    raise Missing(f"{task} (looked for {', '.join(map(str, places.values()))}); {remedy}", f"{task}; {remedy}")
+    raise Missing(f"{task} (looked for {', '.join(map(str, places.values()))}); {near or remedy}", f"{task}; {remedy}")
+
+
+def _near(data_dir: Path, file: str) -> str:
+    """Say which folder above or below the given one holds a file, "" where none does."""
+    try:
+        folders = [data_dir.parent, *sorted(p for p in data_dir.iterdir() if p.is_dir())]
+    except OSError:
+        return ""
+    return next((f"{folder} holds it: give --data {folder}" for folder in folders if (folder / file).is_file()), "")
 
 
 def fetched_digest(path: Path, split: str) -> str:

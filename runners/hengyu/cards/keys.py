@@ -97,7 +97,9 @@ def file_key(table: Table, key: str, default: str, format_: str, *, required: bo
     if file and _escapes(file):
         table.problem(key, f"must be a path below the card's folder, not {shown(file)}")
     kind = format_of(file, format_)
-    if file and not kind:
+    if file.lower().endswith((".xlsx", ".xls")) and not kind:
+        table.problem(key, f"is an Excel workbook, {shown(file)}; save its sheet as 'CSV UTF-8' and name that file")
+    elif file and not kind:
         table.problem(key, f"has an ending that says no format; add format = one of {', '.join(KINDS)}")
     if kind in ("jsonl", "parquet") and not named:
         table.problem(key, f"is {kind}, where columns go by name; give names in 'columns'")

@@ -190,7 +190,7 @@ def _table(
         if len(fields) == width:
             rows.add(number, ["" if p is None else fields[p] for p in places])
         else:
-            between = " between tabs" if tabs else ""
+            between = " between tabs" if tabs else " (one that holds a comma in quotes)" if len(fields) > width else ""
             rows.malformed[number] = (f"a line must have {width} fields{between}", str(len(fields)))
     return rows
 
@@ -212,7 +212,8 @@ def _place(head: list[str], wanted: Wanted, where: str, tabs: bool) -> int | Non
                 raise HengyuError(f"{where}: line 1: its fields are parted by {called} and not by {wanted}; {mend}")
     remedy = "" if len(head) > 1 or not tabs else ", and no tab either: is this really a tab-separated file?"
     hint = did_you_mean(name, head) if len(head) > 1 else ""
-    raise HengyuError(f"{where}: line 1: the header has no column '{name}'{remedy}{hint or ' (mend the card)'}")
+    mend = "say in the card's 'columns' what it is called here"
+    raise HengyuError(f"{where}: line 1: the header has no column '{name}'{remedy}{hint}; {mend}")
 
 
 def _choice(wanted: Wanted, names: Container[str]) -> str | None:

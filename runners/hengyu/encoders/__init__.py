@@ -136,8 +136,9 @@ def open_encoder(spec: EncoderSpec, *, offline: bool = False) -> HuggingFace:
     The built-in one and folders never touch the network. A hub id is looked up in the local hub cache first, and
     downloaded only when it is not there and neither ``offline`` nor HF_HUB_OFFLINE forbids it.
     """
-    from hengyu.encoders.folder import ModelFolder, find_folder
+    from hengyu.encoders.folder import ModelFolder
     from hengyu.encoders.huggingface import HuggingFace
+    from hengyu.encoders.place import find_folder
 
     if spec.model in (BUILTIN, "builtin"):
         folder = ModelFolder(Path(__file__).parent / "builtin", spec, identifier=BUILTIN)

@@ -4,102 +4,23 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from hengyu.encoders import EncoderSpec
 from hengyu.encoders.engines import refuse_backend
-from hengyu.errors import HengyuError, first_line
+from hengyu.encoders.place import kept_endings
+from hengyu.errors import HengyuError
 
-__all__ = ["STEP", "ModelFolder", "find_folder"]
+__all__ = ["STEP", "ModelFolder"]
 
-_KEPT = {".safetensors", ".json", ".txt", ".model", ".vocab"}
 _LEFT_OUT = {"onnx", "openvino", ".git", ".cache"}
 _PICKLED = {".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt"}
 _PLAIN = {"Transformer", "Pooling", "Normalize"}
 _OWN_MODULES = "sentence_transformers."
 STEP = "hengyu.take.steps.Step"  # the module of a step that `hengyu take` wrote; its code lies in this package
 _DTYPES = ("float32", "bfloat16", "float16")
-
-
-def _kept(spec: EncoderSpec) -> set[str]:
-    """Return the endings of the files that decide a model's vectors; its own code does where it may run."""
-    return _KEPT | ({".py"} if spec.trust_remote_code else set())
-
-
-def find_folder(spec: EncoderSpec, *, offline: bool) -> tuple[Path, str, str]:
-    """Return the folder of a model named by path or hub id, how to call it, and its revision ("" for a folder)."""
-    path = Path(spec.model).expanduser()
-    if path.is_dir():
-        return path, path.resolve().name, ""
-    looks_like_path = spec.model.startswith((".", "/", "~")) or spec.model.count("/") > 1 or path.exists()
-    if looks_like_path or not spec.model:
-        raise HengyuError(
-            f"encoder '{spec.model}': no such folder; give a model's folder, or a hub id like bert-base-chinese"
-        )
-    return _from_hub(
-        spec, offline=offline or os.environ.get("HF_HUB_OFFLINE", "").lower() in ("1", "true", "yes", "on")
-    )
-
-
-def _from_hub(spec: EncoderSpec, *, offline: bool) -> tuple[Path, str, str]:
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import (
-        HfHubHTTPError,
-        HFValidationError,
-        LocalEntryNotFoundError,
-        RepositoryNotFoundError,
-    )
-
-    patterns = [f"*{suffix}" for suffix in sorted(_kept(spec))]
-    ignored = ["*onnx/*", "*openvino/*", "*.bin", "*.h5", "*.msgpack"]
-    where = f"encoder '{spec.model}'"
-    endpoint = os.environ.get("HF_ENDPOINT") or None
-
-    def snapshot(*, local: bool) -> str:
-        return snapshot_download(
-            spec.model,
-            revision=spec.revision or None,
-            allow_patterns=patterns,
-            ignore_patterns=ignored,
-            local_files_only=local,
-            endpoint=endpoint,
-        )
-
-    try:
-        try:
-            found = snapshot(local=True)
-            if not list(Path(found).rglob("*.safetensors")) and not offline:
-                found = snapshot(local=False)
-        except LocalEntryNotFoundError:
-            if offline:
-                raise HengyuError(
-                    f"{where}: is neither a folder nor in the local hub cache, and the network is off; unset "
-                    "HF_HUB_OFFLINE, or give the model's folder"
-                ) from None
-            found = snapshot(local=False)
-    except HFValidationError:
-        raise HengyuError(f"{where}: is neither a folder nor a hub id; check the spelling") from None
-    except RepositoryNotFoundError:
-        raise HengyuError(
-            f"{where}: no such folder, and no such model on the hub (or it needs a login); check the id"
-        ) from None
-    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as e:
-        raise HengyuError(
-            f"{where}: no such folder, and it cannot be had from the hub ({first_line(e)}); check the id and the network, or "
-            "give the model's folder"
-        ) from None
-    except Exception as e:
-        # the HTTP client's own errors differ between versions of the hub library
-        if type(e).__module__.split(".")[0] not in ("httpx", "httpcore", "requests", "urllib3", "huggingface_hub"):
-            raise
-        raise HengyuError(
-            f"{where}: no such folder, and the hub cannot be reached; check the network, or give a folder"
-        ) from None
-    path = Path(found)
-    return path, spec.model, path.name if path.parent.name == "snapshots" else spec.revision
 
 
 class ModelFolder:
@@ -258,7 +179,7 @@ class ModelFolder:
     def fingerprint(self) -> str:
         """sha256 (16 digits) over the names and bytes of weights, tokenizer and configuration."""
         total = hashlib.sha256()
-        kept = _kept(self.spec)
+        kept = kept_endings(self.spec)
         for path in sorted(p for p in self.path.rglob("*") if p.suffix in kept and p.is_file()):
             inside = path.relative_to(self.path)
             if _LEFT_OUT & set(inside.parts) or path.name.startswith("README"):

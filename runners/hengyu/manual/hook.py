@@ -16,6 +16,7 @@ __all__ = ["EXAMPLES", "NOTES", "on_config", "on_files", "pages"]
 
 NOTES = "methods/notes.md"  # when methods help or hurt: read here, and no page of its own
 EXAMPLES = "reference/examples.md"  # of the Python interface: likewise
+WORKER = "assets/iframe-worker.js"  # somebody else's, in docs/
 
 
 def pages(docs: Path) -> dict[str, str]:
@@ -35,8 +36,8 @@ def on_config(config: MkDocsConfig) -> MkDocsConfig:
     for key, title in GROUPS.items():
         methods.append({title: [f"methods/{name}.md" for name in method_names() if group(name) == key]})
     config.nav = [{"Methods": methods} if item == {"Methods": []} else item for item in config.nav or []]
-    # the offline plugin would load a worker for searching without a server from a CDN
-    config.extra["polyfills"] = []
+    # searching needs a worker, which browsers start from no file; the offline plugin would load this stand-in from a CDN
+    config.extra["polyfills"] = [WORKER]
     return config
 
 

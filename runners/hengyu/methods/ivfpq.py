@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from hengyu.errors import WrongWidth
 from hengyu.indexes.base import FaissIndex
 
 __all__ = ["METHOD", "Ivfpq"]
@@ -40,7 +41,7 @@ class Ivfpq(FaissIndex):
         import faiss
 
         if d % self.m:
-            raise ValueError(f"ivfpq(m={self.m}) does not divide the {d} columns there are; give an m that does")
+            raise WrongWidth(f"ivfpq(m={self.m}) does not divide the {d} columns there are; give an m that does")
         if n < max(self.lists, 2**self.bits):
             raise ValueError(
                 f"ivfpq(lists={self.lists}, bits={self.bits}) has more centroids than the {n} vectors there are; "

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Self
 
+from hengyu.errors import WrongWidth
 from hengyu.methods import Floats
 from hengyu.vectors.moments import Moments
 
@@ -34,9 +35,9 @@ class PCA:
         return self.fit_moments(Moments.of(x))
 
     def fit_moments(self, moments: Moments) -> Self:
-        """Learn them from moments; raises ValueError when ``dim`` exceeds d."""
+        """Learn them from moments; raises `WrongWidth` when ``dim`` exceeds d."""
         if self.dim is not None and self.dim > len(moments.mean):
-            raise ValueError(f"dim={self.dim} is larger than the {len(moments.mean)} the vectors have")
+            raise WrongWidth(f"dim={self.dim} is larger than the {len(moments.mean)} the vectors have")
         self.mean = moments.mean
         self.matrix = moments.spectrum.vectors[:, : self.dim]
         return self

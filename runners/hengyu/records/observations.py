@@ -42,7 +42,8 @@ class Observation:
         sweep: for a sweep over all dimensions: "dim", "value", "error", each (D,): Spearman and its standard error.
         neighbours: of a retrieval task: "ids" and "ranks", each (Q, k), as `hengyu.evaluation.ranking.scores` takes them.
         index: of a retrieval task: what the index takes, "index-bytes" and "bytes-per-vector".
-        too_wide: entries that ask for more columns than the vectors have, and the words to say so.
+        too_wide: entries that ask for more columns than the vectors have (or another number that they do not have), and
+            the words to say so.
         beside: the cosine (K, m) of every pair of the split that decision thresholds are chosen on; (0, 0) without one.
         fit: what the fit found: rows, rank, effective rank, condition number.
         clouds: how the vectors of an entry lie in space (`hengyu.vectors.glimpse`), by entry; None where nobody looked so.

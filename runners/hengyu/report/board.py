@@ -16,7 +16,7 @@ import numpy as np
 from hengyu.records import Record, Run
 from hengyu.report.cell import HEATS, Cell, percent
 
-__all__ = ["METRICS", "Board", "Cell", "Column", "Row", "make_board", "metrics_of", "percent"]
+__all__ = ["METRICS", "Board", "Cell", "Column", "Row", "family_of", "make_board", "metrics_of", "percent"]
 
 METRICS = {
     "spearman": "Spearman",
@@ -67,8 +67,8 @@ class Row:
 
     @property
     def family(self) -> str:
-        """The methods without their parameters, as `hengyu.entries.Entry.family`, for any text."""
-        return _PARAMETERS.sub("", self.entry)
+        """The methods without their parameters."""
+        return family_of(self.entry)
 
 
 @dataclass(frozen=True)
@@ -87,6 +87,11 @@ def metrics_of(run: Run) -> tuple[str, ...]:
     """Return the metrics of a run, the known ones first in their order."""
     found = dict.fromkeys(r.metric for r in run.records if r.on_board)
     return (*(m for m in METRICS if m in found), *sorted(m for m in found if m not in METRICS))
+
+
+def family_of(entry: str) -> str:
+    """Return the methods of an entry without their parameters, as `hengyu.entries.Entry.family`, for any text."""
+    return _PARAMETERS.sub("", entry)
 
 
 def make_board(run: Run, metric: str = "spearman") -> Board:

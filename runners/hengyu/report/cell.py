@@ -6,10 +6,15 @@ from dataclasses import dataclass
 
 from hengyu.records import Record, Standing
 
-__all__ = ["HEATS", "Cell", "between", "percent"]
+__all__ = ["HEATS", "Cell", "between", "percent", "word_of"]
 
 HEATS = 7  # shades of a column, 0 for the lowest numbers
 _WORDS = {"degenerate": "degen.", "failed": "failed", "unavailable": "n/a", "incomplete": "-", "missing": "-"}
+
+
+def word_of(status: str) -> str:
+    """Return the short word that stands in the place of a number that is not there."""
+    return _WORDS.get(status, status)
 
 
 def percent(value: float | None, *, signed: bool = False) -> str:
@@ -53,7 +58,7 @@ class Cell:
         """The number x 100, or a short word for why there is none."""
         if self.value is not None:
             return percent(self.value)
-        return _WORDS.get(self.status, self.status) + (f" [{self.note}]" if self.note else "")
+        return word_of(self.status) + (f" [{self.note}]" if self.note else "")
 
     @property
     def interval(self) -> str:

@@ -61,6 +61,7 @@ def render(run: Run, wrong: Sequence[Mistakes] = (), *, index: str = "") -> str:
         [
             "language.js",
             "sorting.js",
+            "facets.js",
             "pinning.js",
             "leaderboard.js",
             "boardview.js",

@@ -33,7 +33,10 @@ def write_listing(runs: Iterable[Listed], out: Path) -> Path:
     """Write ``out/index.html``, an index of these runs, and return its path."""
     path = out / "index.html"
     page = make_page(
-        "index.html.j2", ["language.js", "sorting.js", "sheets.js", "start.js"], tables=True, runs=list(runs)
+        "index.html.j2",
+        ["language.js", "sorting.js", "facets.js", "sheets.js", "start.js"],
+        tables=True,
+        runs=list(runs),
     )
     write_bytes(path, page.encode("utf-8", "replace"))
     return path

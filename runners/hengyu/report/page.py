@@ -17,7 +17,7 @@ from hengyu.report.cell import percent
 from hengyu.report.headings import ABOUT
 from hengyu.resources import share
 
-__all__ = ["make_page", "script_json"]
+__all__ = ["in_chinese", "make_page", "script_json"]
 
 _CHINESE = re.compile("[\u3000-\u303f\u3400-\u9fff\uf900-\ufaff\uff00-\uffef]")
 
@@ -40,7 +40,7 @@ def make_page(template: str, own: Sequence[str], *, tables: bool = False, charts
         style=Markup(_shared("leaderboard.css")),  # our own file
         scripts=scripts,
         policy=_policy(scripts),
-        words=script_json(json.loads(_shared("words.json"))),
+        words=script_json(_words()),
         **context,
     )
 
@@ -74,6 +74,17 @@ def script_json(content: Any) -> Markup:
 
 def _shared(name: str) -> str:
     return share("reports", "templates", name).read_text(encoding="utf-8")
+
+
+@cache
+def _words() -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(_shared("words.json"))
+    return found
+
+
+def in_chinese(text: str) -> str:
+    """Return fixed words in Chinese, for what a page's script cannot say again; words that are not known stay."""
+    return str(_words()["words"].get(text, text))
 
 
 @cache

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import altair as alt
@@ -18,13 +19,13 @@ _COSTS = (("qps", "queries a second, one thread", True), ("bytes-per-vector", "b
 _FONT = "system-ui, 'Noto Sans', 'Noto Sans CJK SC', 'PingFang SC', 'Microsoft YaHei', sans-serif"
 
 
-def pareto_spec(table: Table) -> dict[str, Any] | None:
-    """Return the Vega-Lite picture of a task; None where no row has both a quality and a cost.
+def pareto_spec(table: Table, say: Callable[[str], str] = str) -> dict[str, Any] | None:
+    """Return the Vega-Lite picture of a task, its words as ``say`` says them; None where no row has both quality and cost.
 
     Every row is a mark with its rank beside it, coloured by its index; a line joins those that no other row beats in
     both directions.
     """
-    indexes = list(dict.fromkeys(line.key[2].rpartition(" > ")[2].partition("(")[0] for line in table.lines))
+    indexes = list(dict.fromkeys(line.index for line in table.lines))
     charts = []
     for quality, title in _QUALITIES:
         row = []
@@ -34,7 +35,7 @@ def pareto_spec(table: Table) -> dict[str, Any] | None:
                 {
                     "cost": c,
                     "quality": round(100 * q, 4),
-                    "index": line.key[2].rpartition(" > ")[2].partition("(")[0],
+                    "index": line.index,
                     "rank": str(line.rank or ""),
                     "front": place in best,
                 }
@@ -42,7 +43,7 @@ def pareto_spec(table: Table) -> dict[str, Any] | None:
                 if (q := line.value(quality)) is not None and (c := line.value(cost)) is not None and c > 0
             ]
             if points:
-                row.append(_panel(points, title, words, indexes))
+                row.append(_panel(points, say(title), say(words), indexes))
         if row:
             charts.append(alt.hconcat(*row))
     if not charts:
@@ -61,11 +62,11 @@ def pareto_spec(table: Table) -> dict[str, Any] | None:
     return spec
 
 
-def pareto_svg(table: Table) -> str | None:
+def pareto_svg(table: Table, say: Callable[[str], str] = str) -> str | None:
     """Return the picture of a task as SVG, drawn here, so that the page needs no script; None where nothing can be drawn."""
     import vl_convert
 
-    spec = pareto_spec(table)
+    spec = pareto_spec(table, say)
     if spec is None:
         return None
     svg: str = vl_convert.vegalite_to_svg(spec)

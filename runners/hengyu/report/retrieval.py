@@ -8,7 +8,7 @@ from typing import Any
 
 from hengyu.evaluation.ranking import MAIN
 from hengyu.records import Record, Run
-from hengyu.report.board import percent
+from hengyu.report.board import family_of, percent
 
 __all__ = ["COLUMNS", "Column", "Line", "Table", "front", "is_retrieval", "make_tables", "shown"]
 
@@ -67,6 +67,21 @@ class Line:
     status: str
     reason: str
 
+    @property
+    def index(self) -> str:
+        """The method that searches: the last step, without its parameters."""
+        return family_of(self.key[2]).rpartition(" > ")[2]
+
+    @property
+    def family(self) -> str:
+        """The methods before the index, without their parameters; raw where there are none."""
+        return family_of(self.key[2]).rpartition(" > ")[0] or "raw"
+
+    @property
+    def dim(self) -> int | None:
+        """The dimension of the vectors that are searched."""
+        return next((r.dim for r in self.records.values() if r.dim is not None), None)
+
     def value(self, metric: str) -> float | None:
         """Return a number, None where there is none."""
         r = self.records.get(metric)
@@ -83,6 +98,11 @@ class Table:
     columns: tuple[Column, ...]
     lines: tuple[Line, ...]
     fronts: dict[str, frozenset[int]]  # cost -> lines that no other beats in nDCG@10 and in that cost alike
+
+    @property
+    def best(self) -> frozenset[int]:
+        """The lines that no other beats in nDCG@10 and in some cost alike."""
+        return frozenset().union(*self.fronts.values())
 
 
 def is_retrieval(run: Run) -> bool:

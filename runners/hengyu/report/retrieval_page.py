@@ -10,9 +10,10 @@ from hengyu.evaluation.ranking import MAIN
 from hengyu.records import Run
 from hengyu.report.angles import angles
 from hengyu.report.board import percent
+from hengyu.report.cell import word_of
 from hengyu.report.clouds import cloud_sheet, clouds_of
 from hengyu.report.mistakes import Mistakes
-from hengyu.report.page import make_page
+from hengyu.report.page import in_chinese, make_page
 from hengyu.report.pareto import pareto_svg
 from hengyu.report.provenance import command_of, sheets
 from hengyu.report.reproduce import command_of_row, reproduce_sheet
@@ -27,17 +28,18 @@ def retrieval_page(run: Run, wrong: Sequence[Mistakes] = (), index: str = "") ->
     angled = angles(clouds)
     return make_page(
         "retrieval.html.j2",
-        ["language.js", "sorting.js", "sheets.js", "searchview.js", "paste.js", "start.js"],
+        ["language.js", "sorting.js", "facets.js", "sheets.js", "searchview.js", "paste.js", "start.js"],
         tables=True,
         charts=angled is not None,
         run=run,
         index=index,
         suite=run.header.get("suite", {}),
         warnings=run.header.get("warnings", ()),
-        parts=[(table, _picture(table)) for table in make_tables(run)],
+        parts=[(table, _pictures(table)) for table in make_tables(run)],
         main=MAIN,
         wrong=wrong,
         shown=shown,
+        word_of=word_of,
         about=_about,
         clear=_clear,
         command=command_of(run),
@@ -48,10 +50,14 @@ def retrieval_page(run: Run, wrong: Sequence[Mistakes] = (), index: str = "") ->
     )
 
 
-def _picture(table: Table) -> str:
-    """Return the picture of a task as a data address; an image runs no script of its own."""
-    svg = pareto_svg(table)
-    return "" if svg is None else f"data:image/svg+xml;base64,{base64.b64encode(svg.encode()).decode()}"
+def _pictures(table: Table) -> dict[str, str]:
+    """Return the picture of a task in each language, as data addresses; an image runs no script of its own."""
+    svgs = {"en": pareto_svg(table), "zh-Hans": pareto_svg(table, in_chinese)}
+    return {
+        language: f"data:image/svg+xml;base64,{base64.b64encode(svg.encode()).decode()}"
+        for language, svg in svgs.items()
+        if svg is not None
+    }
 
 
 def _about(table: Table, column: Column, line: Line) -> str:

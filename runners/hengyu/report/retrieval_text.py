@@ -11,6 +11,7 @@ from rich.text import Text
 from hengyu.evaluation.ranking import MAIN
 from hengyu.records import Run
 from hengyu.report.board import percent
+from hengyu.report.cell import word_of
 from hengyu.report.escapes import latex, markdown, markdown_row, plain
 from hengyu.report.retrieval import Column, Line, Table, make_tables, shown
 
@@ -75,7 +76,7 @@ def _number(table: Table, place: int, column: Column) -> str:
     line = table.lines[place]
     text = shown(column, line.value(column.metric))
     if not text:
-        return line.status if column.metric == MAIN and line.status != "ok" else "-"
+        return word_of(line.status) if column.metric == MAIN and line.status != "ok" else "-"
     return text + ("*" if place in table.fronts.get(column.metric, ()) else "")
 
 
