@@ -143,8 +143,5 @@ def test_bfloat16_is_twice_as_fast_as_sentence_transformers_and_moves_no_score_b
     benchmark.extra_info |= {"seconds": times, "drift in points": drifts}
     theirs, ours = (sum(t) for t in zip(*times.values(), strict=True))
     hold(benchmark, "sentence-transformers fp32 / ours bf16, all tasks", theirs / ours, at_least=2.0)
-    worst = max((k for k in drifts if "cls whitening" not in k), key=lambda k: abs(drifts[k]))
+    worst = max(drifts, key=lambda k: abs(drifts[k]))
     hold(benchmark, f"drift of a Spearman in points, worst: {worst}", abs(drifts[worst]), at_most=0.05)
-    # whitening blows up the directions in which the vectors of one token hardly vary
-    worst = max((k for k in drifts if "cls whitening" in k), key=lambda k: abs(drifts[k]))
-    hold(benchmark, f"drift of a Spearman in points, worst: {worst}", abs(drifts[worst]), at_most=0.1)
