@@ -113,10 +113,10 @@ def _tuned_texts(plan: Plan) -> list[int]:
             fit = plan.fits.get((task.name, plan.fit_word(spec)))
             if not spec.entry.tuners or fit is None:
                 continue
-            ids = np.concatenate([task.ids, fit.ids, *([beside.ids] if beside else [])])
+            texts = len(np.unique(np.concatenate([task.ids, fit.ids, *([beside.ids] if beside else [])])))
             for seed in spec.draws(plan.suite.seed):
                 entry = spec.entry if seed is None else spec.entry.with_seed(seed)
-                trainings[entry.tuners, fit.word] = len(np.unique(ids))
+                trainings[entry.tuners, fit.word] = texts
         found += trainings.values()
     return found
 

@@ -34,9 +34,9 @@ class FitStore:
         return cls(cache_dir() / "fits", cache_mirror("fits"))
 
     @classmethod
-    def at(cls, place: str) -> Self:
+    def at(cls, place: str | None) -> Self:
         """Return the store that goes with the vectors of a place: below a URL, for a folder the one in the user's cache."""
-        if not is_url(place):
+        if not place or not is_url(place):
             return cls.default()
         mirror = Mirror(place).below("fits")
         return cls(local(mirror.url), mirror)

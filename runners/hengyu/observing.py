@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 
 from hengyu.encoders.lexical import baseline_cosines
-from hengyu.errors import Degenerate, WrongWidth
 from hengyu.jobs import Job
 from hengyu.ledger import Ledger
 from hengyu.material import task_vectors, tuned_vectors
@@ -236,12 +235,8 @@ def _observe_one(
         got = vectors.observe(spec.entry, spec.dims, meaning["fit_on"], seed, state.plan.glimpse(seed))
     except Unreachable:
         raise  # it says nothing of the cell
-    except Degenerate as e:
-        return Observation(meaning, tuple(spec.names), status="degenerate", reason=str(e))
-    except WrongWidth as e:
-        return Observation(meaning, (), status="unavailable", too_wide=dict.fromkeys(spec.names, str(e)))
     except ValueError as e:
-        return Observation(meaning, tuple(spec.names), status="failed", reason=str(e))
+        return Observation.missed(meaning, spec.names, e)
     finally:
         if vectors is not None:
             state.note_fits(meaning, vectors)

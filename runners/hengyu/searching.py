@@ -8,7 +8,6 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from hengyu.errors import Degenerate, WrongWidth
 from hengyu.evaluation.ranking import DEPTH
 from hengyu.fits import Fits
 from hengyu.jobs import Job
@@ -47,12 +46,8 @@ def _search(state: Ledger, spec: EntrySpec, meaning: dict[str, Any], vectors: Re
         got = vectors.observe(spec.entry, meaning["fit_on"], seed, state.plan.glimpse(seed))
     except Unreachable:
         raise  # it says nothing of the cell
-    except Degenerate as e:
-        return Observation(meaning, (name,), status="degenerate", reason=str(e))
-    except WrongWidth as e:
-        return Observation(meaning, (), status="unavailable", too_wide={name: str(e)})
     except ValueError as e:
-        return Observation(meaning, (name,), status="failed", reason=str(e))
+        return Observation.missed(meaning, (name,), e)
     finally:
         state.note_fits(meaning, vectors)
     row = (meaning["encoder"], meaning["pooling"], name, meaning["fit_on"])

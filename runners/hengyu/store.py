@@ -48,8 +48,10 @@ class VectorStore:
         return cls(cache_dir() / "vectors", cache_mirror("vectors"))
 
     @classmethod
-    def at(cls, place: str) -> Self:
-        """Return the store of a folder or URL."""
+    def at(cls, place: str | None) -> Self:
+        """Return the store of a folder or URL; without one that in the user's cache."""
+        if not place:
+            return cls.default()
         return cls(local(place), Mirror(place) if is_url(place) else None)
 
     def absolute(self) -> Self:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
@@ -15,13 +16,12 @@ from hengyu.cards.card import Card
 from hengyu.cards.rows import Rows, at_lines
 from hengyu.errors import HengyuError, gather
 
-__all__ = ["MEND", "Checked", "Faults", "check_rows", "check_split", "number_of", "show", "text_fault"]
+__all__ = ["Checked", "Faults", "check_rows", "check_split", "number_of", "show", "text_fault"]
 
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.ASCII | re.IGNORECASE)
 _NOT_FINITE = re.compile(r"[+-]?(nan|inf|infinity)", re.IGNORECASE)
 _EMPTY = "a sentence must not be empty"
-MEND = 'mend the file, or leave such lines out with malformed = "drop" in the card'
-"""The remedy of a line that a card may drop."""
+_MEND = 'mend the file, or leave such lines out with malformed = "drop" in the card'
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,8 +48,11 @@ class Faults:
             lines.append(number)
         self.example.setdefault(fault, example)
 
-    def report(self, where: str, unit: str) -> None:
-        """Raise one `HengyuError` with a sentence for each fault, if there is any."""
+    def report(self, where: str, unit: str, malformed: Mapping[int, tuple[str, str]], card: Card) -> None:
+        """Raise one `HengyuError` with a sentence for each fault, if there is any; malformed lines are one unless dropped."""
+        if card.malformed == "error":
+            for number, (fault, example) in sorted(malformed.items()):
+                self.note(f"{fault}; {_MEND}", number, example)
         sentences = []
         for fault, numbers in self.lines.items():
             what, _, remedy = fault.partition("; ")
@@ -87,10 +90,7 @@ def check_rows(rows: Rows, card: Card, where: str) -> Checked:
         labels[place], fault = known[key]
         if fault:
             faults.note(fault, rows.numbers[i], show(value))
-    if card.malformed == "error":
-        for number, (fault, example) in sorted(malformed.items()):
-            faults.note(f"{fault}; {MEND}", number, example)
-    faults.report(where, rows.unit)
+    faults.report(where, rows.unit, malformed, card)
     first, second = (tuple(column[i] for i in kept) for column in (one, two))
     return Checked(first, second, labels, tuple(sorted(malformed)))
 

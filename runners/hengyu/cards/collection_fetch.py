@@ -14,7 +14,7 @@ from hengyu.cards.judgements import Judgements, Texts
 from hengyu.cards.remote import Remote, hold_pinned, pick_parts
 from hengyu.document import write_blocks, write_json
 
-__all__ = ["fetch_collection", "note"]
+__all__ = ["fetch_collection", "note", "plain", "write_rows"]
 
 _NAMES = CollectionColumns()
 _BLOCK = 1024  # lines written at a time
@@ -43,7 +43,7 @@ def fetch_collection(
     dropped = {"corpus": documents.lines, "queries": queries.lines, "qrels": judged.lines}
     about = {}
     for part, path in paths.items():
-        digest, count = _write(path, rows[part])
+        digest, count = write_rows(path, rows[part])
         key = f"{split.name}.{part}"
         about[key] = {"files": digests[part], "rows": count, "dropped": list(dropped[part]), "sha256": digest}
     note(paths["qrels"].parent, card, about)
@@ -57,11 +57,15 @@ def _texts(texts: Texts) -> Iterator[dict[str, Any]]:
 def _judgements(judged: Judgements, queries: list[str], documents: list[str]) -> Iterator[dict[str, Any]]:
     names = (str(_NAMES.query), str(_NAMES.document), str(_NAMES.grade))
     for query, document, grade in zip(judged.queries, judged.documents, judged.grades, strict=True):
-        number = int(grade) if grade == int(grade) else float(grade)
-        yield dict(zip(names, (queries[query], documents[document], number), strict=True))
+        yield dict(zip(names, (queries[query], documents[document], plain(grade)), strict=True))
 
 
-def _write(path: Path, rows: Iterable[Mapping[str, Any]]) -> tuple[str, int]:
+def plain(number: float) -> int | float:
+    """Return a number as it is written: whole ones without a point."""
+    return int(number) if number == int(number) else float(number)
+
+
+def write_rows(path: Path, rows: Iterable[Mapping[str, Any]]) -> tuple[str, int]:
     """Write rows as JSON lines; return the sha256 of the file, and how many there are."""
     total, count = hashlib.sha256(), 0
 

@@ -56,12 +56,9 @@ def load_pairs(card: Card, split: str, data_dir: Path | None = None) -> Pairs:
     form = format_of(part.file, card.format)
     if isinstance(card, TripleCard):
         checked = read_triples(content, str(path), card, form)
-    elif fetched:
-        checked = check_rows(
-            read_rows(content, str(path), format="jsonl", header=True, columns=_CACHED), card, str(path)
-        )
     else:
-        rows = read_rows(content, str(path), format=form, header=card.header, columns=card.columns)
+        form, header, columns = ("jsonl", True, _CACHED) if fetched else (form, card.header, card.columns)
+        rows = read_rows(content, str(path), format=form, header=header, columns=columns)
         checked = check_rows(rows, card, str(path))
     check_split(checked.labels, card, str(path))
     count = len(checked.labels) // (2 if isinstance(card, TripleCard) else 1)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,12 +11,11 @@ import numpy as np
 
 from hengyu.cards.card import PARTS, Card, CollectionCard, Columns, Hub, Split, format_of
 from hengyu.cards.checks import Checked, check_rows, check_split
-from hengyu.cards.collection_fetch import fetch_collection, note
+from hengyu.cards.collection_fetch import fetch_collection, note, plain, write_rows
 from hengyu.cards.data import cached, fetched_digest
 from hengyu.cards.remote import Remote, hold_pinned, pick_files
 from hengyu.cards.rows import at_lines, read_rows
 from hengyu.errors import HengyuError, gather
-from hengyu.records import write_bytes
 
 __all__ = ["fetch"]
 
@@ -99,12 +97,11 @@ def _fetch_split(card: Card, hub: Hub, split: Split, path: Path, remote: Remote,
 
 
 def _write(path: Path, parts: list[Checked], about: dict[str, Any], card: Card, split: Split) -> None:
-    names = (Columns.sentence1, Columns.sentence2, Columns.label)
-    lines = [
-        json.dumps(dict(zip(names, (a, b, int(y) if y == int(y) else float(y)), strict=True)), ensure_ascii=False)
+    names = tuple(map(str, (Columns.sentence1, Columns.sentence2, Columns.label)))
+    rows = (
+        dict(zip(names, (a, b, plain(y)), strict=True))
         for part in parts
         for a, b, y in zip(part.first, part.second, part.labels, strict=True)
-    ]
-    content = "".join(line + "\n" for line in lines).encode("utf-8")
-    write_bytes(path, content)
-    note(path.parent, card, {split.name: about | {"sha256": hashlib.sha256(content).hexdigest()}})
+    )
+    digest, _ = write_rows(path, rows)
+    note(path.parent, card, {split.name: about | {"sha256": digest}})

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hengyu.cards.card import CollectionCard, CollectionColumns
-from hengyu.cards.checks import MEND, Faults, number_of, show, text_fault
+from hengyu.cards.checks import Faults, number_of, show, text_fault
 from hengyu.cards.rows import Rows, Wanted
 from hengyu.errors import HengyuError
 
@@ -88,7 +88,7 @@ def check_texts(rows: Rows, card: CollectionCard, where: str) -> Texts:
             faults.note(fault, number, show(text))
         found[own] = len(texts)
         texts.append(text)
-    _report(faults, malformed, card, where, rows.unit)
+    faults.report(where, rows.unit, malformed, card)
     if not texts:
         raise HengyuError(f"{where}: holds no texts; get the file again or check that it is the right one")
     return Texts(found, tuple(texts), frozenset(dropped), tuple(sorted(malformed)))
@@ -139,7 +139,7 @@ def check_judgements(rows: Rows, card: CollectionCard, where: str, queries: Text
             malformed.setdefault(number, ("a pair of query and document must be judged once", ""))
         else:
             faults.note("a pair must have one grade; keep the right one", number, f"{grade:g} after {seen[pair]:g}")
-    _report(faults, malformed, card, where, rows.unit)
+    faults.report(where, rows.unit, malformed, card)
     places_of = np.array(asked, np.int64), np.array(answers, np.int64)
     return Judgements(*places_of, np.array(grades, np.float64), tuple(sorted(malformed)))
 
@@ -150,12 +150,3 @@ def _id(value: Any) -> tuple[str, str]:
     if not isinstance(value, str) or not value:
         return "", "an id must be text or a whole number, and not empty; mend it, or name the right column in the card"
     return value, ""
-
-
-def _report(
-    faults: Faults, malformed: Mapping[int, tuple[str, str]], card: CollectionCard, where: str, unit: str
-) -> None:
-    if card.malformed == "error":
-        for number, (fault, example) in sorted(malformed.items()):
-            faults.note(f"{fault}; {MEND}", number, example)
-    faults.report(where, unit)

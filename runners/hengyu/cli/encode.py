@@ -86,7 +86,7 @@ def command(
             file,
             open_encoder(spec, offline=offline),
             tuple(dict.fromkeys(poolings)),
-            VectorStore.at(out) if out else VectorStore.default(),
+            VectorStore.at(out),
             Progress(None if quiet else Console(stderr=True)),
             max_memory=limit,
             executor=scheduler,

@@ -125,8 +125,8 @@ def command(
         outcome = run(
             plan,
             reports=reports,
-            store=VectorStore(own / "vectors") if own else VectorStore.at(store) if store else VectorStore.default(),
-            fits=FitStore(own / "fits") if own else FitStore.at(store) if store else FitStore.default(),
+            store=VectorStore(own / "vectors") if own else VectorStore.at(store),
+            fits=FitStore(own / "fits") if own else FitStore.at(store),
             progress=Progress(None if quiet else Console(stderr=True)),
             force=force or fresh,
             offline=offline,

@@ -118,8 +118,8 @@ def _kept(place: str | None) -> tuple[VectorStore, FitStore, TunedStore]:
     from hengyu.store import VectorStore
     from hengyu.tuned import TunedStore
 
-    vectors = VectorStore.at(place) if place else VectorStore.default()
-    return vectors, FitStore.at(place) if place else FitStore.default(), TunedStore.beside(vectors)
+    vectors = VectorStore.at(place)
+    return vectors, FitStore.at(place), TunedStore.beside(vectors)
 
 
 def _lost(vectors: VectorStore, fits: FitStore, tuned: TunedStore) -> list[Lost]:

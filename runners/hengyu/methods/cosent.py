@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from hengyu.progress import Tick
 from hengyu.tuning.lesson import Lesson
 from hengyu.tuning.recipe import Recipe
 
@@ -38,14 +37,11 @@ class CoSent(Recipe):
         if not 0 < self.scale <= 1000:
             raise ValueError(f"cosent(scale={self.scale:g}) must lie in 0..1000")
 
-    def tune(self, trainee: Trainee, lesson: Lesson, tick: Tick) -> None:
-        """Train on the labelled pairs of a lesson."""
+    def make(self, trainee: Trainee, lesson: Lesson) -> Any:
+        """Return the objective of a lesson."""
         from hengyu.tuning.supervised import Ranked
 
-        def make(trainee: Trainee, lesson: Lesson) -> Any:
-            return Ranked(trainee, lesson, self, self.scale)
-
-        self.run(trainee, lesson, tick, make)
+        return Ranked(trainee, lesson, self, self.scale)
 
 
 METHOD = CoSent

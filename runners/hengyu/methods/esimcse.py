@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from hengyu.progress import Tick
 from hengyu.tuning.lesson import Lesson
 from hengyu.tuning.recipe import Recipe
 
@@ -37,14 +36,11 @@ class ESimCse(Recipe):
             if not least <= getattr(self, key) <= most:
                 raise ValueError(f"esimcse({key}={getattr(self, key):g}) must lie in {least:g}..{most:g}")
 
-    def tune(self, trainee: Trainee, lesson: Lesson, tick: Tick) -> None:
-        """Train on the sentences of a lesson."""
+    def make(self, trainee: Trainee, lesson: Lesson) -> Any:
+        """Return the objective of a lesson."""
         from hengyu.tuning.objectives import Repetitions
 
-        def make(trainee: Trainee, lesson: Lesson) -> Any:
-            return Repetitions(trainee, lesson, self)
-
-        self.run(trainee, lesson, tick, make)
+        return Repetitions(trainee, lesson, self)
 
 
 METHOD = ESimCse

@@ -47,7 +47,7 @@ class PromptBert(Recipe):
         """Train on the sentences of a lesson; raises ValueError for another pooling than ``mask``."""
         if trainee.pooling != "mask":
             raise ValueError(f"{self.name} reads the vector at its prompt's [MASK]; weigh it with the pooling 'mask'")
-        self.run(trainee, lesson, tick, self.make)
+        super().tune(trainee, lesson, tick)
 
 
 METHOD = PromptBert

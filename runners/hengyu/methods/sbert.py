@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from hengyu.progress import Tick
 from hengyu.tuning.lesson import Lesson
 from hengyu.tuning.recipe import Recipe
 
@@ -39,16 +38,13 @@ class SBert(Recipe):
         if self.loss not in ("auto", "classify", "regress"):
             raise ValueError(f"sbert(loss={self.loss}) must be auto, classify or regress")
 
-    def tune(self, trainee: Trainee, lesson: Lesson, tick: Tick) -> None:
-        """Train on the labelled pairs of a lesson."""
+    def make(self, trainee: Trainee, lesson: Lesson) -> Any:
+        """Return the objective of a lesson."""
         from hengyu.tuning.supervised import Classified, Regressed
 
-        def make(trainee: Trainee, lesson: Lesson) -> Any:
-            assert lesson.pairs is not None
-            classify = self.loss == "classify" or (self.loss == "auto" and lesson.pairs.binary)
-            return (Classified if classify else Regressed)(trainee, lesson, self)
-
-        self.run(trainee, lesson, tick, make)
+        assert lesson.pairs is not None
+        classify = self.loss == "classify" or (self.loss == "auto" and lesson.pairs.binary)
+        return (Classified if classify else Regressed)(trainee, lesson, self)
 
 
 METHOD = SBert

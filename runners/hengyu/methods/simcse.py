@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from hengyu.progress import Tick
 from hengyu.tuning.lesson import Lesson
 from hengyu.tuning.recipe import Recipe
 
@@ -42,16 +41,13 @@ class SimCse(Recipe):
                 "simcse(dropout=0) makes the two passes of a sentence the same; give it dropout, or delete"
             )
 
-    def tune(self, trainee: Trainee, lesson: Lesson, tick: Tick) -> None:
-        """Train on the sentences of a lesson."""
+    def make(self, trainee: Trainee, lesson: Lesson) -> Any:
+        """Return the objective of a lesson."""
         from hengyu.tuning.objectives import Deletions, DropoutPairs
 
-        def make(trainee: Trainee, lesson: Lesson) -> Any:
-            if self.delete:
-                return Deletions(trainee, lesson, self)
-            return DropoutPairs(trainee, lesson, self, self.temperature, mlp=self.mlp)
-
-        self.run(trainee, lesson, tick, make)
+        if self.delete:
+            return Deletions(trainee, lesson, self)
+        return DropoutPairs(trainee, lesson, self, self.temperature, mlp=self.mlp)
 
 
 METHOD = SimCse

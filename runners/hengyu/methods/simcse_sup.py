@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from hengyu.progress import Tick
 from hengyu.tuning.lesson import Lesson
 from hengyu.tuning.recipe import Recipe
 
@@ -55,14 +54,11 @@ class SupervisedSimCse(Recipe):
         size = 0 if lesson.pairs is None else int((lesson.pairs.unit >= self.positive).sum())
         return self.total(min(size, self.sentences or size))
 
-    def tune(self, trainee: Trainee, lesson: Lesson, tick: Tick) -> None:
-        """Train on the labelled pairs of a lesson."""
+    def make(self, trainee: Trainee, lesson: Lesson) -> Any:
+        """Return the objective of a lesson."""
         from hengyu.tuning.supervised import Contrasted
 
-        def make(trainee: Trainee, lesson: Lesson) -> Any:
-            return Contrasted(trainee, lesson, self)
-
-        self.run(trainee, lesson, tick, make)
+        return Contrasted(trainee, lesson, self)
 
 
 METHOD = SupervisedSimCse

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from hengyu.progress import Tick
 from hengyu.tuning.lesson import Lesson
 from hengyu.tuning.recipe import Recipe
 
@@ -40,14 +39,11 @@ class SimSiam(Recipe):
         if not self.dropout:
             raise ValueError("simsiam(dropout=0) makes the two passes of a sentence the same; give it some dropout")
 
-    def tune(self, trainee: Trainee, lesson: Lesson, tick: Tick) -> None:
-        """Train on the sentences of a lesson."""
+    def make(self, trainee: Trainee, lesson: Lesson) -> Any:
+        """Return the objective of a lesson."""
         from hengyu.tuning.objectives import Siamese
 
-        def make(trainee: Trainee, lesson: Lesson) -> Any:
-            return Siamese(trainee, lesson, self, self.hidden, stop=self.stop, heads_lr=self.predictor_lr)
-
-        self.run(trainee, lesson, tick, make)
+        return Siamese(trainee, lesson, self, self.hidden, stop=self.stop, heads_lr=self.predictor_lr)
 
 
 METHOD = SimSiam

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from hengyu.progress import Tick
 from hengyu.tuning.lesson import Lesson
 from hengyu.tuning.recipe import Recipe
 
@@ -38,14 +37,11 @@ class Tsdae(Recipe):
             if not 0 <= getattr(self, key) <= most:
                 raise ValueError(f"tsdae({key}={getattr(self, key):g}) must lie in 0..{most:g}")
 
-    def tune(self, trainee: Trainee, lesson: Lesson, tick: Tick) -> None:
-        """Train on the sentences of a lesson; raises ValueError for a model that cannot be a decoder."""
+    def make(self, trainee: Trainee, lesson: Lesson) -> Any:
+        """Return the objective of a lesson; raises ValueError for a model that cannot be a decoder."""
         from hengyu.tuning.denoising import Denoised
 
-        def make(trainee: Trainee, lesson: Lesson) -> Any:
-            return Denoised(trainee, lesson, self)
-
-        self.run(trainee, lesson, tick, make)
+        return Denoised(trainee, lesson, self)
 
 
 METHOD = Tsdae

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from hengyu.document import digest, parse, write_json
 
@@ -17,7 +18,7 @@ def read_costs(path: Path) -> dict[str, dict[str, float]]:
     """
     try:
         content = parse(path.read_bytes())
-        if content.get("sha256", digest(content["costs"])) != digest(content["costs"]):
+        if not _whole(content):
             return {}
         return {
             str(key): {str(name): float(value) for name, value in costs.items() if type(value) in (int, float)}
@@ -32,11 +33,17 @@ def damaged_costs(folder: Path) -> list[Path]:
     path = folder / "costs.json"
     try:
         content = parse(path.read_bytes())
-        return [] if content.get("sha256", digest(content["costs"])) == digest(content["costs"]) else [path]
+        return [] if _whole(content) else [path]
     except FileNotFoundError:
         return []
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return [path]
+
+
+def _whole(content: Mapping[str, Any]) -> bool:
+    """Tell whether costs are as they were written; files from before there were digests say nothing of it."""
+    own = digest(content["costs"])
+    return bool(content.get("sha256", own) == own)
 
 
 def note_costs(folder: Path, key: str, costs: Mapping[str, float]) -> None:

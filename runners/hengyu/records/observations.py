@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from hengyu.errors import HengyuError
+from hengyu.errors import Degenerate, HengyuError, WrongWidth
 from hengyu.records import write_bytes
 from hengyu.records.sealed import glance, load_sealed, read_sealed, save_sealed
 from hengyu.vectors.glimpse import SAMPLE
@@ -63,6 +63,14 @@ class Observation:
     neighbours: Mapping[str, NDArray[Any]] = field(default_factory=dict)
     index: Mapping[str, float] = field(default_factory=dict)
     clouds: Mapping[str, Any] | None = None
+
+    @classmethod
+    def missed(cls, meaning: Mapping[str, Any], names: Sequence[str], error: ValueError) -> Self:
+        """Return what stands in the place of entries that could not be observed, and why."""
+        if isinstance(error, WrongWidth):
+            return cls(meaning, (), status="unavailable", too_wide=dict.fromkeys(names, str(error)))
+        status = "degenerate" if isinstance(error, Degenerate) else "failed"
+        return cls(meaning, tuple(names), status=status, reason=str(error))
 
 
 def save_observation(folder: Path, observation: Observation) -> Path:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +17,7 @@ __all__ = ["Recipe"]
 
 
 @dataclass
-class Recipe:
+class Recipe(ABC):
     """How a model is trained.
 
     * ``lr``: Adam's; ``decay`` lets it fall to 0 along a line. ``batch`` examples a step, ``epochs`` passes.
@@ -72,15 +72,19 @@ class Recipe:
         size = len(lesson.pairs) if self.labelled and lesson.pairs is not None else int(lesson.counts.sum())
         return self.total(min(size, self.sentences or size))
 
-    def run(
-        self, trainee: Trainee, lesson: Lesson, tick: Tick, make: Callable[[Trainee, Lesson], Objective]
-    ) -> dict[str, Any]:
-        """Open the model, train it towards an objective and note what was seen."""
+    @abstractmethod
+    def make(self, trainee: Trainee, lesson: Lesson) -> Objective:
+        """Return what a batch of a lesson is made of, and the loss of its vectors."""
+
+    def tune(self, trainee: Trainee, lesson: Lesson, tick: Tick) -> None:
+        """Open the model, train it towards the objective and note what was seen.
+
+        Raises ValueError or `Degenerate` when the lesson or the model cannot be trained with.
+        """
         from hengyu.tuning.loop import reproducible, train
 
         trainee.open(dropout=self.dropout, length=self.length)
         with reproducible(trainee, self.seed):
-            self.report = train(trainee, make(trainee, lesson), lesson, self, tick)
+            self.report = train(trainee, self.make(trainee, lesson), lesson, self, tick)
         if trainee.tokenizer.added:
             self.report["prompt"] = trainee.tokenizer.folder.prompt
-        return self.report
