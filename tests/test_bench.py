@@ -237,6 +237,21 @@ def test_constant_vectors_are_degenerate_never_nan(folder: Path) -> None:
         assert record.reason
 
 
+def test_an_entry_of_some_poolings_has_rows_under_those_alone(folder: Path) -> None:
+    text = SUITE.replace('"center"', '{ entry = "center", poolings = ["cls"] }')
+    (folder / "suites" / "some.toml").write_text(text, encoding="utf-8")
+    every, some = (load_run(weigh(folder, suite=name).folder).records for name in ("toy", "some"))
+
+    def rows(records: tuple[Record, ...]) -> dict[object, object]:
+        return {
+            (r.task, r.encoder, r.pooling, r.entry, r.metric, r.dim): r.value for r in records if r.metric != "rank"
+        }
+
+    left = {key for key in rows(every) if key[2:4] == ("mean", "center")}  # type: ignore[index]
+    assert left
+    assert rows(some) == {key: value for key, value in rows(every).items() if key not in left}
+
+
 def test_mistakes_of_a_plan_are_told_at_once(folder: Path) -> None:
     (folder / "suites" / "bad.toml").write_text(
         'tasks = ["toy:tset", "tooy:test", "toy:test"]\nentries = ["raw", { entry = "whitening", fit_on = "dev" }]\n',

@@ -89,6 +89,44 @@ def test_files_that_are_no_suite(tmp_path: Path, content: bytes, part: str) -> N
         load_suite(path)
 
 
+def test_an_entry_may_be_wanted_under_some_of_the_poolings_alone(tmp_path: Path) -> None:
+    text = 'tasks = ["a:b"]\npoolings = ["cls", "mean"]\nentries = ["center", { entry = "l2", poolings = ["mean"] }]\n'
+    suite = load_suite(written(tmp_path, text))
+    names = {p: [str(e.entry) for e in suite.under("hengyu-mini", p)] for p in ("cls", "mean", "native")}
+    assert names["cls"] == ["raw", "center"] and names["mean"] == names["native"] == ["raw", "center", "l2"]
+    other = suite.with_overrides(
+        poolings=("cls",)
+    )  # asked for in place of the suite's: every entry is weighed under it
+    assert [str(e.entry) for e in other.under("hengyu-mini", "cls")] == [
+        "raw",
+        "center",
+        "l2",
+    ] and other.partial == suite.partial
+
+
+def test_an_entry_may_be_wanted_of_some_encoders_alone(tmp_path: Path) -> None:
+    model = tmp_path / "their-model"
+    model.mkdir()
+    text = f'tasks = ["a:b"]\nencoders = ["hengyu-mini", "{model}", {{ model = "x.npy", name = "mine" }}]\n'
+    entries = '"center", { entry = "l2", encoders = ["their-model", "mine"] }'
+    suite = load_suite(written(tmp_path, f"{text}entries = [{entries}]\n"))
+    names = {e: [str(s.entry) for s in suite.under(e, "mean")] for e in ("hengyu-mini", "their-model", "mine", "new")}
+    assert names["hengyu-mini"] == names["new"] == ["raw", "center"]
+    assert names["their-model"] == names["mine"] == ["raw", "center", "l2"]
+    with pytest.raises(HengyuError, match="entries\\[0\\].encoders.*none of the suite's"):
+        load_suite(written(tmp_path, f'{text}entries = [{{ entry = "l2", encoders = ["other"] }}]\n'))
+
+
+def test_poolings_of_an_entry_that_cannot_be(tmp_path: Path) -> None:
+    entries = '{ entry = "l2", poolings = ["maen"] }, { entry = "raw", poolings = ["mean"] }'
+    path = written(tmp_path, f'tasks = ["a:b"]\npoolings = ["cls", "mean"]\nentries = [{entries}]\n')
+    with pytest.raises(HengyuError) as caught:
+        load_suite(path)
+    wrong, first = caught.value.problems
+    assert "entries[0].poolings" in wrong and "did you mean 'mean'?" in wrong
+    assert "entries[1].poolings" in first and "leave poolings out" in first
+
+
 def test_suites_are_found_by_path_and_by_name(tmp_path: Path) -> None:
     path = written(tmp_path, "")
     assert find_suite(str(path)) == path

@@ -97,8 +97,8 @@ def run(
         job.coverage = {t.name: job.vectors.coverage(t.ids) for t in plan.tasks}
         for pooling in job.poolings:
             job.dim = job.vectors.spaces[pooling].dim
-    draws = sum(len(spec.draws(plan.suite.seed)) for spec in plan.suite.entries)
-    total = sum(len(j.poolings) for j in jobs) * draws * len(plan.tasks)
+    under = [spec for job in jobs for pooling in job.poolings for spec in plan.suite.under(job.encoder.id, pooling)]
+    total = sum(len(spec.draws(plan.suite.seed)) for spec in under) * len(plan.tasks)
     with progress.stage("weighing", total) as tick:
         state.ticking = tick
         observe_all(executor, site)
@@ -143,4 +143,8 @@ def _jobs(plan: Plan, progress: Progress, offline: bool) -> list[Job]:
         raise HengyuError(*missing, f"{plan.suite.path}: none of its encoders is at hand; name one with --encoder")
     for problem in (*plan.left_out, *missing):
         progress.say(f"left out: {problem}")
+    weighed = {job.encoder.id for job in jobs}
+    for entry in plan.suite.entries:
+        if entry.encoders and not weighed & set(entry.encoders):
+            progress.say(f"left out: entry '{entry.entry}', which the suite has for {', '.join(entry.encoders)} alone")
     return jobs

@@ -74,10 +74,9 @@ def estimate(plan: Plan, encoders: Sequence[Encoder], poolings: Sequence[Sequenc
     shapes = [_shape(e) for e in encoders]
     widths = [width for width, _, _ in shapes]
     texts = len(plan.texts)
-    tuned = _tuned_texts(plan)
     disk = sum(
-        _stored(texts, w, len(names)) + sum(len(names) * _stored(n, w, 1) for n in tuned)
-        for w, names in zip(widths, poolings, strict=True)
+        _stored(texts, w, len(names)) + sum(_stored(n, w, 1) for name in names for n in _tuned_texts(plan, e.id, name))
+        for e, w, names in zip(encoders, widths, poolings, strict=True)
     )
     encoding = max(
         (
@@ -88,7 +87,9 @@ def estimate(plan: Plan, encoders: Sequence[Encoder], poolings: Sequence[Sequenc
     )
     width = max(widths, default=0)
     weighing = max((_weighing(plan, task, width) for task in plan.tasks), default=0)
-    rows = sum(max(1, len(s.names)) * max(1, s.seeds) for s in plan.suite.entries) * sum(map(len, poolings))
+    pairs = [(e.id, name) for e, names in zip(encoders, poolings, strict=True) for name in names]
+    under = [spec for pair in pairs for spec in plan.suite.under(*pair)]
+    rows = sum(max(1, len(s.names)) * max(1, s.seeds) for s in under)
     deriving = max(((rows + 4) * (2 * t.n + 7 * plan.suite.resamples) * 8 for t in plan.tasks), default=0)
     # on the way from observations to numbers all similarities of a run are held
     held = sum(rows * t.n * 8 for t in plan.tasks)
@@ -103,13 +104,13 @@ def _stored(texts: int, width: int, poolings: int) -> int:
     return texts * (poolings * 4 * width + 12 + 16 * spaces) + spaces * (1 + texts // _PENDING) * _SEGMENT
 
 
-def _tuned_texts(plan: Plan) -> list[int]:
-    """Return how many texts every tuned encoder of one pooling encodes: what it is weighed on, and what later steps learn from."""
+def _tuned_texts(plan: Plan, encoder: str, pooling: str) -> list[int]:
+    """Return how many texts every tuned encoder of a pooling encodes: what it is weighed on, and what later steps learn from."""
     found: list[int] = []
     for task in plan.tasks:
         beside = plan.thresholds.get(task.name)
         trainings: dict[object, int] = {}
-        for spec in plan.suite.entries:
+        for spec in plan.suite.under(encoder, pooling):
             fit = plan.fits.get((task.name, plan.fit_word(spec)))
             if not spec.entry.tuners or fit is None:
                 continue

@@ -33,7 +33,7 @@ def cells(plan: Plan, job: Job, pooling: str, task: TaskData) -> list[Cell]:
     meaning = meaning_of_search if plan.suite.kind == "retrieval" else _meaning
     return [
         (spec, meaning(plan, job, pooling, task, spec, seed))
-        for spec in plan.suite.entries
+        for spec in plan.suite.under(job.encoder.id, pooling)
         for seed in spec.draws(plan.suite.seed)
     ]
 

@@ -120,7 +120,7 @@ class Plan:
             "fits": sorted((task, word, fit.digest) for (task, word), fit in self.fits.items()),
             "encoders": list(identities),
             "poolings": suite.poolings,
-            "entries": [(str(e.entry), e.dims, e.fit_on, e.seeds) for e in suite.entries],
+            "entries": [_identity(e) for e in suite.entries],
             "baselines": suite.baselines,
             "fit_on": suite.fit_on,
             "judged": (suite.compare, suite.aggregate, suite.seed, suite.resamples, suite.level),
@@ -128,6 +128,11 @@ class Plan:
         if suite.kind != "sts":
             content |= {"kind": suite.kind, "relevant": suite.relevant}
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:8]
+
+
+def _identity(spec: EntrySpec) -> tuple[Any, ...]:
+    only = (spec.poolings, spec.encoders)
+    return (str(spec.entry), spec.dims, spec.fit_on, spec.seeds, *(only if any(only) else ()))
 
 
 class _Texts:

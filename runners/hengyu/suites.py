@@ -29,6 +29,8 @@ class EntrySpec:
     dims: Dims = ()
     fit_on: str = ""  # "" for the suite's own
     seeds: int = 1  # how many, from the suite's seed on, where a step draws random numbers
+    poolings: tuple[str, ...] = ()  # of the suite's; () for all of them
+    encoders: tuple[str, ...] = ()  # their names; () for all
 
     def draws(self, seed: int) -> tuple[int | None, ...]:
         """Return the seeds that the entry runs with in a suite of a seed; (None,) where nothing is drawn."""
@@ -71,6 +73,18 @@ class Suite:
     kind: str = "sts"  # or "retrieval"
     relevant: float | None = None  # retrieval from graded labels: pairs labelled so or higher are relevant
 
+    def under(self, encoder: str, pooling: str) -> tuple[EntrySpec, ...]:
+        """Return the entries that are weighed on an encoder, by its name on the board, under a pooling.
+
+        Native vectors of an encoder that has no others stand for every pooling.
+        """
+        return tuple(
+            e
+            for e in self.entries
+            if encoder in (e.encoders or (encoder,))
+            and (pooling in (e.poolings or (pooling,)) or pooling not in self.poolings)
+        )
+
     def with_overrides(
         self,
         *,
@@ -111,6 +125,8 @@ class Suite:
         allowed = (*self.partial, *(["entries"] if tasks else []), *(["widths"] if encoders else []))
         refused = {*asked, *(["widths"] if entries else [])}
         changed["partial"] = tuple(kind for kind in dict.fromkeys(allowed) if kind not in refused)
+        if poolings:
+            changed["entries"] = tuple(replace(e, poolings=()) for e in changed.get("entries", self.entries))
         return replace(self, **changed)
 
     def _encoder(self, word: str | EncoderSpec) -> EncoderSpec:
@@ -176,7 +192,8 @@ def load_suite(path: Path) -> Suite:
     relevant = table.take("relevant", float, 0.0) if table.has("relevant") else None
     if relevant is not None and kind != "retrieval":
         table.problem("relevant", "is of retrieval suites; leave it out, or set kind = 'retrieval'")
-    entries = _entries(table, _FIRST[kind])
+    encoders = _encoders(table)
+    entries = _entries(table, _FIRST[kind], poolings, tuple(e.called for e in encoders))
     table.problems.extend(f"{table.where}: {p}" for p in _misplaced(entries, kind))
     baselines = table.strings("baselines", BASELINES if kind == "sts" else ())
     if baselines and kind == "retrieval":
@@ -191,7 +208,7 @@ def load_suite(path: Path) -> Suite:
         entries=_with_first(entries, kind),
         title=table.take("title", str, ""),
         description=table.take("description", str, "").strip(),
-        encoders=_encoders(table),
+        encoders=encoders,
         poolings=poolings,
         baselines=baselines,
         fit_on=table.take("fit_on", str, "target"),
@@ -224,7 +241,7 @@ def load_suite(path: Path) -> Suite:
     return suite
 
 
-def _entries(table: Table, first: str) -> tuple[EntrySpec, ...]:
+def _entries(table: Table, first: str, poolings: tuple[str, ...], encoders: tuple[str, ...]) -> tuple[EntrySpec, ...]:
     found: list[EntrySpec] = []
     for number, item in enumerate(table.take("entries", list, [first])):
         inner = Table(
@@ -235,9 +252,12 @@ def _entries(table: Table, first: str) -> tuple[EntrySpec, ...]:
         dims = _dims(inner)
         given = inner.has("seeds")
         seeds = inner.take("seeds", int, 1)
+        only = {"poolings": _only(inner, "poolings", poolings), "encoders": _only(inner, "encoders", encoders)}
         inner.finish()
         if not text:
             continue
+        for key in (key for key, names in only.items() if names and text == first):
+            inner.problem(key, f"does not fit '{first}', which all others are held against; leave {key} out")
         try:
             entry = parse_entry(text)
         except HengyuError as e:
@@ -260,8 +280,17 @@ def _entries(table: Table, first: str) -> tuple[EntrySpec, ...]:
                 "seeds", f"does not fit '{entry}': nothing in it is drawn, or its seed is set; leave seeds out"
             )
         else:
-            found.append(EntrySpec(entry, dims, fit_on, seeds))
+            found.append(EntrySpec(entry, dims, fit_on, seeds, **only))
     return tuple(found)
+
+
+def _only(table: Table, key: str, known: tuple[str, ...]) -> tuple[str, ...]:
+    """Read which of the suite's poolings or encoders an entry is for."""
+    names = tuple(dict.fromkeys(table.strings(key)))
+    for name in names:
+        if name not in known:
+            table.problem(key, f"holds '{name}', which is none of the suite's{did_you_mean(name, known)}")
+    return names
 
 
 def _compare(table: Table) -> tuple[tuple[str, str], ...]:

@@ -66,13 +66,20 @@ class EncoderSpec:
     trust_remote_code: bool = False
     texts: str = ""  # of a .npy file: where its texts stand, by default beside it
 
+    @property
+    def called(self) -> str:
+        """How the board calls it."""
+        path = Path(self.model).expanduser()
+        if self.name or self.model == "builtin":
+            return self.name or BUILTIN
+        return path.stem if path.suffix == ".npy" else path.resolve().name if path.is_dir() else self.model
+
     def variants(self, dtypes: Sequence[str], backends: Sequence[str]) -> tuple[EncoderSpec, ...]:
         """Return it in each dtype on each backend, () for its own; those that differ from it say so in their names."""
         found = []
         for dtype, backend in product(dtypes or (self.dtype,), backends or (self.backend,)):
             words = [new for new, own in ((dtype, self.dtype), (backend, self.backend)) if new != own]
-            own_name = self.name or (Path(self.model).name if Path(self.model).is_dir() else self.model)
-            name = " ".join((own_name, *words)) if words else self.name
+            name = " ".join((self.called, *words)) if words else self.name
             found.append(replace(self, name=name, dtype=dtype, backend=backend))
         return tuple(dict.fromkeys(found))
 
