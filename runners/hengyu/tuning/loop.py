@@ -30,6 +30,7 @@ Ids = NDArray[np.int64]
 Rows = Sequence[Sequence[int]]
 _FEWEST = 16  # examples
 _LOOKS = 6  # at the model, beside that before the first step
+_APART = 8  # steps between two looks at least: a look takes as long as several steps
 _SMALL = 30_000_000  # parameters: below this a second thread costs more than it gives
 
 
@@ -137,7 +138,8 @@ def train(trainee: Trainee, objective: Objective, lesson: Lesson, recipe: Recipe
     optimizer = torch.optim.Adam(groups, lr=recipe.lr)
     rng = np.random.default_rng([recipe.seed, 2])
     total = recipe.total(objective.size)
-    looks = {round(total * k / _LOOKS) for k in range(1, _LOOKS + 1)}
+    often = min(_LOOKS, max(1, total // _APART))
+    looks = {round(total * k / often) for k in range(1, often + 1)}
     curve = Curve(trainee, lesson, recipe.seed)
     curve.look(0, [])
     trainee.model.train()
