@@ -205,6 +205,23 @@ def test_the_commands(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "hengyu run retrieval --task mine:test" in refused.stderr
 
 
+def test_a_suite_takes_a_small_corpus_as_far_as_it_goes(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("hengyu.indexes.cost._SECONDS", 0.01)
+    card_of(folder)
+    options = ["run", "retrieval", "--datasets", str(folder), "--task", "mine:test", "--quiet"]
+    done = CliRunner().invoke(main, options)
+    assert done.exit_code == 0, done.output
+    made = load_run(Path(done.output.split("records: ")[1].splitlines()[0]))
+    rows = {r.entry: r for r in made.records if r.task == "mine:test" and r.metric == "ndcg@10"}
+    assert (rows["ivf"].status, rows["ivf"].reason) == (
+        "unavailable",
+        "ivf(lists=64) is more lists than the 5 vectors there are; lower lists",
+    )
+    assert {rows[e].status for e in ("flat", "hnsw", "lsh(bits=512)", "whitening > flat")} == {"ok"}
+    asked = CliRunner().invoke(main, [*options, "--entry", "ivf"])
+    assert asked.exit_code == 2 and "lower lists" in asked.stderr
+
+
 def test_both_kinds_of_cards_stand_in_one_suite(folder: Path) -> None:
     card_of(folder)
     path = folder / "suites" / "both.toml"

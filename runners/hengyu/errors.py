@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from difflib import get_close_matches
 
-__all__ = ["Degenerate", "HengyuError", "Missing", "WrongWidth", "did_you_mean", "first_line", "gather"]
+__all__ = ["Degenerate", "HengyuError", "Missing", "WrongSize", "did_you_mean", "first_line", "gather"]
 
 
 _LONGEST = 4000  # characters of a sentence
@@ -60,8 +60,8 @@ def gather(problems: Iterable[str]) -> None:
         raise HengyuError(*found)
 
 
-class WrongWidth(ValueError):
-    """Vectors whose number of columns a step cannot take, like ``dim=64`` of 32: it does not apply to them."""
+class WrongSize(ValueError):
+    """Vectors of which there are too few, or too narrow ones, for a step, like ``dim=64`` of 32: it does not apply to them."""
 
 
 class Degenerate(ValueError):

@@ -121,8 +121,9 @@ class Suite:
             changed["fit_on"] = fit_on
         asked = {*changed, *(["entries"] if fit_on else [])}
         # entries of the suite that tasks of another's cannot be fitted for are cells with that reason, as in partial suites,
-        # and so are those that its encoders were wide enough for and another's are not
-        allowed = (*self.partial, *(["entries"] if tasks else []), *(["widths"] if encoders else []))
+        # and so are those that its vectors were wide enough for and another's are not: an encoder has fewer columns, or what is
+        # learned from few sentences has
+        allowed = (*self.partial, *(["entries"] if tasks else []), *(["widths"] if encoders or tasks else []))
         refused = {*asked, *(["widths"] if entries else [])}
         changed["partial"] = tuple(kind for kind in dict.fromkeys(allowed) if kind not in refused)
         if poolings:

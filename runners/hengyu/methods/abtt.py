@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Self
 
-from hengyu.errors import WrongWidth
+from hengyu.errors import WrongSize
 from hengyu.methods import Floats
 from hengyu.vectors.moments import Moments
 
@@ -34,9 +34,9 @@ class AllButTheTop:
         return self.fit_moments(Moments.of(x))
 
     def fit_moments(self, moments: Moments) -> Self:
-        """Learn them from moments; raises `WrongWidth` when nothing would be left."""
+        """Learn them from moments; raises `WrongSize` when nothing would be left."""
         if self.top >= len(moments.mean):
-            raise WrongWidth(f"top={self.top} leaves nothing of the {len(moments.mean)} dimensions the vectors have")
+            raise WrongSize(f"top={self.top} leaves nothing of the {len(moments.mean)} dimensions the vectors have")
         self.mean = moments.mean
         self.axes = moments.spectrum.vectors[:, : self.top]
         return self

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from hengyu.errors import WrongWidth
+from hengyu.errors import WrongSize
 from hengyu.indexes.binary import SignIndex
 
 __all__ = ["METHOD", "BinaryHash"]
@@ -36,7 +36,7 @@ class BinaryHash(SignIndex):
         import faiss
 
         if self.tables * self.bits > self._d:
-            raise WrongWidth(
+            raise WrongSize(
                 f"binary-hash(bits={self.bits}, tables={self.tables}) hashes {self.tables * self.bits} columns of "
                 f"the {self._d} there are; lower bits or tables"
             )

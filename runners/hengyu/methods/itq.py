@@ -8,7 +8,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from hengyu.errors import Degenerate, WrongWidth
+from hengyu.errors import Degenerate, WrongSize
 from hengyu.methods import Floats
 from hengyu.vectors.moments import Moments
 from hengyu.vectors.projections import orthogonal
@@ -50,11 +50,11 @@ class ITQ:
         return self.fit_sample(Sample.of(x))
 
     def fit_sample(self, sample: Sample) -> Self:
-        """Learn from a sample; raises `WrongWidth` for more bits than columns, `Degenerate` for more than directions."""
+        """Learn from a sample; raises `WrongSize` for more bits than columns, `Degenerate` for more than directions."""
         moments = Moments.of(sample)
         d, rank = len(moments.mean), moments.spectrum.rank()
         if self.bits > d:
-            raise WrongWidth(f"bits={self.bits} is larger than the {d} columns the vectors have; lower it")
+            raise WrongSize(f"bits={self.bits} is larger than the {d} columns the vectors have; lower it")
         if self.bits > rank:
             raise Degenerate(f"the vectors it is fitted on span {rank} directions, too few for bits={self.bits}")
         axes = moments.spectrum.vectors[:, : self.bits]

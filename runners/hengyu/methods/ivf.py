@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from hengyu.errors import WrongSize
 from hengyu.indexes.base import FaissIndex
 
 __all__ = ["METHOD", "Ivf"]
@@ -33,7 +34,7 @@ class Ivf(FaissIndex):
         import faiss
 
         if n < self.lists:
-            raise ValueError(f"ivf(lists={self.lists}) is more lists than the {n} vectors there are; lower lists")
+            raise WrongSize(f"ivf(lists={self.lists}) is more lists than the {n} vectors there are; lower lists")
         index = faiss.IndexIVFFlat(faiss.IndexFlatIP(d), d, self.lists, faiss.METRIC_INNER_PRODUCT)
         index.nprobe = self.probes
         index.cp.min_points_per_centroid = 1

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from hengyu.errors import WrongWidth
+from hengyu.errors import WrongSize
 from hengyu.indexes.base import FaissIndex
 
 __all__ = ["METHOD", "Ivfpq"]
@@ -41,9 +41,9 @@ class Ivfpq(FaissIndex):
         import faiss
 
         if d % self.m:
-            raise WrongWidth(f"ivfpq(m={self.m}) does not divide the {d} columns there are; give an m that does")
+            raise WrongSize(f"ivfpq(m={self.m}) does not divide the {d} columns there are; give an m that does")
         if n < max(self.lists, 2**self.bits):
-            raise ValueError(
+            raise WrongSize(
                 f"ivfpq(lists={self.lists}, bits={self.bits}) has more centroids than the {n} vectors there are; "
                 "lower lists or bits"
             )

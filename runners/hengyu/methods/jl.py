@@ -48,7 +48,7 @@ class JL:
         return self
 
     def __call__(self, x: Floats) -> Floats:
-        """Return the projected rows (n, dim) of x (n, d); raises `WrongWidth` where ``kind`` has no such ``dim``."""
+        """Return the projected rows (n, dim) of x (n, d); raises `WrongSize` where ``kind`` has no such ``dim``."""
         d = x.shape[1]
         if d not in self._maps:
             self._maps[d] = draw(self.kind, d, self.dim, self.seed)

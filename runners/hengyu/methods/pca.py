@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Self
 
-from hengyu.errors import WrongWidth
+from hengyu.errors import WrongSize
 from hengyu.methods import Floats
 from hengyu.vectors.moments import Moments
 
@@ -35,9 +35,9 @@ class PCA:
         return self.fit_moments(Moments.of(x))
 
     def fit_moments(self, moments: Moments) -> Self:
-        """Learn them from moments; raises `WrongWidth` when ``dim`` exceeds d."""
+        """Learn them from moments; raises `WrongSize` when ``dim`` exceeds d."""
         if self.dim is not None and self.dim > len(moments.mean):
-            raise WrongWidth(f"dim={self.dim} is larger than the {len(moments.mean)} the vectors have")
+            raise WrongSize(f"dim={self.dim} is larger than the {len(moments.mean)} the vectors have")
         self.mean = moments.mean
         self.matrix = moments.spectrum.vectors[:, : self.dim]
         return self

@@ -8,7 +8,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from hengyu.errors import Degenerate, WrongWidth
+from hengyu.errors import Degenerate, WrongSize
 from hengyu.methods import Floats
 from hengyu.vectors.sample import Sample
 from hengyu.vectors.signs import bit_bytes
@@ -51,7 +51,7 @@ class PQ:
         return self.fit_sample(Sample.of(x))
 
     def fit_sample(self, sample: Sample) -> Self:
-        """Learn them from a sample; raises `WrongWidth` for m > d, `Degenerate` for fewer rows than centroids."""
+        """Learn them from a sample; raises `WrongSize` for m > d, `Degenerate` for fewer rows than centroids."""
         import faiss
 
         k = 2**self.bits
@@ -60,7 +60,7 @@ class PQ:
         ids = np.sort(np.random.default_rng(self.seed).permutation(len(sample))[: _PER_CENTROID * k])
         x = sample.rows(ids)
         if self.m > x.shape[1]:
-            raise WrongWidth(f"m={self.m} is larger than the {x.shape[1]} columns the vectors have; lower it")
+            raise WrongSize(f"m={self.m} is larger than the {x.shape[1]} columns the vectors have; lower it")
         padded = self._pad(x)
         trained: Any = faiss.ProductQuantizer(padded.shape[1], self.m, self.bits)
         trained.cp.seed = self.seed

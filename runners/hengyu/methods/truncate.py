@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Self
 
-from hengyu.errors import WrongWidth
+from hengyu.errors import WrongSize
 from hengyu.methods import Floats
 
 __all__ = ["METHOD", "Truncate"]
@@ -33,9 +33,9 @@ class Truncate:
         return self
 
     def __call__(self, x: Floats) -> Floats:
-        """Return the first ``dim`` columns of x (n, d); raises `WrongWidth` when there are fewer."""
+        """Return the first ``dim`` columns of x (n, d); raises `WrongSize` when there are fewer."""
         if self.dim is not None and self.dim > x.shape[1]:
-            raise WrongWidth(f"dim={self.dim} is larger than the {x.shape[1]} the vectors have")
+            raise WrongSize(f"dim={self.dim} is larger than the {x.shape[1]} the vectors have")
         return x[:, : self.dim]
 
 

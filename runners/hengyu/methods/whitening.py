@@ -7,7 +7,7 @@ from typing import Self
 
 import numpy as np
 
-from hengyu.errors import Degenerate, WrongWidth
+from hengyu.errors import Degenerate, WrongSize
 from hengyu.methods import Floats
 from hengyu.vectors.moments import FLOOR, Moments
 
@@ -50,10 +50,10 @@ class Whitening:
         return self.fit_moments(Moments.of(x))
 
     def fit_moments(self, moments: Moments) -> Self:
-        """Learn them from moments; raises `WrongWidth` when ``dim`` exceeds d, `Degenerate` when no direction varies."""
+        """Learn them from moments; raises `WrongSize` when ``dim`` exceeds d, `Degenerate` when no direction varies."""
         spectrum = moments.spectrum
         if self.dim is not None and self.dim > len(spectrum.values):
-            raise WrongWidth(f"dim={self.dim} is larger than the {len(spectrum.values)} the vectors have")
+            raise WrongSize(f"dim={self.dim} is larger than the {len(spectrum.values)} the vectors have")
         rank = spectrum.rank(self.floor)
         if rank == 0:
             raise Degenerate("the vectors it is fitted on are all the same, so there is nothing to whiten")

@@ -10,7 +10,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from hengyu.errors import Degenerate, HengyuError, WrongWidth
+from hengyu.errors import Degenerate, HengyuError, WrongSize
 from hengyu.records import write_bytes
 from hengyu.records.sealed import glance, load_sealed, read_sealed, save_sealed
 from hengyu.vectors.glimpse import SAMPLE
@@ -67,7 +67,7 @@ class Observation:
     @classmethod
     def missed(cls, meaning: Mapping[str, Any], names: Sequence[str], error: ValueError) -> Self:
         """Return what stands in the place of entries that could not be observed, and why."""
-        if isinstance(error, WrongWidth):
+        if isinstance(error, WrongSize):
             return cls(meaning, (), status="unavailable", too_wide=dict.fromkeys(names, str(error)))
         status = "degenerate" if isinstance(error, Degenerate) else "failed"
         return cls(meaning, tuple(names), status=status, reason=str(error))

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hengyu.entries import Entry
-from hengyu.errors import Degenerate, WrongWidth
+from hengyu.errors import Degenerate, WrongSize
 from hengyu.evaluation.metrics import spearman_many
 from hengyu.fits import Fits
 from hengyu.fitting import Fitting
@@ -59,7 +59,7 @@ class StsVectors:
     def observe(
         self, entry: Entry, dims: Dims, fit_on: str, seed: int | None = None, glimpse: Glimpse | None = None
     ) -> Seen:
-        """Run an entry and return what was seen; raises ValueError, `Degenerate` or `WrongWidth` when it cannot be.
+        """Run an entry and return what was seen; raises ValueError, `Degenerate` or `WrongSize` when it cannot be.
 
         With a ``glimpse`` the clouds of vectors are looked at too.
         Entries that differ in ``dim`` alone share the fit, the transform and one cumulative pass; entries fitted on the
@@ -128,7 +128,7 @@ class StsVectors:
             if dims and number == len(entry.steps) - 1:
                 if min(dims) > width:
                     asked, verb = ", ".join(map(str, dims)), "are" if len(dims) > 1 else "is"
-                    raise WrongWidth(f"dim={asked} {verb} larger than the {width} the vectors have")
+                    raise WrongSize(f"dim={asked} {verb} larger than the {width} the vectors have")
                 step = entry.with_dim(max(d for d in dims if d <= width)).steps[-1]
             method = chain.add(step)
             x = self._apply(method, x, f"x{number % 2}")

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hengyu.errors import WrongWidth
+from hengyu.errors import WrongSize
 from hengyu.vectors.hadamard import next_power_of_two, srht
 
 __all__ = ["KINDS", "MOST", "PROVED", "Map", "draw", "gaussian", "orthogonal", "orthogonal_blocks"]
@@ -40,9 +40,9 @@ def rademacher(d: int, dim: int, seed: int) -> NDArray[np.float64]:
 
 
 def orthogonal(d: int, dim: int, seed: int) -> NDArray[np.float64]:
-    """Return the first ``dim`` columns of a uniform rotation, times sqrt(d / dim); raises `WrongWidth` for dim > d."""
+    """Return the first ``dim`` columns of a uniform rotation, times sqrt(d / dim); raises `WrongSize` for dim > d."""
     if dim > d:
-        raise WrongWidth(
+        raise WrongSize(
             f"dim={dim} is larger than the {d} the vectors have, and no more directions are orthogonal; "
             "lower it, or take another kind"
         )
@@ -84,7 +84,7 @@ def _sparse(d: int, dim: int, seed: int) -> Map:
 def _srht(d: int, dim: int, seed: int) -> Map:
     p = next_power_of_two(d)
     if dim > p:
-        raise WrongWidth(f"dim={dim} is larger than {p}, the power of two that {d} is padded to; lower it")
+        raise WrongSize(f"dim={dim} is larger than {p}, the power of two that {d} is padded to; lower it")
     rng = _rng(seed)
     signs = rng.choice([-1.0, 1.0], size=p)
     kept = rng.permutation(p)[:dim]
@@ -111,5 +111,5 @@ PROVED = ("gaussian", "rademacher", "orthogonal")
 
 
 def draw(kind: str, d: int, dim: int, seed: int) -> Map:
-    """Draw the map (n, d) -> (n, dim) of a kind; raises `WrongWidth` where a kind has no map of these sizes."""
+    """Draw the map (n, d) -> (n, dim) of a kind; raises `WrongSize` where a kind has no map of these sizes."""
     return KINDS[kind](d, dim, seed)
