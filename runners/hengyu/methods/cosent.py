@@ -31,11 +31,7 @@ class CoSent(Recipe):
     scale: float = 20.0
 
     labelled = True
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if not 0 < self.scale <= 1000:
-            raise ValueError(f"cosent(scale={self.scale:g}) must lie in 0..1000")
+    limits = {"scale": (1e-3, 1000)}
 
     def make(self, trainee: Trainee, lesson: Lesson) -> Any:
         """Return the objective of a lesson."""

@@ -29,12 +29,7 @@ class ESimCse(Recipe):
     momentum: float = 0.995
     mlp: bool = False
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        limits = {"temperature": (1e-3, 10), "repeat": (0, 1), "queue": (0, 1000), "momentum": (0, 1)}
-        for key, (least, most) in limits.items():
-            if not least <= getattr(self, key) <= most:
-                raise ValueError(f"esimcse({key}={getattr(self, key):g}) must lie in {least:g}..{most:g}")
+    limits = {"temperature": (1e-3, 10), "repeat": (0, 1), "queue": (0, 1000), "momentum": (0, 1)}
 
     def make(self, trainee: Trainee, lesson: Lesson) -> Any:
         """Return the objective of a lesson."""

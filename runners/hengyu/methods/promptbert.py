@@ -30,10 +30,10 @@ class PromptBert(Recipe):
     temperature: float = 0.05
     other: str = "“{text}”，这句话的意思是[MASK]。"
 
+    limits = {"temperature": (1e-3, 10)}
+
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not 1e-3 <= self.temperature <= 10:
-            raise ValueError(f"{self.name}(temperature={self.temperature:g}) must lie in 0.001..10")
         if self.other.count("{text}") != 1:
             raise ValueError(f"{self.name}(other={self.other}) must hold {{text}} once, where the sentence goes")
 

@@ -30,12 +30,10 @@ class SimCse(Recipe):
     mlp: bool = False
     delete: float = 0.0
 
+    limits = {"temperature": (1e-3, 10), "delete": (0, 0.9)}
+
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not 1e-3 <= self.temperature <= 10:
-            raise ValueError(f"simcse(temperature={self.temperature:g}) must lie in 0.001..10")
-        if not 0 <= self.delete <= 0.9:
-            raise ValueError(f"simcse(delete={self.delete:g}) must lie in 0..0.9")
         if not self.dropout and not self.delete:
             raise ValueError(
                 "simcse(dropout=0) makes the two passes of a sentence the same; give it dropout, or delete"

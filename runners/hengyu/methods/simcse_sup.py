@@ -38,11 +38,10 @@ class SupervisedSimCse(Recipe):
     hard: bool = True
 
     labelled = True
+    limits = {"temperature": (1e-3, 10)}
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not 1e-3 <= self.temperature <= 10:
-            raise ValueError(f"simcse-sup(temperature={self.temperature:g}) must lie in 0.001..10")
         if not 0 <= self.negative < self.positive <= 1:
             raise ValueError(
                 f"simcse-sup(positive={self.positive:g}, negative={self.negative:g}) must be shares of the label scale, "

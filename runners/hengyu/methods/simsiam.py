@@ -30,12 +30,10 @@ class SimSiam(Recipe):
     predictor_lr: float = 0.0
     stop: bool = True
 
+    limits = {"hidden": (0, 65536), "predictor_lr": (0, 1)}
+
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not 0 <= self.hidden <= 65536:
-            raise ValueError(f"simsiam(hidden={self.hidden}) must lie in 0..65536")
-        if not 0 <= self.predictor_lr <= 1:
-            raise ValueError(f"simsiam(predictor_lr={self.predictor_lr}) must lie in 0..1")
         if not self.dropout:
             raise ValueError("simsiam(dropout=0) makes the two passes of a sentence the same; give it some dropout")
 

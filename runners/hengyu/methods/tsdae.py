@@ -31,11 +31,7 @@ class Tsdae(Recipe):
     delete: float = 0.6
     decoder_lr: float = 0.0
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        for key, most in (("delete", 0.9), ("decoder_lr", 1)):
-            if not 0 <= getattr(self, key) <= most:
-                raise ValueError(f"tsdae({key}={getattr(self, key):g}) must lie in 0..{most:g}")
+    limits = {"delete": (0, 0.9), "decoder_lr": (0, 1)}
 
     def make(self, trainee: Trainee, lesson: Lesson) -> Any:
         """Return the objective of a lesson; raises ValueError for a model that cannot be a decoder."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field, fields
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from hengyu.progress import Tick
 from hengyu.tuning.lesson import Lesson
@@ -43,13 +43,14 @@ class Recipe(ABC):
 
     version = 1
     labelled = False
+    limits: ClassVar[dict[str, tuple[float, float]]] = {}  # least and most of parameters that a tuner has beside these
 
     def __post_init__(self) -> None:
         limits = {
             "lr": (1e-9, 0.1), "batch": (2, 65536), "epochs": (1, 1000), "sentences": (0, 10**8), "length": (4, 8192),
             "dropout": (0, 0.9), "clip": (0, 1e6), "fgm": (0, 1e3), "chunk": (0, 65536), "seed": (0, 2**32 - 1),
         }  # fmt: skip
-        for key, (least, most) in limits.items():
+        for key, (least, most) in {**limits, **self.limits}.items():
             if not least <= getattr(self, key) <= most:
                 raise ValueError(f"{self.name}({key}={getattr(self, key)}) must lie in {least:g}..{most:g}")
 
