@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any, Self
 
 from hengyu.errors import HengyuError
+from hengyu.kept import Kept
 from hengyu.methods import SampleTransform
 from hengyu.mirror import Mirror, Unreachable, drafted, is_url
 from hengyu.progress import Progress, silent
 from hengyu.records.sealed import Tensors, load_sealed, read_sealed, save_sealed, sealed_path
-from hengyu.resources import cache_dir, cache_mirror, local
+from hengyu.resources import local
 from hengyu.store import Damage
 from hengyu.vectors.moments import Moments
 from hengyu.vectors.sample import Sample
@@ -22,16 +23,10 @@ __all__ = ["FitStore", "Fits"]
 
 
 @dataclass(frozen=True)
-class FitStore:
-    """Fitted states below one folder, one sealed file each; the folder may stand for one elsewhere."""
+class FitStore(Kept):
+    """Fitted states, one sealed file each."""
 
-    root: Path
-    mirror: Mirror | None = None
-
-    @classmethod
-    def default(cls) -> Self:
-        """Return the store in the user's cache."""
-        return cls(cache_dir() / "fits", cache_mirror("fits"))
+    kind = "fits"
 
     @classmethod
     def at(cls, place: str | None) -> Self:
@@ -40,10 +35,6 @@ class FitStore:
             return cls.default()
         mirror = Mirror(place).below("fits")
         return cls(local(mirror.url), mirror)
-
-    def absolute(self) -> Self:
-        """Return the same store, named so that every process finds it."""
-        return type(self)(self.root.absolute(), self.mirror)
 
     def recall(self, meaning: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]] | None:
         """Return (arrays, about) of a fit; None when it was not made yet, `HengyuError` when its bytes have changed."""

@@ -20,14 +20,16 @@ import json
 import shutil
 import time
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 
 from hengyu.errors import HengyuError
+from hengyu.kept import Kept
 from hengyu.mirror import Mirror, is_url
-from hengyu.resources import cache_dir, cache_mirror, local
+from hengyu.resources import local
 from hengyu.space import Damage, Space, check, segments_of, text_keys
 
 __all__ = ["Damage", "Space", "VectorStore", "text_keys"]
@@ -35,17 +37,11 @@ __all__ = ["Damage", "Space", "VectorStore", "text_keys"]
 _STALE_SECONDS = 24 * 3600
 
 
-class VectorStore:
-    """All spaces below one folder, which may stand for one elsewhere."""
+@dataclass(frozen=True)
+class VectorStore(Kept):
+    """All spaces of vectors."""
 
-    def __init__(self, root: Path, mirror: Mirror | None = None) -> None:
-        self.root = root
-        self.mirror = mirror
-
-    @classmethod
-    def default(cls) -> Self:
-        """Return the store in the user's cache."""
-        return cls(cache_dir() / "vectors", cache_mirror("vectors"))
+    kind = "vectors"
 
     @classmethod
     def at(cls, place: str | None) -> Self:
@@ -53,10 +49,6 @@ class VectorStore:
         if not place:
             return cls.default()
         return cls(local(place), Mirror(place) if is_url(place) else None)
-
-    def absolute(self) -> Self:
-        """Return the same store, named so that every process finds it."""
-        return type(self)(self.root.absolute(), self.mirror)
 
     def space(self, meaning: Mapping[str, Any], *, blind: bool = False) -> Space:
         """Return the space of a meaning: every key and value of it goes into the address; a ``blind`` one only takes."""

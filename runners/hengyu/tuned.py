@@ -20,12 +20,13 @@ from typing import TYPE_CHECKING, Any, Self
 from hengyu.document import NAME
 from hengyu.entries import Step
 from hengyu.errors import HengyuError
+from hengyu.kept import Kept
 from hengyu.memory import give_back_memory
 from hengyu.methods import Tuner
 from hengyu.mirror import Mirror, Unreachable, drafted
 from hengyu.progress import Progress, silent
 from hengyu.records import write_json
-from hengyu.resources import cache_dir, cache_mirror, local
+from hengyu.resources import cache_mirror, local
 from hengyu.store import Damage, VectorStore
 from hengyu.tuning.lesson import Lesson
 
@@ -39,16 +40,10 @@ _STALE_SECONDS = 24 * 3600
 
 
 @dataclass(frozen=True)
-class TunedStore:
-    """Tuned encoders below one folder, a folder each; it may stand for one elsewhere."""
+class TunedStore(Kept):
+    """Tuned encoders, a folder each."""
 
-    root: Path
-    mirror: Mirror | None = None
-
-    @classmethod
-    def default(cls) -> Self:
-        """Return the store in the user's cache."""
-        return cls(cache_dir() / "tuned", cache_mirror("tuned"))
+    kind = "tuned"
 
     @classmethod
     def beside(cls, store: VectorStore) -> Self:
@@ -57,10 +52,6 @@ class TunedStore:
             return cls(store.root.parent / "tuned", cache_mirror("tuned") if store.mirror else None)
         mirror = store.mirror.below("tuned")
         return cls(local(mirror.url), mirror)
-
-    def absolute(self) -> Self:
-        """Return the same store, named so that every process finds it."""
-        return type(self)(self.root.absolute(), self.mirror)
 
     def path(self, meaning: Mapping[str, Any]) -> Path:
         """Return the folder of a meaning: its name is the hash of every key and value."""
