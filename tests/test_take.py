@@ -24,8 +24,9 @@ from hengyu.fits import FitStore
 from hengyu.methods import find_method, method_names
 from hengyu.plan import make_plan
 from hengyu.records import Run, load_run
+from hengyu.specs import EntrySpec
 from hengyu.store import VectorStore
-from hengyu.suites import EntrySpec, Suite
+from hengyu.suites import Suite
 from hengyu.take.fitted import Places, refit
 from hengyu.take.row import choose
 from hengyu.take.state import restored, state_of

@@ -18,7 +18,7 @@ from hengyu.mirror import Unreachable
 from hengyu.plan import PROTOCOL, Plan, TaskData
 from hengyu.records.observations import Observation
 from hengyu.searching import Cell, meaning_of_search, search
-from hengyu.suites import EntrySpec
+from hengyu.specs import EntrySpec
 from hengyu.tasks.sts import StsVectors
 from hengyu.vectors.moments import LEAF, Moments, tree
 from hengyu.work import Executor, Site

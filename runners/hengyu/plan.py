@@ -18,7 +18,8 @@ from hengyu.cards.collection import Collection, load_collection
 from hengyu.cards.data import Pairs, load_pairs
 from hengyu.cards.relevance import Relevance
 from hengyu.errors import HengyuError, Missing, gather
-from hengyu.suites import EntrySpec, Suite
+from hengyu.specs import EntrySpec
+from hengyu.suites import Suite
 from hengyu.vectors.glimpse import Glimpse
 
 __all__ = ["PROTOCOL", "Fit", "Plan", "SearchData", "TaskData", "make_plan"]

@@ -16,7 +16,7 @@ from hengyu.mirror import Unreachable
 from hengyu.plan import PROTOCOL, Plan, TaskData
 from hengyu.records import cell_key
 from hengyu.records.observations import Observation
-from hengyu.suites import EntrySpec
+from hengyu.specs import EntrySpec
 from hengyu.tasks.retrieval import RetrievalVectors
 from hengyu.vectors.moments import Moments
 from hengyu.work import Site

@@ -4,48 +4,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from hengyu.declare import Table, read_toml, shown
 from hengyu.encoders import BASELINES, POOLINGS, EncoderSpec
-from hengyu.entries import Entry, parse_entry
+from hengyu.entries import parse_entry
 from hengyu.errors import HengyuError, did_you_mean, gather
-from hengyu.methods import find_method
 from hengyu.resources import share
+from hengyu.specs import FIRST, EntrySpec, misplaced, read_entries, with_first
 
-__all__ = ["EntrySpec", "Suite", "find_suite", "load_suite"]
+__all__ = ["Suite", "find_suite", "load_suite"]
 
-Dims = tuple[int, ...] | Literal["all"]
 _OF_A_CARD = "splits"  # a key that every card has, and no suite
 _AGGREGATES = ("", "avg", "w-avg")
-_FIRST = {"sts": "raw", "retrieval": "flat"}  # kind of a suite -> the entry that every other one is held against
-
-
-@dataclass(frozen=True)
-class EntrySpec:
-    """An entry of a suite, the dimensions to cut it to, and what it is fitted on."""
-
-    entry: Entry
-    dims: Dims = ()
-    fit_on: str = ""  # "" for the suite's own
-    seeds: int = 1  # how many, from the suite's seed on, where a step draws random numbers
-    poolings: tuple[str, ...] = ()  # of the suite's; () for all of them
-    encoders: tuple[str, ...] = ()  # their names; () for all
-
-    def draws(self, seed: int) -> tuple[int | None, ...]:
-        """Return the seeds that the entry runs with in a suite of a seed; (None,) where nothing is drawn."""
-        return tuple(range(seed, seed + self.seeds)) if self.entry.stochastic else (None,)
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """Return the rows it makes, as far as they are known before a width is: one a dimension, or the entry itself."""
-        listed = () if self.dims == "all" else self.dims
-        return tuple(str(self.entry.with_dim(d)) for d in listed) or (str(self.entry),)
-
-    @property
-    def needs_fit(self) -> bool:
-        """Whether any of its steps learns from vectors."""
-        return any(getattr(find_method(s.name), "needs_fit", True) for s in self.entry.steps)
 
 
 @dataclass(frozen=True)
@@ -115,8 +86,8 @@ class Suite:
             changed["poolings"] = tuple(dict.fromkeys(poolings))
         if entries:
             given = tuple(EntrySpec(parse_entry(e)) for e in entries)
-            gather(_misplaced(given, self.kind))
-            changed["entries"] = _with_first(given, self.kind)
+            gather(misplaced(given, self.kind))
+            changed["entries"] = with_first(given, self.kind)
         if fit_on:
             changed["fit_on"] = fit_on
         asked = {*changed, *(["entries"] if fit_on else [])}
@@ -187,15 +158,15 @@ def load_suite(path: Path) -> Suite:
     if len(set(poolings)) < len(poolings) or not poolings:
         table.problem("poolings", "must name at least one, and none twice")
     kind = table.take("kind", str, "sts")
-    if kind not in _FIRST:
+    if kind not in FIRST:
         table.problem("kind", f"must be 'sts' or 'retrieval', not '{kind}'")
         kind = "sts"
     relevant = table.take("relevant", float, 0.0) if table.has("relevant") else None
     if relevant is not None and kind != "retrieval":
         table.problem("relevant", "is of retrieval suites; leave it out, or set kind = 'retrieval'")
     encoders = _encoders(table)
-    entries = _entries(table, _FIRST[kind], poolings, tuple(e.called for e in encoders))
-    table.problems.extend(f"{table.where}: {p}" for p in _misplaced(entries, kind))
+    entries = read_entries(table, FIRST[kind], poolings, tuple(e.called for e in encoders))
+    table.problems.extend(f"{table.where}: {p}" for p in misplaced(entries, kind))
     baselines = table.strings("baselines", BASELINES if kind == "sts" else ())
     if baselines and kind == "retrieval":
         table.problem("baselines", "make no vectors that an index could hold; leave them out of a retrieval suite")
@@ -206,7 +177,7 @@ def load_suite(path: Path) -> Suite:
         name=name,
         path=path,
         tasks=tasks,
-        entries=_with_first(entries, kind),
+        entries=with_first(entries, kind),
         title=table.take("title", str, ""),
         description=table.take("description", str, "").strip(),
         encoders=encoders,
@@ -242,58 +213,6 @@ def load_suite(path: Path) -> Suite:
     return suite
 
 
-def _entries(table: Table, first: str, poolings: tuple[str, ...], encoders: tuple[str, ...]) -> tuple[EntrySpec, ...]:
-    found: list[EntrySpec] = []
-    for number, item in enumerate(table.take("entries", list, [first])):
-        inner = Table(
-            table.where, item if isinstance(item, dict) else {"entry": item}, table.problems, f"entries[{number}]."
-        )
-        text = inner.take("entry", str, "", required=True)
-        fit_on = inner.take("fit_on", str, "")
-        dims = _dims(inner)
-        given = inner.has("seeds")
-        seeds = inner.take("seeds", int, 1)
-        only = {"poolings": _only(inner, "poolings", poolings), "encoders": _only(inner, "encoders", encoders)}
-        inner.finish()
-        if not text:
-            continue
-        for key in (key for key, names in only.items() if names and text == first):
-            inner.problem(key, f"does not fit '{first}', which all others are held against; leave {key} out")
-        try:
-            entry = parse_entry(text)
-        except HengyuError as e:
-            table.problems.extend(f"{table.where}: key 'entries[{number}]': {p}" for p in e.problems)
-            continue
-        if dims and not entry.nested:
-            inner.problem(
-                "dims",
-                f"does not fit '{entry}': the first k columns of its last step are not its result at dim k; "
-                "leave dims out, and write an entry for each",
-            )
-        elif dims and entry.dim is not None:
-            inner.problem("dims", f"and dim={entry.dim} in '{entry}' exclude each other; keep one")
-        elif dims == "all" and seeds > 1:
-            inner.problem("seeds", f"does not fit dims = 'all' of '{entry}': a sweep is of one seed; list the dims")
-        elif not 1 <= seeds <= 1000:
-            inner.problem("seeds", f"must lie in 1..1000, not {seeds}")
-        elif given and not entry.stochastic:
-            inner.problem(
-                "seeds", f"does not fit '{entry}': nothing in it is drawn, or its seed is set; leave seeds out"
-            )
-        else:
-            found.append(EntrySpec(entry, dims, fit_on, seeds, **only))
-    return tuple(found)
-
-
-def _only(table: Table, key: str, known: tuple[str, ...]) -> tuple[str, ...]:
-    """Read which of the suite's poolings or encoders an entry is for."""
-    names = tuple(dict.fromkeys(table.strings(key)))
-    for name in names:
-        if name not in known:
-            table.problem(key, f"holds '{name}', which is none of the suite's{did_you_mean(name, known)}")
-    return names
-
-
 def _compare(table: Table) -> tuple[tuple[str, str], ...]:
     """Read ``compare = [["flow", "whitening"], ...]``, each name in its canonical form."""
     found = []
@@ -306,43 +225,6 @@ def _compare(table: Table) -> tuple[tuple[str, str], ...]:
         except HengyuError as e:
             table.problems.extend(f"{table.where}: key 'compare[{number}]': {p}" for p in e.problems)
     return tuple(found)
-
-
-def _dims(table: Table) -> Dims:
-    if not table.has("dims"):
-        return ()
-    value = table.raw("dims")
-    if value == "all":
-        return "all"
-    if isinstance(value, list) and value and all(type(v) is int and v > 0 for v in value):
-        return tuple(sorted(set(value)))
-    table.problem("dims", f"must be 'all' or a list of whole numbers above 0, not {shown(value)}")
-    return ()
-
-
-def _with_first(entries: tuple[EntrySpec, ...], kind: str) -> tuple[EntrySpec, ...]:
-    """Put raw, or flat in a retrieval suite, first: every other entry is held against it."""
-    first = EntrySpec(parse_entry(_FIRST[kind]))
-    rest = tuple(e for e in dict.fromkeys(entries) if str(e.entry) != _FIRST[kind])
-    return (first, *rest)
-
-
-def _misplaced(entries: tuple[EntrySpec, ...], kind: str) -> list[str]:
-    """Say which entries end in an index where they must not, or in none where they must."""
-    if kind == "retrieval":
-        remedy = "ends in no index, and a retrieval suite weighs indexes; end it like"
-        trained = (
-            "trains the encoder, and a retrieval suite takes encoders as they are; weigh the folder of a trained one"
-        )
-        return [f"entry '{e.entry}' {trained}" for e in entries if e.entry.tuners] + [
-            f"entry '{e.entry}' {remedy} '{_searched(e)}'" for e in entries if not (e.entry.index or e.entry.tuners)
-        ]
-    remedy = 'ends in an index, which finds neighbours and compares no pairs; leave it out, or set kind = "retrieval"'
-    return [f"entry '{e.entry}' {remedy}" for e in entries if e.entry.index]
-
-
-def _searched(spec: EntrySpec) -> str:
-    return "flat" if str(spec.entry) == "raw" else f"{spec.entry} > flat"
 
 
 def _encoders(table: Table) -> tuple[EncoderSpec, ...]:

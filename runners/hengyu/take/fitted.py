@@ -23,8 +23,9 @@ from hengyu.methods import Transform
 from hengyu.plan import Fit, Plan, make_plan
 from hengyu.progress import Progress, silent
 from hengyu.records import Run
+from hengyu.specs import EntrySpec
 from hengyu.store import VectorStore
-from hengyu.suites import EntrySpec, Suite
+from hengyu.suites import Suite
 from hengyu.take.pooled import refuse_unsayable
 from hengyu.take.row import Choice
 from hengyu.tasks.sts import restrict

@@ -15,7 +15,7 @@ from hengyu.evaluation.metrics import spearman_many
 from hengyu.fits import Fits
 from hengyu.fitting import Fitting
 from hengyu.methods import Floats, Transform
-from hengyu.suites import Dims
+from hengyu.specs import Dims
 from hengyu.vectors.glimpse import Glimpse
 from hengyu.vectors.sample import Sample
 from hengyu.vectors.similarity import cosines_by_dim
