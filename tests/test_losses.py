@@ -146,6 +146,24 @@ def test_a_batch_of_512_in_chunks_of_32_has_the_gradients_of_the_plain_batch(tra
             torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-6 + 1e-5 * float(b.abs().max()))
 
 
+@pytest.mark.parametrize("pooling", ["mean", "first-last-mean", "cls"])
+def test_bfloat16_gives_nearly_the_gradients_and_leaves_weights_and_vectors_in_float32(pooling: str) -> None:
+    found = {}
+    for dtype in ("float32", "bfloat16"):
+        trainee = Trainee(open_encoder(EncoderSpec("hengyu-mini")), pooling)
+        trainee.open(dropout=0.0, length=64, dtype=dtype)  # in another dtype other places would drop out
+        trainee.model.train()
+        objective = Deletions(trainee, lesson_of(64), SimCse(delete=0.3))
+        loss = backward(trainee, objective, np.arange(64))
+        assert {p.dtype for p in trainee.parameters()} == {torch.float32}
+        slopes = torch.cat([g.flatten() for g in gradients(trainee, objective.heads)])
+        found[dtype] = (loss, slopes, trainee.vectors(objective.rows(np.arange(8))))
+    (loss, slopes, vectors), (near, other, same) = found["float32"], found["bfloat16"]
+    assert near == pytest.approx(loss, rel=0.05) and near != loss
+    assert float(torch.cosine_similarity(slopes, other, dim=0)) > 0.97
+    assert np.array_equal(vectors, same)  # looks at the model see what is weighed
+
+
 def test_the_perturbation_goes_uphill_and_comes_back(trainee: Trainee) -> None:
     trainee.open(dropout=0.0, length=64)
     objective = Regressed(trainee, lesson_of(60), SBert())
@@ -209,6 +227,7 @@ def test_training_on_labels_learns_them(entry: str) -> None:
         "mlp=true, temperature=0.1",
         "sentences=0, epochs=2",
         "delete=0.3, dropout=0, chunk=8",
+        "dtype=bfloat16, chunk=8",
     ],
 )
 def test_every_option_trains_and_repeats_to_the_bit(tiny_bert: Path, options: str) -> None:

@@ -185,6 +185,7 @@ def test_a_training_is_watched_on_valid_only_where_that_is_another_split(folder:
         ("simcse(lr=2.0)", "must lie in"),
         ("simcse(batch=1)", "must lie in 2..65536"),
         ("simcse(temperature=0.0)", "must lie in 0.001..10"),
+        ("simcse(dtype=float16)", "must be float32 or bfloat16"),
         ("simcse(tau=0.1)", "has no parameter 'tau'"),
     ],
 )

@@ -33,7 +33,7 @@ Rows = Sequence[Sequence[int]]
 
 
 class Trainee:
-    """A transformer in training, in float32, whatever the dtype it is weighed in."""
+    """A transformer in training; its weights are float32, whatever the dtype it is weighed in."""
 
     model: Any
     tokenizer: Tokenizer
@@ -52,11 +52,15 @@ class Trainee:
         if not self.read:
             raise HengyuError("its native vectors pass modules of its own, which are not trained here; add a pooling")
 
-    def open(self, *, dropout: float | None, length: int) -> None:
-        """Load the model with a rate of dropout (None for its own) and a longest input in tokens."""
+    def open(self, *, dropout: float | None, length: int, dtype: str = "float32") -> None:
+        """Load the model with a rate of dropout (None for its own) and a longest input in tokens.
+
+        ``dtype`` is what it multiplies in while it is trained.
+        """
         import transformers
 
         folder = self.encoder.folder
+        self.mixed = dtype == "bfloat16"
         transformers.utils.logging.set_verbosity_error()
         transformers.utils.logging.disable_progress_bar()
         spec = replace(folder.spec, max_length=min(length, folder.max_length))
@@ -123,10 +127,13 @@ class Trainee:
         tokens, kept = (torch.tensor(part, device=self.device) for part in self.tokenizer.rectangle(rows))
         if hidden is not None:
             kept = kept * (tokens != hidden)
-        output = self.model(input_ids=tokens, attention_mask=kept, output_hidden_states=True)
+        mixed = self.mixed and self.model.training
+        with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=mixed):
+            output = self.model(input_ids=tokens, attention_mask=kept, output_hidden_states=True)
         positions = (tokens == self.tokenizer.mask_id).int().argmax(1) if self.read == "mask" else None
         pooler = getattr(output, "pooler_output", None)
-        return pool(output.hidden_states, kept, [self.read], pooler=pooler, positions=positions)[self.read]
+        layers = [layer.float() for layer in output.hidden_states]
+        return pool(layers, kept, [self.read], pooler=pooler, positions=positions)[self.read].float()
 
     def vectors(self, rows: Rows) -> NDArray[np.float32]:
         """Return the vectors (n, d) of token ids as they are weighed: no dropout, no gradients."""
