@@ -3,9 +3,10 @@
     python -P tests/mortal.py FOLDER POINTS SEED
 
 FOLDER holds ``suite.toml``, ``found.toml``, ``model/`` and ``cards/``. The same work (encode, fit, train, weigh, baseline, gate,
-report, search) is done twice undisturbed; then, POINTS times, a process is sent SIGKILL: at one of its writes (before the
-flush, before the rename, after it), or after a random time. What it leaves is finished by a last, undisturbed one. Prints a
-JSON list, one object a life.
+report, search) is done twice undisturbed; then, POINTS times, a process is killed: by SIGKILL at one of its writes (before
+the flush, before the rename, after it), or by the alarm of its CPU clock, which nothing handles, after a random time; by
+that clock, as the machine may be busier at one time than at another. What it leaves is finished by a last, undisturbed one.
+Prints a JSON list, one object a life.
 Every life is a process of its own: a fork would inherit the locks of the libraries' threads, and hang on them at times.
 """
 
@@ -77,31 +78,33 @@ def arm(number: int) -> list[int]:
     return seen
 
 
-def child(here: Path, own: Path, number: int = 0) -> subprocess.Popen[bytes]:
-    """Start a process that does the work in a folder, and dies at a moment; 0 never dies, and counts the moments."""
+def child(here: Path, own: Path, number: int = 0, seconds: float = 0.0) -> int:
+    """Run a process that does the work in a folder, and dies at a moment or after seconds of work; with 0 it never does."""
     with (here / "mortal.log").open("ab") as log:
-        words = [sys.executable, "-P", __file__, "life", str(here), str(own), str(number)]
-        return subprocess.Popen(words, stdout=log, stderr=log)
+        words = [sys.executable, "-P", __file__, "life", str(here), str(own), str(number), str(seconds)]
+        return subprocess.run(words, stdout=log, stderr=log, check=False).returncode
 
 
-def life(here: Path, own: Path, number: int) -> None:
-    """Do the work in this process."""
+def life(here: Path, own: Path, number: int, seconds: float) -> None:
+    """Do the work in this process, and say how many moments and seconds it took."""
     import torch
 
     torch.set_num_threads(1)
+    signal.setitimer(signal.ITIMER_PROF, seconds)
+    started = time.process_time()
     seen = arm(number)
     work(here, own)
-    (own / "moments").write_text(str(seen[0]), encoding="ascii")
+    (own / "took.json").write_text(json.dumps([seen[0], time.process_time() - started]), encoding="ascii")
 
 
 def main() -> None:
     here, points, rng = Path(sys.argv[1]), int(sys.argv[2]), random.Random(int(sys.argv[3]))
-    again = child(here, here / "again").wait()
-    started = time.monotonic()
-    status = child(here, here / "whole").wait() or again
-    seconds = time.monotonic() - started
+    again = child(here, here / "again")
+    status = child(here, here / "whole") or again
     wanted = left(here / "whole")
-    moments = int((here / "whole" / "moments").read_text(encoding="ascii")) if not status else 1
+    moments, seconds = (
+        json.loads((here / "whole" / "took.json").read_text(encoding="ascii")) if not status else (1, 1.0)
+    )
     report = [{"kills": [], "status": status, "same": wanted == left(here / "again"), "files": len(wanted)}]
     done = 0
     while done < points and not status:
@@ -112,17 +115,13 @@ def main() -> None:
             share = rng.random() * 0.4 ** len(kills)  # a resumed work has less left to do
             if rng.random() < 0.6:
                 number = 1 + int(moments * share)
-                process = child(here, own, number)
+                code = child(here, own, number)
                 what = f"write {number} of {moments}"
             else:
-                process = child(here, own)
-                delay = seconds * share
-                time.sleep(delay)
-                process.kill()
-                what = f"{delay:.3f} of {seconds:.3f} s"
-            code = process.wait()
+                code = child(here, own, seconds=max(seconds * share, 1e-3))
+                what = f"{seconds * share:.3f} of {seconds:.3f} s"
             kills.append(f"{what}: {'killed' if code < 0 else f'exit {code}'}")
-        status = child(here, own).wait()
+        status = child(here, own)
         found = left(own)
         report.append(
             {
@@ -138,6 +137,6 @@ def main() -> None:
 
 if __name__ == "__main__":
     if sys.argv[1] == "life":
-        life(Path(sys.argv[2]), Path(sys.argv[3]), int(sys.argv[4]))
+        life(Path(sys.argv[2]), Path(sys.argv[3]), int(sys.argv[4]), float(sys.argv[5]))
     else:
         main()

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -114,7 +115,13 @@ def test_a_dim_too_large_fails_its_row_and_nothing_else(tmp_path: Path, tiny_ber
 
 def test_an_interrupted_run_goes_on(tmp_path: Path) -> None:
     process = subprocess.Popen(
-        command("run", "smoke"), env=cut_off(tmp_path), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        command("run", "smoke"),
+        env=cut_off(tmp_path),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        # a shell lets what it starts in the background ignore the signal, and so would this process's children
+        preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
     )
     store = Path(os.environ["HENGYU_REPORTS"]) / "records"
     deadline = time.monotonic() + 90

@@ -284,7 +284,7 @@ def test_triples_are_to_train_on_and_not_to_be_weighed(home: Path) -> None:
 
 
 def test_a_row_is_trained_on_triples_and_says_so(home: Path, tiny_bert: Path) -> None:
-    entry = '{ entry = "simcse-sup(lr=1e-3, batch=8, epochs=2, seed=1)", fit_on = "nli:train" }'
+    entry = '{ entry = "simcse-sup(lr=1e-3, batch=8, epochs=4, seed=1)", fit_on = "nli:train" }'
     done = run(
         plan_of(home, entry, tiny_bert),
         reports=home / "out",
@@ -295,5 +295,5 @@ def test_a_row_is_trained_on_triples_and_says_so(home: Path, tiny_bert: Path) ->
     (row,) = [r for r in finished.records if (r.metric, r.task) == ("spearman", "grades:test") and r.fit_on != "none"]
     assert (row.status, row.fit_on) == ("ok", "nli:train")
     trained = [f["trained"][0] for f in finished.header["fits"] if f["entry"].startswith("simcse-sup")]
-    assert all((t["examples"], t["steps"]) == (40, 10) for t in trained) and trained
+    assert all((t["examples"], t["steps"]) == (40, 20) for t in trained) and trained
     assert trained[0]["loss"][-1] < trained[0]["loss"][0]
