@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import lzma
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -199,6 +200,19 @@ def test_the_loss_falls_and_the_same_seed_gives_the_same_bytes(corpus: Path, tmp
     stamp = (tmp_path / "a" / "README.md").stat().st_mtime_ns
     again = pretrain([corpus], tmp_path / "a", SMALL, dtype="float32")
     assert not again.new and (tmp_path / "a" / "README.md").stat().st_mtime_ns == stamp
+
+
+def test_dropout_is_that_of_the_training_alone(corpus: Path, tmp_path: Path) -> None:
+    seen = {}
+    for rate in (0.1, 0.0):
+        recipe = replace(SMALL, steps=3, dropout=rate)
+        drops = [m.p for m in loop.make_model(recipe, 60).modules() if isinstance(m, torch.nn.Dropout)]
+        assert set(drops) == {rate}
+        folder = pretrain([corpus], tmp_path / str(rate), recipe, dtype="float32").folder
+        config = json.loads((folder / "config.json").read_bytes())
+        assert (config["hidden_dropout_prob"], config["attention_probs_dropout_prob"]) == (0.1, 0.1)
+        seen[rate] = (folder / "model.safetensors").read_bytes()
+    assert seen[0.1] != seen[0.0]
 
 
 @pytest.mark.parametrize(("dtype", "every"), [("float32", 0.0), ("bfloat16", 0.0), ("float32", 1e9)])

@@ -26,6 +26,7 @@ __all__ = ["command"]
 @click.option("--lr", type=float, default=1e-3, help="The highest learning rate.")
 @click.option("--warmup", type=int, default=300, help="Steps until it is reached.")
 @click.option("--mask", type=float, default=0.12, help="Share of the positions to predict.")
+@click.option("--dropout", type=float, default=0.1, help="Everywhere in the model, in training.")
 @click.option("--characters", type=int, default=6800, help="Most Chinese characters of the vocabulary.")
 @click.option("--others", type=int, default=400, help="Most other characters.")
 @click.option("--words", type=int, default=600, help="Most Latin words and numbers.")

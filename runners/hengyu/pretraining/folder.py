@@ -15,8 +15,12 @@ __all__ = ["write_model"]
 
 def write_model(folder: Path, model: Any, tokenizer: Any, recipe: Pretraining) -> None:
     """Write a sentence-transformers folder of the BERT, without the head that predicts tokens."""
+    import transformers
+
+    bert, plain = copy.deepcopy(model.bert).cpu().half(), transformers.BertConfig()
+    bert.config.update({key: getattr(plain, key) for key in ("hidden_dropout_prob", "attention_probs_dropout_prob")})
     try:
-        copy.deepcopy(model.bert).cpu().half().save_pretrained(folder, safe_serialization=True)
+        bert.save_pretrained(folder, safe_serialization=True)
         tokenizer.save_pretrained(folder)
         # safetensors leaves its file to its owner alone; whoever may read the rest may read the weights
         (folder / "model.safetensors").chmod((folder / "config.json").stat().st_mode & 0o777)

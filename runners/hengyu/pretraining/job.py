@@ -139,7 +139,7 @@ def _work(
     held = tokenize(tokenizer, corpus.held, recipe.length)
     with reproducible(threads):
         try:
-            model = make_model(recipe, len(tokenizer)).to(device)
+            model = make_model(recipe, len(tokenizer), device)
         except (RuntimeError, AssertionError) as e:
             raise HengyuError(
                 f"device '{device}' cannot be used here ({str(e)[:80]}); use cpu, or leave it out"

@@ -41,8 +41,11 @@ class Trained:
     legs: list[dict[str, Any]] = field(default_factory=list)  # {"step" it began after, "dtype", "threads", "device"}
 
 
-def make_model(recipe: Pretraining, size: int) -> Any:
-    """Return a BERT of random weights for ``size`` tokens, with the head that predicts them and no pooler."""
+def make_model(recipe: Pretraining, size: int, device: str = "cpu") -> Any:
+    """Return a BERT of random weights for ``size`` tokens, with the head that predicts them and no pooler.
+
+    Raises RuntimeError or AssertionError for a device that is not there.
+    """
     import transformers
 
     config = transformers.BertConfig(
@@ -53,9 +56,13 @@ def make_model(recipe: Pretraining, size: int) -> Any:
         intermediate_size=4 * recipe.width,
         max_position_embeddings=recipe.length,
         pad_token_id=PAD,
+        hidden_dropout_prob=recipe.dropout,
+        attention_probs_dropout_prob=recipe.dropout,
     )
     torch.manual_seed(seed_of(recipe.seed, _WEIGHTS))
-    return transformers.BertForMaskedLM(config)
+    # on a CPU, sentences are so short that plain products are faster backwards than torch's fused attention
+    attention = "eager" if torch.device(device).type == "cpu" else None
+    return transformers.BertForMaskedLM._from_config(config, attn_implementation=attention).to(device)
 
 
 @contextmanager

@@ -23,6 +23,8 @@ class Pretraining:
     * ``lr``: AdamW's at its peak, reached along a line in ``warmup`` steps and left along a line that ends at step ``steps``,
       never below a fiftieth of it.
     * ``mask``: the share of a batch's positions that are predicted; 80 % of them are hidden, 10 % replaced, 10 % kept.
+    * ``dropout``: everywhere in the model during training. The configuration that is saved says BERT's 0.1, for whoever
+      trains on.
     * ``characters``, ``others``, ``words``: at most so many Chinese characters, other characters, and Latin words and
       numbers make the vocabulary, the commonest first; a character needs ``seen`` occurrences, a word ``seen_words``.
     * ``held_out``: lines that are not trained on and give the held-out loss; at most a tenth of the corpus.
@@ -37,6 +39,7 @@ class Pretraining:
     lr: float = 1e-3
     warmup: int = 300
     mask: float = 0.12
+    dropout: float = 0.1
     characters: int = 6800
     others: int = 400
     words: int = 600
@@ -54,7 +57,7 @@ class Pretraining:
         limits = {
             "layers": (1, 48), "width": (8, 4096), "heads": (1, 64), "length": (8, 512), "steps": (1, 10**8),
             "positions": (64, 2**22), "lr": (1e-7, 0.1), "warmup": (0, 10**8), "mask": (0.01, 0.9),
-            "characters": (1, 30000), "others": (0, 10000), "words": (0, 30000), "seen": (1, 10**6),
+            "dropout": (0, 0.9), "characters": (1, 30000), "others": (0, 10000), "words": (0, 30000), "seen": (1, 10**6),
             "seen_words": (1, 10**6), "held_out": (0, 10**6), "seed": (0, 2**32 - 1),
         }  # fmt: skip
         for key, (least, most) in limits.items():
