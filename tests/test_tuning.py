@@ -165,6 +165,10 @@ def test_a_training_is_watched_on_valid_only_where_that_is_another_split(folder:
     text = 'tasks = ["grades:test", "grades:valid"]\nentries = ["simcse", { entry = "simcse", fit_on = "train" }]\n'
     plan = plan_of(folder, text)
     test, valid = plan.tasks
+    alone = plan_of(folder, 'tasks = ["grades:test"]\nentries = ["simcse"]\n')
+    assert alone.held and set(alone.texts) == set(test.pairs.first) | set(
+        test.pairs.second
+    )  # no vector of others is read
     for word, task, watched in (("target", test, True), ("train", test, True), ("target", valid, False)):
         lesson = make_lesson(plan, task, plan.fits[task.name, word])
         assert (lesson.held is not None) is watched
@@ -172,7 +176,7 @@ def test_a_training_is_watched_on_valid_only_where_that_is_another_split(folder:
             assert min(lesson.held.first.min(), lesson.held.second.min()) >= len(lesson.counts)
             drawn = lesson.draw(10**6, np.random.default_rng(0))
             assert np.array_equal(np.bincount(drawn), lesson.counts)
-            want = plan.held[task.name].pairs
+            want = plan.held[task.name]
             assert [lesson.texts[i] for i in lesson.held.first] == list(want.first)
 
 

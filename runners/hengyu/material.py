@@ -14,7 +14,7 @@ from hengyu.entries import Entry
 from hengyu.fits import Fits
 from hengyu.jobs import Job
 from hengyu.ledger import Ledger
-from hengyu.plan import Fit, Plan, TaskData
+from hengyu.plan import Fit, Numbered, Plan, TaskData
 from hengyu.store import VectorStore
 from hengyu.tasks.sts import StsVectors, restrict
 from hengyu.tuned import Tuned, Tuning
@@ -105,11 +105,12 @@ def make_lesson(plan: Plan, task: TaskData, fit: Fit) -> Lesson:
     watched = plan.held.get(task.name)
     held = None
     seen = {task.pairs.sha256, *(p.pairs.sha256 for p in fit.parts)}
-    if watched is not None and watched.pairs.sha256 not in seen:
-        others, (a, b) = _in_order([watched.first, watched.second])
-        own = watched.pairs.card
-        held = LabelledPairs(a + len(texts), b + len(texts), watched.pairs.labels, own.scale, own.binary)
-        texts += [plan.texts[int(i)] for i in others]
+    if watched is not None and watched.sha256 not in seen:
+        others = Numbered()
+        a, b = others.number(watched.first), others.number(watched.second)
+        own = watched.card
+        held = LabelledPairs(a + len(texts), b + len(texts), watched.labels, own.scale, own.binary)
+        texts += others.texts
     return Lesson(texts, fit.counts[np.searchsorted(fit.ids, ids)], labelled, held)
 
 

@@ -190,7 +190,7 @@ def _of_tuners(plan: Plan, task: TaskData, spec: EntrySpec) -> dict[str, Any]:
         return {}
     watched = plan.held.get(task.name)
     versions = [find_method(s.name).version for s in spec.entry.tuners]
-    return {"tuners": versions, "watched": watched.pairs.sha256 if watched else ""}
+    return {"tuners": versions, "watched": watched.sha256 if watched else ""}
 
 
 def _observe(

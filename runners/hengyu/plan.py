@@ -22,7 +22,7 @@ from hengyu.specs import EntrySpec
 from hengyu.suites import Suite
 from hengyu.vectors.glimpse import Glimpse
 
-__all__ = ["PROTOCOL", "Fit", "Plan", "SearchData", "TaskData", "make_plan"]
+__all__ = ["PROTOCOL", "Fit", "Numbered", "Plan", "SearchData", "TaskData", "make_plan"]
 
 Ids = NDArray[np.int64]
 _DISTINCT = "-distinct"
@@ -96,7 +96,7 @@ class Plan:
     fits: dict[tuple[str, str], Fit]  # (task, fit_on word) -> sentences
     texts: list[str]  # distinct, in order of first appearance
     lacking: dict[tuple[str, str], str] = field(default_factory=dict)  # like fits, of a partial suite: what is not here
-    held: dict[str, TaskData] = field(default_factory=dict)  # task -> the valid split that tuners are watched on
+    held: dict[str, Pairs] = field(default_factory=dict)  # task -> the valid split that tuners are watched on
     warnings: list[str] = field(default_factory=list)
     datasets: tuple[Path, ...] = ()  # folders of cards beside the shipped ones
     left_out: list[str] = field(default_factory=list)  # what a partial suite runs without, and how to get it
@@ -136,14 +136,15 @@ def _identity(spec: EntrySpec) -> tuple[Any, ...]:
     return (str(spec.entry), spec.dims, spec.fit_on, spec.seeds, *(only if any(only) else ()))
 
 
-class _Texts:
-    """Numbers texts by first appearance."""
+class Numbered:
+    """Distinct texts, numbered by first appearance."""
 
     def __init__(self) -> None:
         self.texts: list[str] = []
         self._number: dict[str, int] = {}
 
     def number(self, texts: Sequence[str]) -> Ids:
+        """Return the numbers (n,) of texts; those that are new get the next ones."""
         out = np.empty(len(texts), np.int64)
         for i, text in enumerate(texts):
             at = self._number.get(text)
@@ -206,7 +207,7 @@ def make_plan(suite: Suite, *, data_dir: Path | None = None, datasets: Sequence[
         tuned = any(spec.entry.tuners for spec in suite.entries)
         valid = loader.valid(task) if task.pairs.card.binary or tuned else None
         if valid and task.pairs.card.binary:
-            plan.thresholds[task.name] = valid
+            plan.thresholds[task.name] = loader.task(task.pairs.card, "valid")
         if valid and tuned:
             plan.held[task.name] = valid
     for (word, problem), (first, *others) in unfit.items():
@@ -249,32 +250,45 @@ class _Loader:
     def __init__(self, cards: dict[str, Card], data_dir: Path | None) -> None:
         self.cards = cards
         self.data_dir = data_dir
-        self.texts = _Texts()
+        self.texts = Numbered()
+        self._pairs: dict[tuple[str, str], Pairs] = {}
         self._done: dict[tuple[str, str], TaskData] = {}
 
     @property
     def loaded(self) -> list[Pairs]:
-        return [t.pairs for t in self._done.values()]
+        return list(self._pairs.values())
+
+    def pairs(self, card: Card, split: str) -> Pairs:
+        """Return the pairs of a split; their texts are the plan's only once they are a `task`."""
+        key = (card.name, split)
+        if key not in self._pairs:
+            self._pairs[key] = (
+                load_collection(card, split, self.data_dir)
+                if isinstance(card, CollectionCard)
+                else load_pairs(card, split, self.data_dir)
+            )
+        return self._pairs[key]
 
     def task(self, card: Card, split: str) -> TaskData:
         key = (card.name, split)
-        if key not in self._done and isinstance(card, CollectionCard):
-            found = load_collection(card, split, self.data_dir)
+        if key in self._done:
+            return self._done[key]
+        found = self.pairs(card, split)
+        if isinstance(found, Collection):
             corpus, queries = self.texts.number(found.documents), self.texts.number(found.queries)
             numbers = (queries[found.asked], corpus[found.answers])
             self._done[key] = SearchData(found, *numbers, found, corpus, queries)
-        elif key not in self._done:
-            pairs = load_pairs(card, split, self.data_dir)
-            self._done[key] = TaskData(pairs, self.texts.number(pairs.first), self.texts.number(pairs.second))
+        else:
+            self._done[key] = TaskData(found, self.texts.number(found.first), self.texts.number(found.second))
         return self._done[key]
 
-    def valid(self, task: TaskData) -> TaskData | None:
+    def valid(self, task: TaskData) -> Pairs | None:
         """Return the valid split of a task that is another one, where the card has one and it is at hand."""
         card = task.pairs.card
         if task.pairs.split == "valid" or "valid" not in card.splits:
             return None
         try:
-            return self.task(card, "valid")
+            return self.pairs(card, "valid")
         except HengyuError:
             return None
 
