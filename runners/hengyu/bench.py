@@ -143,8 +143,4 @@ def _jobs(plan: Plan, progress: Progress, offline: bool) -> list[Job]:
         raise HengyuError(*missing, f"{plan.suite.path}: none of its encoders is at hand; name one with --encoder")
     for problem in (*plan.left_out, *missing):
         progress.say(f"left out: {problem}")
-    weighed = {job.encoder.id for job in jobs}
-    for entry in plan.suite.entries:
-        if entry.encoders and not weighed & set(entry.encoders):
-            progress.say(f"left out: entry '{entry.entry}', which the suite has for {', '.join(entry.encoders)} alone")
     return jobs

@@ -99,7 +99,7 @@ class Plan:
     held: dict[str, Pairs] = field(default_factory=dict)  # task -> the valid split that tuners are watched on
     warnings: list[str] = field(default_factory=list)
     datasets: tuple[Path, ...] = ()  # folders of cards beside the shipped ones
-    left_out: list[str] = field(default_factory=list)  # what a partial suite runs without, and how to get it
+    left_out: list[str] = field(default_factory=list)  # what the suite runs without, and how to get it
     relevance: dict[str, Relevance] = field(default_factory=dict)  # task -> what a retrieval suite asks of it
 
     def fit_word(self, spec: EntrySpec) -> str:
@@ -181,8 +181,15 @@ def make_plan(suite: Suite, *, data_dir: Path | None = None, datasets: Sequence[
         problems += [f"{suite.path}: task '{word}': {e}" for word, e in missing]
     unfit: dict[tuple[str, str], dict[str, None]] = {}  # fit_on word and problem -> the entries that have it
     plan = Plan(suite, data_dir, tasks, {}, {}, loader.texts.texts, datasets=tuple(datasets))
+    called = {e.called for e in suite.encoders}
+    entries = [e for e in suite.entries if not e.encoders or called & set(e.encoders)]
+    plan.left_out += [
+        f"entry '{e.entry}', which the suite has for {', '.join(e.encoders)} alone"
+        for e in suite.entries
+        if e not in entries
+    ]
     for task in tasks:
-        for spec in suite.entries:
+        for spec in entries:
             word = plan.fit_word(spec)
             if word == "none" or ((task.name, word) in plan.fits and not spec.entry.labelled):
                 continue
@@ -204,7 +211,7 @@ def make_plan(suite: Suite, *, data_dir: Path | None = None, datasets: Sequence[
             except HengyuError as e:
                 problems += [f"{suite.path}: {p}" for p in e.problems]
             continue
-        tuned = any(spec.entry.tuners for spec in suite.entries)
+        tuned = any(spec.entry.tuners for spec in entries)
         valid = loader.valid(task) if task.pairs.card.binary or tuned else None
         if valid and task.pairs.card.binary:
             plan.thresholds[task.name] = loader.task(task.pairs.card, "valid")
