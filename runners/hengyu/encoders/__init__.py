@@ -46,6 +46,7 @@ POOLINGS = (
 
 BASELINES = ("random", "tfidf", "char-mean")
 BUILTIN = "hengyu-mini"
+_BUILT_IN = (BUILTIN, "builtin")  # how it may be asked for
 
 Vectors = NDArray[np.float32]
 
@@ -70,7 +71,7 @@ class EncoderSpec:
     def called(self) -> str:
         """How the board calls it."""
         path = Path(self.model).expanduser()
-        if self.name or self.model == "builtin":
+        if self.name or self.model in _BUILT_IN:
             return self.name or BUILTIN
         return path.stem if path.suffix == ".npy" else path.resolve().name if path.is_dir() else self.model
 
@@ -147,11 +148,11 @@ def open_encoder(spec: EncoderSpec, *, offline: bool = False) -> HuggingFace:
     from hengyu.encoders.huggingface import HuggingFace
     from hengyu.encoders.place import find_folder
 
-    if spec.model in (BUILTIN, "builtin"):
-        folder = ModelFolder(Path(__file__).parent / "builtin", spec, identifier=BUILTIN)
+    if spec.model in _BUILT_IN:
+        folder = ModelFolder(Path(__file__).parent / "builtin", spec, identifier=spec.called)
     else:
-        path, identifier, revision = find_folder(spec, offline=offline)
-        folder = ModelFolder(path, spec, identifier=identifier, revision=revision)
+        path, revision = find_folder(spec, offline=offline)
+        folder = ModelFolder(path, spec, identifier=spec.called, revision=revision)
     return HuggingFace(folder)
 
 

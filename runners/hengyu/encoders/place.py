@@ -18,11 +18,11 @@ def kept_endings(spec: EncoderSpec) -> set[str]:
     return _KEPT | ({".py"} if spec.trust_remote_code else set())
 
 
-def find_folder(spec: EncoderSpec, *, offline: bool) -> tuple[Path, str, str]:
-    """Return the folder of a model named by path or hub id, how to call it, and its revision ("" for a folder)."""
+def find_folder(spec: EncoderSpec, *, offline: bool) -> tuple[Path, str]:
+    """Return the folder of a model named by path or hub id, and its revision ("" for a folder)."""
     path = Path(spec.model).expanduser()
     if path.is_dir():
-        return path, path.resolve().name, ""
+        return path, ""
     looks_like_path = spec.model.startswith((".", "/", "~")) or spec.model.count("/") > 1 or path.exists()
     if looks_like_path or not spec.model:
         if path.is_file():
@@ -51,7 +51,7 @@ def _near(word: str) -> str:
     return close if close.startswith("; did") else ""
 
 
-def _from_hub(spec: EncoderSpec, *, offline: bool) -> tuple[Path, str, str]:
+def _from_hub(spec: EncoderSpec, *, offline: bool) -> tuple[Path, str]:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import (
         HfHubHTTPError,
@@ -106,4 +106,4 @@ def _from_hub(spec: EncoderSpec, *, offline: bool) -> tuple[Path, str, str]:
             f"{where}: no such folder, and the hub cannot be reached; check the network, or give a folder"
         ) from None
     path = Path(found)
-    return path, spec.model, path.name if path.parent.name == "snapshots" else spec.revision
+    return path, path.name if path.parent.name == "snapshots" else spec.revision

@@ -33,7 +33,7 @@ class Precomputed:
     def __init__(self, spec: EncoderSpec) -> None:
         self.spec = spec
         self.path = Path(spec.model).expanduser()
-        self.id = spec.name or self.path.stem
+        self.id = spec.called
         self.where = f"encoder '{self.id}' ({self.path})"
         for key in ("revision", "prompt", "max_length", "pre_tokenizer"):
             if getattr(spec, key):
