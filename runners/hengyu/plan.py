@@ -121,7 +121,7 @@ class Plan:
             "fits": sorted((task, word, fit.digest) for (task, word), fit in self.fits.items()),
             "encoders": list(identities),
             "poolings": suite.poolings,
-            "entries": [_identity(e) for e in suite.entries],
+            "entries": [e.identity for e in suite.entries],
             "baselines": suite.baselines,
             "fit_on": suite.fit_on,
             "judged": (suite.compare, suite.aggregate, suite.seed, suite.resamples, suite.level),
@@ -129,11 +129,6 @@ class Plan:
         if suite.kind != "sts":
             content |= {"kind": suite.kind, "relevant": suite.relevant}
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:8]
-
-
-def _identity(spec: EntrySpec) -> tuple[Any, ...]:
-    only = (spec.poolings, spec.encoders)
-    return (str(spec.entry), spec.dims, spec.fit_on, spec.seeds, *(only if any(only) else ()))
 
 
 class Numbered:
@@ -181,8 +176,7 @@ def make_plan(suite: Suite, *, data_dir: Path | None = None, datasets: Sequence[
         problems += [f"{suite.path}: task '{word}': {e}" for word, e in missing]
     unfit: dict[tuple[str, str], dict[str, None]] = {}  # fit_on word and problem -> the entries that have it
     plan = Plan(suite, data_dir, tasks, {}, {}, loader.texts.texts, datasets=tuple(datasets))
-    called = {e.called for e in suite.encoders}
-    entries = [e for e in suite.entries if not e.encoders or called & set(e.encoders)]
+    entries = [e for e in suite.entries if any(e.wanted_of(encoder.called) for encoder in suite.encoders)]
     plan.left_out += [
         f"entry '{e.entry}', which the suite has for {', '.join(e.encoders)} alone"
         for e in suite.entries

@@ -37,6 +37,16 @@ class EntrySpec:
         listed = () if self.dims == "all" else self.dims
         return tuple(str(self.entry.with_dim(d)) for d in listed) or (str(self.entry),)
 
+    def wanted_of(self, encoder: str) -> bool:
+        """Whether an encoder, by its name on the board, is weighed by it."""
+        return not self.encoders or encoder in self.encoders
+
+    @property
+    def identity(self) -> tuple[object, ...]:
+        """Everything of it, for a hash."""
+        only = (self.poolings, self.encoders)
+        return (str(self.entry), self.dims, self.fit_on, self.seeds, *(only if any(only) else ()))
+
     @property
     def needs_fit(self) -> bool:
         """Whether any of its steps learns from vectors."""

@@ -52,8 +52,7 @@ class Suite:
         return tuple(
             e
             for e in self.entries
-            if encoder in (e.encoders or (encoder,))
-            and (pooling in (e.poolings or (pooling,)) or pooling not in self.poolings)
+            if e.wanted_of(encoder) and (pooling in (e.poolings or (pooling,)) or pooling not in self.poolings)
         )
 
     def with_overrides(
