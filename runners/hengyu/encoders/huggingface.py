@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from hengyu.encoders import POOLINGS, Chunk, Vectors, token_print
 from hengyu.encoders.engines import export
 from hengyu.encoders.folder import ModelFolder
-from hengyu.encoders.mixed import halve
+from hengyu.encoders.mixed import autocast, halve
 from hengyu.encoders.pooling import pool
 from hengyu.encoders.tokens import Tokenizer
 from hengyu.errors import HengyuError, first_line
@@ -233,7 +233,7 @@ class HuggingFace:
         import torch
 
         model, tail = self._parts
-        with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=self._mixed):
+        with torch.inference_mode(), autocast("cpu", self.spec.dtype if self._mixed else "float32"):
             rows, kept = self._rectangle(ids)
             tokens = torch.tensor(rows, dtype=torch.long, device=self.device)
             mask = torch.tensor(kept, dtype=torch.long, device=self.device)

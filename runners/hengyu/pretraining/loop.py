@@ -13,10 +13,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from hengyu.encoders.mixed import autocast
 from hengyu.errors import HengyuError
 from hengyu.pretraining.batches import Masked, batches, held_batches, hide, rectangle, seed_of
 from hengyu.pretraining.checkpoint import load_checkpoint, save_checkpoint
-from hengyu.pretraining.precision import autocast, faster
+from hengyu.pretraining.precision import faster
 from hengyu.pretraining.recipe import Pretraining
 from hengyu.pretraining.vocabulary import PAD, Tokens
 from hengyu.progress import Progress
@@ -86,7 +87,7 @@ def _optimizer(model: Any, recipe: Pretraining) -> torch.optim.Optimizer:
 
 
 def _loss(model: Any, batch: Masked, dtype: str, reduction: str = "mean") -> Tensor:
-    with autocast(batch.shown.device, dtype):
+    with autocast(batch.shown.device.type, dtype):
         hidden = model.bert(batch.shown, attention_mask=batch.kept).last_hidden_state[batch.chosen]
         logits = model.cls(hidden)
     return torch.nn.functional.cross_entropy(logits.float(), batch.gold, reduction=reduction)

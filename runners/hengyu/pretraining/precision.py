@@ -5,25 +5,18 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-import torch
+from hengyu.encoders.mixed import TRAINED_IN
 
-from hengyu.pretraining.recipe import DTYPES
-
-__all__ = ["autocast", "faster"]
+__all__ = ["faster"]
 
 _TIMES = 3
 _WORTH = 0.95  # bfloat16 rounds, so it must save at least a twentieth
 
 
-def autocast(device: torch.device, dtype: str) -> torch.autocast:
-    """Return the context that a forward pass runs in; weights, gradients and sums of the loss stay float32."""
-    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=dtype == "bfloat16")
-
-
 def faster(step: Callable[[str], object]) -> tuple[str, dict[str, float]]:
     """Time a step in each dtype, after one that is not timed; returns the dtype to take and the shortest seconds of each."""
     seconds: dict[str, float] = {}
-    for dtype in DTYPES:
+    for dtype in TRAINED_IN:
         taken = []
         for _ in range(1 + _TIMES):
             started = time.perf_counter()

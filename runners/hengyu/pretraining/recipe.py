@@ -7,9 +7,8 @@ from typing import Any
 
 from hengyu.errors import HengyuError
 
-__all__ = ["DTYPES", "Pretraining"]
+__all__ = ["Pretraining"]
 
-DTYPES = ("float32", "bfloat16")
 _WIDTHS = (12, 16, 20, 24, 32, 40, 48, 64, 96, 128, 192, 256, 384, 512)
 
 

@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from hengyu.encoders.mixed import TRAINED_IN
 from hengyu.progress import Tick
 from hengyu.tuning.lesson import Lesson
 
@@ -56,8 +57,8 @@ class Recipe(ABC):
         for key, (least, most) in {**limits, **self.limits}.items():
             if not least <= getattr(self, key) <= most:
                 raise ValueError(f"{self.name}({key}={getattr(self, key)}) must lie in {least:g}..{most:g}")
-        if self.dtype not in ("float32", "bfloat16"):
-            raise ValueError(f"{self.name}(dtype={self.dtype}) must be float32 or bfloat16")
+        if self.dtype not in TRAINED_IN:
+            raise ValueError(f"{self.name}(dtype={self.dtype}) must be {' or '.join(TRAINED_IN)}")
 
     @property
     def name(self) -> str:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from hengyu.encoders.folder import ModelFolder
+from hengyu.encoders.mixed import autocast
 from hengyu.encoders.modules import write_modules
 from hengyu.encoders.pooling import pool
 from hengyu.encoders.tokens import Tokenizer
@@ -60,7 +61,7 @@ class Trainee:
         import transformers
 
         folder = self.encoder.folder
-        self.mixed = dtype == "bfloat16"
+        self.dtype = dtype
         transformers.utils.logging.set_verbosity_error()
         transformers.utils.logging.disable_progress_bar()
         spec = replace(folder.spec, max_length=min(length, folder.max_length))
@@ -127,8 +128,7 @@ class Trainee:
         tokens, kept = (torch.tensor(part, device=self.device) for part in self.tokenizer.rectangle(rows))
         if hidden is not None:
             kept = kept * (tokens != hidden)
-        mixed = self.mixed and self.model.training
-        with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=mixed):
+        with autocast(self.device.type, self.dtype if self.model.training else "float32"):
             output = self.model(input_ids=tokens, attention_mask=kept, output_hidden_states=True)
         positions = (tokens == self.tokenizer.mask_id).int().argmax(1) if self.read == "mask" else None
         pooler = getattr(output, "pooler_output", None)
