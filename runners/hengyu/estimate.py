@@ -6,7 +6,7 @@ Time is told while encoding, from the speed of the batches that have passed.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -74,8 +74,10 @@ def estimate(plan: Plan, encoders: Sequence[Encoder], poolings: Sequence[Sequenc
     shapes = [_shape(e) for e in encoders]
     widths = [width for width, _, _ in shapes]
     texts = len(plan.texts)
+    sizes = _lesson_texts(plan)
     disk = sum(
-        _stored(texts, w, len(names)) + sum(_stored(n, w, 1) for name in names for n in _tuned_texts(plan, e.id, name))
+        _stored(texts, w, len(names))
+        + sum(_stored(n, w, 1) for name in names for n in _tuned_texts(plan, e.id, name, sizes))
         for e, w, names in zip(encoders, widths, poolings, strict=True)
     )
     encoding = max(
@@ -104,22 +106,30 @@ def _stored(texts: int, width: int, poolings: int) -> int:
     return texts * (poolings * 4 * width + 12 + 16 * spaces) + spaces * (1 + texts // _PENDING) * _SEGMENT
 
 
-def _tuned_texts(plan: Plan, encoder: str, pooling: str) -> list[int]:
-    """Return how many texts every tuned encoder of a pooling encodes: what it is weighed on, and what later steps learn from."""
-    found: list[int] = []
+def _lesson_texts(plan: Plan) -> dict[tuple[str, str], int]:
+    """Return for each task and fit_on of a tuner how many texts the tuned encoder encodes: what is weighed, and learned from."""
+    words = {plan.fit_word(spec) for spec in plan.suite.entries if spec.entry.tuners}
+    found = {}
     for task in plan.tasks:
         beside = plan.thresholds.get(task.name)
-        trainings: dict[object, int] = {}
-        for spec in plan.suite.under(encoder, pooling):
-            fit = plan.fits.get((task.name, plan.fit_word(spec)))
-            if not spec.entry.tuners or fit is None:
-                continue
-            texts = len(np.unique(np.concatenate([task.ids, fit.ids, *([beside.ids] if beside else [])])))
-            for seed in spec.draws(plan.suite.seed):
-                entry = spec.entry if seed is None else spec.entry.with_seed(seed)
-                trainings[entry.tuners, fit.word] = texts
-        found += trainings.values()
+        for word in words:
+            fit = plan.fits.get((task.name, word))
+            if fit is not None:
+                ids = np.concatenate([task.ids, fit.ids, *([beside.ids] if beside else [])])
+                found[task.name, word] = len(np.unique(ids))
     return found
+
+
+def _tuned_texts(plan: Plan, encoder: str, pooling: str, sizes: Mapping[tuple[str, str], int]) -> list[int]:
+    """Return how many texts every tuned encoder of a pooling encodes; ``sizes`` are `_lesson_texts`."""
+    trainings = {
+        (task.name, (spec.entry if seed is None else spec.entry.with_seed(seed)).tuners, plan.fit_word(spec))
+        for spec in plan.suite.under(encoder, pooling)
+        if spec.entry.tuners
+        for seed in spec.draws(plan.suite.seed)
+        for task in plan.tasks
+    }
+    return [sizes[task, word] for task, _, word in trainings if (task, word) in sizes]
 
 
 def _weighing(plan: Plan, task: TaskData, width: int) -> int:
