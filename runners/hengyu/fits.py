@@ -14,7 +14,6 @@ from hengyu.methods import SampleTransform
 from hengyu.mirror import Mirror, Unreachable, drafted, is_url
 from hengyu.progress import Progress, silent
 from hengyu.records.sealed import Tensors, load_sealed, read_sealed, save_sealed, sealed_path
-from hengyu.resources import local
 from hengyu.store import Damage
 from hengyu.vectors.moments import Moments
 from hengyu.vectors.sample import Sample
@@ -33,8 +32,7 @@ class FitStore(Kept):
         """Return the store that goes with the vectors of a place: below a URL, for a folder the one in the user's cache."""
         if not place or not is_url(place):
             return cls.default()
-        mirror = Mirror(place).below("fits")
-        return cls(local(mirror.url), mirror)
+        return cls.below(Mirror(place))
 
     def recall(self, meaning: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]] | None:
         """Return (arrays, about) of a fit; None when it was not made yet, `HengyuError` when its bytes have changed."""

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import ClassVar, Self
 
 from hengyu.mirror import Mirror
-from hengyu.resources import cache_dir, cache_mirror
+from hengyu.resources import cache_dir, cache_mirror, local
 
 __all__ = ["Kept"]
 
@@ -25,6 +25,12 @@ class Kept:
     def default(cls) -> Self:
         """Return the one in the user's cache."""
         return cls(cache_dir() / cls.kind, cache_mirror(cls.kind))
+
+    @classmethod
+    def below(cls, mirror: Mirror) -> Self:
+        """Return the one that lies below a place elsewhere, under its name in the cache."""
+        own = mirror.below(cls.kind)
+        return cls(local(own.url), own)
 
     def absolute(self) -> Self:
         """Return the same, named so that every process finds it."""

@@ -26,7 +26,7 @@ from hengyu.methods import Tuner
 from hengyu.mirror import Mirror, Unreachable, drafted
 from hengyu.progress import Progress, silent
 from hengyu.records import write_json
-from hengyu.resources import cache_mirror, local
+from hengyu.resources import cache_mirror
 from hengyu.store import Damage, VectorStore
 from hengyu.tuning.lesson import Lesson
 
@@ -49,9 +49,8 @@ class TunedStore(Kept):
     def beside(cls, store: VectorStore) -> Self:
         """Return the store that goes with one of vectors: the folder beside it, below the URL that it stands for."""
         if store.mirror is None or store.mirror == cache_mirror("vectors"):
-            return cls(store.root.parent / "tuned", cache_mirror("tuned") if store.mirror else None)
-        mirror = store.mirror.below("tuned")
-        return cls(local(mirror.url), mirror)
+            return cls(store.root.parent / cls.kind, cache_mirror(cls.kind) if store.mirror else None)
+        return cls.below(store.mirror)
 
     def path(self, meaning: Mapping[str, Any]) -> Path:
         """Return the folder of a meaning: its name is the hash of every key and value."""
