@@ -65,10 +65,8 @@ class Progress:
             if now - last >= _QUIET_SECONDS and done < total:
                 last = now
                 left = (now - start) / max(done, 1) * (total - done)
-                when = (
-                    f", about {left:.0f} s left" if _TELLING * done >= total else ""
-                )  # loading takes the first seconds
-                self.say(f"{title}: {done} of {total}{when}")
+                foretold = _TELLING * done >= total  # loading takes the first seconds
+                self.say(f"{title}: {done} of {total}" + (f", about {left:.0f} s left" if foretold else ""))
 
         return tick
 
