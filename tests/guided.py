@@ -24,9 +24,9 @@ def reader(target: str, folder: Path) -> tuple[Callable[[bytes], object], list[b
     import test_fuzz_kept as kept
 
     from hengyu.cards import load_card
-    from hengyu.entries import parse_entry
-    from hengyu.gate.rules import read_rules
-    from hengyu.suites import load_suite
+    from hengyu.evaluation.gate.rules import read_rules
+    from hengyu.suites.grammar import parse_entry
+    from hengyu.suites.suite import load_suite
 
     def file_of(read: Callable[[Path], object]) -> Callable[[bytes], object]:
         path = folder / "input.toml"

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
-from hengyu.evaluation.metrics import spearman
-from hengyu.evaluation.stats import Resamples, interval
-from hengyu.records import Record, Run, load_run, save_records, write_json
-from hengyu.records.observations import Observation, save_labels, save_observation
+from hengyu.numerics.metrics import spearman
+from hengyu.numerics.resampling import Resamples, interval
+from hengyu.storage.records import Record, Run, load_run, save_records, write_json
+from hengyu.storage.records.observations import Observation, save_labels, save_observation
 
 Row = tuple[str, str, str, str]  # encoder, pooling, entry, fit_on
 RESAMPLES = 400

@@ -7,9 +7,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from hengyu.records import Record, Run, Standing, cell_key, save_records, write_json
-from hengyu.records.clouds import save_clouds
-from hengyu.records.observations import Observation
+from hengyu.storage.records import Record, Run, Standing, cell_key, save_records, write_json
+from hengyu.storage.records.clouds import save_clouds
+from hengyu.storage.records.observations import Observation
 
 TASKS = {"ATEC:test": 20000, "BQ:test": 10000, "LCQMC:test": 12500, "PAWSX:test": 2000, "STS-B:test": 1361}
 CEILINGS = {"ATEC:test": 0.665, "BQ:test": 0.866, "LCQMC:test": 0.866, "PAWSX:test": 0.862, "STS-B:test": 0.99}

@@ -16,9 +16,9 @@ from scipy.special import ndtri
 from scipy.stats import multivariate_normal
 
 from hengyu.evaluation.paired import draw
-from hengyu.evaluation.scores import Key, Number, Scores
-from hengyu.evaluation.stats import delta_interval
-from hengyu.records.observations import Observation, save_labels, save_observation
+from hengyu.evaluation.run_metrics import Key, MetricValue, RunMetrics
+from hengyu.numerics.resampling import delta_interval
+from hengyu.storage.records.observations import Observation, save_labels, save_observation
 
 # shares of the labels, the lowest first
 DESIGNS = {
@@ -83,7 +83,7 @@ def versions(
     return first, r[1] * z + np.sqrt(1 - r[1] ** 2) * (c * e + np.sqrt(1 - c * c) * own)
 
 
-def scores(folder: Path, labels: np.ndarray, seen: Mapping[str, np.ndarray], resamples: int = 1000) -> Scores:
+def scores(folder: Path, labels: np.ndarray, seen: Mapping[str, np.ndarray], resamples: int = 1000) -> RunMetrics:
     """Return the scores of a made-up run whose observations and labels are in a folder; entry -> similarity (n,)."""
     meaning = {"task": TASK, "encoder": "maker", "pooling": "mean", "fit_on": "none", "entry": "all"}
     rows = np.stack(list(seen.values()))
@@ -92,18 +92,18 @@ def scores(folder: Path, labels: np.ndarray, seen: Mapping[str, np.ndarray], res
     cells = {}
     for entry, row in seen.items():
         found = delta_interval(row, labels)
-        cells[Key(TASK, "maker", "mean", entry, "none")] = Number(found.value, found.low, found.high)
+        cells[Key(TASK, "maker", "mean", entry, "none")] = MetricValue(found.value, found.low, found.high)
     about = {TASK: {"task": TASK, "n": len(labels), "card_sha256": "c", "sha256": "d", "ceiling": 1.0}}
-    return Scores(str(folder), "made", "made-1", "0", 1, 0, resamples, 0.95, about, {}, cells, folder)
+    return RunMetrics(str(folder), "made", "made-1", "0", 1, 0, resamples, 0.95, about, {}, cells, folder)
 
 
-def kept(run: Scores) -> Scores:
+def kept(run: RunMetrics) -> RunMetrics:
     """Return what a baseline file would keep of a run."""
     draws, digests, _ = draw(run)
     about = {TASK: {**run.tasks[TASK], "draws": digests[TASK]}}
     return replace(run, draws=draws, tasks=about, folder=None)
 
 
-def without_observations(run: Scores) -> Scores:
+def without_observations(run: RunMetrics) -> RunMetrics:
     """Return a run of which only values and intervals are at hand."""
     return replace(run, folder=None)

@@ -17,11 +17,11 @@ from sklearn.metrics import roc_auc_score
 
 import hengyu
 from hengyu import estimators
+from hengyu.base.errors import Degenerate, HengyuError
 from hengyu.cards import load_cards
 from hengyu.cards.data import load_pairs
 from hengyu.cli import main
 from hengyu.encoders import EncoderSpec, find_encoder, open_encoder
-from hengyu.errors import Degenerate, HengyuError
 from hengyu.methods import find_method, method_names
 
 NAMES = [n for n in dir(estimators) if n != "Estimator"]

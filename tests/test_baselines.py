@@ -11,13 +11,13 @@ import runs
 import simulated as made
 from click.testing import CliRunner
 
+from hengyu.base.errors import HengyuError
+from hengyu.base.paths import share
 from hengyu.cli import main
-from hengyu.errors import HengyuError
+from hengyu.evaluation.gate.baselines import baseline_of, changes, find_scores, read_baseline, settle, write_baseline
 from hengyu.evaluation.paired import DRAWS
-from hengyu.evaluation.scores import Key, Number, scores_of
-from hengyu.gate.baselines import baseline_of, changes, find_scores, read_baseline, settle, write_baseline
-from hengyu.records import load_run
-from hengyu.resources import share
+from hengyu.evaluation.run_metrics import Key, MetricValue, scores_of
+from hengyu.storage.records import load_run
 
 RUN = runs.make_run()
 
@@ -86,7 +86,7 @@ def test_what_changed_is_told_the_largest_fall_first(simulated):
     cells = {
         first: replace(simulated.cells[first], value=0.1),
         second: replace(simulated.cells[second], value=0.9),
-        third._replace(entry="entry9"): Number(0.5, 0.4, 0.6),
+        third._replace(entry="entry9"): MetricValue(0.5, 0.4, 0.6),
     }
     new = replace(simulated, cells=cells, seed=7, tasks={made.TASK: {**simulated.tasks[made.TASK], "n": 401}})
     told = changes(simulated, new)

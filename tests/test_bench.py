@@ -15,15 +15,15 @@ import pytest
 from scipy.stats import spearmanr
 from words import sentences
 
-from hengyu.bench import Outcome, run
+from hengyu.base.errors import HengyuError
+from hengyu.bench.run import Outcome, run
 from hengyu.cards import load_cards
 from hengyu.cards.data import load_pairs
 from hengyu.encoders import EncoderSpec, open_encoder
-from hengyu.errors import HengyuError
-from hengyu.plan import make_plan
-from hengyu.records import Record, load_run
-from hengyu.store import VectorStore
-from hengyu.suites import load_suite
+from hengyu.storage.records import Record, load_run
+from hengyu.storage.vectors import VectorStore
+from hengyu.suites.plan import make_plan
+from hengyu.suites.suite import load_suite
 
 SUITE = """
 tasks = ["toy:test", "toy:train", "grades:test"]

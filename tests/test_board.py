@@ -9,9 +9,9 @@ import pytest
 import runs
 from rich.console import Console
 
-from hengyu.report.board import make_board, metrics_of, percent
-from hengyu.report.cell import HEATS
-from hengyu.report.terminal import print_board
+from hengyu.report.board.board import make_board, metrics_of, percent
+from hengyu.report.board.cell import HEATS
+from hengyu.report.board.terminal import print_board
 
 RUN = runs.make_run()
 HOSTILE = runs.make_run(hostile=True)

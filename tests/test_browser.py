@@ -15,12 +15,12 @@ import pytest
 import runs
 
 from hengyu.evaluation.comparison import compare
-from hengyu.records import Difference
-from hengyu.records.clouds import load_clouds, save_clouds
-from hengyu.report.board import make_board
-from hengyu.report.comparison import write_comparison
-from hengyu.report.html import write_report
-from hengyu.report.listing import write_index
+from hengyu.report.board.board import make_board
+from hengyu.report.comparison.text import write_comparison
+from hengyu.report.page.index import write_index
+from hengyu.report.page.leaderboard import write_report
+from hengyu.storage.records import Difference
+from hengyu.storage.records.clouds import load_clouds, save_clouds
 
 pytestmark = pytest.mark.browser
 

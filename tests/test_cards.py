@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from hengyu.base.errors import HengyuError
+from hengyu.base.paths import share
 from hengyu.cards import find_card, load_card, load_cards, parse_task
 from hengyu.cards.card import Card
-from hengyu.errors import HengyuError
-from hengyu.resources import share
 
 NAMES = ["AFQMC", "ATEC", "BQ", "LCQMC", "PAWSX", "QBQTC", "STS-B", "STS22-zh", "hengyu-sts"]
 SMALL = """name = "mine"

@@ -9,14 +9,14 @@ import observed
 import pytest
 import runs
 
-from hengyu.records import Difference
-from hengyu.report.charts import charts_of
-from hengyu.report.courses import courses
-from hengyu.report.distributions import classes, distributions
-from hengyu.report.forest import differences, places
-from hengyu.report.losses import losses
-from hengyu.report.spectra import spectra
-from hengyu.vectors.moments import Moments
+from hengyu.numerics.moments import Moments
+from hengyu.report.charts.distributions import classes, distributions
+from hengyu.report.charts.forest import differences, places
+from hengyu.report.charts.losses import losses
+from hengyu.report.charts.page_charts import charts_of
+from hengyu.report.charts.spectra import spectra
+from hengyu.report.charts.training_curves import courses
+from hengyu.storage.records import Difference
 
 DIFFERENCES = (
     Difference("A:test", "m", "mean", "target", "flow", "whitening", 100, 0.012, 0.002, 0.02),

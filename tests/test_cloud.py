@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
+from hengyu.base.errors import Degenerate
 from hengyu.cli import main
-from hengyu.errors import Degenerate
-from hengyu.vectors.cloud import BINS, describe, describe_cuts, hubness, random_histogram, unit_rows, vmf_concentration
-from hengyu.vectors.theory import angle_variance
+from hengyu.numerics.cloud import BINS, describe, describe_cuts, hubness, random_histogram, unit_rows, vmf_concentration
+from hengyu.numerics.theory import angle_variance
 
 
 def uniform(n: int, d: int, seed: int = 0) -> np.ndarray:

@@ -12,22 +12,22 @@ import runs
 from click.testing import CliRunner
 from test_report import _in_chinese, _Page
 
+from hengyu.base.errors import HengyuError
 from hengyu.cards.relevance import Relevance
 from hengyu.cli import main
-from hengyu.entries import parse_entry
-from hengyu.errors import HengyuError
-from hengyu.records import Run, load_run
-from hengyu.records.clouds import load_clouds, save_clouds
-from hengyu.records.observations import Observation, load_observation, save_observation
-from hengyu.records.seal import seal
-from hengyu.report.angles import angles
-from hengyu.report.clouds import cloud_sheet, clouds_of
-from hengyu.report.html import render
+from hengyu.numerics.cloud import describe, random_histogram, unit_rows
+from hengyu.numerics.cloud_sample import BINS, SAMPLE, CloudSample
+from hengyu.numerics.sample import Sample
+from hengyu.report.charts.angles import angles
+from hengyu.report.charts.clouds import cloud_sheet, clouds_of
+from hengyu.report.page.leaderboard import render
+from hengyu.storage.records import Run, load_run
+from hengyu.storage.records.checksums import seal
+from hengyu.storage.records.clouds import load_clouds, save_clouds
+from hengyu.storage.records.observations import Observation, load_observation, save_observation
+from hengyu.suites.grammar import parse_entry
 from hengyu.tasks.retrieval import RetrievalVectors
 from hengyu.tasks.sts import StsVectors
-from hengyu.vectors.cloud import describe, random_histogram, unit_rows
-from hengyu.vectors.glimpse import BINS, SAMPLE, Glimpse
-from hengyu.vectors.sample import Sample
 
 FLOATS = ("mean_norm", "anisotropy", "effective_rank", "uniformity", "hubness", "angle_mean", "angle_sd")
 
@@ -50,7 +50,7 @@ def written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
 
 def test_a_glimpse_of_few_rows_is_their_description_and_its_alignment_is_that_of_all_pairs() -> None:
     x = cloud()
-    seen = task(x).observe(parse_entry("center"), (), "target", glimpse=Glimpse(7))
+    seen = task(x).observe(parse_entry("center"), (), "target", glimpse=CloudSample(7))
     assert seen.clouds is not None
     found, whole = seen.clouds["center"], describe(x - x.mean(axis=0), rows=SAMPLE["hub_rows"], seed=7)
     for name in FLOATS:
@@ -65,10 +65,10 @@ def test_a_glimpse_of_few_rows_is_their_description_and_its_alignment_is_that_of
 
 
 def test_each_dimension_of_a_sweep_is_described_as_if_it_were_alone() -> None:
-    together = task(cloud()).observe(parse_entry("whitening"), (8, 16), "target", glimpse=Glimpse(0)).clouds
+    together = task(cloud()).observe(parse_entry("whitening"), (8, 16), "target", glimpse=CloudSample(0)).clouds
     assert together is not None and list(together) == ["whitening(dim=8)", "whitening(dim=16)"]
     for entry, found in together.items():
-        alone = task(cloud()).observe(parse_entry(entry), (), "target", glimpse=Glimpse(0)).clouds
+        alone = task(cloud()).observe(parse_entry(entry), (), "target", glimpse=CloudSample(0)).clouds
         assert alone is not None
         assert {k: v for k, v in found.items() if type(v) is not list} == pytest.approx(
             {k: v for k, v in alone[entry].items() if type(v) is not list}, rel=1e-4, abs=1e-9
@@ -78,22 +78,22 @@ def test_each_dimension_of_a_sweep_is_described_as_if_it_were_alone() -> None:
 
 @pytest.mark.parametrize("entry", ["simhash(bits=64)", "binary", "int8", "flyhash(expand=8)", "pq(m=4, bits=4)"])
 def test_codes_have_a_cloud_too(entry: str) -> None:
-    seen = task(cloud()).observe(parse_entry(entry), (), "target", 0, Glimpse(0))
+    seen = task(cloud()).observe(parse_entry(entry), (), "target", 0, CloudSample(0))
     assert seen.clouds is not None
     (found,) = seen.clouds.values()
     assert found["dim"] == seen.dims[0] and 0 < found["effective_rank"] <= found["dim"] and "problem" not in found
 
 
 def test_rows_are_sampled_alike_for_all_entries_and_wide_vectors_are_looked_at_in_fewer() -> None:
-    rows = Glimpse(3).rows(10_000, 256)
+    rows = CloudSample(3).rows(10_000, 256)
     assert len(rows) == SAMPLE["rows"] == len(set(rows)) and (np.diff(rows) > 0).all()
-    assert (rows == Glimpse(3).rows(10_000, 16)).all() and (rows != Glimpse(4).rows(10_000, 256)).any()
-    assert len(Glimpse(3).rows(10_000, 5000)) == SAMPLE["wide_rows"]
-    assert Glimpse(3).rows(5, 5000).tolist() == [0, 1, 2, 3, 4]
+    assert (rows == CloudSample(3).rows(10_000, 16)).all() and (rows != CloudSample(4).rows(10_000, 256)).any()
+    assert len(CloudSample(3).rows(10_000, 5000)) == SAMPLE["wide_rows"]
+    assert CloudSample(3).rows(5, 5000).tolist() == [0, 1, 2, 3, 4]
 
 
 def test_what_cannot_be_described_says_why() -> None:
-    (found,) = Glimpse(0).of(np.zeros((9, 4)), [4], [None])
+    (found,) = CloudSample(0).of(np.zeros((9, 4)), [4], [None])
     assert found == {"dim": 4, "problem": "0 vectors are not zero; a cloud needs at least 2"}
 
 
@@ -102,8 +102,8 @@ def test_an_index_is_described_by_the_vectors_it_searches() -> None:
     n = len(x) // 2
     asked = Relevance.of(np.arange(n), np.arange(n, 2 * n), np.arange(n) % 3 == 0)
     vectors = RetrievalVectors(Sample.of(x[asked.corpus]), Sample.of(x[asked.queries]), asked, {"target": Sample.of(x)})
-    found = vectors.observe(parse_entry("center > flat"), "target", glimpse=Glimpse(0)).cloud
-    other = vectors.observe(parse_entry("center > hnsw"), "target", glimpse=Glimpse(0)).cloud
+    found = vectors.observe(parse_entry("center > flat"), "target", glimpse=CloudSample(0)).cloud
+    other = vectors.observe(parse_entry("center > hnsw"), "target", glimpse=CloudSample(0)).cloud
     assert found is not None and found == other and found["n"] == len(x)
     unit = unit_rows(x - x.mean(axis=0))
     assert found["mean_norm"] == pytest.approx(np.linalg.norm(unit.mean(axis=0)), rel=1e-4)

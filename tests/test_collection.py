@@ -10,16 +10,16 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
+from hengyu.base.errors import HengyuError
 from hengyu.cards import load_card, load_cards
 from hengyu.cards.card import CollectionCard
 from hengyu.cards.collection import load_collection
 from hengyu.cards.relevance import Relevance
 from hengyu.cli import main
-from hengyu.errors import HengyuError
-from hengyu.evaluation.ranking import scores
-from hengyu.plan import make_plan
-from hengyu.records import load_run
-from hengyu.suites import load_suite
+from hengyu.numerics.ranking import scores
+from hengyu.storage.records import load_run
+from hengyu.suites.plan import make_plan
+from hengyu.suites.suite import load_suite
 
 CORPUS = [
     ("d1", "", "登录密码可以在设置里修改"),
@@ -182,7 +182,7 @@ def test_grades_are_gains_and_ties_in_relevance_group_queries() -> None:
 
 
 def test_the_commands(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("hengyu.indexes.cost._SECONDS", 0.01)
+    monkeypatch.setattr("hengyu.methods.search.cost._SECONDS", 0.01)
     card_of(folder)
     run = CliRunner().invoke
     done = run(main, ["validate", str(folder / "mine.toml")])
@@ -206,7 +206,7 @@ def test_the_commands(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_suite_takes_a_small_corpus_as_far_as_it_goes(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("hengyu.indexes.cost._SECONDS", 0.01)
+    monkeypatch.setattr("hengyu.methods.search.cost._SECONDS", 0.01)
     card_of(folder)
     options = ["run", "retrieval", "--datasets", str(folder), "--task", "mine:test", "--quiet"]
     done = CliRunner().invoke(main, options)

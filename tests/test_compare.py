@@ -14,12 +14,12 @@ import pytest
 from click.testing import CliRunner
 from rich.console import Console
 
+from hengyu.base.errors import HengyuError
 from hengyu.cli import main
-from hengyu.errors import HengyuError
 from hengyu.evaluation.comparison import compare
-from hengyu.evaluation.metrics import spearman
-from hengyu.evaluation.stats import Resamples, difference
-from hengyu.report.comparison import print_comparison, write_comparison
+from hengyu.numerics.metrics import spearman
+from hengyu.numerics.resampling import Resamples, difference
+from hengyu.report.comparison.text import print_comparison, write_comparison
 
 TASKS = {"A:test": 400, "B:test": 300}
 

@@ -16,17 +16,17 @@ import pytest
 from click.testing import CliRunner
 from test_killed import lay_out, surroundings
 
-from hengyu.bench import Outcome, run
+from hengyu.base.errors import HengyuError
+from hengyu.bench.run import Outcome, run
 from hengyu.cli import main
 from hengyu.encoders import EncoderSpec
-from hengyu.errors import HengyuError
-from hengyu.fits import FitStore
-from hengyu.gate.baselines import baseline_of, read_baseline, write_baseline
-from hengyu.plan import make_plan
-from hengyu.records import load_run
-from hengyu.records.observations import damaged_in
-from hengyu.store import VectorStore
-from hengyu.suites import load_suite
+from hengyu.evaluation.gate.baselines import baseline_of, read_baseline, write_baseline
+from hengyu.methods.fit_cache import FitStore
+from hengyu.storage.records import load_run
+from hengyu.storage.records.observations import damaged_in
+from hengyu.storage.vectors import VectorStore
+from hengyu.suites.plan import make_plan
+from hengyu.suites.suite import load_suite
 
 FLIPS = max(60, int(os.environ.get("HENGYU_SOAK", "0")) * 20)
 
@@ -173,8 +173,8 @@ def test_verify_names_everything_and_after_repair_the_suite_mends_it(
 
 
 def test_the_gate_names_an_observation_that_has_changed(done: tuple[Path, Outcome], tmp_path: Path) -> None:
-    from hengyu.evaluation.scores import scores_of
-    from hengyu.gate.gate import judge
+    from hengyu.evaluation.gate.gate import judge
+    from hengyu.evaluation.run_metrics import scores_of
 
     folder = done[1].folder
     scores = scores_of(load_run(folder))
@@ -336,7 +336,7 @@ def test_many_writers_of_one_space_leave_it_whole(tmp_path: Path) -> None:
     """Eight processes append overlapping texts at once; every vector is that of its text."""
     code = (
         "import sys; from pathlib import Path; import numpy as np\n"
-        "from hengyu.store import VectorStore, text_keys\n"
+        "from hengyu.storage.vectors import VectorStore, text_keys\n"
         "rng = np.random.default_rng(int(sys.argv[2]))\n"
         "for _ in range(12):\n"
         "    ids = np.unique(rng.integers(0, 300, 40))\n"
@@ -347,7 +347,7 @@ def test_many_writers_of_one_space_leave_it_whole(tmp_path: Path) -> None:
     command = [sys.executable, "-P", "-c", code, str(tmp_path)]
     writers = [subprocess.Popen([*command, str(i)], env=surroundings()) for i in range(8)]
     assert [w.wait() for w in writers] == [0] * 8
-    from hengyu.store import text_keys
+    from hengyu.storage.vectors import text_keys
 
     store = VectorStore(tmp_path)
     space = store.space({"a": 1})

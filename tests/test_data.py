@@ -17,11 +17,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from hengyu.base.errors import HengyuError
 from hengyu.cards import load_card, load_cards
 from hengyu.cards.card import Card
 from hengyu.cards.data import Pairs, cached, load_pairs, locate
 from hengyu.cards.rows import at_lines
-from hengyu.errors import HengyuError
 
 ROOT = Path(__file__).resolve().parents[1]
 PUBLISHED = Path(os.environ.get("HENGYU_SENTEVAL") or ROOT.parent / "shared" / "senteval_cn")

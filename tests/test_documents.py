@@ -21,16 +21,17 @@ from click.testing import CliRunner
 from examples import ROOT, Block, blocks, commands, documents
 
 import hengyu
-from hengyu import cards, suites
+from hengyu import cards
+from hengyu.base.errors import HengyuError
 from hengyu.cards import keys as card_keys
 from hengyu.cli import main
+from hengyu.cli.manual.commands import cli_reference
+from hengyu.cli.manual.hook import EXAMPLES, NOTES, pages
+from hengyu.cli.manual.methods import signature
+from hengyu.cli.manual.prose import prose, section
 from hengyu.encoders import EncoderSpec, open_encoder
-from hengyu.errors import HengyuError
-from hengyu.manual.commands import cli_reference
-from hengyu.manual.hook import EXAMPLES, NOTES, pages
-from hengyu.manual.methods import signature
-from hengyu.manual.prose import prose, section
 from hengyu.methods import method_names
+from hengyu.suites import suite as suites
 
 DOCUMENTS = {str(p.relative_to(ROOT)): p for p in documents()}
 RUN = [name for name, path in DOCUMENTS.items() if any(b.mark == "run" for b in blocks(path))]

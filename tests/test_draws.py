@@ -9,25 +9,25 @@ import numpy as np
 import pytest
 from words import sentences
 
-from hengyu.bench import Outcome, run
+from hengyu.base.errors import HengyuError
+from hengyu.bench.run import Outcome, run
 from hengyu.encoders import EncoderSpec
-from hengyu.entries import parse_entry
-from hengyu.errors import HengyuError
+from hengyu.evaluation.gate.baselines import baseline_of
+from hengyu.evaluation.gate.gate import judge
 from hengyu.evaluation.paired import paired_errors
-from hengyu.evaluation.scores import scores_of
-from hengyu.evaluation.stats import Resamples
-from hengyu.fits import FitStore
-from hengyu.gate.baselines import baseline_of
-from hengyu.gate.gate import judge
-from hengyu.methods.flow import Flow
-from hengyu.plan import make_plan
-from hengyu.records import Record, Run, load_run
-from hengyu.records.observations import kept_in, load_labels
-from hengyu.report.board import make_board
-from hengyu.report.export import tidy
-from hengyu.report.html import render
-from hengyu.store import VectorStore
-from hengyu.suites import load_suite
+from hengyu.evaluation.run_metrics import scores_of
+from hengyu.methods.fit_cache import FitStore
+from hengyu.methods.transforms.flow import Flow
+from hengyu.numerics.resampling import Resamples
+from hengyu.report.board.board import make_board
+from hengyu.report.exports.table import tidy
+from hengyu.report.page.leaderboard import render
+from hengyu.storage.records import Record, Run, load_run
+from hengyu.storage.records.observations import kept_in, load_labels
+from hengyu.storage.vectors import VectorStore
+from hengyu.suites.grammar import parse_entry
+from hengyu.suites.plan import make_plan
+from hengyu.suites.suite import load_suite
 
 SUITE = """
 tasks = ["grades:test", "grades:valid"]

@@ -16,20 +16,20 @@ from hypothesis import strategies as st
 from test_killed import lay_out, surroundings
 from words import sentences
 
-from hengyu import archive as job
-from hengyu import estimate as estimates
-from hengyu.archive import archive, block_size
+from hengyu.base.errors import HengyuError
+from hengyu.base.memory import as_bytes, as_words
+from hengyu.base.progress import silent
+from hengyu.base.text_lines import blocks
+from hengyu.bench import encode_file as job
+from hengyu.bench import estimate as estimates
+from hengyu.bench.encode import encode_missing
+from hengyu.bench.encode_file import archive, block_size
+from hengyu.bench.estimate import Estimate, estimate, refuse_what_cannot_fit
 from hengyu.cli import main
 from hengyu.encoders import EncoderSpec, open_encoder
-from hengyu.encoding import encode_missing
-from hengyu.errors import HengyuError
-from hengyu.estimate import Estimate, estimate, refuse_what_cannot_fit
-from hengyu.lines import blocks
-from hengyu.memory import as_bytes, as_words
-from hengyu.plan import make_plan
-from hengyu.progress import silent
-from hengyu.store import VectorStore, text_keys
-from hengyu.suites import load_suite
+from hengyu.storage.vectors import VectorStore, text_keys
+from hengyu.suites.plan import make_plan
+from hengyu.suites.suite import load_suite
 
 
 @pytest.fixture

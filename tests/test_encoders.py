@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from hengyu.base.errors import HengyuError
+from hengyu.base.progress import silent
+from hengyu.bench.encode import encode_missing
 from hengyu.encoders import EncoderSpec, open_encoder, probes
-from hengyu.encoding import encode_missing
-from hengyu.errors import HengyuError
-from hengyu.progress import silent
-from hengyu.store import VectorStore
+from hengyu.storage.vectors import VectorStore
 
 TEXTS = [
     "今天天气真好，我们去公园散步吧。",
@@ -61,7 +61,7 @@ def test_a_text_does_not_depend_on_those_beside_it(tiny_bert: Path) -> None:
 
 
 def test_texts_of_the_same_tokens_have_the_same_vector(tiny_bert: Path) -> None:
-    from hengyu.vectors.similarity import cosines
+    from hengyu.numerics.similarity import cosines
 
     texts = ["今天天气真好", "ABC", "abc", "我们鬱", "我们鬯", "今天 天气真好", "老人"]
     vectors = open_encoder(EncoderSpec(str(tiny_bert))).encode(texts, ["mean"])["mean"]
@@ -155,8 +155,8 @@ def test_mask_pooling_takes_the_vector_of_the_mask(tiny_bert: Path) -> None:
 
 
 def test_jieba_takes_whole_words_of_the_vocabulary(tmp_path: Path, tiny_bert: Path) -> None:
-    from hengyu.encoders.folder import ModelFolder
-    from hengyu.encoders.tokens import Tokenizer
+    from hengyu.encoders.model_folder import ModelFolder
+    from hengyu.encoders.tokenizer import Tokenizer
 
     pytest.importorskip("jieba")
     folder = tmp_path / "words"

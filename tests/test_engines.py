@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
+from hengyu.base.errors import HengyuError
 from hengyu.cli import main
 from hengyu.encoders import POOLINGS, EncoderSpec, find_encoder, open_encoder
 from hengyu.encoders.engines import BACKENDS, refuse_backend
-from hengyu.encoders.modules import write_modules
-from hengyu.errors import HengyuError
+from hengyu.encoders.module_files import write_modules
 
 OTHERS = sorted(set(BACKENDS) - {"torch"})
 TEXTS = ["今天天气真好", "我们去公园散步吧", "他不是学生", "好", "今天天气真好，我们去公园吧。", "她在家工作了一天"]

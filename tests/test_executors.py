@@ -16,24 +16,24 @@ import pytest
 from test_killed import lay_out
 from words import sentences
 
-from hengyu import archive as archiving
-from hengyu import observing
-from hengyu.archive import archive
-from hengyu.bench import Outcome, run
+from hengyu.base.errors import HengyuError
+from hengyu.bench import encode_file as archiving
+from hengyu.bench import observe as observing
+from hengyu.bench.encode import costs_of
+from hengyu.bench.encode_file import archive
+from hengyu.bench.encode_shards import shards
+from hengyu.bench.executors.local import Local
+from hengyu.bench.executors.ray import Ray
+from hengyu.bench.executors.remote import absorb, open_site, perform, setting_of
+from hengyu.bench.run import Outcome, run
+from hengyu.bench.units import Executor, WorkerContext, WorkUnit
 from hengyu.cli import main
 from hengyu.encoders import EncoderSpec, open_encoder
-from hengyu.encoding import costs_of
-from hengyu.errors import HengyuError
-from hengyu.executors.local import Local
-from hengyu.executors.ray import Ray
-from hengyu.executors.remote import absorb, open_site, perform, setting_of
-from hengyu.fits import FitStore
-from hengyu.plan import make_plan
-from hengyu.sharding import shards
-from hengyu.store import VectorStore, text_keys
-from hengyu.suites import load_suite
-from hengyu.vectors import moments
-from hengyu.work import Executor, Site, Unit
+from hengyu.methods.fit_cache import FitStore
+from hengyu.numerics import moments
+from hengyu.storage.vectors import VectorStore, text_keys
+from hengyu.suites.plan import make_plan
+from hengyu.suites.suite import load_suite
 
 SUITE = """
 name = "suite"
@@ -107,9 +107,9 @@ class Elsewhere:
 
     def __init__(self, workers: int) -> None:
         self.workers = workers
-        self.sites: dict[int, Site] = {}
+        self.sites: dict[int, WorkerContext] = {}
 
-    def run(self, units: Sequence[Unit[Any]], site: Site) -> Iterator[tuple[int, Any]]:
+    def run(self, units: Sequence[WorkUnit[Any]], site: WorkerContext) -> Iterator[tuple[int, Any]]:
         for at in reversed(range(len(units))):
             mine = at % self.workers
             if mine not in self.sites:
@@ -167,7 +167,7 @@ def test_moments_of_many_rows_are_taken_by_all(
     taken: list[str] = []
 
     class Counting(Elsewhere):
-        def run(self, units: Sequence[Unit[Any]], site: Site) -> Iterator[tuple[int, Any]]:
+        def run(self, units: Sequence[WorkUnit[Any]], site: WorkerContext) -> Iterator[tuple[int, Any]]:
             taken.extend(type(u).__name__ for u in units)
             return super().run(units, site)
 
@@ -184,7 +184,7 @@ def test_a_retrieval_suite_too_with_its_costs(here: Path, tmp_path: Path) -> Non
 
 def test_a_driver_keeps_what_workers_saw_on_disks_of_their_own(here: Path, whole: Outcome, tmp_path: Path) -> None:
     class Apart(Elsewhere):
-        def run(self, units: Sequence[Unit[Any]], site: Site) -> Iterator[tuple[int, Any]]:
+        def run(self, units: Sequence[WorkUnit[Any]], site: WorkerContext) -> Iterator[tuple[int, Any]]:
             for mine in range(self.workers):
                 setting = replace(setting_of(site, 1), folder=tmp_path / f"worker-{mine}")
                 self.sites.setdefault(mine, open_site(setting))
@@ -196,7 +196,7 @@ def test_a_driver_keeps_what_workers_saw_on_disks_of_their_own(here: Path, whole
 
 def test_a_store_that_workers_do_not_share_is_told(here: Path, tmp_path: Path) -> None:
     class Apart(Elsewhere):
-        def run(self, units: Sequence[Unit[Any]], site: Site) -> Iterator[tuple[int, Any]]:
+        def run(self, units: Sequence[WorkUnit[Any]], site: WorkerContext) -> Iterator[tuple[int, Any]]:
             setting = replace(setting_of(site, 1), store=VectorStore(tmp_path / "worker"))
             self.sites.setdefault(0, open_site(setting))
             yield from super().run(units, site)
@@ -207,7 +207,7 @@ def test_a_store_that_workers_do_not_share_is_told(here: Path, tmp_path: Path) -
 
 def test_another_model_or_version_on_a_worker_is_told(here: Path, tmp_path: Path) -> None:
     class Astray(Elsewhere):
-        def run(self, units: Sequence[Unit[Any]], site: Site) -> Iterator[tuple[int, Any]]:
+        def run(self, units: Sequence[WorkUnit[Any]], site: WorkerContext) -> Iterator[tuple[int, Any]]:
             setting = setting_of(site, 1)
             with pytest.raises(HengyuError, match="has hengyu .* where the run was started with 0.0; install the same"):
                 open_site(replace(setting, version="0.0"))
@@ -275,7 +275,7 @@ class Deadly(Ray):
         self.titles = [f"ray::{kind}" for kind in kinds]
         self.killed: list[str] = []
 
-    def _send(self, unit: Unit[Any]) -> Any:
+    def _send(self, unit: WorkUnit[Any]) -> Any:
         import ray
 
         ref = super()._send(unit)
@@ -332,7 +332,7 @@ def test_a_large_file_is_encoded_elsewhere_to_the_same_bytes(
 
 def test_a_large_file_goes_on_after_a_kill_under_another_executor(large: Path, here: Path, tmp_path: Path) -> None:
     class Dying(Elsewhere):
-        def run(self, units: Sequence[Unit[Any]], site: Site) -> Iterator[tuple[int, Any]]:
+        def run(self, units: Sequence[WorkUnit[Any]], site: WorkerContext) -> Iterator[tuple[int, Any]]:
             for number, (at, result) in enumerate(super().run(units, site)):
                 if number == 3:
                     raise KeyboardInterrupt

@@ -16,10 +16,10 @@ import pytest
 import runs
 from click.testing import CliRunner
 
-from hengyu.cli.export import command
-from hengyu.errors import HengyuError
-from hengyu.report.board import make_board
-from hengyu.report.export import COLUMNS, export, tidied
+from hengyu.base.errors import HengyuError
+from hengyu.cli.commands.export import command
+from hengyu.report.board.board import make_board
+from hengyu.report.exports.table import COLUMNS, export, tidied
 
 RUN = runs.make_run()
 HOSTILE = runs.make_run(hostile=True, sweep=False)

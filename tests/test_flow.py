@@ -8,17 +8,17 @@ import pytest
 import torch
 from zuko import transforms
 
-from hengyu.errors import Degenerate
-from hengyu.flows.gaussianity import gaussianity
-from hengyu.flows.glow import ActNorm, Coupling, Glow, LULinear
-from hengyu.flows.linear import climb, gaussian_bits
-from hengyu.flows.training import bits_per_dim, hold_out
-from hengyu.methods.flow import Flow
-from hengyu.methods.linear_flow import LinearFlow
-from hengyu.methods.whitening import Whitening
-from hengyu.vectors.moments import Moments, spanning_columns
-from hengyu.vectors.sample import Sample
-from hengyu.vectors.similarity import cosines
+from hengyu.base.errors import Degenerate
+from hengyu.methods.flows.gaussianity import gaussianity
+from hengyu.methods.flows.glow import ActNorm, Coupling, Glow, LULinear
+from hengyu.methods.flows.linear import climb, gaussian_bits
+from hengyu.methods.flows.training import bits_per_dim, hold_out
+from hengyu.methods.transforms.flow import Flow
+from hengyu.methods.transforms.linear_flow import LinearFlow
+from hengyu.methods.transforms.whitening import Whitening
+from hengyu.numerics.moments import Moments, spanning_columns
+from hengyu.numerics.sample import Sample
+from hengyu.numerics.similarity import cosines
 
 SHAPES = [
     (c, m, levels, d)

@@ -27,25 +27,25 @@ from hypothesis import strategies as st
 from simulated import DESIGNS, labelled, versions
 from simulated import scores as simulated_scores
 
+from hengyu.base.errors import HengyuError
 from hengyu.cards import load_card
 from hengyu.cards.card import Columns
 from hengyu.cards.checks import check_rows, check_split
 from hengyu.cards.rows import read_rows
-from hengyu.entries import parse_entry
-from hengyu.errors import HengyuError
-from hengyu.evaluation.scores import scores_of
-from hengyu.gate.baselines import baseline_of, changes, read_baseline, write_baseline
-from hengyu.gate.gate import judge
-from hengyu.gate.rules import parse_rule, read_rules
-from hengyu.records import load_run, write_json
-from hengyu.records.clouds import load_clouds
-from hengyu.report.angles import angles
-from hengyu.report.board import make_board, metrics_of
-from hengyu.report.export import export
-from hengyu.report.gate import gate_json, gate_markdown
-from hengyu.report.html import render
-from hengyu.report.provenance import sheets
-from hengyu.suites import load_suite
+from hengyu.evaluation.gate.baselines import baseline_of, changes, read_baseline, write_baseline
+from hengyu.evaluation.gate.gate import judge
+from hengyu.evaluation.gate.rules import parse_rule, read_rules
+from hengyu.evaluation.run_metrics import scores_of
+from hengyu.report.board.board import make_board, metrics_of
+from hengyu.report.charts.angles import angles
+from hengyu.report.exports.table import export
+from hengyu.report.gate.text import gate_json, gate_markdown
+from hengyu.report.page.leaderboard import render
+from hengyu.report.page.provenance import sheets
+from hengyu.storage.records import load_run, write_json
+from hengyu.storage.records.clouds import load_clouds
+from hengyu.suites.grammar import parse_entry
+from hengyu.suites.suite import load_suite
 
 SOAK = int(os.environ.get("HENGYU_SOAK", "0"))
 

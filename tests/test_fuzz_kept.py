@@ -21,11 +21,11 @@ from hengyu.cards import load_card
 from hengyu.cards.card import PARTS, CollectionCard
 from hengyu.cards.checks import number_of
 from hengyu.cards.collection import Collection, load_collection
-from hengyu.records import load_run
-from hengyu.records.costs import damaged_costs, note_costs, read_costs
-from hengyu.report.html import render
-from hengyu.report.listing import write_index
-from hengyu.report.reproduce import command_of_row, reproduce_sheet
+from hengyu.report.page.index import write_index
+from hengyu.report.page.leaderboard import render
+from hengyu.report.page.reproduce import command_of_row, reproduce_sheet
+from hengyu.storage.records import load_run
+from hengyu.storage.records.costs import damaged_costs, note_costs, read_costs
 
 # --- retrieval data ---
 

@@ -20,18 +20,18 @@ from click.testing import CliRunner
 from rich.console import Console
 from scipy.stats import t as student
 
+from hengyu.base.errors import HengyuError
 from hengyu.cli import main
-from hengyu.errors import HengyuError
-from hengyu.evaluation.drops import Change, holm, smallest_detectable, stored_error
-from hengyu.evaluation.scores import Key, Number, Scores
-from hengyu.gate.baselines import baseline_of, find_scores, write_baseline
-from hengyu.gate.findings import EXIT, EXIT_WORDS
-from hengyu.gate.gate import VERDICTS, judge
-from hengyu.gate.rules import Rules, parse_rule, read_rules
-from hengyu.records import load_run
-from hengyu.report.annotations import gate_annotations
-from hengyu.report.gate import gate_json, gate_markdown, print_gate, summary
-from hengyu.report.junit import gate_junit
+from hengyu.evaluation.gate.baselines import baseline_of, find_scores, write_baseline
+from hengyu.evaluation.gate.findings import EXIT, EXIT_WORDS
+from hengyu.evaluation.gate.gate import VERDICTS, judge
+from hengyu.evaluation.gate.rules import Rules, parse_rule, read_rules
+from hengyu.evaluation.paired_test import PairedChange, holm, smallest_detectable, stored_error
+from hengyu.evaluation.run_metrics import Key, MetricValue, RunMetrics
+from hengyu.report.gate.annotations import gate_annotations
+from hengyu.report.gate.junit import gate_junit
+from hengyu.report.gate.text import gate_json, gate_markdown, print_gate, summary
+from hengyu.storage.records import load_run
 
 N = 10_000
 ABOUT = {"task": "T:test", "n": N, "card_sha256": "card", "sha256": "data", "ceiling": 0.866}
@@ -42,13 +42,15 @@ def key(entry: str, **other: str) -> Key:
     return Key(**{"task": "T:test", "encoder": "m", "pooling": "mean", "entry": entry, "fit_on": "none", **other})
 
 
-def scores(values: dict[str, float | None], half: float = 0.002, **other) -> Scores:
+def scores(values: dict[str, float | None], half: float = 0.002, **other) -> RunMetrics:
     """Return scores of entry -> value, each with an interval of +-half."""
     cells = {
-        key(e): Number(v, v - half, v + half) if v is not None else Number(None, status="failed", reason="broken")
+        key(e): MetricValue(v, v - half, v + half)
+        if v is not None
+        else MetricValue(None, status="failed", reason="broken")
         for e, v in values.items()
     }
-    base = Scores("made.json", "made", "made-1", "0", 1, 0, 1000, 0.95, {"T:test": ABOUT}, {"m": ENCODER}, cells)
+    base = RunMetrics("made.json", "made", "made-1", "0", 1, 0, 1000, 0.95, {"T:test": ABOUT}, {"m": ENCODER}, cells)
     return replace(base, **other)
 
 
@@ -59,7 +61,7 @@ def verdicts(judged) -> dict[str, str]:
 def test_the_five_verdicts_in_one_gate():
     before = scores({"same": 0.5, "small": 0.5, "fell": 0.5, "noisy": 0.5, "gone": 0.5, "broken": 0.5, "better": 0.5})
     after = scores({"same": 0.5, "small": 0.497, "fell": 0.48, "broken": None, "better": 0.6, "extra": 0.1})
-    after.cells[key("noisy")] = Number(0.48, 0.43, 0.53)
+    after.cells[key("noisy")] = MetricValue(0.48, 0.43, 0.53)
     judged = judge(before, after)
     assert verdicts(judged) == {
         **{"same": "pass", "small": "pass", "better": "pass", "fell": "fail", "noisy": "inconclusive"},
@@ -212,14 +214,14 @@ def test_holm_is_the_textbook_procedure():
 def test_an_interval_excludes_zero_exactly_where_the_adjusted_p_is_small():
     rng = np.random.default_rng(8)
     for _ in range(200):
-        changes = [Change(float(d), 0.01, 63, "paired", 64) for d in rng.normal(0, 0.03, 7)]
+        changes = [PairedChange(float(d), 0.01, 63, "paired", 64) for d in rng.normal(0, 0.03, 7)]
         for change, (p, level) in zip(changes, holm([c.p for c in changes], 0.99), strict=True):
             low, high = change.interval(level)
             assert (p <= 0.01) == (low > 0 or high < 0)
 
 
 def test_a_paired_change_uses_students_t():
-    change = Change(-0.02, 0.01, 63, "paired", 64)
+    change = PairedChange(-0.02, 0.01, 63, "paired", 64)
     assert change.p == pytest.approx(2 * student.sf(2, 63))
     assert change.interval(0.99)[0] == pytest.approx(-0.02 - 0.01 * student.ppf(0.995, 63))
 

@@ -11,18 +11,18 @@ import pytest
 from click.testing import CliRunner
 from words import sentences
 
-import hengyu.plan
-from hengyu.bench import run
+import hengyu.suites.plan
+from hengyu.bench.encode import Vectors
+from hengyu.bench.run import run
 from hengyu.cli import main
-from hengyu.encoding import Vectors
-from hengyu.evaluation.scores import Scores, scores_of
-from hengyu.gate.baselines import baseline_of, read_baseline, write_baseline
-from hengyu.gate.gate import Judgement, judge
-from hengyu.methods.whitening import Whitening
-from hengyu.plan import make_plan
-from hengyu.records import load_run
-from hengyu.store import VectorStore
-from hengyu.suites import load_suite
+from hengyu.evaluation.gate.baselines import baseline_of, read_baseline, write_baseline
+from hengyu.evaluation.gate.gate import Judgement, judge
+from hengyu.evaluation.run_metrics import RunMetrics, scores_of
+from hengyu.methods.transforms.whitening import Whitening
+from hengyu.storage.records import load_run
+from hengyu.storage.vectors import VectorStore
+from hengyu.suites.plan import make_plan
+from hengyu.suites.suite import load_suite
 
 SUITE = """
 tasks = ["hengyu-sts:test"]
@@ -53,7 +53,7 @@ class Bench:
         assert {v.change.test for v in judged.verdicts if v.change} <= {"identical", "paired"}
         return judged
 
-    def other(self) -> Scores:
+    def other(self) -> RunMetrics:
         return scores_of(load_run(next((self.root / "baseline" / "records").iterdir())))
 
 
@@ -109,13 +109,13 @@ def test_a_wrong_pooling_is_red(bench: Bench, monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_a_shuffled_label_column_is_red(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    load = hengyu.plan.load_pairs
+    load = hengyu.suites.plan.load_pairs
 
     def shuffled(card, split, data_dir=None):
         pairs = load(card, split, data_dir)
         return replace(pairs, labels=np.random.default_rng(1).permutation(pairs.labels))
 
-    monkeypatch.setattr(hengyu.plan, "load_pairs", shuffled)
+    monkeypatch.setattr(hengyu.suites.plan, "load_pairs", shuffled)
     judged = bench.judge("shuffled")
     assert judged.code == 1
     assert ("mean", "raw") in failing(judged) and ("-", "raw") in failing(judged)
@@ -156,15 +156,15 @@ def test_paired_by_baseline_file_or_by_observations_agree(bench: Bench, monkeypa
 
 def test_a_run_keeps_its_labels_and_says_its_protocol(bench: Bench) -> None:
     from hengyu.cards import load_cards
-    from hengyu.records.observations import load_labels
+    from hengyu.storage.records.observations import load_labels
 
     folder = bench.other().folder
     assert folder is not None
     kept = load_labels(folder)
-    pairs = hengyu.plan.load_pairs(load_cards()["hengyu-sts"], "test")
+    pairs = hengyu.suites.plan.load_pairs(load_cards()["hengyu-sts"], "test")
     assert set(kept) == {"hengyu-sts:test"}
     np.testing.assert_array_equal(kept["hengyu-sts:test"], pairs.labels)
-    assert load_run(folder).header["protocol"] == hengyu.plan.PROTOCOL
+    assert load_run(folder).header["protocol"] == hengyu.suites.plan.PROTOCOL
 
 
 def test_a_fresh_run_takes_nothing_from_the_store_or_from_observations(tmp_path: Path, tiny_bert: Path) -> None:

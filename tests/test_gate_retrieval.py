@@ -12,13 +12,13 @@ import pytest
 from click.testing import CliRunner
 
 from hengyu.cli import main
-from hengyu.evaluation.judged import load_relevance
-from hengyu.evaluation.ranking import QUALITY
-from hengyu.evaluation.scores import scores_of
-from hengyu.evaluation.seen import seen_in
-from hengyu.gate.baselines import baseline_of, read_baseline, write_baseline
-from hengyu.indexes.base import FaissIndex
-from hengyu.records import Run, load_run
+from hengyu.evaluation.gate.baselines import baseline_of, read_baseline, write_baseline
+from hengyu.evaluation.observed import seen_in
+from hengyu.evaluation.relevance_file import load_relevance
+from hengyu.evaluation.run_metrics import scores_of
+from hengyu.methods.search.base import FaissIndex
+from hengyu.numerics.ranking import QUALITY
+from hengyu.storage.records import Run, load_run
 
 ARGUMENTS = ["run", "retrieval", "--quiet", "--fresh"]
 ENTRIES = ("flat", "hnsw", "lsh(bits=64)")
@@ -35,7 +35,7 @@ def weigh(monkeypatch: pytest.MonkeyPatch, reports: Path) -> Run:
 @pytest.fixture(scope="module")
 def patch() -> Iterator[pytest.MonkeyPatch]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("hengyu.indexes.cost._SECONDS", 0.01)
+        patch.setattr("hengyu.methods.search.cost._SECONDS", 0.01)
         yield patch
 
 

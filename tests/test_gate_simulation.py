@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import simulated as made
 
-from hengyu.evaluation.metrics import spearman
-from hengyu.evaluation.stats import Resamples, interval
-from hengyu.gate.gate import judge
+from hengyu.evaluation.gate.gate import judge
+from hengyu.numerics.metrics import spearman
+from hengyu.numerics.resampling import Resamples, interval
 
 REPLAYS = 1000
 

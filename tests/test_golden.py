@@ -13,9 +13,9 @@ import pytest
 import runs
 from outlines import outline
 
-from hengyu.records import Run, load_run
-from hengyu.report.html import render
-from hengyu.report.listing import listed, write_listing
+from hengyu.report.page.index import listed, write_listing
+from hengyu.report.page.leaderboard import render
+from hengyu.storage.records import Run, load_run
 
 FOLDER = Path(__file__).with_name("golden")
 _TASKS = ("BQ:test", "STS-B:test")

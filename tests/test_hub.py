@@ -13,13 +13,13 @@ import pytest
 from click.testing import CliRunner
 from fakehub import REVISION, FakeHub
 
+from hengyu.base.errors import HengyuError
 from hengyu.cards import load_card
 from hengyu.cards.card import Card
 from hengyu.cards.data import load_pairs
 from hengyu.cards.hub import fetch
 from hengyu.cards.remote import pick_files
 from hengyu.cli import main
-from hengyu.errors import HengyuError
 
 ROWS = [("天气好\u2028吗", "天气\n怎么样", 1), ("NA", '他说"走"', 0), ("1", "null", 1)]
 

@@ -9,10 +9,10 @@ import faiss
 import numpy as np
 import pytest
 
-from hengyu.entries import parse_entry
-from hengyu.indexes import Index
-from hengyu.indexes.exact import exact_search
-from hengyu.vectors.sample import Sample
+from hengyu.methods.search import Index
+from hengyu.methods.search.exact import exact_search
+from hengyu.numerics.sample import Sample
+from hengyu.suites.grammar import parse_entry
 
 EVERY = (
     "flat",

@@ -11,20 +11,20 @@ import torch
 from test_losses import PROMPT, tuned
 from test_tuning import lesson_of
 
+from hengyu.base.progress import silent
 from hengyu.encoders import EncoderSpec, open_encoder
-from hengyu.entries import parse_entry
-from hengyu.methods.tsdae import Tsdae
-from hengyu.progress import silent
-from hengyu.tuned import TunedStore, Tuning
-from hengyu.tuning.denoising import Denoised
-from hengyu.tuning.learned import learn_template
-from hengyu.tuning.trainee import Trainee
+from hengyu.methods.training.cache import TunedEncoderCache, TunedStore
+from hengyu.methods.training.denoising import Denoised
+from hengyu.methods.training.learned import learn_template
+from hengyu.methods.training.model import TrainableEncoder
+from hengyu.methods.tuners.tsdae import Tsdae
+from hengyu.suites.grammar import parse_entry
 
 LEARNED = "[P1]{text}[P2][P3][P4][P5][P6][MASK][P7]"
 
 
-def prompted(tiny_bert: Path, prompt: str = PROMPT) -> Trainee:
-    return Trainee(open_encoder(EncoderSpec(str(tiny_bert), prompt=prompt)), "mask")
+def prompted(tiny_bert: Path, prompt: str = PROMPT) -> TrainableEncoder:
+    return TrainableEncoder(open_encoder(EncoderSpec(str(tiny_bert), prompt=prompt)), "mask")
 
 
 def test_before_it_has_learned_a_template_gives_the_vectors_of_its_words(tiny_bert: Path) -> None:
@@ -59,7 +59,7 @@ def test_frozen_it_trains_the_template_and_nothing_else(tiny_bert: Path, options
 
 
 def test_a_learned_template_lets_sentences_be_found_better() -> None:
-    trainee = Trainee(open_encoder(EncoderSpec("hengyu-mini", prompt=PROMPT)), "mask")
+    trainee = TrainableEncoder(open_encoder(EncoderSpec("hengyu-mini", prompt=PROMPT)), "mask")
     report = tuned(trainee, "p-tuning(lr=1e-3, batch=16, epochs=2, dropout=0.0)", n=60)
     assert report["loss"][-1] < 0.7 * report["loss"][0]
 
@@ -82,7 +82,7 @@ def test_it_is_kept_as_a_plain_model_with_more_tokens_and_opened_with_its_prompt
     step = "p-tuning(lr=1e-2, batch=16)"
 
     def kept(entry: str) -> Any:
-        return Tuning(store, silent).tune(encoder, "mask", parse_entry(entry).steps, lesson, "here").encoder
+        return TunedEncoderCache(store, silent).tune(encoder, "mask", parse_entry(entry).steps, lesson, "here").encoder
 
     first = kept(step)
     assert first.folder.prompt == LEARNED
@@ -105,7 +105,7 @@ def test_it_is_kept_as_a_plain_model_with_more_tokens_and_opened_with_its_prompt
     ],
 )
 def test_what_cannot_be_learned_is_said(tiny_bert: Path, prompt: str, pooling: str, entry: str, says: str) -> None:
-    trainee = Trainee(open_encoder(EncoderSpec(str(tiny_bert), prompt=prompt)), pooling)
+    trainee = TrainableEncoder(open_encoder(EncoderSpec(str(tiny_bert), prompt=prompt)), pooling)
     with pytest.raises(ValueError, match=says):
         tuned(trainee, entry)
 
@@ -114,7 +114,7 @@ def test_the_loss_of_tsdae_is_the_librarys_with_the_same_weights_in_encoder_and_
     from sentence_transformers import SentenceTransformer
     from sentence_transformers.losses import DenoisingAutoEncoderLoss
 
-    trainee = Trainee(open_encoder(EncoderSpec(str(tiny_bert))), "mean")
+    trainee = TrainableEncoder(open_encoder(EncoderSpec(str(tiny_bert))), "mean")
     trainee.open(dropout=0.0, length=64)
     lesson = lesson_of(40)
     torch.manual_seed(1)
@@ -139,7 +139,7 @@ def test_tsdae_learns_to_tell_sentences_again_and_leaves_a_plain_encoder(tiny_be
     encoder = open_encoder(EncoderSpec(str(tiny_bert)))
     lesson = lesson_of(120)
     steps = parse_entry("tsdae(lr=3e-3, batch=16, epochs=4)").steps
-    done = Tuning(TunedStore(tmp_path / "tuned"), silent).tune(encoder, "mean", steps, lesson, "here")
+    done = TunedEncoderCache(TunedStore(tmp_path / "tuned"), silent).tune(encoder, "mean", steps, lesson, "here")
     course = done.trained[0]["loss"]
     assert course[-1] < 0.8 * course[0]
     texts = list(lesson.texts[:10])

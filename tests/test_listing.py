@@ -13,11 +13,11 @@ import runs
 from click.testing import CliRunner
 from test_report import _in_chinese, _Page
 
-from hengyu.cli.report import command
-from hengyu.errors import HengyuError
-from hengyu.records import list_runs
-from hengyu.report.board import make_board
-from hengyu.report.listing import listed, write_index
+from hengyu.base.errors import HengyuError
+from hengyu.cli.commands.report import command
+from hengyu.report.board.board import make_board
+from hengyu.report.page.index import listed, write_index
+from hengyu.storage.records import list_runs
 
 RUN = runs.make_run(sweep=False)
 OTHER = replace(
@@ -77,7 +77,7 @@ def test_names_are_text_words_are_known_in_chinese_and_nothing_is_fetched(report
 
 
 def test_a_run_is_read_once_and_again_when_it_has_changed(reports, monkeypatch):
-    from hengyu.report import summaries
+    from hengyu.report.page import summaries
 
     read = []
     load = summaries.load_run

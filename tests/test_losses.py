@@ -11,20 +11,20 @@ import torch
 from test_tuning import lesson_of
 from torch import Tensor, nn
 
+from hengyu.base.errors import Degenerate
 from hengyu.encoders import EncoderSpec, open_encoder
-from hengyu.entries import parse_entry
-from hengyu.errors import Degenerate
-from hengyu.methods.esimcse import ESimCse
-from hengyu.methods.promptbert import PromptBert
-from hengyu.methods.sbert import SBert
-from hengyu.methods.simcse import SimCse
-from hengyu.tuning.curve import alignment, uniformity
-from hengyu.tuning.loop import _perturbed, backward, embedded
-from hengyu.tuning.losses import cosent, info_nce, negative_cosine
-from hengyu.tuning.objectives import Deletions, DropoutPairs, Repetitions, deleted, repeated
-from hengyu.tuning.prompts import Templates
-from hengyu.tuning.supervised import Classified, Regressed
-from hengyu.tuning.trainee import Trainee
+from hengyu.methods.training.curve import alignment, uniformity
+from hengyu.methods.training.loop import _perturbed, backward, embedded
+from hengyu.methods.training.losses import cosent, info_nce, negative_cosine
+from hengyu.methods.training.model import TrainableEncoder
+from hengyu.methods.training.objectives import Deletions, DropoutPairs, Repetitions, deleted, repeated
+from hengyu.methods.training.prompts import Templates
+from hengyu.methods.training.supervised import Classified, Regressed
+from hengyu.methods.tuners.esimcse import ESimCse
+from hengyu.methods.tuners.promptbert import PromptBert
+from hengyu.methods.tuners.sbert import SBert
+from hengyu.methods.tuners.simcse import SimCse
+from hengyu.suites.grammar import parse_entry
 
 
 class Given(nn.Module):
@@ -89,11 +89,11 @@ def test_a_repeated_sentence_is_no_negative_of_itself(batch: tuple[Tensor, Tenso
 
 
 @pytest.fixture
-def trainee(tiny_bert: Path) -> Trainee:
-    return Trainee(open_encoder(EncoderSpec(str(tiny_bert))), "mean")
+def trainee(tiny_bert: Path) -> TrainableEncoder:
+    return TrainableEncoder(open_encoder(EncoderSpec(str(tiny_bert))), "mean")
 
 
-def test_the_losses_of_sbert_are_those_of_sentence_transformers(trainee: Trainee) -> None:
+def test_the_losses_of_sbert_are_those_of_sentence_transformers(trainee: TrainableEncoder) -> None:
     from sentence_transformers.losses import CosineSimilarityLoss, SoftmaxLoss
 
     trainee.open(dropout=0.0, length=64)
@@ -111,7 +111,7 @@ def test_the_losses_of_sbert_are_those_of_sentence_transformers(trainee: Trainee
     assert float(classes.loss(vectors, numbers)) == pytest.approx(float(want), abs=1e-5)
 
 
-def gradients(trainee: Trainee, heads: Any = ()) -> list[Tensor]:
+def gradients(trainee: TrainableEncoder, heads: Any = ()) -> list[Tensor]:
     parameters = [*trainee.parameters(), *(p for head in heads for p in head.parameters())]
     found = [p.grad.clone() for p in parameters if p.grad is not None]
     for p in parameters:
@@ -120,7 +120,9 @@ def gradients(trainee: Trainee, heads: Any = ()) -> list[Tensor]:
 
 
 @pytest.mark.parametrize("dropout", [0.0, 0.3])
-def test_a_batch_of_512_in_chunks_of_32_has_the_gradients_of_the_plain_batch(trainee: Trainee, dropout: float) -> None:
+def test_a_batch_of_512_in_chunks_of_32_has_the_gradients_of_the_plain_batch(
+    trainee: TrainableEncoder, dropout: float
+) -> None:
     trainee.open(dropout=dropout, length=64)
     trainee.model.train()
     lesson = lesson_of(600)
@@ -150,7 +152,7 @@ def test_a_batch_of_512_in_chunks_of_32_has_the_gradients_of_the_plain_batch(tra
 def test_bfloat16_gives_nearly_the_gradients_and_leaves_weights_and_vectors_in_float32(pooling: str) -> None:
     found = {}
     for dtype in ("float32", "bfloat16"):
-        trainee = Trainee(open_encoder(EncoderSpec("hengyu-mini")), pooling)
+        trainee = TrainableEncoder(open_encoder(EncoderSpec("hengyu-mini")), pooling)
         trainee.open(dropout=0.0, length=64, dtype=dtype)  # in another dtype other places would drop out
         trainee.model.train()
         objective = Deletions(trainee, lesson_of(64), SimCse(delete=0.3))
@@ -164,7 +166,7 @@ def test_bfloat16_gives_nearly_the_gradients_and_leaves_weights_and_vectors_in_f
     assert np.array_equal(vectors, same)  # looks at the model see what is weighed
 
 
-def test_the_perturbation_goes_uphill_and_comes_back(trainee: Trainee) -> None:
+def test_the_perturbation_goes_uphill_and_comes_back(trainee: TrainableEncoder) -> None:
     trainee.open(dropout=0.0, length=64)
     objective = Regressed(trainee, lesson_of(60), SBert())
     batch = np.arange(32)
@@ -179,7 +181,7 @@ def test_the_perturbation_goes_uphill_and_comes_back(trainee: Trainee) -> None:
     assert torch.equal(trainee.embeddings, before)
 
 
-def tuned(trainee: Trainee, entry: str, *, held: bool = False, n: int = 200) -> dict[str, Any]:
+def tuned(trainee: TrainableEncoder, entry: str, *, held: bool = False, n: int = 200) -> dict[str, Any]:
     method = parse_entry(entry).steps[0].make()
     method.tune(trainee, lesson_of(n, held=held), lambda done: None)
     report: dict[str, Any] = method.report
@@ -188,7 +190,7 @@ def tuned(trainee: Trainee, entry: str, *, held: bool = False, n: int = 200) -> 
 
 def test_simsiam_does_not_collapse_and_shows_it_where_it_does(tiny_bert: Path) -> None:
     def course(more: str) -> dict[str, Any]:
-        trainee = Trainee(open_encoder(EncoderSpec(str(tiny_bert))), "mean")
+        trainee = TrainableEncoder(open_encoder(EncoderSpec(str(tiny_bert))), "mean")
         return tuned(trainee, f"simsiam(lr=1e-3, batch=32, epochs=10, sentences=0, dropout=0.5, {more})")
 
     whole, broken = course("hidden=32"), course("hidden=0, stop=false")
@@ -200,7 +202,7 @@ def test_simsiam_does_not_collapse_and_shows_it_where_it_does(tiny_bert: Path) -
 
 def test_a_predictor_of_simsiam_that_learns_faster_keeps_the_rank_of_the_built_in_encoder() -> None:
     def rank(more: str) -> list[float]:
-        trainee = Trainee(open_encoder(EncoderSpec("hengyu-mini")), "mean")
+        trainee = TrainableEncoder(open_encoder(EncoderSpec("hengyu-mini")), "mean")
         ranks: list[float] = tuned(trainee, f"simsiam(lr=1e-4, batch=16, sentences=0, {more})")["effective_rank"]
         return ranks
 
@@ -214,7 +216,7 @@ def test_a_predictor_of_simsiam_that_learns_faster_keeps_the_rank_of_the_built_i
     ["cosent(lr=1e-3, epochs=3)", "sbert(lr=1e-3, epochs=3)", "simcse-sup(lr=1e-3, batch=16, epochs=6, positive=0.6)"],
 )
 def test_training_on_labels_learns_them(entry: str) -> None:
-    report = tuned(Trainee(open_encoder(EncoderSpec("hengyu-mini")), "mean"), entry, held=True)
+    report = tuned(TrainableEncoder(open_encoder(EncoderSpec("hengyu-mini")), "mean"), entry, held=True)
     course = report["held_out_spearman"]
     assert course[-1] > course[0] + 0.05
     assert report["loss"][-1] < report["loss"][0]
@@ -232,7 +234,7 @@ def test_training_on_labels_learns_them(entry: str) -> None:
 )
 def test_every_option_trains_and_repeats_to_the_bit(tiny_bert: Path, options: str) -> None:
     def weights() -> Tensor:
-        trainee = Trainee(open_encoder(EncoderSpec(str(tiny_bert))), "mean")
+        trainee = TrainableEncoder(open_encoder(EncoderSpec(str(tiny_bert))), "mean")
         tuned(trainee, f"simcse(lr=1e-3, batch=16, {options})", n=40)
         return torch.cat([p.detach().flatten() for p in trainee.parameters()])
 
@@ -242,7 +244,7 @@ def test_every_option_trains_and_repeats_to_the_bit(tiny_bert: Path, options: st
     assert torch.equal(first, weights())
 
 
-def test_a_loss_that_is_no_number_is_said(trainee: Trainee) -> None:
+def test_a_loss_that_is_no_number_is_said(trainee: TrainableEncoder) -> None:
     trainee.open(dropout=0.1, length=64)
     trainee.open = lambda **_: None  # type: ignore[method-assign]
     with torch.no_grad():
@@ -251,7 +253,7 @@ def test_a_loss_that_is_no_number_is_said(trainee: Trainee) -> None:
         tuned(trainee, "simcse(lr=1e-3, batch=16)")
 
 
-def test_labels_that_are_all_the_same_cannot_be_learned(trainee: Trainee) -> None:
+def test_labels_that_are_all_the_same_cannot_be_learned(trainee: TrainableEncoder) -> None:
     lesson = lesson_of(40)
     assert lesson.pairs is not None
     lesson.pairs.labels[:] = 1.0
@@ -304,7 +306,7 @@ def test_word_deletion_deletes_and_nothing_else() -> None:
     assert deleted([], 0.5, rng) == []
 
 
-def test_both_passes_lose_tokens_of_their_own_and_a_batch_asked_for_again_the_same(trainee: Trainee) -> None:
+def test_both_passes_lose_tokens_of_their_own_and_a_batch_asked_for_again_the_same(trainee: TrainableEncoder) -> None:
     trainee.open(dropout=0.1, length=64)
     objective = Deletions(trainee, lesson_of(80), SimCse(batch=16, sentences=64, delete=0.4))
     batch = np.arange(16)
@@ -318,7 +320,7 @@ def test_both_passes_lose_tokens_of_their_own_and_a_batch_asked_for_again_the_sa
         assert all(token in rest for token in row)  # in their order
 
 
-def test_the_queue_holds_the_newest_vectors_and_the_slow_copy_follows(trainee: Trainee) -> None:
+def test_the_queue_holds_the_newest_vectors_and_the_slow_copy_follows(trainee: TrainableEncoder) -> None:
     recipe = ESimCse(batch=16, sentences=64, momentum=0.5, dropout=0.0)
     trainee.open(dropout=0.0, length=64)
     objective = Repetitions(trainee, lesson_of(80), recipe)
@@ -349,7 +351,7 @@ PROMPT = "“{text}”的意思是[MASK]。"
 
 def test_promptbert_reads_the_mask_and_takes_the_template_away(tiny_bert: Path) -> None:
     encoder = open_encoder(EncoderSpec(str(tiny_bert), prompt=PROMPT))
-    trainee = Trainee(encoder, "mask")
+    trainee = TrainableEncoder(encoder, "mask")
     trainee.open(dropout=0.0, length=64)
     trainee.model.eval()
     objective = Templates(trainee, lesson_of(40), PromptBert(), 0.05, "“{text}”，这句话的意思是[MASK]。")
@@ -385,13 +387,13 @@ def test_promptbert_reads_the_mask_and_takes_the_template_away(tiny_bert: Path) 
 def test_their_gradients_can_be_cached_and_perturbed(tiny_bert: Path, entry: str, pooling: str) -> None:
     def course(options: str) -> dict[str, Any]:
         encoder = open_encoder(EncoderSpec(str(tiny_bert), prompt=PROMPT if pooling == "mask" else ""))
-        return tuned(Trainee(encoder, pooling), f"{entry[:-1]}, {options})", n=40)
+        return tuned(TrainableEncoder(encoder, pooling), f"{entry[:-1]}, {options})", n=40)
 
     plain, cached = course("dropout=0.0"), course("dropout=0.0, chunk=5")
     np.testing.assert_allclose(plain["loss"], cached["loss"], rtol=2e-2, atol=2e-3)
     assert all(np.isfinite(course("fgm=0.5, chunk=8")["loss"]))
 
 
-def test_promptbert_wants_the_pooling_of_its_prompt(trainee: Trainee) -> None:
+def test_promptbert_wants_the_pooling_of_its_prompt(trainee: TrainableEncoder) -> None:
     with pytest.raises(ValueError, match="weigh it with the pooling 'mask'"):
         tuned(trainee, "promptbert")

@@ -9,9 +9,9 @@ import pytest
 from scipy import stats as reference
 from sklearn import metrics as sk
 
-from hengyu.errors import Degenerate
-from hengyu.evaluation import metrics
-from hengyu.evaluation.stats import delta_interval
+from hengyu.base.errors import Degenerate
+from hengyu.numerics import metrics
+from hengyu.numerics.resampling import delta_interval
 
 GRADED = {"spearman": reference.spearmanr, "pearson": reference.pearsonr}
 BINARY = {

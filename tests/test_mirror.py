@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
+from hengyu.base.errors import HengyuError
+from hengyu.base.progress import Progress
+from hengyu.base.remote import Mirror, Unreachable
 from hengyu.cli import main
-from hengyu.errors import HengyuError
-from hengyu.fits import FitStore
-from hengyu.mirror import Mirror, Unreachable
-from hengyu.progress import Progress
-from hengyu.store import VectorStore, text_keys
-from hengyu.tuned import TunedStore
+from hengyu.methods.fit_cache import FitStore
+from hengyu.methods.training.cache import TunedStore
+from hengyu.storage.vectors import VectorStore, text_keys
 
 MEANING = {"fingerprint": "f", "pooling": "mean"}
 URL = "memory://bucket/vectors"
@@ -201,9 +201,9 @@ def test_a_fit_made_on_one_machine_is_recalled_on_another(tmp_path: Path, memory
 
 
 def test_a_fit_that_has_changed_there_is_named_and_made_again(tmp_path: Path, memory: Any) -> None:
-    from hengyu.fits import Fits
-    from hengyu.methods.flow import Flow
-    from hengyu.vectors.sample import Sample
+    from hengyu.methods.fit_cache import FitCache
+    from hengyu.methods.transforms.flow import Flow
+    from hengyu.numerics.sample import Sample
 
     def fitted(machine: str) -> tuple[np.ndarray, list[str]]:
         said: list[str] = []
@@ -211,7 +211,9 @@ def test_a_fit_that_has_changed_there_is_named_and_made_again(tmp_path: Path, me
         progress.say = said.append  # type: ignore[method-assign]
         flow = Flow(width=4, steps=3, depth=1)
         sample = Sample.of(rows(64), np.ones(64, np.int64))
-        Fits(fit_store(tmp_path / machine), {"a": 1}, {"target": "x"}, progress).fit(flow, "flow", "", "target", sample)
+        FitCache(fit_store(tmp_path / machine), {"a": 1}, {"target": "x"}, progress).fit(
+            flow, "flow", "", "target", sample
+        )
         return flow(rows(5)), said
 
     first, said = fitted("one")

@@ -10,11 +10,11 @@ import observed
 import pytest
 from click.testing import CliRunner
 
+from hengyu.base.errors import HengyuError
 from hengyu.cli import main
-from hengyu.errors import HengyuError
-from hengyu.records import write_json
-from hengyu.report.html import render
-from hengyu.report.mistakes import mistakes, most
+from hengyu.report.page.leaderboard import render
+from hengyu.report.page.worst_pairs import mistakes, most
+from hengyu.storage.records import write_json
 
 CARD = """
 name = "mine"

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from fakehub import REVISION, FakeHub
 
+from hengyu.base.errors import HengyuError
 from hengyu.encoders import EncoderSpec, open_encoder
-from hengyu.errors import HengyuError
 
 
 def published(hub: FakeHub, name: str, folder: Path, **more: bytes) -> None:

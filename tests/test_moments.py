@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hengyu.vectors import moments
-from hengyu.vectors.moments import Moments, tree
-from hengyu.vectors.sample import Sample
+from hengyu.numerics import moments
+from hengyu.numerics.moments import Moments, tree
+from hengyu.numerics.sample import Sample
 
 
 @pytest.fixture(autouse=True)

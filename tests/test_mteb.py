@@ -13,14 +13,14 @@ from click.testing import CliRunner
 from fakehub import FakeHub
 from test_hub import parquet
 
+from hengyu.base.errors import HengyuError
 from hengyu.cards import find_card, load_cards, parse_task
 from hengyu.cards.mteb_cards import mteb_card, mteb_names
 from hengyu.cli import main
-from hengyu.errors import HengyuError
-from hengyu.records import Run, load_run
-from hengyu.references import read_results, with_references
-from hengyu.report.board import make_board
-from hengyu.report.mteb import write_mteb
+from hengyu.report.board.board import make_board
+from hengyu.report.exports.mteb import write_mteb
+from hengyu.report.mteb_references import read_results, with_references
+from hengyu.storage.records import Run, load_run
 
 RUN = runs.make_run()
 ROWS = [(f"天气好吗{i}", f"天气怎么样{i % 7}", i % 2) for i in range(80)]

@@ -16,6 +16,7 @@ from click.testing import CliRunner
 from fakehub import FakeHub
 from words import sentences
 
+from hengyu.base.errors import HengyuError
 from hengyu.cards import load_cards, parse_task
 from hengyu.cards.card import CollectionCard
 from hengyu.cards.collection import load_collection
@@ -24,9 +25,8 @@ from hengyu.cards.mteb_cards import mteb_card
 from hengyu.cards.remote import pick_parts
 from hengyu.cli import main
 from hengyu.encoders import EncoderSpec, open_encoder
-from hengyu.errors import HengyuError
-from hengyu.records import Run, load_run
-from hengyu.references import read_results
+from hengyu.report.mteb_references import read_results
+from hengyu.storage.records import Run, load_run
 
 NAMES = ("T2", "MMarco", "Du", "Covid", "Cmedqa", "Ecom", "Medical", "Video")
 CUTS = {"ndcg@10": ("ndcg", "NDCG@10"), "mrr@10": ("mrr", "MRR@10")} | {
@@ -82,7 +82,7 @@ def served(hub: FakeHub, monkeypatch: pytest.MonkeyPatch) -> tuple[Any, ...]:
     card = load_cards()["CovidRetrieval"]
     assert card.hub is not None
     monkeypatch.setattr(fakehub, "REVISION", card.hub.revision)
-    monkeypatch.setattr("hengyu.indexes.cost._SECONDS", 0.01)
+    monkeypatch.setattr("hengyu.methods.search.cost._SECONDS", 0.01)
     hub.repositories[card.hub.id] = laid_out(data)
     return data
 
@@ -199,7 +199,7 @@ def test_numbers_are_those_of_mteb_and_go_there_and_back(served: Any, tmp_path: 
 
 
 def test_sentences_that_ask_for_each_other_are_no_task_of_mteb(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("hengyu.indexes.cost._SECONDS", 0.01)
+    monkeypatch.setattr("hengyu.methods.search.cost._SECONDS", 0.01)
     done = CliRunner().invoke(main, ["run", "retrieval", "--task", "hengyu-sts:valid", "--entry", "flat", "--quiet"])
     assert done.exit_code == 0, done.output
     refused = CliRunner().invoke(main, ["export", "latest", "--format", "mteb", "--out", str(tmp_path)])

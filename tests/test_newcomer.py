@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from hengyu.base.progress import Progress
 from hengyu.cli import main
-from hengyu.progress import Progress
 
 CARD = """
 name = "mine"
@@ -93,7 +93,7 @@ def test_one_wrong_word_is_one_sentence_however_many_entries_it_is_for(folder: P
 
 def test_no_time_is_foretold_from_the_first_moments(monkeypatch: pytest.MonkeyPatch) -> None:
     """The first batch waits for the model to load; what it took says nothing of the others."""
-    from hengyu import progress
+    from hengyu.base import progress
 
     said: list[str] = []
     now = iter([0.0, 20.0, 40.0, 60.0])

@@ -74,7 +74,7 @@ def test_a_wheel_carries_what_the_repository_has_and_no_data_of_others(tmp_path:
 
 
 def test_the_module_that_folders_name_stays_where_it_is() -> None:
-    from hengyu.encoders.folder import STEP
-    from hengyu.take.steps import Step
+    from hengyu.encoders.model_folder import STEP
+    from hengyu.tools.export_model.steps import Step
 
-    assert f"{Step.__module__}.{Step.__qualname__}" == STEP == "hengyu.take.steps.Step"
+    assert f"{Step.__module__}.{Step.__qualname__}" == STEP == "hengyu.tools.export_model.steps.Step"

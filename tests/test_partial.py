@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from hengyu.base.errors import HengyuError, Missing
+from hengyu.base.paths import share
 from hengyu.cli import main
-from hengyu.errors import HengyuError, Missing
-from hengyu.plan import make_plan
-from hengyu.records import load_run
-from hengyu.resources import share
-from hengyu.suites import load_suite
+from hengyu.storage.records import load_run
+from hengyu.suites.plan import make_plan
+from hengyu.suites.suite import load_suite
 
 PUBLISHED = ("whitening-2021", "simcse-2021", "cosent-2022", "flow-2020", "cmteb-sts")
 

@@ -19,15 +19,15 @@ from hypothesis import strategies as st
 from words import sentences
 
 import hengyu
+from hengyu.base.errors import HengyuError
 from hengyu.cli import main
-from hengyu.errors import HengyuError
-from hengyu.pretraining import job, loop
-from hengyu.pretraining.batches import batches, held_batches, hide
-from hengyu.pretraining.corpus import evaluation_sentences, read_corpus, substance
-from hengyu.pretraining.job import pretrain
-from hengyu.pretraining.precision import faster
-from hengyu.pretraining.recipe import Pretraining
-from hengyu.pretraining.vocabulary import MASK, SPECIAL, vocabulary
+from hengyu.tools.pretraining import job, loop
+from hengyu.tools.pretraining.batches import batches, held_batches, hide
+from hengyu.tools.pretraining.corpus import evaluation_sentences, read_corpus, substance
+from hengyu.tools.pretraining.job import pretrain
+from hengyu.tools.pretraining.precision import faster
+from hengyu.tools.pretraining.recipe import Pretraining
+from hengyu.tools.pretraining.vocabulary import MASK, SPECIAL, vocabulary
 
 SMALL = Pretraining(
     layers=2, width=32, heads=4, length=32, steps=30, positions=512, lr=3e-3, warmup=5, held_out=30, seen=2
@@ -114,7 +114,7 @@ def test_the_vocabulary_holds_the_commonest() -> None:
 
 
 def test_the_faster_dtype_is_measured_and_bfloat16_must_be_worth_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    from hengyu.pretraining import precision
+    from hengyu.tools.pretraining import precision
 
     cost = {"float32": 10.0, "bfloat16": 5.0}
     now = [0.0]
@@ -129,7 +129,7 @@ def test_the_faster_dtype_is_measured_and_bfloat16_must_be_worth_it(monkeypatch:
 
 
 def test_the_defaults_of_the_command_are_those_of_the_recipe() -> None:
-    from hengyu.cli.pretrain import command
+    from hengyu.cli.commands.pretrain import command
 
     given = {o.name: o.default for o in command.params}
     recipe = Pretraining().parameters()
@@ -241,7 +241,7 @@ def test_a_killed_one_goes_on_and_ends_with_the_same_bytes(
                 pretrain([corpus], tmp_path / "out", SMALL, dtype=dtype)
         assert not (tmp_path / "out").exists()
 
-    from hengyu.pretraining import card, checkpoint, folder
+    from hengyu.tools.pretraining import card, checkpoint, folder
 
     dies(loop, "_loss", 9)
     if not every:

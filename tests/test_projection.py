@@ -12,29 +12,29 @@ from scipy.linalg import hadamard
 from scipy.stats import spearmanr
 from words import sentences
 
-from hengyu.bench import run
+from hengyu.base.errors import Degenerate, HengyuError
+from hengyu.bench.run import run
 from hengyu.cli import main
 from hengyu.encoders import EncoderSpec
-from hengyu.entries import parse_entry
-from hengyu.errors import Degenerate, HengyuError
-from hengyu.fits import Fits, FitStore
 from hengyu.methods import SampleTransform, find_method
-from hengyu.plan import make_plan
-from hengyu.records import Run, load_run
-from hengyu.report.dimensions import collect
-from hengyu.report.export import tidy
-from hengyu.report.html import render
-from hengyu.store import VectorStore
-from hengyu.suites import find_suite, load_suite
+from hengyu.methods.fit_cache import FitCache, FitStore
+from hengyu.numerics.distortion import measure
+from hengyu.numerics.hadamard import next_power_of_two, srht, walsh_hadamard
+from hengyu.numerics.projections import KINDS, draw, orthogonal_blocks
+from hengyu.numerics.sample import Sample
+from hengyu.numerics.signs import angle_cosine
+from hengyu.numerics.similarity import cosines
+from hengyu.numerics.theory import jl_dim
+from hengyu.numerics.winners import winners
+from hengyu.report.charts.dimensions import collect
+from hengyu.report.exports.table import tidy
+from hengyu.report.page.leaderboard import render
+from hengyu.storage.records import Run, load_run
+from hengyu.storage.vectors import VectorStore
+from hengyu.suites.grammar import parse_entry
+from hengyu.suites.plan import make_plan
+from hengyu.suites.suite import find_suite, load_suite
 from hengyu.tasks.sts import StsVectors
-from hengyu.vectors.distortion import measure
-from hengyu.vectors.hadamard import next_power_of_two, srht, walsh_hadamard
-from hengyu.vectors.projections import KINDS, draw, orthogonal_blocks
-from hengyu.vectors.sample import Sample
-from hengyu.vectors.signs import angle_cosine
-from hengyu.vectors.similarity import cosines
-from hengyu.vectors.theory import jl_dim
-from hengyu.vectors.winners import winners
 
 DRAWN = ("jl(dim=8)", "simhash(bits=40)", "itq(bits=8)", "pq(m=4, bits=3)", "flyhash(expand=5)", "biohash(epochs=2)")
 EVERY = (*DRAWN, "int8", "binary", *(f"jl(dim=8, kind={k})" for k in KINDS))
@@ -344,7 +344,7 @@ def test_a_seed_gives_one_draw_and_another_seed_another(text: str) -> None:
 def test_trained_ones_are_kept_and_recalled(text: str, tmp_path: Path) -> None:
     x = cloud(400)
     step = parse_entry(text).steps[0]
-    fits = Fits(FitStore(tmp_path))
+    fits = FitCache(FitStore(tmp_path))
     one, two = step.make(), step.make()
     assert isinstance(one, SampleTransform)
     fits.fit(one, str(step), "", "target", Sample.of(x))

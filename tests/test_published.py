@@ -7,14 +7,14 @@ from dataclasses import replace
 import pytest
 import runs
 
+from hengyu.base.paths import share
 from hengyu.cards import load_cards
-from hengyu.entries import parse_entry
-from hengyu.published import beside, published
-from hengyu.report.figures import figures
-from hengyu.report.html import render
-from hengyu.report.provenance import published_sheet
-from hengyu.resources import share
-from hengyu.suites import load_suite
+from hengyu.report.charts.published_points import figures
+from hengyu.report.page.leaderboard import render
+from hengyu.report.page.provenance import published_sheet
+from hengyu.report.published import beside, published
+from hengyu.suites.grammar import parse_entry
+from hengyu.suites.suite import load_suite
 
 RUN = runs.make_run(sweep=False)
 MODEL = "google-bert/bert-base-chinese"

@@ -7,9 +7,9 @@ import math
 import numpy as np
 import pytest
 
+from hengyu.base.errors import HengyuError
 from hengyu.cards.relevance import Relevance
-from hengyu.errors import HengyuError
-from hengyu.evaluation.ranking import QUALITY, scores
+from hengyu.numerics.ranking import QUALITY, scores
 
 
 def example() -> Relevance:

@@ -13,13 +13,13 @@ import pytest
 import runs
 from click.testing import CliRunner
 
-from hengyu.cli.report import command
-from hengyu.report.board import make_board
-from hengyu.report.cell import HEATS
-from hengyu.report.dimensions import chart, collect
-from hengyu.report.html import render, write_report
-from hengyu.report.provenance import command_of, sheets
-from hengyu.resources import share
+from hengyu.base.paths import share
+from hengyu.cli.commands.report import command
+from hengyu.report.board.board import make_board
+from hengyu.report.board.cell import HEATS
+from hengyu.report.charts.dimensions import chart, collect
+from hengyu.report.page.leaderboard import render, write_report
+from hengyu.report.page.provenance import command_of, sheets
 
 RUN = runs.make_run()
 HOSTILE = runs.make_run(hostile=True)

@@ -14,9 +14,9 @@ from click.testing import CliRunner
 from words import sentences
 
 from hengyu.cli import main
-from hengyu.records import find_run, load_run
-from hengyu.report.html import render
-from hengyu.report.reproduce import command_of_row, reproduce_sheet
+from hengyu.report.page.leaderboard import render
+from hengyu.report.page.reproduce import command_of_row, reproduce_sheet
+from hengyu.storage.records import find_run, load_run
 
 SUITE = """
 tasks = ["toy:test"]

@@ -19,25 +19,25 @@ from rich.console import Console
 from test_report import _in_chinese, _Page
 from words import sentences
 
-from hengyu.bench import Outcome, run
+from hengyu.base.errors import HengyuError
+from hengyu.bench.run import Outcome, run
 from hengyu.cards import load_cards
 from hengyu.cards.data import load_pairs
 from hengyu.cards.relevance import Relevance
 from hengyu.cli import main
 from hengyu.encoders import EncoderSpec, open_encoder
-from hengyu.entries import parse_entry
-from hengyu.errors import HengyuError
-from hengyu.evaluation.ranking import QUALITY, scores
-from hengyu.plan import make_plan
-from hengyu.records import Record, Run, load_run
-from hengyu.report.export import export
-from hengyu.report.html import render
-from hengyu.report.retrieval import COLUMNS, front, make_tables
-from hengyu.report.terminal import print_board
-from hengyu.store import VectorStore
-from hengyu.suites import load_suite
+from hengyu.numerics.ranking import QUALITY, scores
+from hengyu.numerics.sample import Sample
+from hengyu.report.board.terminal import print_board
+from hengyu.report.exports.table import export
+from hengyu.report.page.leaderboard import render
+from hengyu.report.retrieval.tables import COLUMNS, front, make_tables
+from hengyu.storage.records import Record, Run, load_run
+from hengyu.storage.vectors import VectorStore
+from hengyu.suites.grammar import parse_entry
+from hengyu.suites.plan import make_plan
+from hengyu.suites.suite import load_suite
 from hengyu.tasks.retrieval import RetrievalVectors
-from hengyu.vectors.sample import Sample
 
 TIMES = {"qps", "qps-batch", "qps-batch-threads", "build-seconds", "peak-memory"}
 SIZES = {"bytes-per-vector", "index-bytes"}
@@ -57,7 +57,7 @@ entries = [
 def hasty():
     """Take rates for a moment only: here they need to be there, not to be right."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("hengyu.indexes.cost._SECONDS", 0.01)
+        patch.setattr("hengyu.methods.search.cost._SECONDS", 0.01)
         yield
 
 
@@ -191,7 +191,7 @@ def test_the_same_run_gives_the_same_bytes_and_goes_on_where_it_stopped(folder: 
 
 
 def test_numbers_follow_from_what_was_kept(folder: Path, finished: Run) -> None:
-    from hengyu.records.sealed import read_sealed
+    from hengyu.storage.tensor_file import read_sealed
 
     plan = make_plan(load_suite(folder / "suites" / "toy.toml"), datasets=[folder])
     for path in (finished.path / "observations").glob("*.safetensors"):
@@ -236,7 +236,7 @@ def test_the_interval_knows_that_both_sentences_of_a_pair_ask(finished: Run, fol
     assert sizes.max() > 1
     # by hand: the spread of a ratio of sums over groups
     rows = [p for p in (finished.path / "observations").glob("*.safetensors")]
-    from hengyu.records.sealed import read_sealed
+    from hengyu.storage.tensor_file import read_sealed
 
     tensors = next(
         t for t, a in map(read_sealed, rows) if (a["meaning"]["entry"], a["meaning"]["task"]) == ("flat", "toy:test")

@@ -19,13 +19,13 @@ from fakehub import REVISION, FakeHub
 from test_killed import lay_out, surroundings
 
 import hengyu
+from hengyu.base.errors import HengyuError
 from hengyu.cards import load_card, rows
 from hengyu.cards.card import Columns
 from hengyu.cards.hub import fetch
 from hengyu.cli import main
 from hengyu.encoders import EncoderSpec, open_encoder
-from hengyu.errors import HengyuError
-from hengyu.records import load_run, write_json
+from hengyu.storage.records import load_run, write_json
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = Path(hengyu.__file__).parent
@@ -119,7 +119,7 @@ def test_a_pickle_in_the_place_of_any_file_is_never_loaded(tmp_path: Path, tiny_
     (folder / "model.safetensors").write_bytes(evil)
     with pytest.raises(HengyuError, match="not a whole safetensors file"):
         open_encoder(EncoderSpec(str(folder))).encode(["好"], ["mean", "pooler"])
-    from hengyu.store import VectorStore
+    from hengyu.storage.vectors import VectorStore
 
     space = tmp_path / "store" / "s"
     for part in ("keys.npy", "vectors.npy"):
@@ -263,7 +263,7 @@ def test_nothing_from_outside_steers_the_terminal(tmp_path: Path) -> None:
 
     from rich.console import Console
 
-    from hengyu.report.terminal import print_board
+    from hengyu.report.board.terminal import print_board
 
     out = StringIO()
     print_board(load_run(folder), Console(file=out, width=200))

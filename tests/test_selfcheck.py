@@ -13,20 +13,20 @@ import pytest
 from click.testing import CliRunner, Result
 from scipy import stats
 
+from hengyu.base.errors import HengyuError
 from hengyu.cards import load_cards
 from hengyu.cards.data import load_pairs
 from hengyu.cli import main
 from hengyu.encoders import EncoderSpec, open_encoder
-from hengyu.encoders.folder import ModelFolder
 from hengyu.encoders.huggingface import HuggingFace
-from hengyu.errors import HengyuError
-from hengyu.report.selfcheck import print_findings
-from hengyu.selfcheck import variants
-from hengyu.selfcheck.change import Change, Excerpt, Yardstick, distances, take_excerpt
-from hengyu.selfcheck.run import Findings, selfcheck
-from hengyu.selfcheck.sensitivities import at_length, in_dtype, written_as
-from hengyu.selfcheck.subject import Check, Subject
-from hengyu.selfcheck.variants import full_width, half_width, traditional, upper_case
+from hengyu.encoders.model_folder import ModelFolder
+from hengyu.tools.selfcheck import variants
+from hengyu.tools.selfcheck.change import Change, Excerpt, Yardstick, distances, take_excerpt
+from hengyu.tools.selfcheck.report import print_findings
+from hengyu.tools.selfcheck.run import Findings, selfcheck
+from hengyu.tools.selfcheck.sensitivities import at_length, in_dtype, written_as
+from hengyu.tools.selfcheck.subject import Check, Subject
+from hengyu.tools.selfcheck.variants import full_width, half_width, traditional, upper_case
 
 Vectors = dict[str, np.ndarray]
 
@@ -222,12 +222,12 @@ def test_a_vocabulary_that_knows_nothing_is_broken(tiny_bert: Path, tmp_path: Pa
 
 
 def test_vectors_that_are_not_finite_are_refused(sample: Excerpt) -> None:
-    class Lost(HuggingFace):
+    class RemoteDamage(HuggingFace):
         def _forward(self, ids: Sequence[Sequence[int]], poolings: Sequence[str]) -> Vectors:
             return {p: x * np.float32(np.nan) for p, x in super()._forward(ids, poolings).items()}
 
     with pytest.raises(HengyuError, match="vectors are not finite"):
-        check(Lost, sample)
+        check(RemoteDamage, sample)
 
 
 def test_a_dtype_that_overflows_or_cannot_be_run_says_so(sample: Excerpt) -> None:

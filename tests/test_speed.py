@@ -8,9 +8,9 @@ import pytest
 from click.testing import CliRunner, Result
 from ratios import hold
 
+from hengyu.base.errors import HengyuError
 from hengyu.cli import main
-from hengyu.errors import HengyuError
-from hengyu.speed import compare, load_timings
+from hengyu.tools.speed import compare, load_timings
 
 
 def stored(

@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hengyu.evaluation.cells import Cell
-from hengyu.evaluation.metrics import spearman
-from hengyu.evaluation.standing import paired_p, rank_intervals, standings
-from hengyu.evaluation.stats import Resamples
+from hengyu.evaluation.rank_intervals import paired_p, rank_intervals, standings
+from hengyu.numerics.metrics import spearman
+from hengyu.numerics.resampling import Resamples
 
 
 def cells(scores, labels, resamples=500):

@@ -10,9 +10,10 @@ import pytest
 from scipy import stats as reference
 from sklearn import metrics as sk
 
-from hengyu.errors import Degenerate
-from hengyu.evaluation import bootstrap, stats
-from hengyu.evaluation.stats import METRICS, Resamples, delta_interval, difference, interval, mean_interval
+from hengyu.base.errors import Degenerate
+from hengyu.numerics import bootstrap
+from hengyu.numerics import resampling as stats
+from hengyu.numerics.resampling import METRICS, Resamples, delta_interval, difference, interval, mean_interval
 
 LABELS = {
     "binary": lambda rng, n: (rng.random(n) < 0.2).astype(float),
@@ -275,7 +276,7 @@ def test_coverage():
 
 
 def test_import_leaves_numba_alone():
-    code = "import sys, hengyu.evaluation.stats, hengyu.evaluation.metrics; sys.exit('numba' in sys.modules)"
+    code = "import sys, hengyu.numerics.resampling, hengyu.numerics.metrics; sys.exit('numba' in sys.modules)"
     package = str(Path(stats.__file__).parents[1])
     assert (
         subprocess.run([sys.executable, "-P", "-c", f"import sys; sys.path.insert(0, {package!r}); {code}"]).returncode

@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from hengyu.base.errors import HengyuError
+from hengyu.base.progress import silent
+from hengyu.bench.encode import encode_missing
 from hengyu.encoders import EncoderSpec, open_encoder
-from hengyu.encoding import encode_missing
-from hengyu.errors import HengyuError
-from hengyu.progress import silent
-from hengyu.store import VectorStore, text_keys
+from hengyu.storage.vectors import VectorStore, text_keys
 
 MEANING = {"fingerprint": "abc", "pooling": "mean", "max_length": 64, "dtype": "float32", "prompt": ""}
 

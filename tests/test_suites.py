@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from hengyu.errors import HengyuError
-from hengyu.resources import share
-from hengyu.suites import find_suite, load_suite
+from hengyu.base.errors import HengyuError
+from hengyu.base.paths import share
+from hengyu.suites.suite import find_suite, load_suite
 
 
 def written(tmp_path: Path, text: str) -> Path:

@@ -13,24 +13,24 @@ import runs
 from byothers import mteb_score
 from click.testing import CliRunner
 
-from hengyu.bench import run as weigh
+from hengyu.base.errors import HengyuError
+from hengyu.bench.run import run as weigh
 from hengyu.cards import load_cards
 from hengyu.cards.data import load_pairs
 from hengyu.cli import main
 from hengyu.encoders import EncoderSpec, open_encoder
-from hengyu.entries import parse_entry
-from hengyu.errors import HengyuError
-from hengyu.fits import FitStore
 from hengyu.methods import find_method, method_names
-from hengyu.plan import make_plan
-from hengyu.records import Run, load_run
-from hengyu.specs import EntrySpec
-from hengyu.store import VectorStore
-from hengyu.suites import Suite
-from hengyu.take.fitted import Places, refit
-from hengyu.take.row import choose
-from hengyu.take.state import restored, state_of
-from hengyu.vectors.affine import Affine, affine_of
+from hengyu.methods.fit_cache import FitStore
+from hengyu.numerics.affine import Affine, affine_of
+from hengyu.storage.records import Run, load_run
+from hengyu.storage.vectors import VectorStore
+from hengyu.suites.entries import SuiteEntry
+from hengyu.suites.grammar import parse_entry
+from hengyu.suites.plan import make_plan
+from hengyu.suites.suite import Suite
+from hengyu.tools.export_model.fitted import Places, refit
+from hengyu.tools.export_model.row import choose
+from hengyu.tools.export_model.state import restored, state_of
 
 TASK = "hengyu-sts:valid"
 FLOW = "flow(levels=1, depth=1, steps=20)"
@@ -53,7 +53,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def finished(home: Path) -> Run:
     """The built-in encoder on our own valid split, every pooling, affine and other entries."""
-    entries = tuple(EntrySpec(parse_entry(e)) for e in (*ENTRIES, *PROJECTED, f"whitening(dim=8) > {FLOW}"))
+    entries = tuple(SuiteEntry(parse_entry(e)) for e in (*ENTRIES, *PROJECTED, f"whitening(dim=8) > {FLOW}"))
     suite = Suite("taken", Path("taken.toml"), (TASK,), entries, poolings=POOLINGS, baselines=("tfidf",), resamples=20)
     store, fits = VectorStore(home / "vectors"), FitStore(home / "fits")
     return load_run(weigh(make_plan(suite), reports=home / "reports", store=store, fits=fits).folder)
@@ -147,8 +147,8 @@ def test_mteb_reports_our_spearman(finished: Run, home: Path, words: str) -> Non
 def test_hengyu_weighs_a_folder_as_it_weighed_the_row(finished: Run, home: Path, words: str) -> None:
     out, _ = taken(finished, home, words)
     first, second, labels = texts_and_labels()
-    from hengyu.evaluation import metrics
-    from hengyu.vectors.similarity import cosines
+    from hengyu.numerics import metrics
+    from hengyu.numerics.similarity import cosines
 
     x = open_encoder(EncoderSpec(str(out))).encode([*first, *second], ["native"])["native"]
     n = len(first)
@@ -159,7 +159,7 @@ def test_hengyu_weighs_a_folder_as_it_weighed_the_row(finished: Run, home: Path,
 def test_the_pooler_comes_home_as_a_dense_layer(home: Path, tmp_path: Path, tiny_bert: Path) -> None:
     from sentence_transformers import SentenceTransformer
 
-    from hengyu.take.pooled import pooled
+    from hengyu.tools.export_model.pooled import pooled
 
     encoder = open_encoder(EncoderSpec(str(tiny_bert), max_length=6, prompt="大家"))
     texts = ["今天天气真好，我们去公园散步吧。", "他", "不是他，是她"]
@@ -177,7 +177,7 @@ def test_the_pooler_comes_home_as_a_dense_layer(home: Path, tmp_path: Path, tiny
     ],
 )
 def test_what_a_folder_cannot_say_is_refused(tiny_bert: Path, spec: dict[str, str], pooling: str, reason: str) -> None:
-    from hengyu.take.pooled import pooled
+    from hengyu.tools.export_model.pooled import pooled
 
     with pytest.raises(HengyuError, match=reason):
         pooled(open_encoder(EncoderSpec(str(tiny_bert), **spec)), pooling)

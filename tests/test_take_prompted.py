@@ -14,16 +14,16 @@ from byothers import library_vectors
 from click.testing import CliRunner
 from words import save_grades
 
-from hengyu.bench import run as weigh
+from hengyu.base.errors import HengyuError
+from hengyu.bench.run import run as weigh
 from hengyu.cli import main
 from hengyu.encoders import EncoderSpec, open_encoder
-from hengyu.errors import HengyuError
-from hengyu.plan import make_plan
-from hengyu.records import Run, load_run
-from hengyu.store import VectorStore
-from hengyu.suites import load_suite
-from hengyu.take.fitted import refit
-from hengyu.take.row import choose
+from hengyu.storage.records import Run, load_run
+from hengyu.storage.vectors import VectorStore
+from hengyu.suites.plan import make_plan
+from hengyu.suites.suite import load_suite
+from hengyu.tools.export_model.fitted import refit
+from hengyu.tools.export_model.row import choose
 
 TEMPLATE, PREFIX = "“{text}”的意思是[MASK]。", "用[MASK]来说：{text}"
 PROMPTBERT = "promptbert(lr=1e-3, sentences=64, batch=16, seed=1)"
@@ -111,7 +111,7 @@ def test_a_template_that_leaves_no_room_for_a_text_is_said(home: Path) -> None:
 
 
 def test_a_tokenizer_that_can_hold_no_template_is_said(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from hengyu.take.template import put_template
+    from hengyu.tools.export_model.template import put_template
 
     class Body:
         tokenizer: Any = object()

@@ -14,20 +14,20 @@ from byothers import library_vectors, mteb_score
 from click.testing import CliRunner
 from words import save_grades
 
-import hengyu.tuning.loop
-from hengyu.bench import run as weigh
+import hengyu.methods.training.loop
+from hengyu.base.errors import HengyuError
+from hengyu.bench.run import run as weigh
+from hengyu.bench.task_inputs import make_training_data
 from hengyu.cards import load_cards
 from hengyu.cards.data import load_pairs
 from hengyu.cli import main
 from hengyu.encoders import EncoderSpec
-from hengyu.errors import HengyuError
-from hengyu.material import make_lesson
-from hengyu.plan import make_plan
-from hengyu.records import Run, load_run
-from hengyu.store import VectorStore
-from hengyu.suites import load_suite
-from hengyu.take.fitted import refit
-from hengyu.take.row import choose
+from hengyu.storage.records import Run, load_run
+from hengyu.storage.vectors import VectorStore
+from hengyu.suites.plan import make_plan
+from hengyu.suites.suite import load_suite
+from hengyu.tools.export_model.fitted import refit
+from hengyu.tools.export_model.row import choose
 
 SHORT = "sentences=64, batch=16, lr=1e-3"
 SIMCSE, COSENT = f"simcse({SHORT})", f"cosent({SHORT})"
@@ -95,7 +95,7 @@ def test_the_folder_is_the_trained_encoder_with_its_steps(
     def never(*_: Any) -> None:
         raise AssertionError("trained again")
 
-    monkeypatch.setattr("hengyu.tuning.loop.train", never)
+    monkeypatch.setattr("hengyu.methods.training.loop.train", never)
     done = take(finished, tmp_path / "model", words, "--seed", str(seed))
     assert done.exit_code == 0, done.output
     choice = choose(finished, words, "grades:test", seed)
@@ -135,13 +135,13 @@ def test_a_training_that_comes_out_otherwise_is_refused(
     finished: Run, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HENGYU_CACHE", str(tmp_path / "cache"))
-    train = hengyu.tuning.loop.train
+    train = hengyu.methods.training.loop.train
 
     def other(trainee: Any, objective: Any, lesson: Any, recipe: Any, tick: Any) -> Any:
         """As another version of torch would, only more so."""
         return train(trainee, objective, lesson, replace(recipe, lr=0.01), tick)
 
-    monkeypatch.setattr("hengyu.tuning.loop.train", other)
+    monkeypatch.setattr("hengyu.methods.training.loop.train", other)
     done = take(finished, tmp_path / "model", f"mean | {SIMCSE}")
     assert done.exit_code == 2 and "run the suite again with these versions, then take the row" in done.output
     assert not (tmp_path / "model").exists()
@@ -167,7 +167,7 @@ def test_a_lesson_does_not_depend_on_what_else_is_weighed(home: Path, word: str)
         )
         plan = make_plan(load_suite(home / "suites" / "some.toml"), datasets=[home])
         task = next(t for t in plan.tasks if t.name == "grades:test")
-        lessons.append(make_lesson(plan, task, plan.fits[task.name, word]))
+        lessons.append(make_training_data(plan, task, plan.fits[task.name, word]))
     one, two = lessons
     assert list(one.texts) == list(two.texts) and np.array_equal(one.counts, two.counts)
     assert one.digest(labelled=True) == two.digest(labelled=True)

@@ -9,11 +9,11 @@ import pytest
 from click.testing import CliRunner
 from sklearn.random_projection import johnson_lindenstrauss_min_dim
 
+from hengyu.base.errors import Degenerate
 from hengyu.cli import main
-from hengyu.errors import Degenerate
-from hengyu.vectors.distortion import measure
-from hengyu.vectors.projections import PROVED
-from hengyu.vectors.theory import (
+from hengyu.numerics.distortion import measure
+from hengyu.numerics.projections import PROVED
+from hengyu.numerics.theory import (
     angle_density,
     angle_variance,
     cosine_quantile,

@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from hengyu.base.errors import HengyuError
 from hengyu.cli import main
 from hengyu.encoders import EncoderSpec, open_encoder
-from hengyu.errors import HengyuError
-from hengyu.throughput import flops_per_token, measure, peak
+from hengyu.tools.throughput import flops_per_token, measure, peak
 
 
 def test_operations_are_those_of_the_matrix_products(tiny_bert: Path) -> None:

@@ -14,24 +14,24 @@ from click.testing import CliRunner
 from test_losses import Given, features
 from words import WHAT, WHEN, WHO, save_grades
 
-from hengyu.bench import run
+from hengyu.base.errors import Degenerate, HengyuError
+from hengyu.bench.run import run
+from hengyu.bench.task_inputs import make_training_data
 from hengyu.cards import load_card
 from hengyu.cards.data import load_pairs
 from hengyu.cli import main
 from hengyu.encoders import EncoderSpec, open_encoder
-from hengyu.entries import parse_entry
-from hengyu.errors import Degenerate, HengyuError
-from hengyu.material import make_lesson
-from hengyu.methods.simcse_sup import SupervisedSimCse
-from hengyu.plan import make_plan
-from hengyu.records import load_run
-from hengyu.store import VectorStore
-from hengyu.suites import load_suite
-from hengyu.tuned import TunedStore
-from hengyu.tuning.lesson import LabelledPairs, Lesson
-from hengyu.tuning.supervised import Contrasted
-from hengyu.tuning.trainee import Trainee
-from hengyu.tuning.triples import Triples
+from hengyu.methods.training.cache import TunedStore
+from hengyu.methods.training.data import LabelledPairs, TrainingData
+from hengyu.methods.training.model import TrainableEncoder
+from hengyu.methods.training.supervised import Contrasted
+from hengyu.methods.training.triples import Triples
+from hengyu.methods.tuners.simcse_sup import SupervisedSimCse
+from hengyu.storage.records import load_run
+from hengyu.storage.vectors import VectorStore
+from hengyu.suites.grammar import parse_entry
+from hengyu.suites.plan import make_plan
+from hengyu.suites.suite import load_suite
 
 CARD = 'name = "nli"\nkind = "triples"\n[splits.train]\nfile = "nli.tsv"\n'
 
@@ -79,7 +79,7 @@ def test_labels_that_contradict_each_other_make_no_negative() -> None:
         triples_of(pairs_of((0, 1, 0), (2, 3, 0)))
 
 
-def graded(n: int = 60) -> Lesson:
+def graded(n: int = 60) -> TrainingData:
     """Anchors with a positive each and, in the first half, a hard negative; all sentences differ."""
     rng = np.random.default_rng(3)
     every = [f"{who}{when}{what}" for who in WHO for when in WHEN for what in WHAT]
@@ -89,19 +89,21 @@ def graded(n: int = 60) -> Lesson:
     labels = np.repeat([1.0, 0.0], [n, n // 2])
     pairs = LabelledPairs(first, second, labels, (0.0, 1.0), binary=True)
     counts = np.bincount(np.concatenate([first, second]), minlength=3 * n)
-    return Lesson(texts, counts, pairs)
+    return TrainingData(texts, counts, pairs)
 
 
 @pytest.fixture
-def trainee(tiny_bert: Path) -> Trainee:
-    opened = Trainee(open_encoder(EncoderSpec(str(tiny_bert))), "mean")
+def trainee(tiny_bert: Path) -> TrainableEncoder:
+    opened = TrainableEncoder(open_encoder(EncoderSpec(str(tiny_bert))), "mean")
     opened.open(dropout=0.0, length=64)
     opened.model.eval()
     return opened
 
 
 @pytest.mark.parametrize("hard", [True, False])
-def test_the_loss_is_multiple_negatives_ranking_with_and_without_hard_negatives(trainee: Trainee, hard: bool) -> None:
+def test_the_loss_is_multiple_negatives_ranking_with_and_without_hard_negatives(
+    trainee: TrainableEncoder, hard: bool
+) -> None:
     from sentence_transformers.losses import MultipleNegativesRankingLoss
 
     ours = Contrasted(trainee, graded(), SupervisedSimCse(hard=hard))
@@ -115,7 +117,7 @@ def test_the_loss_is_multiple_negatives_ranking_with_and_without_hard_negatives(
     assert float(ours.loss(vectors, batch)) == pytest.approx(float(want), abs=1e-5)
 
 
-def test_a_batch_in_which_few_have_a_hard_negative_uses_those_there_are(trainee: Trainee) -> None:
+def test_a_batch_in_which_few_have_a_hard_negative_uses_those_there_are(trainee: TrainableEncoder) -> None:
     from sentence_transformers.losses import MultipleNegativesRankingLoss
 
     ours = Contrasted(trainee, graded(), SupervisedSimCse())
@@ -130,7 +132,7 @@ def test_a_batch_in_which_few_have_a_hard_negative_uses_those_there_are(trainee:
     assert float(want) > float(theirs(features(anchors, rest[:60]), None))  # more to be told from
 
 
-def test_another_positive_of_an_anchor_is_no_negative_of_it(trainee: Trainee) -> None:
+def test_another_positive_of_an_anchor_is_no_negative_of_it(trainee: TrainableEncoder) -> None:
     lesson = graded()
     pairs = lesson.pairs
     assert pairs is not None
@@ -194,7 +196,7 @@ def test_a_triple_is_two_labelled_pairs(home: Path) -> None:
     assert len(pairs.labels) == 80 and pairs.labels.tolist() == [1, 0] * 40
     assert pairs.first[::2] == pairs.first[1::2]
     plan = plan_of(home, '{ entry = "simcse-sup", fit_on = "nli:train" }')
-    lesson = make_lesson(plan, plan.tasks[0], plan.fits["grades:test", "nli:train"])
+    lesson = make_training_data(plan, plan.tasks[0], plan.fits["grades:test", "nli:train"])
     assert lesson.pairs is not None
     triples = triples_of(lesson.pairs)
     shown = [[lesson.texts[int(i)] for i in part] for part in (triples.anchors, triples.positives, triples.negatives)]

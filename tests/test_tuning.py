@@ -11,20 +11,20 @@ import pytest
 import torch
 from words import save_grades, sentences
 
-import hengyu.tuning.loop
-from hengyu.bench import Outcome, run
+import hengyu.methods.training.loop
+from hengyu.base.errors import HengyuError
+from hengyu.base.progress import silent
+from hengyu.bench.run import Outcome, run
 from hengyu.encoders import EncoderSpec, open_encoder
-from hengyu.entries import parse_entry
-from hengyu.errors import HengyuError
-from hengyu.plan import make_plan
-from hengyu.progress import silent
-from hengyu.records import Record, Run, load_run
-from hengyu.report.html import render
-from hengyu.store import VectorStore
-from hengyu.suites import load_suite
-from hengyu.tuned import TunedStore, Tuning
-from hengyu.tuning.lesson import LabelledPairs, Lesson
-from hengyu.tuning.trainee import Trainee
+from hengyu.methods.training.cache import TunedEncoderCache, TunedStore
+from hengyu.methods.training.data import LabelledPairs, TrainingData
+from hengyu.methods.training.model import TrainableEncoder
+from hengyu.report.page.leaderboard import render
+from hengyu.storage.records import Record, Run, load_run
+from hengyu.storage.vectors import VectorStore
+from hengyu.suites.grammar import parse_entry
+from hengyu.suites.plan import make_plan
+from hengyu.suites.suite import load_suite
 
 SUITE = """
 tasks = ["grades:test"]
@@ -80,13 +80,13 @@ def pick(finished: Run, **wanted: object) -> list[Record]:
     return [r for r in finished.records if all(getattr(r, k) == v for k, v in wanted.items())]
 
 
-def lesson_of(n: int = 80, *, seed: int = 1, held: bool = False) -> Lesson:
+def lesson_of(n: int = 80, *, seed: int = 1, held: bool = False) -> TrainingData:
     rows = sentences(np.random.default_rng(seed), n)
     texts = list(dict.fromkeys(t for a, b, _ in rows for t in (a, b)))
     ids = [np.array([texts.index(row[k]) for row in rows]) for k in (0, 1)]
     counts = np.bincount(np.concatenate(ids), minlength=len(texts))
     pairs = LabelledPairs(ids[0], ids[1], np.array([y for *_, y in rows]), (0.0, 5.0), binary=False)
-    return Lesson(texts, counts, pairs, pairs if held else None)
+    return TrainingData(texts, counts, pairs, pairs if held else None)
 
 
 def test_a_tuned_encoder_is_weighed_like_any_other(finished: Run) -> None:
@@ -133,13 +133,13 @@ def test_nothing_is_trained_twice_and_the_bytes_are_the_same(
     fresh = weigh(folder, "fresh", store="fresh-store").folder  # everything again from nothing
     assert [(fresh / name).read_bytes() for name in ("records.json", "run.json")] == wanted
 
-    train = hengyu.tuning.loop.train
+    train = hengyu.methods.training.loop.train
 
-    def never(trainee: Trainee, objective: Any, *rest: Any) -> dict[str, Any]:
+    def never(trainee: TrainableEncoder, objective: Any, *rest: Any) -> dict[str, Any]:
         assert objective.size < 16, "trained again"  # the one that fails for being short is tried again
         return train(trainee, objective, *rest)
 
-    monkeypatch.setattr("hengyu.tuning.loop.train", never)
+    monkeypatch.setattr("hengyu.methods.training.loop.train", never)
     again = weigh(folder, "again")  # the tuned encoders and their vectors are at hand
     assert again.encoded == 0
     assert [(again.folder / name).read_bytes() for name in ("records.json", "run.json")] == wanted
@@ -160,7 +160,7 @@ def test_the_order_of_unlabelled_and_labelled_entries_hides_nothing(folder: Path
 
 
 def test_a_training_is_watched_on_valid_only_where_that_is_another_split(folder: Path) -> None:
-    from hengyu.material import make_lesson
+    from hengyu.bench.task_inputs import make_training_data
 
     text = 'tasks = ["grades:test", "grades:valid"]\nentries = ["simcse", { entry = "simcse", fit_on = "train" }]\n'
     plan = plan_of(folder, text)
@@ -170,7 +170,7 @@ def test_a_training_is_watched_on_valid_only_where_that_is_another_split(folder:
         test.pairs.second
     )  # no vector of others is read
     for word, task, watched in (("target", test, True), ("train", test, True), ("target", valid, False)):
-        lesson = make_lesson(plan, task, plan.fits[task.name, word])
+        lesson = make_training_data(plan, task, plan.fits[task.name, word])
         assert (lesson.held is not None) is watched
         if lesson.held is not None:  # its sentences stand behind those of the training, and are never drawn
             assert min(lesson.held.first.min(), lesson.held.second.min()) >= len(lesson.counts)
@@ -206,7 +206,7 @@ def test_the_folder_is_one_that_sentence_transformers_loads(folder: Path, tmp_pa
     lesson = lesson_of()
     for pooling in ("mean", "cls"):
         steps = parse_entry("simcse(lr=1e-3, sentences=64)").steps
-        tuned = Tuning(store, silent).tune(encoder, pooling, steps, lesson, "here").encoder
+        tuned = TunedEncoderCache(store, silent).tune(encoder, pooling, steps, lesson, "here").encoder
         texts = list(lesson.texts[:20])
         ours = tuned.encode(texts, [pooling])[pooling]
         theirs = SentenceTransformer(str(tuned.folder.path), device="cpu").encode(texts)
@@ -228,7 +228,7 @@ def test_a_damaged_one_is_named_and_trained_again(folder: Path, tmp_path: Path) 
     steps = parse_entry("simcse(lr=1e-3, sentences=32, batch=16)").steps
 
     def vectors() -> np.ndarray[Any, Any]:
-        tuned = Tuning(store, silent).tune(encoder, "mean", steps, lesson_of(), "here").encoder
+        tuned = TunedEncoderCache(store, silent).tune(encoder, "mean", steps, lesson_of(), "here").encoder
         return tuned.encode(list(lesson_of().texts[:5]), ["mean"])["mean"]
 
     first = vectors()
@@ -252,7 +252,7 @@ def test_a_damaged_one_is_named_and_trained_again(folder: Path, tmp_path: Path) 
 def test_another_seed_recipe_lesson_or_pooling_is_another_encoder(folder: Path, tmp_path: Path) -> None:
     encoder = open_encoder(EncoderSpec(str(folder / "model")))
     store = TunedStore(tmp_path / "tuned")
-    tuning = Tuning(store, silent)
+    tuning = TunedEncoderCache(store, silent)
     base = "simcse(sentences=32, batch=16)"
     for entry, pooling, seed in (
         (base, "mean", 1),
@@ -267,8 +267,8 @@ def test_another_seed_recipe_lesson_or_pooling_is_another_encoder(folder: Path, 
 
 
 def test_batches_hold_every_example_once_an_epoch(folder: Path) -> None:
-    from hengyu.methods.simcse import SimCse
-    from hengyu.tuning.loop import _batches
+    from hengyu.methods.training.loop import _batches
+    from hengyu.methods.tuners.simcse import SimCse
 
     recipe = SimCse(batch=16, epochs=2)
     batches = list(_batches(49, recipe, np.random.default_rng(0)))
@@ -279,7 +279,7 @@ def test_batches_hold_every_example_once_an_epoch(folder: Path) -> None:
 
 
 def test_rows_keep_their_order_through_batches_by_length(folder: Path) -> None:
-    trainee = Trainee(open_encoder(EncoderSpec(str(folder / "model"))), "mean")
+    trainee = TrainableEncoder(open_encoder(EncoderSpec(str(folder / "model"))), "mean")
     trainee.open(dropout=None, length=64)
     texts = [t * k for k, t in enumerate(("我们", "你", "今天去公园"), 1)] * 30
     rows = trainee.tokens(texts)

@@ -4,8 +4,8 @@ from pathlib import Path
 
 from click.testing import CliRunner, Result
 
+from hengyu.base.paths import share
 from hengyu.cli import main
-from hengyu.resources import share
 
 CARD = """
 name = "mine"

@@ -10,7 +10,7 @@ from click.testing import CliRunner, Result
 from words import save_grades
 
 from hengyu.cli import main
-from hengyu.records import Record, Run, load_run
+from hengyu.storage.records import Record, Run, load_run
 
 SUITE = """
 tasks = ["grades:test", "grades:valid"]

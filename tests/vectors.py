@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from hengyu.vectors.sample import Sample
+from hengyu.numerics.sample import Sample
 
 __all__ = ["synthetic_block", "synthetic_file", "unit"]
 

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from hengyu.errors import HengyuError
-from hengyu.records import Run, find_run, load_run
+from hengyu.base.errors import HengyuError
+from hengyu.storage.records import Run, find_run, load_run
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -72,9 +72,9 @@ def score(
         HengyuError: for shapes that do not fit, values that are not finite, arguments out of range.
         Degenerate: for constant labels or cosines.
     """
-    from hengyu.evaluation import metrics
-    from hengyu.evaluation.stats import Resamples, interval
-    from hengyu.vectors.similarity import cosines
+    from hengyu.numerics import metrics
+    from hengyu.numerics.resampling import Resamples, interval
+    from hengyu.numerics.similarity import cosines
 
     a, b, y = _column(vectors_a, "vectors_a", 2), _column(vectors_b, "vectors_b", 2), _column(labels, "labels", 1)
     n = len(y)
@@ -129,12 +129,12 @@ def run(
     Raises:
         HengyuError: for every mistake in the suite or its data, and for cells that failed (the others are kept).
     """
-    from hengyu import bench
-    from hengyu.fits import FitStore
-    from hengyu.plan import make_plan
-    from hengyu.resources import reports_dir
-    from hengyu.store import VectorStore
-    from hengyu.suites import find_suite, load_suite
+    from hengyu.base.paths import reports_dir
+    from hengyu.bench import run as bench
+    from hengyu.methods.fit_cache import FitStore
+    from hengyu.storage.vectors import VectorStore
+    from hengyu.suites.plan import make_plan
+    from hengyu.suites.suite import find_suite, load_suite
 
     loaded = load_suite(find_suite(str(suite))).with_overrides(
         tasks=tuple(tasks), encoders=tuple(encoders), entries=tuple(entries)
@@ -160,7 +160,7 @@ def frame(run: Run | str | Path = "latest") -> pd.DataFrame:
     """
     import pandas as pd
 
-    from hengyu.report.export import COLUMNS, tidied
+    from hengyu.report.exports.table import COLUMNS, tidied
 
     found = run if isinstance(run, Run) else load_run(find_run(str(run)))
     return pd.DataFrame(tidied(found), columns=list(COLUMNS))

@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from hengyu.errors import did_you_mean
+from hengyu.base.errors import did_you_mean
 from hengyu.methods import Transform, find_method, method_names
 
 __all__ = ["Estimator"]

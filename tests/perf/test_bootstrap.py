@@ -10,8 +10,8 @@ import pytest
 from ratios import hold
 from scipy import stats as reference
 
-from hengyu.evaluation.metrics import spearman_many
-from hengyu.evaluation.stats import METRICS, Resamples
+from hengyu.numerics.metrics import spearman_many
+from hengyu.numerics.resampling import METRICS, Resamples
 
 N, RESAMPLES, FEW, ENTRIES = 20_000, 1000, 30, 50
 

@@ -15,18 +15,18 @@ import numpy as np
 import pytest
 from ratios import hold
 
-from hengyu.bench import run
+from hengyu.base.progress import silent
+from hengyu.bench.encode import encode_missing
+from hengyu.bench.run import run
 from hengyu.cards import load_cards
 from hengyu.cards.data import load_pairs
 from hengyu.encoders import EncoderSpec, open_encoder
-from hengyu.encoding import encode_missing
-from hengyu.evaluation.metrics import spearman
-from hengyu.methods.whitening import Whitening
-from hengyu.plan import make_plan
-from hengyu.progress import silent
-from hengyu.store import VectorStore
-from hengyu.suites import load_suite
-from hengyu.vectors.similarity import cosines
+from hengyu.methods.transforms.whitening import Whitening
+from hengyu.numerics.metrics import spearman
+from hengyu.numerics.similarity import cosines
+from hengyu.storage.vectors import VectorStore
+from hengyu.suites.plan import make_plan
+from hengyu.suites.suite import load_suite
 
 pytestmark = pytest.mark.real
 TASKS = ("STS-B", "PAWSX", "BQ", "LCQMC", "ATEC")

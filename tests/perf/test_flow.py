@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from hengyu.methods.flow import Flow
-from hengyu.vectors.sample import Sample
+from hengyu.methods.transforms.flow import Flow
+from hengyu.numerics.sample import Sample
 
 
 def anisotropic(n: int, d: int) -> np.ndarray:

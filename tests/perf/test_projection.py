@@ -9,7 +9,7 @@ import pytest
 from ratios import hold
 from threadpoolctl import threadpool_limits
 
-from hengyu.vectors.projections import draw
+from hengyu.numerics.projections import draw
 
 
 @pytest.mark.parametrize(("d", "at_least"), [(1024, 1.0), (768, 1.0)])

@@ -14,11 +14,11 @@ import pytest
 from ratios import hold
 from vectors import synthetic_block, synthetic_file
 
-from hengyu.entries import parse_entry
-from hengyu.indexes import Index
-from hengyu.indexes.cost import queries_per_second, threads
-from hengyu.indexes.exact import exact_search
-from hengyu.vectors.sample import Sample
+from hengyu.methods.search import Index
+from hengyu.methods.search.cost import queries_per_second, threads
+from hengyu.methods.search.exact import exact_search
+from hengyu.numerics.sample import Sample
+from hengyu.suites.grammar import parse_entry
 
 ROWS = int(os.environ.get("HENGYU_PERF_ROWS", "100000"))
 D, QUERIES = 256, 500

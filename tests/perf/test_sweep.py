@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 from ratios import hold
 
-from hengyu.entries import parse_entry
-from hengyu.evaluation import metrics
+from hengyu.numerics import metrics
+from hengyu.numerics.sample import Sample
+from hengyu.suites.grammar import parse_entry
 from hengyu.tasks.sts import StsVectors
-from hengyu.vectors.sample import Sample
 
 
 def test_a_sweep_costs_at_most_three_single_dimensions(benchmark: Any) -> None:

@@ -8,12 +8,12 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import TypeVar
 
+from hengyu.base.errors import HengyuError, did_you_mean, gather
+from hengyu.base.paths import share
+from hengyu.base.toml_tables import Table, read_toml, shown
 from hengyu.cards import keys
 from hengyu.cards.card import Card, Columns, Hub, Split, TripleCard, TripleColumns
 from hengyu.cards.collection_card import collection_card
-from hengyu.declare import Table, read_toml, shown
-from hengyu.errors import HengyuError, did_you_mean, gather
-from hengyu.resources import share
 
 __all__ = ["Card", "Columns", "Hub", "Split", "find_card", "is_suite", "load_card", "load_cards", "parse_task"]
 

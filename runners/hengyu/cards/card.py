@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 
-from hengyu.errors import HengyuError, did_you_mean
+from hengyu.base.errors import HengyuError, did_you_mean
 
 __all__ = [
     "FORMATS",

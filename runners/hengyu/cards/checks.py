@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from hengyu.base.errors import HengyuError, gather
 from hengyu.cards.card import Card
 from hengyu.cards.rows import Rows, at_lines
-from hengyu.errors import HengyuError, gather
 
 __all__ = ["Checked", "Faults", "check_rows", "check_split", "number_of", "show", "text_fault"]
 

@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from hengyu.base.errors import HengyuError
 from hengyu.cards.card import PARTS, CollectionCard, CollectionColumns, CollectionSplit, format_of
 from hengyu.cards.data import Pairs, cached, fetched_digest, hold_against, locate
 from hengyu.cards.judgements import Judgements, Texts, check_judgements, check_texts, wanted_of
 from hengyu.cards.rows import Rows, at_lines, joined, read_columns
-from hengyu.errors import HengyuError
 
 __all__ = ["Collection", "Part", "load_collection", "read_parts"]
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import asdict
 from pathlib import Path
 
+from hengyu.base.toml_tables import Table
 from hengyu.cards import keys
 from hengyu.cards.card import PARTS, CollectionCard, CollectionColumns, CollectionSplit, Hub, Split
-from hengyu.declare import Table
 
 __all__ = ["EXCLUDE", "collection_card"]
 

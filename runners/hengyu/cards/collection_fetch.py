@@ -8,11 +8,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from hengyu.base.json_files import write_blocks, write_json
 from hengyu.cards.card import Card, CollectionCard, CollectionColumns, Split, format_of
 from hengyu.cards.collection import Part, read_parts
 from hengyu.cards.judgements import Judgements, Texts
 from hengyu.cards.remote import Remote, hold_pinned, pick_parts
-from hengyu.document import write_blocks, write_json
 
 __all__ = ["fetch_collection", "note", "plain", "write_rows"]
 

@@ -10,12 +10,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from hengyu.base.errors import HengyuError, Missing
+from hengyu.base.paths import cache_dir
 from hengyu.cards.card import Card, CollectionCard, CollectionSplit, Columns, TripleCard, format_of
 from hengyu.cards.checks import check_rows, check_split
 from hengyu.cards.rows import at_lines, read_rows
 from hengyu.cards.triples import read_triples
-from hengyu.errors import HengyuError, Missing
-from hengyu.resources import cache_dir
 
 __all__ = ["Pairs", "cached", "fetched_digest", "hold_against", "load_pairs", "locate", "whereabouts"]
 

@@ -9,13 +9,13 @@ from typing import Any
 
 import numpy as np
 
+from hengyu.base.errors import HengyuError, gather
 from hengyu.cards.card import PARTS, Card, CollectionCard, Columns, Hub, Split, format_of
 from hengyu.cards.checks import Checked, check_rows, check_split
 from hengyu.cards.collection_fetch import fetch_collection, note, plain, write_rows
 from hengyu.cards.data import cached, fetched_digest
 from hengyu.cards.remote import Remote, hold_pinned, pick_files
 from hengyu.cards.rows import at_lines, read_rows
-from hengyu.errors import HengyuError, gather
 
 __all__ = ["fetch"]
 

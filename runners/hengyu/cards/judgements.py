@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from hengyu.base.errors import HengyuError
 from hengyu.cards.card import CollectionCard, CollectionColumns
 from hengyu.cards.checks import Faults, number_of, show, text_fault
 from hengyu.cards.rows import Rows, Wanted
-from hengyu.errors import HengyuError
 
 __all__ = ["Judgements", "Texts", "check_judgements", "check_texts", "wanted_of"]
 

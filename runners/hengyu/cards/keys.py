@@ -8,9 +8,9 @@ from dataclasses import asdict, replace
 from pathlib import PureWindowsPath
 from typing import Any, TypeVar
 
+from hengyu.base.errors import did_you_mean
+from hengyu.base.toml_tables import Table, shown
 from hengyu.cards.card import FORMATS, CollectionColumns, Columns, Hub, TripleColumns, format_of
-from hengyu.declare import Table, shown
-from hengyu.errors import did_you_mean
 
 __all__ = ["KINDS", "columns", "digest", "file_key", "hub", "name", "prose", "split_name", "word"]
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from functools import cache
 from typing import Any
 
+from hengyu.base.errors import HengyuError, did_you_mean
+from hengyu.base.paths import cache_dir
 from hengyu.cards.card import PARTS, Card, CollectionCard, CollectionSplit, Columns, Hub, Split
-from hengyu.errors import HengyuError, did_you_mean
-from hengyu.resources import cache_dir
 
 __all__ = ["PREFIX", "mteb_card", "mteb_names"]
 

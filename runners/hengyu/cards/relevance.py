@@ -8,7 +8,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from hengyu.errors import HengyuError
+from hengyu.base.errors import HengyuError
 
 __all__ = ["Relevance"]
 

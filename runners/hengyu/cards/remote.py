@@ -9,8 +9,8 @@ from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from hengyu.base.errors import HengyuError
 from hengyu.cards.card import PARTS, Card, Hub, format_of
-from hengyu.errors import HengyuError
 
 __all__ = ["Remote", "Unreachable", "hold_pinned", "pick_files", "pick_parts"]
 

@@ -13,8 +13,8 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
+from hengyu.base.errors import HengyuError, did_you_mean, first_line
 from hengyu.cards.card import Columns
-from hengyu.errors import HengyuError, did_you_mean, first_line
 
 __all__ = ["Rows", "Wanted", "at_lines", "joined", "read_columns", "read_rows"]
 

@@ -10,8 +10,8 @@ from pkgutil import iter_modules
 import click
 
 from hengyu import __version__
-from hengyu.errors import HengyuError, did_you_mean
-from hengyu.report.escapes import plain
+from hengyu.base.errors import HengyuError, did_you_mean
+from hengyu.base.escapes import plain
 
 __all__ = ["main"]
 

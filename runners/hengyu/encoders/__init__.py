@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from hengyu.errors import HengyuError
+from hengyu.base.errors import HengyuError
 
 if TYPE_CHECKING:
     from hengyu.encoders.huggingface import HuggingFace
@@ -144,9 +144,9 @@ def open_encoder(spec: EncoderSpec, *, offline: bool = False) -> HuggingFace:
     The built-in one and folders never touch the network. A hub id is looked up in the local hub cache first, and
     downloaded only when it is not there and neither ``offline`` nor HF_HUB_OFFLINE forbids it.
     """
-    from hengyu.encoders.folder import ModelFolder
+    from hengyu.encoders.hub import find_folder
     from hengyu.encoders.huggingface import HuggingFace
-    from hengyu.encoders.place import find_folder
+    from hengyu.encoders.model_folder import ModelFolder
 
     if spec.model in _BUILT_IN:
         folder = ModelFolder(Path(__file__).parent / "builtin", spec, identifier=spec.called)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hengyu.errors import HengyuError, first_line
+from hengyu.base.errors import HengyuError, first_line
 
 if TYPE_CHECKING:
     from torch import Tensor

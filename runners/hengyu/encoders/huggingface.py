@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from hengyu.base.errors import HengyuError, first_line
 from hengyu.encoders import POOLINGS, Chunk, Vectors, token_print
 from hengyu.encoders.engines import export
-from hengyu.encoders.folder import ModelFolder
-from hengyu.encoders.mixed import autocast, halve
+from hengyu.encoders.mixed_precision import autocast, halve
+from hengyu.encoders.model_folder import ModelFolder
 from hengyu.encoders.pooling import pool
-from hengyu.encoders.tokens import Tokenizer
-from hengyu.errors import HengyuError, first_line
+from hengyu.encoders.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hengyu.errors import HengyuError, did_you_mean
-from hengyu.store import text_keys
-from hengyu.vectors.similarity import cosines
+from hengyu.base.errors import HengyuError, did_you_mean
+from hengyu.numerics.similarity import cosines
+from hengyu.storage.vectors import text_keys
 
 __all__ = ["BASELINE_NOTES", "baseline_cosines"]
 

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from hengyu.base.errors import HengyuError, first_line
 from hengyu.encoders import POOLINGS, Chunk, EncoderSpec, Vectors
-from hengyu.errors import HengyuError, first_line
 
 __all__ = ["Precomputed"]
 

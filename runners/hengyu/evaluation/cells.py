@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hengyu.errors import Degenerate
-from hengyu.evaluation import metrics
-from hengyu.evaluation.stats import Resamples, interval
-from hengyu.plan import Plan, TaskData
-from hengyu.records import Record
-from hengyu.records.observations import Observation
-from hengyu.suites import Suite
+from hengyu.base.errors import Degenerate
+from hengyu.numerics import metrics
+from hengyu.numerics.resampling import Resamples, interval
+from hengyu.storage.records import Record
+from hengyu.storage.records.observations import Observation
+from hengyu.suites.plan import Plan, TaskData
+from hengyu.suites.suite import Suite
 
 __all__ = [
     "BINARY",

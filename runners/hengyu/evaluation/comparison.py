@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hengyu.errors import HengyuError, did_you_mean, gather
-from hengyu.evaluation.drops import Change, holm, stored_error
-from hengyu.evaluation.scores import Key, Scores, headline, scores_of
-from hengyu.evaluation.seen import seen_in
-from hengyu.evaluation.standing import paired_p
-from hengyu.evaluation.stats import interval
-from hengyu.records import Run
+from hengyu.base.errors import HengyuError, did_you_mean, gather
+from hengyu.evaluation.observed import seen_in
+from hengyu.evaluation.paired_test import PairedChange, holm, stored_error
+from hengyu.evaluation.rank_intervals import paired_p
+from hengyu.evaluation.run_metrics import Key, RunMetrics, headline, scores_of
+from hengyu.numerics.resampling import interval
+from hengyu.storage.records import Run
 
 __all__ = ["AXES", "Comparison", "Line", "compare"]
 
@@ -107,7 +107,7 @@ def _verdict(line: Line, p: float, level: float) -> str:
     return "better" if line.difference > 0 else "worse"
 
 
-def _missing(a: Scores, b: Scores, picked: Mapping[str, Sequence[str]]) -> Iterable[str]:
+def _missing(a: RunMetrics, b: RunMetrics, picked: Mapping[str, Sequence[str]]) -> Iterable[str]:
     """Say which names no row has."""
     for axis, names in picked.items():
         sides = ((a, names[0]), (b, names[-1])) if axis in AXES else [(a, name) for name in names]
@@ -117,7 +117,7 @@ def _missing(a: Scores, b: Scores, picked: Mapping[str, Sequence[str]]) -> Itera
                 yield f"{scores}: no row has the {axis} '{name}'{did_you_mean(name, known)}"
 
 
-def _unlike(first: Run, second: Run, a: Scores, b: Scores, tasks: Sequence[str]) -> Iterable[str]:
+def _unlike(first: Run, second: Run, a: RunMetrics, b: RunMetrics, tasks: Sequence[str]) -> Iterable[str]:
     """Say in which fields the protocols of two runs differ."""
     pairs: list[tuple[str, Any, Any]] = [("protocol", a.protocol, b.protocol)]
     suites = first.header.get("suite", {}), second.header.get("suite", {})
@@ -140,14 +140,14 @@ def _splits(run: Run) -> dict[tuple[str, str], list[str]]:
     return {(f["task"], f["fit_on"]): list(f["fit_splits"]) for f in fits if "fit_splits" in f}
 
 
-def _only(a: Scores, b: Scores) -> Iterable[str]:
+def _only(a: RunMetrics, b: RunMetrics) -> Iterable[str]:
     for one, other in ((a, b), (b, a)):
         alone = [t for t in one.tasks if t not in other.tasks]
         if alone:
             yield f"only in {one.source}, left out: {', '.join(alone)}"
 
 
-def _changed(a: Scores, b: Scores) -> Iterable[str]:
+def _changed(a: RunMetrics, b: RunMetrics) -> Iterable[str]:
     """Say what differs in encoders of the same name: what was compared may be just that."""
     for name in a.encoders.keys() & b.encoders.keys():
         fields = [k for k in a.encoders[name] if a.encoders[name].get(k) != b.encoders[name].get(k)]
@@ -156,7 +156,7 @@ def _changed(a: Scores, b: Scores) -> Iterable[str]:
 
 
 def _couples(
-    a: Scores, b: Scores, tasks: Sequence[str], picked: Mapping[str, Sequence[str]]
+    a: RunMetrics, b: RunMetrics, tasks: Sequence[str], picked: Mapping[str, Sequence[str]]
 ) -> dict[tuple[str, ...], dict[str, tuple[Key, Key]]]:
     """Return the rows that stand on both sides, task by task.
 
@@ -177,7 +177,7 @@ def _couples(
     return found
 
 
-def _unfitted(a: Scores, b: Scores, other: Key) -> list[Key]:
+def _unfitted(a: RunMetrics, b: RunMetrics, other: Key) -> list[Key]:
     """Return the same row under the fit_on of the side that needs one, where the other needs none."""
     if other.fit_on != "none":
         bare = other._replace(fit_on="none")
@@ -188,7 +188,7 @@ def _unfitted(a: Scores, b: Scores, other: Key) -> list[Key]:
 
 
 def _lines(
-    a: Scores, b: Scores, tasks: Sequence[str], couples: Mapping[tuple[str, ...], Mapping[str, tuple[Key, Key]]]
+    a: RunMetrics, b: RunMetrics, tasks: Sequence[str], couples: Mapping[tuple[str, ...], Mapping[str, tuple[Key, Key]]]
 ) -> tuple[list[Line], list[str]]:
     drawn: dict[tuple[Key, Key], Floats] = {}
     notes: list[str] = []
@@ -207,7 +207,7 @@ def _lines(
 
 
 def _differences(
-    a: Scores, b: Scores, task: str, pairs: Sequence[tuple[Key, Key]]
+    a: RunMetrics, b: RunMetrics, task: str, pairs: Sequence[tuple[Key, Key]]
 ) -> tuple[dict[tuple[Key, Key], Floats], list[str]]:
     """Return the replicates of each difference, first minus second, under the first side's resamples."""
     one, notes = seen_in(a, task)
@@ -222,7 +222,7 @@ def _differences(
     return {(k, o): before[k] - after[o] for k, o in pairs if k in before and o in after}, notes
 
 
-def _line(a: Scores, b: Scores, one: Key, two: Key, drawn: Floats | None) -> Line:
+def _line(a: RunMetrics, b: RunMetrics, one: Key, two: Key, drawn: Floats | None) -> Line:
     first, second = a.cells[one], b.cells[two]
     values = (float(first.value or 0.0), float(second.value or 0.0))
     n = int(a.tasks[one.task]["n"])
@@ -233,12 +233,14 @@ def _line(a: Scores, b: Scores, one: Key, two: Key, drawn: Floats | None) -> Lin
     errors = stored_error(first, a.level), stored_error(second, b.level)
     if errors[0] is None or errors[1] is None:
         return Line(one, two, n, values, None, None, 1.0, "none", "")
-    change = Change(values[0] - values[1], float(np.hypot(errors[0], errors[1])))
+    change = PairedChange(values[0] - values[1], float(np.hypot(errors[0], errors[1])))
     low, high = change.interval(a.level)
     return Line(one, two, n, values, low, high, change.p, "stored", "")
 
 
-def _mean(a: Scores, b: Scores, pairs: Sequence[tuple[Key, Key]], drawn: Mapping[tuple[Key, Key], Floats]) -> Line:
+def _mean(
+    a: RunMetrics, b: RunMetrics, pairs: Sequence[tuple[Key, Key]], drawn: Mapping[tuple[Key, Key], Floats]
+) -> Line:
     """Return the line of the plain mean over the tasks, whose resamples are independent of each other."""
     mean = np.mean([drawn[pair] for pair in pairs], axis=0)
     sides = ((a, [p[0] for p in pairs]), (b, [p[1] for p in pairs]))

@@ -11,15 +11,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hengyu.entries import parse_entry
-from hengyu.evaluation import metrics
+from hengyu.base.progress import Progress
 from hengyu.evaluation.cells import BINARY, GRADED, Cell, Row, average, between, blank_record, delta, task_cells
 from hengyu.evaluation.differences import differences
-from hengyu.evaluation.standing import standings
-from hengyu.plan import Plan, TaskData
-from hengyu.progress import Progress
-from hengyu.records import Difference, Record, Standing
-from hengyu.records.observations import Observation
+from hengyu.evaluation.rank_intervals import standings
+from hengyu.numerics import metrics
+from hengyu.storage.records import Difference, Record, Standing
+from hengyu.storage.records.observations import Observation
+from hengyu.suites.grammar import parse_entry
+from hengyu.suites.plan import Plan, TaskData
 
 __all__ = ["Derived", "derive", "fits_seen"]
 

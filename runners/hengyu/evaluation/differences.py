@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from hengyu.evaluation.cells import Cell, Row, average, delta
-from hengyu.plan import Plan
-from hengyu.records import Difference
+from hengyu.storage.records import Difference
+from hengyu.suites.plan import Plan
 
 __all__ = ["differences"]
 

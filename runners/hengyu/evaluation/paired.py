@@ -14,9 +14,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from hengyu.evaluation.bootstrap import LANES
-from hengyu.evaluation.scores import Key, Scores
-from hengyu.evaluation.seen import seen_in
+from hengyu.evaluation.observed import seen_in
+from hengyu.evaluation.run_metrics import Key, RunMetrics
+from hengyu.numerics.bootstrap import LANES
 
 __all__ = ["DRAWS", "Errors", "draw", "paired_errors"]
 
@@ -25,7 +25,7 @@ Floats = NDArray[np.float64]
 Errors = dict[Key, tuple[float, int]]  # standard error of the difference, replicates behind it
 
 
-def draw(scores: Scores) -> tuple[dict[Key, Floats], dict[str, str], list[str]]:
+def draw(scores: RunMetrics) -> tuple[dict[Key, Floats], dict[str, str], list[str]]:
     """Return `DRAWS` replicates of every cell that was observed, a digest of each task's resamples, and notes."""
     draws: dict[Key, Floats] = {}
     digests: dict[str, str] = {}
@@ -40,7 +40,7 @@ def draw(scores: Scores) -> tuple[dict[Key, Floats], dict[str, str], list[str]]:
     return draws, digests, notes
 
 
-def paired_errors(baseline: Scores, current: Scores, tasks: Sequence[str]) -> tuple[Errors, list[str]]:
+def paired_errors(baseline: RunMetrics, current: RunMetrics, tasks: Sequence[str]) -> tuple[Errors, list[str]]:
     """Return the standard error of the difference of every cell that can be compared pair by pair, and notes.
 
     ``tasks`` are those whose pairs are the same on both sides. Cells without an error are left to stored intervals.

@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Any, Protocol, Self, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from hengyu.vectors.sample import Sample
+from hengyu.numerics.sample import Sample
 
 if TYPE_CHECKING:
-    from hengyu.progress import Tick
-    from hengyu.tuning.lesson import Lesson
-    from hengyu.tuning.trainee import Trainee
+    from hengyu.base.progress import Tick
+    from hengyu.methods.training.data import TrainingData
+    from hengyu.methods.training.model import TrainableEncoder
 
 __all__ = [
     "Floats",
@@ -54,7 +54,7 @@ class MomentTransform(Transform, Protocol):
     """A transform that needs only count, mean and covariance, so that one pass over the rows serves many of them."""
 
     def fit_moments(self, moments: Any) -> Self:
-        """Learn from a `hengyu.vectors.moments.Moments`."""
+        """Learn from a `hengyu.numerics.moments.Moments`."""
 
 
 @runtime_checkable
@@ -65,7 +65,7 @@ class SampleTransform(Transform, Protocol):
     report: dict[str, Any]  # what the fit found, JSON; the same for the same rows and seed
 
     def fit_sample(self, sample: Sample) -> Self:
-        """Learn from a `hengyu.vectors.sample.Sample`."""
+        """Learn from a `hengyu.numerics.sample.Sample`."""
 
     def state(self) -> dict[str, NDArray[Any]]:
         """Return what was learned as arrays."""
@@ -85,10 +85,10 @@ class Tuner(Protocol):
     def parameters(self) -> dict[str, Any]:
         """Return every parameter by name."""
 
-    def steps(self, lesson: Lesson) -> int:
+    def steps(self, lesson: TrainingData) -> int:
         """Return how many steps it takes on a lesson."""
 
-    def tune(self, trainee: Trainee, lesson: Lesson, tick: Tick) -> None:
+    def tune(self, trainee: TrainableEncoder, lesson: TrainingData, tick: Tick) -> None:
         """Train in place; raises ValueError or `Degenerate` when the lesson or the model cannot be trained with."""
 
 

@@ -11,23 +11,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hengyu.cards.relevance import Relevance
-from hengyu.entries import Entry, Step
-from hengyu.evaluation.ranking import DEPTH
-from hengyu.fits import Fits
-from hengyu.fitting import Fitting
-from hengyu.indexes import Floats, Index
-from hengyu.indexes.cost import Peak, queries_per_second, threads
-from hengyu.indexes.exact import Exact, exact_search
-from hengyu.vectors.glimpse import Glimpse
-from hengyu.vectors.sample import Sample
+from hengyu.methods.fit_cache import FitCache
+from hengyu.methods.pipeline import PipelineFitter
+from hengyu.methods.search import Floats, Index
+from hengyu.methods.search.cost import Peak, queries_per_second, threads
+from hengyu.methods.search.exact import Exact, exact_search
+from hengyu.numerics.cloud_sample import CloudSample
+from hengyu.numerics.ranking import DEPTH
+from hengyu.numerics.sample import Sample
+from hengyu.suites.grammar import Entry, Step
 
-__all__ = ["Found", "RetrievalVectors"]
+__all__ = ["RetrievalResult", "RetrievalVectors"]
 
 _HELD = 1 << 28  # bytes of transformed vectors up to which they are held, and not made again for every index
 
 
 @dataclass(frozen=True)
-class Found:
+class RetrievalResult:
     """What an entry found: rows and their ranks in exact search (Q, K), sizes of the index, costs, the fit, the cloud."""
 
     dim: int
@@ -66,21 +66,23 @@ class RetrievalVectors:
     queries: Sample
     relevance: Relevance
     samples: Mapping[str, Sample]
-    fits: Fits = field(default_factory=Fits)
+    fits: FitCache = field(default_factory=FitCache)
     block: int = 4096
-    _fitting: Fitting = field(init=False)
+    _fitting: PipelineFitter = field(init=False)
     _prepared: tuple[tuple[str, str], _Prepared] | None = None
     _cloud: tuple[_Prepared, Mapping[str, Any]] | None = None
 
     def __post_init__(self) -> None:
-        self._fitting = Fitting(self.samples, self.fits)
+        self._fitting = PipelineFitter(self.samples, self.fits)
 
     @property
     def depth(self) -> int:
         """How many neighbours of each query are looked at: 100, or all there are but its own."""
         return min(DEPTH, len(self.corpus) - self.relevance.spare)
 
-    def observe(self, entry: Entry, fit_on: str, seed: int | None = None, glimpse: Glimpse | None = None) -> Found:
+    def observe(
+        self, entry: Entry, fit_on: str, seed: int | None = None, glimpse: CloudSample | None = None
+    ) -> RetrievalResult:
         """Run an entry that ends in an index; raises ValueError when it cannot be.
 
         With a ``glimpse`` the cloud of the vectors that the index searches, of length 1, is looked at.
@@ -106,9 +108,9 @@ class RetrievalVectors:
             ids = _without(ids, self.relevance.own)
         sizes = {"index-bytes": float(index.size()), "bytes-per-vector": index.vector_size()}
         found = (ids.astype(np.int32), before.exact.ranks(ids), sizes, costs, before.fit)
-        return Found(before.queries.shape[1], *found, self._look(before, glimpse) if glimpse else None)
+        return RetrievalResult(before.queries.shape[1], *found, self._look(before, glimpse) if glimpse else None)
 
-    def _look(self, before: _Prepared, glimpse: Glimpse) -> Mapping[str, Any]:
+    def _look(self, before: _Prepared, glimpse: CloudSample) -> Mapping[str, Any]:
         """Look at the cloud of what an index searches; its alignment is that of the queries and what is relevant to them."""
         if self._cloud is None or self._cloud[0] is not before:
             width, asked = before.queries.shape[1], self.relevance

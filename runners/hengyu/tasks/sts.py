@@ -9,18 +9,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hengyu.entries import Entry
-from hengyu.errors import Degenerate, WrongSize
-from hengyu.evaluation.metrics import spearman_many
-from hengyu.fits import Fits
-from hengyu.fitting import Fitting
+from hengyu.base.errors import Degenerate, WrongSize
 from hengyu.methods import Floats, Transform
-from hengyu.specs import Dims
-from hengyu.vectors.glimpse import Glimpse
-from hengyu.vectors.sample import Sample
-from hengyu.vectors.similarity import cosines_by_dim
+from hengyu.methods.fit_cache import FitCache
+from hengyu.methods.pipeline import PipelineFitter
+from hengyu.numerics.cloud_sample import CloudSample
+from hengyu.numerics.metrics import spearman_many
+from hengyu.numerics.sample import Sample
+from hengyu.numerics.similarity import cosines_by_dim
+from hengyu.suites.entries import Dims
+from hengyu.suites.grammar import Entry
 
-__all__ = ["Seen", "StsVectors", "board_dims"]
+__all__ = ["StsResult", "StsVectors", "board_dims"]
 
 Ids = NDArray[np.int64]
 _BLOCK = 2048  # rows that stay in the processor's cache
@@ -38,7 +38,7 @@ class StsVectors:
         other: vectors (m2, d) and pairs of the split that decision thresholds are chosen on.
         fits: recalls what methods that are trained have learned before.
         tuned: what the trainings of the encoder saw, where the vectors are those of a tuned one.
-        same: (n,), which pairs mean the same (`hengyu.vectors.cloud.means_same`), for what is seen of the cloud of vectors.
+        same: (n,), which pairs mean the same (`hengyu.numerics.cloud.means_same`), for what is seen of the cloud of vectors.
     """
 
     x: Floats
@@ -47,18 +47,18 @@ class StsVectors:
     samples: Mapping[str, Sample]
     labels: NDArray[np.float64]
     other: tuple[Floats, Ids, Ids] | None = None
-    fits: Fits = field(default_factory=Fits)
+    fits: FitCache = field(default_factory=FitCache)
     tuned: Sequence[Mapping[str, Any]] = ()
     same: NDArray[np.bool_] | None = None
-    _fitting: Fitting = field(init=False)
+    _fitting: PipelineFitter = field(init=False)
     _spare: dict[str, NDArray[np.float64]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self._fitting = Fitting(self.samples, self.fits)
+        self._fitting = PipelineFitter(self.samples, self.fits)
 
     def observe(
-        self, entry: Entry, dims: Dims, fit_on: str, seed: int | None = None, glimpse: Glimpse | None = None
-    ) -> Seen:
+        self, entry: Entry, dims: Dims, fit_on: str, seed: int | None = None, glimpse: CloudSample | None = None
+    ) -> StsResult:
         """Run an entry and return what was seen; raises ValueError, `Degenerate` or `WrongSize` when it cannot be.
 
         With a ``glimpse`` the clouds of vectors are looked at too.
@@ -93,10 +93,10 @@ class StsVectors:
         }
         clouds = self._clouds(x, distinct, similarity, glimpse) if glimpse else None
         seen = None if clouds is None else {name: clouds[at] for name, at in zip(names, places, strict=True)}
-        return Seen(tuple(names), tuple(wanted), similarity[places], beside, sweep, fit, wide, seen)
+        return StsResult(tuple(names), tuple(wanted), similarity[places], beside, sweep, fit, wide, seen)
 
     def _clouds(
-        self, x: Floats, dims: Sequence[int], similarity: NDArray[np.float64], glimpse: Glimpse
+        self, x: Floats, dims: Sequence[int], similarity: NDArray[np.float64], glimpse: CloudSample
     ) -> list[dict[str, Any]]:
         """Look at the cloud of the vectors x (m, k) at each of the dims; ``similarity`` (K, n) is that of every pair."""
         aligned: list[float | None] = [None] * len(dims)
@@ -156,7 +156,7 @@ class StsVectors:
 
 
 @dataclass(frozen=True)
-class Seen:
+class StsResult:
     """What an entry showed: names and dims (K,), similarities (K, n), those of the threshold split, a sweep, the fit.
 
     ``too_wide`` are the names of the dims asked for that the vectors do not have, with the reason; ``clouds`` are what a

@@ -1,0 +1,1 @@
+"""Errors, progress and files: what every other package uses."""

@@ -1,0 +1,160 @@
+"""JSON documents: written whole or not at all, read back as if from a stranger: shapes are checked, NaN is refused."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+import tempfile
+from collections.abc import Iterable, Mapping
+from dataclasses import MISSING, fields
+from functools import cache
+from pathlib import Path
+from types import UnionType
+from typing import Any, TypeVar, get_args, get_type_hints
+
+from hengyu.base.errors import HengyuError
+
+__all__ = [
+    "NAME",
+    "check",
+    "digest",
+    "fill",
+    "parse",
+    "read_document",
+    "read_seconds",
+    "write_blocks",
+    "write_bytes",
+    "write_json",
+]
+
+T = TypeVar("T")
+
+NAME = r"^(?!\.)[\w.-]+\Z"
+"""What may become the name of a file or folder: letters, digits, '-', '_' and '.', no leading dot."""
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write a file whole or not at all: to a temporary neighbour, flushed, then renamed."""
+    write_blocks(path, (content,))
+
+
+def write_blocks(path: Path, blocks: Iterable[bytes]) -> None:
+    """Write a file of blocks, which are asked for one by one, whole or not at all."""
+    handle = -1
+    temporary = ""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        with os.fdopen(handle, "wb") as file:
+            for block in blocks:
+                file.write(block)
+            file.flush()
+            os.fsync(file.fileno())
+        umask = os.umask(0)
+        os.umask(umask)
+        Path(temporary).chmod(0o666 & ~umask)
+        Path(temporary).replace(path)
+    except OSError as e:
+        if temporary:
+            Path(temporary).unlink(missing_ok=True)
+        raise HengyuError(
+            f"{path}: cannot be written ({e.strerror or e}); make room or check permissions, what was finished is kept"
+        ) from e
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write JSON atomically: sorted keys, UTF-8, never NaN."""
+    text = json.dumps(content, ensure_ascii=False, indent=1, sort_keys=True, allow_nan=False)
+    write_bytes(path, (text + "\n").encode("utf-8"))
+
+
+def parse(content: bytes) -> Any:
+    """Parse JSON; raises ValueError for what is none, is nested too deep, or holds a number that is not finite."""
+    try:
+        return json.loads(content, parse_constant=_refuse, parse_float=_finite)
+    except RecursionError:
+        raise ValueError("it is nested too deep") from None
+
+
+def _refuse(word: str) -> float:
+    raise ValueError(f"{word} is no number")
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(f"{text} is too large a number")
+    return number
+
+
+def read_document(path: Path, remedy: str) -> dict[str, Any]:
+    """Read a JSON object; raises `HengyuError`, which ends with the remedy."""
+    try:
+        content = parse(path.read_bytes())
+    except OSError as e:
+        raise HengyuError(f"{path}: cannot be read ({e.strerror or e}); {remedy}") from None
+    except ValueError as e:
+        raise HengyuError(f"{path}: not JSON ({e}); {remedy}") from None
+    if not isinstance(content, dict):
+        raise HengyuError(f"{path}: must be a JSON object; {remedy}")
+    return content
+
+
+def read_seconds(path: Path) -> dict[str, float]:
+    """Return the seconds by key of a timings.json; what cannot be read counts as nothing, since no number follows from it."""
+    try:
+        seconds = parse(path.read_bytes())["seconds"]
+        return {str(k): float(v) for k, v in seconds.items() if type(v) in (int, float)}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError):
+        return {}
+
+
+def fill(kind: type[T], row: Any) -> T:
+    """Make a dataclass of a JSON object, unknown keys left out; raises TypeError where a value is not of its field's type."""
+    if not isinstance(row, Mapping):
+        raise TypeError(f"{str(row)[:40]!r} stands where an object must")
+    values: dict[str, Any] = {}
+    for name, kinds, required in _shape(kind):  # type: ignore[arg-type]
+        if name not in row:
+            if required:
+                raise TypeError(f"'{name}' is missing")
+            continue
+        value = row[name]
+        if float in kinds and type(value) is int and abs(value) < 1 << 53:
+            value = float(value)
+        if type(value) not in kinds:
+            raise TypeError(f"'{name}' is {str(value)[:40]!r}")
+        values[name] = value
+    return kind(**values)
+
+
+@cache
+def _shape(kind: type[Any]) -> tuple[tuple[str, tuple[type, ...], bool], ...]:
+    hints = get_type_hints(kind)
+    return tuple(
+        (
+            f.name,
+            get_args(hints[f.name]) if isinstance(hints[f.name], UnionType) else (hints[f.name],),
+            f.default is MISSING,
+        )
+        for f in fields(kind)
+    )
+
+
+def digest(content: Mapping[str, Any]) -> str:
+    """Return the sha256 of a document's content, whatever its layout; NaN is refused with ValueError."""
+    text = json.dumps(content, ensure_ascii=True, sort_keys=True, allow_nan=False)
+    return hashlib.sha256(text.encode("ascii")).hexdigest()
+
+
+def check(content: Mapping[str, Any], shape: Mapping[str, Any], path: Path, remedy: str) -> None:
+    """Hold a document against a JSON schema; raises `HengyuError` that names the place of the first mistake."""
+    from jsonschema import Draft202012Validator
+
+    mistake = next(iter(Draft202012Validator(shape).iter_errors(content)), None)
+    if mistake is not None:
+        place = "".join(f"[{p}]" if isinstance(p, int) else f".{p}" for p in mistake.absolute_path).lstrip(".")
+        what = f"key '{place}'" if place else "it"
+        raise HengyuError(f"{path}: {what} is not as it was written ({mistake.message[:120]}); {remedy}")

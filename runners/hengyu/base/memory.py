@@ -1,0 +1,65 @@
+"""Memory: sizes in words, what is held now, and what the allocator keeps after it was freed."""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+import os
+import re
+import sys
+from pathlib import Path
+
+from hengyu.base.errors import HengyuError
+
+__all__ = ["as_bytes", "as_words", "give_back_memory", "resident", "status"]
+
+_UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
+_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([KMGT]?)(?:i?B)?", re.IGNORECASE)
+
+
+def as_bytes(text: str, option: str) -> int:
+    """Read a size such as 512M or 1.5GiB (K, M, G, T stand for powers of 1024); raises `HengyuError`."""
+    match = _SIZE.fullmatch(text.strip())
+    size = float(match[1]) * _UNITS[match[2].upper()] if match else 0.0
+    if not 0 < size < 1 << 60:
+        raise HengyuError(f"{option} '{text}': must be a size like 512M or 1.5GiB")
+    return int(size)
+
+
+def as_words(size: float) -> str:
+    """Return a number of bytes as MiB or GiB."""
+    return f"{size / (1 << 30):.1f} GiB" if size >= 1 << 30 else f"{size / (1 << 20):.0f} MiB"
+
+
+def resident() -> int:
+    """Return the bytes of memory that this process holds now; where the system does not say, the most it ever held."""
+    try:
+        pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+        return pages * os.sysconf("SC_PAGE_SIZE")
+    except (OSError, ValueError, IndexError):
+        pass
+    try:
+        import resource
+    except ImportError:  # Windows
+        return 0
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return most if sys.platform == "darwin" else most * 1024
+
+
+def status(word: str) -> int | None:
+    """Return bytes that Linux tells of this process (VmRSS: held now, VmHWM: the most so far); None where it does not."""
+    try:
+        lines = Path("/proc/self/status").read_text(encoding="ascii", errors="replace").splitlines()
+        return 1024 * next(int(line.split()[1]) for line in lines if line.startswith(f"{word}:"))
+    except (OSError, StopIteration, ValueError):
+        return None
+
+
+def give_back_memory() -> None:
+    """Return freed memory to the system where the C library can (glibc); batches of many shapes fragment its heap."""
+    gc.collect()
+    if sys.platform == "linux":
+        try:
+            ctypes.CDLL(None).malloc_trim(0)
+        except (OSError, AttributeError):
+            return

@@ -1,0 +1,74 @@
+"""Progress of long work: a bar on a terminal, a quiet line now and then elsewhere."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Protocol
+
+from rich.console import Console
+
+from hengyu.base.escapes import plain
+
+__all__ = ["Progress", "Tick", "silent"]
+
+_QUIET_SECONDS = 15.0
+_TELLING = 50  # what is left is foretold from a share of 1 / 50 on
+
+
+class Tick(Protocol):
+    """Says how much of a stage is done."""
+
+    def __call__(self, done: int) -> None:
+        """Take the number of units done so far."""
+
+
+class Progress:
+    """Shows stages on stderr; with a console of None it shows nothing."""
+
+    def __init__(self, console: Console | None) -> None:
+        self.console = console
+
+    def say(self, line: str) -> None:
+        """Print one line."""
+        if self.console:
+            self.console.print(plain(line), highlight=False, markup=False, emoji=False, soft_wrap=True)
+
+    @contextmanager
+    def stage(self, title: str, total: int) -> Iterator[Tick]:
+        """Open a stage of ``total`` units; yields the function that says how many are done."""
+        if not self.console:
+            yield lambda done: None
+        elif self.console.is_terminal:
+            with self._bar(title, total) as tick:
+                yield tick
+        else:
+            yield self._lines(title, total)
+
+    @contextmanager
+    def _bar(self, title: str, total: int) -> Iterator[Tick]:
+        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+        from rich.progress import Progress as Bar
+
+        columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn())
+        with Bar(*columns, TimeElapsedColumn(), TimeRemainingColumn(), console=self.console, transient=True) as bar:
+            task = bar.add_task(title, total=total)
+            yield lambda done: bar.update(task, completed=done)
+
+    def _lines(self, title: str, total: int) -> Tick:
+        start = last = time.monotonic()
+
+        def tick(done: int) -> None:
+            nonlocal last
+            now = time.monotonic()
+            if now - last >= _QUIET_SECONDS and done < total:
+                last = now
+                left = (now - start) / max(done, 1) * (total - done)
+                foretold = _TELLING * done >= total  # loading takes the first seconds
+                self.say(f"{title}: {done} of {total}" + (f", about {left:.0f} s left" if foretold else ""))
+
+        return tick
+
+
+silent = Progress(None)

@@ -1,0 +1,87 @@
+"""A text file of one sentence a line, read block by block, whatever its size."""
+
+from __future__ import annotations
+
+import gzip
+import lzma
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from hengyu.base.errors import HengyuError
+
+__all__ = ["Block", "blocks", "typical_line"]
+
+_LONGEST = 1 << 20  # bytes of a line; a file without line ends is no file of sentences
+_SAMPLE = 1 << 20
+_GZIP, _XZ = b"\x1f\x8b", b"\xfd7zXZ\x00"  # what such files begin with
+
+
+@dataclass(frozen=True)
+class Block:
+    """Some lines of a file, in order."""
+
+    texts: list[str]  # blank lines left out
+    blank: int
+    done: int  # bytes of the file that have been read by now, as they lie on the disk
+
+
+def blocks(path: Path, lines: int) -> Iterator[Block]:
+    """Yield blocks of at most so many lines (of gzip and xz too); raises `HengyuError` that names file and line."""
+    number = 0
+    try:
+        with path.open("rb") as disk:
+            head = disk.read(len(_XZ))
+            disk.seek(0)
+            source: IO[bytes] = disk
+            if head.startswith(_GZIP):
+                source = gzip.GzipFile(fileobj=disk)  # type: ignore[assignment]
+            elif head == _XZ:
+                source = lzma.LZMAFile(disk)  # noqa: SIM115 (the disk file is closed)
+            texts: list[str] = []
+            blank = 0
+            while raw := source.readline(_LONGEST + 1):
+                number += 1
+                if len(raw) > _LONGEST:
+                    raise HengyuError(
+                        f"{path}: line {number} is longer than {_LONGEST >> 20} MiB; write one sentence a line"
+                    )
+                text = _text(raw, path, number)
+                if text.strip():
+                    texts.append(text)
+                else:
+                    blank += 1
+                if len(texts) + blank >= lines:
+                    yield Block(texts, blank, disk.tell())
+                    texts, blank = [], 0
+            if texts or blank:
+                yield Block(texts, blank, disk.tell())
+    except (EOFError, zlib.error, lzma.LZMAError, gzip.BadGzipFile) as e:
+        raise HengyuError(
+            f"{path}: after line {number}: the packed file is damaged or cut short ({e}); get it again"
+        ) from None
+    except OSError as e:
+        raise HengyuError(f"{path}: cannot be read ({e.strerror or e}); check the path and its permissions") from None
+
+
+def typical_line(path: Path) -> float:
+    """Return the mean bytes of a line at the beginning of a file, as they lie on the disk."""
+    lines, last = 0, 0
+    for block in blocks(path, 1000):
+        lines, last = lines + len(block.texts) + block.blank, block.done
+        if last > _SAMPLE:
+            break
+    return last / lines if lines else 1.0
+
+
+def _text(raw: bytes, path: Path, number: int) -> str:
+    try:
+        text = raw.decode("utf-8-sig" if number == 1 else "utf-8")
+    except UnicodeDecodeError as e:
+        raise HengyuError(
+            f"{path}: line {number} is not UTF-8 (byte {e.start + 1} of the line); save the file as UTF-8, for older "
+            "Chinese files with iconv -f GB18030 -t UTF-8"
+        ) from None
+    return text.removesuffix("\n").removesuffix("\r")

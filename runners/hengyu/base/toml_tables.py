@@ -1,0 +1,121 @@
+"""Reads a TOML declaration key by key, and reports every mistake at once with file, key and remedy."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Any, TypeVar
+
+from hengyu.base.errors import HengyuError, did_you_mean, gather
+
+__all__ = ["Table", "read_toml", "shown"]
+
+T = TypeVar("T")
+
+_EXACT = 1 << 53
+_LARGEST = 1 << 64  # TOML promises 64 bits; Python would take thousands of digits, and refuse to print them
+_SHOWN = 80
+
+_WORDS = {
+    str: "a string",
+    int: "a whole number",
+    float: "a number",
+    bool: "true or false",
+    list: "a list",
+    dict: "a table",
+}
+
+
+def read_toml(path: Path) -> Table:
+    """Read a TOML file into a `Table`; a missing, unreadable, non-UTF-8 or malformed file is a `HengyuError`."""
+    try:
+        text = path.read_bytes().decode("utf-8-sig")
+        return Table(str(path), tomllib.loads(text), [])
+    except FileNotFoundError:
+        raise HengyuError(f"{path}: no such file; check the path") from None
+    except UnicodeDecodeError as e:
+        raise HengyuError(f"{path}: not UTF-8 at byte {e.start}; save the file as UTF-8") from None
+    except RecursionError:
+        raise HengyuError(f"{path}: nested too deep; write flat tables") from None
+    except ValueError as e:  # tomllib's own, and Python's for a number of thousands of digits
+        raise HengyuError(f"{path}: not TOML: {e}; mend that place") from None
+    except OSError as e:
+        raise HengyuError(f"{path}: cannot be read ({e.strerror or e}); check the path and its permissions") from None
+
+
+def shown(value: Any) -> str:
+    """Return a value as a message shows it: of bounded length, whatever it is."""
+    try:
+        text = repr(value)
+    except ValueError:  # a number of too many digits
+        return "a number of thousands of digits"
+    return text if len(text) <= _SHOWN else text[: _SHOWN - 1] + "…"
+
+
+class Table:
+    """One table of a declaration: `take` keys by type, then `finish` to refuse the keys nobody took."""
+
+    def __init__(self, where: str, content: dict[str, Any], problems: list[str], prefix: str = "") -> None:
+        self.where = where
+        self.problems = problems
+        self.prefix = prefix
+        self._content = dict(content)
+        self._known: list[str] = []
+
+    def take(self, key: str, kind: type[T], default: T | None = None, *, required: bool = False) -> T:
+        """Return the value of a key checked for its type; a missing one gives the default or a problem."""
+        self._known.append(key)
+        if key not in self._content:
+            if required:
+                self.problem(key, f"is missing; add it as {_WORDS[kind]}")
+            return default if default is not None else kind()
+        value = self._content.pop(key)
+        if kind is float and type(value) is int and abs(value) < _EXACT:
+            value = float(value)
+        if type(value) is not kind or (isinstance(value, int) and abs(value) >= _LARGEST):
+            self.problem(key, f"must be {_WORDS[kind]}, not {shown(value)}")
+            return default if default is not None else kind()
+        return value
+
+    def strings(self, key: str, default: tuple[str, ...] = (), *, required: bool = False) -> tuple[str, ...]:
+        """Return a key that must be a list of strings."""
+        values = self.take(key, list, list(default), required=required)
+        for value in values:
+            if not isinstance(value, str):
+                self.problem(key, f"must hold strings only, not {shown(value)}")
+        return tuple(v for v in values if isinstance(v, str))
+
+    def table(self, key: str, *, required: bool = False) -> Table:
+        """Return a nested table, empty when it is not there; finish it too."""
+        return Table(self.where, self.take(key, dict, {}, required=required), self.problems, f"{self.prefix}{key}.")
+
+    def tables(self, key: str) -> dict[str, Table]:
+        """Return a table of tables, name to table."""
+        found: dict[str, Table] = {}
+        for name, value in self.take(key, dict, {}).items():
+            if isinstance(value, dict):
+                found[name] = Table(self.where, value, self.problems, f"{self.prefix}{key}.{name}.")
+            else:
+                self.problem(f"{key}.{name}", f"must be a table, not {shown(value)}")
+        return found
+
+    def has(self, key: str) -> bool:
+        """Tell whether a key is present and not yet taken."""
+        return key in self._content
+
+    def raw(self, key: str) -> Any:
+        """Return a key as it stands, of whatever type; None when it is not there."""
+        self._known.append(key)
+        return self._content.pop(key, None)
+
+    def problem(self, key: str, sentence: str) -> None:
+        """Note a problem of a key; `finish` of the outermost table raises all of them."""
+        self.problems.append(f"{self.where}: key '{self.prefix}{key}' {sentence}")
+
+    def finish(self) -> None:
+        """Refuse keys nobody took; in the outermost table, raise every problem found so far."""
+        for key in self._content:
+            self.problem(key, f"is unknown{did_you_mean(key, self._known)}")
+        self._content = {}
+        if not self.prefix:
+            gather(self.problems)

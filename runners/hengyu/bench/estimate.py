@@ -1,0 +1,211 @@
+"""What a run will take, said before it starts: memory and disk, from what is known without encoding anything.
+
+Time is told while encoding, from the speed of the batches that have passed.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hengyu.base.errors import HengyuError
+from hengyu.base.memory import as_words, resident
+from hengyu.encoders import Encoder
+from hengyu.encoders.model_folder import ModelFolder
+from hengyu.suites.plan import Plan, TaskData
+
+__all__ = ["Estimate", "base_memory", "estimate", "free_space", "refuse_full_disk", "refuse_what_cannot_fit"]
+
+_LIBRARIES = 700 << 20  # PyTorch, transformers and the compiled loops, once they are loaded
+_SLACK = 1.15  # what allocators keep
+_PENDING = 8192  # texts between two segments of the store
+_BATCH_TOKENS = 2048
+_SEGMENT = 2048  # bytes of a segment beside its vectors and keys
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Bytes that a run holds at its peak, by stage, and that it adds to the store at most."""
+
+    base: int  # what is held all the time: libraries, texts
+    encoding: int
+    weighing: int
+    deriving: int
+    disk: int
+    observing: int = 0  # the part of the weighing that is one task's own
+
+    @property
+    def memory(self) -> int:
+        """The peak: stages come one after the other."""
+        return int(_SLACK * (self.base + max(self.encoding, self.weighing, self.deriving)))
+
+    @property
+    def worker(self) -> int:
+        """The peak of a process that does parts of the run, and holds no similarities but those of one task."""
+        return int(_SLACK * (self.base + max(self.encoding, self.observing)))
+
+    @property
+    def costliest(self) -> str:
+        """The stage that takes most, in words."""
+        stages = {"encoding": self.encoding, "weighing": self.weighing, "the intervals": self.deriving}
+        return max(stages, key=lambda name: stages[name])
+
+    def __str__(self) -> str:
+        return (
+            f"about {as_words(self.memory)} of memory at most, most of it for {self.costliest}; up to {as_words(self.disk)} of "
+            "vectors to store"
+        )
+
+
+def base_memory(encoder: Encoder, poolings: int) -> int:
+    """Return what encoding holds whatever the number of texts: libraries, weights, a batch, a segment on its way out."""
+    width, layers, weights = _shape(encoder)
+    batch = 2 * _BATCH_TOKENS * width * (layers + 1) * 4
+    return max(resident(), _LIBRARIES) + weights + batch + 3 * _PENDING * poolings * width * 4
+
+
+def estimate(plan: Plan, encoders: Sequence[Encoder], poolings: Sequence[Sequence[str]]) -> Estimate:
+    """Estimate a plan with its encoders and the poolings of each; heavy libraries need not be loaded."""
+    shapes = [_shape(e) for e in encoders]
+    widths = [width for width, _, _ in shapes]
+    texts = len(plan.texts)
+    sizes = _lesson_texts(plan)
+    disk = sum(
+        _stored(texts, w, len(names))
+        + sum(_stored(n, w, 1) for name in names for n in _tuned_texts(plan, e.id, name, sizes))
+        for e, w, names in zip(encoders, widths, poolings, strict=True)
+    )
+    encoding = max(
+        (
+            weights + 2 * _BATCH_TOKENS * width * (layers + 1) * 4 + 3 * min(texts, _PENDING) * len(names) * width * 4
+            for (width, layers, weights), names in zip(shapes, poolings, strict=True)
+        ),
+        default=0,
+    )
+    width = max(widths, default=0)
+    weighing = max((_weighing(plan, task, width) for task in plan.tasks), default=0)
+    pairs = [(e.id, name) for e, names in zip(encoders, poolings, strict=True) for name in names]
+    under = [spec for pair in pairs for spec in plan.suite.under(*pair)]
+    rows = sum(max(1, len(s.names)) * max(1, s.seeds) for s in under)
+    deriving = max(((rows + 4) * (2 * t.n + 7 * plan.suite.resamples) * 8 for t in plan.tasks), default=0)
+    # on the way from observations to numbers all similarities of a run are held
+    held = sum(rows * t.n * 8 for t in plan.tasks)
+    base = max(resident(), _LIBRARIES) + sum(2 * len(t) + 60 for t in plan.texts)
+    own = weighing + max((rows * t.n * 8 for t in plan.tasks), default=0)
+    return Estimate(base, encoding, weighing + held, deriving + held, disk, own)
+
+
+def _stored(texts: int, width: int, poolings: int) -> int:
+    """Return the bytes of so many texts in a store: vectors and keys of each pooling, counts of tokens."""
+    spaces = poolings + 1
+    return texts * (poolings * 4 * width + 12 + 16 * spaces) + spaces * (1 + texts // _PENDING) * _SEGMENT
+
+
+def _lesson_texts(plan: Plan) -> dict[tuple[str, str], int]:
+    """Return for each task and fit_on of a tuner how many texts the tuned encoder encodes: what is weighed, and learned from."""
+    words = {plan.fit_word(spec) for spec in plan.suite.entries if spec.entry.tuners}
+    found = {}
+    for task in plan.tasks:
+        beside = plan.thresholds.get(task.name)
+        for word in words:
+            fit = plan.fits.get((task.name, word))
+            if fit is not None:
+                ids = np.concatenate([task.ids, fit.ids, *([beside.ids] if beside else [])])
+                found[task.name, word] = len(np.unique(ids))
+    return found
+
+
+def _tuned_texts(plan: Plan, encoder: str, pooling: str, sizes: Mapping[tuple[str, str], int]) -> list[int]:
+    """Return how many texts every tuned encoder of a pooling encodes; ``sizes`` are `_lesson_texts`."""
+    trainings = {
+        (task.name, (spec.entry if seed is None else spec.entry.with_seed(seed)).tuners, plan.fit_word(spec))
+        for spec in plan.suite.under(encoder, pooling)
+        if spec.entry.tuners
+        for seed in spec.draws(plan.suite.seed)
+        for task in plan.tasks
+    }
+    return [sizes[task, word] for task, _, word in trainings if (task, word) in sizes]
+
+
+def _weighing(plan: Plan, task: TaskData, width: int) -> int:
+    """Return what one task takes: its vectors, two copies in float64 on their way through the steps, a sweep's cosines."""
+    beside = plan.thresholds.get(task.name)
+    rows = len(task.ids) + (2 * beside.n if beside else 0)
+    rows = min(rows, len(plan.texts))
+    swept = any(s.dims == "all" for s in plan.suite.entries)
+    return rows * width * (4 + 16) + (3 * width * task.n * 8 if swept else 0) + 6 * width * width * 8
+
+
+def _shape(encoder: Encoder) -> tuple[int, int, int]:
+    """Return the width of an encoder's vectors, its number of layers, and the bytes of its weights in memory."""
+    folder = getattr(encoder, "folder", None)
+    if not isinstance(folder, ModelFolder):  # vectors of somebody else's making
+        return 1024, 1, 0
+    config: dict[str, Any] = folder.json(str(folder.transformer.relative_to(folder.path) / "config.json"))
+    width, layers = config.get("hidden_size"), config.get("num_hidden_layers")
+    weights = sum(p.stat().st_size for p in folder.transformer.glob("*.safetensors"))
+    return (
+        width if type(width) is int and 0 < width < 1 << 20 else 1024,
+        layers if type(layers) is int and 0 < layers < 1 << 12 else 24,
+        2 * weights,  # as they are read and as they are used
+    )
+
+
+def _alone(plan: Plan, task: TaskData) -> Plan:
+    """Return the plan of one task, as far as an estimate needs it."""
+    return replace(plan, tasks=[task], texts=[plan.texts[i] for i in np.unique(task.ids)])
+
+
+def free_space(folder: Path) -> int | None:
+    """Return the bytes free where a folder is or will be; None where the system does not say."""
+    while not folder.exists() and folder != folder.parent:
+        folder = folder.parent
+    try:
+        return shutil.disk_usage(folder).free
+    except OSError:
+        return None
+
+
+def refuse_full_disk(needed: float, folder: Path) -> None:
+    """Raise `HengyuError` when vectors have no room; what is half-way there would be lost time."""
+    free = free_space(folder)
+    if free is not None and needed > free:
+        raise HengyuError(
+            f"{folder}: up to {as_words(needed)} of vectors must be stored where {as_words(free)} are free; make room, set "
+            "HENGYU_CACHE to another folder, or ask for fewer poolings or tasks"
+        )
+
+
+def refuse_what_cannot_fit(
+    found: Estimate, limit: int, plan: Plan, encoders: Sequence[Encoder], poolings: Sequence[Sequence[str]]
+) -> None:
+    """Raise `HengyuError` for a run that would hold more than ``limit`` bytes, and say what would fit."""
+    if found.memory <= limit:
+        return
+    smaller: list[tuple[str, Estimate]] = []
+    unswept = tuple(replace(s, dims=()) if s.dims == "all" else s for s in plan.suite.entries)
+    if unswept != plan.suite.entries:
+        other = replace(plan, suite=replace(plan.suite, entries=unswept))
+        smaller.append(('without the sweeps (dims = "all")', estimate(other, encoders, poolings)))
+    if any(len(names) > 1 for names in poolings):
+        smaller.append(("with one pooling", estimate(plan, encoders, [names[:1] for names in poolings])))
+    if len(plan.tasks) > 1:
+        least = min(plan.tasks, key=lambda t: t.n)
+        smaller.append(
+            (f"on {least.name} alone (--task {least.name})", estimate(_alone(plan, least), encoders, poolings))
+        )
+    fits = [f"{words} it needs {as_words(e.memory)}" for words, e in smaller if e.memory <= limit]
+    remedy = (
+        f"what would fit: {'; '.join(fits)}"
+        if fits
+        else f"nothing smaller of this suite fits; allow {as_words(found.memory)}"
+    )
+    raise HengyuError(
+        f"{plan.suite.path}: needs about {as_words(found.memory)} of memory, most of it for {found.costliest}, where --max-memory "
+        f"allows {as_words(limit)}; {remedy}"
+    )

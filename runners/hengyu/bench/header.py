@@ -1,0 +1,148 @@
+"""The header of a run: what was run, on what, with which encoders; the same bytes for the same plan."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from hengyu import __version__
+from hengyu.bench.encoder_jobs import PreparedEncoder
+from hengyu.evaluation.derive import Derived
+from hengyu.numerics.metrics import ceiling
+from hengyu.storage.records import SCHEMA, Record
+from hengyu.suites.plan import PROTOCOL, Plan, SearchData, TaskData
+
+__all__ = ["header"]
+
+_NAMED = 4  # entries that a warning names
+
+
+def header(plan: Plan, name: str, jobs: Sequence[PreparedEncoder], found: Derived) -> dict[str, Any]:
+    """Return run.json: the same for the same plan, whenever and wherever it ran."""
+    suite = plan.suite
+    tasks = [
+        {
+            "task": t.name,
+            "card": t.pairs.card.name,
+            "split": t.pairs.split,
+            "n": t.n,
+            "distinct": len(np.unique(t.ids)),
+            "labels": "binary" if t.pairs.card.binary else "graded",
+            "scale": list(t.pairs.card.scale),
+            "positive_rate": float(t.pairs.labels.mean()) if t.pairs.card.binary else None,
+            "ceiling": None if isinstance(t, SearchData) else ceiling(t.pairs.labels),
+            "sha256": t.pairs.sha256,
+            "card_sha256": t.pairs.card.digest,
+            "licence": t.pairs.card.licence,
+            "citation": t.pairs.card.citation,
+            "dropped": len(t.pairs.dropped),
+            "threshold_on": plan.thresholds[t.name].name if t.name in plan.thresholds else "",
+            **_asked(plan, t),
+        }
+        for t in plan.tasks
+    ]
+    encoders: list[dict[str, Any]] = [
+        {
+            "encoder": j.encoder.id,
+            "kind": "model",
+            "baseline": False,
+            "revision": j.encoder.revision,
+            "native": j.encoder.native_is or "its own",
+            "dim": j.dim,
+            "coverage": j.coverage,
+            **j.identity,
+        }
+        for j in jobs
+    ]
+    encoders += [{"encoder": b, "kind": "lexical", "baseline": True} for b in suite.baselines]
+    return {
+        "schema": SCHEMA,
+        "protocol": PROTOCOL,
+        "run": name,
+        "hengyu": __version__,
+        "suite": {
+            "name": suite.name,
+            "title": suite.title,
+            "description": suite.description,
+            "seed": suite.seed,
+            "resamples": suite.resamples,
+            "level": suite.level,
+            "aggregate": suite.aggregate,
+            **({"kind": suite.kind, "relevant": suite.relevant} if suite.kind != "sts" else {}),
+        },
+        "tasks": tasks,
+        "encoders": encoders,
+        "fits": found.fits,
+        "warnings": [
+            *plan.warnings,
+            *_coverage_warnings(jobs),
+            *_fit_warnings(found.fits),
+            *_below_raw(found.records, plan.suite.level),
+        ],
+    }
+
+
+def _asked(plan: Plan, task: TaskData) -> dict[str, Any]:
+    """Return what a retrieval suite asks of a task; nothing for another."""
+    relevance = plan.relevance.get(task.name)
+    if relevance is None:
+        return {}
+    graded = (
+        {"kind": "retrieval", "scale": [0.0, float(task.pairs.labels.max())]} if isinstance(task, SearchData) else {}
+    )
+    return graded | {
+        "corpus": len(relevance.corpus),
+        "queries": len(relevance.queries),
+        "relevant": len(relevance.partners),
+        "groups": int(relevance.groups.max()) + 1,
+    }
+
+
+def _coverage_warnings(jobs: Sequence[PreparedEncoder]) -> list[str]:
+    """Say where more than 1 % of the tokens are unknown or of the texts cut."""
+    found = []
+    for job in jobs:
+        for task, shares in job.coverage.items():
+            if shares["unk"] > 0.01:
+                found.append(f"{job.encoder.id} on {task}: {shares['unk']:.1%} of the tokens are [UNK]")
+            if shares["truncated"] > 0.01:
+                longest = job.identity["max_length"]
+                found.append(
+                    f"{job.encoder.id} on {task}: {shares['truncated']:.1%} of the texts cut at {longest} tokens"
+                )
+    return found
+
+
+def _fit_warnings(fits: list[dict[str, Any]]) -> list[str]:
+    """Say where the fitted sentences span fewer directions than the vectors have.
+
+    One direction less is usual and no warning: the output of a LayerNorm fulfils one linear equation.
+    """
+    found = []
+    for fit in fits:
+        if fit["rank"] < fit["dim"] - 1:
+            where = f"{fit['encoder']}, {fit['pooling']} on {fit['task']}, fit_on {fit['fit_on']}"
+            found.append(f"{where}: {fit['n']} sentences span only {fit['rank']} of {fit['dim']} dimensions")
+    return list(dict.fromkeys(found))
+
+
+def _below_raw(records: Sequence[Record], level: float) -> list[str]:
+    """Say where a fitted method scores below raw and the interval of the paired difference leaves out 0."""
+    found: dict[tuple[str, str, str, str], list[tuple[float, str]]] = {}
+    for r in records:
+        fitted = r.on_board and r.metric == "spearman" and r.card and r.split in r.task and r.fit_on != "none"
+        if fitted and r.delta is not None and r.delta_high is not None and r.delta_high < 0:
+            place = (r.task, r.encoder, r.pooling, r.fit_on)
+            found.setdefault(place, []).append((r.delta, f"{r.entry} {100 * r.delta:+.2f}"))
+    lines = []
+    for (task, encoder, pooling, fit_on), entries in found.items():
+        worst = [text for _, text in sorted(entries)]
+        more = f" and {len(worst) - _NAMED} more" if len(worst) > _NAMED else ""
+        lines.append(
+            f"{task}, {encoder}, {pooling}, fit_on {fit_on}: worse than raw, the {100 * level:g} % interval leaving out 0: "
+            + ", ".join(worst[:_NAMED])
+            + more
+        )
+    return lines

@@ -1,0 +1,275 @@
+"""Every cell of a suite: read back where a run has finished it before, or observed as a unit of work."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from hengyu.base.remote import Unreachable
+from hengyu.bench.encoder_jobs import PreparedEncoder
+from hengyu.bench.run_log import RunLog
+from hengyu.bench.search import Cell, meaning_of_search, search
+from hengyu.bench.task_inputs import task_vectors, tuned_vectors
+from hengyu.bench.units import Executor, WorkerContext
+from hengyu.encoders.lexical import baseline_cosines
+from hengyu.methods import find_method
+from hengyu.numerics.moments import LEAF, Moments, tree
+from hengyu.storage.records.observations import Observation
+from hengyu.suites.entries import SuiteEntry
+from hengyu.suites.plan import PROTOCOL, Plan, TaskData
+from hengyu.tasks.sts import StsVectors
+
+__all__ = ["Observe", "observe_all"]
+
+_MANY = 4  # leaves from which on the moments of a fit are worth a unit each
+
+
+def cells(plan: Plan, job: PreparedEncoder, pooling: str, task: TaskData) -> list[Cell]:
+    """Return the cells of one task, encoder and pooling, in the suite's order."""
+    meaning = meaning_of_search if plan.suite.kind == "retrieval" else _meaning
+    return [
+        (spec, meaning(plan, job, pooling, task, spec, seed))
+        for spec in plan.suite.under(job.encoder.id, pooling)
+        for seed in spec.draws(plan.suite.seed)
+    ]
+
+
+@dataclass(frozen=True)
+class Observe:
+    """The cells of one task under one encoder and pooling that have not been observed yet.
+
+    Attributes:
+        job: the number of the encoder.
+        task: the number of the task.
+        missing: which of its `cells`.
+        moments: fit_on word -> those of its rows, where many workers have taken them before.
+    """
+
+    job: int
+    pooling: str
+    task: int
+    missing: tuple[int, ...]
+    weight: int
+    trains: bool
+    moments: Mapping[str, Moments] = field(default_factory=dict)
+
+    def __call__(self, site: WorkerContext) -> list[Observation]:
+        """Observe them, and return what was seen of each."""
+        job, task = site.jobs[self.job], site.plan.tasks[self.task]
+        site.vectors(self.job)
+        every = cells(site.plan, job, self.pooling, task)
+        wanted = [every[i] for i in self.missing]
+        done = [site.ledger.load(meaning) if site.ledger.away else None for _, meaning in wanted]
+        rest = [cell for cell, found in zip(wanted, done, strict=True) if found is None]
+        observe = search if site.plan.suite.kind == "retrieval" else _observe
+        new = iter(observe(site, job, self.pooling, task, rest, self.moments) if rest else ())
+        return [found or next(new) for found in done]
+
+
+@dataclass(frozen=True)
+class Leaf:
+    """The moments of `LEAF` rows of what is fitted on, in a fit of many."""
+
+    job: int
+    pooling: str
+    of: tuple[str, str]  # task and fit_on word
+    start: int
+    weight: int = LEAF
+    trains: bool = False
+
+    def __call__(self, site: WorkerContext) -> Moments:
+        """Take them."""
+        sample = site.vectors(self.job).sample(self.pooling, site.plan.fits[self.of])
+        return Moments.of(sample.part(self.start, self.start + LEAF))
+
+
+def _moments(executor: Executor, site: WorkerContext, units: Sequence[Observe]) -> list[Observe]:
+    """Return units with the moments that are too many rows' for one worker, which all of them take together."""
+    leaves: list[Leaf] = []
+    wanted: dict[tuple[int, str, str], range] = {}  # encoder, pooling, rows -> their leaves
+    named: list[dict[str, tuple[int, str, str]]] = []
+    for unit in units:
+        task, own = site.plan.tasks[unit.task].name, {}
+        every = cells(site.plan, site.jobs[unit.job], unit.pooling, site.plan.tasks[unit.task])
+        for spec, _ in (every[i] for i in unit.missing):
+            fit = site.plan.fits.get((task, site.plan.fit_word(spec)))
+            if fit is None or spec.entry.tuners or len(fit.ids) < _MANY * LEAF:
+                continue
+            key = own[fit.word] = (unit.job, unit.pooling, fit.digest)
+            if key not in wanted:
+                first = len(leaves)
+                leaves += [Leaf(*key[:2], (task, fit.word), start) for start in range(0, len(fit.ids), LEAF)]
+                wanted[key] = range(first, len(leaves))
+        named.append(own)
+    taken = dict(executor.run(leaves, site))
+    whole = {key: tree(taken[i] for i in places) for key, places in wanted.items()}
+    return [
+        replace(unit, moments={word: m for word, key in own.items() if (m := whole[key]) is not None})
+        for unit, own in zip(units, named, strict=True)
+    ]
+
+
+def observe_all(executor: Executor, site: WorkerContext) -> None:
+    """Enter every cell of the suite into the ledger, in the suite's order."""
+    plan, ledger = site.plan, site.ledger
+    found: list[list[Observation | None]] = []
+    units: list[Observe] = []
+    places: list[int] = []  # of the units among all
+    for number, job in enumerate(site.jobs):
+        for pooling in job.poolings:
+            for at, task in enumerate(plan.tasks):
+                asked = cells(plan, job, pooling, task)
+                done = [ledger.load(meaning) for _, meaning in asked]
+                missing = tuple(i for i, seen in enumerate(done) if seen is None)
+                ledger.tick(len(done) - len(missing))
+                if missing:
+                    trains = any(asked[i][0].entry.tuners for i in missing)
+                    places.append(len(found))
+                    units.append(Observe(number, pooling, at, missing, task.n * len(missing), trains))
+                found.append(done)
+    if executor.away:
+        units = _moments(executor, site, units)
+    for number, seen in executor.run(units, site):
+        for i, one in zip(units[number].missing, seen, strict=True):
+            found[places[number]][i] = one
+            ledger.observed += one.status == "ok"
+            ledger.adopt(one)
+        if executor.away:
+            ledger.tick(len(seen))
+    ledger.expect(one for row in found for one in filter(None, row))
+    rows = iter(found)
+    for job in site.jobs:
+        for _ in range(len(job.poolings) * len(plan.tasks)):
+            for one in filter(None, next(rows)):
+                ledger.enter(one)
+        for pooling, reason in job.unavailable.items():
+            ledger.add_all(job.encoder.id, pooling, "unavailable", reason)
+    for baseline in plan.suite.baselines:
+        for task in plan.tasks:
+            ledger.enter(_observe_baseline(ledger, baseline, task))
+
+
+def _about(plan: Plan, task: TaskData) -> dict[str, Any]:
+    """What every observation of a task depends on."""
+    beside = plan.thresholds.get(task.name)
+    return {
+        "protocol": PROTOCOL,
+        "task": task.name,
+        "data": task.pairs.sha256,
+        "labels": task.pairs.card.digest,
+        "threshold_data": beside.pairs.sha256 if beside else "",
+        "seed": plan.suite.seed,
+    }
+
+
+def _meaning(
+    plan: Plan, job: PreparedEncoder, pooling: str, task: TaskData, spec: SuiteEntry, seed: int | None
+) -> dict[str, Any]:
+    word = plan.fit_word(spec)
+    fit = plan.fits.get((task.name, word))
+    return {
+        **_about(plan, task),
+        "encoder": job.encoder.id,
+        "identity": job.identity,
+        "pooling": pooling,
+        "entry": str(spec.entry),
+        "seed_of_draw": seed,
+        "dims": list(spec.dims) if spec.dims != "all" else "all",
+        "fit_on": word,
+        "fit_data": fit.digest if fit else "",
+        "fit_splits": list(fit.splits) if fit else [],
+        **_of_tuners(plan, task, spec),
+    }
+
+
+def _of_tuners(plan: Plan, task: TaskData, spec: SuiteEntry) -> dict[str, Any]:
+    """What an observation of a tuned encoder depends on beside."""
+    if not spec.entry.tuners:
+        return {}
+    watched = plan.held.get(task.name)
+    versions = [find_method(s.name).version for s in spec.entry.tuners]
+    return {"tuners": versions, "watched": watched.sha256 if watched else ""}
+
+
+def _observe(
+    site: WorkerContext,
+    job: PreparedEncoder,
+    pooling: str,
+    task: TaskData,
+    wanted: list[Cell],
+    known: Mapping[str, Moments],
+) -> list[Observation]:
+    """Observe cells of one task, encoder and pooling; ``known`` are moments of what they are fitted on, where taken."""
+    state = site.ledger
+    plain = [spec for spec, _ in wanted if not spec.entry.tuners]
+    assert job.vectors is not None
+    lacking = site.plan.lacking
+    words = {word for word in map(site.plan.fit_word, plain) if (task.name, word) not in lacking}
+    vectors = task_vectors(state, job.vectors, job.identity, pooling, task, words, known=known) if words else None
+
+    def of(spec: SuiteEntry, meaning: dict[str, Any]) -> StsVectors:
+        """Return the vectors that an entry works on; those of a tuned encoder are its own."""
+        if vectors is not None and not spec.entry.tuners:
+            return vectors
+        seed = meaning["seed_of_draw"]
+        entry = spec.entry if seed is None else spec.entry.with_seed(seed)
+        return tuned_vectors(state, site.store, site.tuning, job, pooling, task, entry, meaning["fit_on"])
+
+    seen = []
+    for spec, meaning in wanted:
+        lacks = lacking.get((task.name, meaning["fit_on"]))
+        if lacks:
+            seen.append(Observation(meaning, tuple(spec.names), status="unavailable", reason=lacks))
+        else:
+            seen.append(_observe_one(state, spec, meaning, of))
+        state.tick(1)
+    return seen
+
+
+def _observe_one(
+    state: RunLog, spec: SuiteEntry, meaning: dict[str, Any], of: Callable[[SuiteEntry, dict[str, Any]], StsVectors]
+) -> Observation:
+    """Observe an entry; a tuner that fails fails alone, and dims that the vectors do not have are named in what comes back."""
+    started = time.perf_counter()
+    vectors = None
+    try:
+        vectors = of(spec, meaning)
+        seed = meaning["seed_of_draw"]
+        got = vectors.observe(spec.entry, spec.dims, meaning["fit_on"], seed, state.plan.glimpse(seed))
+    except Unreachable:
+        raise  # it says nothing of the cell
+    except ValueError as e:
+        return Observation.missed(meaning, spec.names, e)
+    finally:
+        if vectors is not None:
+            state.note_fits(meaning, vectors)
+    found = (got.entries, got.dims, got.similarity, got.sweep, got.fit)
+    return state.keep(
+        Observation(meaning, *found, beside=got.beside, too_wide=got.too_wide, clouds=got.clouds), started
+    )
+
+
+def _observe_baseline(state: RunLog, name: str, task: TaskData) -> Observation:
+    beside = state.plan.thresholds.get(task.name)
+    meaning = {
+        **_about(state.plan, task),
+        "encoder": name,
+        "pooling": "-",
+        "entry": "raw",
+        "fit_on": "target" if name == "tfidf" else "none",
+    }
+    done = state.load(meaning)
+    if done:
+        return done
+    started = time.perf_counter()
+    similarity, dim = baseline_cosines(name, task.pairs.first, task.pairs.second)
+    other = baseline_cosines(name, beside.pairs.first, beside.pairs.second)[0][None] if beside else np.zeros((0, 0))
+    state.observed += 1
+    # it leaves no vectors to look at
+    found = state.keep(Observation(meaning, ("raw",), (dim,), similarity[None], beside=other, clouds={}), started)
+    state.adopt(found)
+    return found

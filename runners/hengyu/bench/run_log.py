@@ -1,0 +1,138 @@
+"""What a run has seen so far: observations made and found again, failures, seconds."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from hengyu.base.errors import HengyuError
+from hengyu.base.progress import Progress, Tick
+from hengyu.base.remote import Mirror
+from hengyu.methods.fit_cache import FitStore
+from hengyu.storage.records import cell_key
+from hengyu.storage.records.costs import note_costs
+from hengyu.storage.records.observations import Observation, load_observation, save_observation
+from hengyu.storage.tensor_file import sealed_path
+from hengyu.storage.timings import Clock
+from hengyu.suites.plan import Plan
+from hengyu.tasks.retrieval import RetrievalVectors
+from hengyu.tasks.sts import StsVectors
+
+__all__ = ["RunLog"]
+
+
+@dataclass
+class RunLog:
+    """What a run has seen so far.
+
+    Attributes:
+        away: in a process that does units for the one that runs the suite: what belongs into files of the whole run
+            (seconds, costs) is only collected.
+        mirror: the folder elsewhere that the run's own one stands for.
+    """
+
+    plan: Plan
+    folder: Path
+    progress: Progress
+    force: bool
+    clock: Clock
+    fits: FitStore | None = None
+    ticking: Tick = field(default=lambda done: None)
+    done: int = 0
+    seen: list[Observation] = field(default_factory=list)
+    failures: list[str] = field(default_factory=list)
+    observed: int = 0
+    kept: int = 0
+    away: bool = False
+    mirror: Mirror | None = None
+    costs: dict[str, Mapping[str, float]] = field(default_factory=dict)
+    _suited: frozenset[str] = frozenset()  # entries that some vectors were wide enough for
+
+    @property
+    def observations(self) -> Path:
+        """The folder of the run's observations."""
+        return self.folder / "observations"
+
+    def load(self, meaning: dict[str, Any]) -> Observation | None:
+        """Return a finished observation; a damaged one is told of and made again, one of before clouds were seen is too."""
+        if self.force:
+            return None
+        try:
+            found = load_observation(self.observations, meaning)
+        except HengyuError as e:
+            self.progress.say(f"warning: {e}; made again now")
+            return None
+        if found is not None and found.clouds is None and self.plan.glimpse(meaning.get("seed_of_draw")):
+            return None
+        self.kept += found is not None
+        return found
+
+    def keep(self, observation: Observation, started: float) -> Observation:
+        """Save an observation and note its seconds."""
+        save_observation(self.observations, observation)
+        seconds = (time.perf_counter() - started) / max(len(observation.dims), 1)
+        m = observation.meaning
+        for entry in observation.entries:
+            row = (m["encoder"], m["pooling"], entry, m["fit_on"])
+            self.clock.note(cell_key(m["task"], row, m.get("seed_of_draw")), seconds)
+        return observation
+
+    def adopt(self, observation: Observation) -> None:
+        """See that a new observation is kept: here, if another process made it, and where the run's mirror is."""
+        if observation.status != "ok":
+            return
+        path = sealed_path(self.observations, observation.meaning)
+        if not path.is_file():
+            save_observation(self.observations, observation)
+        if self.mirror is not None:
+            self.mirror.send(self.folder, [f"{path.parent.name}/{path.name}"])
+
+    def tick(self, cells: int) -> None:
+        """Say that so many more cells are done."""
+        self.done += cells
+        self.ticking(self.done)
+
+    def note_fits(self, meaning: Mapping[str, Any], vectors: StsVectors | RetrievalVectors) -> None:
+        """Note the seconds of the fits made since the last time."""
+        for step, seconds in vectors.fits.seconds.items():
+            words = (meaning["task"], meaning["encoder"], meaning["pooling"], step, meaning["fit_on"])
+            self.clock.note(" | ".join(("fit", *words)), seconds)
+        vectors.fits.seconds.clear()
+
+    def note_costs(self, key: str, costs: Mapping[str, float]) -> None:
+        """Note what the index of one cell cost."""
+        if self.away:
+            self.costs[key] = costs
+        else:
+            note_costs(self.folder, key, costs)
+
+    def expect(self, seen: Iterable[Observation]) -> None:
+        """Note which entries some of the run's vectors are wide enough for, of all that will be entered."""
+        self._suited = frozenset(name for one in seen if one.status != "unavailable" for name in one.entries)
+
+    def enter(self, seen: Observation) -> None:
+        """Enter what was seen of a cell, and what failed of it, as one of the run's observations.
+
+        An entry that wants more columns than an encoder has does not apply to it; one that applies to no vectors of the run
+        is a mistake, unless the suite's entries were written for other encoders than those that are weighed.
+        """
+        applies = self._suited if "widths" not in self.plan.suite.partial else seen.too_wide.keys()
+        wide = [
+            Observation(seen.meaning, (name,), status="unavailable" if name in applies else "failed", reason=reason)
+            for name, reason in seen.too_wide.items()
+        ]
+        for one in (*([seen] if seen.entries else []), *wide):
+            self.seen.append(one)
+            if one.status == "failed":
+                m = one.meaning
+                where = f"{self.plan.suite.path}: entry '{m['entry']}'"
+                self.failures.append(f"{where} failed for {m['encoder']}, {m['pooling']}: {one.reason}")
+
+    def add_all(self, encoder: str, pooling: str, status: str, reason: str) -> None:
+        """Note the same for every task; one row, not one an entry."""
+        for task in self.plan.tasks:
+            about = {"task": task.name, "encoder": encoder, "pooling": pooling, "entry": "raw", "fit_on": "none"}
+            self.seen.append(Observation(about, ("raw",), status=status, reason=reason))

@@ -1,0 +1,105 @@
+"""The main job of a retrieval suite: every entry's index built and asked, what it found and cost kept."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from numpy.typing import NDArray
+
+from hengyu.base.remote import Unreachable
+from hengyu.bench.encoder_jobs import PreparedEncoder
+from hengyu.bench.run_log import RunLog
+from hengyu.bench.units import WorkerContext
+from hengyu.methods.fit_cache import FitCache
+from hengyu.numerics.moments import Moments
+from hengyu.numerics.ranking import DEPTH
+from hengyu.storage.records import cell_key
+from hengyu.storage.records.observations import Observation
+from hengyu.suites.entries import SuiteEntry
+from hengyu.suites.plan import PROTOCOL, Plan, TaskData
+from hengyu.tasks.retrieval import RetrievalVectors
+
+__all__ = ["Cell", "meaning_of_search", "search"]
+
+Cell = tuple[SuiteEntry, dict[str, Any]]  # and the meaning of what is observed
+
+
+def search(
+    site: WorkerContext,
+    job: PreparedEncoder,
+    pooling: str,
+    task: TaskData,
+    wanted: list[Cell],
+    known: Mapping[str, Moments],
+) -> list[Observation]:
+    """Observe cells of one task, encoder and pooling; ``known`` are moments of what they are fitted on, where taken."""
+    state = site.ledger
+    vectors = _vectors(state, job, pooling, task, {site.plan.fit_word(spec) for spec, _ in wanted}, known)
+    seen = []
+    for spec, meaning in wanted:
+        seen.append(_search(state, spec, meaning, vectors))
+        state.tick(1)
+    return seen
+
+
+def _search(state: RunLog, spec: SuiteEntry, meaning: dict[str, Any], vectors: RetrievalVectors) -> Observation:
+    started = time.perf_counter()
+    name, seed = str(spec.entry), meaning["seed_of_draw"]
+    try:
+        got = vectors.observe(spec.entry, meaning["fit_on"], seed, state.plan.glimpse(seed))
+    except Unreachable:
+        raise  # it says nothing of the cell
+    except ValueError as e:
+        return Observation.missed(meaning, (name,), e)
+    finally:
+        state.note_fits(meaning, vectors)
+    row = (meaning["encoder"], meaning["pooling"], name, meaning["fit_on"])
+    state.note_costs(cell_key(meaning["task"], row, seed), got.costs)
+    near: dict[str, NDArray[Any]] = {"ids": got.ids, "ranks": got.ranks}
+    clouds = None if got.cloud is None else {name: got.cloud}
+    seen = Observation(meaning, (name,), (got.dim,), fit=got.fit, neighbours=near, index=got.sizes, clouds=clouds)
+    return state.keep(seen, started)
+
+
+def meaning_of_search(
+    plan: Plan, job: PreparedEncoder, pooling: str, task: TaskData, spec: SuiteEntry, seed: int | None
+) -> dict[str, Any]:
+    """Return what an observation of a retrieval suite is of."""
+    word = plan.fit_word(spec)
+    fit = plan.fits.get((task.name, word))
+    return {
+        "protocol": PROTOCOL,
+        "kind": "retrieval",
+        "depth": DEPTH,
+        "task": task.name,
+        "data": task.pairs.sha256,
+        "labels": task.pairs.card.digest,
+        "relevant": plan.suite.relevant,
+        "seed": plan.suite.seed,
+        "encoder": job.encoder.id,
+        "identity": job.identity,
+        "pooling": pooling,
+        "entry": str(spec.entry),
+        "seed_of_draw": seed,
+        "fit_on": word,
+        "fit_data": fit.digest if fit else "",
+        "fit_splits": list(fit.splits) if fit else [],
+    }
+
+
+def _vectors(
+    state: RunLog, job: PreparedEncoder, pooling: str, task: TaskData, words: set[str], known: Mapping[str, Moments]
+) -> RetrievalVectors:
+    """Read from the store, block by block, what the entries of one task need."""
+    assert job.vectors is not None
+    plan, read = state.plan, job.vectors
+    relevance = plan.relevance[task.name]
+    samples, rows = {}, {}
+    for word in words - {"none"}:
+        fit = plan.fits[task.name, word]
+        samples[word], rows[word] = read.sample(pooling, fit), fit.digest
+    fits = FitCache(state.fits, {"identity": job.identity, "pooling": pooling}, rows, state.progress, moments=known)
+    corpus, queries = read.rows(pooling, relevance.corpus), read.rows(pooling, relevance.queries)
+    return RetrievalVectors(corpus, queries, relevance, samples, fits)

@@ -1,0 +1,58 @@
+"""hengyu baseline: keep the numbers of a run, for later runs to be held against."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+__all__ = ["command"]
+
+
+@click.command("baseline")
+@click.argument("run")
+@click.option(
+    "--out",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="The file; by default baselines/<suite>.json in the reports folder.",
+)
+@click.option(
+    "--metric",
+    "metrics",
+    multiple=True,
+    help="Keep this metric beside Spearman, or beside the quality of what a retrieval suite found; repeatable.",
+)
+@click.option("--show", is_flag=True, help="Only say what would change.")
+def command(run: str, out: Path | None, metrics: tuple[str, ...], show: bool) -> None:
+    """Propose a finished RUN (a folder, an id, the start of one, or 'latest') as its suite's baseline.
+
+    The file is small and one cell is one line, so that its diff can be read before it is committed; what changed is
+    printed. A cell that moved by less than boards print (0.005 points) keeps its old line. Of a retrieval suite nDCG, MRR
+    and recalls are kept, and no costs.
+    """
+    from hengyu.base.errors import HengyuError, did_you_mean
+    from hengyu.base.escapes import plain
+    from hengyu.base.paths import reports_dir
+    from hengyu.evaluation.gate.baselines import baseline_of, changes, read_baseline, settle, write_baseline
+    from hengyu.evaluation.run_metrics import metrics_of
+    from hengyu.numerics.ranking import QUALITY
+    from hengyu.report.board.board import METRICS
+    from hengyu.storage.records import find_run, load_run
+
+    for metric in metrics:
+        if metric not in (*METRICS, *QUALITY):
+            raise HengyuError(f"--metric '{metric}' is unknown{did_you_mean(metric, (*METRICS, *QUALITY))}")
+    found = load_run(find_run(run))
+    new, notes = baseline_of(found, tuple(dict.fromkeys((*metrics_of(found), *metrics))))
+    path = out or reports_dir() / "baselines" / f"{new.suite}.json"
+    old = read_baseline(path) if path.is_file() else None
+    if old is not None:
+        new = settle(old, new)
+    lines = changes(old, new) if old else [f"{path}: new, {len(new.cells)} cells"]
+    for note in notes:
+        click.echo(plain(f"note: {note}"), err=True)
+    for line in lines or ["nothing changed"]:
+        click.echo(plain(line))
+    if not show:
+        write_baseline(path, new)
+        click.echo(str(path))

@@ -1,0 +1,98 @@
+"""hengyu encode: the vectors of a large text file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from hengyu.cli import options
+
+__all__ = ["command"]
+
+
+@click.command("encode")
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--encoder", default="hengyu-mini", show_default=True, metavar="ID|DIR", help="The model.")
+@click.option("--pooling", "poolings", multiple=True, default=("mean",), show_default=True, help="Repeatable.")
+@click.option(
+    "--out",
+    type=options.PLACE,
+    metavar="DIR|URL",
+    help="Folder of the vector store; by default the one that runs use.",
+)
+@click.option("--prompt", default="", help="A prefix, or a template with {text}.")
+@click.option("--max-length", type=click.IntRange(min=0), default=0, help="Tokens; by default the model's own.")
+@click.option("--dtype", type=options.DTYPE, default="float32", show_default=True)
+@click.option("--backend", type=options.BACKEND, default="torch", show_default=True, help="The engine.")
+@options.device
+@click.option("--max-memory", metavar="SIZE", help="Hold no more than about this, like 4GiB, or refuse.")
+@options.executor
+@options.address
+@options.workers
+@options.offline
+@options.trust_remote_code
+@click.option("--quiet", is_flag=True, help="Print no progress.")
+def command(
+    file: Path,
+    encoder: str,
+    poolings: tuple[str, ...],
+    out: str | None,
+    prompt: str,
+    max_length: int,
+    dtype: str,
+    backend: str,
+    device: str,
+    max_memory: str | None,
+    executor: str,
+    address: str,
+    workers: int,
+    offline: bool,
+    trust_remote_code: bool,
+    quiet: bool,
+) -> None:
+    """Encode FILE, UTF-8 (or that in gzip or xz) with one sentence a line, into a vector store.
+
+    It streams: memory holds a block of lines and 64 bytes for each stored text and pooling. A job that was killed goes
+    on with the same command; sentences that are stored are not encoded again, and runs find them there. Blank lines
+    are left out. With --executor ray, workers share each block, and the vectors are the same. Prints the folder of each
+    pooling's vectors.
+    """
+    from rich.console import Console
+
+    from hengyu.base.errors import HengyuError, did_you_mean
+    from hengyu.base.memory import as_bytes
+    from hengyu.base.progress import Progress
+    from hengyu.bench.encode_file import archive
+    from hengyu.bench.executors import open_executor
+    from hengyu.encoders import POOLINGS, EncoderSpec, open_encoder
+    from hengyu.storage.vectors import VectorStore
+
+    for name in poolings:
+        if name not in POOLINGS:
+            raise HengyuError(f"--pooling '{name}' is unknown{did_you_mean(name, POOLINGS)}")
+    spec = EncoderSpec(
+        encoder,
+        prompt=prompt,
+        max_length=max_length,
+        dtype=dtype,
+        backend=backend,
+        device=device,
+        trust_remote_code=trust_remote_code,
+    )
+    limit = as_bytes(max_memory, "--max-memory") if max_memory else None
+    with open_executor(executor, address, workers) as scheduler:
+        done = archive(
+            file,
+            open_encoder(spec, offline=offline),
+            tuple(dict.fromkeys(poolings)),
+            VectorStore.at(out),
+            Progress(None if quiet else Console(stderr=True)),
+            max_memory=limit,
+            executor=scheduler,
+            offline=offline,
+        )
+    blank = f", {done.blank:,} of them blank" if done.blank else ""
+    click.echo(f"{done.lines:,} lines{blank}; {done.encoded:,} sentences encoded in {done.seconds:.1f} s", err=True)
+    for name, folder in done.spaces.items():
+        click.echo(f"{name}: {folder}")

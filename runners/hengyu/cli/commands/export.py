@@ -1,0 +1,54 @@
+"""hengyu export: a run in the formats that other programs read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+__all__ = ["command"]
+
+
+@click.command("export")
+@click.argument("run")
+@click.option(
+    "--format",
+    "format_",
+    type=click.Choice(["csv", "json", "md", "latex", "mteb"]),
+    default="csv",
+    show_default=True,
+    help="csv and json hold every record, md and latex the leaderboard; mteb is a folder of its result files.",
+)
+@click.option("--out", type=click.Path(path_type=Path), help="Write to this file (mteb: folder) instead of stdout.")
+@click.option(
+    "--clouds", is_flag=True, help="How the vectors of each entry lie in space, in place of the scores (csv or json)."
+)
+def command(run: str, format_: str, out: Path | None, clouds: bool) -> None:
+    """Print the numbers of a RUN (a folder, an id, the start of one, or 'latest').
+
+    csv and json are tidy: one record a row, scores not x 100, an empty cell or null for no number; task and split
+    stand apart (LCQMC, test), means over tasks are the tasks mean and w-mean. rank, rank_low and rank_high are the row's
+    rank by Spearman and those it has over the resamples; tied: it is not told apart from the best. Text is kept as it
+    is, so a spreadsheet may take a name that begins with = for a formula.
+
+    mteb writes each row as a model of mteb's result cache: mteb.ResultCache(DIR).load_results() reads it.
+    """
+    from hengyu.report.exports.table import export, export_clouds
+    from hengyu.storage.records import find_run, load_run, write_bytes
+
+    if format_ == "mteb" and not clouds:
+        from hengyu.report.exports.mteb import write_mteb
+
+        if out is None or out.is_file():
+            raise click.UsageError("mteb's results are a folder; name it with --out DIR")
+        click.echo(f"{len(write_mteb(load_run(find_run(run)), out))} result files in {out}", err=True)
+        return
+    if out is not None and out.is_dir():
+        raise click.UsageError(f"--out {out} is a folder; name a file")
+    content = (export_clouds if clouds else export)(load_run(find_run(run)), format_).encode("utf-8")
+    if out:
+        write_bytes(out, content)
+        click.echo(str(out), err=True)
+        return
+    # bytes, so that Chinese names and line ends are the same on every platform
+    click.echo(content, nl=False)

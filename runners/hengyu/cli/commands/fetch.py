@@ -1,0 +1,43 @@
+"""hengyu fetch: download datasets, at the revisions their cards pin."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from hengyu.cli import options
+
+__all__ = ["command"]
+
+
+@click.command()
+@click.argument("names", nargs=-1, metavar="[NAME]...")
+@click.option("--all", "everything", is_flag=True, help="Every dataset that has a hub id.")
+@options.datasets
+def command(names: tuple[str, ...], everything: bool, datasets: tuple[Path, ...]) -> None:
+    """Download the datasets NAME into the cache; what is already there stays.
+
+    'hengyu list datasets' shows the names. HF_ENDPOINT names a mirror of the Hugging Face hub.
+    """
+    from hengyu.base.errors import HengyuError, gather
+    from hengyu.cards import find_card, load_cards
+    from hengyu.cards.hub import fetch
+    from hengyu.cards.remote import Unreachable
+
+    if bool(names) == everything:
+        raise click.UsageError("name the datasets to fetch, or give --all")
+    cards = load_cards(datasets)
+    wanted = [c for c in cards.values() if c.hub] if everything else [find_card(cards, name) for name in names]
+    problems: list[str] = []
+    for card in wanted:
+        try:
+            paths = fetch(card, progress=lambda line: click.echo(line, err=True))
+        except HengyuError as e:
+            problems += e.problems
+            if isinstance(e, Unreachable):
+                break
+        else:
+            for path in paths:
+                click.echo(path)
+    gather(problems)

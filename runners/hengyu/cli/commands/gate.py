@@ -1,0 +1,130 @@
+"""hengyu gate: did the scores get worse?"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from hengyu.evaluation.gate.findings import ACCEPTABLE, EXIT, EXIT_WORDS
+
+__all__ = ["command"]
+
+_FILE = click.Path(dir_okay=False, path_type=Path)
+_CODES = "\n".join(f"  {code:>2}  {word}: {EXIT_WORDS[word]}" for word, code in EXIT.items())
+_HELP = f"""Hold the run CURRENT against BASELINE: red on a regression, quiet on noise, never green on nothing.
+
+BASELINE is a baseline file ('hengyu baseline' makes one), the name of a suite that has one, or a run; CURRENT is a run
+(a folder, an id, the start of one, or 'latest'). A cell fails when it fell by more than its tolerance (half a point
+unless you say otherwise) and the interval of the fall excludes 0, over all cells together (Holm), or when it lies below
+its floor. Where both sides kept what it takes the fall is measured pair by pair, else by the stored intervals; the output
+says which. A FILE of tolerances and floors beside the baseline (smoke.toml beside smoke.json) is found by itself.
+
+\b
+Exit codes; of all that apply, the lowest:
+{_CODES}
+"""
+
+
+@click.command("gate", help=_HELP)
+@click.argument("baseline")
+@click.argument("current")
+@click.option(
+    "--tolerance",
+    "tolerances",
+    multiple=True,
+    metavar="[PATTERN=]T",
+    help="Points (0.5) or a share of the baseline (2%) that a cell may fall; PATTERN (* and ?) fits a task, an entry or "
+    "'task | encoder | pooling | entry | fit_on'. Repeatable, later ones win.",
+)
+@click.option(
+    "--rules", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="TOML of tolerances, floors."
+)
+@click.option(
+    "--level",
+    type=click.FloatRange(0.5, 1, max_open=True),
+    default=0.99,
+    show_default=True,
+    help="Of the intervals: where nothing got worse, (1 - level) / 2 of the gates are red at most.",
+)
+@click.option(
+    "--metric",
+    "metrics",
+    multiple=True,
+    help="Between two runs, gate this metric too, by its stored intervals; repeatable. Of a file, all it holds are gated.",
+)
+@click.option("--strict", is_flag=True, help="Red on falls that may be chance, too.")
+@click.option(
+    "--accept", multiple=True, type=click.Choice(ACCEPTABLE), help="A difference that is meant: a note, not a finding."
+)
+@click.option("--markdown", type=_FILE, help="Write the answer as Markdown.")
+@click.option("--junit", type=_FILE, help="Write every cell as JUnit XML.")
+@click.option("--json", "json_", type=_FILE, help="Write everything as JSON.")
+@click.option("--all", "everything", is_flag=True, help="Print every cell, not only those worth a line.")
+def command(
+    baseline: str,
+    current: str,
+    tolerances: tuple[str, ...],
+    rules: Path | None,
+    level: float,
+    metrics: tuple[str, ...],
+    strict: bool,
+    accept: tuple[str, ...],
+    markdown: Path | None,
+    junit: Path | None,
+    json_: Path | None,
+    everything: bool,
+) -> None:
+    """Judge a run; see the help text above."""
+    import os
+
+    from hengyu.base.errors import HengyuError, did_you_mean
+    from hengyu.base.escapes import workflow_message
+    from hengyu.evaluation.gate.baselines import NoBaseline, find_scores
+    from hengyu.evaluation.gate.gate import judge
+    from hengyu.evaluation.gate.rules import Rules, parse_rule, read_rules
+    from hengyu.evaluation.run_metrics import metrics_of, scores_of
+    from hengyu.numerics.ranking import QUALITY
+    from hengyu.report.board.board import METRICS
+    from hengyu.report.gate.annotations import gate_annotations
+    from hengyu.report.gate.junit import gate_junit
+    from hengyu.report.gate.text import gate_json, gate_markdown, print_gate
+    from hengyu.storage.records import find_run, load_run, write_bytes
+
+    for metric in metrics:
+        if metric not in (*METRICS, *QUALITY):
+            raise HengyuError(f"--metric '{metric}' is unknown{did_you_mean(metric, (*METRICS, *QUALITY))}")
+    github = os.environ.get("GITHUB_ACTIONS") == "true"
+    given = [parse_rule(text) for text in tolerances]
+    run = load_run(find_run(current))
+    wanted = tuple(dict.fromkeys((*metrics_of(run), *metrics)))
+    try:
+        before = find_scores(baseline, wanted)
+    except NoBaseline as e:
+        for problem in e.problems:
+            click.echo(f"error: {problem}", err=True)
+            if github:
+                click.echo(f"::error title=gate%3A no baseline::{workflow_message(problem)}")
+        raise SystemExit(EXIT["no baseline"]) from None
+    now = scores_of(run, tuple(dict.fromkeys((*wanted, *sorted({key.metric for key in before.cells})))))
+    if before.folder is not None and before.folder.resolve() == run.path.resolve():
+        raise HengyuError(f"{before.folder}: is both BASELINE and CURRENT; name two runs, or a baseline file and a run")
+    beside = Path(before.source).with_suffix(".toml")
+    file = rules or (beside if before.folder is None and beside.is_file() else None)
+    judged = judge(
+        before, now, (read_rules(file) if file else Rules()) + given, level=level, strict=strict, accept=accept
+    )
+    print_gate(judged, everything=everything)
+    for path, text in ((markdown, gate_markdown), (junit, gate_junit), (json_, gate_json)):
+        if path:
+            write_bytes(path, text(judged).encode("utf-8"))
+    if github:
+        for line in gate_annotations(judged):
+            click.echo(line)
+    if summary := os.environ.get("GITHUB_STEP_SUMMARY"):
+        try:
+            with Path(summary).open("a", encoding="utf-8") as out:
+                out.write(gate_markdown(judged))
+        except OSError as e:
+            raise HengyuError(f"{summary}: cannot be written ({e.strerror or e}); check GITHUB_STEP_SUMMARY") from None
+    raise SystemExit(judged.code)

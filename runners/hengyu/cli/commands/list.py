@@ -1,0 +1,120 @@
+"""hengyu list: what there is to run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import click
+
+from hengyu.cli import options
+
+__all__ = ["LISTS", "command"]
+
+
+def _datasets(folders: tuple[Path, ...], data: Path | None) -> None:
+    """Print name, splits with sizes, label scale, licence, where its files are, and hub id of every card."""
+    from hengyu.base.paths import share
+    from hengyu.cards import load_cards
+    from hengyu.cards.card import PARTS, CollectionCard
+    from hengyu.cards.data import whereabouts
+
+    rows: list[tuple[str, ...]] = []
+    for card in load_cards(folders).values():
+        places: dict[str, list[str]] = {}
+        for split in card.splits:
+            # a retrieval split is where the last of its files is, missing if one of them is
+            parts = PARTS if isinstance(card, CollectionCard) else ("",)
+            places_of = [whereabouts(card, split, data, part) for part in parts]
+            words = [next((word for word, path in p.items() if path.is_file()), "missing") for p in places_of]
+            found = "missing" if "missing" in words else words[-1]
+            beside = "shipped" if card.path.is_relative_to(share("datasets")) else "beside its card"
+            places.setdefault({"given": "in --data", "beside": beside}.get(found, found), []).append(split)
+        state = "; ".join(word if len(places) == 1 else f"{word}: {' '.join(s)}" for word, s in places.items())
+        sizes = ", ".join(f"{s.name} {s.rows:,}" if s.rows else s.name for s in card.splits.values())
+        low, high = card.scale
+        labels = "0/1" if card.binary else f"{low:g}..{high:g}"
+        labels = {"retrieval": "grades", "triples": "triples"}.get(card.kind, labels)
+        rows.append((card.name, sizes, labels, card.licence, state, card.hub.id if card.hub else ""))
+    _table(("dataset", "splits", "labels", "licence", "here", "hub"), rows)
+
+
+def _suites(folders: tuple[Path, ...], data: Path | None) -> None:
+    """Print name, tasks, poolings, number of entries and title of every shipped suite."""
+    from hengyu.base.paths import share
+    from hengyu.suites.suite import load_suite
+
+    rows: list[tuple[str, ...]] = []
+    for path in sorted(share("suites").glob("*.toml")):
+        suite = load_suite(path)
+        size = f"{len(suite.entries)} entries x {len(suite.poolings)} poolings"
+        rows.append((suite.name, " ".join(suite.tasks), size, suite.title))
+    _table(("suite", "tasks", "size", "title"), rows)
+
+
+def _encoders(folders: tuple[Path, ...], data: Path | None) -> None:
+    """Print the built-in encoder, the baselines, and how to name any other."""
+    from hengyu.encoders import BUILTIN, EncoderSpec, open_encoder
+    from hengyu.encoders.lexical import BASELINE_NOTES
+
+    builtin = open_encoder(EncoderSpec(BUILTIN))
+    size = sum(f.stat().st_size for f in builtin.folder.path.rglob("*") if f.is_file()) / 1e6
+    given = " ".join(name for name, reason in builtin.poolings.items() if not reason)
+    about = f"built in: a small character BERT, masked language model only; poolings {given}"
+    rows: list[tuple[str, ...]] = [(BUILTIN, "Apache-2.0", f"{size:.1f} MB", about)]
+    rows += [(name, "", "", f"baseline: {note}") for name, note in BASELINE_NOTES.items()]
+    rows.append(("FOLDER or HUB/ID", "its own", "", "any transformers or sentence-transformers model, with --encoder"))
+    rows.append(("FILE.npy", "its own", "", "vectors that are there already, one a line of FILE.txt, with --encoder"))
+    _table(("encoder", "licence", "size", "what it is"), rows)
+
+
+def _methods(folders: tuple[Path, ...], data: Path | None) -> None:
+    """Print every method with its parameters and what it does."""
+    from dataclasses import MISSING, fields
+
+    from hengyu.methods import find_method, method_names
+
+    rows: list[tuple[str, ...]] = []
+    for name in method_names():
+        method = find_method(name)
+        given = [(f.name, f.default) for f in fields(method) if f.init]
+        parameters = ", ".join(f"{key}=..." if value is MISSING else f"{key}={value}" for key, value in given)
+        learns = "sentences" if getattr(method, "needs_fit", True) else "nothing"
+        learns = "labels" if getattr(method, "labelled", False) is True else learns
+        rows.append((name, parameters, learns, (method.__doc__ or "").strip().split("\n")[0].replace("``", "")))
+    _table(("method", "parameters", "learns from", "what it does"), rows)
+
+
+def _table(headings: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
+    """Print a table as wide as the terminal, or 200 columns when piped."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for heading in headings:
+        table.add_column(heading, overflow="fold")
+    for row in rows:
+        table.add_row(*row)
+    console = Console(markup=False, highlight=False)
+    if not console.is_terminal:
+        console.width = 200
+    console.print(table)
+
+
+# what can be listed: a word of the command line -> a function of --datasets and --data that prints
+LISTS: dict[str, Callable[[tuple[Path, ...], Path | None], None]] = {
+    "datasets": _datasets,
+    "suites": _suites,
+    "encoders": _encoders,
+    "methods": _methods,
+}
+
+
+@click.command("list")
+@click.argument("what", type=click.Choice(list(LISTS)))
+@options.datasets
+@click.option("--data", type=options.FOLDER, help="Folder with the files of the tasks, as given to 'hengyu run'.")
+def command(what: str, datasets: tuple[Path, ...], data: Path | None) -> None:
+    """List what there is: datasets (size, licence, whether here), suites, encoders, methods."""
+    LISTS[what](datasets, data)

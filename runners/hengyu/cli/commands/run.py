@@ -1,0 +1,151 @@
+"""hengyu run: weigh a suite."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from hengyu.cli import options
+
+__all__ = ["command"]
+
+
+@click.command("run")
+@click.argument("suite")
+@options.data
+@options.datasets
+@click.option(
+    "--encoder",
+    "encoders",
+    multiple=True,
+    metavar="ID|DIR|NAME=DIR",
+    help="Weigh this model instead; NAME=DIR puts a folder in the place of one of the suite's; repeatable.",
+)
+@click.option("--pooling", "poolings", multiple=True, metavar="NAME", help="Weigh this pooling instead; repeatable.")
+@click.option("--task", "tasks", multiple=True, metavar="CARD:SPLIT", help="Weigh on this task instead; repeatable.")
+@click.option("--entry", "entries", multiple=True, help="Weigh this entry instead (raw stays); repeatable.")
+@click.option("--fit-on", default="", metavar="WORD", help="target, train, valid, ...: for entries that do not say it.")
+@click.option("--out", type=options.PLACE, metavar="DIR|URL", help="Where records/ and site/ go.")
+@options.store
+@click.option("--dtype", "dtypes", multiple=True, type=options.DTYPE, help="Encode in this dtype; several: in each.")
+@click.option(
+    "--backend", "backends", multiple=True, type=options.BACKEND, help="Encode with this engine; several: with each."
+)
+@options.device
+@options.offline
+@click.option("--force", is_flag=True, help="Observe every cell anew; stored vectors are kept.")
+@click.option(
+    "--fresh", is_flag=True, help="Encode and observe everything anew, as after a change of Hengyu's own code."
+)
+@options.executor
+@options.address
+@options.workers
+@click.option("--max-memory", metavar="SIZE", help="Refuse a run that would hold more than this, like 4GiB.")
+@options.trust_remote_code
+@click.option("--quiet", is_flag=True, help="Print neither progress nor the board.")
+def command(
+    suite: str,
+    data: Path | None,
+    datasets: tuple[Path, ...],
+    encoders: tuple[str, ...],
+    poolings: tuple[str, ...],
+    tasks: tuple[str, ...],
+    entries: tuple[str, ...],
+    fit_on: str,
+    out: str | None,
+    store: str | None,
+    dtypes: tuple[str, ...],
+    backends: tuple[str, ...],
+    device: str,
+    offline: bool,
+    force: bool,
+    fresh: bool,
+    executor: str,
+    address: str,
+    workers: int,
+    max_memory: str | None,
+    trust_remote_code: bool,
+    quiet: bool,
+) -> None:
+    """Weigh a SUITE (a file, or the name of a shipped one) and write its leaderboard.
+
+    Sentences already in the vector store are not encoded again; a run that was interrupted goes on where it stopped.
+    """
+    import os
+    import shlex
+    import sys
+    from contextlib import ExitStack
+    from dataclasses import replace
+    from tempfile import TemporaryDirectory
+
+    from rich.console import Console
+
+    from hengyu.base.errors import HengyuError, did_you_mean
+    from hengyu.base.memory import as_bytes
+    from hengyu.base.paths import local, reports_dir
+    from hengyu.base.progress import Progress
+    from hengyu.base.remote import Mirror, is_url
+    from hengyu.bench.executors import open_executor
+    from hengyu.bench.run import run
+    from hengyu.encoders import POOLINGS
+    from hengyu.methods.fit_cache import FitStore
+    from hengyu.report.board.terminal import print_board
+    from hengyu.report.page.index import write_index
+    from hengyu.report.page.leaderboard import write_report
+    from hengyu.storage.records import load_run
+    from hengyu.storage.vectors import VectorStore
+    from hengyu.suites.plan import make_plan
+    from hengyu.suites.suite import find_suite, load_suite
+
+    limit = as_bytes(max_memory, "--max-memory") if max_memory else None
+    for pooling in poolings:
+        if pooling not in POOLINGS:
+            raise HengyuError(f"--pooling {pooling}: no such pooling{did_you_mean(pooling, POOLINGS)}")
+    loaded = load_suite(find_suite(suite))
+    loaded = loaded.with_overrides(
+        tasks=tasks,
+        encoders=encoders,
+        poolings=poolings,
+        entries=entries,
+        fit_on=fit_on,
+    )
+    specs = tuple(
+        replace(e, device=device or e.device, trust_remote_code=trust_remote_code or e.trust_remote_code)
+        for spec in loaded.encoders
+        for e in spec.variants(dtypes, backends)
+    )
+    plan = make_plan(replace(loaded, encoders=specs), data_dir=data, datasets=datasets)
+    place = out or os.environ.get("HENGYU_REPORTS", "")
+    reports, mirror = local(place) if place else reports_dir(), Mirror(place) if is_url(place) else None
+    if fresh and store:
+        raise HengyuError("--fresh encodes into a folder of its own that is deleted again; leave --store out")
+    with ExitStack() as stack:
+        own = Path(stack.enter_context(TemporaryDirectory(prefix="hengyu-"))) if fresh else None
+        outcome = run(
+            plan,
+            reports=reports,
+            store=VectorStore(own / "vectors") if own else VectorStore.at(store),
+            fits=FitStore(own / "fits") if own else FitStore.at(store),
+            progress=Progress(None if quiet else Console(stderr=True)),
+            force=force or fresh,
+            offline=offline,
+            max_memory=limit,
+            command=shlex.join(["hengyu", *sys.argv[1:]]),
+            executor=stack.enter_context(open_executor(executor, address, workers)),
+            mirror=mirror,
+        )
+    finished = load_run(outcome.folder)
+    if not quiet:
+        print_board(finished)
+    page = write_report(finished, reports / "site" / finished.id, listed=True)
+    index = write_index(reports)
+    if mirror:
+        pages = sorted(p for p in (page.parent.rglob("*")) if p.is_file())
+        mirror.send(reports, [p.relative_to(reports).as_posix() for p in (*pages, index)])
+    click.echo(f"{outcome.encoded} texts encoded, {outcome.observed} cells observed, {outcome.kept} kept", err=True)
+    click.echo(f"records: {outcome.folder}")
+    click.echo(f"leaderboard: {page}")
+    click.echo(f"all runs: {index}")
+    if outcome.failures:
+        raise HengyuError(*outcome.failures)

@@ -1,0 +1,152 @@
+"""hengyu store: look after what is kept."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from hengyu.cli import options
+
+if TYPE_CHECKING:
+    from hengyu.methods.fit_cache import FitStore
+    from hengyu.methods.training.cache import TunedStore
+    from hengyu.storage.remote_check import RemoteDamage
+    from hengyu.storage.vectors import VectorStore
+
+__all__ = ["command"]
+
+
+@click.group("store")
+def command() -> None:
+    """Look after the vectors, trained methods and tuned encoders that are kept, so that nothing is made twice."""
+
+
+@command.command("info")
+def info() -> None:
+    """Show what the store holds."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from hengyu.methods.fit_cache import FitStore
+    from hengyu.methods.training.cache import TunedStore
+    from hengyu.storage.vectors import VectorStore
+
+    store = VectorStore.default()
+    rows = store.info()
+    table = Table(title=str(store.root), title_justify="left")
+    for name in ("space", "encoder", "pooling", "max length", "dtype", "prompt", "segments", "vectors", "MB"):
+        table.add_column(name, justify="right" if name in ("max length", "segments", "vectors", "MB") else "left")
+    for row in rows:
+        row["dtype"] = " ".join(str(row[k]) for k in ("dtype", "backend") if k in row) or "?"
+        about = [row.get(k, "?") for k in ("fingerprint", "pooling", "max_length", "dtype", "prompt")]
+        sizes = [row["segments"], row["vectors"], f"{row['bytes'] / 1e6:.1f}"]
+        table.add_row(row["space"][:8], *map(str, about), *map(str, sizes))
+    console = Console()
+    console.print(table if rows else f"{store.root}: empty")
+    console.print(f"{sum(r['vectors'] for r in rows)} vectors, {sum(r['bytes'] for r in rows) / 1e6:.1f} MB")
+    files = FitStore.default().files()
+    for one in TunedStore.default().info():
+        console.print(
+            f"tuned {one['folder'][:8]}: {one['step']}, {one['pooling']}, of {one['encoder']}, {one['bytes'] / 1e6:.1f} MB",
+            highlight=False,
+            markup=False,
+            soft_wrap=True,
+        )
+    if files:
+        console.print(f"{len(files)} trained methods, {sum(f.stat().st_size for f in files) / 1e6:.1f} MB")
+
+
+@command.command("verify")
+@options.store
+def verify(store: str | None) -> None:
+    """Check every file of the store, and the records of every run, against their checksums; exit code 1 when one has changed.
+
+    Of a store elsewhere what is there is checked too: everything is fetched for it, one part at a time.
+    """
+    from hengyu.base.escapes import plain
+
+    vectors, fits, tuned = kept = _kept(store)
+    found = vectors.verify() + fits.verify() + tuned.verify()
+    runs = _damaged_runs()
+    for damage in found:
+        click.echo(plain(f"{damage.path}: {damage.reason}"), err=True)
+    lost = _lost(*kept)
+    for one in lost:
+        click.echo(plain(f"{one.url}: {one.reason}"), err=True)
+    for path in [p for own in runs.values() for p in own]:
+        click.echo(plain(f"{path}: has changed since it was written"), err=True)
+    number = len(found) + len(lost) + sum(map(len, runs.values()))
+    click.echo(
+        f"{vectors.root.parent}: {number} damaged files" + ("; 'hengyu store repair' sets them aside" if number else "")
+    )
+    if number:
+        raise SystemExit(1)
+
+
+@command.command("repair")
+@options.store
+def repair(store: str | None) -> None:
+    """Delete what is damaged; the next run encodes those texts, trains those methods and weighs those cells again."""
+    from hengyu.base.escapes import plain
+
+    vectors, fits, tuned = kept = _kept(store)
+    for damage in vectors.repair():
+        click.echo(plain(f"deleted {damage.path.parent}: {damage.path.name} {damage.reason}"))
+    for damage in fits.repair():
+        click.echo(plain(f"deleted {damage.path}: {damage.reason}"))
+    for damage in tuned.repair():
+        click.echo(plain(f"deleted {damage.path.parent}: {damage.path.name} {damage.reason}"))
+    for one in _lost(*kept):
+        one.delete()
+        click.echo(plain(f"deleted {one.url}: {one.reason}"))
+    for folder, paths in _damaged_runs().items():
+        for path in paths:
+            if path.parent == folder:
+                click.echo(
+                    plain(f"kept {path}: has changed since it was written; run the suite again to write it anew")
+                )
+            else:
+                path.unlink(missing_ok=True)
+                click.echo(plain(f"deleted {path}: has changed since it was written"))
+
+
+def _kept(place: str | None) -> tuple[VectorStore, FitStore, TunedStore]:
+    """Return the stores of a place, by default those in the user's cache."""
+    from hengyu.methods.fit_cache import FitStore
+    from hengyu.methods.training.cache import TunedStore
+    from hengyu.storage.vectors import VectorStore
+
+    vectors = VectorStore.at(place)
+    return vectors, FitStore.at(place), TunedStore.beside(vectors)
+
+
+def _lost(vectors: VectorStore, fits: FitStore, tuned: TunedStore) -> list[RemoteDamage]:
+    """Return what is damaged elsewhere, if the stores stand for something elsewhere."""
+    from hengyu.storage.remote_check import damaged_elsewhere
+
+    return list(damaged_elsewhere(vectors, fits, tuned, vectors.root))
+
+
+def _damaged_runs() -> dict[Path, list[Path]]:
+    """Return the damaged files of each run: its header, numbers or labels, observations, and costs."""
+    from hengyu.storage.records import list_runs
+    from hengyu.storage.records.checksums import broken_seals
+    from hengyu.storage.records.costs import damaged_costs
+    from hengyu.storage.records.observations import damaged_in
+
+    found = {folder: broken_seals(folder) + damaged_in(folder) + damaged_costs(folder) for folder in list_runs()}
+    return {folder: paths for folder, paths in found.items() if paths}
+
+
+@command.command("gc")
+@click.option("--days", default=90.0, show_default=True, help="Delete what has not grown for so long.")
+def gc(days: float) -> None:
+    """Delete what killed runs left behind, and vectors, trained methods and tuned encoders that are old."""
+    from hengyu.methods.fit_cache import FitStore
+    from hengyu.methods.training.cache import TunedStore
+    from hengyu.storage.vectors import VectorStore
+
+    freed = sum(kept.default().gc(days) for kept in (VectorStore, FitStore, TunedStore))
+    click.echo(f"{freed / 1e6:.1f} MB freed")

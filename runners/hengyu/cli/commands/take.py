@@ -1,0 +1,79 @@
+"""hengyu take: a row of the board as a model to use."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from hengyu.cli import options
+
+__all__ = ["command"]
+
+
+@click.command("take")
+@click.argument("run")
+@click.option("--row", required=True, metavar="N|WORDS", help="Its number on the board, or parts: 'mean | whitening'.")
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="The folder to write.")
+@click.option("--task", default="", metavar="CARD:SPLIT", help="Take the fit of this task (a row has one for each).")
+@click.option("--fit-on", default="", metavar="CARD:SPLIT", help="Fit on these sentences instead.")
+@click.option("--seed", type=int, default=None, help="Of a row that draws random numbers; by default its first.")
+@click.option("--encoder", default="", metavar="ID|DIR", help="Where the encoder lies now, if it has moved.")
+@click.option("--data", type=options.FOLDER, help="Where the datasets' files lie now, if they have moved.")
+@options.datasets
+@options.offline
+@click.option("--force", is_flag=True, help="Replace a model's folder that is there already.")
+def command(
+    run: str,
+    row: str,
+    out: Path,
+    task: str,
+    fit_on: str,
+    seed: int | None,
+    encoder: str,
+    data: Path | None,
+    datasets: tuple[Path, ...],
+    offline: bool,
+    force: bool,
+) -> None:
+    """Write a row of a RUN as a sentence-transformers folder: encoder, pooling and every step of the entry.
+
+    A row is named by its number on the board, or by enough of encoder, pooling, entry and fit_on between bars to fit it
+    alone: 'hengyu-mini | mean | whitening(dim=64) | target'. The steps are fitted again on what the run fitted them on,
+    and the folder is checked against the vectors that were weighed before it is shown.
+    """
+    from rich.console import Console
+
+    from hengyu.base.errors import HengyuError
+    from hengyu.base.progress import Progress
+    from hengyu.methods.fit_cache import FitStore
+    from hengyu.report.board.board import percent
+    from hengyu.storage.records import find_run, load_run
+    from hengyu.tools.export_model.card import model_card
+    from hengyu.tools.export_model.fitted import Places, refit
+    from hengyu.tools.export_model.folder import refuse_occupied, write_folder
+    from hengyu.tools.export_model.row import choose, written
+
+    found = load_run(find_run(run))
+    choice = choose(found, row, task, seed)
+    refuse_occupied(out, force=force)
+    progress = Progress(Console(stderr=True))
+    places = Places(encoder, data, datasets, offline)
+    fitted = refit(found, choice, fit_on, places, fits=FitStore.default(), progress=progress)
+    weighed = choice.weighed(found)
+    if not fit_on and weighed is not None and abs(weighed - fitted.spearman) > 1e-3:
+        raise HengyuError(
+            f"row '{written(choice.row)}': fitted again it reaches {percent(fitted.spearman)} on {choice.task} where the run "
+            f"has {percent(weighed)}; run the suite again with these versions, then take the row"
+        )
+    done = write_folder(
+        fitted, choice, out, lambda folder: model_card(found, choice, fitted, folder, fit_on), force=force
+    )
+    click.echo(f"row: {written(choice.row)}", err=True)
+    click.echo(f"modules: {' > '.join(done.modules)}", err=True)
+    run_has = "" if fit_on or weighed is None else f" (the run has {percent(weighed)})"
+    click.echo(f"Spearman on {choice.task}: {percent(fitted.spearman)}{run_has}", err=True)
+    click.echo(f"checked: {done.probed} sentences, off by at most {done.error:.1e} of a vector's length", err=True)
+    if done.own:
+        click.echo("loading it needs the package hengyu and trust_remote_code=True", err=True)
+    click.echo(str(out))

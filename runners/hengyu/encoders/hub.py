@@ -1,0 +1,109 @@
+"""Where a model is: a folder, or a hub id whose files are in the local hub cache or downloaded into it."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from hengyu.base.errors import HengyuError, did_you_mean, first_line
+from hengyu.encoders import BUILTIN, EncoderSpec
+
+__all__ = ["find_folder", "kept_endings"]
+
+_KEPT = {".safetensors", ".json", ".txt", ".model", ".vocab"}
+
+
+def kept_endings(spec: EncoderSpec) -> set[str]:
+    """Return the endings of the files that decide a model's vectors; its own code does where it may run."""
+    return _KEPT | ({".py"} if spec.trust_remote_code else set())
+
+
+def find_folder(spec: EncoderSpec, *, offline: bool) -> tuple[Path, str]:
+    """Return the folder of a model named by path or hub id, and its revision ("" for a folder)."""
+    path = Path(spec.model).expanduser()
+    if path.is_dir():
+        return path, ""
+    looks_like_path = spec.model.startswith((".", "/", "~")) or spec.model.count("/") > 1 or path.exists()
+    if looks_like_path or not spec.model:
+        if path.is_file():
+            raise HengyuError(
+                f"encoder '{spec.model}': is a file; give the folder that it lies in, '{path.parent}', or vectors (.npy)"
+            )
+        raise HengyuError(
+            f"encoder '{spec.model}': no such folder{_near(spec.model)}; give a model's folder, or a hub id like "
+            "bert-base-chinese"
+        )
+    return _from_hub(
+        spec, offline=offline or os.environ.get("HF_HUB_OFFLINE", "").lower() in ("1", "true", "yes", "on")
+    )
+
+
+def _near(word: str) -> str:
+    """Return "; did you mean 'x'?" for the built-in encoder or a model's folder whose name is much like a word."""
+    path = Path(word).expanduser()
+    try:
+        folders = [
+            str(p) for p in path.parent.iterdir() if (p / "config.json").is_file() or (p / "modules.json").is_file()
+        ]
+    except OSError:
+        folders = []
+    close = did_you_mean(word, [BUILTIN, *folders])
+    return close if close.startswith("; did") else ""
+
+
+def _from_hub(spec: EncoderSpec, *, offline: bool) -> tuple[Path, str]:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import (
+        HfHubHTTPError,
+        HFValidationError,
+        LocalEntryNotFoundError,
+        RepositoryNotFoundError,
+    )
+
+    patterns = [f"*{suffix}" for suffix in sorted(kept_endings(spec))]
+    ignored = ["*onnx/*", "*openvino/*", "*.bin", "*.h5", "*.msgpack"]
+    where = f"encoder '{spec.model}'"
+    endpoint = os.environ.get("HF_ENDPOINT") or None
+
+    def snapshot(*, local: bool) -> str:
+        return snapshot_download(
+            spec.model,
+            revision=spec.revision or None,
+            allow_patterns=patterns,
+            ignore_patterns=ignored,
+            local_files_only=local,
+            endpoint=endpoint,
+        )
+
+    try:
+        try:
+            found = snapshot(local=True)
+            if not list(Path(found).rglob("*.safetensors")) and not offline:
+                found = snapshot(local=False)
+        except LocalEntryNotFoundError:
+            if offline:
+                raise HengyuError(
+                    f"{where}: is neither a folder nor in the local hub cache, and the network is off{_near(spec.model)}; "
+                    "unset HF_HUB_OFFLINE, or give the model's folder"
+                ) from None
+            found = snapshot(local=False)
+    except HFValidationError:
+        raise HengyuError(f"{where}: is neither a folder nor a hub id{_near(spec.model)}; check the spelling") from None
+    except RepositoryNotFoundError:
+        raise HengyuError(
+            f"{where}: no such folder{_near(spec.model)}, and no such model on the hub (or it needs a login); check the id"
+        ) from None
+    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as e:
+        raise HengyuError(
+            f"{where}: no such folder{_near(spec.model)}, and it cannot be had from the hub ({first_line(e)}); check the id "
+            "and the network, or give the model's folder"
+        ) from None
+    except Exception as e:
+        # the HTTP client's own errors differ between versions of the hub library
+        if type(e).__module__.split(".")[0] not in ("httpx", "httpcore", "requests", "urllib3", "huggingface_hub"):
+            raise
+        raise HengyuError(
+            f"{where}: no such folder, and the hub cannot be reached; check the network, or give a folder"
+        ) from None
+    path = Path(found)
+    return path, path.name if path.parent.name == "snapshots" else spec.revision

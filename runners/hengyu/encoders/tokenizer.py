@@ -1,0 +1,205 @@
+"""Tokenisation: the model's own tokenizer, with prompt, pre-tokenizer, and a count of what it could not read."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hengyu.base.errors import HengyuError, first_line
+from hengyu.base.paths import cache_dir
+from hengyu.encoders.model_folder import ModelFolder
+
+__all__ = ["Tokenizer"]
+
+
+class Tokenizer:
+    """Texts to token ids, special tokens included, truncated to the model's longest input."""
+
+    def __init__(self, folder: ModelFolder) -> None:
+        self.folder = folder
+        self.added: tuple[str, ...] = ()  # tokens that the folder's own does not have
+
+    @cached_property
+    def _library(self) -> Any:
+        import transformers
+
+        transformers.utils.logging.set_verbosity_error()
+        try:
+            return transformers.AutoTokenizer.from_pretrained(
+                self.folder.transformer,
+                local_files_only=True,
+                trust_remote_code=self.folder.spec.trust_remote_code,
+            )
+        except Exception as e:
+            raise HengyuError(
+                f"{self.folder.where}: its tokenizer cannot be loaded ({first_line(e)}); get the model again"
+            ) from None
+
+    @cached_property
+    def _words(self) -> Any:
+        """Jieba's segmenter, HMM off as in the published runs of WoBERT and RoFormer."""
+        try:
+            import jieba
+        except ImportError:
+            raise HengyuError("pre_tokenizer 'jieba' needs jieba; run: pip install 'hengyu[jieba]'") from None
+        import logging
+
+        jieba.setLogLevel(logging.ERROR)
+        segmenter = jieba.Tokenizer()
+        # jieba keeps a marshalled cache in the shared temporary folder by default, where others could write it
+        own = cache_dir() / "jieba"
+        own.mkdir(parents=True, exist_ok=True)
+        segmenter.tmp_dir = str(own)
+        return segmenter
+
+    def wrap(self, text: str) -> str:
+        """Return the text with the prompt around it, in lower case where the folder asks for that."""
+        prompt = self.folder.prompt
+        if prompt:
+            text = prompt.replace("{text}", text) if "{text}" in prompt else prompt + text
+        return text.lower() if self.folder.lowercase else text
+
+    def has_mask(self, prompt: str) -> bool:
+        """Tell whether a prompt holds the model's mask token."""
+        token = self._library.mask_token
+        return bool(token) and token in prompt
+
+    def grown(self, names: Sequence[str], prompt: str) -> Tokenizer:
+        """Return a tokenizer with further tokens, read wherever their names stand, and with another prompt."""
+        from transformers import AddedToken
+
+        spec = replace(self.folder.spec, prompt=prompt)
+        new = Tokenizer(ModelFolder(self.folder.path, spec, identifier=self.folder.id))
+        new._library.add_tokens([AddedToken(name, special=True, normalized=False) for name in names])
+        new.added = tuple(names)
+        return new
+
+    def save(self, folder: Path) -> None:
+        """Write its files into a folder."""
+        self._library.save_pretrained(folder)
+
+    @property
+    def mask(self) -> str:
+        """The mask token."""
+        return str(self._library.mask_token)
+
+    @property
+    def mask_id(self) -> int:
+        """The id of the mask token."""
+        return int(self._library.mask_token_id)
+
+    @property
+    def padding(self) -> tuple[int, bool]:
+        """The id of the padding token, and whether the model's texts are padded on the left."""
+        if self._library.pad_token_id is None:
+            raise HengyuError(f"{self.folder.where}: its tokenizer has no padding token")
+        return int(self._library.pad_token_id), self._library.padding_side == "left"
+
+    def rectangle(self, ids: Sequence[Sequence[int]]) -> tuple[list[list[int]], list[list[int]]]:
+        """Return rows of one length, and 1 for each of their tokens that is no padding."""
+        longest = max(map(len, ids))
+        if all(len(row) == longest for row in ids):
+            return [list(row) for row in ids], [[1] * longest for _ in ids]
+        token, left = self.padding
+        rows, kept = [], []
+        for row in ids:
+            more = longest - len(row)
+            rows.append([token] * more + [*row] if left else [*row] + [token] * more)
+            kept.append([0] * more + [1] * len(row) if left else [1] * len(row) + [0] * more)
+        return rows, kept
+
+    @cached_property
+    def prompt_length(self) -> int:
+        """The number of tokens a prefix prompt takes, as sentence-transformers counts it."""
+        return len(self._library(self.wrap(""))["input_ids"]) - 1
+
+    def bare(self, texts: Sequence[str]) -> list[list[int]]:
+        """Return the ids of texts without prompt and without truncation, special tokens included."""
+        if self.folder.spec.pre_tokenizer:
+            return [self._frame[0] + self._by_words(t) + self._frame[1] for t in texts]
+        rows: list[list[int]] = self._library(list(texts), return_attention_mask=False, return_token_type_ids=False)[
+            "input_ids"
+        ]
+        return rows
+
+    def __call__(self, texts: Sequence[str]) -> tuple[list[list[int]], NDArray[np.float32]]:
+        """Return ids and counts (n, 3): tokens without special ones, [UNK] among them, 1 where truncated."""
+        longest = self.folder.max_length
+        rows = self.bare([self.wrap(t) for t in texts]) if texts else []
+        head, tail = self._frame
+        end = self._end if self.folder.goes_on else tail
+        unknown = self._library.unk_token_id
+        counts = np.zeros((len(rows), 3), np.float32)
+        for i, row in enumerate(rows):
+            if len(row) > longest:
+                counts[i, 2] = 1
+                rows[i] = row = row[: longest - len(end)] + end
+            counts[i, 0] = len(row) - len(head) - len(tail)
+            if unknown is not None:
+                counts[i, 1] = row.count(unknown)
+        return rows, counts
+
+    @cached_property
+    def _frame(self) -> tuple[list[int], list[int]]:
+        """The special tokens before and after a text."""
+        inside = self._library("一", add_special_tokens=False)["input_ids"]
+        whole = self._library("一")["input_ids"]
+        for at in range(len(whole) - len(inside) + 1):
+            if inside and whole[at : at + len(inside)] == inside:
+                return whole[:at], whole[at + len(inside) :]
+        raise HengyuError(f"{self.folder.where}: its tokenizer gives no tokens for '一'; it is not one for Chinese")
+
+    @cached_property
+    def own(self) -> tuple[list[int], list[int]]:
+        """The tokens of the prompt before and after a text."""
+        prompt = self.folder.prompt.lower() if self.folder.lowercase else self.folder.prompt
+        head, tail = map(len, self._frame)
+        before, after = (row[head : len(row) - tail] for row in self.bare(prompt.partition("{text}")[::2]))
+        return before, after
+
+    @property
+    def around(self) -> tuple[list[int], list[int]]:
+        """All that stands before and after a text: special tokens, and those of the prompt."""
+        (head, tail), (before, after) = self._frame, self.own
+        return head + before, after + tail
+
+    @cached_property
+    def _end(self) -> list[int]:
+        """What stands after a text that is cut; raises `HengyuError` where a template leaves no room for a text."""
+        before, after = self.around
+        if len(before) + len(after) >= self.folder.max_length:
+            raise HengyuError(
+                f"{self.folder.where}: the prompt takes {len(before) + len(after)} tokens of {self.folder.max_length}, so that "
+                "no text fits; raise max_length, or shorten the prompt"
+            )
+        return after
+
+    @property
+    def frame_lengths(self) -> tuple[int, int]:
+        """How many tokens stand before and after a text: special ones, and those of a prompt that goes on after it."""
+        head, tail = self.around if self.folder.goes_on else self._frame
+        return len(head), len(tail)
+
+    def _by_words(self, text: str) -> list[int]:
+        """Words of the vocabulary as they are, all others by the model's own tokenizer."""
+        vocabulary = self.vocabulary
+        ids: list[int] = []
+        for word in self._words.cut(text, HMM=False):
+            known = vocabulary.get(word)
+            if known is None:
+                ids += self._library(word, add_special_tokens=False)["input_ids"]
+            else:
+                ids.append(known)
+        return ids
+
+    @cached_property
+    def vocabulary(self) -> dict[str, int]:
+        """Every token with its id."""
+        vocabulary: dict[str, int] = self._library.get_vocab()
+        return vocabulary

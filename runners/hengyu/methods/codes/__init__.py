@@ -1,0 +1,1 @@
+"""Codes: vectors to compact codes, one file each."""

@@ -1,0 +1,56 @@
+"""ivfpq(lists, probes, m, bits): cells as in ivf, with vectors kept as product codes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from hengyu.base.errors import WrongSize
+from hengyu.methods.search.base import FaissIndex
+
+__all__ = ["METHOD", "Ivfpq"]
+
+_EACH = 256  # vectors a centroid is learned from, at most
+
+
+@dataclass
+class Ivfpq(FaissIndex):
+    """As ``ivf``, but keeps of each vector ``m`` codes of ``bits`` bits (faiss ``IndexIVFPQ``); m bits / 8 + 8 bytes a vector.
+
+    Jégou, Douze, Schmid, Product quantization for nearest neighbor search, IEEE TPAMI 2011: each of m parts of the
+    columns is replaced by the nearest of 2^bits centroids, of what remains after the cell's own.
+    """
+
+    lists: int = 64
+    probes: int = 8
+    m: int = 16
+    bits: int = 8
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.lists <= 1_000_000:
+            raise ValueError(f"ivfpq(lists={self.lists}) must lie in 1..1000000")
+        if not 1 <= self.probes <= self.lists:
+            raise ValueError(f"ivfpq(probes={self.probes}) must lie in 1..{self.lists}, the lists there are")
+        if self.m < 1:
+            raise ValueError(f"ivfpq(m={self.m}) must be at least 1")
+        if not 1 <= self.bits <= 12:
+            raise ValueError(f"ivfpq(bits={self.bits}) must lie in 1..12")
+        self.training_rows = _EACH * max(self.lists, 2**self.bits)
+
+    def _make(self, d: int, n: int) -> Any:
+        import faiss
+
+        if d % self.m:
+            raise WrongSize(f"ivfpq(m={self.m}) does not divide the {d} columns there are; give an m that does")
+        if n < max(self.lists, 2**self.bits):
+            raise WrongSize(
+                f"ivfpq(lists={self.lists}, bits={self.bits}) has more centroids than the {n} vectors there are; "
+                "lower lists or bits"
+            )
+        index = faiss.IndexIVFPQ(faiss.IndexFlatIP(d), d, self.lists, self.m, self.bits, faiss.METRIC_INNER_PRODUCT)
+        index.nprobe = self.probes
+        index.cp.min_points_per_centroid = index.pq.cp.min_points_per_centroid = 1
+        return index
+
+
+METHOD = Ivfpq

@@ -1,0 +1,123 @@
+"""What the faiss indexes share: fixed portions in, results by score and number out, bytes counted."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hengyu.methods.search import Floats, Ids
+from hengyu.numerics.sample import Sample
+
+__all__ = ["FaissIndex", "by_score", "portions", "spread_rows"]
+
+_PORTION = 16384  # rows added at once: a graph depends on the portions it grew by, so they are always the same
+
+
+class FaissIndex:
+    """A faiss index of float vectors under the inner product; a method is a dataclass that makes one.
+
+    Douze et al., The Faiss library, arXiv:2401.08281.
+    """
+
+    needs_fit = False
+    index = True
+    training_rows = 0  # at most, for one that learns from the vectors it holds
+
+    _index: Any
+    _n: int
+    _empty: int
+
+    def _make(self, d: int, n: int) -> Any:
+        """Return the empty faiss index for n vectors of width d; raises ValueError where it cannot hold them."""
+        raise NotImplementedError
+
+    def _take(self, x: Floats) -> NDArray[Any]:
+        """Return rows (n, d) as the faiss index takes them."""
+        return np.ascontiguousarray(x, np.float32)
+
+    def _score(self, found: NDArray[Any]) -> NDArray[np.float32]:
+        """Return what faiss says (Q, k) as scores, larger for nearer."""
+        return np.asarray(found, np.float32)
+
+    def build(self, x: Floats | Sample, block: int = 4096) -> Self:
+        """Take in the rows of x (n, d), read ``block`` at a time; raises ValueError for too few or too narrow ones."""
+        rows = x if isinstance(x, Sample) else Sample.of(x)
+        self._n = len(rows)
+        self._index = self._make(rows.rows(np.arange(1)).shape[1], self._n)
+        if not self._index.is_trained:
+            self._index.train(self._take(rows.rows(spread_rows(self._n, self.training_rows))))
+        self._empty = self.size()
+        for part in portions(rows, block):
+            self._index.add(self._take(part))
+        return self
+
+    def search(self, q: Floats, k: int) -> tuple[Ids, NDArray[np.float32]]:
+        """Return row numbers and scores (Q, k), best first, ties by number; -1 and -inf where fewer are found."""
+        found, ids = self._index.search(self._take(q), k)
+        return by_score(ids, self._score(found))
+
+    def size(self) -> int:
+        """Return the bytes of the index as faiss would write it."""
+        import faiss
+
+        total = 0
+
+        def count(part: bytes) -> int:
+            nonlocal total
+            total += len(part)
+            return len(part)
+
+        writer = faiss.PyCallbackIOWriter(count)  # type: ignore[attr-defined]  # its stubs lack it
+        write = faiss.write_index_binary if isinstance(self._index, faiss.IndexBinary) else faiss.write_index
+        write(self._index, writer)
+        del writer  # flushes
+        return total
+
+    def vector_size(self) -> float:
+        """Return the bytes that one vector more takes: what the vectors added, by their number."""
+        return (self.size() - self._empty) / self._n
+
+
+def by_score(ids: Ids, scores: NDArray[np.float32]) -> tuple[Ids, NDArray[np.float32]]:
+    """Return numbers and scores (Q, k) with equal scores put in the order of their numbers, -1 last.
+
+    Only rows that need it are sorted: what faiss returns is mostly in order, and sorting costs more than some searches.
+    """
+    if not (scores[:, 1:] >= scores[:, :-1]).any() and (ids[:, -1] >= 0).all():
+        return ids, scores
+    if (ids[:, -1] < 0).any():
+        scores = np.where(ids >= 0, scores, np.float32(-np.inf))
+    wrong = (scores[:, 1:] == scores[:, :-1]) & (ids[:, 1:] < ids[:, :-1]) | (scores[:, 1:] > scores[:, :-1])
+    at = np.flatnonzero(wrong.any(axis=1))
+    if len(at):
+        order = np.lexsort((ids[at], -scores[at]), axis=1)
+        ids[at] = np.take_along_axis(ids[at], order, axis=1)
+        scores[at] = np.take_along_axis(scores[at], order, axis=1)
+    return ids, scores
+
+
+def portions(rows: Sample, block: int) -> Iterator[NDArray[np.float32]]:
+    """Yield all rows in portions of a fixed size, whatever the size of the blocks they are read in."""
+    buffer: NDArray[np.float32] | None = None
+    filled = 0
+    for part, _ in rows.blocks(block):
+        if buffer is None:
+            buffer = np.empty((min(_PORTION, len(rows)), part.shape[1]), np.float32)
+        start = 0
+        while start < len(part):
+            taken = min(len(part) - start, len(buffer) - filled)
+            buffer[filled : filled + taken] = part[start : start + taken]
+            start, filled = start + taken, filled + taken
+            if filled == len(buffer):
+                yield buffer
+                filled = 0
+    if buffer is not None and filled:
+        yield buffer[:filled]
+
+
+def spread_rows(n: int, most: int) -> Ids:
+    """Return at most so many row numbers, evenly spread over n."""
+    return np.unique(np.linspace(0, n - 1, min(n, max(most, 1))).astype(np.int64))

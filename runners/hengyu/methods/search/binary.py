@@ -1,0 +1,36 @@
+"""What the indexes of signs share: vectors to packed bits, Hamming distances to cosines of signs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hengyu.methods.search import Floats
+from hengyu.methods.search.base import FaissIndex
+
+__all__ = ["SignIndex"]
+
+
+class SignIndex(FaissIndex):
+    """A faiss index of bits: one a column, set where the column is above 0; ``whitening`` or ``jl`` before it makes them tell more.
+
+    The score is the cosine of the signs, 1 - 2 Hamming / d.
+    """
+
+    _d: int
+
+    def _make(self, d: int, n: int) -> Any:
+        self._d = d
+        return self._binary(-(-d // 8) * 8)
+
+    def _binary(self, bits: int) -> Any:
+        """Return the empty faiss index of so many bits."""
+        raise NotImplementedError
+
+    def _take(self, x: Floats) -> NDArray[Any]:
+        return np.packbits(x > 0, axis=1)  # fills the last byte with zeros, which differ nowhere
+
+    def _score(self, found: NDArray[Any]) -> NDArray[np.float32]:
+        return np.float32(1) - found.astype(np.float32) * np.float32(2 / self._d)

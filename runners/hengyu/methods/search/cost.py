@@ -1,0 +1,86 @@
+"""What an index costs: seconds to build, queries a second, memory; taken on one thread, and once on all."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hengyu.base.memory import give_back_memory, status
+from hengyu.methods.search import Ids, Index
+
+__all__ = ["COSTS", "Peak", "queries_per_second", "threads"]
+
+COSTS = ("qps", "qps-batch", "qps-batch-threads", "build-seconds", "peak-memory")
+
+_SECONDS = 0.2  # that a rate is measured for
+_SINGLE = 500  # queries, at most, asked one by one
+
+
+@contextmanager
+def threads(number: int | None) -> Iterator[None]:
+    """Let faiss, BLAS and OpenMP use so many threads; None for what they would use."""
+    import faiss
+    from threadpoolctl import threadpool_limits
+
+    before = faiss.omp_get_max_threads()
+    with threadpool_limits(limits=number):
+        faiss.omp_set_num_threads(number or before)
+        try:
+            yield
+        finally:
+            faiss.omp_set_num_threads(before)
+
+
+def queries_per_second(index: Index, queries: NDArray[np.float32], k: int) -> tuple[Ids, dict[str, float]]:
+    """Search k neighbours of all queries (Q, d); return what was found (Q, k), and the rates of `COSTS`.
+
+    ``qps`` asks one query a call, at most 500 of them; ``qps-batch`` all in one call, ``qps-batch-threads`` the same on all
+    threads. A rate is the best of rounds that fill a fifth of a second.
+    """
+    with threads(1):
+        index.search(queries[:2], k)  # what is compiled or mapped at the first use
+        few = queries[:_SINGLE]
+        single = _rate(lambda: [index.search(few[i : i + 1], k) for i in range(len(few))], len(few))
+        found: list[Ids] = []
+        batch = _rate(lambda: found.append(index.search(queries, k)[0]), len(queries))
+    with threads(None):
+        every = _rate(lambda: index.search(queries, k), len(queries))
+    return found[0], {"qps": single, "qps-batch": batch, "qps-batch-threads": every}
+
+
+def _rate(job: Callable[[], object], units: int) -> float:
+    best = np.inf
+    begun = time.perf_counter()
+    while True:
+        start = time.perf_counter()
+        job()
+        end = time.perf_counter()
+        best = min(best, end - start)
+        if end - begun >= _SECONDS:
+            return units / max(best, 1e-9)
+
+
+class Peak:
+    """The most memory a stretch of work held beyond what was held at its start, in bytes; None where the system does not say.
+
+    Linux keeps a high-water mark of the resident memory that a process may reset.
+    """
+
+    def __init__(self) -> None:
+        give_back_memory()  # what earlier work left free would hide what this takes
+        try:
+            Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+        except OSError:
+            self._start: int | None = None
+        else:
+            self._start = status("VmRSS")
+
+    def bytes(self) -> int | None:
+        """Return the peak since the object was made."""
+        top = status("VmHWM")
+        return None if self._start is None or top is None else max(0, top - self._start)

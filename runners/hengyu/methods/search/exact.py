@@ -1,0 +1,107 @@
+"""Exact search in blocks, in float64, ties told: what the neighbours of an index are held against."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hengyu.methods.search import Floats, Ids
+from hengyu.numerics.sample import Sample
+
+__all__ = ["Exact", "exact_search"]
+
+_SPARE = 16
+_QUERIES = 128  # whose candidates are scored at a time
+_DIGITS = 9  # equal vectors tie, whatever rounding their sums have met
+_SINGLE = 1e-5  # more than float32 sums of unit vectors are off by
+_SAME = 1e-6  # an index that sums in float32 cannot tell nearer from less near by less than this
+
+
+@dataclass(frozen=True)
+class Exact:
+    """The nearest rows of every query, itself left out: ids and inner products (Q, K), best first, ties by number."""
+
+    rows: Sample
+    queries: NDArray[np.float32]
+    ids: Ids
+    scores: NDArray[np.float64]
+
+    def ranks(self, found: Ids) -> NDArray[np.uint8]:
+        """Return the rank of rows found (Q, k) in exact search, from 1, ties sharing the best; 0 beyond the K nearest.
+
+        What lies within 1e-6 of a row ties with it.
+        """
+        out = np.zeros(found.shape, np.uint8)
+        deep = self.ids.shape[1]
+        for start in range(0, len(found), _QUERIES):
+            at = slice(start, start + _QUERIES)
+            scores = _score(self.rows, self.queries[at], found[at])
+            for i, (mine, truth) in enumerate(zip(scores, self.scores[at], strict=True)):
+                rank = 1 + np.searchsorted(-truth, -mine - _SAME, side="left")
+                out[start + i] = np.where((found[start + i] >= 0) & (rank <= deep), rank, 0)
+        return out
+
+
+def exact_search(rows: Sample, queries: Floats, own: Ids, k: int, block: int = 16384) -> Exact:
+    """Return the k rows (n, d) nearest to each query (Q, d) but its ``own`` (Q,; -1 for none), by inner product.
+
+    Never more than ``block`` rows are held beside the candidates. float32 products choose the candidates, float64 products,
+    rounded to 9 digits, put them in order; where candidates tie over their last place, the query's products with all rows
+    decide. k is at most 255, and less than n where a row is left out.
+    """
+    import faiss
+
+    q = np.ascontiguousarray(queries, np.float32)
+    n = len(rows)
+    most = min(n - int((own >= 0).any()), 255)
+    if not 1 <= k <= most:
+        raise ValueError(f"k={k} must lie in 1..{most}")
+    wide = min(k + 1 + _SPARE, n)
+    ids = np.zeros((len(q), 0), np.int64)
+    near = np.zeros((len(q), 0), np.float32)
+    start = 0
+    for part, _ in rows.blocks(block):
+        x = np.ascontiguousarray(part, np.float32)
+        nearest, at = faiss.knn(q, x, min(wide, len(x)), metric=faiss.METRIC_INNER_PRODUCT)
+        ids, near = np.hstack([ids, at + start]), np.hstack([near, nearest])
+        keep = np.argsort(-near, axis=1, kind="stable")[:, :wide]
+        ids, near = np.take_along_axis(ids, keep, axis=1), np.take_along_axis(near, keep, axis=1)
+        start += len(x)
+    out_ids = np.empty((len(q), k), np.int64)
+    out = np.empty((len(q), k))
+    for start in range(0, len(q), _QUERIES):
+        here = slice(start, start + _QUERIES)
+        scores = _score(rows, q[here], ids[here])
+        scores[ids[here] == own[here, None]] = -np.inf
+        order = np.lexsort((ids[here], -scores), axis=1)[:, :k]
+        out_ids[here] = np.take_along_axis(ids[here], order, axis=1)
+        out[here] = np.take_along_axis(scores, order, axis=1)
+    if wide < n:
+        for query in np.flatnonzero(near[:, -1] + _SINGLE >= out[:, -1]):
+            out_ids[query], out[query] = _scan(rows, q[query], own[query], k, block)
+    return Exact(rows, q, out_ids, out)
+
+
+def _score(rows: Sample, queries: NDArray[np.float32], ids: Ids) -> NDArray[np.float64]:
+    """Return the products (Q, k) of queries (Q, d) with rows by their numbers (Q, k)."""
+    distinct, place = np.unique(np.maximum(ids, 0), return_inverse=True)
+    x = np.asarray(rows.rows(distinct), np.float32)
+    out = np.empty(ids.shape)
+    for i, at in enumerate(place.reshape(ids.shape)):
+        out[i] = _products(x[at], queries[i])
+    return out
+
+
+def _scan(rows: Sample, query: NDArray[np.float32], own: int, k: int, block: int) -> tuple[Ids, NDArray[np.float64]]:
+    scores = np.concatenate([_products(np.asarray(part, np.float32), query) for part, _ in rows.blocks(block)])
+    if own >= 0:
+        scores[own] = -np.inf
+    order = np.lexsort((np.arange(len(scores)), -scores))[:k]
+    return order, scores[order]
+
+
+def _products(x: NDArray[np.float32], query: NDArray[np.float32]) -> NDArray[np.float64]:
+    products = x.astype(np.float64) @ query.astype(np.float64)
+    return np.asarray(np.round(products, _DIGITS) + 0.0)

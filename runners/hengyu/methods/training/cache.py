@@ -1,0 +1,312 @@
+"""Tuned encoders, kept: trained once for an encoder, a pooling, a recipe with its seed, and the sentences it learned from.
+
+Each is a sentence-transformers folder ``<root>/<hash>/`` that anyone can load; its ``hengyu.json`` says what it is, what
+the training saw, and the sha256 of every file. It appears whole: written under a temporary name, then renamed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import shutil
+import time
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+from hengyu.base.errors import HengyuError
+from hengyu.base.json_files import NAME
+from hengyu.base.memory import give_back_memory
+from hengyu.base.paths import cache_mirror
+from hengyu.base.progress import Progress, silent
+from hengyu.base.remote import Mirror, Unreachable, drafted
+from hengyu.methods import Tuner
+from hengyu.methods.training.data import TrainingData
+from hengyu.storage.folder import StoreFolder
+from hengyu.storage.records import write_json
+from hengyu.storage.vectors import Damage, VectorStore
+from hengyu.suites.grammar import Step
+
+if TYPE_CHECKING:
+    from hengyu.encoders.huggingface import HuggingFace
+
+__all__ = ["TunedEncoder", "TunedStore", "TunedEncoderCache"]
+
+_ABOUT = "hengyu.json"
+_STALE_SECONDS = 24 * 3600
+
+
+@dataclass(frozen=True)
+class TunedStore(StoreFolder):
+    """Tuned encoders, a folder each."""
+
+    kind = "tuned"
+
+    @classmethod
+    def beside(cls, store: VectorStore) -> Self:
+        """Return the store that goes with one of vectors: the folder beside it, below the URL that it stands for."""
+        if store.mirror is None or store.mirror == cache_mirror("vectors"):
+            return cls(store.root.parent / cls.kind, cache_mirror(cls.kind) if store.mirror else None)
+        return cls.below(store.mirror)
+
+    def path(self, meaning: Mapping[str, Any]) -> Path:
+        """Return the folder of a meaning: its name is the hash of every key and value."""
+        canonical = json.dumps(dict(meaning), sort_keys=True, ensure_ascii=True, allow_nan=False)
+        return self.root / hashlib.sha256(canonical.encode()).hexdigest()[:24]
+
+    def folders(self) -> list[Path]:
+        """Return the folders of all tuned encoders, sorted."""
+        return sorted(p for p in self.root.glob("*") if p.is_dir() and not p.name.startswith("."))
+
+    def info(self) -> list[dict[str, Any]]:
+        """Return for each tuned encoder its folder, the step that made it, its pooling, and its bytes."""
+        rows = []
+        for path in self.folders():
+            meaning = _about(path).get("meaning", {})
+            rows.append(
+                {
+                    "folder": path.name,
+                    "step": meaning.get("step", "?"),
+                    "pooling": meaning.get("pooling", "?"),
+                    "encoder": str(meaning.get("encoder", {}).get("fingerprint", "?")),
+                    "bytes": _size(path),
+                }
+            )
+        return rows
+
+    def recall(self, meaning: Mapping[str, Any]) -> dict[str, Any] | None:
+        """Return what a training saw; None when it was not made yet, `HengyuError` when a file has changed since."""
+        path = self.path(meaning)
+        there = self.mirror is not None and self.mirror.has(f"{path.name}/{_ABOUT}")
+        if not path.is_dir():
+            if self.mirror is None or not there:
+                return None
+            self._fetch(self.mirror, path.name)
+        damage = _check(path)
+        if damage:
+            raise HengyuError(f"{damage.path}: {damage.reason}")
+        if not there:
+            self._send(path)
+        report: dict[str, Any] = _about(path)["report"]
+        return report
+
+    def _fetch(self, mirror: Mirror, name: str) -> None:
+        """Get one that is elsewhere, those files of it that it says it has; raises `HengyuError` when it is not whole."""
+        away = mirror.below(name)
+        with drafted(self.root) as around:
+            draft = around / name
+            away.fetch([_ABOUT], draft)
+            names = _about(draft).get("sha256")
+            parts = [part for n in names for part in n.split("/")] if isinstance(names, dict) else [""]
+            if not all(re.match(NAME, part) for part in parts):
+                raise HengyuError(f"{away.url}/{_ABOUT}: is unreadable, or of another encoder")
+            away.fetch(sorted(names or ()), draft)
+            damage = _check(draft)
+            if damage:
+                raise HengyuError(f"{away.url}/{damage.path.relative_to(draft).as_posix()}: {damage.reason}")
+            _place(draft, self.root / name)
+
+    def _send(self, path: Path) -> None:
+        if self.mirror is not None:
+            names = sorted(p.relative_to(path).as_posix() for p in _files(path))
+            self.mirror.below(path.name).send(path, sorted(names, key=lambda n: n == _ABOUT))
+
+    def keep(self, meaning: Mapping[str, Any], report: Mapping[str, Any], draft: Path) -> None:
+        """Put a folder written as a draft in its place; one that another process has put there meanwhile stays, whole."""
+        files = sorted(p for p in draft.rglob("*") if p.is_file())
+        sums = {p.relative_to(draft).as_posix(): _sum(p) for p in files}
+        write_json(draft / _ABOUT, {"meaning": dict(meaning), "report": dict(report), "sha256": sums})
+        path = self.path(meaning)
+        _place(draft, path)
+        self._send(path)
+
+    def verify(self) -> list[Damage]:
+        """Check every file against its checksum and return what is damaged."""
+        return [damage for path in self.folders() if (damage := _check(path))]
+
+    def repair(self) -> list[Damage]:
+        """Delete the damaged ones; the next run trains them again."""
+        found = self.verify()
+        for damage in found:
+            shutil.rmtree(self.root / damage.path.relative_to(self.root).parts[0])
+        return found
+
+    def gc(self, days: float = 90.0) -> int:
+        """Delete drafts of killed runs, and what was made more than ``days`` ago; return the bytes freed."""
+        freed, now = 0, time.time()
+        doomed = [p for p in self.folders() if now - p.stat().st_mtime > days * 86400]
+        doomed += [p for p in self.root.glob(".draft-*") if now - p.stat().st_mtime > _STALE_SECONDS]
+        for path in doomed:
+            freed += _size(path)
+            shutil.rmtree(path, ignore_errors=True)
+        return freed
+
+
+@dataclass(frozen=True)
+class TunedEncoder:
+    """An encoder made by tuners, and what each training saw."""
+
+    encoder: HuggingFace
+    trained: list[dict[str, Any]]
+
+
+@dataclass
+class TunedEncoderCache:
+    """The tunings of a run: recalled from the store, or made and put there.
+
+    Attributes:
+        store: where tuned encoders are kept.
+        seconds: what was trained now -> what it took.
+    """
+
+    store: TunedStore
+    progress: Progress = silent
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    def tune(
+        self, encoder: HuggingFace, pooling: str, steps: Sequence[Step], lesson: TrainingData, on: str
+    ) -> TunedEncoder:
+        """Return the encoder that tuners make of one, each going on from the one before; ``on`` says on what, for people.
+
+        Raises ValueError or `Degenerate` when the model or the lesson cannot be trained with.
+        """
+        # code that a user trusts is that of the model they named, not of what others have put elsewhere
+        store = replace(self.store, mirror=None) if encoder.spec.trust_remote_code else self.store
+        trained = []
+        for step in steps:
+            method: Tuner = step.make()
+            meaning = self._meaning(encoder, pooling, step, method, lesson)
+            try:
+                report = store.recall(meaning)
+            except Unreachable:
+                raise
+            except HengyuError as e:
+                self.progress.say(f"warning: {e}; trained again now")
+                report = None
+            if report is None:
+                report = self._train(store, encoder, pooling, step, method, lesson, meaning, on)
+            trained.append({"name": str(step), **report})
+            encoder = _open(store.path(meaning), encoder, str(report.get("prompt", encoder.spec.prompt)))
+        return TunedEncoder(encoder, trained)
+
+    def _meaning(
+        self, encoder: HuggingFace, pooling: str, step: Step, method: Tuner, lesson: TrainingData
+    ) -> dict[str, Any]:
+        import torch
+
+        return {
+            "encoder": encoder.identity(),
+            "pooling": pooling,
+            "step": str(step),
+            "parameters": method.parameters(),
+            "method": method.version,
+            "lesson": lesson.digest(labelled=method.labelled),
+            "held": lesson.held_digest,
+            "torch": torch.__version__.partition("+")[0],
+        }
+
+    def _train(
+        self,
+        store: TunedStore,
+        encoder: HuggingFace,
+        pooling: str,
+        step: Step,
+        method: Tuner,
+        lesson: TrainingData,
+        meaning: dict[str, Any],
+        on: str,
+    ) -> dict[str, Any]:
+        from hengyu.methods.training.model import TrainableEncoder
+
+        started = time.perf_counter()
+        where = f"{encoder.id}, {pooling}: {step} on {on}"
+        trainee = TrainableEncoder(encoder, pooling)
+        with self.progress.stage(f"tuning {where}", method.steps(lesson)) as tick:
+            method.tune(trainee, lesson, tick)
+        draft = store.root / f".draft-{uuid.uuid4().hex}"
+        try:
+            draft.mkdir(parents=True)
+            trainee.save(draft, _readme(encoder, pooling, step, method))
+            store.keep(meaning, method.report, draft)
+        except OSError as e:
+            raise HengyuError(
+                f"{draft.parent}: the tuned encoder cannot be stored ({e.strerror or e}); make room or set HENGYU_CACHE "
+                "to another folder"
+            ) from e
+        finally:
+            shutil.rmtree(draft, ignore_errors=True)
+        del trainee
+        give_back_memory()
+        seconds = time.perf_counter() - started
+        self.seconds[where] = self.seconds.get(where, 0.0) + seconds
+        self.progress.say(f"tuned {where}: {seconds:.0f} s")
+        return method.report
+
+
+def _open(path: Path, encoder: HuggingFace, prompt: str) -> HuggingFace:
+    """Open a tuned encoder as the one it was made of: the same name, dtype and device."""
+    from hengyu.encoders.huggingface import HuggingFace
+    from hengyu.encoders.model_folder import ModelFolder
+
+    spec = replace(encoder.spec, model=str(path), revision="", prompt=prompt)
+    return HuggingFace(ModelFolder(path, spec, identifier=encoder.id))
+
+
+def _readme(encoder: HuggingFace, pooling: str, step: Step, method: Tuner) -> str:
+    parameters = ", ".join(f"{k}={v}" for k, v in method.parameters().items())
+    return (
+        f"# {encoder.id}, tuned by {step.name}\n\nMade by Hengyu from the encoder '{encoder.id}' with the pooling "
+        f"'{pooling}': {step.name}({parameters}). `{_ABOUT}` says on what data, by hash, and what the training saw.\n"
+    )
+
+
+def _place(draft: Path, path: Path) -> None:
+    """Rename a draft to its place; one that another process has put there meanwhile stays, if it is whole."""
+    if path.exists() and _check(path):
+        shutil.rmtree(path)
+    try:
+        draft.rename(path)
+    except OSError:
+        if not path.exists():
+            raise
+        shutil.rmtree(draft)
+
+
+def _about(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads((path / _ABOUT).read_bytes())
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def _check(path: Path) -> Damage | None:
+    """Compare the files of a folder with their checksums."""
+    about = _about(path)
+    sums, meaning = about.get("sha256"), about.get("meaning")
+    named = isinstance(meaning, dict) and TunedStore(path.parent).path(meaning) == path
+    if not isinstance(sums, dict) or not named or not isinstance(about.get("report"), dict):
+        return Damage(path / _ABOUT, "is missing, unreadable, or of another encoder")
+    for name, expected in sums.items():
+        try:
+            if _sum(path / name) != expected:
+                return Damage(path / name, "has changed since it was written (its sha256 differs)")
+        except OSError as e:
+            return Damage(path / name, f"cannot be read ({e.strerror or e})")
+    return None
+
+
+def _sum(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _size(path: Path) -> int:
+    return sum(f.stat().st_size for f in _files(path))
+
+
+def _files(path: Path) -> Iterator[Path]:
+    yield from (f for f in path.rglob("*") if f.is_file())

@@ -1,0 +1,93 @@
+"""What is read off a model while it is trained, and never acted on: alignment, uniformity, rank, held-out Spearman."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hengyu.base.errors import Degenerate
+from hengyu.methods.training.data import TrainingData
+from hengyu.methods.training.model import TrainableEncoder
+from hengyu.numerics.metrics import spearman
+
+__all__ = ["TrainingMonitor", "alignment", "effective_rank", "uniformity"]
+
+_PROBE = 300  # sentences, and held-out pairs
+_ALIKE = 0.8  # of the label scale: pairs from here on mean the same
+WorkUnit = NDArray[np.floating[Any]]
+
+
+def alignment(x: WorkUnit, y: WorkUnit) -> float:
+    """Return the mean squared distance of rows x (n, d) and y (n, d) of length 1 (Wang and Isola, arXiv:2005.10242)."""
+    return float(((x.astype(np.float64) - y) ** 2).sum(axis=1).mean())
+
+
+def uniformity(x: WorkUnit) -> float:
+    """Return the log of the mean of exp(-2 |a - b|²) over distinct rows a, b of x (n, d) of length 1; 0 where all are one."""
+    from scipy.spatial.distance import pdist
+
+    return float(np.log(np.exp(-2 * pdist(x.astype(np.float64), "sqeuclidean")).mean()))
+
+
+def effective_rank(x: WorkUnit) -> float:
+    """Return the exponential of the entropy of the eigenvalues of x'x (Roy and Vetterli, 2007), x (n, d) of length 1.
+
+    Not centred, unlike that of a fit: it is 1 where all rows are one vector.
+    """
+    shares = np.linalg.svd(x, compute_uv=False) ** 2
+    shares = shares[shares > 0] / shares.sum()
+    return float(np.exp(-(shares * np.log(shares)).sum()))
+
+
+@dataclass
+class TrainingMonitor:
+    """A look at the model now and then, on the same sentences and pairs every time."""
+
+    trainee: TrainableEncoder
+    lesson: TrainingData
+    seed: int
+    step: list[int] = field(default_factory=list)
+    loss: list[float] = field(default_factory=list)
+    values: dict[str, list[float]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        rng = np.random.default_rng([self.seed, 3])
+        probe = rng.permutation(len(self.lesson.counts))[:_PROBE]
+        self._probe = self.trainee.tokens([self.lesson.texts[int(i)] for i in probe])
+        self._pairs = self.lesson.held.some(_PROBE) if self.lesson.held is not None else None
+        if self._pairs is not None:
+            texts = [self.lesson.texts[int(i)] for part in (self._pairs.first, self._pairs.second) for i in part]
+            self._held = self.trainee.tokens(texts)
+
+    def look(self, step: int, losses: list[float]) -> None:
+        """Note where the model stands after a step; ``losses`` are those since the last look."""
+        found: dict[str, float] = {}
+        x = _unit(self.trainee.vectors(self._probe))
+        found["uniformity"] = uniformity(x)
+        found["effective_rank"] = effective_rank(x)
+        if self._pairs is not None:
+            y = _unit(self.trainee.vectors(self._held))
+            a, b = y[: len(self._pairs)], y[len(self._pairs) :]
+            alike = self._pairs.unit >= _ALIKE
+            if alike.any():
+                found["alignment"] = alignment(a[alike], b[alike])
+            with suppress(Degenerate):
+                found["held_out_spearman"] = spearman((a * b).sum(axis=1), self._pairs.labels)
+        self.step.append(step)
+        self.loss.append(float(np.mean(losses)) if losses else 0.0)
+        for key, value in found.items():
+            self.values.setdefault(key, []).append(round(value, 5))
+
+    def report(self) -> dict[str, Any]:
+        """Return it as JSON; the losses are means since the look before, so that there is one less of them."""
+        return {"step": self.step, "loss": [round(v, 5) for v in self.loss[1:]], **self.values}
+
+
+def _unit(x: NDArray[np.float32]) -> NDArray[np.float64]:
+    wide = x.astype(np.float64)
+    unit: NDArray[np.float64] = wide / np.linalg.norm(wide, axis=1, keepdims=True).clip(min=1e-12)
+    return unit

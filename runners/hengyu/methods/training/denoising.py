@@ -1,0 +1,77 @@
+"""What TSDAE makes of a batch: sentences thinned out, and the loss of writing them whole from their vectors."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from hengyu.base.errors import first_line
+from hengyu.methods.training.data import TrainingData
+from hengyu.methods.training.model import TrainableEncoder
+from hengyu.methods.training.objectives import Rows, Views, deleted
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from hengyu.methods.tuners.tsdae import Tsdae
+
+__all__ = ["Denoised"]
+
+
+class _Vectors(nn.Module):
+    """Stands for the encoder in the library's loss, which only ties its weights to the decoder: vectors are there already."""
+
+    def __init__(self, trainee: TrainableEncoder) -> None:
+        import transformers
+
+        super().__init__()
+        self.transformers_model = trainee.model
+        self.tokenizer = transformers.AutoTokenizer.from_pretrained(
+            trainee.encoder.folder.transformer, local_files_only=True
+        )
+
+    def __getitem__(self, _: int) -> _Vectors:
+        return self
+
+    def forward(self, features: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Return the features."""
+        return features
+
+
+class Denoised(Views):
+    """Vectors of sentences that lack tokens; sentence-transformers' decoder and loss."""
+
+    def __init__(self, trainee: TrainableEncoder, lesson: TrainingData, recipe: Tsdae) -> None:
+        from sentence_transformers.losses import DenoisingAutoEncoderLoss
+
+        super().__init__(trainee, lesson, recipe)
+        self.rate = recipe.delete
+        self.tokenizer = trainee.tokenizer
+        try:
+            self.criterion: Any = DenoisingAutoEncoderLoss(_Vectors(trainee), tie_encoder_decoder=True)
+        except (ValueError, AttributeError, AssertionError) as e:
+            raise ValueError(f"the model cannot be a decoder, which tsdae needs ({first_line(e)})") from None
+        decoder = self.criterion.decoder.float().to(trainee.device).train()
+        for module in decoder.modules():
+            if isinstance(module, nn.Dropout):
+                module.p = recipe.dropout
+        self.heads = [decoder]
+        self.heads_lr = recipe.decoder_lr
+
+    def vary(self, inner: list[int]) -> list[int]:
+        """Return the tokens that are left."""
+        return deleted(inner, self.rate, self.rng)
+
+    def views(self, once: Rows) -> Rows:
+        """Return every sentence thinned out."""
+        return [self.varied(row) for row in once]
+
+    def loss(self, vectors: Tensor, batch: NDArray[np.int64]) -> Tensor:
+        """Return the cross-entropy of each whole sentence's tokens, given those before and the vector."""
+        rows, _ = self.tokenizer.rectangle([self.tokens[int(i)] for i in batch])
+        seen = {"sentence_embedding": vectors, "attention_mask": torch.ones(len(batch), 1, device=self.device)}
+        found: Tensor = self.criterion([seen, {"input_ids": torch.tensor(rows, device=self.device)}], None)
+        return found

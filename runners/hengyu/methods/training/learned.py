@@ -1,0 +1,53 @@
+"""A template whose tokens are learned: new tokens of the vocabulary, so that what comes out is a plain model and a prompt."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import count
+
+import torch
+from torch import Tensor
+
+from hengyu.methods.training.model import TrainableEncoder
+
+__all__ = ["learn_template"]
+
+
+def learn_template(trainee: TrainableEncoder, *, alone: bool) -> None:
+    """Put new tokens in the place of the prompt's own, all but the mask token, each with the word embedding of the old.
+
+    With ``alone`` nothing else of the model is trained. Raises ValueError for a prompt that has no token of its own.
+    """
+    tokenizer = trainee.tokenizer
+    before, after = tokenizer.own
+    mask, word = tokenizer.mask_id, tokenizer.mask
+    old = [i for i in before + after if i != mask]
+    if not old:
+        raise ValueError(
+            f"the prompt '{tokenizer.folder.prompt}' has no token to learn; write some words beside [MASK]"
+        )
+    names = _free(tokenizer.vocabulary, len(old))
+    new = iter(names)
+    said = ["".join(word if i == mask else next(new) for i in part) for part in (before, after)]
+    trainee.tokenizer = tokenizer.grown(names, "{text}".join(said))
+    ids = [trainee.tokenizer.vocabulary[name] for name in names]
+    start = trainee.embeddings.detach()[old].clone()
+    trainee.model.resize_token_embeddings(max(len(trainee.embeddings), max(ids) + 1), mean_resizing=False)
+    with torch.no_grad():
+        trainee.embeddings[ids] = start
+    if alone:
+        trainee.model.requires_grad_(False)
+        trainee.embeddings.requires_grad_(True)
+        learned = torch.zeros(len(trainee.embeddings), 1, device=trainee.device)
+        learned[ids] = 1.0
+
+        def rest(gradient: Tensor) -> Tensor:
+            return gradient * learned
+
+        trainee.embeddings.register_hook(rest)  # type: ignore[no-untyped-call]
+
+
+def _free(vocabulary: dict[str, int], n: int) -> list[str]:
+    """Return n names that the vocabulary does not have: [P1], [P2], ..."""
+    names: Iterator[str] = (name for k in count(1) if (name := f"[P{k}]") not in vocabulary)
+    return [next(names) for _ in range(n)]

@@ -1,0 +1,192 @@
+"""The loop: batches, gradients (plain, cached in chunks, against a perturbation), Adam, and looks at the model.
+
+A loop of our own: the trainer of sentence-transformers pools in ways of its own (no first-last-mean, no prompt's mask),
+pads a whole batch to its longest text (measured: half as fast on short Chinese questions), and has no queue, no
+predictor and no perturbation. The losses are held equal to that library's by tests.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from hengyu.base.errors import Degenerate
+from hengyu.base.progress import Tick
+from hengyu.methods.training.curve import TrainingMonitor
+from hengyu.methods.training.data import TrainingData
+from hengyu.methods.training.model import TrainableEncoder
+from hengyu.methods.training.recipe import TrainingConfig
+
+__all__ = ["Objective", "backward", "embedded", "reproducible", "train"]
+
+Ids = NDArray[np.int64]
+Rows = Sequence[Sequence[int]]
+_FEWEST = 16  # examples
+_LOOKS = 6  # at the model, beside that before the first step
+_APART = 8  # steps between two looks at least: a look takes as long as several steps
+_SMALL = 30_000_000  # parameters: below this a second thread costs more than it gives
+
+
+class Objective(Protocol):
+    """What a method makes of a batch of examples, which are numbers 0..size."""
+
+    size: int
+    heads: Sequence[nn.Module]  # trained beside the model and then forgotten
+    heads_lr: float  # the learning rate of the heads, which does not decay; 0 for the recipe's
+
+    def rows(self, batch: Ids) -> Rows:
+        """Return the token ids to embed."""
+
+    def loss(self, vectors: Tensor, batch: Ids) -> Tensor:
+        """Return the loss of their vectors; free of side effects."""
+
+    def after(self, batch: Ids) -> None:
+        """Do what is due after a step."""
+
+
+@contextmanager
+def reproducible(trainee: TrainableEncoder, seed: int) -> Iterator[None]:
+    """Seed torch and give it back as it was; small models are trained in one thread, so that the order of sums is fixed."""
+    threads = torch.get_num_threads()
+    devices = [trainee.device] if trainee.device.type == "cuda" else []
+    with torch.random.fork_rng(devices=devices):
+        torch.manual_seed(seed)
+        if trainee.device.type == "cpu" and sum(p.numel() for p in trainee.parameters()) < _SMALL:
+            torch.set_num_threads(1)
+        try:
+            yield
+        finally:
+            torch.set_num_threads(threads)
+
+
+@dataclass
+class _Dice:
+    """The state of the random numbers, so that a pass can be repeated with the same dropout."""
+
+    device: torch.device
+    states: list[Tensor] = field(default_factory=list)
+
+    def note(self) -> None:
+        """Note where the random numbers stand."""
+        self.states = [torch.get_rng_state()]
+        if self.device.type == "cuda":
+            self.states.append(torch.cuda.get_rng_state(self.device))
+
+    def replay(self) -> None:
+        """Go back to where they stood."""
+        torch.set_rng_state(self.states[0])
+        if len(self.states) > 1:
+            torch.cuda.set_rng_state(self.states[1], self.device)
+
+
+def embedded(trainee: TrainableEncoder, rows: Rows, chunk: int) -> Tensor:
+    """Return the vectors of rows, ``chunk`` of them after the other; 0 for all at once."""
+    size = chunk or len(rows)
+    return torch.cat([trainee.embed(rows[at : at + size]) for at in range(0, len(rows), size)])
+
+
+def backward(trainee: TrainableEncoder, objective: Objective, batch: Ids, chunk: int = 0) -> float:
+    """Add the gradients of a batch's loss to those of the parameters; returns the loss.
+
+    With a chunk the memory of the model's pass is that of so many rows, whatever the batch (Gao et al., Scaling Deep
+    Contrastive Learning Batch Size under Memory Limited Setup, arXiv:2101.06983): vectors are made without a graph, the
+    loss gives their gradients, and a second pass, its dropout replayed, carries these to the parameters.
+    """
+    rows = objective.rows(batch)
+    if not chunk:
+        loss = objective.loss(embedded(trainee, rows, 0), batch)
+        loss.backward()  # type: ignore[no-untyped-call]
+        return float(loss.detach())
+    parts = [rows[at : at + chunk] for at in range(0, len(rows), chunk)]
+    dice, vectors = [], []
+    with torch.no_grad():
+        for part in parts:
+            dice.append(_Dice(trainee.device))
+            dice[-1].note()
+            vectors.append(trainee.embed(part))
+    whole = torch.cat(vectors).requires_grad_()
+    loss = objective.loss(whole, batch)
+    loss.backward()  # type: ignore[no-untyped-call]
+    assert whole.grad is not None
+    after = _Dice(trainee.device)
+    after.note()
+    for part, die, gradient in zip(parts, dice, torch.split(whole.grad, chunk), strict=True):
+        die.replay()
+        trainee.embed(part).backward(gradient)  # type: ignore[no-untyped-call]
+    after.replay()
+    return float(loss.detach())
+
+
+def train(
+    trainee: TrainableEncoder, objective: Objective, lesson: TrainingData, recipe: TrainingConfig, tick: Tick
+) -> dict[str, Any]:
+    """Train the model in place; returns what was seen on the way, as JSON."""
+    if objective.size < _FEWEST:
+        raise Degenerate(f"it is trained on {objective.size} examples; it needs at least {_FEWEST}")
+    own = trainee.parameters()
+    known = set(map(id, own))  # a decoder may share its weights with the model
+    heads = [p for head in objective.heads for p in head.parameters() if id(p) not in known]
+    parameters = [*own, *heads]
+    groups: list[dict[str, Any]] = [{"params": parameters}]
+    if objective.heads_lr and heads:
+        groups = [{"params": own}, {"params": heads, "lr": objective.heads_lr}]
+    optimizer = torch.optim.Adam(groups, lr=recipe.lr)
+    rng = np.random.default_rng([recipe.seed, 2])
+    total = recipe.total(objective.size)
+    often = min(_LOOKS, max(1, total // _APART))
+    looks = {round(total * k / often) for k in range(1, often + 1)}
+    curve = TrainingMonitor(trainee, lesson, recipe.seed)
+    curve.look(0, [])
+    trainee.model.train()
+    losses: list[float] = []
+    for step, batch in enumerate(_batches(objective.size, recipe, rng), 1):
+        if recipe.decay:
+            optimizer.param_groups[0]["lr"] = recipe.lr * (1 - (step - 1) / total)
+        optimizer.zero_grad(set_to_none=True)
+        losses.append(backward(trainee, objective, batch, recipe.chunk))
+        if recipe.fgm:
+            with _perturbed(trainee.embeddings, recipe.fgm):
+                backward(trainee, objective, batch, recipe.chunk)
+        if recipe.clip:
+            torch.nn.utils.clip_grad_norm_(parameters, recipe.clip)
+        if not np.isfinite(losses[-1]):
+            raise ValueError(f"the loss is no number any more at step {step} of {total}; lower lr, or set clip=1")
+        optimizer.step()
+        objective.after(batch)
+        tick(step)
+        if step in looks:
+            curve.look(step, losses)
+            losses = []
+    return {"kind": "tuner", "examples": objective.size, "steps": total, **curve.report()}
+
+
+def _batches(size: int, recipe: TrainingConfig, rng: np.random.Generator) -> Iterator[Ids]:
+    """Yield numbers of examples in a new order every epoch; a last batch of one example is left out."""
+    for _ in range(recipe.epochs):
+        order = rng.permutation(size)
+        for at in range(0, size, recipe.batch):
+            if size - at > 1:
+                yield order[at : at + recipe.batch]
+
+
+@contextmanager
+def _perturbed(weight: nn.Parameter, size: float) -> Iterator[None]:
+    """Move a matrix by ``size`` along its gradient and back (FGM: Miyato et al., arXiv:1605.07725)."""
+    if weight.grad is None:
+        yield
+        return
+    norm = weight.grad.norm()
+    kept = weight.data.clone()
+    if norm > 0:
+        weight.data.add_(weight.grad, alpha=float(size / norm))
+    try:
+        yield
+    finally:
+        weight.data.copy_(kept)

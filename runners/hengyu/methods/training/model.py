@@ -1,0 +1,176 @@
+"""The model that is trained: token ids to vectors with gradients, the pooling as it will be weighed, and its folder."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from hengyu.base.errors import HengyuError, first_line
+from hengyu.encoders.mixed_precision import autocast
+from hengyu.encoders.model_folder import ModelFolder
+from hengyu.encoders.module_files import write_modules
+from hengyu.encoders.pooling import pool
+from hengyu.encoders.tokenizer import Tokenizer
+
+if TYPE_CHECKING:
+    from hengyu.encoders.huggingface import HuggingFace
+
+__all__ = ["TrainableEncoder"]
+
+_PIECE = 32  # rows of a forward pass: rows of like length share one, so that little is computed for padding
+_DROPOUTS = ("hidden_dropout_prob", "attention_probs_dropout_prob", "hidden_dropout", "attention_dropout", "dropout")
+_BESIDE = (".json", ".txt", ".model", ".vocab")  # files that a tokenizer may consist of
+_NOT_BESIDE = ("modules.json", "model.safetensors.index.json", "hengyu.json")
+_LIBRARY = {"mean": "mean", "cls": "cls"}  # poolings that sentence-transformers has too
+Rows = Sequence[Sequence[int]]
+
+
+class TrainableEncoder:
+    """A transformer in training; its weights are float32, whatever the dtype it is weighed in."""
+
+    model: Any
+    tokenizer: Tokenizer
+
+    def __init__(self, encoder: HuggingFace, pooling: str) -> None:
+        self.encoder = encoder
+        self.pooling = pooling
+        self.device = torch.device(encoder.device)
+        self._plain: dict[str, Any] = {}  # what the configuration said of dropout
+        folder = encoder.folder
+        self.read = pooling
+        if pooling == "native":
+            self.read = (folder.tail or ("", False))[0]
+        if folder.static:
+            raise HengyuError("the model is no transformer, and only transformers are trained here")
+        if not self.read:
+            raise HengyuError("its native vectors pass modules of its own, which are not trained here; add a pooling")
+
+    def open(self, *, dropout: float | None, length: int, dtype: str = "float32") -> None:
+        """Load the model with a rate of dropout (None for its own) and a longest input in tokens.
+
+        ``dtype`` is what it multiplies in while it is trained.
+        """
+        import transformers
+
+        folder = self.encoder.folder
+        self.dtype = dtype
+        transformers.utils.logging.set_verbosity_error()
+        transformers.utils.logging.disable_progress_bar()
+        spec = replace(folder.spec, max_length=min(length, folder.max_length))
+        self.tokenizer = Tokenizer(ModelFolder(folder.path, spec, identifier=folder.id))
+        config = transformers.AutoConfig.from_pretrained(
+            folder.transformer, local_files_only=True, trust_remote_code=spec.trust_remote_code
+        )
+        self._plain = {key: getattr(config, key) for key in _DROPOUTS if isinstance(getattr(config, key, None), float)}
+        if dropout is not None:
+            if dropout and not self._plain:
+                raise HengyuError("the model has no dropout, so that two passes of a sentence would be the same")
+            for key in self._plain:
+                setattr(config, key, dropout)
+        try:
+            self.model = transformers.AutoModel.from_pretrained(
+                folder.transformer,
+                config=config,
+                dtype=torch.float32,
+                use_safetensors=True,
+                local_files_only=True,
+                trust_remote_code=spec.trust_remote_code,
+            ).to(self.device)
+        except Exception as e:
+            raise HengyuError(f"{folder.where}: cannot be loaded ({first_line(e)}); get the model again") from None
+
+    @property
+    def width(self) -> int:
+        """The width of its vectors."""
+        return int(self.model.config.hidden_size)
+
+    def tokens(self, texts: Sequence[str]) -> list[list[int]]:
+        """Return the ids of texts, cut to the longest input."""
+        return self.tokenizer(texts)[0]
+
+    def parameters(self) -> list[nn.Parameter]:
+        """Return what is trained; a pooler that is not read is left alone."""
+        return [
+            p
+            for name, p in self.model.named_parameters()
+            if p.requires_grad and (self.read == "pooler" or "pooler" not in name)
+        ]
+
+    @property
+    def embeddings(self) -> nn.Parameter:
+        """The matrix of word embeddings."""
+        weight: nn.Parameter = self.model.get_input_embeddings().weight
+        return weight
+
+    def pieces(self, rows: Rows) -> list[NDArray[np.int64]]:
+        """Return numbers of rows that pass the model together: neighbours in length."""
+        order = np.argsort([len(r) for r in rows], kind="stable")
+        return [order[at : at + _PIECE] for at in range(0, len(order), _PIECE)]
+
+    def embed(self, rows: Rows) -> Tensor:
+        """Return the vectors (n, d) of token ids, in their order; with gradients where they are switched on."""
+        pieces = self.pieces(rows)
+        vectors = torch.cat([self.forward([rows[int(i)] for i in piece]) for piece in pieces])
+        back = np.empty(len(rows), np.int64)
+        back[np.concatenate(pieces)] = np.arange(len(rows))
+        return vectors[torch.from_numpy(back).to(vectors.device)]
+
+    def forward(self, rows: Rows, *, hidden: int | None = None) -> Tensor:
+        """Return the vectors (n, d) of token ids in one pass; the token ``hidden`` is not attended to, wherever it stands."""
+        tokens, kept = (torch.tensor(part, device=self.device) for part in self.tokenizer.rectangle(rows))
+        if hidden is not None:
+            kept = kept * (tokens != hidden)
+        with autocast(self.device.type, self.dtype if self.model.training else "float32"):
+            output = self.model(input_ids=tokens, attention_mask=kept, output_hidden_states=True)
+        positions = (tokens == self.tokenizer.mask_id).int().argmax(1) if self.read == "mask" else None
+        pooler = getattr(output, "pooler_output", None)
+        layers = [layer.float() for layer in output.hidden_states]
+        return pool(layers, kept, [self.read], pooler=pooler, positions=positions)[self.read].float()
+
+    def vectors(self, rows: Rows) -> NDArray[np.float32]:
+        """Return the vectors (n, d) of token ids as they are weighed: no dropout, no gradients."""
+        self.model.eval()
+        with torch.no_grad():
+            out: NDArray[np.float32] = self.embed(rows).cpu().numpy()
+        self.model.train()
+        return out
+
+    def save(self, folder: Path, about: str) -> None:
+        """Write a sentence-transformers folder: weights as safetensors, tokenizer, pooling, and a README."""
+        source = self.encoder.folder
+        for key, value in self._plain.items():
+            setattr(self.model.config, key, value)
+        weights = {
+            name: value.contiguous()
+            for name, value in self.model.state_dict().items()
+            if source.has_pooler or "pooler" not in name
+        }
+        self.model.eval().save_pretrained(folder, state_dict=weights, safe_serialization=True)
+        if self.tokenizer.added:
+            self.tokenizer.save(folder)
+        for path in sorted(source.transformer.iterdir()):
+            if path.suffix in _BESIDE and path.name not in _NOT_BESIDE and not (folder / path.name).exists():
+                shutil.copyfile(path, folder / path.name)
+        prompts = source.path / "config_sentence_transformers.json"
+        if prompts.is_file():
+            shutil.copyfile(prompts, folder / prompts.name)
+        write_modules(
+            folder,
+            width=self.width,
+            pooling=_LIBRARY.get(self.read, "mean"),
+            length=source.max_length,
+            lowercase=source.lowercase,
+        )
+        if self.read not in _LIBRARY:
+            about += f"\nTrained for the pooling '{self.read}', which sentence-transformers does not have: weigh it with that.\n"
+        if self.tokenizer.added:
+            about += f"\nTokens {' '.join(self.tokenizer.added)} were learned: its prompt is `{self.tokenizer.folder.prompt}`.\n"
+        (folder / "README.md").write_text(about, encoding="utf-8")

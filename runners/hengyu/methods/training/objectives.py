@@ -1,0 +1,237 @@
+"""What the contrastive methods make of a batch: the rows to embed, and the loss of their vectors."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from copy import deepcopy
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from hengyu.methods.training.data import TrainingData
+from hengyu.methods.training.losses import info_nce, negative_cosine
+from hengyu.methods.training.model import TrainableEncoder
+from hengyu.methods.training.recipe import TrainingConfig
+
+if TYPE_CHECKING:
+    from hengyu.methods.tuners.esimcse import ESimCse
+    from hengyu.methods.tuners.simcse import SimCse
+
+__all__ = [
+    "Deletions",
+    "DropoutPairs",
+    "Repetitions",
+    "Rows",
+    "Sentences",
+    "Siamese",
+    "Views",
+    "deleted",
+    "layer_on_top",
+    "repeated",
+]
+
+Ids = NDArray[np.int64]
+Rows = list[list[int]]
+
+
+class Sentences:
+    """Examples that are sentences: drawn from a lesson, tokenised once."""
+
+    def __init__(self, trainee: TrainableEncoder, lesson: TrainingData, recipe: TrainingConfig) -> None:
+        rng = np.random.default_rng([recipe.seed, 1])
+        self.numbers = lesson.draw(recipe.sentences or int(lesson.counts.sum()), rng)
+        self.size = len(self.numbers)
+        self.texts = [lesson.texts[int(i)] for i in self.numbers]
+        self.tokens = trainee.tokens(self.texts)
+        self.heads: Sequence[nn.Module] = ()
+        self.heads_lr = 0.0
+        self.device = trainee.device
+
+    def same(self, batch: Ids) -> Tensor:
+        """Tell (n, n) which examples of a batch are the same sentence."""
+        numbers = self.numbers[batch]
+        return torch.from_numpy(numbers[:, None] == numbers[None, :]).to(self.device)
+
+    def rows(self, batch: Ids) -> Rows:
+        """Return every sentence of a batch twice: first all of them, then all again."""
+        once = [self.tokens[int(i)] for i in batch]
+        return once + once
+
+    def after(self, batch: Ids) -> None:
+        """Nothing is due after a step."""
+
+
+class DropoutPairs(Sentences):
+    """SimCSE: the second dropout pass of a sentence is its positive, those of the others its negatives."""
+
+    def __init__(
+        self,
+        trainee: TrainableEncoder,
+        lesson: TrainingData,
+        recipe: TrainingConfig,
+        temperature: float,
+        *,
+        mlp: bool = False,
+    ) -> None:
+        super().__init__(trainee, lesson, recipe)
+        self.temperature = temperature
+        self.head = layer_on_top(trainee) if mlp else nn.Identity()
+        self.heads = [self.head]
+
+    def loss(self, vectors: Tensor, batch: Ids) -> Tensor:
+        """Return the cross-entropy of finding each sentence's other pass."""
+        first, second = torch.split(self.head(vectors), len(batch))
+        return info_nce(first, second, self.temperature, same=self.same(batch))
+
+
+class Siamese(Sentences):
+    """SimSiam: each dropout pass is predicted from the other, and the one predicted has no gradient."""
+
+    def __init__(
+        self,
+        trainee: TrainableEncoder,
+        lesson: TrainingData,
+        recipe: TrainingConfig,
+        hidden: int,
+        *,
+        stop: bool,
+        heads_lr: float = 0.0,
+    ) -> None:
+        super().__init__(trainee, lesson, recipe)
+        self.stop = stop
+        self.heads_lr = heads_lr
+        width = trainee.width
+        layers = [nn.Linear(width, hidden), nn.LayerNorm(hidden), nn.ReLU(), nn.Linear(hidden, width)]
+        self.head = (nn.Sequential(*layers) if hidden else nn.Identity()).to(self.device)
+        self.heads = [self.head]
+
+    def loss(self, vectors: Tensor, batch: Ids) -> Tensor:
+        """Return the mean of -cos of each pass's prediction and the other pass."""
+        first, second = torch.split(vectors, len(batch))
+        predicted = self.head(first), self.head(second)
+        stop = self.stop
+        return (negative_cosine(predicted[0], second, stop=stop) + negative_cosine(predicted[1], first, stop=stop)) / 2
+
+
+class Views(DropoutPairs, ABC):
+    """Two views of a sentence whose tokens may differ; a batch asked for again has the same ones."""
+
+    def __init__(
+        self,
+        trainee: TrainableEncoder,
+        lesson: TrainingData,
+        recipe: TrainingConfig,
+        temperature: float = 1.0,
+        *,
+        mlp: bool = False,
+    ) -> None:
+        super().__init__(trainee, lesson, recipe, temperature, mlp=mlp)
+        self.rng = np.random.default_rng([recipe.seed, 4])
+        self.head_length, self.tail_length = trainee.tokenizer.frame_lengths
+        self.longest = trainee.tokenizer.folder.max_length
+        self._batch: Ids = np.zeros(0, np.int64)
+        self._rows: Rows = []
+
+    @abstractmethod
+    def vary(self, inner: list[int]) -> list[int]:
+        """Return another view of a sentence's own tokens."""
+
+    @abstractmethod
+    def views(self, once: Rows) -> Rows:
+        """Return the first views of sentences, then the second."""
+
+    def rows(self, batch: Ids) -> Rows:
+        """Return the first views of a batch, then the second."""
+        if self._batch is not batch:
+            self._batch = batch
+            self._rows = self.views([self.tokens[int(i)] for i in batch])
+        return self._rows
+
+    def varied(self, row: list[int]) -> list[int]:
+        """Return a row with its inner tokens varied; what frames them (and a prompt) stays."""
+        end = len(row) - self.tail_length
+        inner = self.vary(row[self.head_length : end])
+        room = self.longest - self.head_length - self.tail_length
+        return row[: self.head_length] + inner[:room] + row[end:]
+
+
+class Deletions(Views):
+    """SimCSE on a harder task: either pass of a sentence lacks some of its tokens, other ones each."""
+
+    def __init__(self, trainee: TrainableEncoder, lesson: TrainingData, recipe: SimCse) -> None:
+        super().__init__(trainee, lesson, recipe, recipe.temperature, mlp=recipe.mlp)
+        self.rate = recipe.delete
+
+    def vary(self, inner: list[int]) -> list[int]:
+        """Return the tokens that are left."""
+        return deleted(inner, self.rate, self.rng)
+
+    def views(self, once: Rows) -> Rows:
+        """Return every sentence twice, thinned out anew each time."""
+        return [self.varied(row) for row in once + once]
+
+
+class Repetitions(Views):
+    """ESimCSE: the positive has some tokens twice; vectors of the batches before are further negatives."""
+
+    def __init__(self, trainee: TrainableEncoder, lesson: TrainingData, recipe: ESimCse) -> None:
+        super().__init__(trainee, lesson, recipe, recipe.temperature, mlp=recipe.mlp)
+        self.recipe = recipe
+        self.trainee = trainee
+        self.slow = deepcopy(trainee.model).requires_grad_(False) if recipe.queue else None
+        self.slow_head = deepcopy(self.head).requires_grad_(False)
+        self.queue = torch.zeros(0, trainee.width, device=self.device)
+
+    def vary(self, inner: list[int]) -> list[int]:
+        """Return the tokens, some of them twice."""
+        return repeated(inner, self.recipe.repeat, self.rng)
+
+    def views(self, once: Rows) -> Rows:
+        """Return the sentences, then each with repetitions."""
+        return once + [self.varied(row) for row in once]
+
+    def loss(self, vectors: Tensor, batch: Ids) -> Tensor:
+        """Return the cross-entropy of finding each sentence's repetition among those of the batch and the queue."""
+        first, second = torch.split(self.head(vectors), len(batch))
+        return info_nce(first, second, self.temperature, same=self.same(batch), more=self.queue)
+
+    def after(self, batch: Ids) -> None:
+        """Let the slow copy follow, and put its vectors of the batch into the queue, the oldest out."""
+        if self.slow is None:
+            return
+        pace = 1 - self.recipe.momentum
+        with torch.no_grad():
+            for slow, fast in ((self.slow, self.trainee.model), (self.slow_head, self.head)):
+                for a, b in zip(slow.parameters(), fast.parameters(), strict=True):
+                    a.lerp_(b, pace)
+            fast = self.trainee.model
+            self.trainee.model = self.slow.train()
+            try:
+                new = self.slow_head(self.trainee.embed([self.tokens[int(i)] for i in batch]))
+            finally:
+                self.trainee.model = fast
+        self.queue = torch.cat([new, self.queue])[: round(self.recipe.queue * self.recipe.batch)]
+
+
+def layer_on_top(trainee: TrainableEncoder) -> nn.Module:
+    """Return the layer with tanh that SimCSE trains with, and forgets."""
+    return nn.Sequential(nn.Linear(trainee.width, trainee.width), nn.Tanh()).to(trainee.device)
+
+
+def repeated(tokens: list[int], rate: float, rng: np.random.Generator) -> list[int]:
+    """Return tokens of which 0 to max(2, rate n) stand twice in a row, those drawn at random."""
+    most = min(len(tokens), max(2, int(rate * len(tokens)))) if rate else 0
+    if not most:
+        return tokens
+    twice = set(rng.choice(len(tokens), size=int(rng.integers(0, most + 1)), replace=False).tolist())
+    return [t for i, t in enumerate(tokens) for _ in range(1 + (i in twice))]
+
+
+def deleted(tokens: list[int], rate: float, rng: np.random.Generator) -> list[int]:
+    """Return tokens without those that fall out, each with a probability of ``rate``; all where none would be left."""
+    kept = rng.random(len(tokens)) >= rate
+    return [t for t, keep in zip(tokens, kept, strict=True) if keep] or tokens

@@ -1,0 +1,68 @@
+"""What PromptBERT makes of a batch: two templates of every sentence, less what the templates give by themselves."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from hengyu.encoders.model_folder import ModelFolder
+from hengyu.encoders.tokenizer import Tokenizer
+from hengyu.methods.training.data import TrainingData
+from hengyu.methods.training.losses import info_nce
+from hengyu.methods.training.model import TrainableEncoder
+from hengyu.methods.training.objectives import Sentences
+from hengyu.methods.training.recipe import TrainingConfig
+
+__all__ = ["Templates"]
+
+Ids = NDArray[np.int64]
+Rows = list[list[int]]
+
+
+class Templates(Sentences):
+    """A sentence in the one template is to be found by the same sentence in the other."""
+
+    def __init__(
+        self, trainee: TrainableEncoder, lesson: TrainingData, recipe: TrainingConfig, temperature: float, other: str
+    ) -> None:
+        super().__init__(trainee, lesson, recipe)
+        folder = trainee.tokenizer.folder
+        spec = replace(folder.spec, prompt=other)
+        second = Tokenizer(ModelFolder(folder.path, spec, identifier=folder.id))
+        if not second.has_mask(other):
+            raise ValueError(f"promptbert(other={other}) holds no mask token of the model; write [MASK] into it")
+        self.trainee = trainee
+        self.temperature = temperature
+        self.others = second(self.texts)[0]
+        self.empty = [_empty(t) for t in (trainee.tokenizer, second)]
+
+    def rows(self, batch: Ids) -> Rows:
+        """Return the sentences of a batch in the one template, then in the other."""
+        return [self.tokens[int(i)] for i in batch] + [self.others[int(i)] for i in batch]
+
+    def loss(self, vectors: Tensor, batch: Ids) -> Tensor:
+        """Return the cross-entropy of finding each sentence in the other template, both less the template's own part."""
+        first, second = torch.split(vectors - self.own(self.rows(batch)), len(batch))
+        return info_nce(first, second, self.temperature, same=self.same(batch))
+
+    def own(self, rows: Rows) -> Tensor:
+        """Return what the templates give (n, d) with padding, hidden from attention, in the place of the sentences."""
+        pad, _ = self.trainee.tokenizer.padding
+        half = len(rows) // 2
+        wanted = [(int(i >= half), len(row)) for i, row in enumerate(rows)]
+        distinct = list(dict.fromkeys(wanted))
+        bare = []
+        for which, length in distinct:
+            empty, at = self.empty[which]
+            bare.append(empty[:at] + [pad] * max(0, length - len(empty)) + empty[at:])
+        given = self.trainee.forward(bare, hidden=pad)
+        return given[torch.tensor([distinct.index(w) for w in wanted], device=given.device)]
+
+
+def _empty(tokenizer: Tokenizer) -> tuple[list[int], int]:
+    """Return the ids of a template without a sentence, and where the sentence would stand."""
+    return tokenizer([""])[0][0], len(tokenizer.around[0])

@@ -1,0 +1,97 @@
+"""The parameters that all tuners share."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, field, fields
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from hengyu.base.progress import Tick
+from hengyu.encoders.mixed_precision import TRAINED_IN
+from hengyu.methods.training.data import TrainingData
+
+if TYPE_CHECKING:
+    from hengyu.methods.training.loop import Objective
+    from hengyu.methods.training.model import TrainableEncoder
+
+__all__ = ["TrainingConfig"]
+
+
+@dataclass
+class TrainingConfig(ABC):
+    """How a model is trained.
+
+    * ``lr``: Adam's; ``decay`` lets it fall to 0 along a line. ``batch`` examples a step, ``epochs`` passes.
+    * ``sentences``: at most so many (or pairs, of a tuner with labels) are drawn; 0 for all. ``length``: in tokens.
+    * ``dropout``: everywhere in the model during training.
+    * ``clip``: the gradients' norm at most; 0 for no limit. ``fgm``: how far the word embeddings are moved along their
+      gradient for a second, adversarial gradient; 0 for none. ``chunk``: rows that pass the model at once, when the batch
+      is larger than memory allows; the gradients stay the same.
+    * ``dtype``: "bfloat16" multiplies in it during training, weights and losses staying float32 (mixed precision): faster
+      where the processor does so, and several times slower where it does not.
+    """
+
+    lr: float = 1e-5
+    batch: int = 64
+    epochs: int = 1
+    sentences: int = 10000
+    length: int = 64
+    dropout: float = 0.3
+    decay: bool = False
+    clip: float = 0.0
+    fgm: float = 0.0
+    chunk: int = 0
+    dtype: str = "float32"
+    seed: int = 0
+    report: dict[str, Any] = field(init=False, repr=False, default_factory=dict)
+
+    version = 1
+    labelled = False
+    limits: ClassVar[dict[str, tuple[float, float]]] = {}  # least and most of parameters that a tuner has beside these
+
+    def __post_init__(self) -> None:
+        limits = {
+            "lr": (1e-9, 0.1), "batch": (2, 65536), "epochs": (1, 1000), "sentences": (0, 10**8), "length": (4, 8192),
+            "dropout": (0, 0.9), "clip": (0, 1e6), "fgm": (0, 1e3), "chunk": (0, 65536), "seed": (0, 2**32 - 1),
+        }  # fmt: skip
+        for key, (least, most) in {**limits, **self.limits}.items():
+            if not least <= getattr(self, key) <= most:
+                raise ValueError(f"{self.name}({key}={getattr(self, key)}) must lie in {least:g}..{most:g}")
+        if self.dtype not in TRAINED_IN:
+            raise ValueError(f"{self.name}(dtype={self.dtype}) must be {' or '.join(TRAINED_IN)}")
+
+    @property
+    def name(self) -> str:
+        """What it is called in an entry: by its file."""
+        return type(self).__module__.rpartition(".")[2].replace("_", "-")
+
+    def parameters(self) -> dict[str, Any]:
+        """Return every parameter by name."""
+        return {f.name: getattr(self, f.name) for f in fields(self) if f.init}
+
+    def total(self, size: int) -> int:
+        """Return how many steps it takes on so many examples."""
+        whole, rest = divmod(size, self.batch)
+        return self.epochs * (whole + (rest > 1))
+
+    def steps(self, lesson: TrainingData) -> int:
+        """Return how many steps it takes on a lesson."""
+        size = len(lesson.pairs) if self.labelled and lesson.pairs is not None else int(lesson.counts.sum())
+        return self.total(min(size, self.sentences or size))
+
+    @abstractmethod
+    def make(self, trainee: TrainableEncoder, lesson: TrainingData) -> Objective:
+        """Return what a batch of a lesson is made of, and the loss of its vectors."""
+
+    def tune(self, trainee: TrainableEncoder, lesson: TrainingData, tick: Tick) -> None:
+        """Open the model, train it towards the objective and note what was seen.
+
+        Raises ValueError or `Degenerate` when the lesson or the model cannot be trained with.
+        """
+        from hengyu.methods.training.loop import reproducible, train
+
+        trainee.open(dropout=self.dropout, length=self.length, dtype=self.dtype)
+        with reproducible(trainee, self.seed):
+            self.report = train(trainee, self.make(trainee, lesson), lesson, self, tick)
+        if trainee.tokenizer.added:
+            self.report["prompt"] = trainee.tokenizer.folder.prompt

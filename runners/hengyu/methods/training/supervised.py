@@ -1,0 +1,126 @@
+"""What the methods that learn from labels make of a batch of pairs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn.functional import cosine_similarity, cross_entropy, mse_loss
+
+from hengyu.base.errors import Degenerate
+from hengyu.methods.training.data import TrainingData
+from hengyu.methods.training.losses import cosent, info_nce
+from hengyu.methods.training.model import TrainableEncoder
+from hengyu.methods.training.objectives import layer_on_top
+from hengyu.methods.training.recipe import TrainingConfig
+from hengyu.methods.training.triples import Triples
+
+if TYPE_CHECKING:
+    from hengyu.methods.tuners.simcse_sup import SupervisedSimCse
+
+__all__ = ["Classified", "Contrasted", "Ranked", "Regressed"]
+
+Ids = NDArray[np.int64]
+
+
+class _Pairs:
+    """Examples that are labelled pairs: drawn from a lesson, tokenised once."""
+
+    heads: Sequence[nn.Module] = ()
+    heads_lr = 0.0
+
+    def __init__(self, trainee: TrainableEncoder, lesson: TrainingData, recipe: TrainingConfig) -> None:
+        assert lesson.pairs is not None
+        pairs = lesson.pairs
+        if len(np.unique(pairs.labels)) < 2:
+            raise Degenerate("all labels it is trained on are the same")
+        order = np.random.default_rng([recipe.seed, 1]).permutation(len(pairs))
+        kept = order[: recipe.sentences or len(order)]
+        tokens = trainee.tokens(lesson.texts[: len(lesson.counts)])
+        self.first = [tokens[int(i)] for i in pairs.first[kept]]
+        self.second = [tokens[int(i)] for i in pairs.second[kept]]
+        self.labels = torch.from_numpy(pairs.unit[kept].astype(np.float32)).to(trainee.device)
+        self.size = len(kept)
+
+    def rows(self, batch: Ids) -> list[list[int]]:
+        """Return the first sentences of a batch, then the second."""
+        return [self.first[int(i)] for i in batch] + [self.second[int(i)] for i in batch]
+
+    def after(self, batch: Ids) -> None:
+        """Nothing is due after a step."""
+
+
+class Ranked(_Pairs):
+    """CoSENT: cosines in the order of the labels."""
+
+    def __init__(self, trainee: TrainableEncoder, lesson: TrainingData, recipe: TrainingConfig, scale: float) -> None:
+        super().__init__(trainee, lesson, recipe)
+        self.scale = scale
+
+    def loss(self, vectors: Tensor, batch: Ids) -> Tensor:
+        """Return CoSENT's loss of a batch."""
+        first, second = torch.split(vectors, len(batch))
+        return cosent(first, second, self.labels[torch.from_numpy(batch)], self.scale)
+
+
+class Regressed(_Pairs):
+    """Sentence-BERT's regression: the cosine is to be the label on 0..1."""
+
+    def loss(self, vectors: Tensor, batch: Ids) -> Tensor:
+        """Return the mean squared error of a batch."""
+        first, second = torch.split(vectors, len(batch))
+        return mse_loss(cosine_similarity(first, second), self.labels[torch.from_numpy(batch)])
+
+
+class Classified(_Pairs):
+    """Sentence-BERT's classification: a softmax over [u, v, |u - v|], one class a label."""
+
+    def __init__(self, trainee: TrainableEncoder, lesson: TrainingData, recipe: TrainingConfig) -> None:
+        super().__init__(trainee, lesson, recipe)
+        values, self.classes = torch.unique(self.labels, return_inverse=True)
+        self.head = nn.Linear(3 * trainee.width, len(values), bias=False).to(trainee.device)
+        self.heads = [self.head]
+
+    def loss(self, vectors: Tensor, batch: Ids) -> Tensor:
+        """Return the cross-entropy of a batch's labels."""
+        first, second = torch.split(vectors, len(batch))
+        features = torch.cat([first, second, (first - second).abs()], dim=1)
+        return cross_entropy(self.head(features), self.classes[torch.from_numpy(batch)])
+
+
+class Contrasted:
+    """Supervised SimCSE: a sentence is to be found by one that means the same, not by the hard negatives of the batch."""
+
+    heads_lr = 0.0
+
+    def __init__(self, trainee: TrainableEncoder, lesson: TrainingData, recipe: SupervisedSimCse) -> None:
+        assert lesson.pairs is not None
+        rng = np.random.default_rng([recipe.seed, 1])
+        self.triples = Triples.of(lesson.pairs, recipe.positive, recipe.negative if recipe.hard else -1, rng)
+        self.numbers = rng.permutation(len(self.triples))[: recipe.sentences or None]
+        self.size = len(self.numbers)
+        self.tokens = trainee.tokens(lesson.texts[: len(lesson.counts)])
+        self.temperature = recipe.temperature
+        self.head = layer_on_top(trainee) if recipe.mlp else nn.Identity()
+        self.heads: Sequence[nn.Module] = [self.head]
+        self.device = trainee.device
+
+    def rows(self, batch: Ids) -> list[list[int]]:
+        """Return the anchors of a batch, then the positives, then what hard negatives there are."""
+        at, of = self.numbers[batch], self.triples
+        every = np.concatenate([of.anchors[at], of.positives[at], of.hard(at)])
+        return [self.tokens[int(i)] for i in every]
+
+    def loss(self, vectors: Tensor, batch: Ids) -> Tensor:
+        """Return the cross-entropy of finding each anchor's positive among all positives and hard negatives."""
+        n = len(batch)
+        anchors, positives, hard = torch.split(self.head(vectors), [n, n, len(vectors) - 2 * n])
+        same = torch.from_numpy(self.triples.excused(self.numbers[batch])).to(self.device)
+        return info_nce(anchors, positives, self.temperature, same=same, more=hard)
+
+    def after(self, batch: Ids) -> None:
+        """Nothing is due after a step."""

@@ -1,0 +1,1 @@
+"""Transforms: vectors to vectors, one file each."""

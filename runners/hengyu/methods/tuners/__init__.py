@@ -1,0 +1,1 @@
+"""Tuners: methods that train the encoder, one file each."""

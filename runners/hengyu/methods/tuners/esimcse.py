@@ -1,0 +1,41 @@
+"""esimcse(lr, batch, epochs, repeat, queue, ...): SimCSE whose positives repeat some words, with a queue of negatives."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from hengyu.methods.training.data import TrainingData
+from hengyu.methods.training.recipe import TrainingConfig
+
+if TYPE_CHECKING:
+    from hengyu.methods.training.model import TrainableEncoder
+
+__all__ = ["METHOD", "ESimCse"]
+
+
+@dataclass
+class ESimCse(TrainingConfig):
+    """Trains as simcse, but a positive has some of its tokens twice, so that its length tells nothing; no labels.
+
+    Wu et al., ESimCSE: Enhanced Sample Building Method (COLING 2022, arXiv:2109.04380). Of a sentence of n tokens 0 to
+    max(2, ``repeat`` n) are repeated. Vectors of the last batches, ``queue`` times a batch, by a copy of the model that
+    follows it slowly (``momentum``), are negatives too.
+    """
+
+    temperature: float = 0.05
+    repeat: float = 0.32
+    queue: float = 2.5
+    momentum: float = 0.995
+    mlp: bool = False
+
+    limits = {"temperature": (1e-3, 10), "repeat": (0, 1), "queue": (0, 1000), "momentum": (0, 1)}
+
+    def make(self, trainee: TrainableEncoder, lesson: TrainingData) -> Any:
+        """Return the objective of a lesson."""
+        from hengyu.methods.training.objectives import Repetitions
+
+        return Repetitions(trainee, lesson, self)
+
+
+METHOD = ESimCse

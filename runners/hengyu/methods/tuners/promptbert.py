@@ -1,0 +1,53 @@
+"""promptbert(lr, batch, epochs, other, ...): a template's [MASK] is the sentence's vector, the template's own part removed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from hengyu.base.progress import Tick
+from hengyu.methods.training.data import TrainingData
+from hengyu.methods.training.recipe import TrainingConfig
+
+if TYPE_CHECKING:
+    from hengyu.methods.training.model import TrainableEncoder
+
+__all__ = ["METHOD", "PromptBert"]
+
+
+@dataclass
+class PromptBert(TrainingConfig):
+    """Trains the encoder to find a sentence in one template by the same sentence in another; no labels.
+
+    Jiang et al., PromptBERT (EMNLP 2022, arXiv:2201.04337). The first template is the encoder's prompt, and the pooling
+    is ``mask``; the second is ``other``. What the template gives by itself, its [MASK] with as many [PAD] in the
+    sentence's place hidden from attention, is subtracted in training; the vectors that are weighed are those of the
+    prompt as they stand, as in the paper.
+    """
+
+    dropout: float = 0.1
+    batch: int = 32
+    temperature: float = 0.05
+    other: str = "“{text}”，这句话的意思是[MASK]。"
+
+    limits = {"temperature": (1e-3, 10)}
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.other.count("{text}") != 1:
+            raise ValueError(f"{self.name}(other={self.other}) must hold {{text}} once, where the sentence goes")
+
+    def make(self, trainee: TrainableEncoder, lesson: TrainingData) -> Any:
+        """Return the objective of a lesson."""
+        from hengyu.methods.training.prompts import Templates
+
+        return Templates(trainee, lesson, self, self.temperature, self.other)
+
+    def tune(self, trainee: TrainableEncoder, lesson: TrainingData, tick: Tick) -> None:
+        """Train on the sentences of a lesson; raises ValueError for another pooling than ``mask``."""
+        if trainee.pooling != "mask":
+            raise ValueError(f"{self.name} reads the vector at its prompt's [MASK]; weigh it with the pooling 'mask'")
+        super().tune(trainee, lesson, tick)
+
+
+METHOD = PromptBert

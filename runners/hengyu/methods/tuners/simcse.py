@@ -1,0 +1,51 @@
+"""simcse(lr, batch, epochs, temperature, ...): contrastive training, two dropout passes of a sentence being its positives."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from hengyu.methods.training.data import TrainingData
+from hengyu.methods.training.recipe import TrainingConfig
+
+if TYPE_CHECKING:
+    from hengyu.methods.training.model import TrainableEncoder
+
+__all__ = ["METHOD", "SimCse"]
+
+
+@dataclass
+class SimCse(TrainingConfig):
+    """Trains the encoder to tell a sentence from the others of a batch by another dropout pass of it; no labels.
+
+    Gao et al., SimCSE: Simple Contrastive Learning of Sentence Embeddings (EMNLP 2021, arXiv:2104.08821). The defaults
+    are those of Su's Chinese experiments (kexue.fm 8348): 10,000 random sentences of the task, one epoch of batches of
+    64, learning rate 1e-5, dropout 0.3, temperature 0.05; trained with the pooling it is weighed with. A sentence that a
+    batch holds twice is no negative of itself. ``mlp`` puts a layer with tanh on top during training only, as the paper
+    does on [CLS]. ``delete``: each token of either pass falls out with this probability (word deletion, as weighed in the
+    paper's table 1; Wu et al., CLEAR, arXiv:2012.15466), for small models, to which dropout alone sets no task: 0 for none.
+    """
+
+    temperature: float = 0.05
+    mlp: bool = False
+    delete: float = 0.0
+
+    limits = {"temperature": (1e-3, 10), "delete": (0, 0.9)}
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.dropout and not self.delete:
+            raise ValueError(
+                "simcse(dropout=0) makes the two passes of a sentence the same; give it dropout, or delete"
+            )
+
+    def make(self, trainee: TrainableEncoder, lesson: TrainingData) -> Any:
+        """Return the objective of a lesson."""
+        from hengyu.methods.training.objectives import Deletions, DropoutPairs
+
+        if self.delete:
+            return Deletions(trainee, lesson, self)
+        return DropoutPairs(trainee, lesson, self, self.temperature, mlp=self.mlp)
+
+
+METHOD = SimCse

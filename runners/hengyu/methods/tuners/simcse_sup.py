@@ -1,0 +1,63 @@
+"""simcse-sup(lr, batch, epochs, positive, negative, ...): contrastive training on labels, hard negatives among them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from hengyu.methods.training.data import TrainingData
+from hengyu.methods.training.recipe import TrainingConfig
+
+if TYPE_CHECKING:
+    from hengyu.methods.training.model import TrainableEncoder
+
+__all__ = ["METHOD", "SupervisedSimCse"]
+
+
+@dataclass
+class SupervisedSimCse(TrainingConfig):
+    """Trains the encoder to find a sentence by one that means the same, among those of a batch and a hard negative of each.
+
+    Gao et al., SimCSE (EMNLP 2021, arXiv:2104.08821), section 4. An example is a pair whose label is at least ``positive``,
+    a share of the label scale; its hard negative is a sentence that a pair with one of the two, labelled at most
+    ``negative``, says means something else (one of several is drawn; ``hard=false`` for none). Of a card of triples that is
+    the entailment and the contradiction of a premise. A sentence that the labels say means the same as the anchor is no
+    negative of it. Temperature, learning rate, epochs and dropout as in the paper; ``batch`` is 64 and not its 512, since a
+    split here may hold no more than some thousand pairs. Learns from labels: ``fit_on`` must name a split that is not
+    weighed.
+    """
+
+    lr: float = 5e-5
+    epochs: int = 3
+    sentences: int = 0  # pairs of a positive label, here
+    dropout: float = 0.1
+    temperature: float = 0.05
+    mlp: bool = False
+    positive: float = 0.8
+    negative: float = 0.2
+    hard: bool = True
+
+    labelled = True
+    limits = {"temperature": (1e-3, 10)}
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 <= self.negative < self.positive <= 1:
+            raise ValueError(
+                f"simcse-sup(positive={self.positive:g}, negative={self.negative:g}) must be shares of the label scale, "
+                "the positive above the negative"
+            )
+
+    def steps(self, lesson: TrainingData) -> int:
+        """Return how many steps it takes on the positive pairs of a lesson."""
+        size = 0 if lesson.pairs is None else int((lesson.pairs.unit >= self.positive).sum())
+        return self.total(min(size, self.sentences or size))
+
+    def make(self, trainee: TrainableEncoder, lesson: TrainingData) -> Any:
+        """Return the objective of a lesson."""
+        from hengyu.methods.training.supervised import Contrasted
+
+        return Contrasted(trainee, lesson, self)
+
+
+METHOD = SupervisedSimCse

@@ -1,0 +1,47 @@
+"""simsiam(lr, predictor_lr, ...): two dropout passes predicted from each other, no negatives, a stopped gradient."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from hengyu.methods.training.data import TrainingData
+from hengyu.methods.training.recipe import TrainingConfig
+
+if TYPE_CHECKING:
+    from hengyu.methods.training.model import TrainableEncoder
+
+__all__ = ["METHOD", "SimSiam"]
+
+
+@dataclass
+class SimSiam(TrainingConfig):
+    """Trains the encoder to predict one dropout pass of a sentence from another; no labels, and no negatives.
+
+    Chen and He, Exploring Simple Siamese Representation Learning (CVPR 2021, arXiv:2011.10566), on sentences. A
+    ``predictor`` of one hidden layer stands on the one side, the gradient is stopped on the other. Without the predictor
+    (``hidden=0``) or the stop (``stop=false``) every sentence may end as the same vector: the effective rank and the
+    uniformity of the training's curve show it. So it may where the predictor, random at first, learns too slowly to keep
+    ahead of the encoder: ``predictor_lr`` is its own learning rate, which does not decay, as in the paper (section 3;
+    0 for ``lr``).
+    """
+
+    hidden: int = 128
+    predictor_lr: float = 0.0
+    stop: bool = True
+
+    limits = {"hidden": (0, 65536), "predictor_lr": (0, 1)}
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.dropout:
+            raise ValueError("simsiam(dropout=0) makes the two passes of a sentence the same; give it some dropout")
+
+    def make(self, trainee: TrainableEncoder, lesson: TrainingData) -> Any:
+        """Return the objective of a lesson."""
+        from hengyu.methods.training.objectives import Siamese
+
+        return Siamese(trainee, lesson, self, self.hidden, stop=self.stop, heads_lr=self.predictor_lr)
+
+
+METHOD = SimSiam

@@ -1,0 +1,218 @@
+"""The board: a run's records laid out as rows, columns and cells; pure data, whatever shows it.
+
+The terminal, the page and the Markdown and LaTeX exports all draw the same `Board`, so they cannot disagree on order,
+ranks or what is best.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from hengyu.report.board.cell import HEATS, Cell, percent
+from hengyu.storage.records import Record, Run
+
+__all__ = ["METRICS", "Board", "Cell", "Column", "Row", "family_of", "make_board", "metrics_of", "percent"]
+
+METRICS = {
+    "spearman": "Spearman",
+    "pearson": "Pearson",
+    "auc": "Area under the ROC curve",
+    "ap": "Average precision",
+    "f1": "F1",
+    "accuracy": "Accuracy",
+    "ceiling-share": "Spearman as a share of its ceiling",
+}
+MEANS = {
+    "mean": "the plain mean of the tasks, each weighing the same; the board is ordered by it",
+    "w-mean": "the mean of the tasks weighted by their pairs",
+}
+_PARAMETERS = re.compile(r"\([^()]*\)")
+
+RowKey = tuple[str, str, str, str]  # encoder, pooling, entry, fit_on
+
+
+@dataclass(frozen=True)
+class Column:
+    """One task, aggregate or mean; ``ceiling`` is the highest Spearman that its labels allow."""
+
+    task: str
+    kind: str  # "task", "aggregate" (over the splits of a card), "mean" (over tasks)
+    n: int
+    ceiling: float | None
+    about: str  # one sentence for a reader who meets the column for the first time
+
+
+@dataclass(frozen=True)
+class Row:
+    """One entry under one encoder, pooling and fit_on."""
+
+    encoder: str
+    pooling: str
+    entry: str
+    fit_on: str
+    dim: int | None
+    rank: int | None  # by the main column; None for a row with a hole; equal numbers share a rank
+    baseline: bool
+    cells: tuple[Cell, ...]  # one a column
+
+    @property
+    def key(self) -> RowKey:
+        """What makes the row."""
+        return (self.encoder, self.pooling, self.entry, self.fit_on)
+
+    @property
+    def family(self) -> str:
+        """The methods without their parameters."""
+        return family_of(self.entry)
+
+
+@dataclass(frozen=True)
+class Board:
+    """One metric of a run as a table."""
+
+    metric: str
+    level: float  # of the intervals
+    columns: tuple[Column, ...]
+    rows: tuple[Row, ...]
+    notes: tuple[str, ...]  # why cells have no number, distinct, in order of appearance
+    main: int | None  # the column the rows are ordered by; None where the metric has no mean
+
+
+def metrics_of(run: Run) -> tuple[str, ...]:
+    """Return the metrics of a run, the known ones first in their order."""
+    found = dict.fromkeys(r.metric for r in run.records if r.on_board)
+    return (*(m for m in METRICS if m in found), *sorted(m for m in found if m not in METRICS))
+
+
+def family_of(entry: str) -> str:
+    """Return the methods of an entry without their parameters, as `hengyu.suites.grammar.Entry.family`, for any text."""
+    return _PARAMETERS.sub("", entry)
+
+
+def make_board(run: Run, metric: str = "spearman") -> Board:
+    """Lay out one metric of a run.
+
+    Rows stand by the macro mean, best first, rows with a hole after them in the order they were weighed; a metric
+    without means keeps the order of the Spearman board. Points of sweeps and single
+    draws are no rows.
+    """
+    records = [r for r in run.records if r.metric == metric and r.on_board]
+    found = {(r.row, r.task): r for r in records}
+    columns = _columns(run, records)
+    main = next((i for i, c in enumerate(columns) if c.task == "mean"), 0 if len(columns) == 1 else None)
+    shares = {
+        (r.row, r.task): r.value
+        for r in run.records
+        if metric == "spearman" and r.metric == "ceiling-share" and r.on_board
+    }
+    stands = {(s.row, s.task): s for s in run.standings} if metric == "spearman" else {}
+    notes: dict[str, int] = {}
+    baselines = {str(e.get("encoder")) for e in run.header.get("encoders", ()) if e.get("baseline")}
+    rows = []
+    for key in dict.fromkeys(r.row for r in records):
+        seen = [found.get((key, c.task)) for c in columns]
+        cells = tuple(
+            Cell(r, shares.get((key, c.task)), note=_note(r, notes), standing=stands.get((key, c.task)))
+            for r, c in zip(seen, columns, strict=True)
+        )
+        dim = next((r.dim for r in seen if r and r.dim is not None), None)
+        rows.append(Row(*key, dim=dim, rank=None, baseline=key[0] in baselines, cells=cells))
+    if main is not None:
+        rows = _ranked(rows, main)
+    elif metric != "spearman":
+        order = {row.key: i for i, row in enumerate(make_board(run).rows)}
+        rows.sort(key=lambda row: order.get(row.key, len(order)))
+    level = float(run.header.get("suite", {}).get("level") or 0.95)
+    return Board(metric, level, columns, _marked(rows, len(columns)), tuple(notes), main)
+
+
+def _columns(run: Run, records: Sequence[Record]) -> tuple[Column, ...]:
+    """Tasks in the header's order, the suite's aggregate after its card's splits, the means last."""
+    heads: dict[str, Mapping[str, Any]] = {str(t.get("task")): t for t in run.header.get("tasks", ())}
+    first: dict[str, Record] = {}
+    for r in records:
+        known = first.setdefault(r.task, r)
+        if known.ceiling is None and r.ceiling is not None:
+            first[r.task] = r
+    kind = run.header.get("suite", {}).get("aggregate")
+    places = {task: i for i, task in enumerate(dict.fromkeys([*heads, *first]))}
+    tops: list[tuple[tuple[int, int], Column]] = []
+    for task, r in first.items():
+        card, _, split = task.rpartition(":")
+        if task in MEANS:
+            continue
+        if task not in heads and split in ("avg", "w-avg"):
+            if split == kind:
+                about = f"{'weighted ' if split == 'w-avg' else ''}mean over the splits {r.split} of {card}"
+                last = max((places[h] for h in heads if h.startswith(f"{card}:")), default=len(places))
+                tops.append(((last, 1), Column(task, "aggregate", r.n, None, about)))
+            continue
+        head = heads.get(task, {})
+        ceiling = r.ceiling if r.ceiling is not None else head.get("ceiling")
+        tops.append(((places[task], 0), Column(task, "task", r.n, ceiling, _about(task, r.n, ceiling, head))))
+    columns = [column for _, column in sorted(tops, key=lambda item: item[0])]
+    if len(columns) > 1:
+        columns += [Column(m, "mean", first[m].n, None, about) for m, about in MEANS.items() if m in first]
+    return tuple(columns)
+
+
+def _about(task: str, n: int, ceiling: float | None, head: Mapping[str, Any]) -> str:
+    parts = [f"{task}: {n:,} pairs"]
+    if head.get("labels"):
+        rate = head.get("positive_rate")
+        parts.append(f"{head['labels']} labels" + (f", {rate:.1%} of them positive" if rate is not None else ""))
+    if ceiling is not None:
+        parts.append(f"the labels allow a Spearman of at most {percent(ceiling)}")
+    return "; ".join(parts)
+
+
+def _note(record: Record | None, notes: dict[str, int]) -> int:
+    """Number a reason; a mean's hole needs none, the row shows it."""
+    if record is None or record.status in ("ok", "incomplete") or not record.reason:
+        return 0
+    return notes.setdefault(f"{record.status}: {record.reason}", len(notes) + 1)
+
+
+def _ranked(rows: list[Row], main: int) -> list[Row]:
+    whole = [(row.cells[main].value, row) for row in rows]
+    ordered = sorted(((v, row) for v, row in whole if v is not None), key=lambda item: -item[0])
+    ranked: list[Row] = []
+    before: float | None = None
+    for place, (value, row) in enumerate(ordered, 1):
+        rank = ranked[-1].rank if before is not None and _same(before, value) else place
+        ranked.append(replace(row, rank=rank))
+        before = value
+    return ranked + [row for v, row in whole if v is None]
+
+
+def _marked(rows: Sequence[Row], width: int) -> tuple[Row, ...]:
+    """Mark the best of every column that has more than one number, and shade all of them."""
+    marked: list[list[Cell]] = [[] for _ in rows]
+    for i in range(width):
+        cells = [row.cells[i] for row in rows]
+        values = [c.value for c in cells if c.value is not None]
+        if len(values) > 1:
+            # one row far below the others would leave them all the same shade
+            low, top = float(np.quantile(values, 0.1)), max(values)
+            cells = [
+                replace(c, best=_same(c.value, top), heat=_shade(c.value, low, top)) if c.value is not None else c
+                for c in cells
+            ]
+        for line, cell in zip(marked, cells, strict=True):
+            line.append(cell)
+    return tuple(replace(row, cells=tuple(line)) for row, line in zip(rows, marked, strict=True))
+
+
+def _shade(value: float, low: float, top: float) -> int | None:
+    if top <= low:
+        return None
+    return min(HEATS - 1, max(0, int(HEATS * (value - low) / (top - low))))
+
+
+def _same(a: float, b: float) -> bool:
+    return abs(a - b) < 1e-9

@@ -1,0 +1,1 @@
+"""The charts of a run's page, one file each."""

@@ -1,0 +1,63 @@
+"""What all charts have in common: one look, colours told apart by every reader, their data and the table beside them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from hengyu.report.page.provenance import Sheet
+
+__all__ = ["COLOURS", "SHAPES", "Chart", "dressed", "fixed_scale"]
+
+# Okabe and Ito's colours, told apart by colour-blind readers; yellow left out, it vanishes on white
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
+SHAPES = ("circle", "square", "triangle-up", "diamond", "cross", "triangle-down", "triangle-right", "triangle-left")
+_FONT = "system-ui, 'Noto Sans', 'Noto Sans CJK SC', 'PingFang SC', 'Microsoft YaHei', sans-serif"
+
+
+@dataclass(frozen=True)
+class Chart:
+    """A Vega-Lite picture of the data set ``points``, of which the reader chooses the view, and the same as a table.
+
+    Attributes:
+        id: names it in the page.
+        title, about: fixed words.
+        spec: the picture.
+        facets: what a view is chosen by: a fixed word and the fields it stands for.
+        groups: the points: "same" holds what the points of a group share, "each" lists, one number a point.
+        table: the numbers as text.
+    """
+
+    id: str
+    title: str
+    about: str
+    spec: Mapping[str, Any]
+    facets: tuple[tuple[str, tuple[str, ...]], ...]
+    groups: tuple[Mapping[str, Any], ...]
+    table: Sheet
+
+    @property
+    def payload(self) -> dict[str, Any]:
+        """What the page's script reads."""
+        return {"spec": self.spec, "facets": [fields for _, fields in self.facets], "groups": self.groups}
+
+
+def dressed(picture: Any) -> dict[str, Any]:
+    """Return an Altair chart as Vega-Lite, as wide as its place and in the look of the page."""
+    spec: dict[str, Any] = (
+        picture.properties(width="container", background="#ffffff")
+        .configure(font=_FONT)
+        .configure_view(stroke=None)
+        .configure_axis(
+            labelColor="#333333", titleColor="#333333", gridColor="#e6e6e6", labelFontSize=12, titleFontSize=12
+        )
+        .configure_legend(labelColor="#1c1c1c", labelFontSize=13)
+        .to_dict()
+    )
+    return spec
+
+
+def fixed_scale(names: Sequence[str], values: Sequence[Any]) -> dict[str, Any]:
+    """Give every name a value; cycles of different lengths keep the pairs of colour and marker distinct."""
+    return {"domain": list(names), "range": [values[i % len(values)] for i in range(len(names))]}

@@ -1,0 +1,1 @@
+"""A comparison of two runs as text and as a page."""

@@ -1,0 +1,176 @@
+"""A run in the formats that other programs read.
+
+``csv`` and ``json`` hold every record, one a row, sweep points and single draws too. A pivot wants the card and the split apart, so
+``task`` is the part before the last colon and ``split`` the part after it: ``LCQMC``/``test``; over the splits of a
+card ``LCQMC``/``avg`` and ``LCQMC``/``w-avg``; over tasks ``mean`` and ``w-mean`` with an empty split. Task, split, the
+row (encoder, pooling, entry, fit_on), metric, sweep, draw and seed name one record. ``rank`` is the row's among the Spearman
+numbers of its column, equal ones sharing the better; ``rank_low`` and ``rank_high`` are the ranks it has over the resamples,
+and ``tied`` says whether it is told apart from the best (see `hengyu.storage.records.Standing`).
+Scores stay as computed (not x 100), an empty cell or null stands for "no number". Text stays as it is: a spreadsheet may
+take a name that begins with = + - @ for a formula, so import names from others as text.
+
+``md`` and ``latex`` hold the Spearman board as `hengyu.report.board.board` orders it, x 100; of a retrieval run a table a task.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from hengyu.base.errors import HengyuError, did_you_mean
+from hengyu.base.escapes import latex, markdown, markdown_row
+from hengyu.report.board.board import Cell, make_board, percent
+from hengyu.report.retrieval.tables import is_retrieval
+from hengyu.report.retrieval.text import retrieval_latex, retrieval_markdown
+from hengyu.storage.records import Record, Run, Standing
+from hengyu.storage.records.clouds import load_clouds
+
+__all__ = ["COLUMNS", "FORMATS", "export", "export_clouds", "tidied", "tidy"]
+
+COLUMNS = (
+    *("suite", "task", "split", "encoder", "pooling", "entry", "dim", "metric", "value", "low", "high", "n", "ceiling"),
+    *("fit_on", "seed", "seconds", "status", "delta", "delta_low", "delta_high", "interval", "reason", "sweep"),
+    *("draw", "seeds", "spread", "bytes", "rank", "tied", "rank_low", "rank_high"),
+)
+_FLAGS = ("sweep", "draw", "tied")
+_EQUAL = 1e-9
+
+
+def export(run: Run, format: str) -> str:
+    """Return a run as text in one of `FORMATS`, with a final newline; raises `HengyuError` for another word."""
+    if format not in FORMATS:
+        raise HengyuError(f"format '{format}' is unknown{did_you_mean(format, FORMATS)}")
+    return FORMATS[format](run)
+
+
+def tidied(run: Run) -> list[dict[str, Any]]:
+    """Return the records of a run as rows of `COLUMNS`."""
+    stands: dict[str, list[Standing]] = {}
+    for s in run.standings:
+        stands.setdefault(s.task, []).append(s)
+    ranked = {
+        (task, s.row): (s, 1 + sum(other.behind > s.behind + _EQUAL for other in column))
+        for task, column in stands.items()
+        for s in column
+    }
+    return [
+        tidy(r, *ranked.get((r.task, r.row), ())) if r.metric == "spearman" and r.on_board else tidy(r)
+        for r in run.records
+    ]
+
+
+def tidy(record: Record, standing: Standing | None = None, rank: int | None = None) -> dict[str, Any]:
+    """Return a record as one row of `COLUMNS`, with how its row stands in its column."""
+    card, colon, split = record.task.rpartition(":")
+    own = {"task": card, "split": split} if colon else {"task": record.task, "split": ""}
+    stood = {name: getattr(standing, name, None) for name in ("tied", "rank_low", "rank_high")}
+    found: dict[str, Any] = own | stood | {"rank": rank}
+    return {name: found[name] if name in found else getattr(record, name) for name in COLUMNS}
+
+
+def export_clouds(run: Run, format: str) -> str:
+    """Return the clouds of a run as ``csv`` (the numbers) or ``json`` (spectrum and angles too), one a row.
+
+    Raises `HengyuError` for another format, and for a run that kept none.
+    """
+    if format not in ("csv", "json"):
+        raise HengyuError(f"clouds have no format '{format}'; use csv or json")
+    found = [asdict(c) for c in load_clouds(run.path)]
+    if not found:
+        raise HengyuError(f"{run.path}: kept no clouds; run the suite again with this version")
+    if format == "json":
+        return _lines(found)
+    names = tuple(name for name in found[0] if name not in ("angles", "angles_from", "spectrum"))
+    return _table(names, found)
+
+
+def _csv(run: Run) -> str:
+    rows = tidied(run)
+    for row in rows:
+        row |= {k: "true" if row[k] else "false" for k in _FLAGS if row[k] is not None}
+    return _table(COLUMNS, rows)
+
+
+def _json(run: Run) -> str:
+    return _lines(tidied(run))
+
+
+def _table(names: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> str:
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(names)
+    for row in rows:
+        values = (row[name] for name in names)
+        writer.writerow(["" if v is None else repr(v) if isinstance(v, float) else v for v in values])
+    return out.getvalue()
+
+
+def _lines(rows: Iterable[Mapping[str, Any]]) -> str:
+    return "[\n" + ",\n".join(json.dumps(r, ensure_ascii=False, allow_nan=False) for r in rows) + "\n]\n"
+
+
+def _markdown(run: Run) -> str:
+    if is_retrieval(run):
+        return retrieval_markdown(run)
+    board = make_board(run)
+    suite = run.header.get("suite", {})
+    heads = [f"{markdown(c.task)}<br>n {c.n}" + _under(c.ceiling, "<br>ceiling ") for c in board.columns]
+    delta = ["delta to raw"] if board.main is not None else []
+    lines = [f"**{markdown(str(suite.get('title') or suite.get('name') or run.id))}**, run {markdown(run.id)}", ""]
+    lines += [f"Spearman x 100 with {100 * board.level:g} % intervals; the best of each column in bold.", ""]
+    lines.append(markdown_row(["#", "encoder", "pooling", "entry", "fit_on", *heads, *delta]))
+    lines.append(markdown_row(["--:", "---", "---", "---", "---", *("--:" for _ in [*heads, *delta])]))
+    for row in board.rows:
+        cells = [_md_cell(cell) for cell in row.cells]
+        main = row.cells[board.main] if board.main is not None else None
+        change = [" ".join(w for w in (main.delta, main.delta_interval) if w)] if main else []
+        names = [
+            markdown(row.encoder) + (" (baseline)" if row.baseline else ""),
+            markdown(row.pooling),
+            markdown(row.entry),
+        ]
+        lines.append(markdown_row([str(row.rank or "-"), *names, markdown(row.fit_on), *cells, *change]))
+    notes = [f"[{i}] {markdown(note)}  " for i, note in enumerate(board.notes, 1)]
+    return "\n".join([*lines, *([""] if notes else []), *notes]) + "\n"
+
+
+def _under(ceiling: float | None, word: str) -> str:
+    return f"{word}{percent(ceiling)}" if ceiling is not None else ""
+
+
+def _md_cell(cell: Cell) -> str:
+    number = f"**{cell.text}**" if cell.best else cell.text
+    return f"{number} {cell.interval}".rstrip()
+
+
+def _latex(run: Run) -> str:
+    if is_retrieval(run):
+        return retrieval_latex(run)
+    board = make_board(run)
+    heads = [latex(c.task) for c in board.columns]
+    lines = [
+        f"% {' '.join(run.id.split())}: Spearman x 100; \\usepackage{{booktabs}}, and ctex (XeLaTeX) for Chinese names",
+        f"\\begin{{tabular}}{{rllll{'r' * len(heads)}}}",
+        "\\toprule",
+        _ampersands(["\\#", "encoder", "pooling", "entry", "fit\\_on", *heads]),
+        "\\midrule",
+    ]
+    for row in board.rows:
+        names = [latex(n) for n in (row.encoder + (" (baseline)" if row.baseline else ""), *row.key[1:])]
+        numbers = [f"\\textbf{{{c.text}}}" if c.best else c.text if c.value is not None else "--" for c in row.cells]
+        lines.append(_ampersands([str(row.rank or "--"), *names, *numbers]))
+    feet = {"ceiling": [percent(c.ceiling) for c in board.columns], "pairs": [str(c.n) for c in board.columns]}
+    lines.append("\\midrule")
+    lines += [_ampersands(["", word, "", "", "", *cells]) for word, cells in feet.items()]
+    return "\n".join([*lines, "\\bottomrule", "\\end{tabular}"]) + "\n"
+
+
+def _ampersands(cells: Iterable[str]) -> str:
+    return f"{' & '.join(cells)} \\\\"
+
+
+FORMATS: dict[str, Callable[[Run], str]] = {"csv": _csv, "json": _json, "md": _markdown, "latex": _latex}

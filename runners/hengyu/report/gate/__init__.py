@@ -1,0 +1,1 @@
+"""The gate's verdicts as text, JUnit XML and GitHub annotations."""

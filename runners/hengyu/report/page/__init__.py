@@ -1,0 +1,1 @@
+"""The HTML pages: a run's leaderboard and the index of runs."""

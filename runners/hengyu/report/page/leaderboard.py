@@ -1,0 +1,125 @@
+"""The leaderboard as one file: opens from a disk, fetches nothing, and can be read without JavaScript."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from hengyu.base.json_files import read_seconds
+from hengyu.report.board.board import METRICS, Board, Cell, Column, make_board, metrics_of, percent
+from hengyu.report.charts.angles import angles
+from hengyu.report.charts.clouds import cloud_sheet, clouds_of
+from hengyu.report.charts.page_charts import charts_of
+from hengyu.report.page.board_json import view
+from hengyu.report.page.page import make_page, script_json
+from hengyu.report.page.provenance import command_of, published_sheet, sheets
+from hengyu.report.page.reproduce import command_of_row, reproduce_sheet
+from hengyu.report.page.worst_pairs import Mistakes
+from hengyu.report.retrieval.page import retrieval_page
+from hengyu.report.retrieval.tables import is_retrieval
+from hengyu.storage.records import Run, write_bytes
+
+__all__ = ["render", "write_report"]
+
+_LISTED = 3000  # cells up to which the other metrics stand in the page for a reader without JavaScript, too
+
+_READING = (
+    "The large number is the score; beneath it stands its interval. Point at a cell for the whole sentence.",
+    "The small number beside it is the difference to raw of the same encoder and pooling; ▲ and ▼ stand where its "
+    "paired interval leaves out 0. For the mean it has a column of its own.",
+    "± over seeds is the standard deviation over the seeds of a method that draws random numbers; its score and interval "
+    "are means over them. 1 seed marks a row whose luck is unknown.",
+    "The best of each column is underlined. ≈ marks what is not told apart from it: a paired test of the difference under "
+    "the shared resamples, corrected over all rows (Holm). Rows with a bar at their left are level with the best mean.",
+    "Beneath a rank stand the ranks that the row has over the resamples, at the level of the intervals.",
+    "Rows stand by the mean; one with a hole has no mean and no rank, and stands last.",
+    "fit_on: what the method learned from. target is the sentences of the task itself, without labels.",
+    "The ceiling is the highest Spearman that a task's labels allow; no method can pass it.",
+    "A baseline knows no model: it is what a method has to beat.",
+    "Shades run from the lowest tenth of a column to its highest number; they say nothing that the numbers do not.",
+)
+
+
+def write_report(run: Run, out: Path, wrong: Sequence[Mistakes] = (), *, listed: bool = False) -> Path:
+    """Write ``out/index.html`` and return its path; a page that is ``listed`` links to the index in the folder above."""
+    path = out / "index.html"
+    write_bytes(path, render(run, wrong, index="../index.html" if listed else "").encode("utf-8", "replace"))
+    return path
+
+
+def render(run: Run, wrong: Sequence[Mistakes] = (), *, index: str = "") -> str:
+    """Return the page of a run, with the pairs that went wrong and a link to an index where they are given."""
+    if is_retrieval(run):
+        return retrieval_page(run, wrong, index)
+    board = make_board(run)
+    others = [make_board(run, m) for m in metrics_of(run) if m != "spearman"]
+    charts = charts_of(run)
+    clouds = clouds_of(run)
+    angled = angles(clouds)
+    return make_page(
+        "leaderboard.html.j2",
+        [
+            "language.js",
+            "sorting.js",
+            "facets.js",
+            "pinning.js",
+            "leaderboard.js",
+            "boardview.js",
+            "paste.js",
+            "sheets.js",
+            "start.js",
+        ],
+        tables=True,
+        charts=bool(charts or angled),
+        run=run,
+        suite=run.header.get("suite", {}),
+        warnings=run.header.get("warnings", ()),
+        board=board,
+        others=others,
+        listed=sum(len(o.rows) * len(o.columns) for o in others) <= _LISTED,
+        view=script_json(view(board, others)),
+        reading=_READING,
+        standings=run.standings,
+        command=command_of(run),
+        command_of_row=command_of_row(run),
+        sheets=(*sheets(run, read_seconds(run.path / "timings.json")), reproduce_sheet(run)),
+        published=published_sheet(run),
+        drawn=charts,
+        clouds=cloud_sheet(clouds),
+        angles=angled,
+        wrong=wrong,
+        index=index,
+        about_cell=_about_cell,
+        metric_names=METRICS,
+    )
+
+
+def _about_cell(board: Board, column: Column, cell: Cell) -> str:
+    """Say a cell in one sentence."""
+    r = cell.record
+    if r is None:
+        return f"{column.task}: not weighed"
+    if cell.value is None:
+        return f"{column.task}: {r.status}" + (f", {r.reason}" if r.reason else "")
+    parts = [f"{column.task}: {METRICS.get(board.metric, board.metric)} {cell.text}"]
+    if cell.interval:
+        parts.append(f"{100 * board.level:g} % interval {cell.interval} ({r.interval or 'unknown'})")
+    if cell.delta:
+        parts.append(f"against raw {cell.delta} {cell.delta_interval}".rstrip())
+    if cell.spread:
+        parts.append(f"standard deviation {cell.spread}" if "seeds" in cell.spread else "one seed only")
+    if cell.tied and cell.standing is not None:
+        s = cell.standing
+        parts.append(f"not told apart from the best {percent(s.behind, signed=True)} (p {s.p:.2g})")
+    elif cell.standing is not None and not cell.best:
+        parts.append(f"behind the best {percent(cell.standing.behind, signed=True)} (p {cell.standing.p:.2g})")
+    if cell.share is not None:
+        parts.append(f"{100 * cell.share:.1f} % of its ceiling")
+    parts.append(f"{r.n:,} pairs")
+    if r.bytes is not None:
+        parts.append(f"{r.bytes:,} bytes a vector")
+    if r.threshold is not None:
+        parts.append(f"threshold {r.threshold:.4g} chosen on {r.threshold_on or 'this task'}")
+    if r.seconds is not None:
+        parts.append(f"{r.seconds:.3g} s")
+    return "; ".join(parts)

@@ -1,0 +1,128 @@
+"""A page that is one file: opens from a disk, fetches nothing, and runs its own scripts alone."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import re
+from collections.abc import Sequence
+from functools import cache
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader
+from markupsafe import Markup, escape
+
+from hengyu.base.paths import share
+from hengyu.report.board.cell import percent
+from hengyu.report.page.headings import ABOUT
+
+__all__ = ["in_chinese", "make_page", "script_json"]
+
+_CHINESE = re.compile("[\u3000-\u303f\u3400-\u9fff\uf900-\ufaff\uff00-\uffef]")
+
+
+def make_page(template: str, own: Sequence[str], *, tables: bool = False, charts: bool = False, **context: Any) -> str:
+    """Return a template of reports/templates/ filled in, with its own scripts, and DataTables or Vega where wanted.
+
+    The template gets ``style``, ``scripts``, ``policy`` and ``words`` beside its context.
+    """
+    # a block, so that no name of ours meets one of the bundle
+    code = "\n".join([*([_datatables()] if tables else []), "{", *map(_shared, own), "}"])
+    sources = [code, *([_vega(), _shared("chart.js")] if charts else [])]
+    scripts = [_inline(s) for s in sources]
+    environment = Environment(
+        loader=FileSystemLoader(share("reports", "templates")), autoescape=True, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters |= {"percent": percent, "name": _name}
+    environment.globals |= {"percent": percent, "t": _t, "ta": _ta, "script_json": script_json, "explained": ABOUT}
+    return environment.get_template(template).render(
+        style=Markup(_shared("leaderboard.css")),  # our own file
+        scripts=scripts,
+        policy=_policy(scripts),
+        words=script_json(_words()),
+        **context,
+    )
+
+
+def _policy(scripts: list[Markup]) -> str:
+    """Return a policy under which the browser runs these scripts alone, evaluates no text and fetches nothing."""
+    hashes = (base64.b64encode(hashlib.sha256(s.encode()).digest()).decode() for s in scripts)
+    allowed = {
+        "default-src": "'none'",
+        "script-src": " ".join(f"'sha256-{h}'" for h in hashes),
+        "style-src": "'unsafe-inline'",
+        "img-src": "data:",
+        "base-uri": "'none'",
+        "form-action": "'none'",
+    }
+    return "; ".join(f"{kind} {what}" for kind, what in allowed.items())
+
+
+def _inline(script: str) -> Markup:
+    """Make a script safe to stand in a page, with the line ends that a browser hashes."""
+    return Markup(re.sub(r"</(script)", r"<\\/\1", script.replace("\r\n", "\n").replace("<!--", "<\\!--"), flags=re.I))
+
+
+def script_json(content: Any) -> Markup:
+    """Return JSON that cannot end or leave a script element, whatever names it holds."""
+    text = json.dumps(content, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    for char in "<>&\u2028\u2029":
+        text = text.replace(char, f"\\u{ord(char):04x}")
+    return Markup(text)
+
+
+def _shared(name: str) -> str:
+    return share("reports", "templates", name).read_text(encoding="utf-8")
+
+
+@cache
+def _words() -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(_shared("words.json"))
+    return found
+
+
+def in_chinese(text: str) -> str:
+    """Return fixed words in Chinese, for what a page's script cannot say again; words that are not known stay."""
+    return str(_words()["words"].get(text, text))
+
+
+@cache
+def _datatables() -> str:
+    """Return DataTables from itables' offline bundle, an ES module, with its default export made a global."""
+    from itables.utils import read_package_file
+
+    bundle: str = read_package_file("html", "dt_bundle.js")
+    exported = re.compile(r"export\s*\{[^}]*?([\w$]+) as default[^}]*\};?")
+    if not exported.search(bundle):
+        raise RuntimeError(
+            "itables' dt_bundle.js has no default export any more; report/html.py must follow its new form"
+        )
+    return exported.sub(lambda m: f"window.DataTable={m[1]};", bundle)
+
+
+@cache
+def _vega() -> str:
+    """Return Vega, Vega-Lite and Vega-Embed, with the expression interpreter that needs no eval."""
+    import vl_convert
+
+    bundle: str = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;")
+    return bundle
+
+
+def _t(text: object) -> Markup:
+    """Wrap fixed words, so that the page can say them in another language."""
+    return Markup("<span data-t>{}</span>").format(text)
+
+
+def _ta(**attributes: object) -> Markup:
+    """Write attributes that hold fixed words; ``aria_label`` is ``aria-label``."""
+    named = {name.replace("_", "-"): text for name, text in attributes.items()}
+    parts = [Markup(' {}="{}"').format(name, text) for name, text in named.items()]
+    return Markup(' data-ta="{}"').format(" ".join(named)) + Markup("").join(parts)
+
+
+def _name(text: object) -> Markup:
+    """Wrap what came from outside: its direction stays its own, and Chinese gets Chinese glyphs."""
+    lang = Markup(' lang="zh-Hans"') if _CHINESE.search(str(text)) else ""
+    return Markup("<bdi{}>{}</bdi>").format(lang, escape(text))

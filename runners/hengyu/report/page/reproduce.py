@@ -1,0 +1,104 @@
+"""The command that weighs one row of a run again: the run's own, narrowed to the row where that gives the same number."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from hengyu.encoders import EncoderSpec
+from hengyu.report.page.provenance import Sheet
+from hengyu.storage.records import Run
+
+__all__ = ["command_of_row", "reproduce_sheet"]
+
+_Key = tuple[str, str, str, str]  # encoder, pooling, entry, fit_on
+_NARROWED = ("--encoder", "--pooling", "--entry", "--fit-on")
+_FLAGS = ("--quiet", "--force", "--fresh")
+
+
+def reproduce_sheet(run: Run) -> Sheet:
+    """Return the commands of all rows; rows whose numbers were read from elsewhere have none."""
+    narrowed = command_of_row(run)
+    keys = dict.fromkeys(r.row for r in run.records if r.on_board)
+    rows = [(entry, encoder, pooling, fit_on, narrowed((encoder, pooling, entry, fit_on))) for
+            encoder, pooling, entry, fit_on in keys]  # fmt: skip
+    about = "Each weighs one row again, and what it is held against. A mean over several seeds needs the whole suite's entries."
+    heads = ("entry", "encoder", "pooling", "fit_on", "command")
+    return Sheet("Make a row again", about, heads, tuple(row for row in rows if row[-1]))
+
+
+def command_of_row(run: Run) -> Callable[[_Key], str]:
+    """Return what gives the command of a row, "" for a row that no command makes."""
+    words = _words(run)
+    given = list(_options(words))
+    kept = [w for name, parts in given if name not in (*_NARROWED, *_FLAGS) for w in parts]
+    models = [parts for name, parts in given if name == "--encoder"]
+    own = [w for name, parts in given if name in ("--entry", "--fit-on") for w in parts]
+    specs = _specs(run.path)
+    kinds = {str(e.get("encoder")): e.get("kind", "model") for e in run.header.get("encoders", ())}
+    drawn = {r.row for r in run.records if (r.seeds or 1) > 1}
+
+    def narrowed(key: _Key) -> str:
+        encoder, pooling, entry, fit_on = key
+        kind = kinds.get(encoder)
+        if kind not in ("model", "lexical"):
+            return ""
+        if kind == "lexical":
+            return shlex.join([*kept, *(w for parts in models for w in parts), "--entry", "raw"])
+        chosen = [*_encoder(encoder, specs.get(encoder), models), "--pooling", pooling]
+        if key in drawn:
+            return shlex.join([*kept, *chosen, *own])
+        return shlex.join([*kept, *chosen, "--entry", entry, *(["--fit-on", fit_on] if fit_on != "none" else [])])
+
+    return narrowed
+
+
+def _words(run: Run) -> list[str]:
+    """Return the command of the run, of its suite's name where it was not run from a command line."""
+    try:
+        words = shlex.split(str(run.environment.get("command") or ""))
+    except ValueError:
+        words = []
+    if words[:2] == ["hengyu", "run"]:
+        return words
+    return ["hengyu", "run", str(run.header.get("suite", {}).get("name", ""))]
+
+
+def _options(words: Sequence[str]) -> Iterator[tuple[str, list[str]]]:
+    """Split a command into its options with their values, and the other words."""
+    takes = {*_NARROWED, "--data", "--datasets", "--task", "--out", "--device", "--dtype", "--backend", "--max-memory"}
+    rest = iter(words)
+    for word in rest:
+        name, equals, _ = word.partition("=")
+        if not word.startswith("--"):
+            yield "", [word]
+        elif name in takes and not equals:
+            yield name, [word, *([value] if (value := next(rest, None)) is not None else [])]
+        else:
+            yield name, [word]
+
+
+def _encoder(encoder: str, spec: Mapping[str, Any] | None, models: list[list[str]]) -> list[str]:
+    """Return the option that chooses an encoder, or those of the run where a suite's settings would be lost by it."""
+    words = [w for parts in models for w in parts]
+    model = str(spec.get("model", "")) if spec else ""
+    for parts in models:
+        said = parts[-1].removeprefix("--encoder=")
+        if spec and (said == model or Path(model).parts[-len(Path(said).parts) :] == Path(said).parts):
+            return parts
+    settings = asdict(EncoderSpec(""))
+    plain = spec is not None and all(v == settings.get(k, "") for k, v in spec.items() if k not in ("model", "device"))
+    return ["--encoder", encoder] if not models and plain and model == encoder else words
+
+
+def _specs(folder: Path) -> dict[str, Mapping[str, Any]]:
+    """Return how a run's encoders were asked for; nothing where that is not kept."""
+    try:
+        found = json.loads((folder / "sources.json").read_bytes())["encoders"]
+        return {str(k): v for k, v in found.items() if isinstance(v, dict)}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return {}

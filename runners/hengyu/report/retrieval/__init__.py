@@ -1,0 +1,1 @@
+"""The leaderboard of a retrieval run: tables, text and page."""

@@ -1,0 +1,185 @@
+"""A retrieval run as tables: what a search is worth beside what it costs, one table a task; pure data, whatever shows it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from hengyu.numerics.ranking import MAIN
+from hengyu.report.board.board import family_of, percent
+from hengyu.storage.records import Record, Run
+
+__all__ = ["COLUMNS", "Column", "Line", "Table", "front", "is_retrieval", "make_tables", "shown"]
+
+
+@dataclass(frozen=True)
+class Column:
+    """One number of every row: its metric, heading, and a sentence for a reader who meets it for the first time."""
+
+    metric: str
+    head: str
+    about: str
+    unit: str  # "score" (x 100), "rate", "bytes", "seconds"
+
+
+COLUMNS = (
+    Column("ndcg@10", "nDCG@10", "gain of the relevant among the first 10, discounted by their place, x 100", "score"),
+    Column("recall@10", "R@10", "share of the relevant among the first 10, x 100", "score"),
+    Column(
+        "exact-recall@10",
+        "exact@10",
+        "share of the first 10 as near as the tenth of exact search in the same vectors, x 100",
+        "score",
+    ),
+    Column("qps", "queries/s", "queries answered a second, one a call, on one thread", "rate"),
+    Column("qps-batch", "in a batch", "queries answered a second, all in one call, on one thread", "rate"),
+    Column("bytes-per-vector", "bytes/vector", "bytes that one vector more takes", "bytes"),
+    Column("index-bytes", "index", "bytes of the whole index", "bytes"),
+    Column("build-seconds", "build s", "seconds to build the index, on one thread", "seconds"),
+    Column("mrr@10", "MRR@10", "1 / place of the first relevant, 0 beyond the tenth, x 100", "score"),
+    Column("recall@1", "R@1", "share of the relevant that come first, x 100", "score"),
+    Column("recall@100", "R@100", "share of the relevant among the first 100, x 100", "score"),
+    Column(
+        "exact-recall@1",
+        "exact@1",
+        "share of the first 1 as near as exact search in the same vectors finds, x 100",
+        "score",
+    ),
+    Column(
+        "exact-recall@100",
+        "exact@100",
+        "share of the first 100 as near as the hundredth of exact search, x 100",
+        "score",
+    ),
+    Column("qps-batch-threads", "all threads", "queries answered a second, all in one call, on all threads", "rate"),
+    Column("peak-memory", "peak", "most memory that building and searching took beyond what was held before", "bytes"),
+)
+
+
+@dataclass(frozen=True)
+class Line:
+    """One entry under one encoder, pooling and fit_on: a record for each metric that has one."""
+
+    key: tuple[str, str, str, str]
+    rank: int | None  # by nDCG@10; equal numbers share a rank
+    records: dict[str, Record]
+    status: str
+    reason: str
+
+    @property
+    def index(self) -> str:
+        """The method that searches: the last step, without its parameters."""
+        return family_of(self.key[2]).rpartition(" > ")[2]
+
+    @property
+    def family(self) -> str:
+        """The methods before the index, without their parameters; raw where there are none."""
+        return family_of(self.key[2]).rpartition(" > ")[0] or "raw"
+
+    @property
+    def dim(self) -> int | None:
+        """The dimension of the vectors that are searched."""
+        return next((r.dim for r in self.records.values() if r.dim is not None), None)
+
+    def value(self, metric: str) -> float | None:
+        """Return a number, None where there is none."""
+        r = self.records.get(metric)
+        return r.value if r is not None else None
+
+
+@dataclass(frozen=True)
+class Table:
+    """One task of a retrieval run, or the mean over its tasks; lines stand by nDCG@10, those without it last."""
+
+    task: str
+    about: str
+    level: float
+    columns: tuple[Column, ...]
+    lines: tuple[Line, ...]
+    fronts: dict[str, frozenset[int]]  # cost -> lines that no other beats in nDCG@10 and in that cost alike
+
+    @property
+    def best(self) -> frozenset[int]:
+        """The lines that no other beats in nDCG@10 and in some cost alike."""
+        return frozenset().union(*self.fronts.values())
+
+
+def is_retrieval(run: Run) -> bool:
+    """Whether a run is of a retrieval suite."""
+    return bool(run.header.get("suite", {}).get("kind") == "retrieval")
+
+
+def make_tables(run: Run) -> tuple[Table, ...]:
+    """Lay out a retrieval run, its tasks in the header's order, their mean last."""
+    heads = {str(t.get("task")): t for t in run.header.get("tasks", ())}
+    level = float(run.header.get("suite", {}).get("level") or 0.95)
+    tasks = dict.fromkeys((*heads, *(r.task for r in run.records)))
+    found = []
+    for task in tasks:
+        records = [r for r in run.records if r.task == task and r.on_board]
+        if records:
+            lines = _lines(records)
+            columns = tuple(c for c in COLUMNS if any(line.value(c.metric) is not None for line in lines))
+            fronts = {"qps": front(lines, "qps", more=True), "bytes-per-vector": front(lines, "bytes-per-vector")}
+            found.append(Table(task, _about(task, heads.get(task)), level, columns, lines, fronts))
+    return tuple(found)
+
+
+def front(lines: Sequence[Line], cost: str, *, quality: str = MAIN, more: bool = False) -> frozenset[int]:
+    """Return the places of the lines that no other beats or equals in quality and cost, beating them in one of both.
+
+    A cost is better where it is less, or ``more`` (queries a second).
+    """
+    points = {
+        i: (q, c if more else -c)
+        for i, line in enumerate(lines)
+        if (q := line.value(quality)) is not None and (c := line.value(cost)) is not None
+    }
+    return frozenset(
+        i
+        for i, (q, c) in points.items()
+        if not any(q2 >= q and c2 >= c and (q2 > q or c2 > c) for q2, c2 in points.values())
+    )
+
+
+def shown(column: Column, value: float | None) -> str:
+    """Return a number in its unit, three digits of it for a cost; "" for None."""
+    if value is None:
+        return ""
+    if column.unit == "score":
+        return percent(value)
+    if column.unit == "bytes":
+        for size, unit in ((1e9, " GB"), (1e6, " MB"), (1e4, " kB")):
+            if value >= size:
+                return f"{value / (size if unit != ' kB' else 1e3):.3g}{unit}"
+        return f"{value:.4g}"
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+
+
+def _lines(records: Sequence[Record]) -> tuple[Line, ...]:
+    rows: dict[tuple[str, str, str, str], dict[str, Record]] = {}
+    for r in records:
+        rows.setdefault(r.row, {})[r.metric] = r
+    made: list[tuple[float | None, dict[str, Any]]] = []
+    for key, found in rows.items():
+        main = found.get(MAIN)
+        value = main.value if main is not None and main.status == "ok" else None
+        status, reason = (main.status, main.reason) if main is not None else ("missing", "")
+        made.append((value, {"key": key, "records": found, "status": status, "reason": reason}))
+    made.sort(key=lambda item: (item[0] is None, -(item[0] or 0.0)))
+    lines: list[Line] = []
+    before: float | None = None
+    for place, (value, given) in enumerate(made, 1):
+        same = lines and value is not None and before is not None and abs(value - before) < 1e-9
+        rank = None if value is None else lines[-1].rank if same else place
+        lines.append(Line(rank=rank, **given))
+        before = value
+    return tuple(lines)
+
+
+def _about(task: str, head: Any) -> str:
+    if not head or "corpus" not in head:
+        return "the plain mean of the tasks, each weighing the same" if task == "mean" else ""
+    parts = [f"{head['corpus']:,} sentences", f"{head['queries']:,} queries", f"{head['relevant']:,} relevant"]
+    return ", ".join(parts)

@@ -1,0 +1,256 @@
+"""Records and runs on disk: schema, provenance, atomic writes.
+
+A run is a folder ``records/<run>/`` with
+
+* ``run.json``: what was run (suite, tasks, encoders, fits, warnings), the same bytes for the same run,
+* ``records.json``: the numbers, one `Record` each, with `Difference` and `Standing`, the same bytes for the same run,
+* ``environment.json``, ``sources.json`` and ``timings.json``: versions, machine, where encoders and data lay, and
+  seconds, which differ from run to run,
+* ``clouds.json``: how the vectors of each entry lie in space (see `hengyu.storage.records.clouds`), the same bytes for the same run,
+* ``costs.json``: of a retrieval suite, what each index cost (`hengyu.storage.records.costs`), which differs from run to run too,
+* ``observations/``: the similarity of every pair, one file a cell (see `hengyu.storage.records.observations`),
+* ``labels.safetensors``: the labels of every task, in the order of the pairs,
+* ``relevance.safetensors``: of a retrieval suite, which rows answer which queries (see `hengyu.evaluation.relevance_file`),
+* ``sums.json``: the seal over header, numbers, clouds, labels and relevance (see `hengyu.storage.records.checksums`).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from hengyu.base.errors import HengyuError
+from hengyu.base.json_files import check, fill, read_document, read_seconds, write_bytes, write_json
+from hengyu.base.paths import reports_dir
+from hengyu.storage.records.checksums import break_seal, check_seal
+from hengyu.storage.records.costs import read_costs
+from hengyu.storage.records.schemas import HEADER
+
+__all__ = [
+    "SCHEMA",
+    "Difference",
+    "Record",
+    "Run",
+    "Standing",
+    "cell_key",
+    "find_run",
+    "list_runs",
+    "load_run",
+    "save_records",
+    "write_bytes",
+    "write_json",
+]
+
+SCHEMA = 1
+_SEED = " | seed "
+_ROUNDING = 1e-9
+_AGAIN = "run the suite again"
+
+
+@dataclass(frozen=True)
+class Record:
+    """One number; None stands for "no number". Scores lie in [-1, 1] or [0, 1] (boards print them x 100).
+
+    The costs of an index (queries a second, bytes, seconds) are in their own units; those that differ from run to run are
+    joined from costs.json on reading, as ``seconds`` are from timings.json.
+    """
+
+    suite: str
+    task: str  # "LCQMC:test"; "LCQMC:avg", "LCQMC:w-avg" over splits; "mean", "w-mean" over tasks
+    card: str  # "LCQMC"; "" for means over tasks
+    split: str  # "test", or the splits joined with "+" for an aggregate; "" for means over tasks
+    encoder: str
+    pooling: str
+    entry: str
+    dim: int | None  # of the vectors compared
+    metric: str  # "spearman", "pearson", "auc", "ap", "f1", "accuracy", "ceiling-share"; "ndcg@10", ...
+    value: float | None
+    low: float | None
+    high: float | None
+    interval: str  # how low and high came about: "bootstrap", "delta" (delta method), "" for none
+    n: int  # pairs; queries in a retrieval suite
+    ceiling: float | None  # the highest Spearman the labels allow (for metric "spearman")
+    delta: float | None  # minus raw of the same encoder and pooling, paired
+    delta_low: float | None
+    delta_high: float | None
+    fit_on: str  # "none", "target", "LCQMC:train", ...
+    seed: int
+    status: str  # "ok", "degenerate", "failed", "unavailable", "incomplete" (a mean with a hole)
+    reason: str  # why not ok; "" otherwise
+    threshold: float | None = None  # of the decision, for f1 and accuracy
+    threshold_on: str = ""  # the task whose labels it was chosen on
+    sweep: bool = False  # a point of a dims = "all" sweep: charted and exported, not a row of the board
+    draw: bool = False  # one seed of a row that has several: exported, not a row of the board
+    seeds: int | None = None  # over how many seeds value, interval and delta are means; None where nothing is drawn
+    spread: float | None = None  # standard deviation of the value over the seeds
+    bytes: int | None = None  # that one vector takes, as floats or codes; None for baselines and where dim is unknown
+    seconds: float | None = None  # joined from timings.json on reading
+
+    @property
+    def row(self) -> tuple[str, str, str, str]:
+        """What makes a row of the board: encoder, pooling, entry, fit_on."""
+        return (self.encoder, self.pooling, self.entry, self.fit_on)
+
+    @property
+    def on_board(self) -> bool:
+        """Whether it is a number of a row of the board, not a point of a curve or one of several draws."""
+        return not (self.sweep or self.draw)
+
+
+@dataclass(frozen=True)
+class Difference:
+    """The paired difference of two entries under one encoder, pooling and fit_on: Spearman of ``entry`` minus ``against``."""
+
+    task: str
+    encoder: str
+    pooling: str
+    fit_on: str
+    entry: str
+    against: str
+    n: int
+    value: float
+    low: float
+    high: float
+
+    @property
+    def verdict(self) -> str:
+        """What the interval says: better, worse, or not told apart (it holds 0, up to rounding)."""
+        return "better" if self.low > _ROUNDING else "worse" if self.high < -_ROUNDING else "not told apart"
+
+
+@dataclass(frozen=True)
+class Standing:
+    """How a row stands in a column of the Spearman board, under the column's shared resamples."""
+
+    task: str  # as in `Record.task`, means and aggregates too
+    encoder: str
+    pooling: str
+    entry: str
+    fit_on: str
+    behind: float  # minus the best row of the column: 0 for that one, negative for the others
+    low: float | None  # of the interval of ``behind``, for this row by itself
+    high: float | None
+    p: float  # two-sided, of no difference to the best row, adjusted over the rows of the column (Holm)
+    tied: bool  # not told apart from the best row: p is above 1 - level
+    rank_low: int | None  # the ranks that the row has over the resamples, at the interval's level
+    rank_high: int | None
+
+    @property
+    def row(self) -> tuple[str, str, str, str]:
+        """What makes a row of the board, as in `Record`."""
+        return (self.encoder, self.pooling, self.entry, self.fit_on)
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run read back from its folder."""
+
+    path: Path
+    header: dict[str, Any]  # run.json
+    environment: dict[str, Any]
+    records: tuple[Record, ...]
+    differences: tuple[Difference, ...] = ()  # those that the suite asks for
+    standings: tuple[Standing, ...] = ()  # none in runs from before they were kept
+
+    @property
+    def id(self) -> str:
+        """The run's name: suite and the first digits of the plan's hash."""
+        return str(self.header["run"])
+
+
+def save_records(
+    folder: Path,
+    records: Iterable[Record],
+    differences: Iterable[Difference] = (),
+    standings: Iterable[Standing] = (),
+) -> None:
+    """Write records.json; the seconds stay out, so that the same run gives the same bytes."""
+    rows = [{k: v for k, v in asdict(r).items() if k != "seconds"} for r in records]
+    for row in rows:
+        for key, value in row.items():
+            if isinstance(value, float) and not math.isfinite(value):
+                raise ValueError(f"record {row} holds a {value} in '{key}'")
+    beside = {"differences": [asdict(d) for d in differences], "standings": [asdict(s) for s in standings]}
+    break_seal(folder)
+    write_json(folder / "records.json", {"schema": SCHEMA, "records": rows, **beside})
+
+
+def cell_key(task: str, row: tuple[str, str, str, str], seed: int | None = None) -> str:
+    """Return the key of a cell in timings.json: task, row (encoder, pooling, entry, fit_on), and seed where one is drawn."""
+    return " | ".join((task, *row)) + ("" if seed is None else f"{_SEED}{seed}")
+
+
+def _by_cell(timings: Mapping[str, float]) -> dict[str, float]:
+    """Add up the seconds of a cell's seeds."""
+    total: dict[str, float] = {}
+    for key, seconds in timings.items():
+        cell = key.rpartition(_SEED)[0] or key
+        total[cell] = total.get(cell, 0.0) + seconds
+    return total
+
+
+def _costs(folder: Path, records: Sequence[Record]) -> tuple[Record, ...]:
+    """Return a record for every cost that costs.json holds of a cell with numbers; of several seeds the mean."""
+    found: dict[str, dict[str, list[float]]] = {}
+    for key, named in read_costs(folder / "costs.json").items():
+        cell = found.setdefault(key.rpartition(_SEED)[0] or key, {})
+        for name, value in named.items():
+            cell.setdefault(name, []).append(value)
+    whole = {cell_key(r.task, r.row): r for r in records if r.status == "ok" and r.on_board}
+    blank: dict[str, Any] = dict.fromkeys(("low", "high", "ceiling", "delta", "delta_low", "delta_high", "spread"))
+    return tuple(
+        replace(of, metric=name, value=sum(values) / len(values), interval="", **blank)
+        for key, of in whole.items()
+        for name, values in found.get(key, {}).items()
+    )
+
+
+def load_run(folder: Path) -> Run:
+    """Read a run's folder back; raises `HengyuError` for one that is none, of another schema, or changed since it was written."""
+    header, body = (read_document(folder / name, _AGAIN) for name in ("run.json", "records.json"))
+    check_seal(folder)
+    for name, content in (("run.json", header), ("records.json", body)):
+        if type(content.get("schema")) is not int or content["schema"] != SCHEMA:
+            raise HengyuError(
+                f"{folder / name}: schema {str(content.get('schema'))[:40]} where this version reads {SCHEMA}; "
+                "run the suite again with this version"
+            )
+    check(header, HEADER, folder / "run.json", _AGAIN)
+    timings = _by_cell(read_seconds(folder / "timings.json"))
+    about = folder / "environment.json"
+    environment = read_document(about, _AGAIN) if about.is_file() else {}
+    try:
+        records = tuple(fill(Record, row) for row in body["records"])
+        differences = tuple(fill(Difference, row) for row in body.get("differences", ()))
+        standings = tuple(fill(Standing, row) for row in body.get("standings", ()))
+    except (KeyError, TypeError) as e:
+        raise HengyuError(f"{folder / 'records.json'}: not a list of records ({e}); {_AGAIN}") from None
+    timed = tuple(replace(r, seconds=timings.get(cell_key(r.task, r.row))) for r in records)
+    timed += _costs(folder, timed)
+    return Run(folder, header, environment, timed, differences, standings)
+
+
+def list_runs(root: Path | None = None) -> list[Path]:
+    """Return the folders of all finished runs, the newest first."""
+    base = (root or reports_dir()) / "records"
+    if not base.is_dir():
+        return []
+    done = [p for p in base.iterdir() if (p / "records.json").is_file() and (p / "run.json").is_file()]
+    return sorted(done, key=lambda p: ((p / "records.json").stat().st_mtime_ns, p.name), reverse=True)
+
+
+def find_run(word: str, root: Path | None = None) -> Path:
+    """Return the folder of a run named by its folder, its id, the start of its id, or ``latest``."""
+    if (Path(word) / "run.json").is_file():
+        return Path(word)
+    runs = list_runs(root)
+    if word == "latest" and runs:
+        return runs[0]
+    named = [p for p in runs if p.name == word] or [p for p in runs if p.name.startswith(word)]
+    if named:
+        return named[0]
+    known = ", ".join(p.name for p in runs[:5]) or "none yet, 'hengyu run' makes one"
+    raise HengyuError(f"no run is called '{word}'; runs: {known}")

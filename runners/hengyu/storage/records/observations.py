@@ -1,0 +1,188 @@
+"""Observations on disk: what was seen, kept so that numbers can be derived afterwards without a new run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hengyu.base.errors import Degenerate, HengyuError, WrongSize
+from hengyu.numerics.cloud_sample import SAMPLE
+from hengyu.storage.records import write_bytes
+from hengyu.storage.tensor_file import glance, load_sealed, read_sealed, save_sealed
+
+__all__ = [
+    "ObservationRef",
+    "Observation",
+    "damaged_in",
+    "kept_in",
+    "load_labels",
+    "load_observation",
+    "save_labels",
+    "save_observation",
+]
+
+Place = tuple[str, str, str, str, str]  # task, encoder, pooling, entry, fit_on
+_LABELS = "labels.safetensors"
+
+
+@dataclass(frozen=True)
+class Observation:
+    """The similarities of one task under one encoder, pooling and entry, at one or several dimensions.
+
+    Attributes:
+        meaning: what it is of (task, encoder, pooling, entry, fit_on, hashes); makes the file's name.
+        entries: the entries (K,) it shows, which differ in their dimension alone.
+        dims: the dimension (K,) of the vectors compared, row by row.
+        similarity: the cosine (K, n) of every pair, in the order of the task's file.
+        sweep: for a sweep over all dimensions: "dim", "value", "error", each (D,): Spearman and its standard error.
+        neighbours: of a retrieval task: "ids" and "ranks", each (Q, k), as `hengyu.numerics.ranking.scores` takes them.
+        index: of a retrieval task: what the index takes, "index-bytes" and "bytes-per-vector".
+        too_wide: entries that ask for more columns than the vectors have (or another number that they do not have), and
+            the words to say so.
+        beside: the cosine (K, m) of every pair of the split that decision thresholds are chosen on; (0, 0) without one.
+        fit: what the fit found: rows, rank, effective rank, condition number.
+        clouds: how the vectors of an entry lie in space (`hengyu.numerics.cloud_sample`), by entry; None where nobody looked so.
+        status: "ok", "failed", "degenerate" or "unavailable", with a reason unless ok.
+    """
+
+    meaning: Mapping[str, Any]
+    entries: tuple[str, ...]
+    dims: tuple[int, ...] = ()
+    similarity: NDArray[np.float64] = field(default_factory=lambda: np.zeros((0, 0)))
+    sweep: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)
+    fit: Mapping[str, Any] = field(default_factory=dict)
+    status: str = "ok"
+    reason: str = ""
+    beside: NDArray[np.float64] = field(default_factory=lambda: np.zeros((0, 0)))
+    too_wide: Mapping[str, str] = field(default_factory=dict)
+    neighbours: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+    index: Mapping[str, float] = field(default_factory=dict)
+    clouds: Mapping[str, Any] | None = None
+
+    @classmethod
+    def missed(cls, meaning: Mapping[str, Any], names: Sequence[str], error: ValueError) -> Self:
+        """Return what stands in the place of entries that could not be observed, and why."""
+        if isinstance(error, WrongSize):
+            return cls(meaning, (), status="unavailable", too_wide=dict.fromkeys(names, str(error)))
+        status = "degenerate" if isinstance(error, Degenerate) else "failed"
+        return cls(meaning, tuple(names), status=status, reason=str(error))
+
+
+def save_observation(folder: Path, observation: Observation) -> Path:
+    """Write an observation to its file, whole or not at all; returns the file."""
+    tensors: dict[str, NDArray[Any]] = {"similarity": observation.similarity, "beside": observation.beside}
+    tensors |= {f"sweep.{k}": v for k, v in observation.sweep.items()}
+    tensors |= {f"neighbours.{k}": v for k, v in observation.neighbours.items()}
+    about = {
+        "entries": list(observation.entries),
+        "dims": list(observation.dims),
+        "fit": dict(observation.fit),
+        "too_wide": dict(observation.too_wide),
+        **({"index": dict(observation.index)} if observation.index else {}),
+        **({"clouds": dict(observation.clouds), "sample": SAMPLE} if observation.clouds is not None else {}),
+    }
+    return save_sealed(folder, observation.meaning, tensors, about)
+
+
+def load_observation(folder: Path, meaning: Mapping[str, Any]) -> Observation | None:
+    """Read the observation of a meaning back; None when there is none, `HengyuError` when its bytes have changed."""
+    found = load_sealed(folder, meaning)
+    if found is None:
+        return None
+    tensors, about = found
+    sweep = {key.removeprefix("sweep."): value for key, value in tensors.items() if key.startswith("sweep.")}
+    near = {key.removeprefix("neighbours."): x for key, x in tensors.items() if key.startswith("neighbours.")}
+    return Observation(
+        meaning,
+        tuple(about["entries"]),
+        tuple(about["dims"]),
+        tensors["similarity"],
+        sweep,
+        about["fit"],
+        beside=tensors["beside"],
+        too_wide=about.get("too_wide", {}),
+        neighbours=near,
+        index=about.get("index", {}),
+        clouds=about.get("clouds") if about.get("sample") == SAMPLE else None,
+    )
+
+
+@dataclass(frozen=True)
+class ObservationRef:
+    """Where the similarities (n,) of one cell lie, read when they are wanted."""
+
+    path: Path
+    row: int
+
+    def read(self) -> NDArray[np.float64] | None:
+        """Return the similarity (n,) of every pair, None for a file that cannot be read or has changed."""
+        try:
+            return np.asarray(read_sealed(self.path)[0]["similarity"][self.row], dtype=np.float64)
+        except (HengyuError, KeyError, IndexError):
+            return None
+
+    def neighbours(self) -> tuple[NDArray[Any], NDArray[Any]] | None:
+        """Return ids and ranks (Q, k) of what a retrieval cell found, None for a file that cannot be read or has changed."""
+        try:
+            tensors = read_sealed(self.path)[0]
+            return tensors["neighbours.ids"], tensors["neighbours.ranks"]
+        except (HengyuError, KeyError):
+            return None
+
+
+def kept_in(run: Path) -> dict[Place, list[ObservationRef]]:
+    """Return what a run's folder has observed, cell by cell: one file, or one for each seed of a row that has several.
+
+    Files that cannot be read are left out.
+    """
+    found: dict[Place, dict[int | None, ObservationRef]] = {}
+    for path in _files(run):
+        about = glance(path) or {}
+        m, entries = about.get("meaning"), about.get("entries")
+        if not (isinstance(m, dict) and isinstance(entries, list)):
+            continue
+        for row, entry in enumerate(entries):
+            place = tuple(
+                str(word) for word in (m.get("task"), m.get("encoder"), m.get("pooling"), entry, m.get("fit_on"))
+            )
+            seed = m.get("seed_of_draw")
+            found.setdefault(place, {}).setdefault(seed if isinstance(seed, int) else None, ObservationRef(path, row))  # type: ignore[arg-type]
+    return {place: list(draws.values()) for place, draws in found.items()}
+
+
+def damaged_in(run: Path) -> list[Path]:
+    """Return the observations of a run that are not as they were written."""
+    found = []
+    for path in _files(run):
+        try:
+            read_sealed(path)
+        except HengyuError:
+            found.append(path)
+    return found
+
+
+def _files(run: Path) -> list[Path]:
+    return sorted((run / "observations").glob("*.safetensors"))
+
+
+def save_labels(run: Path, labels: Mapping[str, NDArray[np.float64]]) -> None:
+    """Write the labels (n,) of a run's tasks beside its observations, so that numbers can be derived without the data."""
+    from safetensors.numpy import save
+
+    write_bytes(run / _LABELS, save({task: np.ascontiguousarray(y, np.float64) for task, y in labels.items()}))
+
+
+def load_labels(run: Path) -> dict[str, NDArray[np.float64]]:
+    """Return the labels (n,) of a run's tasks; none for a run that kept none, or whose file cannot be read."""
+    from safetensors import SafetensorError
+    from safetensors.numpy import load
+
+    try:
+        return {task: np.asarray(y, np.float64) for task, y in load((run / _LABELS).read_bytes()).items()}
+    except (SafetensorError, OSError, ValueError):
+        return {}

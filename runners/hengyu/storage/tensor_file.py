@@ -1,0 +1,83 @@
+"""Arrays on disk with what they are and a checksum: one safetensors file, named by its meaning, written whole or not at all."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hengyu.base.errors import HengyuError
+from hengyu.storage.records import write_bytes
+
+__all__ = ["Tensors", "glance", "load_sealed", "read_sealed", "save_sealed", "sealed_path"]
+
+Tensors = Mapping[str, NDArray[Any]]
+
+
+def sealed_path(folder: Path, meaning: Mapping[str, Any]) -> Path:
+    """Return the file of a meaning: its name is the hash of every key and value."""
+    canonical = json.dumps(dict(meaning), sort_keys=True, ensure_ascii=True, allow_nan=False)
+    return folder / f"{hashlib.sha256(canonical.encode()).hexdigest()[:24]}.safetensors"
+
+
+def save_sealed(folder: Path, meaning: Mapping[str, Any], tensors: Tensors, about: Mapping[str, Any]) -> Path:
+    """Write arrays and what is to be known about them; returns the file. Raises `HengyuError` when it cannot."""
+    from safetensors.numpy import save
+
+    whole = {key: np.ascontiguousarray(value) for key, value in tensors.items()}
+    head = {"meaning": dict(meaning), **about}
+    head["sha256"] = _digest(whole, head)
+    content = save(whole, metadata={"hengyu": json.dumps(head, sort_keys=True, allow_nan=False)})
+    path = sealed_path(folder, meaning)
+    write_bytes(path, content)
+    return path
+
+
+def load_sealed(folder: Path, meaning: Mapping[str, Any]) -> tuple[dict[str, NDArray[Any]], dict[str, Any]] | None:
+    """Read back (arrays, about) of a meaning; None when there is no such file, `HengyuError` when its bytes changed."""
+    path = sealed_path(folder, meaning)
+    return read_sealed(path, meaning) if path.is_file() else None
+
+
+def read_sealed(path: Path, meaning: Mapping[str, Any] | None = None) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
+    """Read (arrays, about) of a file; raises `HengyuError` when it is not what was written, or of another meaning."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="np") as file:
+            about = json.loads((file.metadata() or {})["hengyu"])
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - not a mapping
+        intact = about.pop("sha256") == _digest(tensors, about) and sealed_path(path.parent, about["meaning"]) == path
+        intact = intact and (meaning is None or about["meaning"] == dict(meaning))
+    except PermissionError as e:
+        raise HengyuError(f"{path}: cannot be read ({e.strerror or e}); check its permissions") from None
+    except (SafetensorError, OSError, KeyError, TypeError, ValueError, AttributeError, RecursionError):
+        intact = False
+    if not intact:
+        raise HengyuError(f"{path}: has changed since it was written; delete it, the next run makes it again")
+    return tensors, about
+
+
+def glance(path: Path) -> dict[str, Any] | None:
+    """Return what a file says of itself (meaning and the rest), its arrays unread and unchecked; None if it says nothing."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="np") as file:
+            about = json.loads((file.metadata() or {})["hengyu"])
+    except (SafetensorError, OSError, KeyError, TypeError, ValueError, RecursionError):
+        return None
+    return about if isinstance(about, dict) else None
+
+
+def _digest(tensors: Tensors, head: Mapping[str, Any]) -> str:
+    total = hashlib.sha256(json.dumps(head, sort_keys=True, allow_nan=False).encode())
+    for key in sorted(tensors):
+        total.update(f"{key}{tensors[key].shape}{tensors[key].dtype}".encode())
+        total.update(np.ascontiguousarray(tensors[key]).tobytes())
+    return total.hexdigest()

@@ -1,0 +1,254 @@
+"""A space of the vector store: the segments of one encoder and pooling, looked up by text; see `hengyu.storage.vectors`."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import time
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hengyu.base.errors import HengyuError
+from hengyu.base.remote import Mirror
+from hengyu.storage.records import write_json
+
+__all__ = ["Damage", "VectorSpace", "check", "segments_of", "text_keys"]
+
+Key = NDArray[np.uint8]
+_KEY_BYTES = 16
+_PARTS = ("keys.npy", "vectors.npy", "sums.json")  # in the order they are sent
+
+
+def text_keys(texts: Sequence[str]) -> Key:
+    """Return the keys (n, 16) of texts: BLAKE2b-128 of their UTF-8 bytes (lone surrogates pass through)."""
+    digests = b"".join(
+        hashlib.blake2b(t.encode("utf-8", "surrogatepass"), digest_size=_KEY_BYTES).digest() for t in texts
+    )
+    return np.frombuffer(digests, dtype=np.uint8).reshape(len(texts), _KEY_BYTES)
+
+
+def _ordered(keys: Key) -> NDArray[np.void]:
+    """View keys (n, 16) as n wholes of 16 bytes, which sort and compare as bytes do."""
+    return np.ascontiguousarray(keys).view(f"V{_KEY_BYTES}").reshape(len(keys))
+
+
+@dataclass(frozen=True)
+class Damage:
+    """A file of the store that is not as it was written."""
+
+    path: Path
+    reason: str
+
+
+class VectorSpace:
+    """The vectors of one encoder and pooling: look texts up, append texts that are missing.
+
+    A ``blind`` one only takes: it reads nothing of what is stored, and finds nothing.
+    """
+
+    def __init__(
+        self, folder: Path, meaning: Mapping[str, Any], mirror: Mirror | None = None, *, blind: bool = False
+    ) -> None:
+        self.folder = folder
+        self.mirror = mirror
+        self.blind = blind
+        self.meaning = dict(meaning)
+        self._segments: list[Path] = []
+        self._mapped: dict[int, NDArray[np.float32]] = {}
+        self._keys: NDArray[np.void] = _ordered(np.zeros((0, _KEY_BYTES), np.uint8))
+        self._places: NDArray[np.int64] = np.zeros((0, 2), np.int64)
+        self._seen: set[str] = set()
+        self.refresh(send=True)
+
+    def refresh(self, *, send: bool = False) -> None:
+        """Map the segments that have appeared since; raises `HengyuError` for one whose bytes have changed.
+
+        Of a store that stands for one elsewhere they are fetched first; those that are only here are sent if asked for.
+        """
+        if self.blind:
+            return
+        if self.mirror is not None:
+            self._exchange(self.mirror, send=send)
+        keys, places = [self._keys], [self._places]
+        for path in segments_of(self.folder):
+            if path.name in self._seen:
+                continue
+            damage = check(path)
+            if damage:
+                raise HengyuError(
+                    f"{damage.path}: {damage.reason}; run 'hengyu store repair' to set the damaged part aside, "
+                    "the next run encodes it again"
+                )
+            own = np.load(path / "keys.npy", allow_pickle=False)
+            keys.append(_ordered(own))
+            places.append(np.stack([np.full(len(own), len(self._segments)), np.arange(len(own))], axis=1))
+            self._segments.append(path)
+            self._seen.add(path.name)
+        if len(keys) == 2 and len(keys[1]) < len(keys[0]):
+            self._insert(keys[1], places[1])
+        elif len(keys) > 1:
+            every = np.concatenate(keys)
+            self._keys, first = np.unique(every, return_index=True)
+            self._places = np.concatenate(places)[first]
+
+    def _exchange(self, mirror: Mirror, *, send: bool) -> None:
+        """Fetch the segments that are there and not here; with ``send``, send those that are here and not there."""
+        there = {name.removesuffix("/sums.json") for name in mirror.files() if name.endswith("/sums.json")}
+        here = {path.name for path in segments_of(self.folder)}
+        for name in sorted(n for n in there - here if "/" not in n):
+            draft = self.folder / f".draft-{uuid.uuid4().hex}"
+            try:
+                mirror.below(name).fetch(_PARTS, draft)
+                damage = check(draft)
+                if damage and damage.path.name == "sums.json":
+                    continue  # it is on its way: this file comes last
+                if damage:
+                    raise HengyuError(f"{mirror.url}/{name}/{damage.path.name}: {damage.reason}; delete {name} there")
+                draft.rename(self.folder / name)
+            except OSError as e:
+                if not (self.folder / name).is_dir():  # else another process was faster
+                    raise HengyuError(
+                        f"{self.folder}: vectors cannot be stored ({e.strerror or e}); make room"
+                    ) from None
+            finally:
+                shutil.rmtree(draft, ignore_errors=True)
+        if there or here:
+            self._describe()
+        for name in sorted(here - there) if send else ():
+            self._send(mirror, name)
+
+    def _send(self, mirror: Mirror, name: str) -> None:
+        mirror.send(self.folder, ["space.json", *(f"{name}/{part}" for part in _PARTS)])
+
+    def _describe(self) -> None:
+        if not (self.folder / "space.json").is_file():
+            write_json(self.folder / "space.json", self.meaning)
+
+    def _insert(self, keys: NDArray[np.void], places: NDArray[np.int64]) -> None:
+        """Take in a segment's keys without sorting all of them again: a store grows by many small segments."""
+        keys, first = np.unique(keys, return_index=True)
+        at = np.searchsorted(self._keys, keys)
+        new = self._keys[at.clip(max=len(self._keys) - 1)] != keys
+        self._keys = np.insert(self._keys, at[new], keys[new])
+        self._places = np.insert(self._places, at[new], places[first][new], axis=0)
+
+    def __len__(self) -> int:
+        """Return the number of distinct texts held."""
+        return len(self._keys)
+
+    @property
+    def dim(self) -> int | None:
+        """The width of the vectors; None while the space is empty."""
+        return int(self._map(0).shape[1]) if self._segments else None
+
+    def unmap(self) -> None:
+        """Let go of the memory maps, whose touched pages count as this process's memory; `get` maps anew."""
+        self._mapped.clear()
+
+    def _map(self, number: int) -> NDArray[np.float32]:
+        if number not in self._mapped:
+            path = self._segments[number] / "vectors.npy"
+            self._mapped[number] = np.load(path, mmap_mode="r", allow_pickle=False)
+        return self._mapped[number]
+
+    def find(self, keys: Key) -> NDArray[np.int64]:
+        """Return for each key (n, 16) its place in the space, -1 where it is missing."""
+        wanted = _ordered(keys)
+        if not len(self._keys):
+            return np.full(len(wanted), -1, dtype=np.int64)
+        at = np.searchsorted(self._keys, wanted).clip(max=len(self._keys) - 1)
+        found: NDArray[np.int64] = np.where(self._keys[at] == wanted, at, -1)
+        return found
+
+    def get(self, keys: Key) -> NDArray[np.float32]:
+        """Return the vectors (n, d) of keys (n, 16); raises KeyError when one is missing."""
+        at = self.find(keys)
+        if (at < 0).any():
+            raise KeyError(f"{int((at < 0).sum())} of {len(at)} texts are not in {self.folder}")
+        out = np.empty((len(at), self.dim or 0), dtype=np.float32)
+        places = self._places[at]
+        for number in range(len(self._segments)):
+            mine = np.flatnonzero(places[:, 0] == number)
+            if len(mine):
+                out[mine] = self._map(number)[places[mine, 1]]
+        return out
+
+    def append(self, keys: Key, vectors: NDArray[np.float32]) -> None:
+        """Add vectors (n, d) under their keys as one new segment, whole or not at all.
+
+        Raises `HengyuError` when it cannot be written (disk full, no permission) or the width differs, and ValueError
+        when a vector is not finite.
+        """
+        if not len(keys):
+            return
+        if self.dim not in (None, vectors.shape[1]):
+            raise HengyuError(
+                f"{self.folder}: holds vectors of width {self.dim}, not {vectors.shape[1]}; delete the folder"
+            )
+        if not np.isfinite(vectors).all():
+            raise ValueError("the encoder gave a vector that is not finite")
+        name = f"{time.time_ns():020d}-{uuid.uuid4().hex[:8]}"
+        draft = self.folder / f".draft-{name}"
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            self._describe()
+            draft.mkdir()
+            sums = {
+                part: _save(draft / part, array)
+                for part, array in (("keys.npy", keys), ("vectors.npy", np.ascontiguousarray(vectors, np.float32)))
+            }
+            write_json(draft / "sums.json", sums)
+            draft.rename(self.folder / name)
+        except OSError as e:
+            shutil.rmtree(draft, ignore_errors=True)
+            raise HengyuError(
+                f"{self.folder}: vectors cannot be stored ({e.strerror or e}); make room or set HENGYU_CACHE to another "
+                "folder, what was stored before is kept"
+            ) from e
+        except BaseException:
+            shutil.rmtree(draft, ignore_errors=True)
+            raise
+        if self.mirror is not None:
+            self._send(self.mirror, name)
+        self.refresh()
+
+
+def segments_of(folder: Path) -> Iterator[Path]:
+    """Yield the folders of the segments of a space, sorted by name."""
+    if folder.is_dir():
+        yield from sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
+
+
+def _save(path: Path, array: NDArray[Any]) -> str:
+    """Write an array as .npy, flushed to disk, and return the sha256 of the file."""
+    with path.open("xb") as file:
+        np.save(file, array, allow_pickle=False)
+        file.flush()
+        os.fsync(file.fileno())
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def check(segment: Path) -> Damage | None:
+    """Compare a segment's files with their checksums."""
+    try:
+        sums = json.loads((segment / "sums.json").read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return Damage(segment / "sums.json", "is missing or unreadable")
+    for part in _PARTS[:-1]:
+        try:
+            with (segment / part).open("rb") as file:
+                actual = hashlib.file_digest(file, "sha256").hexdigest()
+        except OSError as e:
+            return Damage(segment / part, f"cannot be read ({e.strerror or e})")
+        if not isinstance(sums, dict) or sums.get(part) != actual:
+            return Damage(segment / part, "has changed since it was written (its sha256 differs)")
+    return None

@@ -1,0 +1,130 @@
+"""The vector store: every text encoded once, content-addressed, append-only, memory-mapped, safe against crashes.
+
+A *space* is what a vector depends on beside its text: encoder fingerprint, token-id fingerprint, pooling, max length,
+dtype, prompt. It is a folder named by the hash of that; inside it lie *segments*, folders that appear whole (written
+under a temporary name, then renamed) and never change:
+
+    <root>/<space hash>/space.json              what the hash stands for
+    <root>/<space hash>/<segment>/keys.npy      uint8 (n, 16): BLAKE2b-128 of the texts' UTF-8 bytes
+    <root>/<space hash>/<segment>/vectors.npy   float32 (n, d)
+    <root>/<space hash>/<segment>/sums.json     sha256 of both files
+
+Two runs at once write segments of their own; where both hold a text, the segment that comes first by name answers. A store
+may stand for one elsewhere (`hengyu.base.remote`): segments that appear there are fetched, those that appear here are sent.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+
+from hengyu.base.errors import HengyuError
+from hengyu.base.paths import local
+from hengyu.base.remote import Mirror, is_url
+from hengyu.storage.folder import StoreFolder
+from hengyu.storage.vector_space import Damage, VectorSpace, check, segments_of, text_keys
+
+__all__ = ["Damage", "VectorSpace", "VectorStore", "text_keys"]
+
+_STALE_SECONDS = 24 * 3600
+
+
+@dataclass(frozen=True)
+class VectorStore(StoreFolder):
+    """All spaces of vectors."""
+
+    kind = "vectors"
+
+    @classmethod
+    def at(cls, place: str | None) -> Self:
+        """Return the store of a folder or URL; without one that in the user's cache."""
+        if not place:
+            return cls.default()
+        return cls(local(place), Mirror(place) if is_url(place) else None)
+
+    def space(self, meaning: Mapping[str, Any], *, blind: bool = False) -> VectorSpace:
+        """Return the space of a meaning: every key and value of it goes into the address; a ``blind`` one only takes."""
+        canonical = json.dumps(dict(meaning), sort_keys=True, ensure_ascii=True, allow_nan=False)
+        name = hashlib.sha256(canonical.encode()).hexdigest()[:32]
+        return VectorSpace(self.root / name, meaning, self.mirror.below(name) if self.mirror else None, blind=blind)
+
+    def spaces(self) -> Iterator[Path]:
+        """Yield the folders of all spaces, sorted by name."""
+        if self.root.is_dir():
+            yield from sorted(p for p in self.root.iterdir() if p.is_dir() and not p.name.startswith("."))
+
+    def info(self) -> list[dict[str, Any]]:
+        """Return for each space its meaning, its number of segments and vectors, and its bytes."""
+        rows = []
+        for folder in self.spaces():
+            segments = list(segments_of(folder))
+            vectors = sum(int(_shape(p / "keys.npy")[0]) for p in segments)
+            size = sum(f.stat().st_size for f in folder.rglob("*") if f.is_file())
+            rows.append(
+                {"space": folder.name, **_meaning(folder), "segments": len(segments), "vectors": vectors, "bytes": size}
+            )
+        return rows
+
+    def verify(self) -> list[Damage]:
+        """Check every file of the store against its checksum and return what is damaged."""
+        found = []
+        for folder in self.spaces():
+            meaning = _meaning(folder)
+            canonical = json.dumps(meaning, sort_keys=True, ensure_ascii=True)
+            if hashlib.sha256(canonical.encode()).hexdigest()[:32] != folder.name:
+                found.append(Damage(folder / "space.json", "does not hash to the name of its folder"))
+        return found + self.damaged_segments()
+
+    def damaged_segments(self) -> list[Damage]:
+        """Check the files of every segment against their checksums and return what is damaged."""
+        return [d for folder in self.spaces() for p in segments_of(folder) if (d := check(p))]
+
+    def repair(self) -> list[Damage]:
+        """Delete the damaged segments (and spaces that no longer say what they are); the next run encodes them again."""
+        found = self.verify()
+        for folder in dict.fromkeys(d.path.parent for d in found):
+            try:
+                shutil.rmtree(folder)
+            except FileNotFoundError:
+                continue  # it lay in a space that is gone
+            except OSError as e:
+                raise HengyuError(f"{folder}: cannot be deleted ({e.strerror or e}); check permissions") from None
+        return found
+
+    def gc(self, days: float = 90.0) -> int:
+        """Delete drafts of killed runs and spaces without a new vector for ``days``; return the bytes freed."""
+        freed = 0
+        now = time.time()
+        for folder in list(self.spaces()):
+            segments = list(segments_of(folder))
+            drafts = [p for p in folder.glob(".draft-*") if now - p.stat().st_mtime > _STALE_SECONDS]
+            newest = max((p.stat().st_mtime for p in segments), default=0.0)
+            doomed = [folder] if now - newest > days * 86400 and not list(folder.glob(".draft-*")) else drafts
+            for path in doomed:
+                freed += sum(f.stat().st_size for f in path.rglob("*") if f.is_file())
+                shutil.rmtree(path, ignore_errors=True)
+        return freed
+
+
+def _meaning(folder: Path) -> dict[str, Any]:
+    try:
+        meaning = json.loads((folder / "space.json").read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return meaning if isinstance(meaning, dict) else {}
+
+
+def _shape(path: Path) -> tuple[int, ...]:
+    try:
+        shape: tuple[int, ...] = np.load(path, mmap_mode="r", allow_pickle=False).shape
+    except (OSError, ValueError):
+        return (0,)
+    return shape

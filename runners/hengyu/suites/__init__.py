@@ -1,0 +1,1 @@
+"""Suites: what is compared, from TOML file to plan."""

@@ -1,0 +1,145 @@
+"""Entries as a suite has them: with the dimensions to cut to, what they are fitted on, and what they are wanted of."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from hengyu.base.errors import HengyuError, did_you_mean
+from hengyu.base.toml_tables import Table, shown
+from hengyu.methods import find_method
+from hengyu.suites.grammar import Entry, parse_entry
+
+__all__ = ["FIRST", "Dims", "SuiteEntry", "misplaced", "read_entries", "with_first"]
+
+Dims = tuple[int, ...] | Literal["all"]
+FIRST = {"sts": "raw", "retrieval": "flat"}  # kind of a suite -> the entry that every other one is held against
+
+
+@dataclass(frozen=True)
+class SuiteEntry:
+    """An entry of a suite, the dimensions to cut it to, and what it is fitted on."""
+
+    entry: Entry
+    dims: Dims = ()
+    fit_on: str = ""  # "" for the suite's own
+    seeds: int = 1  # how many, from the suite's seed on, where a step draws random numbers
+    poolings: tuple[str, ...] = ()  # of the suite's; () for all of them
+    encoders: tuple[str, ...] = ()  # their names; () for all
+
+    def draws(self, seed: int) -> tuple[int | None, ...]:
+        """Return the seeds that the entry runs with in a suite of a seed; (None,) where nothing is drawn."""
+        return tuple(range(seed, seed + self.seeds)) if self.entry.stochastic else (None,)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Return the rows it makes, as far as they are known before a width is: one a dimension, or the entry itself."""
+        listed = () if self.dims == "all" else self.dims
+        return tuple(str(self.entry.with_dim(d)) for d in listed) or (str(self.entry),)
+
+    def wanted_of(self, encoder: str) -> bool:
+        """Whether an encoder, by its name on the board, is weighed by it."""
+        return not self.encoders or encoder in self.encoders
+
+    @property
+    def identity(self) -> tuple[object, ...]:
+        """Everything of it, for a hash."""
+        only = (self.poolings, self.encoders)
+        return (str(self.entry), self.dims, self.fit_on, self.seeds, *(only if any(only) else ()))
+
+    @property
+    def needs_fit(self) -> bool:
+        """Whether any of its steps learns from vectors."""
+        return any(getattr(find_method(s.name), "needs_fit", True) for s in self.entry.steps)
+
+
+def read_entries(
+    table: Table, first: str, poolings: tuple[str, ...], encoders: tuple[str, ...]
+) -> tuple[SuiteEntry, ...]:
+    """Read ``entries`` of a suite of these poolings and encoders; mistakes are noted in the table."""
+    found: list[SuiteEntry] = []
+    for number, item in enumerate(table.take("entries", list, [first])):
+        inner = Table(
+            table.where, item if isinstance(item, dict) else {"entry": item}, table.problems, f"entries[{number}]."
+        )
+        text = inner.take("entry", str, "", required=True)
+        fit_on = inner.take("fit_on", str, "")
+        dims = _dims(inner)
+        given = inner.has("seeds")
+        seeds = inner.take("seeds", int, 1)
+        only = {"poolings": _only(inner, "poolings", poolings), "encoders": _only(inner, "encoders", encoders)}
+        inner.finish()
+        if not text:
+            continue
+        for key in (key for key, names in only.items() if names and text == first):
+            inner.problem(key, f"does not fit '{first}', which all others are held against; leave {key} out")
+        try:
+            entry = parse_entry(text)
+        except HengyuError as e:
+            table.problems.extend(f"{table.where}: key 'entries[{number}]': {p}" for p in e.problems)
+            continue
+        if dims and not entry.nested:
+            inner.problem(
+                "dims",
+                f"does not fit '{entry}': the first k columns of its last step are not its result at dim k; "
+                "leave dims out, and write an entry for each",
+            )
+        elif dims and entry.dim is not None:
+            inner.problem("dims", f"and dim={entry.dim} in '{entry}' exclude each other; keep one")
+        elif dims == "all" and seeds > 1:
+            inner.problem("seeds", f"does not fit dims = 'all' of '{entry}': a sweep is of one seed; list the dims")
+        elif not 1 <= seeds <= 1000:
+            inner.problem("seeds", f"must lie in 1..1000, not {seeds}")
+        elif given and not entry.stochastic:
+            inner.problem(
+                "seeds", f"does not fit '{entry}': nothing in it is drawn, or its seed is set; leave seeds out"
+            )
+        else:
+            found.append(SuiteEntry(entry, dims, fit_on, seeds, **only))
+    return tuple(found)
+
+
+def _only(table: Table, key: str, known: tuple[str, ...]) -> tuple[str, ...]:
+    """Read which of the suite's poolings or encoders an entry is for."""
+    names = tuple(dict.fromkeys(table.strings(key)))
+    for name in names:
+        if name not in known:
+            table.problem(key, f"holds '{name}', which is none of the suite's{did_you_mean(name, known)}")
+    return names
+
+
+def _dims(table: Table) -> Dims:
+    if not table.has("dims"):
+        return ()
+    value = table.raw("dims")
+    if value == "all":
+        return "all"
+    if isinstance(value, list) and value and all(type(v) is int and v > 0 for v in value):
+        return tuple(sorted(set(value)))
+    table.problem("dims", f"must be 'all' or a list of whole numbers above 0, not {shown(value)}")
+    return ()
+
+
+def with_first(entries: tuple[SuiteEntry, ...], kind: str) -> tuple[SuiteEntry, ...]:
+    """Put raw, or flat in a retrieval suite, first: every other entry is held against it."""
+    first = SuiteEntry(parse_entry(FIRST[kind]))
+    rest = tuple(e for e in dict.fromkeys(entries) if str(e.entry) != FIRST[kind])
+    return (first, *rest)
+
+
+def misplaced(entries: tuple[SuiteEntry, ...], kind: str) -> list[str]:
+    """Say which entries end in an index where they must not, or in none where they must."""
+    if kind == "retrieval":
+        remedy = "ends in no index, and a retrieval suite weighs indexes; end it like"
+        trained = (
+            "trains the encoder, and a retrieval suite takes encoders as they are; weigh the folder of a trained one"
+        )
+        return [f"entry '{e.entry}' {trained}" for e in entries if e.entry.tuners] + [
+            f"entry '{e.entry}' {remedy} '{_searched(e)}'" for e in entries if not (e.entry.index or e.entry.tuners)
+        ]
+    remedy = 'ends in an index, which finds neighbours and compares no pairs; leave it out, or set kind = "retrieval"'
+    return [f"entry '{e.entry}' {remedy}" for e in entries if e.entry.index]
+
+
+def _searched(spec: SuiteEntry) -> str:
+    return "flat" if str(spec.entry) == "raw" else f"{spec.entry} > flat"

@@ -1,0 +1,270 @@
+"""The entry grammar: ``whitening(dim=256) > simhash(bits=128)``, parsed to steps and printed back the same.
+
+    entry := step { ">" step }
+    step  := name [ "(" [ key "=" value { "," key "=" value } ] ")" ]
+    value := integer | number | true | false | "string" | word
+
+The canonical text (parameters in the method's own order, defaults left out) is the column heading, the JSON key
+and the command-line argument.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import MISSING, dataclass, fields, replace
+from itertools import pairwise
+from typing import Any, get_args, get_type_hints
+
+from hengyu.base.errors import HengyuError, did_you_mean
+from hengyu.methods import find_method, is_tuner, method_names
+
+__all__ = ["Entry", "Step", "parse_entry"]
+
+_TOKEN = re.compile(r'\s*(?:(?P<text>"[^"]*")|(?P<word>[A-Za-z0-9_.+\-]+)|(?P<mark>[(),=>]))')
+_NAME = re.compile(r"[a-z][a-z0-9-]*\Z")
+_FLOAT_BYTES = 4  # a float32, which vectors are stored as
+
+_LARGEST = 1 << 63
+
+Value = int | float | bool | str | None
+
+
+@dataclass(frozen=True)
+class Step:
+    """One stage: a method's name and the parameters that differ from its defaults, in the method's order."""
+
+    name: str
+    parameters: tuple[tuple[str, Value], ...] = ()
+
+    def __str__(self) -> str:
+        """Print the step in the grammar."""
+        inside = ", ".join(f"{k}={_print(v)}" for k, v in self.parameters)
+        return f"{self.name}({inside})" if inside else self.name
+
+    def make(self) -> Any:
+        """Return a fresh, unfitted method object."""
+        return find_method(self.name)(**dict(self.parameters))
+
+    def get(self, key: str) -> Value:
+        """Return a parameter's value; None when it is left at its default."""
+        return dict(self.parameters).get(key)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A pipeline of steps; ``raw`` is the pipeline that does nothing."""
+
+    steps: tuple[Step, ...]
+
+    def __str__(self) -> str:
+        """Print the entry in the grammar."""
+        return " > ".join(map(str, self.steps))
+
+    @property
+    def family(self) -> str:
+        """The methods without their parameters, e.g. ``whitening > simhash``."""
+        return " > ".join(s.name for s in self.steps)
+
+    @property
+    def index(self) -> bool:
+        """Whether the last step is an index, which finds neighbours, and no step before it is."""
+        return [_is_index(s) for s in self.steps] == [False] * (len(self.steps) - 1) + [True]
+
+    @property
+    def dim(self) -> int | None:
+        """The ``dim`` of a last step whose first k columns serve dim k; None when it has none."""
+        value = self.steps[-1].get("dim")
+        return value if isinstance(value, int) and self.nested else None
+
+    @property
+    def nested(self) -> bool:
+        """Whether the last step's first k columns are its result at dim k, so that one pass serves every dim."""
+        return bool(getattr(find_method(self.steps[-1].name), "nested", False))
+
+    @property
+    def tuners(self) -> tuple[Step, ...]:
+        """The steps at its head that train an encoder."""
+        return tuple(s for s in self.steps if is_tuner(s.name))
+
+    @property
+    def labelled(self) -> bool:
+        """Whether a step learns from labels."""
+        return any(s.make().labelled for s in self.tuners)
+
+    @property
+    def stochastic(self) -> bool:
+        """Whether a step draws random numbers by a ``seed`` that the entry leaves open."""
+        return any("seed" in _names(s) and s.get("seed") is None for s in self.steps)
+
+    def bytes_per_vector(self, width: int) -> int:
+        """Return the bytes that one vector of ``width`` columns takes as the last step leaves it: float32 or codes.
+
+        What all vectors share (matrices, centroids) is not counted. A method says so with ``bytes_per_vector(width)``;
+        a step after it makes floats of the codes again.
+        """
+        method = self.steps[-1].make()
+        own = getattr(method, "bytes_per_vector", None)
+        return int(own(width)) if own else _FLOAT_BYTES * width
+
+    def with_seed(self, seed: int) -> Entry:
+        """Return the entry with the seed set in every step that has one and leaves it open."""
+        steps = (
+            _step(s.name, {**dict(s.parameters), "seed": seed}, str(self))
+            if "seed" in _names(s) and s.get("seed") is None
+            else s
+            for s in self.steps
+        )
+        return replace(self, steps=tuple(steps))
+
+    def with_dim(self, dim: int | None) -> Entry:
+        """Return the entry with the last step's ``dim`` set, or left out for None."""
+        last = self.steps[-1]
+        kept = {k: v for k, v in last.parameters if k != "dim"}
+        if dim is not None:
+            kept["dim"] = dim
+        return replace(self, steps=(*self.steps[:-1], _step(last.name, kept, str(self))))
+
+
+def _names(step: Step) -> set[str]:
+    """Return the parameters that a step's method has."""
+    return {f.name for f in fields(find_method(step.name)) if f.init}
+
+
+def _is_index(step: Step) -> bool:
+    return bool(getattr(find_method(step.name), "index", False))
+
+
+def parse_entry(text: str) -> Entry:
+    """Parse an entry; raises `HengyuError` naming the entry, what is wrong in it, and the remedy."""
+    tokens = _tokens(text)
+    steps: list[Step] = []
+    at = 0
+
+    def expect(mark: str) -> None:
+        nonlocal at
+        if tokens[at] != mark:
+            found = tokens[at] or "the end"
+            raise HengyuError(
+                f"entry '{text}': expected '{mark}' where {found!r} stands; write it like 'whitening(dim=256) > l2'"
+            )
+        at += 1
+
+    while True:
+        name = tokens[at]
+        if not _NAME.match(name):
+            raise HengyuError(
+                f"entry '{text}': expected a method's name where {name or 'the end'!r} stands{did_you_mean('', method_names())}"
+            )
+        at += 1
+        given: dict[str, Value] = {}
+        if tokens[at] == "(":
+            at += 1
+            while tokens[at] != ")":
+                if given:
+                    expect(",")
+                key = tokens[at]
+                at += 1
+                expect("=")
+                if key in given:
+                    raise HengyuError(f"entry '{text}': parameter '{key}' is given twice; keep one")
+                given[key] = _value(tokens[at])
+                at += 1
+            at += 1
+        steps.append(_step(name, given, text))
+        if not tokens[at]:
+            _refuse_late_tuner(steps, text)
+            return Entry(tuple(steps))
+        if _is_index(steps[-1]):
+            raise HengyuError(
+                f"entry '{text}': {steps[-1].name} is an index, which makes neighbours of vectors; put nothing after it"
+            )
+        expect(">")
+
+
+def _refuse_late_tuner(steps: list[Step], text: str) -> None:
+    """Refuse a step that trains an encoder after one that maps vectors: there is no encoder left to train."""
+    for before, step in pairwise(steps):
+        if is_tuner(step.name) and not is_tuner(before.name):
+            raise HengyuError(
+                f"entry '{text}': {step.name} trains the encoder, so it must stand before {before.name}, not after it"
+            )
+
+
+def _tokens(text: str) -> list[str]:
+    tokens: list[str] = []
+    at = 0
+    while text[at:].strip():
+        match = _TOKEN.match(text, at)
+        if not match:
+            raise HengyuError(
+                f"entry '{text}': cannot read {text[at:].strip()!r}; write it like 'whitening(dim=256) > l2'"
+            )
+        tokens.append(match[0].strip())
+        at = match.end()
+    return [*tokens, "", ""]
+
+
+def _value(token: str) -> Value:
+    if token.startswith('"'):
+        return token[1:-1]
+    if token in ("true", "True"):
+        return True
+    if token in ("false", "False"):
+        return False
+    for kind in (int, float):
+        try:
+            return kind(token)
+        except ValueError:
+            continue
+    return token
+
+
+def _print(value: Value) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, str) and (
+        not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_.+\-]*", value)
+        or value in ("true", "false", "True", "False", "nan", "inf", "infinity")
+    ):
+        return f'"{value}"'
+    return str(value)
+
+
+def _step(name: str, given: Mapping[str, Value], text: str) -> Step:
+    """Check a step's parameters against the method's fields and drop those that equal the default."""
+    if name not in method_names():
+        raise HengyuError(f"entry '{text}': unknown method '{name}'{did_you_mean(name, method_names())}")
+    method = find_method(name)
+    known = {f.name: f for f in fields(method) if f.init}
+    hints = get_type_hints(method)
+    for key in given:
+        if key not in known:
+            has = did_you_mean(key, known) or "; it takes none"
+            raise HengyuError(f"entry '{text}': {name} has no parameter '{key}'{has}")
+    kept: list[tuple[str, Value]] = []
+    for key, field in known.items():
+        if key not in given:
+            if field.default is MISSING and field.default_factory is MISSING:
+                raise HengyuError(f"entry '{text}': {name} needs the parameter '{key}'; write {name}({key}=...)")
+            continue
+        value = _typed(given[key], hints[key], f"entry '{text}': {name}({key}=...)")
+        if value != field.default or type(value) is not type(field.default):
+            kept.append((key, value))
+    step = Step(name, tuple(kept))
+    try:
+        step.make()
+    except ValueError as e:
+        raise HengyuError(f"entry '{text}': {e}") from None
+    return step
+
+
+def _typed(value: Value, hint: Any, where: str) -> Value:
+    kinds = get_args(hint) or (hint,)
+    if float in kinds and type(value) is int:
+        value = float(value) if abs(value) < _LARGEST else value
+    if type(value) not in kinds or (type(value) is int and abs(value) >= _LARGEST):
+        words = {int: "a whole number", float: "a number", bool: "true or false", str: "a word"}
+        wanted = " or ".join(words[k] for k in kinds if k in words)
+        raise HengyuError(f"{where} must be {wanted}, not {_print(value)}")
+    return value

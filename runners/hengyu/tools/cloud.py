@@ -1,0 +1,25 @@
+"""The cloud of a task's sentence vectors, as an entry leaves it."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from hengyu.numerics.cloud import Cloud, describe
+from hengyu.numerics.sample import Sample
+from hengyu.suites.grammar import Entry
+from hengyu.tasks.sts import StsVectors
+from hengyu.tools.task_vectors import Sentences
+
+__all__ = ["describe_entry"]
+
+
+def describe_entry(sentences: Sentences, entry: Entry, seed: int = 0) -> Cloud:
+    """Fit an entry on the sentences, repeats counted, and describe what it makes of them, each once.
+
+    Raises ValueError or `Degenerate` where the entry cannot be.
+    """
+    counts = np.bincount(np.concatenate([sentences.first, sentences.second]), minlength=len(sentences.x))
+    samples = {"target": Sample.of(sentences.x, counts)}
+    vectors = StsVectors(sentences.x, sentences.first, sentences.second, samples, sentences.labels)
+    x = vectors.mapped(entry, "target", seed)
+    return describe(x, (sentences.first[sentences.same], sentences.second[sentences.same]), seed=seed)

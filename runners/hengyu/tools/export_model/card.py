@@ -1,0 +1,171 @@
+"""The model card of a folder: what it is, what it scored, what it learned from, how to make it again."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+from typing import Any
+
+from hengyu import __version__
+from hengyu.base.escapes import markdown, markdown_row
+from hengyu.report.board.board import percent
+from hengyu.storage.records import Record, Run
+from hengyu.tools.export_model.fitted import Fitted
+from hengyu.tools.export_model.folder import Written
+from hengyu.tools.export_model.row import Choice
+
+__all__ = ["model_card"]
+
+
+def model_card(run: Run, choice: Choice, fitted: Fitted, written: Written, other_fit: str = "") -> str:
+    """Return README.md of a folder; everything that comes from outside is escaped.
+
+    Args:
+        run: what it was taken from.
+        choice: the row.
+        fitted: the pipeline.
+        written: the folder.
+        other_fit: the fit_on given in place of the row's own; the scores are then those of the row, not of the folder.
+    """
+    encoder, pooling, entry, fit_on = choice.row
+    learned = ", ".join(fitted.splits)
+    labels = "with their labels" if choice.entry.labelled else "no labels"
+    on = (
+        f"{fitted.rows} sentences of {learned} (both columns, repeats counted as fit_on says, {labels})"
+        if learned
+        else ""
+    )
+    facts = {
+        "encoder": encoder + (f", revision {fitted.base.revision}" if fitted.base.revision else ""),
+        "pooling": pooling,
+        "entry": entry if choice.seed is None else f"{entry}, seed {choice.seed}",
+        "trained by": "; ".join(f"{t['name']}: {t['examples']} examples, {t['steps']} steps" for t in fitted.trained),
+        "fitted on": on or "nothing",
+        "modules": " > ".join(written.modules),
+        "longest text": f"{fitted.encoder.folder.max_length} tokens",
+        "prompt": _prompt(fitted),
+        "encoder's fingerprint": fitted.base.folder.fingerprint,
+    }
+    facts = {key: value for key, value in facts.items() if value}
+    lines = [_front(run, choice, fitted), f"# {markdown(f'{encoder}, {pooling}, {entry}')}", ""]
+    lines += [f"A row of the board of {markdown(run.id)}, weighed and written by Hengyu {__version__}.", ""]
+    lines += ["| | |", "|---|---|", *(markdown_row([key, markdown(value)]) for key, value in facts.items()), ""]
+    lines += _usage(written) + _scores(run, choice, other_fit) + _again(run, choice, other_fit)
+    lines += ["## Licence", "", _licence(fitted), ""]
+    lines += [
+        f"Checked when it was written: on {written.probed} sentences of {markdown(choice.task)} its vectors differ from those "
+        f"that were weighed by at most {written.error:.1e} of their length.",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _prompt(fitted: Fitted) -> str:
+    folder = fitted.encoder.folder
+    return f"{folder.prompt} (its tokenizer says it around a text)" if folder.goes_on else folder.prompt or "none"
+
+
+def _front(run: Run, choice: Choice, fitted: Fitted) -> str:
+    """Return the front matter; JSON values are YAML."""
+    known = _stated_licence(fitted)
+    front: dict[str, Any] = {
+        "library_name": "sentence-transformers",
+        "pipeline_tag": "sentence-similarity",
+        "language": ["zh"],
+        "license": known or "other",
+        "tags": ["sentence-transformers", "sentence-similarity", "feature-extraction", "hengyu"],
+    }
+    if "/" in choice.row[0] and fitted.base.revision:
+        front["base_model"] = choice.row[0]
+    return "\n".join(["---", *(f"{k}: {json.dumps(v, ensure_ascii=False)}" for k, v in front.items()), "---", ""])
+
+
+def _usage(written: Written) -> list[str]:
+    trust = ", trust_remote_code=True" if written.own else ""
+    lines = ["## Use", "", "```python", "from sentence_transformers import SentenceTransformer", ""]
+    lines += [f'model = SentenceTransformer("PATH/OF/THIS/FOLDER"{trust})', 'model.encode(["今天天气真好"])', "```", ""]
+    if written.own:
+        lines.append(
+            "It needs the package hengyu (`pip install hengyu`): a step is no affine map, so its module is "
+            "`hengyu.tools.export_model.steps.Step`, its weights in safetensors. sentence-transformers asks for `trust_remote_code=True` "
+            "for every module that is not its own; no code lies in this folder."
+        )
+    else:
+        lines.append("It needs sentence-transformers 6 or newer and nothing else; no code lies in this folder.")
+    return [*lines, ""]
+
+
+def _scores(run: Run, choice: Choice, other_fit: str) -> list[str]:
+    level = 100 * float(run.header["suite"]["level"])
+    fit = choice.fit_on
+    own = {choice.task} if fit != "none" and ":" not in fit else None
+    lines = ["## Scores", ""]
+    if other_fit:
+        lines += [
+            f"Of the row, which was fitted on {markdown(fit)}; this folder was fitted on {markdown(other_fit)}.",
+            "",
+        ]
+    elif own:
+        lines += [
+            f"Fitted on {markdown(fit)}, so on the sentences of each task anew; this folder is the one of the task named.",
+            "",
+        ]
+    heads = ["task", "Spearman x 100", f"{level:g} % interval", "ceiling", "delta to raw", "its interval", "pairs"]
+    lines += [markdown_row(heads), markdown_row(["---", *["--:"] * 6])]
+    for record in run.records:
+        mine = record.row == choice.row and record.metric == "spearman" and not record.draw
+        if mine and record.value is not None and (not own or record.task in own):
+            lines.append(_score(record))
+    return [*lines, ""]
+
+
+def _score(r: Record) -> str:
+    low, high, d_low, d_high = r.low, r.high, r.delta_low, r.delta_high
+    between = "" if low is None or high is None else f"{percent(low)} to {percent(high)}"
+    change = (
+        "" if d_low is None or d_high is None else f"{percent(d_low, signed=True)} to {percent(d_high, signed=True)}"
+    )
+    seeds = f" (mean of {r.seeds} seeds)" if r.seeds and r.seeds > 1 else ""
+    cells = [
+        r.task,
+        percent(r.value) + seeds,
+        between,
+        percent(r.ceiling),
+        percent(r.delta, signed=True),
+        change,
+        str(r.n),
+    ]
+    return markdown_row([markdown(c) for c in cells])
+
+
+def _again(run: Run, choice: Choice, other_fit: str) -> list[str]:
+    command = str(run.environment.get("command") or f"hengyu run {run.header['suite']['name']}")
+    take = ["hengyu", "take", run.id, "--row", " | ".join(choice.row), "--task", choice.task]
+    take += ["--fit-on", other_fit] if other_fit else []
+    take += [] if choice.seed is None else ["--seed", str(choice.seed)]
+    text = f"{command}\n{shlex.join([*take, '--out', 'DIR'])}".replace("`", "'")
+    return ["## Make it again", "", "```", text, "```", ""]
+
+
+def _stated_licence(fitted: Fitted) -> str:
+    """Return the licence that the encoder's own card states in its front matter, "" when it does not."""
+    if fitted.base.id == "hengyu-mini":
+        return "apache-2.0"
+    try:
+        text = (fitted.base.folder.path / "README.md").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
+    front = text.partition("\n---")[0] if text.startswith("---") else ""
+    stated = re.search(r"^licen[cs]e:\s*[\"']?([A-Za-z0-9.+-]+)[\"']?\s*$", front, re.MULTILINE)
+    return stated[1] if stated else ""
+
+
+def _licence(fitted: Fitted) -> str:
+    known = _stated_licence(fitted)
+    what = (
+        f"The encoder's weights are under {known}"
+        if known
+        else "The encoder's card states no licence that could be read"
+    )
+    further = "Its weights were trained further here" if fitted.trained else "Its weights are as they were"
+    return f"{markdown(what)}; their terms hold for this folder. {further}; what steps were fitted are made of its vectors."

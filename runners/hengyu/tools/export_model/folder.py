@@ -1,0 +1,149 @@
+"""The folder: the pipeline as sentence-transformers modules, written whole or not at all, and checked before it is shown."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hengyu.base.errors import HengyuError
+from hengyu.methods import Transform
+from hengyu.methods.transforms.l2 import L2
+from hengyu.numerics.affine import Affine, affine_of
+from hengyu.tools.export_model.fitted import Fitted
+from hengyu.tools.export_model.pooled import pooled
+from hengyu.tools.export_model.row import Choice
+from hengyu.tools.export_model.state import state_of
+from hengyu.tools.export_model.template import prefix
+
+__all__ = ["Written", "refuse_occupied", "write_folder"]
+
+_PROBED = 256  # sentences of the task that the folder must give our vectors for
+_FAR = 1e-3  # of a vector's length; float32 and padding leave about 1e-6, and 1e-4 where whitening divides by next to nothing
+
+
+@dataclass(frozen=True)
+class Written:
+    """A folder that was written."""
+
+    path: Path
+    modules: tuple[str, ...]  # class names in order
+    own: bool  # whether a module is one of hengyu's, so that loading it takes hengyu and trust_remote_code
+    probed: int  # sentences it was checked on
+    error: float  # the largest distance between its vector and ours (of codes the median), as a share of our vector's length
+
+
+def refuse_occupied(out: Path, *, force: bool) -> None:
+    """Raise `HengyuError` for a place that holds something already, unless it is a model's folder and ``force``."""
+    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
+        return
+    if not force:
+        raise HengyuError(f"{out}: is there already; give another --out, or pass --force to write it anew")
+    if not (out / "modules.json").is_file():
+        raise HengyuError(
+            f"{out}: holds no sentence-transformers folder, so --force does not replace it; give another --out"
+        )
+
+
+def write_folder(
+    fitted: Fitted, choice: Choice, out: Path, card: Callable[[Written], str], *, force: bool = False
+) -> Written:
+    """Write the pipeline to ``out``, with its model card; raises `HengyuError` when it does not give the run's vectors."""
+    refuse_occupied(out, force=force)
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        part = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}."))
+    except OSError as e:
+        raise HengyuError(f"{out}: cannot be written ({e.strerror or e}); check permissions") from None
+    try:
+        written = _write(fitted, choice, part)
+        (part / "README.md").write_text(card(written), encoding="utf-8")
+        part.chmod(0o755)
+        if out.exists():
+            shutil.rmtree(out)
+        part.replace(out)
+    except OSError as e:
+        raise HengyuError(f"{out}: cannot be written ({e.strerror or e}); make room or check permissions") from None
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+    return Written(out, written.modules, written.own, written.probed, written.error)
+
+
+def _write(fitted: Fitted, choice: Choice, folder: Path) -> Written:
+    import transformers
+    from sentence_transformers import SentenceTransformer
+
+    transformers.utils.logging.disable_progress_bar()
+    modules = pooled(fitted.encoder, choice.row[1])
+    own = len(modules)
+    modules += _steps(fitted.methods, fitted.steps, fitted.width)
+    prompt = prefix(fitted.encoder)
+    named: dict[str, Any] = {"prompts": {"hengyu": prompt}, "default_prompt_name": "hengyu"} if prompt else {}
+    model = SentenceTransformer(modules=modules, device="cpu", similarity_fn_name="cosine", **named)
+    model.save_pretrained(str(folder), safe_serialization=True, create_model_card=False)
+    foreign = any(type(m).__module__.startswith("hengyu.") for m in modules[own:])
+    loaded = SentenceTransformer(str(folder), device="cpu", local_files_only=True, trust_remote_code=foreign)
+    places = np.linspace(0, len(fitted.texts) - 1, min(_PROBED, len(fitted.texts))).astype(int)
+    theirs = loaded.encode([fitted.texts[i] for i in places], show_progress_bar=False)
+    far = _distances(np.asarray(theirs, np.float64), np.asarray(fitted.vectors[places], np.float64))
+    # a code turns a value on a border, which float32 moves to either side, into another step or sign
+    coded = any(hasattr(m, "bytes_per_vector") for m in fitted.methods)
+    error = float(np.median(far) if coded else far.max())
+    if not error <= _FAR:
+        raise HengyuError(
+            f"row '{' | '.join(choice.row)}': sentence-transformers gives other vectors from the folder than the run has (off "
+            f"by {error:.1g} of their length), so it is not written; this encoder cannot be taken home"
+        )
+    return Written(folder, tuple(type(m).__name__ for m in modules), foreign, len(places), error)
+
+
+def _distances(theirs: Any, ours: Any) -> Any:
+    """Return the distance (n,) between two vectors of each text, as a share of the length of ours."""
+    if theirs.shape != ours.shape:
+        return np.full(len(ours), np.inf)
+    length = np.linalg.norm(ours, axis=1)
+    return np.linalg.norm(theirs - ours, axis=1) / np.where(length > 0, length, 1.0)
+
+
+def _steps(methods: Sequence[Transform], names: Sequence[str], width: int) -> list[Any]:
+    """Return the modules of the steps: what is affine between two others is one dense layer."""
+    from hengyu.tools.export_model.library import Normalize
+
+    modules: list[Any] = []
+    chain: Affine | None = None
+    for method, name in zip(methods, names, strict=True):
+        affine = affine_of(method, width)
+        if affine is not None:
+            chain = affine if chain is None else chain.then(affine)
+            width = affine.weight.shape[1]
+            continue
+        modules += _dense(chain)
+        chain = None
+        if isinstance(method, L2):
+            modules.append(Normalize())
+            continue
+        from hengyu.tools.export_model.steps import Step
+
+        width = int(np.asarray(method(np.zeros((1, width), np.float32))).shape[1])
+        modules.append(Step(name, state_of(method, name), width))
+    return modules + _dense(chain)
+
+
+def _dense(chain: Affine | None) -> list[Any]:
+    """Return an affine map as a dense layer; nothing for none, and for one that leaves the vectors as they are."""
+    import torch
+
+    from hengyu.tools.export_model.library import Dense
+
+    if chain is None:
+        return []
+    width, out = chain.weight.shape
+    if width == out and not chain.bias.any() and np.array_equal(chain.weight, np.eye(width)):
+        return []
+    weight, bias = (torch.from_numpy(np.ascontiguousarray(a, np.float32)) for a in (chain.weight.T, chain.bias))
+    return [Dense(width, out, activation_function=torch.nn.Identity(), init_weight=weight, init_bias=bias)]

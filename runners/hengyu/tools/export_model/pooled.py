@@ -1,0 +1,80 @@
+"""A pooling as sentence-transformers modules of its own: nothing of ours is needed to load them."""
+
+from __future__ import annotations
+
+from operator import itemgetter
+from typing import Any
+
+from hengyu.base.errors import HengyuError
+from hengyu.encoders.huggingface import HuggingFace
+from hengyu.encoders.pooling import LAYERS
+from hengyu.tools.export_model.template import put_template
+
+__all__ = ["pooled", "refuse_unsayable"]
+
+
+def pooled(encoder: HuggingFace, pooling: str) -> list[Any]:
+    """Return the modules that give a pooling's vectors: the transformer, in float32, and what comes after it.
+
+    A mean of several layers is a weighted mean of all of them (`WeightedLayerPooling`) under a mean over the tokens, the
+    pooler is a dense layer with tanh on the first token, and the vector at the prompt's mask token is a mean over tokens of
+    which all others weigh nothing (`WordWeights`; a text must not hold that token itself). A template is in the tokenizer.
+
+    Raises:
+        HengyuError: for a pooling, a dtype, a prompt or a pre-tokenizer that no such module can say.
+    """
+    import torch
+
+    refuse_unsayable(encoder, pooling)
+    library = encoder.library(torch.float32)
+    if library.max_seq_length is not None:
+        library.max_seq_length = encoder.folder.max_length
+    if encoder.folder.goes_on:
+        put_template(encoder, library[0])
+    if pooling == "native":
+        return list(library)
+    return [library[0], *_tail(library[0], encoder.id, pooling)]
+
+
+def refuse_unsayable(encoder: HuggingFace, pooling: str) -> None:
+    """Raise `HengyuError` for a pooling, a dtype or a pre-tokenizer that no module of the library can say."""
+    who, spec = f"encoder '{encoder.id}'", encoder.spec
+    if spec.dtype != "float32":
+        raise HengyuError(
+            f"{who}: was weighed in {spec.dtype}, and a folder is written in float32; weigh it in float32"
+        )
+    if spec.pre_tokenizer:
+        raise HengyuError(
+            f"{who}: {spec.pre_tokenizer} splits its texts into words first, which a sentence-transformers folder cannot "
+            "say; take a row of an encoder without pre_tokenizer"
+        )
+
+
+def _tail(body: Any, who: str, pooling: str) -> list[Any]:
+    import torch
+
+    from hengyu.tools.export_model.library import Dense, Pooling, WeightedLayerPooling, WordWeights
+
+    model = body.auto_model
+    width = int(model.config.hidden_size)
+    if pooling == "cls":
+        return [Pooling(width, "cls")]
+    if pooling == "mean":
+        return [Pooling(width, "mean")]
+    if pooling == "mask":
+        words = sorted(body.tokenizer.get_vocab().items(), key=itemgetter(1))
+        return [WordWeights([w for w, _ in words], {body.tokenizer.mask_token: 1.0}, 0.0), Pooling(width, "mean")]
+    if pooling == "pooler":
+        layer = getattr(getattr(model, "pooler", None), "dense", None)
+        if layer is None or not isinstance(getattr(model.pooler, "activation", None), torch.nn.Tanh):
+            raise HengyuError(f"encoder '{who}': its pooler is no dense layer with tanh; take a row of another pooling")
+        weight, bias = layer.weight.detach().clone(), layer.bias.detach().clone()
+        dense = Dense(width, len(weight), activation_function=torch.nn.Tanh(), init_weight=weight, init_bias=bias)
+        return [Pooling(width, "cls"), dense]
+    blocks = int(model.config.num_hidden_layers)
+    share = torch.zeros(blocks + 1)
+    for layer in LAYERS[pooling]:
+        share[layer] += 1.0 / len(LAYERS[pooling])
+    model.config.output_hidden_states = True
+    layers = WeightedLayerPooling(width, blocks, layer_start=0, layer_weights=torch.nn.Parameter(share))
+    return [layers, Pooling(width, "mean")]

@@ -1,0 +1,52 @@
+"""What a method has learned, as arrays, and back; the same for every method."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import fields
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hengyu.base.errors import HengyuError
+from hengyu.methods import SampleTransform, Transform
+from hengyu.suites.grammar import parse_entry
+
+__all__ = ["restored", "state_of"]
+
+
+def state_of(method: Any, step: str) -> dict[str, NDArray[Any]]:
+    """Return what a fitted method has learned: its own ``state()``, else its learned fields, arrays and numbers.
+
+    Raises:
+        HengyuError: for a method that has learned something else and does not say how to keep it.
+    """
+    if isinstance(method, SampleTransform):
+        return dict(method.state())
+    if not getattr(method, "needs_fit", True):
+        return {}  # what it draws, it draws again from its parameters
+    state = {f.name: np.asarray(getattr(method, f.name)) for f in fields(method) if not f.init and f.name != "report"}
+    for name, value in state.items():
+        if value.dtype.kind not in "biuf":
+            raise HengyuError(
+                f"step '{step}' keeps no state: its field '{name}' is no array; give it state and restore"
+            )
+    return state
+
+
+def restored(step: str, state: Mapping[str, NDArray[Any]]) -> Transform:
+    """Return the fitted method of a step, like ``flow(depth=2)``; raises ValueError for a state of another method."""
+    method: Any = parse_entry(step).steps[0].make()
+    if isinstance(method, SampleTransform):
+        return method.restore(dict(state), {})
+    if not getattr(method, "needs_fit", True):
+        drawn: Transform = method
+        return drawn
+    learned = {f.name for f in fields(method) if not f.init and f.name != "report"}
+    if learned != set(state):
+        raise ValueError(f"the state of '{step}' must hold {sorted(learned)}, not {sorted(state)}")
+    for name, value in state.items():
+        setattr(method, name, value if value.ndim else value.item())
+    fitted: Transform = method
+    return fitted

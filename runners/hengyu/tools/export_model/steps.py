@@ -1,0 +1,84 @@
+"""The sentence-transformers module of a step that is no affine map: its method, with what it learned in safetensors.
+
+A folder names it as ``hengyu.tools.export_model.steps.Step`` in its modules.json, so whoever loads the folder needs the package hengyu
+and passes ``trust_remote_code=True``, which is what sentence-transformers asks for any module that is not its own. No
+code lies in the folder. A renamed class would break every folder written before: keep name and place.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors.numpy import load_file, save
+from torch import Tensor
+
+from hengyu.base.errors import HengyuError, first_line
+from hengyu.methods import Transform
+from hengyu.storage.records import write_bytes, write_json
+from hengyu.tools.export_model.library import Module
+from hengyu.tools.export_model.state import restored
+
+__all__ = ["Step"]
+
+_CONFIG, _WEIGHTS = "config.json", "state.safetensors"
+
+
+class Step(Module):  # type: ignore[misc]
+    """Maps ``sentence_embedding`` (n, d) to (n, k) float32 by a fitted method, on the CPU and without a gradient.
+
+    Args:
+        step: the method as an entry writes it, ``flow(depth=2)``.
+        state: what it learned.
+        width: k.
+    """
+
+    def __init__(self, step: str, state: dict[str, NDArray[Any]], width: int) -> None:
+        super().__init__()
+        self.step, self.state, self.width = step, state, width
+        self.method: Transform = restored(step, state)
+
+    def forward(self, features: dict[str, Any], **_: Any) -> dict[str, Any]:
+        """Map the sentence embeddings of a batch."""
+        x: Tensor = features["sentence_embedding"]
+        mapped = self.method(x.detach().float().cpu().numpy())
+        features["sentence_embedding"] = torch.from_numpy(np.asarray(mapped, np.float32)).to(x.device)
+        return features
+
+    def get_embedding_dimension(self) -> int:
+        """Return k."""
+        return self.width
+
+    def get_sentence_embedding_dimension(self) -> int:
+        """Return k, under the name that sentence-transformers used before version 6."""
+        return self.width
+
+    def save(self, output_path: str, *args: Any, safe_serialization: bool = True, **kwargs: Any) -> None:
+        """Write configuration and state into a folder."""
+        write_json(Path(output_path) / _CONFIG, {"step": self.step, "width": self.width})
+        whole = {key: np.ascontiguousarray(value) for key, value in self.state.items()}
+        write_bytes(Path(output_path) / _WEIGHTS, save(whole))
+
+    @classmethod
+    def load(cls, model_name_or_path: str, subfolder: str = "", **kwargs: Any) -> Self:
+        """Read a module back from its folder or from the hub; raises `HengyuError` for files that are not its own."""
+        hub = {k: kwargs.get(k) for k in ("token", "cache_folder", "revision")}
+        hub["local_files_only"] = kwargs.get("local_files_only", False)
+        places = [cls.load_file_path(model_name_or_path, name, subfolder, **hub) for name in (_CONFIG, _WEIGHTS)]
+        if None in places:
+            raise HengyuError(
+                f"{model_name_or_path}/{subfolder}: {_CONFIG} or {_WEIGHTS} is missing; take the row again"
+            )
+        try:
+            config = json.loads(Path(str(places[0])).read_bytes())
+            return cls(str(config["step"]), load_file(str(places[1])), int(config["width"]))
+        except HengyuError as e:
+            raise HengyuError(f"{places[0]}: {e}; install the version of hengyu that wrote it") from None
+        except (OSError, ValueError, KeyError, TypeError) as e:
+            raise HengyuError(
+                f"{model_name_or_path}/{subfolder}: cannot be read ({first_line(e)}); take it again"
+            ) from None

@@ -1,0 +1,108 @@
+"""The model card of a pretrained encoder: what it learned from, how, how long, and how to make it again."""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import fields
+from typing import Any
+
+from hengyu.base.escapes import markdown, markdown_row
+from hengyu.tools.pretraining.recipe import Pretraining
+
+__all__ = ["card"]
+
+_FRONT = """---
+library_name: "sentence-transformers"
+pipeline_tag: "sentence-similarity"
+language: ["zh"]
+tags: ["sentence-transformers", "sentence-similarity", "feature-extraction", "hengyu"]
+---
+"""
+_USE = """## Use
+
+```python
+from sentence_transformers import SentenceTransformer
+
+SentenceTransformer("PATH/OF/THIS/FOLDER").encode(["今天天气真好"])
+```
+
+`hengyu run smoke --encoder PATH/OF/THIS/FOLDER` weighs it. On a CPU load it as float32; arithmetic in float16 is several
+times slower there, and Hengyu does so by itself."""
+
+
+def card(about: dict[str, Any], seconds: float) -> str:
+    """Return README.md; names of files come from outside and are escaped."""
+    recipe, corpus, last = about["recipe"], about["corpus"], about["curve"][-1]
+    held = "none held out" if last["held_out"] is None else f"{last['held_out']:.3f}"
+    facts = {
+        "shape": f"{recipe['layers']} layers, width {recipe['width']}, {recipe['heads']} heads, at most {recipe['length']} tokens",
+        "vocabulary": f"{about['vocabulary']:,} tokens; [UNK] is {100 * about['unknown_share']:.3f} % of the corpus's tokens",
+        "parameters": f"{about['parameters']:,}, stored as float16",
+        "pooling": "mean of the last layer",
+        "steps": f"{about['steps']:,}",
+        "tokens": f"{about['tokens']:,} ({about['tokens'] / about['epoch_tokens']:.2f} epochs)",
+        "loss": f"{last['loss']:.3f} (mean over the last tenth of the steps)",
+        "held-out loss": held + ("" if last["held_out"] is None else f" ({about['held_out_lines']:,} lines)"),
+        "seconds": f"{seconds:,.1f}",
+        "trained in": "; ".join(_leg(leg) for leg in about["legs"]),
+        "Hengyu": about["hengyu"],
+    }
+    lines = [_FRONT, "# A BERT pretrained by Hengyu", ""]
+    lines += ["Masked language modelling from random weights, and nothing else: no sentence embedding was learned.", ""]
+    lines += _table(["", ""], [[k, v] for k, v in facts.items()])
+    lines += ["## Corpus", ""]
+    lines += _table(
+        ["file", "lines", "left out", "sha256"],
+        [[s["name"], f"{s['lines']:,}", f"{s['excluded']:,}", s["sha256"]] for s in corpus["files"]],
+    )
+    lines += [_exclusion(corpus["excluded_tasks"]), ""]
+    lines += ["What its texts allow decides what may be done with the weights; this card knows no licence of them.", ""]
+    lines += ["## Recipe", ""]
+    lines += _table(
+        ["parameter", "value"], [[k, f"{v:g}" if isinstance(v, float) else str(v)] for k, v in recipe.items()]
+    )
+    lines += ["## Curve", ""]
+    lines += _table(
+        ["step", "loss", "held-out loss"],
+        [
+            [f"{c['step']:,}", f"{c['loss']:.3f}", "" if c["held_out"] is None else f"{c['held_out']:.3f}"]
+            for c in about["curve"]
+        ],
+    )
+    lines += ["## Make it again", "", "```", _command(about), "```", ""]
+    lines += ["The same files, dtype, threads and versions give the same weights, byte by byte.", "", _USE]
+    return "\n".join(lines) + "\n"
+
+
+def _command(about: dict[str, Any]) -> str:
+    """Return what to type, with what differs from the defaults; files by their names alone."""
+    words = ["hengyu", "pretrain", *(s["name"] for s in about["corpus"]["files"]), "--out", "DIR"]
+    for f in fields(Pretraining):
+        if about["recipe"][f.name] != f.default:
+            words += [f"--{f.name.replace('_', '-')}", f"{about['recipe'][f.name]}"]
+    for task in about["corpus"]["excluded_tasks"]:
+        words += ["--exclude", task]
+    leg = about["legs"][-1]
+    words += ["--dtype", leg["dtype"], "--threads", str(leg["threads"])]
+    words += [] if leg["device"] == "cpu" else ["--device", leg["device"]]
+    return shlex.join(" ".join(w.split()).replace("`", "'") for w in words)
+
+
+def _leg(leg: dict[str, Any]) -> str:
+    after = f" from step {leg['step'] + 1:,} on" if leg["step"] else ""
+    return f"{leg['dtype']}, {leg['threads']} thread{'s' * (leg['threads'] > 1)}, {leg['device']}{after}"
+
+
+def _exclusion(tasks: dict[str, str]) -> str:
+    if not tasks:
+        return "No line was held against evaluation sentences."
+    names = ", ".join(f"{markdown(task)} (sha256 {digest[:16]})" for task, digest in tasks.items())
+    return (
+        f"Left out were lines that equal a sentence of {names}, but for punctuation, width and case; near-duplicates were not "
+        "searched."
+    )
+
+
+def _table(heads: list[str], rows: list[list[str]]) -> list[str]:
+    body = [markdown_row([markdown(c) for c in row]) for row in rows]
+    return [markdown_row(heads), markdown_row(["---"] * len(heads)), *body, ""]

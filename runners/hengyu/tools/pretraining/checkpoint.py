@@ -1,0 +1,71 @@
+"""A stopped pretraining on disk: weights and optimizer in one safetensors file, written whole or not at all."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from hengyu.base.errors import HengyuError, first_line
+from hengyu.base.json_files import parse, write_bytes
+
+__all__ = ["CHECKPOINT", "load_checkpoint", "save_checkpoint"]
+
+CHECKPOINT = "checkpoint.safetensors"
+_MOMENTS = ("step", "exp_avg", "exp_avg_sq")
+
+
+def save_checkpoint(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
+    """Write weights, AdamW's moments, and a state of plain JSON."""
+    from safetensors.torch import save
+
+    tensors: dict[str, torch.Tensor] = {}
+    for name, parameter in model.named_parameters():
+        tensors[f"model.{name}"] = parameter.detach().cpu().contiguous()
+        for key in _MOMENTS:
+            value = optimizer.state[parameter].get(key)
+            if value is not None:
+                tensors[f"{key}.{name}"] = value.detach().cpu().contiguous()
+    text = json.dumps(state, sort_keys=True, allow_nan=False)
+    write_bytes(path, save(tensors, metadata={"state": text, "sha256": _sum(text, tensors)}))
+
+
+def load_checkpoint(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
+    """Give weights and moments back in place and return the state; raises `HengyuError` for a damaged file."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(str(path), "pt") as file:
+            about = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
+        if about["sha256"] != _sum(about["state"], tensors):
+            raise ValueError("its bytes are not those that were written")
+        state = parse(about["state"].encode())
+        if not isinstance(state, dict):
+            raise ValueError("its state is no object")
+        for name, parameter in model.named_parameters():
+            value = tensors[f"model.{name}"]
+            if value.shape != parameter.shape:
+                raise ValueError(f"'{name}' has the shape {tuple(value.shape)}")
+            with torch.no_grad():
+                parameter.copy_(value)
+            optimizer.state[parameter] = {
+                key: tensors[f"{key}.{name}"].to(parameter.device) for key in _MOMENTS if f"{key}.{name}" in tensors
+            }
+    except (SafetensorError, OSError, ValueError, KeyError, TypeError) as e:
+        raise HengyuError(
+            f"{path}: cannot be read ({first_line(e)}); delete the folder {path.parent} and start again"
+        ) from None
+    return state
+
+
+def _sum(state: str, tensors: dict[str, torch.Tensor]) -> str:
+    total = hashlib.sha256(state.encode())
+    for name in sorted(tensors):
+        total.update(f"\0{name}\0".encode())
+        total.update(tensors[name].numpy().tobytes())
+    return total.hexdigest()

@@ -1,0 +1,170 @@
+"""A pretraining from corpus to folder: worked on in a folder beside its goal, shown when it is whole."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hengyu import __version__
+from hengyu.base.errors import HengyuError
+from hengyu.base.json_files import digest, read_document, write_bytes, write_json
+from hengyu.base.progress import Progress, silent
+from hengyu.tools.pretraining.checkpoint import CHECKPOINT
+from hengyu.tools.pretraining.corpus import Corpus, evaluation_sentences, read_corpus
+from hengyu.tools.pretraining.recipe import Pretraining
+
+__all__ = ["ABOUT", "Outcome", "pretrain"]
+
+ABOUT = "pretraining.json"
+_PART = ".part"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a pretraining left."""
+
+    folder: Path
+    new: bool  # False when it was there already
+    about: dict[str, Any]  # pretraining.json
+
+
+def pretrain(
+    files: Sequence[Path],
+    out: Path,
+    recipe: Pretraining,
+    *,
+    exclude: Sequence[str] = (),
+    data: Path | None = None,
+    datasets: Sequence[Path] = (),
+    dtype: str = "",
+    threads: int = 1,
+    device: str = "cpu",
+    progress: Progress = silent,
+) -> Outcome:
+    """Pretrain a BERT on text files and write ``out``, a sentence-transformers folder; a killed one goes on.
+
+    Work in progress lies in ``out`` + ".part". The same files and recipe find their finished folder and do nothing.
+    Raises `HengyuError` for files that cannot be read, too small a corpus, and places that hold something else.
+    """
+    if out.name in ("", ".."):
+        out = out.resolve()
+    _refuse_foreign(out)
+    part = out.with_name(out.name + _PART)
+    unwanted, against = evaluation_sentences(exclude, data, datasets)
+    corpus = read_corpus(files, held_out=recipe.held_out, seed=recipe.seed, unwanted=unwanted, against=against)
+    goal = {"recipe": recipe.parameters(), "corpus": corpus.about()}
+    read = sum(s.lines for s in corpus.sources)
+    left = f", {corpus.excluded:,} left out as evaluation sentences" if exclude else ""
+    progress.say(f"{len(corpus.sources)} files, {read:,} lines{left}, {len(corpus.held):,} held out")
+    if (out / ABOUT).is_file():
+        about = read_document(out / ABOUT, "delete the folder, or give another --out")
+        _refuse_other(out, about, goal)
+        (out / CHECKPOINT).unlink(missing_ok=True)
+        return Outcome(out, False, about)
+    if _begun(part):
+        _refuse_other(part, read_document(part / ABOUT, "delete the folder, or give another --out"), goal)
+    else:
+        write_json(part / ABOUT, {**goal, "goal": digest(goal)})
+    about = _work(part, corpus, recipe, goal, dtype=dtype, threads=threads, device=device, say=progress)
+    try:
+        part.replace(out)
+        (out / CHECKPOINT).unlink(missing_ok=True)
+    except OSError as e:
+        raise HengyuError(
+            f"{out}: cannot be written ({e.strerror or e}); check it and run the same command again"
+        ) from None
+    return Outcome(out, True, about)
+
+
+def _refuse_foreign(out: Path) -> None:
+    if out.exists() and not (out / ABOUT).is_file() and not (out.is_dir() and not any(out.iterdir())):
+        raise HengyuError(f"{out}: is there already and holds something else; give another --out")
+
+
+def _begun(part: Path) -> bool:
+    """Tell whether work lies in a folder, and clear away what a killed write left; raises `HengyuError` for anything else."""
+    if not part.exists():
+        return False
+    if part.is_dir():
+        begun = (part / ABOUT).is_file()
+        # the temporary neighbours of files that are renamed when they are whole
+        for path in part.glob(".*" if begun else f".{ABOUT}.*"):
+            path.unlink()
+        if begun or not any(part.iterdir()):
+            return begun
+    raise HengyuError(f"{part}: is needed for the work in progress and holds something else; give another --out")
+
+
+def _refuse_other(folder: Path, about: dict[str, Any], goal: dict[str, Any]) -> None:
+    """Raise `HengyuError`, naming the first key that differs, when a folder was made from another corpus or recipe."""
+    if about.get("goal") == digest(goal):
+        return
+    theirs = about.get("recipe")
+    theirs = theirs if isinstance(theirs, dict) else {}
+    differs = next((k for k, v in goal["recipe"].items() if theirs.get(k) != v), "")
+    what = (
+        f"{differs} = {str(theirs.get(differs))[:40]} where {goal['recipe'][differs]} is asked for"
+        if differs
+        else "another corpus, or other tasks left out"
+    )
+    raise HengyuError(f"{folder}: holds a pretraining with {what}; delete it, or give another --out")
+
+
+def _work(
+    part: Path,
+    corpus: Corpus,
+    recipe: Pretraining,
+    goal: dict[str, Any],
+    *,
+    dtype: str,
+    threads: int,
+    device: str,
+    say: Progress,
+) -> dict[str, Any]:
+    """Train in ``part`` and lay everything of the finished folder there; returns pretraining.json."""
+    import transformers
+
+    from hengyu.tools.pretraining.card import card
+    from hengyu.tools.pretraining.folder import write_model
+    from hengyu.tools.pretraining.loop import make_model, reproducible, train
+    from hengyu.tools.pretraining.vocabulary import make_tokenizer, tokenize, vocabulary
+
+    transformers.utils.logging.set_verbosity_error()
+    transformers.utils.logging.disable_progress_bar()
+    tokenizer = make_tokenizer(vocabulary(corpus.lines, recipe), part, recipe.length)
+    with say.stage("tokenise", len(corpus.lines)) as tick:
+        tokens = tokenize(tokenizer, corpus.lines, recipe.length, tick)
+    held = tokenize(tokenizer, corpus.held, recipe.length)
+    with reproducible(threads):
+        try:
+            model = make_model(recipe, len(tokenizer), device)
+        except (RuntimeError, AssertionError) as e:
+            raise HengyuError(
+                f"device '{device}' cannot be used here ({str(e)[:80]}); use cpu, or leave it out"
+            ) from None
+        size = sum(p.numel() for p in model.bert.parameters())
+        epoch = int(tokens.lengths.sum())
+        say.say(f"{len(tokenizer):,} tokens in the vocabulary, {size:,} parameters, {epoch:,} tokens an epoch")
+        trained = train(
+            model, tokens, held, recipe, part / CHECKPOINT, dtype=dtype, threads=threads, progress=say
+        )  # fmt: skip
+    about = {
+        **goal,
+        "goal": digest(goal),
+        "hengyu": __version__,
+        "vocabulary": len(tokenizer),
+        "parameters": size,
+        "held_out_lines": len(corpus.held),
+        "epoch_tokens": epoch,
+        "unknown_share": round(tokens.unknown / max(1, tokens.inside), 8),
+        "tokens": trained.tokens,
+        "steps": trained.step,
+        "curve": trained.curve,
+        "legs": trained.legs,
+    }
+    write_model(part, model, tokenizer, recipe)
+    write_bytes(part / "README.md", card(about, trained.seconds).encode())
+    write_json(part / ABOUT, about)
+    return about

@@ -1,0 +1,82 @@
+"""The model under check with its sample, and what a check says of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from hengyu.base.errors import HengyuError
+from hengyu.encoders import EncoderSpec, Vectors
+from hengyu.encoders.huggingface import HuggingFace
+from hengyu.tools.selfcheck.change import Change, Excerpt, Yardstick
+
+__all__ = ["LIMIT_DISTANCE", "LIMIT_POINTS", "LIMIT_UNKNOWN", "Check", "Subject"]
+
+LIMIT_DISTANCE = 1e-6
+"""The largest cosine distance an invariance may leave: float32 rounding leaves about 1e-13."""
+
+LIMIT_POINTS = 0.01
+"""The largest change of Spearman x 100 an invariance may leave: the last digit that boards print."""
+
+LIMIT_UNKNOWN = 0.5
+"""The share of [UNK] above which `hengyu run` refuses a model."""
+
+
+@dataclass(frozen=True)
+class Check:
+    """What one check found.
+
+    ``status`` is "holds" or "broken" for an invariance, "note" for what may move the scores (that is no mistake of the
+    model), and "not run" with the reason as its verdict.
+    """
+
+    name: str
+    status: str
+    verdict: str
+    change: Change | None = None
+
+
+@dataclass
+class Subject:
+    """An opened model, the texts it is checked on, and its vectors of them by the default batching.
+
+    Args:
+        spec: how it was asked for; conditions like another dtype open it again with that changed.
+        opener: opens a spec.
+        sample: the pairs.
+        pooling: whose vectors are checked.
+    """
+
+    spec: EncoderSpec
+    opener: Callable[[EncoderSpec], HuggingFace]
+    sample: Excerpt
+    pooling: str
+
+    @cached_property
+    def encoder(self) -> HuggingFace:
+        """The model as asked for."""
+        return self.opener(self.spec)
+
+    @cached_property
+    def vectors(self) -> Vectors:
+        """The vectors (m, d) of the sample's texts; raises `HengyuError` where they are not finite."""
+        found = self.encode(self.sample.texts)
+        if not np.isfinite(found).all():
+            bad = int((~np.isfinite(found).all(axis=1)).sum())
+            raise HengyuError(
+                f"encoder '{self.encoder.id}': {bad} of {len(found)} vectors are not finite; get the model again, "
+                "or check how its weights were saved"
+            )
+        return found
+
+    @cached_property
+    def yardstick(self) -> Yardstick:
+        """What the conditions are held against."""
+        return Yardstick(self.sample, self.vectors)
+
+    def encode(self, texts: tuple[str, ...] | list[str], encoder: HuggingFace | None = None) -> Vectors:
+        """Return the vectors (k, d) of texts, by the model as asked for or by another one."""
+        return (encoder or self.encoder).encode(texts, [self.pooling])[self.pooling]

@@ -1,0 +1,119 @@
+"""How fast a model encodes here, beside what the machine's matrix product could do: both timed in the same process."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from hengyu.base.errors import HengyuError
+from hengyu.encoders import EncoderSpec, open_encoder
+from hengyu.encoders.model_folder import ModelFolder
+
+__all__ = ["Throughput", "flops_per_token", "measure", "peak"]
+
+_SIDE = 2048  # of the square matrices of the reference
+_COMPARED = 256  # texts whose vectors are compared
+
+
+@dataclass(frozen=True)
+class Throughput:
+    """One dtype and back-end on so many threads."""
+
+    spec: EncoderSpec
+    threads: int
+    tokens: float  # a second, special ones counted
+    texts: float  # a second
+    peak: float  # floating-point operations a second of the plain matrix product in that dtype
+    share: float  # of the peak, by the operations of the model's matrix products
+    drift: float  # largest cosine distance of a vector from that of the first of all
+
+
+def measure(
+    specs: Sequence[EncoderSpec],
+    texts: Sequence[str],
+    threads: Sequence[int],
+    *,
+    seconds: float = 5.0,
+    offline: bool = False,
+) -> Iterator[Throughput]:
+    """Yield the throughput of each encoder on each number of threads, on as many texts as take about ``seconds``."""
+    import torch
+
+    if not texts:
+        raise HengyuError("there is no text to encode; give a file with one sentence a line")
+    distinct = list(dict.fromkeys(texts))
+    before = torch.get_num_threads()
+    rng = np.random.default_rng(0)
+    first: Any = None
+    try:
+        for spec in specs:
+            encoder = open_encoder(spec, offline=offline)
+            pooling = "native" if encoder.folder.static else "mean"
+            for count in threads:
+                torch.set_num_threads(count)
+                vectors = encoder.encode(distinct[:_COMPARED], [pooling])[pooling].astype(np.float64)  # warms up, too
+                warm = time.perf_counter()
+                encoder.encode(distinct[:_COMPARED], [pooling])
+                rate = len(vectors) / (time.perf_counter() - warm)
+                first = vectors if first is None else first
+                # texts of all lengths, as many as fill the time: batches are made of the longest ones first
+                some = rng.permutation(len(distinct))[: max(_COMPARED, int(rate * seconds))]
+                tokens = length = done = 0.0
+                start = time.perf_counter()
+                while not done or time.perf_counter() - start < seconds / 2:
+                    for chunk in encoder.stream([distinct[i] for i in some], [pooling], lambda _: True):
+                        n = float(chunk.counts[:, 0].sum()) + 2 * len(chunk.indices)
+                        tokens, done = tokens + n, done + len(chunk.indices)
+                        length += n * n / len(chunk.indices)
+                taken = time.perf_counter() - start
+                most = peak(spec.dtype, encoder.device)
+                work = tokens * flops_per_token(encoder.folder, length / tokens)
+                yield Throughput(
+                    spec, count, tokens / taken, done / taken, most, work / taken / most, _distance(first, vectors)
+                )
+                encoder.release()  # other engines take the threads when they load
+    finally:
+        torch.set_num_threads(before)
+
+
+def peak(dtype: str, device: str = "cpu", repeats: int = 5) -> float:
+    """Return the operations a second of the product of two square matrices, the best of some."""
+    import torch
+
+    a, b = (torch.randn(_SIDE, _SIDE, device=device).to(getattr(torch, dtype)) for _ in range(2))
+    best = float("inf")
+    for _ in range(repeats + 1):
+        start = time.perf_counter()
+        c = a @ b
+        c[0, 0].item()  # waits for a GPU
+        best = min(best, time.perf_counter() - start)
+    return 2.0 * _SIDE**3 / best
+
+
+def flops_per_token(folder: ModelFolder, length: float) -> float:
+    """Return the operations of the matrix products that a token of a text of so many tokens costs.
+
+    Two for every weight of a matrix outside the embeddings (and the pooler, which sees one token a text), and the scores
+    and sums of attention: 4 x width x length a layer.
+    """
+    from safetensors import safe_open
+
+    weights = layers = width = 0
+    for path in folder.transformer.glob("*.safetensors"):
+        with safe_open(path, framework="np") as file:
+            for name in file.keys():  # noqa: SIM118 - not a mapping
+                shape = file.get_slice(name).get_shape()
+                if len(shape) == 2 and "embedding" not in name and "pooler" not in name:
+                    weights += shape[0] * shape[1]
+    config = folder.json(str(folder.transformer.relative_to(folder.path) / "config.json"))
+    layers, width = int(config.get("num_hidden_layers") or 0), int(config.get("hidden_size") or 0)
+    return 2.0 * weights + 4.0 * width * length * layers
+
+
+def _distance(a: np.ndarray[Any, np.dtype[np.float64]], b: np.ndarray[Any, np.dtype[np.float64]]) -> float:
+    lengths = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
+    return float(np.max(1.0 - (a * b).sum(axis=1) / np.maximum(lengths, 1e-300)).clip(min=0.0))
