@@ -71,10 +71,11 @@ perf: $(VENV)/.dev  ## measure the claims of speed, as ratios to references time
 	$(BIN)/python -m pytest tests/perf --benchmark-autosave --benchmark-columns=min,median,rounds; \
 	status=$$?; $(BIN)/hengyu speed && exit $$status
 
-lint: $(VENV)/.dev  ## ruff and mypy (strict)
+lint: $(VENV)/.dev  ## ruff, mypy (strict) and import-linter (imports point downwards)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
 
 format: $(VENV)/.dev  ## let ruff put the code in shape
 	$(BIN)/ruff check --fix .

@@ -1,4 +1,4 @@
-"""What a clone keeps at the top level travels in the wheel as package data (see runners/hengyu/resources.py)."""
+"""What a clone keeps at the top level travels in the wheel as package data (see runners/hengyu/base/paths.py)."""
 
 from __future__ import annotations
 

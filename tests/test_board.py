@@ -11,7 +11,7 @@ from rich.console import Console
 
 from hengyu.report.board.board import make_board, metrics_of, percent
 from hengyu.report.board.cell import HEATS
-from hengyu.report.board.terminal import print_board
+from hengyu.report.terminal import print_board
 
 RUN = runs.make_run()
 HOSTILE = runs.make_run(hostile=True)

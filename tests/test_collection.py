@@ -16,10 +16,10 @@ from hengyu.cards.card import CollectionCard
 from hengyu.cards.collection import load_collection
 from hengyu.cards.relevance import Relevance
 from hengyu.cli import main
-from hengyu.numerics.ranking import scores
 from hengyu.storage.records import load_run
 from hengyu.suites.plan import make_plan
 from hengyu.suites.suite import load_suite
+from hengyu.tasks.ranking import scores
 
 CORPUS = [
     ("d1", "", "登录密码可以在设置里修改"),

@@ -288,4 +288,4 @@ def test_the_site_is_searched_from_the_disk(chromium: Any, site: Path) -> None:
     assert [entry["message"] for entry in chromium.get_log("browser")] == []
     events = (json.loads(entry["message"])["message"] for entry in chromium.get_log("performance"))
     asked = [e["params"]["request"]["url"] for e in events if e["method"] == "Network.requestWillBeSent"]
-    assert {url.split(":")[0] for url in asked} <= {"file", "data", "blob", "about", "chrome"}
+    assert {url.split(":")[0] for url in asked} <= {"file", "data", "blob", "about", "chrome", "chrome-untrusted"}

@@ -17,8 +17,8 @@ from hengyu.evaluation.observed import seen_in
 from hengyu.evaluation.relevance_file import load_relevance
 from hengyu.evaluation.run_metrics import scores_of
 from hengyu.methods.search.base import FaissIndex
-from hengyu.numerics.ranking import QUALITY
 from hengyu.storage.records import Run, load_run
+from hengyu.tasks.ranking import QUALITY
 
 ARGUMENTS = ["run", "retrieval", "--quiet", "--fresh"]
 ENTRIES = ("flat", "hnsw", "lsh(bits=64)")

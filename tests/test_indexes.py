@@ -9,7 +9,7 @@ import faiss
 import numpy as np
 import pytest
 
-from hengyu.methods.search import Index
+from hengyu.methods import Index
 from hengyu.methods.search.exact import exact_search
 from hengyu.numerics.sample import Sample
 from hengyu.suites.grammar import parse_entry

@@ -14,7 +14,6 @@ from test_tuning import lesson_of
 from hengyu.base.progress import silent
 from hengyu.encoders import EncoderSpec, open_encoder
 from hengyu.methods.training.cache import TunedEncoderCache, TunedStore
-from hengyu.methods.training.denoising import Denoised
 from hengyu.methods.training.learned import learn_template
 from hengyu.methods.training.model import TrainableEncoder
 from hengyu.methods.tuners.tsdae import Tsdae
@@ -118,7 +117,7 @@ def test_the_loss_of_tsdae_is_the_librarys_with_the_same_weights_in_encoder_and_
     trainee.open(dropout=0.0, length=64)
     lesson = lesson_of(40)
     torch.manual_seed(1)
-    objective = Denoised(trainee, lesson, Tsdae(dropout=0.0, delete=0.0))
+    objective = Tsdae(dropout=0.0, delete=0.0).make(trainee, lesson)
     batch = np.arange(12)
     ours = objective.loss(trainee.embed(objective.rows(batch)), batch)
     library = SentenceTransformer(str(tiny_bert), device="cpu")

@@ -17,7 +17,7 @@ from hengyu.methods.training.curve import alignment, uniformity
 from hengyu.methods.training.loop import _perturbed, backward, embedded
 from hengyu.methods.training.losses import cosent, info_nce, negative_cosine
 from hengyu.methods.training.model import TrainableEncoder
-from hengyu.methods.training.objectives import Deletions, DropoutPairs, Repetitions, deleted, repeated
+from hengyu.methods.training.objectives import DropoutPairs, deleted, repeated
 from hengyu.methods.training.prompts import Templates
 from hengyu.methods.training.supervised import Classified, Regressed
 from hengyu.methods.tuners.esimcse import ESimCse
@@ -155,7 +155,7 @@ def test_bfloat16_gives_nearly_the_gradients_and_leaves_weights_and_vectors_in_f
         trainee = TrainableEncoder(open_encoder(EncoderSpec("hengyu-mini")), pooling)
         trainee.open(dropout=0.0, length=64, dtype=dtype)  # in another dtype other places would drop out
         trainee.model.train()
-        objective = Deletions(trainee, lesson_of(64), SimCse(delete=0.3))
+        objective = SimCse(delete=0.3).make(trainee, lesson_of(64))
         loss = backward(trainee, objective, np.arange(64))
         assert {p.dtype for p in trainee.parameters()} == {torch.float32}
         slopes = torch.cat([g.flatten() for g in gradients(trainee, objective.heads)])
@@ -308,7 +308,7 @@ def test_word_deletion_deletes_and_nothing_else() -> None:
 
 def test_both_passes_lose_tokens_of_their_own_and_a_batch_asked_for_again_the_same(trainee: TrainableEncoder) -> None:
     trainee.open(dropout=0.1, length=64)
-    objective = Deletions(trainee, lesson_of(80), SimCse(batch=16, sentences=64, delete=0.4))
+    objective = SimCse(batch=16, sentences=64, delete=0.4).make(trainee, lesson_of(80))
     batch = np.arange(16)
     rows = objective.rows(batch)
     assert objective.rows(batch) == rows and objective.rows(batch.copy()) != rows
@@ -323,7 +323,7 @@ def test_both_passes_lose_tokens_of_their_own_and_a_batch_asked_for_again_the_sa
 def test_the_queue_holds_the_newest_vectors_and_the_slow_copy_follows(trainee: TrainableEncoder) -> None:
     recipe = ESimCse(batch=16, sentences=64, momentum=0.5, dropout=0.0)
     trainee.open(dropout=0.0, length=64)
-    objective = Repetitions(trainee, lesson_of(80), recipe)
+    objective = recipe.make(trainee, lesson_of(80))
     assert objective.slow is not None
     start = trainee.embeddings.detach().clone()
     with torch.no_grad():

@@ -26,17 +26,17 @@ from hengyu.cards.data import load_pairs
 from hengyu.cards.relevance import Relevance
 from hengyu.cli import main
 from hengyu.encoders import EncoderSpec, open_encoder
-from hengyu.numerics.ranking import QUALITY, scores
 from hengyu.numerics.sample import Sample
-from hengyu.report.board.terminal import print_board
 from hengyu.report.exports.table import export
 from hengyu.report.page.leaderboard import render
 from hengyu.report.retrieval.tables import COLUMNS, front, make_tables
+from hengyu.report.terminal import print_board
 from hengyu.storage.records import Record, Run, load_run
 from hengyu.storage.vectors import VectorStore
 from hengyu.suites.grammar import parse_entry
 from hengyu.suites.plan import make_plan
 from hengyu.suites.suite import load_suite
+from hengyu.tasks.ranking import QUALITY, scores
 from hengyu.tasks.retrieval import RetrievalVectors
 
 TIMES = {"qps", "qps-batch", "qps-batch-threads", "build-seconds", "peak-memory"}

@@ -263,7 +263,7 @@ def test_nothing_from_outside_steers_the_terminal(tmp_path: Path) -> None:
 
     from rich.console import Console
 
-    from hengyu.report.board.terminal import print_board
+    from hengyu.report.terminal import print_board
 
     out = StringIO()
     print_board(load_run(folder), Console(file=out, width=200))

@@ -24,7 +24,6 @@ from hengyu.encoders import EncoderSpec, open_encoder
 from hengyu.methods.training.cache import TunedStore
 from hengyu.methods.training.data import LabelledPairs, TrainingData
 from hengyu.methods.training.model import TrainableEncoder
-from hengyu.methods.training.supervised import Contrasted
 from hengyu.methods.training.triples import Triples
 from hengyu.methods.tuners.simcse_sup import SupervisedSimCse
 from hengyu.storage.records import load_run
@@ -106,7 +105,7 @@ def test_the_loss_is_multiple_negatives_ranking_with_and_without_hard_negatives(
 ) -> None:
     from sentence_transformers.losses import MultipleNegativesRankingLoss
 
-    ours = Contrasted(trainee, graded(), SupervisedSimCse(hard=hard))
+    ours = SupervisedSimCse(hard=hard).make(trainee, graded())
     with_one = np.flatnonzero(ours.triples.negatives[ours.numbers] >= 0) if hard else np.arange(ours.size)
     batch = with_one[:24]
     rows = ours.rows(batch)
@@ -120,7 +119,7 @@ def test_the_loss_is_multiple_negatives_ranking_with_and_without_hard_negatives(
 def test_a_batch_in_which_few_have_a_hard_negative_uses_those_there_are(trainee: TrainableEncoder) -> None:
     from sentence_transformers.losses import MultipleNegativesRankingLoss
 
-    ours = Contrasted(trainee, graded(), SupervisedSimCse())
+    ours = SupervisedSimCse().make(trainee, graded())
     batch = np.arange(ours.size)
     vectors = trainee.embed(ours.rows(batch)).detach()
     assert len(vectors) == 150
@@ -139,7 +138,7 @@ def test_another_positive_of_an_anchor_is_no_negative_of_it(trainee: TrainableEn
     twice = LabelledPairs(
         np.append(pairs.first, 0), np.append(pairs.second, 61), np.append(pairs.labels, 1.0), pairs.scale, binary=True
     )
-    ours = Contrasted(trainee, replace(lesson, pairs=twice), SupervisedSimCse(hard=False))
+    ours = SupervisedSimCse(hard=False).make(trainee, replace(lesson, pairs=twice))
     batch = np.array([int(np.flatnonzero(ours.numbers == i)[0]) for i in (0, 60, 1)])
     vectors = trainee.embed(ours.rows(batch)).detach()
     scores = 20 * torch.nn.functional.normalize(vectors[:3]) @ torch.nn.functional.normalize(vectors[3:]).T

@@ -11,13 +11,13 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from hengyu.base.version import __version__
+
 if TYPE_CHECKING:
     from hengyu import estimators
     from hengyu.api import Score, frame, run, score
 
 __all__ = ["Score", "__version__", "estimators", "frame", "run", "score"]
-
-__version__ = "0.1.0"
 
 
 def __getattr__(name: str) -> Any:

@@ -35,7 +35,7 @@ class Estimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
 
     def fit(self, X: ArrayLike, y: object = None) -> Self:
         """Learn from the rows of X (n, d); y is ignored. Raises ValueError for rows that the method cannot learn from."""
-        learns = getattr(self.method, "needs_fit", True)
+        learns = self.method.needs_fit
         rows = validate_data(self, X, dtype=[np.float64, np.float32], ensure_min_samples=2 if learns else 1)
         method = self.method(**self.get_params())
         try:
@@ -58,7 +58,7 @@ class Estimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
 def _classes() -> dict[str, type[Any]]:
     """Return the methods that map vectors to vectors, by the names of their classes."""
     found = (find_method(name) for name in method_names())
-    return {m.__name__: m for m in found if isinstance(m, type) and issubclass(m, Transform)}
+    return {m.__name__: m for m in found if issubclass(m, Transform)}
 
 
 @cache

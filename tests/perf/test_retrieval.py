@@ -14,7 +14,7 @@ import pytest
 from ratios import hold
 from vectors import synthetic_block, synthetic_file
 
-from hengyu.methods.search import Index
+from hengyu.methods import Index
 from hengyu.methods.search.cost import queries_per_second, threads
 from hengyu.methods.search.exact import exact_search
 from hengyu.numerics.sample import Sample

@@ -10,8 +10,8 @@ from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from hengyu import __version__
 from hengyu.base.paths import checkout
+from hengyu.base.version import __version__
 
 __all__ = ["code_digest", "environment"]
 
@@ -45,7 +45,7 @@ def environment(command: str = "") -> dict[str, str]:
 @cache
 def code_digest() -> str:
     """Return the sha256 of all of Hengyu's own code: a version number does not tell two states of a clone apart."""
-    root = Path(__file__).parent
+    root = Path(__file__).parents[1]
     digest = hashlib.sha256()
     for path in sorted(root.rglob("*.py")):
         digest.update(f"{path.relative_to(root).as_posix()} {hashlib.sha256(path.read_bytes()).hexdigest()}\n".encode())

@@ -11,7 +11,7 @@ from hengyu.base.remote import Mirror, is_url, local_of
 
 __all__ = ["cache_dir", "cache_mirror", "checkout", "local", "reports_dir", "share"]
 
-_PACKAGE = Path(__file__).resolve().parent
+_PACKAGE = Path(__file__).resolve().parents[1]
 
 
 def checkout() -> Path | None:

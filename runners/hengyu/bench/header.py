@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from hengyu import __version__
+from hengyu.base.version import __version__
 from hengyu.bench.encoder_jobs import PreparedEncoder
 from hengyu.evaluation.derive import Derived
 from hengyu.numerics.metrics import ceiling

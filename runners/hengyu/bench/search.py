@@ -14,11 +14,11 @@ from hengyu.bench.run_log import RunLog
 from hengyu.bench.units import WorkerContext
 from hengyu.methods.fit_cache import FitCache
 from hengyu.numerics.moments import Moments
-from hengyu.numerics.ranking import DEPTH
 from hengyu.storage.records import cell_key
 from hengyu.storage.records.observations import Observation
 from hengyu.suites.entries import SuiteEntry
 from hengyu.suites.plan import PROTOCOL, Plan, TaskData
+from hengyu.tasks.ranking import DEPTH
 from hengyu.tasks.retrieval import RetrievalVectors
 
 __all__ = ["Cell", "meaning_of_search", "search"]

@@ -1,4 +1,4 @@
-"""The command line: one file a command, found by its file name; heavy imports happen inside commands."""
+"""The command line: one file a command in commands/, found by its file name; heavy imports happen inside commands."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from pkgutil import iter_modules
 
 import click
 
-from hengyu import __version__
 from hengyu.base.errors import HengyuError, did_you_mean
 from hengyu.base.escapes import plain
+from hengyu.base.version import __version__
+from hengyu.cli import commands
 
 __all__ = ["main"]
 
@@ -23,7 +24,7 @@ class _Commands(click.Group):
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Return the names of all commands."""
-        return sorted(m.name.replace("_", "-") for m in iter_modules(__path__))
+        return sorted(m.name.replace("_", "-") for m in iter_modules(commands.__path__))
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Return a command by its name."""
@@ -31,7 +32,7 @@ class _Commands(click.Group):
             raise click.UsageError(
                 f"no command is called '{cmd_name}'{did_you_mean(cmd_name, self.list_commands(ctx))}"
             )
-        command: click.Command = import_module(f"{__name__}.{cmd_name.replace('-', '_')}").command
+        command: click.Command = import_module(f"{commands.__name__}.{cmd_name.replace('-', '_')}").command
         return command
 
     def invoke(self, ctx: click.Context) -> object:

@@ -13,10 +13,10 @@ from hengyu.base.progress import Progress
 from hengyu.evaluation.cells import Row, between, blank_record, interval_of
 from hengyu.evaluation.derive import Derived, fits_seen
 from hengyu.evaluation.query_bootstrap import group_sums, mean_replicates
-from hengyu.numerics.ranking import QUALITY, scores
 from hengyu.storage.records import Record
 from hengyu.storage.records.observations import Observation
 from hengyu.suites.plan import Plan
+from hengyu.tasks.ranking import QUALITY, scores
 
 __all__ = ["SIZES", "derive_retrieval"]
 

@@ -15,9 +15,9 @@ from hengyu.evaluation.query_bootstrap import group_sums, mean_replicates, resam
 from hengyu.evaluation.relevance_file import load_relevance
 from hengyu.evaluation.run_metrics import METRIC, Key, RunMetrics
 from hengyu.numerics.metrics import spearman
-from hengyu.numerics.ranking import QUALITY, scores
 from hengyu.numerics.resampling import Resamples
 from hengyu.storage.records.observations import ObservationRef, damaged_in, kept_in, load_labels
+from hengyu.tasks.ranking import QUALITY, scores
 
 __all__ = ["ObservedTask", "seen_in"]
 

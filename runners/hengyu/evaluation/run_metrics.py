@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from hengyu.numerics.ranking import MAIN, QUALITY
 from hengyu.storage.records import Run
+from hengyu.tasks.ranking import MAIN, QUALITY
 
 __all__ = [
     "ENCODER_KEYS",

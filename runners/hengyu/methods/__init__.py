@@ -1,111 +1,68 @@
 """The methods: one file a step, found by its file name; its class's dataclass fields are its parameters.
 
-``linear_flow.py`` is the method ``linear-flow`` and holds the dataclass named in its ``METHOD``. Adding a method adds a
-file and edits no list.
+``transforms/linear_flow.py`` is the method ``linear-flow`` and holds the dataclass named in its ``METHOD``. Adding a method
+means adding a file; there is no list to edit. Methods from outside the package come from `hengyu.methods.external`.
 """
 
 from __future__ import annotations
 
 from functools import cache
 from importlib import import_module
-from pkgutil import iter_modules
-from typing import TYPE_CHECKING, Any, Protocol, Self, runtime_checkable
+from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
-from hengyu.numerics.sample import Sample
-
-if TYPE_CHECKING:
-    from hengyu.base.progress import Tick
-    from hengyu.methods.training.data import TrainingData
-    from hengyu.methods.training.model import TrainableEncoder
+from hengyu.methods.base import (
+    Code,
+    Floats,
+    Ids,
+    Index,
+    Method,
+    MomentTransform,
+    SampleTransform,
+    Transform,
+)
+from hengyu.methods.external import external_methods
+from hengyu.methods.training.tuner import Tuner
 
 __all__ = [
+    "Code",
     "Floats",
+    "Ids",
+    "Index",
+    "Method",
     "MomentTransform",
     "SampleTransform",
     "Transform",
     "Tuner",
     "find_method",
-    "is_tuner",
     "method_names",
 ]
 
-Floats = NDArray[np.floating[Any]]
-
-
-@runtime_checkable
-class Transform(Protocol):
-    """Vectors to vectors, row by row, so that nothing leaks between the rows of a batch.
-
-    A class whose fitted objects map x to x W + b says ``affine = True``, so that `hengyu take` can write it as a dense layer.
-    """
-
-    def fit(self, x: Floats) -> Self:
-        """Learn from the rows of x (n, d)."""
-
-    def __call__(self, x: Floats) -> Floats:
-        """Map the rows of x (n, d) to (n, k)."""
-
-
-@runtime_checkable
-class MomentTransform(Transform, Protocol):
-    """A transform that needs only count, mean and covariance, so that one pass over the rows serves many of them."""
-
-    def fit_moments(self, moments: Any) -> Self:
-        """Learn from a `hengyu.numerics.moments.Moments`."""
-
-
-@runtime_checkable
-class SampleTransform(Transform, Protocol):
-    """A transform that is trained on batches of rows, which it reads as it needs them; what it learned can be kept."""
-
-    version: int  # raise it when the same rows would give another state than before
-    report: dict[str, Any]  # what the fit found, JSON; the same for the same rows and seed
-
-    def fit_sample(self, sample: Sample) -> Self:
-        """Learn from a `hengyu.numerics.sample.Sample`."""
-
-    def state(self) -> dict[str, NDArray[Any]]:
-        """Return what was learned as arrays."""
-
-    def restore(self, state: dict[str, NDArray[Any]], report: dict[str, Any]) -> Self:
-        """Take up a state and a report again; the same mapping as after the fit."""
-
-
-@runtime_checkable
-class Tuner(Protocol):
-    """Encoder to encoder: trains a model for one pooling on sentences; stands at the head of an entry."""
-
-    version: int  # raise it when the same sentences would give another model than before
-    labelled: bool  # whether it learns from labels, which must not be those it is weighed on
-    report: dict[str, Any]  # what the training saw, JSON; the same for the same sentences and seed
-
-    def parameters(self) -> dict[str, Any]:
-        """Return every parameter by name."""
-
-    def steps(self, lesson: TrainingData) -> int:
-        """Return how many steps it takes on a lesson."""
-
-    def tune(self, trainee: TrainableEncoder, lesson: TrainingData, tick: Tick) -> None:
-        """Train in place; raises ValueError or `Degenerate` when the lesson or the model cannot be trained with."""
+_KINDS = ("transforms", "codes", "indexes", "tuners")
 
 
 @cache
+def _modules() -> dict[str, str]:
+    """Return the module of every method of this package by the method's name: the file's name, with - for _."""
+    root = Path(__file__).parent
+    return {
+        path.stem.replace("_", "-"): f"{__name__}.{kind}.{path.stem}"
+        for kind in _KINDS
+        for path in sorted((root / kind).glob("[!_]*.py"))
+    }
+
+
 def method_names() -> tuple[str, ...]:
-    """Return the names of all methods, sorted: the file names of this package, with - for _."""
-    return tuple(sorted(m.name.replace("_", "-") for m in iter_modules(__path__)))
+    """Return the names of all methods, sorted."""
+    return tuple(sorted({*_modules(), *external_methods()}))
+
+
+def find_method(name: str) -> type[Method]:
+    """Return the class of a method by its name; raises KeyError for a name that no method has."""
+    external = external_methods().get(name)
+    return external if external is not None else _own(name)
 
 
 @cache
-def find_method(name: str) -> type[Any]:
-    """Return the class of a method by its name; raises ImportError for a name that has no file."""
-    module = import_module(f"{__name__}.{name.replace('-', '_')}")
-    method: type[Any] = module.METHOD
+def _own(name: str) -> type[Method]:
+    method: type[Method] = import_module(_modules()[name]).METHOD
     return method
-
-
-def is_tuner(name: str) -> bool:
-    """Tell whether a method trains an encoder, rather than mapping the vectors of one."""
-    return hasattr(find_method(name), "tune")

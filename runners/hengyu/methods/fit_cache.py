@@ -11,7 +11,7 @@ from typing import Any, Self
 from hengyu.base.errors import HengyuError
 from hengyu.base.progress import Progress, silent
 from hengyu.base.remote import Mirror, Unreachable, drafted, is_url
-from hengyu.methods import SampleTransform
+from hengyu.methods.base import SampleTransform
 from hengyu.numerics.moments import Moments
 from hengyu.numerics.sample import Sample
 from hengyu.storage.folder import StoreFolder

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from hengyu.methods import MomentTransform, SampleTransform, Transform
+from hengyu.methods.base import MomentTransform, SampleTransform, Transform
 from hengyu.methods.fit_cache import FitCache
 from hengyu.numerics.moments import Moments
 from hengyu.numerics.sample import Sample
@@ -68,7 +68,7 @@ class FittedPipeline:
     def add(self, step: Step) -> Transform:
         """Fit the next step and return its method; raises ValueError or `Degenerate` when it cannot be fitted."""
         method: Transform = step.make()
-        if getattr(method, "needs_fit", True):
+        if method.needs_fit:
             if self.sample is None:
                 raise ValueError(f"{step} must be fitted, and there is nothing to fit it on")
             self.describe()

@@ -29,14 +29,9 @@ class Affine(NamedTuple):
 def affine_of(method: Any, width: int) -> Affine | None:
     """Return the affine map that a fitted method is on rows of a width; None for a method that does not say it is one.
 
-    A method says so with ``affine = True``, and its map is read off what it does to the origin and to the unit vectors;
-    or with a method ``affine()`` that returns weight (d, k) and bias (k,).
+    A method says so with ``affine = True``; its map is read off what it does to the origin and to the unit vectors.
     """
-    given = getattr(method, "affine", False)
-    if callable(given):
-        weight, bias = given()
-        return Affine(np.asarray(weight, np.float64), np.asarray(bias, np.float64))
-    if not given:
+    if not method.affine:
         return None
     bias = np.asarray(method(np.zeros((1, width))), np.float64)[0]
     return Affine(np.asarray(method(np.eye(width)), np.float64) - bias, bias)

@@ -12,9 +12,9 @@ from typing import Any
 
 from hengyu.base.errors import HengyuError
 from hengyu.evaluation.run_metrics import METRIC, headline
-from hengyu.numerics.ranking import MAIN
 from hengyu.report.exports.mteb import NAMES, OUR_SPLITS, TASKS, our_card
 from hengyu.storage.records import Record, Run, save_records, write_bytes, write_json
+from hengyu.tasks.ranking import MAIN
 
 __all__ = ["Reference", "read_results", "with_references"]
 

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hengyu.base.errors import HengyuError
-from hengyu.storage.records import write_bytes
+from hengyu.base.json_files import write_bytes
 
 __all__ = ["Tensors", "glance", "load_sealed", "read_sealed", "save_sealed", "sealed_path"]
 

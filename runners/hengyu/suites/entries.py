@@ -50,7 +50,7 @@ class SuiteEntry:
     @property
     def needs_fit(self) -> bool:
         """Whether any of its steps learns from vectors."""
-        return any(getattr(find_method(s.name), "needs_fit", True) for s in self.entry.steps)
+        return any(find_method(s.name).needs_fit for s in self.entry.steps)
 
 
 def read_entries(

@@ -17,7 +17,7 @@ from itertools import pairwise
 from typing import Any, get_args, get_type_hints
 
 from hengyu.base.errors import HengyuError, did_you_mean
-from hengyu.methods import find_method, is_tuner, method_names
+from hengyu.methods import Index, Method, Transform, Tuner, find_method, method_names
 
 __all__ = ["Entry", "Step", "parse_entry"]
 
@@ -42,9 +42,14 @@ class Step:
         inside = ", ".join(f"{k}={_print(v)}" for k, v in self.parameters)
         return f"{self.name}({inside})" if inside else self.name
 
+    @property
+    def method(self) -> type[Method]:
+        """The class of its method."""
+        return find_method(self.name)
+
     def make(self) -> Any:
         """Return a fresh, unfitted method object."""
-        return find_method(self.name)(**dict(self.parameters))
+        return self.method(**dict(self.parameters))
 
     def get(self, key: str) -> Value:
         """Return a parameter's value; None when it is left at its default."""
@@ -80,17 +85,18 @@ class Entry:
     @property
     def nested(self) -> bool:
         """Whether the last step's first k columns are its result at dim k, so that one pass serves every dim."""
-        return bool(getattr(find_method(self.steps[-1].name), "nested", False))
+        method = find_method(self.steps[-1].name)
+        return issubclass(method, Transform) and method.nested
 
     @property
     def tuners(self) -> tuple[Step, ...]:
         """The steps at its head that train an encoder."""
-        return tuple(s for s in self.steps if is_tuner(s.name))
+        return tuple(s for s in self.steps if issubclass(s.method, Tuner))
 
     @property
     def labelled(self) -> bool:
         """Whether a step learns from labels."""
-        return any(s.make().labelled for s in self.tuners)
+        return any(s.method.labelled for s in self.tuners)
 
     @property
     def stochastic(self) -> bool:
@@ -104,8 +110,7 @@ class Entry:
         a step after it makes floats of the codes again.
         """
         method = self.steps[-1].make()
-        own = getattr(method, "bytes_per_vector", None)
-        return int(own(width)) if own else _FLOAT_BYTES * width
+        return method.bytes_per_vector(width) if isinstance(method, Transform) else _FLOAT_BYTES * width
 
     def with_seed(self, seed: int) -> Entry:
         """Return the entry with the seed set in every step that has one and leaves it open."""
@@ -132,7 +137,7 @@ def _names(step: Step) -> set[str]:
 
 
 def _is_index(step: Step) -> bool:
-    return bool(getattr(find_method(step.name), "index", False))
+    return issubclass(step.method, Index)
 
 
 def parse_entry(text: str) -> Entry:
@@ -185,7 +190,7 @@ def parse_entry(text: str) -> Entry:
 def _refuse_late_tuner(steps: list[Step], text: str) -> None:
     """Refuse a step that trains an encoder after one that maps vectors: there is no encoder left to train."""
     for before, step in pairwise(steps):
-        if is_tuner(step.name) and not is_tuner(before.name):
+        if issubclass(step.method, Tuner) and not issubclass(before.method, Tuner):
             raise HengyuError(
                 f"entry '{text}': {step.name} trains the encoder, so it must stand before {before.name}, not after it"
             )

@@ -11,15 +11,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hengyu.cards.relevance import Relevance
+from hengyu.methods.base import Floats, Index
 from hengyu.methods.fit_cache import FitCache
 from hengyu.methods.pipeline import PipelineFitter
-from hengyu.methods.search import Floats, Index
 from hengyu.methods.search.cost import Peak, queries_per_second, threads
 from hengyu.methods.search.exact import Exact, exact_search
 from hengyu.numerics.cloud_sample import CloudSample
-from hengyu.numerics.ranking import DEPTH
 from hengyu.numerics.sample import Sample
 from hengyu.suites.grammar import Entry, Step
+from hengyu.tasks.ranking import DEPTH
 
 __all__ = ["RetrievalResult", "RetrievalVectors"]
 
@@ -93,7 +93,7 @@ class RetrievalVectors:
         run = entry if seed is None else entry.with_seed(seed)
         before = self._before(run.steps[:-1], fit_on)
         index: Index = run.steps[-1].make()
-        getattr(index, "warm", lambda: None)()
+        index.warm()
         peak = Peak()
         started = time.perf_counter()
         with threads(1):  # on one thread a graph grows the same way every time

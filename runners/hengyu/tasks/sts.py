@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hengyu.base.errors import Degenerate, WrongSize
-from hengyu.methods import Floats, Transform
+from hengyu.methods.base import Floats, Transform
 from hengyu.methods.fit_cache import FitCache
 from hengyu.methods.pipeline import PipelineFitter
 from hengyu.numerics.cloud_sample import CloudSample
@@ -141,7 +141,7 @@ class StsVectors:
 
         Fresh arrays of this size cost more in page faults than the arithmetic that fills them.
         """
-        if not getattr(method, "needs_fit", True):
+        if not method.needs_fit:
             return method(x)
         first = method(x[:1])
         width = first.shape[1]

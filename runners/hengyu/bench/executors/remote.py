@@ -9,11 +9,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from hengyu import __version__
 from hengyu.base.environment import code_digest
 from hengyu.base.errors import HengyuError
 from hengyu.base.memory import status
 from hengyu.base.progress import Progress
+from hengyu.base.version import __version__
 from hengyu.bench.encoder_jobs import prepare_encoder
 from hengyu.bench.run_log import RunLog
 from hengyu.bench.units import WorkerContext, WorkUnit

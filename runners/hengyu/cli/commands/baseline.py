@@ -35,9 +35,9 @@ def command(run: str, out: Path | None, metrics: tuple[str, ...], show: bool) ->
     from hengyu.base.paths import reports_dir
     from hengyu.evaluation.gate.baselines import baseline_of, changes, read_baseline, settle, write_baseline
     from hengyu.evaluation.run_metrics import metrics_of
-    from hengyu.numerics.ranking import QUALITY
     from hengyu.report.board.board import METRICS
     from hengyu.storage.records import find_run, load_run
+    from hengyu.tasks.ranking import QUALITY
 
     for metric in metrics:
         if metric not in (*METRICS, *QUALITY):

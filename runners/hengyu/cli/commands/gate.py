@@ -84,12 +84,12 @@ def command(
     from hengyu.evaluation.gate.gate import judge
     from hengyu.evaluation.gate.rules import Rules, parse_rule, read_rules
     from hengyu.evaluation.run_metrics import metrics_of, scores_of
-    from hengyu.numerics.ranking import QUALITY
     from hengyu.report.board.board import METRICS
     from hengyu.report.gate.annotations import gate_annotations
     from hengyu.report.gate.junit import gate_junit
     from hengyu.report.gate.text import gate_json, gate_markdown, print_gate
     from hengyu.storage.records import find_run, load_run, write_bytes
+    from hengyu.tasks.ranking import QUALITY
 
     for metric in metrics:
         if metric not in (*METRICS, *QUALITY):

@@ -79,8 +79,8 @@ def _methods(folders: tuple[Path, ...], data: Path | None) -> None:
         method = find_method(name)
         given = [(f.name, f.default) for f in fields(method) if f.init]
         parameters = ", ".join(f"{key}=..." if value is MISSING else f"{key}={value}" for key, value in given)
-        learns = "sentences" if getattr(method, "needs_fit", True) else "nothing"
-        learns = "labels" if getattr(method, "labelled", False) is True else learns
+        learns = "sentences" if method.needs_fit else "nothing"
+        learns = "labels" if method.labelled else learns
         rows.append((name, parameters, learns, (method.__doc__ or "").strip().split("\n")[0].replace("``", "")))
     _table(("method", "parameters", "learns from", "what it does"), rows)
 

@@ -20,10 +20,10 @@ def command(run: str, results: Path, out: Path | None) -> None:
     interval and no paired difference. The run itself is left as it is.
     """
     from hengyu.base.paths import reports_dir
-    from hengyu.report.board.terminal import print_board
     from hengyu.report.mteb_references import read_results, with_references
     from hengyu.report.page.index import write_index
     from hengyu.report.page.leaderboard import write_report
+    from hengyu.report.terminal import print_board
     from hengyu.storage.records import find_run, load_run
 
     found = load_run(find_run(run))

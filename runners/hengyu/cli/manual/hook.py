@@ -9,8 +9,8 @@ from mkdocs.structure.files import File, Files
 
 from hengyu.cli.manual.commands import cli_reference
 from hengyu.cli.manual.interface import api_reference
-from hengyu.cli.manual.methods import GROUPS, group, method_page, methods_overview
-from hengyu.methods import method_names
+from hengyu.cli.manual.methods import GROUPS, method_page, methods_overview
+from hengyu.methods import find_method, method_names
 
 __all__ = ["EXAMPLES", "NOTES", "on_config", "on_files", "pages"]
 
@@ -34,7 +34,7 @@ def on_config(config: MkDocsConfig) -> MkDocsConfig:
     """Fill the part of the navigation called Methods, and take away what a page would fetch from elsewhere."""
     methods: list[object] = ["methods/index.md"]
     for key, title in GROUPS.items():
-        methods.append({title: [f"methods/{name}.md" for name in method_names() if group(name) == key]})
+        methods.append({title: [f"methods/{name}.md" for name in method_names() if find_method(name).category == key]})
     config.nav = [{"Methods": methods} if item == {"Methods": []} else item for item in config.nav or []]
     # searching needs a worker, which browsers start from no file; the offline plugin would load this stand-in from a CDN
     config.extra["polyfills"] = [WORKER]

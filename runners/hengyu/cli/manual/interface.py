@@ -10,7 +10,7 @@ from typing import Any
 import hengyu
 from hengyu import estimators
 from hengyu.cli.manual.prose import prose, section
-from hengyu.methods import find_method, is_tuner, method_names
+from hengyu.methods import Transform, find_method, method_names
 
 __all__ = ["api_reference"]
 
@@ -37,7 +37,7 @@ def api_reference(examples: str) -> str:
     lines += ["| class | method |", "|---|---|"]
     for name in method_names():
         method = find_method(name)
-        if not is_tuner(name) and not getattr(method, "index", False):
+        if issubclass(method, Transform):
             lines.append(f"| `{method.__name__}` | [{name}](../methods/{name}.md) |")
     return "\n".join(lines) + "\n"
 

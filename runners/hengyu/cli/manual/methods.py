@@ -10,9 +10,9 @@ from typing import Any
 
 from hengyu.base.escapes import markdown_row
 from hengyu.cli.manual.prose import prose, section
-from hengyu.methods import find_method, is_tuner, method_names
+from hengyu.methods import Method, find_method, method_names
 
-__all__ = ["GROUPS", "group", "method_page", "methods_overview", "signature"]
+__all__ = ["GROUPS", "method_page", "methods_overview", "signature"]
 
 _PROVENANCE = """\
 Words in brackets name the suite that a figure is from (`hengyu run projection`, offline): hengyu-sts:test, the built-in
@@ -26,16 +26,6 @@ GROUPS = {
 }
 
 
-def group(name: str) -> str:
-    """Return the word of `GROUPS` that a method falls under."""
-    method = find_method(name)
-    if is_tuner(name):
-        return "tuner"
-    if getattr(method, "index", False):
-        return "index"
-    return "code" if hasattr(method, "bytes_per_vector") else "transform"
-
-
 def signature(name: str) -> str:
     """Return a method as it is written in an entry, with its defaults: ``whitening(dim=None, beta=1.0, ...)``."""
     given = ", ".join(f"{key}={_value(value)}" for key, value in _parameters(name))
@@ -47,8 +37,8 @@ def method_page(name: str, notes: str) -> str:
     method = find_method(name)
     about = _headline(name)
     lines = [f"# {name}", "", f"{prose(about[:1].upper() + about[1:])}.", "", "```text", signature(name), "```", ""]
-    lines += [f"*{GROUPS[group(name)]}. Learns from {_learns(method)}.*", "", prose(getdoc(method) or ""), ""]
-    shared = [base for base in method.__mro__[1:] if base.__module__ == "hengyu.methods.training.recipe"]
+    lines += [f"*{GROUPS[method.category]}. Learns from {_learns(method)}.*", "", prose(getdoc(method) or ""), ""]
+    shared = [base for base in method.__mro__[1:] if base.__module__ == "hengyu.methods.training.config"]
     for base in shared:
         lines += ["", "## What all training shares", "", prose(getdoc(base) or ""), ""]
     advice = section(notes, name)
@@ -72,7 +62,7 @@ def methods_overview() -> str:
     for key, title in GROUPS.items():
         lines += [f"## {title}", "", "| method | learns from | what it does |", "|---|---|---|"]
         for name in method_names():
-            if group(name) == key:
+            if find_method(name).category == key:
                 cells = (f"[{name}]({name}.md)", _learns(find_method(name)), prose(_headline(name)))
                 lines.append(markdown_row(cells))
         lines.append("")
@@ -85,10 +75,10 @@ def _headline(name: str) -> str:
     return text.partition(": ")[2].strip().removesuffix(".")
 
 
-def _learns(method: type[Any]) -> str:
-    if getattr(method, "labelled", False) is True:
+def _learns(method: type[Method]) -> str:
+    if method.labelled:
         return "labels"
-    return "sentences" if getattr(method, "needs_fit", True) else "nothing"
+    return "sentences" if method.needs_fit else "nothing"
 
 
 def _parameters(name: str) -> list[tuple[str, Any]]:

@@ -8,14 +8,14 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from hengyu.methods import Floats
+from hengyu.methods.base import Code, Floats
 from hengyu.numerics.signs import bit_bytes, signs_of
 
 __all__ = ["METHOD", "Binary"]
 
 
 @dataclass
-class Binary:
+class Binary(Code):
     """Maps x to the sign of each of its columns, as +1 and -1; (n, d) to (n, d), int8.
 
     The bits are those of sentence-transformers' binary quantization (1 where a value is above 0). Their cosine is

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hengyu.base.errors import Degenerate
-from hengyu.methods import Floats
+from hengyu.methods.base import Code, Floats, SampleTransform
 from hengyu.numerics.sample import Sample
 from hengyu.numerics.winners import check_shares, code_bytes, sizes, winners
 
@@ -22,7 +22,7 @@ _BLOCK = 512
 
 
 @dataclass
-class BioHash:
+class BioHash(SampleTransform, Code):
     """Marks the strongest ``active`` share of ``expand`` d units that learned; (n, d) to (n, expand d), int8.
 
     Ryali, Hopfield, Grinberg and Krotov, Bio-inspired hashing for unsupervised similarity search (ICML 2020), with
@@ -39,18 +39,12 @@ class BioHash:
     synapses: NDArray[np.float64] = field(init=False, repr=False)  # (d, expand d)
     report: dict[str, Any] = field(init=False, repr=False, default_factory=dict)
 
-    version = 1
-
     def __post_init__(self) -> None:
         check_shares("biohash", self.expand, self.active)
         if not 1 <= self.epochs <= 1000:
             raise ValueError(f"biohash(epochs={self.epochs}) must lie in 1..1000")
         if not 0 <= self.seed < 2**63:
             raise ValueError(f"biohash(seed={self.seed}) must lie in 0..2^63")
-
-    def fit(self, x: Floats) -> Self:
-        """Learn from the rows of x (n, d)."""
-        return self.fit_sample(Sample.of(x))
 
     def fit_sample(self, sample: Sample) -> Self:
         """Learn from a sample; raises `Degenerate` when its rows are all the same."""

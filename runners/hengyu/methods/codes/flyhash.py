@@ -10,7 +10,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from hengyu.methods import Floats
+from hengyu.methods.base import Code, Floats
 from hengyu.numerics.winners import check_shares, code_bytes, sizes, winners
 
 __all__ = ["METHOD", "FlyHash"]
@@ -20,7 +20,7 @@ _BLOCK = 64  # rows, whose columns stay in the processor's cache
 
 
 @dataclass
-class FlyHash:
+class FlyHash(Code):
     """Marks the strongest ``active`` share of ``expand`` d random sums of x; (n, d) to (n, expand d), int8.
 
     Dasgupta, Stevens and Navlakha, A neural algorithm for a fundamental computing problem (Science 358, 2017): each of

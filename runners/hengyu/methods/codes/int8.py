@@ -8,7 +8,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from hengyu.methods import Floats
+from hengyu.methods.base import Code, Floats, SampleTransform
 from hengyu.numerics.sample import Sample
 
 __all__ = ["METHOD", "Int8"]
@@ -17,7 +17,7 @@ _STEPS = 255
 
 
 @dataclass
-class Int8:
+class Int8(SampleTransform, Code):
     """Rounds every column to one of 256 buckets between its least and greatest fitted value; (n, d) to (n, d), float32.
 
     The codes are those of sentence-transformers' int8 quantization, floor((x - least) / step) - 128 with step =
@@ -29,12 +29,6 @@ class Int8:
     least: NDArray[np.float32] = field(init=False, repr=False)
     step: NDArray[np.float32] = field(init=False, repr=False)
     report: dict[str, Any] = field(init=False, repr=False, default_factory=dict)
-
-    version = 1
-
-    def fit(self, x: Floats) -> Self:
-        """Learn the ranges of the rows of x (n, d)."""
-        return self.fit_sample(Sample.of(x))
 
     def fit_sample(self, sample: Sample) -> Self:
         """Learn the ranges of a sample, block by block."""

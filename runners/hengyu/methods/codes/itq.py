@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hengyu.base.errors import Degenerate, WrongSize
-from hengyu.methods import Floats
+from hengyu.methods.base import Code, Floats, SampleTransform
 from hengyu.numerics.moments import Moments
 from hengyu.numerics.projections import orthogonal
 from hengyu.numerics.sample import Sample
@@ -22,7 +22,7 @@ _MOST = 20_000  # distinct rows the rotation is found on
 
 
 @dataclass
-class ITQ:
+class ITQ(SampleTransform, Code):
     """Maps x to sign((x - mean) U R), as +1 and -1; (n, d) to (n, bits), int8.
 
     Gong and Lazebnik, Iterative quantization: a Procrustean approach to learning binary codes (CVPR 2011). U are the
@@ -37,17 +37,11 @@ class ITQ:
     matrix: NDArray[np.float64] = field(init=False, repr=False)  # U R, (d, bits)
     report: dict[str, Any] = field(init=False, repr=False, default_factory=dict)
 
-    version = 1
-
     def __post_init__(self) -> None:
         if self.bits < 1:
             raise ValueError(f"itq(bits={self.bits}) must be at least 1")
         if not 0 <= self.seed < 2**63:
             raise ValueError(f"itq(seed={self.seed}) must lie in 0..2^63")
-
-    def fit(self, x: Floats) -> Self:
-        """Learn from the rows of x (n, d)."""
-        return self.fit_sample(Sample.of(x))
 
     def fit_sample(self, sample: Sample) -> Self:
         """Learn from a sample; raises `WrongSize` for more bits than columns, `Degenerate` for more than directions."""

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hengyu.base.errors import Degenerate, WrongSize
-from hengyu.methods import Floats
+from hengyu.methods.base import Code, Floats, SampleTransform
 from hengyu.numerics.sample import Sample
 from hengyu.numerics.signs import bit_bytes
 
@@ -20,7 +20,7 @@ _BLOCK = 2048  # rows: faiss tabulates m 2^bits distances for each
 
 
 @dataclass
-class PQ:
+class PQ(SampleTransform, Code):
     """Replaces each of ``m`` parts of a row by its nearest centroid; (n, d) to (n, d), float32.
 
     Jegou, Douze and Schmid, Product quantization for nearest neighbor search (PAMI 2011), by faiss: k-means with
@@ -36,8 +36,6 @@ class PQ:
     report: dict[str, Any] = field(init=False, repr=False, default_factory=dict)
     _made: Any = field(init=False, repr=False, default=None)
 
-    version = 1
-
     def __post_init__(self) -> None:
         if self.m < 1:
             raise ValueError(f"pq(m={self.m}) must be at least 1 part")
@@ -45,10 +43,6 @@ class PQ:
             raise ValueError(f"pq(bits={self.bits}) must lie in 1..12")
         if not 0 <= self.seed < 2**31:
             raise ValueError(f"pq(seed={self.seed}) must lie in 0..2^31")
-
-    def fit(self, x: Floats) -> Self:
-        """Learn the centroids from the rows of x (n, d)."""
-        return self.fit_sample(Sample.of(x))
 
     def fit_sample(self, sample: Sample) -> Self:
         """Learn them from a sample; raises `WrongSize` for m > d, `Degenerate` for fewer rows than centroids."""

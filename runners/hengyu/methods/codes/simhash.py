@@ -8,7 +8,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from hengyu.methods import Floats
+from hengyu.methods.base import Code, Floats
 from hengyu.numerics.projections import MOST, gaussian, orthogonal_blocks
 from hengyu.numerics.signs import bit_bytes, signs_of
 
@@ -19,7 +19,7 @@ _KINDS = {"gaussian": gaussian, "orthogonal": orthogonal_blocks}
 
 
 @dataclass
-class SimHash:
+class SimHash(Code):
     """Maps x to sign(x R), R random, as +1 and -1; (n, d) to (n, bits), int8.
 
     Charikar, Similarity estimation techniques from rounding algorithms (STOC 2002): two vectors at angle t differ in

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hengyu.methods.search import Floats, Ids
+from hengyu.methods.base import Floats, Ids
 from hengyu.methods.search.base import FaissIndex, by_score
 
 __all__ = ["METHOD", "Flat"]

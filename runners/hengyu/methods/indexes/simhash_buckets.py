@@ -8,7 +8,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from hengyu.methods.search import Floats, Ids
+from hengyu.methods.base import Floats, Ids, Index
 from hengyu.methods.search.base import by_score, portions
 from hengyu.methods.search.probing import probe
 from hengyu.numerics.sample import Sample
@@ -19,7 +19,7 @@ _BATCH = 256  # queries
 
 
 @dataclass
-class SimhashBuckets:
+class SimhashBuckets(Index):
     """Compares a query with the vectors of its own and the likeliest other buckets, exactly; 4 d + 4 tables bytes a vector.
 
     A bucket is the ``bits`` signs of Gaussian projections, of which every table draws its own. In each table ``probes``
@@ -37,9 +37,6 @@ class SimhashBuckets:
     _members: NDArray[np.int32] = field(init=False, repr=False)
     _seen: NDArray[np.int64] = field(init=False, repr=False)  # the last query that met a row
     _asked: int = field(init=False, repr=False, default=0)
-
-    needs_fit = False
-    index = True
 
     def __post_init__(self) -> None:
         if not 1 <= self.bits <= 24:

@@ -8,7 +8,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from hengyu.methods.search import Floats, Ids
+from hengyu.methods.base import Floats, Ids, Index
 from hengyu.numerics.sample import Sample
 
 __all__ = ["FaissIndex", "by_score", "portions", "spread_rows"]
@@ -16,14 +16,12 @@ __all__ = ["FaissIndex", "by_score", "portions", "spread_rows"]
 _PORTION = 16384  # rows added at once: a graph depends on the portions it grew by, so they are always the same
 
 
-class FaissIndex:
+class FaissIndex(Index):
     """A faiss index of float vectors under the inner product; a method is a dataclass that makes one.
 
     Douze et al., The Faiss library, arXiv:2401.08281.
     """
 
-    needs_fit = False
-    index = True
     training_rows = 0  # at most, for one that learns from the vectors it holds
 
     _index: Any

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hengyu.methods.search import Floats
+from hengyu.methods.base import Floats
 from hengyu.methods.search.base import FaissIndex
 
 __all__ = ["SignIndex"]

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hengyu.base.memory import give_back_memory, status
-from hengyu.methods.search import Ids, Index
+from hengyu.methods.base import Ids, Index
 
 __all__ = ["COSTS", "Peak", "queries_per_second", "threads"]
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from hengyu.methods.search import Floats, Ids
+from hengyu.methods.base import Floats, Ids
 from hengyu.numerics.sample import Sample
 
 __all__ = ["Exact", "exact_search"]

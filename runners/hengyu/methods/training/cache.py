@@ -23,8 +23,8 @@ from hengyu.base.memory import give_back_memory
 from hengyu.base.paths import cache_mirror
 from hengyu.base.progress import Progress, silent
 from hengyu.base.remote import Mirror, Unreachable, drafted
-from hengyu.methods import Tuner
 from hengyu.methods.training.data import TrainingData
+from hengyu.methods.training.tuner import Tuner
 from hengyu.storage.folder import StoreFolder
 from hengyu.storage.records import write_json
 from hengyu.storage.vectors import Damage, VectorStore

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from hengyu.base.errors import first_line
+from hengyu.methods.training.config import TrainingConfig
 from hengyu.methods.training.data import TrainingData
 from hengyu.methods.training.model import TrainableEncoder
 from hengyu.methods.training.objectives import Rows, Views, deleted
@@ -16,7 +17,6 @@ from hengyu.methods.training.objectives import Rows, Views, deleted
 if TYPE_CHECKING:
     import numpy as np
 
-    from hengyu.methods.tuners.tsdae import Tsdae
 
 __all__ = ["Denoised"]
 
@@ -44,11 +44,19 @@ class _Vectors(nn.Module):
 class Denoised(Views):
     """Vectors of sentences that lack tokens; sentence-transformers' decoder and loss."""
 
-    def __init__(self, trainee: TrainableEncoder, lesson: TrainingData, recipe: Tsdae) -> None:
+    def __init__(
+        self,
+        trainee: TrainableEncoder,
+        lesson: TrainingData,
+        recipe: TrainingConfig,
+        *,
+        delete: float,
+        decoder_lr: float = 0.0,
+    ) -> None:
         from sentence_transformers.losses import DenoisingAutoEncoderLoss
 
         super().__init__(trainee, lesson, recipe)
-        self.rate = recipe.delete
+        self.rate = delete
         self.tokenizer = trainee.tokenizer
         try:
             self.criterion: Any = DenoisingAutoEncoderLoss(_Vectors(trainee), tie_encoder_decoder=True)
@@ -59,7 +67,7 @@ class Denoised(Views):
             if isinstance(module, nn.Dropout):
                 module.p = recipe.dropout
         self.heads = [decoder]
-        self.heads_lr = recipe.decoder_lr
+        self.heads_lr = decoder_lr
 
     def vary(self, inner: list[int]) -> list[int]:
         """Return the tokens that are left."""

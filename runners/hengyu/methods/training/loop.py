@@ -19,10 +19,10 @@ from torch import Tensor, nn
 
 from hengyu.base.errors import Degenerate
 from hengyu.base.progress import Tick
+from hengyu.methods.training.config import TrainingConfig
 from hengyu.methods.training.curve import TrainingMonitor
 from hengyu.methods.training.data import TrainingData
 from hengyu.methods.training.model import TrainableEncoder
-from hengyu.methods.training.recipe import TrainingConfig
 
 __all__ = ["Objective", "backward", "embedded", "reproducible", "train"]
 

@@ -5,21 +5,16 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from copy import deepcopy
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from hengyu.methods.training.config import TrainingConfig
 from hengyu.methods.training.data import TrainingData
 from hengyu.methods.training.losses import info_nce, negative_cosine
 from hengyu.methods.training.model import TrainableEncoder
-from hengyu.methods.training.recipe import TrainingConfig
-
-if TYPE_CHECKING:
-    from hengyu.methods.tuners.esimcse import ESimCse
-    from hengyu.methods.tuners.simcse import SimCse
 
 __all__ = [
     "Deletions",
@@ -162,9 +157,18 @@ class Views(DropoutPairs, ABC):
 class Deletions(Views):
     """SimCSE on a harder task: either pass of a sentence lacks some of its tokens, other ones each."""
 
-    def __init__(self, trainee: TrainableEncoder, lesson: TrainingData, recipe: SimCse) -> None:
-        super().__init__(trainee, lesson, recipe, recipe.temperature, mlp=recipe.mlp)
-        self.rate = recipe.delete
+    def __init__(
+        self,
+        trainee: TrainableEncoder,
+        lesson: TrainingData,
+        recipe: TrainingConfig,
+        temperature: float,
+        *,
+        delete: float,
+        mlp: bool = False,
+    ) -> None:
+        super().__init__(trainee, lesson, recipe, temperature, mlp=mlp)
+        self.rate = delete
 
     def vary(self, inner: list[int]) -> list[int]:
         """Return the tokens that are left."""
@@ -178,17 +182,30 @@ class Deletions(Views):
 class Repetitions(Views):
     """ESimCSE: the positive has some tokens twice; vectors of the batches before are further negatives."""
 
-    def __init__(self, trainee: TrainableEncoder, lesson: TrainingData, recipe: ESimCse) -> None:
-        super().__init__(trainee, lesson, recipe, recipe.temperature, mlp=recipe.mlp)
-        self.recipe = recipe
+    def __init__(
+        self,
+        trainee: TrainableEncoder,
+        lesson: TrainingData,
+        recipe: TrainingConfig,
+        temperature: float,
+        *,
+        repeat: float,
+        queue: float,
+        momentum: float,
+        mlp: bool = False,
+    ) -> None:
+        super().__init__(trainee, lesson, recipe, temperature, mlp=mlp)
+        self.repeat = repeat
+        self.queue_size = round(queue * recipe.batch)  # vectors
+        self.momentum = momentum
         self.trainee = trainee
-        self.slow = deepcopy(trainee.model).requires_grad_(False) if recipe.queue else None
+        self.slow = deepcopy(trainee.model).requires_grad_(False) if queue else None
         self.slow_head = deepcopy(self.head).requires_grad_(False)
         self.queue = torch.zeros(0, trainee.width, device=self.device)
 
     def vary(self, inner: list[int]) -> list[int]:
         """Return the tokens, some of them twice."""
-        return repeated(inner, self.recipe.repeat, self.rng)
+        return repeated(inner, self.repeat, self.rng)
 
     def views(self, once: Rows) -> Rows:
         """Return the sentences, then each with repetitions."""
@@ -203,7 +220,7 @@ class Repetitions(Views):
         """Let the slow copy follow, and put its vectors of the batch into the queue, the oldest out."""
         if self.slow is None:
             return
-        pace = 1 - self.recipe.momentum
+        pace = 1 - self.momentum
         with torch.no_grad():
             for slow, fast in ((self.slow, self.trainee.model), (self.slow_head, self.head)):
                 for a, b in zip(slow.parameters(), fast.parameters(), strict=True):
@@ -214,7 +231,7 @@ class Repetitions(Views):
                 new = self.slow_head(self.trainee.embed([self.tokens[int(i)] for i in batch]))
             finally:
                 self.trainee.model = fast
-        self.queue = torch.cat([new, self.queue])[: round(self.recipe.queue * self.recipe.batch)]
+        self.queue = torch.cat([new, self.queue])[: self.queue_size]
 
 
 def layer_on_top(trainee: TrainableEncoder) -> nn.Module:

@@ -11,11 +11,11 @@ from torch import Tensor
 
 from hengyu.encoders.model_folder import ModelFolder
 from hengyu.encoders.tokenizer import Tokenizer
+from hengyu.methods.training.config import TrainingConfig
 from hengyu.methods.training.data import TrainingData
 from hengyu.methods.training.losses import info_nce
 from hengyu.methods.training.model import TrainableEncoder
 from hengyu.methods.training.objectives import Sentences
-from hengyu.methods.training.recipe import TrainingConfig
 
 __all__ = ["Templates"]
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -12,15 +11,12 @@ from torch import Tensor, nn
 from torch.nn.functional import cosine_similarity, cross_entropy, mse_loss
 
 from hengyu.base.errors import Degenerate
+from hengyu.methods.training.config import TrainingConfig
 from hengyu.methods.training.data import TrainingData
 from hengyu.methods.training.losses import cosent, info_nce
 from hengyu.methods.training.model import TrainableEncoder
 from hengyu.methods.training.objectives import layer_on_top
-from hengyu.methods.training.recipe import TrainingConfig
 from hengyu.methods.training.triples import Triples
-
-if TYPE_CHECKING:
-    from hengyu.methods.tuners.simcse_sup import SupervisedSimCse
 
 __all__ = ["Classified", "Contrasted", "Ranked", "Regressed"]
 
@@ -97,15 +93,25 @@ class Contrasted:
 
     heads_lr = 0.0
 
-    def __init__(self, trainee: TrainableEncoder, lesson: TrainingData, recipe: SupervisedSimCse) -> None:
+    def __init__(
+        self,
+        trainee: TrainableEncoder,
+        lesson: TrainingData,
+        recipe: TrainingConfig,
+        temperature: float,
+        *,
+        positive: float,
+        negative: float,
+        mlp: bool = False,
+    ) -> None:
         assert lesson.pairs is not None
         rng = np.random.default_rng([recipe.seed, 1])
-        self.triples = Triples.of(lesson.pairs, recipe.positive, recipe.negative if recipe.hard else -1, rng)
+        self.triples = Triples.of(lesson.pairs, positive, negative, rng)
         self.numbers = rng.permutation(len(self.triples))[: recipe.sentences or None]
         self.size = len(self.numbers)
         self.tokens = trainee.tokens(lesson.texts[: len(lesson.counts)])
-        self.temperature = recipe.temperature
-        self.head = layer_on_top(trainee) if recipe.mlp else nn.Identity()
+        self.temperature = temperature
+        self.head = layer_on_top(trainee) if mlp else nn.Identity()
         self.heads: Sequence[nn.Module] = [self.head]
         self.device = trainee.device
 

@@ -6,14 +6,14 @@ from dataclasses import dataclass, field
 from typing import Self
 
 from hengyu.base.errors import WrongSize
-from hengyu.methods import Floats
+from hengyu.methods.base import Floats, MomentTransform
 from hengyu.numerics.moments import Moments
 
 __all__ = ["METHOD", "AllButTheTop"]
 
 
 @dataclass
-class AllButTheTop:
+class AllButTheTop(MomentTransform):
     """Subtracts the mean and the projection onto the ``top`` principal axes; (n, d) to (n, d).
 
     Mu and Viswanath, All-but-the-Top, ICLR 2018; they advise top = d / 100.
@@ -28,10 +28,6 @@ class AllButTheTop:
     def __post_init__(self) -> None:
         if self.top < 1:
             raise ValueError(f"abtt(top={self.top}) must remove at least 1 direction; center removes none")
-
-    def fit(self, x: Floats) -> Self:
-        """Learn mean and axes from the rows of x (n, d)."""
-        return self.fit_moments(Moments.of(x))
 
     def fit_moments(self, moments: Moments) -> Self:
         """Learn them from moments; raises `WrongSize` when nothing would be left."""

@@ -5,23 +5,19 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Self
 
-from hengyu.methods import Floats
+from hengyu.methods.base import Floats, MomentTransform
 from hengyu.numerics.moments import Moments
 
 __all__ = ["METHOD", "Center"]
 
 
 @dataclass
-class Center:
+class Center(MomentTransform):
     """Subtracts the mean of the fitted rows; (n, d) to (n, d)."""
 
     mean: Floats = field(init=False, repr=False)
 
     affine = True
-
-    def fit(self, x: Floats) -> Self:
-        """Learn the mean of the rows of x (n, d)."""
-        return self.fit_moments(Moments.of(x))
 
     def fit_moments(self, moments: Moments) -> Self:
         """Learn the mean from moments."""

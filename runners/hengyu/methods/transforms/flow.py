@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hengyu.base.errors import Degenerate
-from hengyu.methods import Floats
+from hengyu.methods.base import Floats, SampleTransform
 from hengyu.numerics.moments import Moments, spanning_columns
 from hengyu.numerics.sample import Sample
 
@@ -22,7 +22,7 @@ _FEWEST = 64  # distinct rows
 
 
 @dataclass
-class Flow:
+class Flow(SampleTransform):
     """Maps vectors to the latent z of a Glow trained on them by exact likelihood; (n, d) to (n, r), r <= d.
 
     Li et al., On the Sentence Embeddings from Pre-trained Language Models (EMNLP 2020, arXiv:2011.05864), and its code:
@@ -54,8 +54,6 @@ class Flow:
     columns: NDArray[np.int64] = field(init=False, repr=False)
     report: dict[str, Any] = field(init=False, repr=False, default_factory=dict)
 
-    version = 1
-
     def __post_init__(self) -> None:
         for name, least, most in (("levels", 1, 8), ("depth", 1, 64), ("width", 1, 4096), ("batch", 2, 65536)):
             if not least <= getattr(self, name) <= most:
@@ -66,10 +64,6 @@ class Flow:
             raise ValueError(f"flow(coupling={self.coupling}) must be additive or affine")
         if self.mix not in ("lu", "reverse"):
             raise ValueError(f"flow(mix={self.mix}) must be lu or reverse")
-
-    def fit(self, x: Floats) -> Self:
-        """Train on the rows of x (n, d)."""
-        return self.fit_sample(Sample.of(x))
 
     def fit_sample(self, sample: Sample) -> Self:
         """Train on a sample, batch by batch: memory does not grow with its rows beyond their numbers."""

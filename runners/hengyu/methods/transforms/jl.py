@@ -7,14 +7,14 @@ from typing import Self
 
 import numpy as np
 
-from hengyu.methods import Floats
+from hengyu.methods.base import Floats, Transform
 from hengyu.numerics.projections import KINDS, MOST, Map, draw
 
 __all__ = ["METHOD", "JL"]
 
 
 @dataclass
-class JL:
+class JL(Transform):
     """Maps x to x R with a random R for which E |x R|^2 = |x|^2; (n, d) to (n, dim).
 
     Johnson and Lindenstrauss, 1984: P(| |x R|^2 / |x|^2 - 1 | >= eps) <= 2 exp(-eps^2 dim / 8) for 0 < eps <= 1, so that

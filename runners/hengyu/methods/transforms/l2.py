@@ -7,13 +7,13 @@ from typing import Self
 
 import numpy as np
 
-from hengyu.methods import Floats
+from hengyu.methods.base import Floats, Transform
 
 __all__ = ["METHOD", "L2"]
 
 
 @dataclass
-class L2:
+class L2(Transform):
     """Scales each row to length 1; (n, d) to (n, d). A zero row stays zero.
 
     It changes no cosine, but it does change what a step after it learns.

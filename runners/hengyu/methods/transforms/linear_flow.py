@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hengyu.base.errors import Degenerate
-from hengyu.methods import Floats
+from hengyu.methods.base import Floats, SampleTransform
 from hengyu.numerics.moments import Moments, spanning_columns
 from hengyu.numerics.sample import Sample
 
@@ -17,7 +17,7 @@ __all__ = ["METHOD", "LinearFlow"]
 
 
 @dataclass
-class LinearFlow:
+class LinearFlow(SampleTransform):
     """Maps x to A (x - mean), A trained by maximum likelihood under a standard normal; (n, d) to (n, r), r <= d.
 
     Su, kexue.fm 8069 (a linear map against BERT-flow). The likelihood of a linear map depends on the rows through mean
@@ -38,17 +38,12 @@ class LinearFlow:
     report: dict[str, Any] = field(init=False, repr=False, default_factory=dict)
 
     affine = True
-    version = 1
 
     def __post_init__(self) -> None:
         if self.by not in ("exp", "full"):
             raise ValueError(f"linear-flow(by={self.by}) must be exp or full")
         if self.steps < 1:
             raise ValueError(f"linear-flow(steps={self.steps}) must be at least 1")
-
-    def fit(self, x: Floats) -> Self:
-        """Train on the rows of x (n, d)."""
-        return self.fit_sample(Sample.of(x))
 
     def fit_sample(self, sample: Sample) -> Self:
         """Train on a sample; its held-out figures come from a second fit to nine tenths of the rows."""

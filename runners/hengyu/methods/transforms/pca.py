@@ -6,14 +6,14 @@ from dataclasses import dataclass, field
 from typing import Self
 
 from hengyu.base.errors import WrongSize
-from hengyu.methods import Floats
+from hengyu.methods.base import Floats, MomentTransform
 from hengyu.numerics.moments import Moments
 
 __all__ = ["METHOD", "PCA"]
 
 
 @dataclass
-class PCA:
+class PCA(MomentTransform):
     """Centres the rows and rotates them onto the first ``dim`` principal axes; (n, d) to (n, dim).
 
     At full dimension it changes no cosine against ``center``. Pearson, 1901; equals scikit-learn's ``PCA`` up to signs.
@@ -29,10 +29,6 @@ class PCA:
     def __post_init__(self) -> None:
         if self.dim is not None and self.dim < 1:
             raise ValueError(f"pca(dim={self.dim}) must keep at least 1 column")
-
-    def fit(self, x: Floats) -> Self:
-        """Learn mean and axes from the rows of x (n, d)."""
-        return self.fit_moments(Moments.of(x))
 
     def fit_moments(self, moments: Moments) -> Self:
         """Learn them from moments; raises `WrongSize` when ``dim`` exceeds d."""

@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Self
 
-from hengyu.methods import Floats
+from hengyu.methods.base import Floats, Transform
 
 __all__ = ["METHOD", "Raw"]
 
 
 @dataclass
-class Raw:
+class Raw(Transform):
     """Leaves the vectors as they are; (n, d) to (n, d)."""
 
     affine = True

@@ -7,14 +7,14 @@ from typing import Self
 
 import numpy as np
 
-from hengyu.methods import Floats
+from hengyu.methods.base import Floats, MomentTransform
 from hengyu.numerics.moments import FLOOR, Moments
 
 __all__ = ["METHOD", "Standardize"]
 
 
 @dataclass
-class Standardize:
+class Standardize(MomentTransform):
     """Subtracts the mean and divides by the standard deviation of each dimension; (n, d) to (n, d).
 
     A dimension that does not vary in the fitted rows (variance below 1e-12 of the largest) becomes 0. Equals the
@@ -25,10 +25,6 @@ class Standardize:
     scale: Floats = field(init=False, repr=False)
 
     affine = True
-
-    def fit(self, x: Floats) -> Self:
-        """Learn mean and standard deviation of the columns of x (n, d)."""
-        return self.fit_moments(Moments.of(x))
 
     def fit_moments(self, moments: Moments) -> Self:
         """Learn them from moments."""

@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from typing import Self
 
 from hengyu.base.errors import WrongSize
-from hengyu.methods import Floats
+from hengyu.methods.base import Floats, Transform
 
 __all__ = ["METHOD", "Truncate"]
 
 
 @dataclass
-class Truncate:
+class Truncate(Transform):
     """Keeps the first ``dim`` columns; (n, d) to (n, dim). Without ``dim`` it keeps all of them.
 
     Kusupati et al., Matryoshka Representation Learning, NeurIPS 2022.

@@ -8,14 +8,14 @@ from typing import Self
 import numpy as np
 
 from hengyu.base.errors import Degenerate, WrongSize
-from hengyu.methods import Floats
+from hengyu.methods.base import Floats, MomentTransform
 from hengyu.numerics.moments import FLOOR, Moments
 
 __all__ = ["METHOD", "Whitening"]
 
 
 @dataclass
-class Whitening:
+class Whitening(MomentTransform):
     """Maps x to (x - beta mean) U diag(s)^(-gamma/2), first ``dim`` columns; (n, d) to (n, k).
 
     U and s are eigenvectors and eigenvalues (descending) of the covariance. beta = gamma = 1 is whitening as published
@@ -44,10 +44,6 @@ class Whitening:
             raise ValueError(f"whitening(floor={self.floor}) must lie in [0, 1)")
         if not (np.isfinite(self.beta) and np.isfinite(self.gamma)):
             raise ValueError("whitening(beta, gamma) must be finite numbers")
-
-    def fit(self, x: Floats) -> Self:
-        """Learn mean and matrix from the rows of x (n, d)."""
-        return self.fit_moments(Moments.of(x))
 
     def fit_moments(self, moments: Moments) -> Self:
         """Learn them from moments; raises `WrongSize` when ``dim`` exceeds d, `Degenerate` when no direction varies."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from hengyu.methods.training.data import TrainingData
-from hengyu.methods.training.recipe import TrainingConfig
+from hengyu.methods.training.tuner import FineTuner
 
 if TYPE_CHECKING:
     from hengyu.methods.training.model import TrainableEncoder
@@ -15,7 +15,7 @@ __all__ = ["METHOD", "CoSent"]
 
 
 @dataclass
-class CoSent(TrainingConfig):
+class CoSent(FineTuner):
     """Trains the encoder on labelled pairs: a pair of a higher label is to have the higher cosine.
 
     Su, CoSENT (kexue.fm 8847): log(1 + sum exp(scale (cos_j - cos_i))) over the pairs i above j of a batch; defaults as

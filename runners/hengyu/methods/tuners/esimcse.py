@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from hengyu.methods.training.data import TrainingData
-from hengyu.methods.training.recipe import TrainingConfig
+from hengyu.methods.training.tuner import FineTuner
 
 if TYPE_CHECKING:
     from hengyu.methods.training.model import TrainableEncoder
@@ -15,7 +15,7 @@ __all__ = ["METHOD", "ESimCse"]
 
 
 @dataclass
-class ESimCse(TrainingConfig):
+class ESimCse(FineTuner):
     """Trains as simcse, but a positive has some of its tokens twice, so that its length tells nothing; no labels.
 
     Wu et al., ESimCSE: Enhanced Sample Building Method (COLING 2022, arXiv:2109.04380). Of a sentence of n tokens 0 to
@@ -35,7 +35,16 @@ class ESimCse(TrainingConfig):
         """Return the objective of a lesson."""
         from hengyu.methods.training.objectives import Repetitions
 
-        return Repetitions(trainee, lesson, self)
+        return Repetitions(
+            trainee,
+            lesson,
+            self,
+            self.temperature,
+            repeat=self.repeat,
+            queue=self.queue,
+            momentum=self.momentum,
+            mlp=self.mlp,
+        )
 
 
 METHOD = ESimCse

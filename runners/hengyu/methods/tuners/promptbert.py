@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from hengyu.base.progress import Tick
 from hengyu.methods.training.data import TrainingData
-from hengyu.methods.training.recipe import TrainingConfig
+from hengyu.methods.training.tuner import FineTuner
 
 if TYPE_CHECKING:
     from hengyu.methods.training.model import TrainableEncoder
@@ -16,7 +16,7 @@ __all__ = ["METHOD", "PromptBert"]
 
 
 @dataclass
-class PromptBert(TrainingConfig):
+class PromptBert(FineTuner):
     """Trains the encoder to find a sentence in one template by the same sentence in another; no labels.
 
     Jiang et al., PromptBERT (EMNLP 2022, arXiv:2201.04337). The first template is the encoder's prompt, and the pooling

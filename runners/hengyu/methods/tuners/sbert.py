@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from hengyu.methods.training.data import TrainingData
-from hengyu.methods.training.recipe import TrainingConfig
+from hengyu.methods.training.tuner import FineTuner
 
 if TYPE_CHECKING:
     from hengyu.methods.training.model import TrainableEncoder
@@ -15,7 +15,7 @@ __all__ = ["METHOD", "SBert"]
 
 
 @dataclass
-class SBert(TrainingConfig):
+class SBert(FineTuner):
     """Trains the encoder on labelled pairs, as Sentence-BERT (Reimers and Gurevych, EMNLP 2019, arXiv:1908.10084).
 
     ``loss``: ``classify``, a softmax over [u, v, |u - v|] (the layer is forgotten afterwards); ``regress``, the squared

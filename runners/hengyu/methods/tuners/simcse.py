@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from hengyu.methods.training.data import TrainingData
-from hengyu.methods.training.recipe import TrainingConfig
+from hengyu.methods.training.tuner import FineTuner
 
 if TYPE_CHECKING:
     from hengyu.methods.training.model import TrainableEncoder
@@ -15,7 +15,7 @@ __all__ = ["METHOD", "SimCse"]
 
 
 @dataclass
-class SimCse(TrainingConfig):
+class SimCse(FineTuner):
     """Trains the encoder to tell a sentence from the others of a batch by another dropout pass of it; no labels.
 
     Gao et al., SimCSE: Simple Contrastive Learning of Sentence Embeddings (EMNLP 2021, arXiv:2104.08821). The defaults
@@ -44,7 +44,7 @@ class SimCse(TrainingConfig):
         from hengyu.methods.training.objectives import Deletions, DropoutPairs
 
         if self.delete:
-            return Deletions(trainee, lesson, self)
+            return Deletions(trainee, lesson, self, self.temperature, delete=self.delete, mlp=self.mlp)
         return DropoutPairs(trainee, lesson, self, self.temperature, mlp=self.mlp)
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from hengyu.methods.training.data import TrainingData
-from hengyu.methods.training.recipe import TrainingConfig
+from hengyu.methods.training.tuner import FineTuner
 
 if TYPE_CHECKING:
     from hengyu.methods.training.model import TrainableEncoder
@@ -15,7 +15,7 @@ __all__ = ["METHOD", "SupervisedSimCse"]
 
 
 @dataclass
-class SupervisedSimCse(TrainingConfig):
+class SupervisedSimCse(FineTuner):
     """Trains the encoder to find a sentence by one that means the same, among those of a batch and a hard negative of each.
 
     Gao et al., SimCSE (EMNLP 2021, arXiv:2104.08821), section 4. An example is a pair whose label is at least ``positive``,
@@ -57,7 +57,16 @@ class SupervisedSimCse(TrainingConfig):
         """Return the objective of a lesson."""
         from hengyu.methods.training.supervised import Contrasted
 
-        return Contrasted(trainee, lesson, self)
+        negative = self.negative if self.hard else -1.0
+        return Contrasted(
+            trainee,
+            lesson,
+            self,
+            self.temperature,
+            positive=self.positive,
+            negative=negative,
+            mlp=self.mlp,
+        )
 
 
 METHOD = SupervisedSimCse

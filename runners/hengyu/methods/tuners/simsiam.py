@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from hengyu.methods.training.data import TrainingData
-from hengyu.methods.training.recipe import TrainingConfig
+from hengyu.methods.training.tuner import FineTuner
 
 if TYPE_CHECKING:
     from hengyu.methods.training.model import TrainableEncoder
@@ -15,7 +15,7 @@ __all__ = ["METHOD", "SimSiam"]
 
 
 @dataclass
-class SimSiam(TrainingConfig):
+class SimSiam(FineTuner):
     """Trains the encoder to predict one dropout pass of a sentence from another; no labels, and no negatives.
 
     Chen and He, Exploring Simple Siamese Representation Learning (CVPR 2021, arXiv:2011.10566), on sentences. A

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from hengyu.methods.training.data import TrainingData
-from hengyu.methods.training.recipe import TrainingConfig
+from hengyu.methods.training.tuner import FineTuner
 
 if TYPE_CHECKING:
     from hengyu.methods.training.model import TrainableEncoder
@@ -15,7 +15,7 @@ __all__ = ["METHOD", "Tsdae"]
 
 
 @dataclass
-class Tsdae(TrainingConfig):
+class Tsdae(FineTuner):
     """Trains the encoder to put into one vector what a decoder needs to write the whole sentence; no labels.
 
     Wang et al., TSDAE: Using Transformer-based Sequential Denoising Auto-Encoder (EMNLP 2021 findings, arXiv:2104.06979), by
@@ -37,7 +37,7 @@ class Tsdae(TrainingConfig):
         """Return the objective of a lesson; raises ValueError for a model that cannot be a decoder."""
         from hengyu.methods.training.denoising import Denoised
 
-        return Denoised(trainee, lesson, self)
+        return Denoised(trainee, lesson, self, delete=self.delete, decoder_lr=self.decoder_lr)
 
 
 METHOD = Tsdae

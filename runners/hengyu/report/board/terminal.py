@@ -11,25 +11,16 @@ from rich.text import Text
 
 from hengyu.base.escapes import plain
 from hengyu.report.board.board import METRICS, Board, Cell, Row, make_board, percent
-from hengyu.report.retrieval.tables import is_retrieval
-from hengyu.report.retrieval.text import print_retrieval
 from hengyu.storage.records import Run
 
-__all__ = ["print_board"]
+__all__ = ["print_sts_board"]
 
 _NARROWEST = 11  # a text column is folded down to this before the board is stacked instead
 _WORDS = ("encoder", "pooling", "entry", "fit_on")
 
 
-def print_board(run: Run, console: Console | None = None) -> None:
-    """Print a run's Spearman board, or what a retrieval run found.
-
-    A table where it fits the terminal or goes into a pipe, else a block a row.
-    """
-    console = console or Console()
-    if is_retrieval(run):
-        print_retrieval(run, console)
-        return
+def print_sts_board(run: Run, console: Console) -> None:
+    """Print the Spearman board of an STS run: a table where it fits the terminal or goes into a pipe, else a block a row."""
     board = make_board(run)
     suite = run.header.get("suite", {})
     _say(console, f"{suite.get('title') or suite.get('name') or 'leaderboard'}  ({run.id})", "bold")

@@ -11,7 +11,7 @@ import altair as alt
 from hengyu.numerics.cloud import random_histogram
 from hengyu.numerics.cloud_sample import BINS
 from hengyu.report.charts.style import Chart, dressed, fixed_scale
-from hengyu.report.page.provenance import Sheet
+from hengyu.report.sheet import Sheet
 from hengyu.storage.records.clouds import CloudOf
 
 __all__ = ["angles"]

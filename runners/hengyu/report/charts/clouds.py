@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from hengyu.report.page.provenance import Sheet
-from hengyu.report.retrieval.tables import is_retrieval
+from hengyu.report.sheet import Sheet
 from hengyu.storage.records import Run
 from hengyu.storage.records.clouds import CloudOf, load_clouds
 
@@ -62,7 +61,7 @@ _READERS: dict[str, Callable[[CloudOf], str]] = {
 def clouds_of(run: Run) -> tuple[CloudOf, ...]:
     """Return the clouds of a run; of a retrieval run those that indexes search, once for all that search the same."""
     found = load_clouds(run.path)
-    if not is_retrieval(run):
+    if not run.is_retrieval:
         return found
     before = (replace(c, entry=c.entry.rpartition(" > ")[0] or "raw") for c in found)
     return tuple({c.place: c for c in before}.values())

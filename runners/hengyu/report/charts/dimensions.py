@@ -11,7 +11,7 @@ import altair as alt
 
 from hengyu.report.board.cell import percent
 from hengyu.report.charts.style import COLOURS, SHAPES, Chart, dressed, fixed_scale
-from hengyu.report.page.provenance import Sheet
+from hengyu.report.sheet import Sheet
 from hengyu.storage.records import Record, Run
 
 __all__ = ["Point", "Series", "chart", "collect", "dimensions"]

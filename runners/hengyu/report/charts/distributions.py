@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hengyu.report.charts.style import Chart, dressed, fixed_scale
-from hengyu.report.page.provenance import Sheet
+from hengyu.report.sheet import Sheet
 from hengyu.storage.records import Run
 from hengyu.storage.records.observations import kept_in, load_labels
 

@@ -10,7 +10,7 @@ import altair as alt
 
 from hengyu.report.board.cell import between, percent
 from hengyu.report.charts.style import Chart, dressed
-from hengyu.report.page.provenance import Sheet
+from hengyu.report.sheet import Sheet
 from hengyu.storage.records import Run
 
 __all__ = ["Span", "differences", "forest", "places"]

@@ -7,7 +7,7 @@ from typing import Any
 import altair as alt
 
 from hengyu.report.charts.style import Chart, dressed, fixed_scale
-from hengyu.report.page.provenance import Sheet
+from hengyu.report.sheet import Sheet
 from hengyu.storage.records import Run
 
 __all__ = ["losses"]

@@ -9,8 +9,8 @@ import altair as alt
 from hengyu.report.board.cell import between, percent
 from hengyu.report.charts.forest import places
 from hengyu.report.charts.style import Chart, dressed
-from hengyu.report.page.provenance import Sheet
 from hengyu.report.published import beside
+from hengyu.report.sheet import Sheet
 from hengyu.storage.records import Run
 
 __all__ = ["figures"]

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from hengyu.report.page.provenance import Sheet
+from hengyu.report.sheet import Sheet
 
 __all__ = ["COLOURS", "SHAPES", "Chart", "dressed", "fixed_scale"]
 

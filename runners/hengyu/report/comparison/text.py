@@ -12,14 +12,14 @@ from rich.text import Text
 
 from hengyu.base.escapes import plain
 from hengyu.evaluation.comparison import AXES, Comparison, Line
-from hengyu.numerics.ranking import MAIN
 from hengyu.report.board.board import METRICS
 from hengyu.report.board.cell import between, percent
 from hengyu.report.charts.forest import Span, forest, places
 from hengyu.report.charts.style import Chart
 from hengyu.report.page.page import make_page
-from hengyu.report.page.provenance import Sheet
+from hengyu.report.sheet import Sheet
 from hengyu.storage.records import write_bytes
+from hengyu.tasks.ranking import MAIN
 
 __all__ = ["print_comparison", "write_comparison"]
 

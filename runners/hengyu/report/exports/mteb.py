@@ -12,8 +12,8 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
-from hengyu import __version__
 from hengyu.base.errors import HengyuError
+from hengyu.base.version import __version__
 from hengyu.cards import load_cards
 from hengyu.evaluation.run_metrics import METRIC, headline
 from hengyu.storage.records import Record, Run, write_json

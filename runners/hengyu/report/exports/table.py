@@ -24,7 +24,6 @@ from typing import Any
 from hengyu.base.errors import HengyuError, did_you_mean
 from hengyu.base.escapes import latex, markdown, markdown_row
 from hengyu.report.board.board import Cell, make_board, percent
-from hengyu.report.retrieval.tables import is_retrieval
 from hengyu.report.retrieval.text import retrieval_latex, retrieval_markdown
 from hengyu.storage.records import Record, Run, Standing
 from hengyu.storage.records.clouds import load_clouds
@@ -114,7 +113,7 @@ def _lines(rows: Iterable[Mapping[str, Any]]) -> str:
 
 
 def _markdown(run: Run) -> str:
-    if is_retrieval(run):
+    if run.is_retrieval:
         return retrieval_markdown(run)
     board = make_board(run)
     suite = run.header.get("suite", {})
@@ -148,7 +147,7 @@ def _md_cell(cell: Cell) -> str:
 
 
 def _latex(run: Run) -> str:
-    if is_retrieval(run):
+    if run.is_retrieval:
         return retrieval_latex(run)
     board = make_board(run)
     heads = [latex(c.task) for c in board.columns]

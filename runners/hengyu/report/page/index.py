@@ -9,13 +9,13 @@ from pathlib import Path
 from urllib.parse import quote
 
 from hengyu.base.errors import HengyuError
-from hengyu.numerics.ranking import MAIN
 from hengyu.report.board.board import make_board
 from hengyu.report.board.cell import between
 from hengyu.report.page.page import make_page
 from hengyu.report.page.summaries import Listed, Summaries
-from hengyu.report.retrieval.tables import is_retrieval, make_tables
+from hengyu.report.retrieval.tables import make_tables
 from hengyu.storage.records import Run, list_runs, load_run, write_bytes
+from hengyu.tasks.ranking import MAIN
 
 __all__ = ["listed", "write_index", "write_listing"]
 
@@ -61,7 +61,7 @@ def _line(run: Run) -> Listed:
     suite = run.header.get("suite", {})
     encoders = run.header.get("encoders", ())
     models = tuple(str(e["encoder"]) for e in encoders if not e.get("baseline"))
-    value, between_, of, row, rows = _best_found(run) if is_retrieval(run) else _best_weighed(run)
+    value, between_, of, row, rows = _best_found(run) if run.is_retrieval else _best_weighed(run)
     return Listed(
         run.id,
         str(suite.get("name") or ""),
@@ -69,7 +69,7 @@ def _line(run: Run) -> Listed:
         tuple(str(t["task"]) for t in run.header.get("tasks", ())),
         models or tuple(str(e["encoder"]) for e in encoders),
         rows,
-        "nDCG@10" if is_retrieval(run) else "Spearman",
+        "nDCG@10" if run.is_retrieval else "Spearman",
         of,
         value,
         between_,

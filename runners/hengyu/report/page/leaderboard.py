@@ -14,9 +14,8 @@ from hengyu.report.page.board_json import view
 from hengyu.report.page.page import make_page, script_json
 from hengyu.report.page.provenance import command_of, published_sheet, sheets
 from hengyu.report.page.reproduce import command_of_row, reproduce_sheet
+from hengyu.report.page.retrieval import retrieval_page
 from hengyu.report.page.worst_pairs import Mistakes
-from hengyu.report.retrieval.page import retrieval_page
-from hengyu.report.retrieval.tables import is_retrieval
 from hengyu.storage.records import Run, write_bytes
 
 __all__ = ["render", "write_report"]
@@ -49,7 +48,7 @@ def write_report(run: Run, out: Path, wrong: Sequence[Mistakes] = (), *, listed:
 
 def render(run: Run, wrong: Sequence[Mistakes] = (), *, index: str = "") -> str:
     """Return the page of a run, with the pairs that went wrong and a link to an index where they are given."""
-    if is_retrieval(run):
+    if run.is_retrieval:
         return retrieval_page(run, wrong, index)
     board = make_board(run)
     others = [make_board(run, m) for m in metrics_of(run) if m != "spearman"]

@@ -5,27 +5,15 @@ from __future__ import annotations
 import shlex
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from hengyu.report.board.cell import between, percent
 from hengyu.report.charts.trainings import tunings
 from hengyu.report.published import beside
+from hengyu.report.sheet import Sheet
 from hengyu.storage.records import Run, cell_key
 
-__all__ = ["Sheet", "command_of", "published_sheet", "sheets"]
-
-
-@dataclass(frozen=True)
-class Sheet:
-    """One table of the provenance: a title, what it tells, headings, and rows of text."""
-
-    title: str
-    about: str
-    heads: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
-    numeric: frozenset[int] = frozenset()  # columns that are set to the right
-    keyed: bool = False  # whether the first column holds fixed words, which can be translated
+__all__ = ["command_of", "published_sheet", "sheets"]
 
 
 def command_of(run: Run) -> str:

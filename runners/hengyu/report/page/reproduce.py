@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from hengyu.encoders import EncoderSpec
-from hengyu.report.page.provenance import Sheet
+from hengyu.report.sheet import Sheet
 from hengyu.storage.records import Run
 
 __all__ = ["command_of_row", "reproduce_sheet"]

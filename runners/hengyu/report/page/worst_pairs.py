@@ -18,9 +18,8 @@ from hengyu.cards.card import CollectionCard
 from hengyu.cards.collection import load_collection
 from hengyu.cards.data import Pairs, load_pairs
 from hengyu.report.board.cell import percent
-from hengyu.report.page.provenance import Sheet
 from hengyu.report.retrieval.missed_queries import misses
-from hengyu.report.retrieval.tables import is_retrieval
+from hengyu.report.sheet import Sheet
 from hengyu.storage.records import Record, Run
 from hengyu.storage.records.observations import ObservationRef, kept_in
 
@@ -58,7 +57,7 @@ def mistakes(run: Run, count: int, *, data_dir: Path | None = None, datasets: Se
                 f"{pairs.source}: the sha256 is {pairs.sha256} where run {run.id} was weighed on {head.get('sha256')}; "
                 "give the folder that holds that data with --data DIR, or weigh the suite again"
             )
-        sheets = tuple((misses if is_retrieval(run) else _task)(run, pairs, kept, count))
+        sheets = tuple((misses if run.is_retrieval else _task)(run, pairs, kept, count))
         if sheets:
             found.append(Mistakes(pairs.task, sheets))
     return found

@@ -16,11 +16,11 @@ from hengyu.cards.collection import Collection
 from hengyu.cards.data import Pairs
 from hengyu.cards.relevance import Relevance
 from hengyu.evaluation.relevance_file import load_relevance
-from hengyu.numerics.ranking import MAIN
 from hengyu.report.board.cell import percent
-from hengyu.report.page.provenance import Sheet
+from hengyu.report.sheet import Sheet
 from hengyu.storage.records import Record, Run
 from hengyu.storage.records.observations import ObservationRef
+from hengyu.tasks.ranking import MAIN
 
 __all__ = ["misses"]
 

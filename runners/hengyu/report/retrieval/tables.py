@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from hengyu.numerics.ranking import MAIN
 from hengyu.report.board.board import family_of, percent
 from hengyu.storage.records import Record, Run
+from hengyu.tasks.ranking import MAIN
 
-__all__ = ["COLUMNS", "Column", "Line", "Table", "front", "is_retrieval", "make_tables", "shown"]
+__all__ = ["COLUMNS", "Column", "Line", "Table", "front", "make_tables", "shown"]
 
 
 @dataclass(frozen=True)
@@ -103,11 +103,6 @@ class Table:
     def best(self) -> frozenset[int]:
         """The lines that no other beats in nDCG@10 and in some cost alike."""
         return frozenset().union(*self.fronts.values())
-
-
-def is_retrieval(run: Run) -> bool:
-    """Whether a run is of a retrieval suite."""
-    return bool(run.header.get("suite", {}).get("kind") == "retrieval")
 
 
 def make_tables(run: Run) -> tuple[Table, ...]:

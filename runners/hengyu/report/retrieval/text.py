@@ -9,11 +9,11 @@ from rich.table import Table as RichTable
 from rich.text import Text
 
 from hengyu.base.escapes import latex, markdown, markdown_row, plain
-from hengyu.numerics.ranking import MAIN
 from hengyu.report.board.board import percent
 from hengyu.report.board.cell import word_of
 from hengyu.report.retrieval.tables import Column, Line, Table, make_tables, shown
 from hengyu.storage.records import Run
+from hengyu.tasks.ranking import MAIN
 
 __all__ = ["print_retrieval", "retrieval_latex", "retrieval_markdown"]
 

@@ -6,7 +6,8 @@ A run is a folder ``records/<run>/`` with
 * ``records.json``: the numbers, one `Record` each, with `Difference` and `Standing`, the same bytes for the same run,
 * ``environment.json``, ``sources.json`` and ``timings.json``: versions, machine, where encoders and data lay, and
   seconds, which differ from run to run,
-* ``clouds.json``: how the vectors of each entry lie in space (see `hengyu.storage.records.clouds`), the same bytes for the same run,
+* ``clouds.json``: how the vectors of each entry lie in space (see `hengyu.storage.records.clouds`),
+  the same bytes for the same run,
 * ``costs.json``: of a retrieval suite, what each index cost (`hengyu.storage.records.costs`), which differs from run to run too,
 * ``observations/``: the similarity of every pair, one file a cell (see `hengyu.storage.records.observations`),
 * ``labels.safetensors``: the labels of every task, in the order of the pairs,
@@ -159,6 +160,11 @@ class Run:
     def id(self) -> str:
         """The run's name: suite and the first digits of the plan's hash."""
         return str(self.header["run"])
+
+    @property
+    def is_retrieval(self) -> bool:
+        """Whether it is the run of a retrieval suite."""
+        return bool(self.header.get("suite", {}).get("kind") == "retrieval")
 
 
 def save_records(

@@ -40,7 +40,7 @@ class Observation:
         dims: the dimension (K,) of the vectors compared, row by row.
         similarity: the cosine (K, n) of every pair, in the order of the task's file.
         sweep: for a sweep over all dimensions: "dim", "value", "error", each (D,): Spearman and its standard error.
-        neighbours: of a retrieval task: "ids" and "ranks", each (Q, k), as `hengyu.numerics.ranking.scores` takes them.
+        neighbours: of a retrieval task: "ids" and "ranks", each (Q, k), as `hengyu.tasks.ranking.scores` takes them.
         index: of a retrieval task: what the index takes, "index-bytes" and "bytes-per-vector".
         too_wide: entries that ask for more columns than the vectors have (or another number that they do not have), and
             the words to say so.

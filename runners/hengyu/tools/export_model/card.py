@@ -7,8 +7,8 @@ import re
 import shlex
 from typing import Any
 
-from hengyu import __version__
 from hengyu.base.escapes import markdown, markdown_row
+from hengyu.base.version import __version__
 from hengyu.report.board.board import percent
 from hengyu.storage.records import Record, Run
 from hengyu.tools.export_model.fitted import Fitted
@@ -86,9 +86,9 @@ def _usage(written: Written) -> list[str]:
     lines += [f'model = SentenceTransformer("PATH/OF/THIS/FOLDER"{trust})', 'model.encode(["今天天气真好"])', "```", ""]
     if written.own:
         lines.append(
-            "It needs the package hengyu (`pip install hengyu`): a step is no affine map, so its module is "
-            "`hengyu.tools.export_model.steps.Step`, its weights in safetensors. sentence-transformers asks for `trust_remote_code=True` "
-            "for every module that is not its own; no code lies in this folder."
+            "It needs the package hengyu (`pip install hengyu`): one step is not an affine map, so its module is "
+            "`hengyu.tools.export_model.steps.Step`, with its weights in safetensors. sentence-transformers asks for "
+            "`trust_remote_code=True` for every module that is not its own; this folder holds no code."
         )
     else:
         lines.append("It needs sentence-transformers 6 or newer and nothing else; no code lies in this folder.")

@@ -24,7 +24,7 @@ def state_of(method: Any, step: str) -> dict[str, NDArray[Any]]:
     """
     if isinstance(method, SampleTransform):
         return dict(method.state())
-    if not getattr(method, "needs_fit", True):
+    if not method.needs_fit:
         return {}  # what it draws, it draws again from its parameters
     state = {f.name: np.asarray(getattr(method, f.name)) for f in fields(method) if not f.init and f.name != "report"}
     for name, value in state.items():
@@ -40,7 +40,7 @@ def restored(step: str, state: Mapping[str, NDArray[Any]]) -> Transform:
     method: Any = parse_entry(step).steps[0].make()
     if isinstance(method, SampleTransform):
         return method.restore(dict(state), {})
-    if not getattr(method, "needs_fit", True):
+    if not method.needs_fit:
         drawn: Transform = method
         return drawn
     learned = {f.name for f in fields(method) if not f.init and f.name != "report"}

@@ -1,8 +1,8 @@
 """The sentence-transformers module of a step that is no affine map: its method, with what it learned in safetensors.
 
-A folder names it as ``hengyu.tools.export_model.steps.Step`` in its modules.json, so whoever loads the folder needs the package hengyu
-and passes ``trust_remote_code=True``, which is what sentence-transformers asks for any module that is not its own. No
-code lies in the folder. A renamed class would break every folder written before: keep name and place.
+A folder names it as ``hengyu.tools.export_model.steps.Step`` in its modules.json, so whoever loads the folder needs the
+package hengyu and passes ``trust_remote_code=True``, which sentence-transformers asks for any module that is not its own.
+The folder holds no code. Renaming or moving the class would break every exported folder: keep both.
 """
 
 from __future__ import annotations

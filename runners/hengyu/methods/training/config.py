@@ -1,24 +1,17 @@
-"""The parameters that all tuners share."""
+"""The training configuration: the parameters that all tuners share."""
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from dataclasses import dataclass, field, fields
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
-from hengyu.base.progress import Tick
 from hengyu.encoders.mixed_precision import TRAINED_IN
-from hengyu.methods.training.data import TrainingData
-
-if TYPE_CHECKING:
-    from hengyu.methods.training.loop import Objective
-    from hengyu.methods.training.model import TrainableEncoder
 
 __all__ = ["TrainingConfig"]
 
 
 @dataclass
-class TrainingConfig(ABC):
+class TrainingConfig:
     """How a model is trained.
 
     * ``lr``: Adam's; ``decay`` lets it fall to 0 along a line. ``batch`` examples a step, ``epochs`` passes.
@@ -45,8 +38,6 @@ class TrainingConfig(ABC):
     seed: int = 0
     report: dict[str, Any] = field(init=False, repr=False, default_factory=dict)
 
-    version = 1
-    labelled = False
     limits: ClassVar[dict[str, tuple[float, float]]] = {}  # least and most of parameters that a tuner has beside these
 
     def __post_init__(self) -> None:
@@ -73,25 +64,3 @@ class TrainingConfig(ABC):
         """Return how many steps it takes on so many examples."""
         whole, rest = divmod(size, self.batch)
         return self.epochs * (whole + (rest > 1))
-
-    def steps(self, lesson: TrainingData) -> int:
-        """Return how many steps it takes on a lesson."""
-        size = len(lesson.pairs) if self.labelled and lesson.pairs is not None else int(lesson.counts.sum())
-        return self.total(min(size, self.sentences or size))
-
-    @abstractmethod
-    def make(self, trainee: TrainableEncoder, lesson: TrainingData) -> Objective:
-        """Return what a batch of a lesson is made of, and the loss of its vectors."""
-
-    def tune(self, trainee: TrainableEncoder, lesson: TrainingData, tick: Tick) -> None:
-        """Open the model, train it towards the objective and note what was seen.
-
-        Raises ValueError or `Degenerate` when the lesson or the model cannot be trained with.
-        """
-        from hengyu.methods.training.loop import reproducible, train
-
-        trainee.open(dropout=self.dropout, length=self.length, dtype=self.dtype)
-        with reproducible(trainee, self.seed):
-            self.report = train(trainee, self.make(trainee, lesson), lesson, self, tick)
-        if trainee.tokenizer.added:
-            self.report["prompt"] = trainee.tokenizer.folder.prompt

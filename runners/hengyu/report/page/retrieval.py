@@ -6,7 +6,6 @@ import base64
 from collections.abc import Sequence
 
 from hengyu.base.json_files import read_seconds
-from hengyu.numerics.ranking import MAIN
 from hengyu.report.board.board import percent
 from hengyu.report.board.cell import word_of
 from hengyu.report.charts.angles import angles
@@ -18,6 +17,7 @@ from hengyu.report.page.worst_pairs import Mistakes
 from hengyu.report.retrieval.pareto import pareto_svg
 from hengyu.report.retrieval.tables import Column, Line, Table, make_tables, shown
 from hengyu.storage.records import Run
+from hengyu.tasks.ranking import MAIN
 
 __all__ = ["retrieval_page"]
 

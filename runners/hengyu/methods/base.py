@@ -1,0 +1,142 @@
+"""The base classes of methods: what each kind must do, and what it declares about itself.
+
+A method is a dataclass in a file of its own below transforms/, codes/, indexes/ or tuners/. It derives from the base class
+of its kind, and its fields are the parameters of the entry grammar. What a method declares are class attributes with
+defaults here, so nobody has to ask whether an attribute exists.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Any, ClassVar, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hengyu.numerics.moments import Moments
+from hengyu.numerics.sample import Sample
+
+__all__ = ["Code", "Floats", "Ids", "Index", "Method", "MomentTransform", "SampleTransform", "Transform"]
+
+Floats = NDArray[np.floating[Any]]
+Ids = NDArray[np.int64]
+
+
+@dataclass
+class Method(ABC):
+    """One step of an entry.
+
+    Attributes:
+        category: transform, code, index or tuner.
+        needs_fit: whether it learns from rows or texts; such a step has a ``fit_on``.
+        labelled: whether it learns from labels.
+        version: raise it by hand to discard stored results for a reason that neither the code nor the parameters show.
+    """
+
+    category: ClassVar[str]
+    needs_fit: ClassVar[bool] = True
+    labelled: ClassVar[bool] = False
+    version: ClassVar[int] = 1
+
+
+class Transform(Method):
+    """Vectors to vectors, row by row: no row of a batch may influence another.
+
+    Attributes:
+        affine: whether a fitted object maps x to x W + b; such steps are exported as one dense layer.
+        nested: whether the first k columns of the result are the result at dimension k, so that one pass serves every k.
+    """
+
+    category = "transform"
+    affine: ClassVar[bool] = False
+    nested: ClassVar[bool] = False
+
+    @abstractmethod
+    def fit(self, x: Floats) -> Self:
+        """Learn from the rows of x (n, d); a transform with ``needs_fit = False`` returns itself."""
+
+    @abstractmethod
+    def __call__(self, x: Floats) -> NDArray[Any]:
+        """Map the rows of x (n, d) to (n, k): floats, or small integers for some codes."""
+
+    def bytes_per_vector(self, width: int) -> int:
+        """Return the bytes that one mapped vector of ``width`` columns takes: float32, unless the method stores codes."""
+        return 4 * width
+
+
+class MomentTransform(Transform):
+    """A transform that learns from count, mean and covariance alone, so that one pass over the rows serves many of them."""
+
+    @abstractmethod
+    def fit_moments(self, moments: Moments) -> Self:
+        """Learn from the moments of the rows."""
+
+    def fit(self, x: Floats) -> Self:
+        """Learn from the rows of x (n, d)."""
+        return self.fit_moments(Moments.of(x))
+
+
+class SampleTransform(Transform):
+    """A transform that is trained on batches of rows, read as they are needed; what it learned can be stored.
+
+    Attributes:
+        report: what the fit found, as JSON; the same for the same rows and seed.
+    """
+
+    report: dict[str, Any]
+
+    @abstractmethod
+    def fit_sample(self, sample: Sample) -> Self:
+        """Learn from a sample of rows."""
+
+    @abstractmethod
+    def state(self) -> dict[str, NDArray[Any]]:
+        """Return what was learned, as arrays."""
+
+    @abstractmethod
+    def restore(self, state: dict[str, NDArray[Any]], report: dict[str, Any]) -> Self:
+        """Take up a stored state and report; the mapping is then the same as after the fit."""
+
+    def fit(self, x: Floats) -> Self:
+        """Learn from the rows of x (n, d)."""
+        return self.fit_sample(Sample.of(x))
+
+
+class Code(Transform):
+    """A transform whose result stands for a compact code: the cosine of two results ranks pairs as the codes' distance does."""
+
+    category = "code"
+
+    @abstractmethod
+    def bytes_per_vector(self, width: int) -> int:
+        """Return the bytes that the code of one vector takes; ``width`` counts the columns of the result."""
+
+
+class Index(Method):
+    """Vectors to nearest neighbours by inner product; the last step of an entry in a retrieval suite.
+
+    The vectors that a task gives have length 1, so the inner product is the cosine.
+    """
+
+    category = "index"
+    needs_fit = False
+
+    @abstractmethod
+    def build(self, x: Floats | Sample, block: int = 4096) -> Self:
+        """Take in the rows of x (n, d), read ``block`` at a time; the results must not depend on ``block``."""
+
+    @abstractmethod
+    def search(self, q: Floats, k: int) -> tuple[Ids, NDArray[np.float32]]:
+        """Return row numbers and scores (Q, k) for queries (Q, d), best first, ties by number; -1 where there are fewer."""
+
+    @abstractmethod
+    def size(self) -> int:
+        """Return the bytes the index takes."""
+
+    @abstractmethod
+    def vector_size(self) -> float:
+        """Return the bytes that one more vector takes."""
+
+    def warm(self) -> None:
+        """Do whatever the first search would otherwise do besides searching, such as compiling."""

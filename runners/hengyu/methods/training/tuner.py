@@ -1,0 +1,68 @@
+"""The base classes of methods that train the encoder."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from hengyu.base.progress import Tick
+from hengyu.methods.base import Method
+from hengyu.methods.training.config import TrainingConfig
+from hengyu.methods.training.data import TrainingData
+
+if TYPE_CHECKING:
+    from hengyu.methods.training.loop import Objective
+    from hengyu.methods.training.model import TrainableEncoder
+
+__all__ = ["FineTuner", "Tuner"]
+
+
+class Tuner(Method):
+    """Encoder to encoder: trains a model for one pooling on texts; stands at the head of an entry.
+
+    Attributes:
+        report: what the training saw, as JSON; the same for the same texts and seed.
+    """
+
+    category = "tuner"
+    report: dict[str, Any]
+
+    @abstractmethod
+    def parameters(self) -> dict[str, Any]:
+        """Return every parameter by name, defaults included."""
+
+    @abstractmethod
+    def steps(self, lesson: TrainingData) -> int:
+        """Return how many steps the training takes."""
+
+    @abstractmethod
+    def tune(self, trainee: TrainableEncoder, lesson: TrainingData, tick: Tick) -> None:
+        """Train in place; raises ValueError or `Degenerate` when the data or the model cannot be trained with."""
+
+
+@dataclass
+class FineTuner(TrainingConfig, Tuner):
+    """A tuner trained by the shared loop; a method derives from it and makes its objective."""
+
+    def steps(self, lesson: TrainingData) -> int:
+        """Return how many steps it takes on a lesson."""
+        size = len(lesson.pairs) if self.labelled and lesson.pairs is not None else int(lesson.counts.sum())
+        return self.total(min(size, self.sentences or size))
+
+    @abstractmethod
+    def make(self, trainee: TrainableEncoder, lesson: TrainingData) -> Objective:
+        """Return what a batch of a lesson is made of, and the loss of its vectors."""
+
+    def tune(self, trainee: TrainableEncoder, lesson: TrainingData, tick: Tick) -> None:
+        """Open the model, train it towards the objective and note what was seen.
+
+        Raises ValueError or `Degenerate` when the lesson or the model cannot be trained with.
+        """
+        from hengyu.methods.training.loop import reproducible, train
+
+        trainee.open(dropout=self.dropout, length=self.length, dtype=self.dtype)
+        with reproducible(trainee, self.seed):
+            self.report = train(trainee, self.make(trainee, lesson), lesson, self, tick)
+        if trainee.tokenizer.added:
+            self.report["prompt"] = trainee.tokenizer.folder.prompt
