@@ -17,6 +17,7 @@ __all__ = [
     "datasets",
     "device",
     "executor",
+    "methods",
     "offline",
     "store",
     "trust_remote_code",
@@ -72,6 +73,27 @@ workers = click.option(
     type=click.IntRange(min=0),
     default=0,
     help="Ray workers at once; by default a GPU each, or a core each.",
+)
+
+
+def _load_methods(ctx: click.Context, param: click.Parameter, paths: tuple[Path, ...]) -> None:
+    """Add the methods of the files given; a suite that names them can be read from then on."""
+    if paths:
+        from hengyu.methods.external import load_methods
+
+        for path in paths:
+            load_methods(path)
+
+
+methods = click.option(
+    "--methods",
+    multiple=True,
+    metavar="FILE.py",
+    type=click.Path(path_type=Path),
+    callback=_load_methods,
+    is_eager=True,
+    expose_value=False,
+    help="Run this Python file and add the method it defines. Read it first; repeatable.",
 )
 offline = click.option("--offline", is_flag=True, help="Never touch the network, as HF_HUB_OFFLINE=1.")
 trust_remote_code = click.option(

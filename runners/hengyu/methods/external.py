@@ -13,12 +13,13 @@ from hengyu.base.errors import HengyuError
 from hengyu.methods.base import Index, Method, Transform
 from hengyu.methods.training.tuner import Tuner
 
-__all__ = ["GROUP", "external_methods", "load_methods"]
+__all__ = ["GROUP", "external_files", "external_methods", "load_methods"]
 
 GROUP = "hengyu.methods"
 """The entry-point group of packages that offer methods: ``my-method = "my_package.my_method:MyMethod"``."""
 
 _loaded: dict[str, type[Method]] = {}
+_files: list[Path] = []  # that were run, in their order
 
 
 def load_methods(path: Path) -> str:
@@ -42,7 +43,13 @@ def load_methods(path: Path) -> str:
             f"--methods {path}: fails when it is run ({type(e).__name__}: {e}); correct the file"
         ) from None
     _loaded[name] = _checked(getattr(module, "METHOD", None), f"--methods {path}")
+    _files.append(path.absolute())
     return name
+
+
+def external_files() -> tuple[Path, ...]:
+    """Return the files that were run, for processes that must run them too."""
+    return tuple(dict.fromkeys(_files))
 
 
 def external_methods() -> dict[str, type[Method]]:

@@ -18,6 +18,7 @@ from hengyu.bench.encoder_jobs import prepare_encoder
 from hengyu.bench.run_log import RunLog
 from hengyu.bench.units import WorkerContext, WorkUnit
 from hengyu.encoders import EncoderSpec, find_encoder
+from hengyu.methods.external import external_files, load_methods
 from hengyu.methods.fit_cache import FitStore
 from hengyu.methods.training.cache import TunedEncoderCache, TunedStore
 from hengyu.storage.timings import Clock
@@ -41,6 +42,7 @@ class Setting:
     force: bool
     offline: bool
     threads: int
+    methods: tuple[Path, ...] = field(default_factory=external_files)
     key: str = field(default_factory=lambda: uuid.uuid4().hex)
     version: str = __version__
     code: str = field(default_factory=code_digest)
@@ -111,6 +113,9 @@ def open_site(setting: Setting) -> WorkerContext:
         raise HengyuError(
             f"worker on {host}: has other code of hengyu {__version__} than where the run was started; install the same"
         )
+    for path in setting.methods:
+        if path not in external_files():
+            load_methods(path)
     torch.set_num_threads(setting.threads)
     threadpool_limits(limits=setting.threads)
     jobs = [prepare_encoder(setting.plan, find_encoder(spec, offline=setting.offline)) for spec in setting.specs]

@@ -22,6 +22,7 @@ __all__ = ["command"]
 @options.device
 @options.offline
 @click.option("--json", "json_", type=click.Path(dir_okay=False, path_type=Path), help="Write the numbers here too.")
+@options.methods
 def command(
     model: str,
     task: str,

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from hengyu.cli import options
+
 __all__ = ["command"]
 
 
@@ -18,6 +20,7 @@ __all__ = ["command"]
 @click.option("--fit-on", "fits", multiple=True, metavar="WORD", help="Keep rows of this fit_on; two compare them.")
 @click.option("--task", "tasks", multiple=True, metavar="CARD:SPLIT", help="On this task only; repeatable.")
 @click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="Write a page into this folder, too.")
+@options.methods
 def command(
     run: str,
     other: str | None,

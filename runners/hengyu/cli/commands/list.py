@@ -115,6 +115,7 @@ LISTS: dict[str, Callable[[tuple[Path, ...], Path | None], None]] = {
 @click.argument("what", type=click.Choice(list(LISTS)))
 @options.datasets
 @click.option("--data", type=options.FOLDER, help="Folder with the files of the tasks, as given to 'hengyu run'.")
+@options.methods
 def command(what: str, datasets: tuple[Path, ...], data: Path | None) -> None:
     """List what there is: datasets (size, licence, whether here), suites, encoders, methods."""
     LISTS[what](datasets, data)

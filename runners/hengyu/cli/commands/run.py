@@ -38,6 +38,7 @@ __all__ = ["command"]
 @click.option(
     "--fresh", is_flag=True, help="Encode and observe everything anew, as after a change of Hengyu's own code."
 )
+@options.methods
 @options.executor
 @options.address
 @options.workers

@@ -23,6 +23,7 @@ __all__ = ["command"]
 @options.datasets
 @options.offline
 @click.option("--force", is_flag=True, help="Replace a model's folder that is there already.")
+@options.methods
 def command(
     run: str,
     row: str,
