@@ -1,4 +1,4 @@
-"""What other programs report of a folder that `hengyu take` wrote."""
+"""What other programs report of a folder that `hengyu export-model` wrote."""
 
 from __future__ import annotations
 

@@ -171,7 +171,7 @@ def test_given_vectors_are_weighed_like_the_encoder_they_are_from(tmp_path: Path
     )["value"]
     for entry in ("raw", "whitening(dim=16)"):
         assert values["mine", "native", entry] == pytest.approx(values["hengyu-mini", "mean", entry], abs=1e-9)
-    out = CliRunner().invoke(main, ["take", str(folder), "--row", "mine | raw", "--out", str(tmp_path / "x")])
+    out = CliRunner().invoke(main, ["export-model", str(folder), "--row", "mine | raw", "--out", str(tmp_path / "x")])
     assert out.exit_code == 2 and "not a model" in out.output
 
 

@@ -233,7 +233,8 @@ def test_the_command_line_reference_has_every_command_and_option() -> None:
 
 def test_a_docstring_is_text_and_code() -> None:
     assert (
-        prose("x*y <b> a_b, ``x * y`` and `hengyu\n    take`.") == "x\\*y &lt;b&gt; a\\_b, `x * y` and `hengyu take`."
+        prose("x*y <b> a_b, ``x * y`` and `hengyu\n    export-model`.")
+        == "x\\*y &lt;b&gt; a\\_b, `x * y` and `hengyu export-model`."
     )
     assert prose("One.\n\nArgs:\n    a, b: [CLS].\n") == "One.\n\n**Args**\n\n* `a, b`: \\[CLS\\]."
 

@@ -133,7 +133,9 @@ def test_the_commands(tmp_path: Path) -> None:
     laid = CliRunner().invoke(main, ["reference", folder, str(tmp_path / "mteb"), "--out", str(tmp_path)])
     assert laid.exit_code == 0, laid.output
     assert "(mteb)" in laid.output
-    taken = CliRunner().invoke(main, ["take", "synthetic-0a1b2c3d-mteb", "--row", "1", "--out", str(tmp_path / "x")])
+    taken = CliRunner().invoke(
+        main, ["export-model", "synthetic-0a1b2c3d-mteb", "--row", "1", "--out", str(tmp_path / "x")]
+    )
     assert taken.exit_code == 2
 
 

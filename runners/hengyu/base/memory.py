@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ctypes
 import gc
-import os
 import re
 import sys
 from pathlib import Path
@@ -32,18 +31,11 @@ def as_words(size: float) -> str:
 
 
 def resident() -> int:
-    """Return the bytes of memory that this process holds now; where the system does not say, the most it ever held."""
-    try:
-        pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
-        return pages * os.sysconf("SC_PAGE_SIZE")
-    except (OSError, ValueError, IndexError):
-        pass
-    try:
-        import resource
-    except ImportError:  # Windows
-        return 0
-    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return most if sys.platform == "darwin" else most * 1024
+    """Return the bytes of memory that this process holds now."""
+    import psutil
+
+    held: int = psutil.Process().memory_info().rss
+    return held
 
 
 def status(word: str) -> int | None:

@@ -17,6 +17,7 @@ from hengyu.cli import commands
 __all__ = ["main"]
 
 _INTERRUPTED = 130
+_RENAMED = {"take": "export-model"}  # the name in version 0.1 -> the name now
 
 
 class _Commands(click.Group):
@@ -27,7 +28,10 @@ class _Commands(click.Group):
         return sorted(m.name.replace("_", "-") for m in iter_modules(commands.__path__))
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Return a command by its name."""
+        """Return a command by its name; one that was renamed says so and runs."""
+        if cmd_name in _RENAMED:
+            click.echo(f"note: 'hengyu {cmd_name}' is now 'hengyu {_RENAMED[cmd_name]}'", err=True)
+            cmd_name = _RENAMED[cmd_name]
         if cmd_name not in self.list_commands(ctx):
             raise click.UsageError(
                 f"no command is called '{cmd_name}'{did_you_mean(cmd_name, self.list_commands(ctx))}"

@@ -140,7 +140,7 @@ def _score(r: Record) -> str:
 
 def _again(run: Run, choice: Choice, other_fit: str) -> list[str]:
     command = str(run.environment.get("command") or f"hengyu run {run.header['suite']['name']}")
-    take = ["hengyu", "take", run.id, "--row", " | ".join(choice.row), "--task", choice.task]
+    take = ["hengyu", "export-model", run.id, "--row", " | ".join(choice.row), "--task", choice.task]
     take += ["--fit-on", other_fit] if other_fit else []
     take += [] if choice.seed is None else ["--seed", str(choice.seed)]
     text = f"{command}\n{shlex.join([*take, '--out', 'DIR'])}".replace("`", "'")

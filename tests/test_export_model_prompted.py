@@ -1,4 +1,4 @@
-"""hengyu take of rows under a prompt: templates stand in the tokenizer, the mask's vector is a weighted mean of tokens."""
+"""hengyu export-model of rows under a prompt: templates stand in the tokenizer, the mask's vector is a weighted mean of tokens."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def test_the_folder_gives_the_vectors_that_were_weighed(
     home: Path, tmp_path: Path, prompt: str, pooling: str, entry: str
 ) -> None:
     finished = weighed(home, prompt, f'"{entry}"', f'"{pooling}"')
-    command = ["take", str(finished.path), "--row", f"{pooling} | {entry}", "--out", str(tmp_path / "model")]
+    command = ["export-model", str(finished.path), "--row", f"{pooling} | {entry}", "--out", str(tmp_path / "model")]
     done = CliRunner().invoke(main, command)
     assert done.exit_code == 0, done.output
     ours = refit(finished, choose(finished, f"{pooling} | {entry}"))

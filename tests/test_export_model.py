@@ -1,4 +1,4 @@
-"""hengyu take: the folder is the pipeline, by our own vectors and by mteb's score; rows are found or refused in a sentence."""
+"""hengyu export-model: the folder is the pipeline, by our own vectors and by mteb's score; rows are found or refused in a sentence."""
 
 from __future__ import annotations
 
@@ -67,7 +67,9 @@ def taken(finished: Run, home: Path, *words: str) -> tuple[Path, str]:
     """Take a row home once, by the command; returns the folder and what the command said."""
     if words not in _TAKEN:
         out = home / f"taken-{len(_TAKEN)}"
-        done = CliRunner().invoke(main, ["take", str(finished.path), "--row", words[0], "--out", str(out), *words[1:]])
+        done = CliRunner().invoke(
+            main, ["export-model", str(finished.path), "--row", words[0], "--out", str(out), *words[1:]]
+        )
         assert done.exit_code == 0, done.output
         _TAKEN[words] = out, done.output
     return _TAKEN[words]
@@ -219,7 +221,9 @@ def test_a_row_of_several_tasks_asks_which() -> None:
 
 def test_nothing_is_overwritten_unasked(finished: Run, home: Path, tmp_path: Path) -> None:
     def take(out: Path, *more: str) -> Any:
-        return CliRunner().invoke(main, ["take", str(finished.path), "--row", "mean | raw", "--out", str(out), *more])
+        return CliRunner().invoke(
+            main, ["export-model", str(finished.path), "--row", "mean | raw", "--out", str(out), *more]
+        )
 
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").write_text("x")
@@ -260,7 +264,10 @@ def test_the_card_has_scores_fit_licence_and_the_way_back(finished: Run, home: P
     assert f"| {100 * record.value:.2f} | {100 * record.low:.2f} to {100 * record.high:.2f} |" in card
     assert 'license: "apache-2.0"' in card
     assert "792 sentences of hengyu-sts:valid" in card
-    assert f"hengyu take {finished.id} --row 'hengyu-mini | mean | whitening(dim=32) | target' --task {TASK}" in card
+    assert (
+        f"hengyu export-model {finished.id} --row 'hengyu-mini | mean | whitening(dim=32) | target' --task {TASK}"
+        in card
+    )
 
 
 @pytest.mark.parametrize("name", method_names())

@@ -1,4 +1,4 @@
-"""hengyu take of rows whose encoder was trained: the folder holds the trained weights and the steps after them."""
+"""hengyu export-model of rows whose encoder was trained: the folder holds the trained weights and the steps after them."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def finished(home: Path) -> Run:
 
 
 def take(finished: Run, out: Path, words: str, *more: str) -> Any:
-    command = ["take", str(finished.path), "--row", words, "--out", str(out), "--task", "grades:test", *more]
+    command = ["export-model", str(finished.path), "--row", words, "--out", str(out), "--task", "grades:test", *more]
     return CliRunner().invoke(main, command)
 
 

@@ -1,4 +1,4 @@
-"""hengyu take: a row of the board as a model to use."""
+"""hengyu export-model: a row of the leaderboard as a sentence-transformers model."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from hengyu.cli import options
 __all__ = ["command"]
 
 
-@click.command("take")
+@click.command("export-model")
 @click.argument("run")
 @click.option("--row", required=True, metavar="N|WORDS", help="Its number on the board, or parts: 'mean | whitening'.")
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="The folder to write.")
