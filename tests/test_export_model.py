@@ -1,4 +1,4 @@
-"""hengyu export-model: the folder is the pipeline, by our own vectors and by mteb's score; rows are found or refused in a sentence."""
+"""hengyu export-model: the folder is the pipeline, by our own vectors and by mteb's score; rows are found or refused."""
 
 from __future__ import annotations
 

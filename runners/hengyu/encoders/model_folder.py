@@ -19,7 +19,7 @@ _LEFT_OUT = {"onnx", "openvino", ".git", ".cache"}
 _PICKLED = {".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt"}
 _PLAIN = {"Transformer", "Pooling", "Normalize"}
 _OWN_MODULES = "sentence_transformers."
-STEP = "hengyu.tools.export_model.steps.Step"  # the module of a step that `hengyu export-model` wrote; its code lies in this package
+STEP = "hengyu.tools.export_model.steps.Step"  # the module of a step in an exported model; its code is ours
 _DTYPES = ("float32", "bfloat16", "float16")
 
 
