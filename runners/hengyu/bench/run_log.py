@@ -12,6 +12,7 @@ from hengyu.base.errors import HengyuError
 from hengyu.base.progress import Progress, Tick
 from hengyu.base.remote import Mirror
 from hengyu.methods.fit_cache import FitStore
+from hengyu.storage.identity import cell
 from hengyu.storage.records import cell_key
 from hengyu.storage.records.costs import note_costs
 from hengyu.storage.records.observations import Observation, load_observation, save_observation
@@ -99,7 +100,7 @@ class RunLog:
         """Note the seconds of the fits made since the last time."""
         for step, seconds in vectors.fits.seconds.items():
             words = (meaning["task"], meaning["encoder"], meaning["pooling"], step, meaning["fit_on"])
-            self.clock.note(" | ".join(("fit", *words)), seconds)
+            self.clock.note(cell("fit", *words), seconds)
         vectors.fits.seconds.clear()
 
     def note_costs(self, key: str, costs: Mapping[str, float]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,8 @@ from hengyu.cards.card import Card, CollectionCard, CollectionSplit, Columns, Tr
 from hengyu.cards.checks import check_rows, check_split
 from hengyu.cards.rows import at_lines, read_rows
 from hengyu.cards.triples import read_triples
+from hengyu.storage.identity import array_digest, text_digest
+from hengyu.storage.identity import digest as digest_of
 
 __all__ = ["Pairs", "cached", "fetched_digest", "hold_against", "load_pairs", "locate", "whereabouts"]
 
@@ -35,6 +38,12 @@ class Pairs:
     source: Path
     sha256: str  # of the file
     dropped: tuple[int, ...]  # malformed lines, counted from 1
+
+    @cached_property
+    def digest(self) -> str:
+        """The sha256 of what was read: texts and labels in their order, and what the labels mean."""
+        texts = text_digest(self.first), text_digest(self.second)
+        return digest_of([*texts, array_digest(self.labels), list(self.card.scale), self.card.binary])
 
 
 def load_pairs(card: Card, split: str, data_dir: Path | None = None) -> Pairs:

@@ -28,6 +28,7 @@ __all__ = [
     "Transform",
     "Tuner",
     "find_method",
+    "home_of",
     "is_tuner",
     "method_names",
 ]
@@ -101,9 +102,13 @@ def method_names() -> tuple[str, ...]:
 @cache
 def find_method(name: str) -> type[Any]:
     """Return the class of a method by its name; raises ImportError for a name that has no file."""
-    module = import_module(f"{__name__}.{name.replace('-', '_')}")
-    method: type[Any] = module.METHOD
+    method: type[Any] = import_module(home_of(name)).METHOD
     return method
+
+
+def home_of(name: str) -> str:
+    """Return the name of the module that a method is found in."""
+    return f"{__name__}.{name.replace('-', '_')}"
 
 
 def is_tuner(name: str) -> bool:

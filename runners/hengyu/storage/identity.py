@@ -220,18 +220,25 @@ def fit_key(
 
 
 def tuned_key(
-    *, encoder: Mapping[str, Any], step: Mapping[str, Any], lesson: str, held: str, made: Mapping[str, Any]
+    *,
+    about: Mapping[str, Any],
+    encoder: Mapping[str, Any],
+    step: Mapping[str, Any],
+    lesson: str,
+    held: str,
+    made: Mapping[str, Any],
 ) -> Key:
     """Return what a tuned encoder is the result of.
 
     Args:
+        about: for people: the step as entries write it, and the pooling.
         encoder: the key of the vectors that it starts from.
         step: the key of the step that trains it.
         lesson: the digest of the texts, counts and labels that it learns from.
         held: the digest of the labelled pairs that its training is watched on.
         made: the code that trains (`made_by`).
     """
-    return {"encoder": dict(encoder), "step": dict(step), "lesson": lesson, "held": held, **made}
+    return {**about, "encoder": dict(encoder), "method": dict(step), "lesson": lesson, "held": held, **made}
 
 
 def observation_key(

@@ -23,6 +23,7 @@ from hengyu.methods.training.cache import TunedEncoder, TunedEncoderCache, Tuned
 from hengyu.numerics import metrics
 from hengyu.numerics.sample import Sample
 from hengyu.numerics.similarity import cosines
+from hengyu.storage.identity import vectors_key
 from hengyu.storage.records import Run
 from hengyu.storage.vectors import VectorStore
 from hengyu.suites.entries import SuiteEntry
@@ -101,7 +102,7 @@ def refit(
     vectors = encode_some(store, tuned.encoder, plan.texts, needed, pooling, progress)
     sample = vectors.sample(pooling, learned) if learned else None
     rows = {learned.word: learned.digest} if learned else {}
-    recalled = FitCache(fits, {"identity": tuned.encoder.identity(), "pooling": pooling}, rows, progress)
+    recalled = FitCache(fits, vectors_key(tuned.encoder, pooling), rows, progress)
     methods = _fit(entry, rest, sample, recalled, learned.word if learned else "none")
     return _look(plan, encoder, tuned, vectors, pooling, (tuple(map(str, rest)), methods), fit)
 
