@@ -36,11 +36,12 @@ from hengyu.storage.timings import Clock
 from hengyu.storage.vectors import VectorStore
 from hengyu.suites.plan import Plan
 
-__all__ = ["Outcome", "run"]
+__all__ = ["DERIVED_BY", "DERIVED_IN", "Outcome", "refuse_other_plan", "run", "run_key_of"]
 
 _LOCAL = Local()
 _DIGITS = 16  # of the key, in the name of a run's folder
-_DERIVED_IN = ("hengyu.evaluation", "hengyu.numerics")  # what else these reach makes no number of an observation
+DERIVED_BY = (derive.__module__, derive_retrieval.__module__)
+DERIVED_IN = ("hengyu.evaluation", "hengyu.numerics")  # what else they import makes no number of an observation
 
 
 @dataclass
@@ -79,7 +80,7 @@ def run(
     """
     jobs = _jobs(plan, progress, offline)
     refuse_same_names(jobs)
-    key = _key(plan, jobs)
+    key = run_key_of(plan, jobs)
     name = f"{plan.suite.name}-{key[:_DIGITS]}"
     folder = reports / "records" / name
     refuse_other_plan(folder, key)
@@ -134,7 +135,7 @@ def run(
     )
 
 
-def _key(plan: Plan, jobs: Sequence[PreparedEncoder]) -> str:
+def run_key_of(plan: Plan, jobs: Sequence[PreparedEncoder]) -> str:
     """Return the digest of everything that the numbers of a run depend on."""
     suite = plan.suite
     return run_key(
@@ -151,7 +152,7 @@ def _key(plan: Plan, jobs: Sequence[PreparedEncoder]) -> str:
             "resamples": suite.resamples,
             "level": suite.level,
         },
-        made=made_by(derive.__module__, derive_retrieval.__module__, within=_DERIVED_IN),
+        made=made_by(*DERIVED_BY, within=DERIVED_IN),
     )
 
 

@@ -62,7 +62,7 @@ class MomentTransform(Transform, Protocol):
 class SampleTransform(Transform, Protocol):
     """A transform that is trained on batches of rows, which it reads as it needs them; what it learned can be kept."""
 
-    version: int  # raise it when the same rows would give another state than before
+    version: int  # part of the cache key, beside the code itself
     report: dict[str, Any]  # what the fit found, JSON; the same for the same rows and seed
 
     def fit_sample(self, sample: Sample) -> Self:
@@ -79,7 +79,7 @@ class SampleTransform(Transform, Protocol):
 class Tuner(Protocol):
     """Encoder to encoder: trains a model for one pooling on sentences; stands at the head of an entry."""
 
-    version: int  # raise it when the same sentences would give another model than before
+    version: int  # part of the cache key, beside the code itself
     labelled: bool  # whether it learns from labels, which must not be those it is weighed on
     report: dict[str, Any]  # what the training saw, JSON; the same for the same sentences and seed
 
