@@ -712,7 +712,7 @@ def by_hand(tmp_path_factory: pytest.TempPathFactory) -> Path:
     np.save(root / "v.npy", (rng.normal(size=(len(texts), 12)) * scale + scale).astype(np.float32))
     (root / "v.txt").write_text("\n".join(texts) + "\n", encoding="utf-8")
     (root / "suite.toml").write_text(
-        f'tasks = ["task:test"]\nfit_on = "other:test"\nbaselines = []\nresamples = 10\n'
+        f'tasks = ["task:test"]\nfit_on = "other:test"\nbaselines = []\nresamples = 20\n'
         f"encoders = [{{ model = '{root / 'v.npy'}' }}]\nentries = {json.dumps(BY_HAND)}\n",
         encoding="utf-8",
     )
@@ -736,7 +736,7 @@ def weigh(root: Path, reports: str = "one/reports") -> Done:
 def test_methods_and_cards_edited_by_hand_give_new_numbers_without_a_flag(by_hand: Path) -> None:
     package = by_hand / "hengyu"
     first = weigh(by_hand)
-    assert first[1:4] == (320, 5, 0)
+    assert first[1:4] == (160, 5, 0)
     for name, (old, new) in EDITED.items():
         text = (package / name).read_text(encoding="utf-8")
         assert old in text, name
@@ -755,7 +755,7 @@ def test_methods_and_cards_edited_by_hand_give_new_numbers_without_a_flag(by_han
         card.read_text(encoding="utf-8").replace('"a", sentence2 = "b"', '"c", sentence2 = "d"'), encoding="utf-8"
     )
     third = weigh(by_hand)
-    assert third[0] not in (first[0], second[0]) and third[1:4] == (160, 4, 1)
+    assert third[0] not in (first[0], second[0]) and third[1:4] == (80, 4, 1)
     assert {e for e in BY_HAND if third[4][e] != second[4][e]} == set(BY_HAND) - {"raw"}
     # the same numbers as from nothing, and the same run
     fourth = weigh(by_hand, "two/reports")
