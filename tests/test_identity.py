@@ -24,6 +24,8 @@ from hengyu.base.errors import HengyuError
 from hengyu.bench.encoder_jobs import PreparedEncoder, prepare_encoder
 from hengyu.bench.observe import every_key
 from hengyu.bench.run import refuse_other_plan, run_key_of
+from hengyu.cards import load_cards
+from hengyu.cards.data import Pairs, load_pairs, unlike
 from hengyu.encoders import EncoderSpec, find_encoder
 from hengyu.methods import find_method, home_of, method_names
 from hengyu.storage import identity
@@ -761,3 +763,18 @@ def test_methods_and_cards_edited_by_hand_give_new_numbers_without_a_flag(by_han
     fourth = weigh(by_hand, "two/reports")
     assert fourth[2:4] == (5, 0)
     assert (fourth[0], fourth[4]) == (third[0], third[4])
+
+
+def test_data_is_told_apart_by_what_is_read_and_not_by_bytes(folder: Path) -> None:
+    def pairs() -> Pairs:
+        return load_pairs(load_cards([folder])["task"], "test")
+
+    about = {"sha256": pairs().sha256, "digest": pairs().digest}
+    assert unlike(pairs(), about, "r") == ""
+    UNCHANGING["line ends of a file"](folder)
+    assert pairs().sha256 != about["sha256"] and unlike(pairs(), about, "r") == ""
+    assert "is not the file that run r read" in unlike(pairs(), {"sha256": about["sha256"]}, "r")
+    written("task.toml", '"a", sentence2 = "b"', '"c", sentence2 = "d"')(folder)
+    assert "is not the file that run r read" in unlike(pairs(), about, "r")
+    about["sha256"] = pairs().sha256
+    assert "task.toml: reads other texts or labels" in unlike(pairs(), about, "r")

@@ -14,6 +14,7 @@ from hengyu.base.errors import HengyuError
 from hengyu.base.progress import Progress, silent
 from hengyu.bench.encode import Vectors, encode_some
 from hengyu.bench.task_inputs import make_training_data
+from hengyu.cards.data import unlike
 from hengyu.encoders import EncoderSpec, open_encoder
 from hengyu.encoders.huggingface import HuggingFace
 from hengyu.methods import Transform
@@ -163,12 +164,10 @@ def _plan(run: Run, choice: Choice, fit_on: str, places: Places) -> tuple[Plan, 
     data = places.data or (Path(known["data"]) if known.get("data") else None)
     folders = [*places.datasets] or [Path(p) for p in known.get("datasets", ())]
     plan = make_plan(suite, data_dir=data, datasets=folders)
-    wanted = next(t["sha256"] for t in run.header["tasks"] if t["task"] == choice.task)
-    if plan.tasks[0].pairs.sha256 != wanted:
-        raise HengyuError(
-            f"{plan.tasks[0].pairs.source}: is not the file that run {run.id} read (sha256 {wanted}); give that one with "
-            "--data, or run the suite again"
-        )
+    about = next(t for t in run.header["tasks"] if t["task"] == choice.task)
+    problem = unlike(plan.tasks[0].pairs, about, run.id)
+    if problem:
+        raise HengyuError(f"{problem}; give what it read with --data and --datasets, or run the suite again")
     return plan, encoder
 
 
