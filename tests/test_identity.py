@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields, make_dataclass, replace
 from functools import cache
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,7 @@ from hengyu.cards.data import Pairs, load_pairs, unlike
 from hengyu.encoders import EncoderSpec, find_encoder
 from hengyu.methods import find_method, home_of, method_names
 from hengyu.storage import identity
-from hengyu.storage.code_graph import Code
+from hengyu.storage.code_graph import Code, library_version
 from hengyu.storage.identity import (
     array_digest,
     cell,
@@ -297,6 +298,19 @@ def test_code_that_cannot_be_read_is_never_the_same_twice() -> None:
     assert Code().reached("typed_in") != Code().reached("typed_in")
 
 
+def test_an_installed_module_counts_with_its_own_file_and_the_version_of_its_library() -> None:
+    modules, libraries = Code().reached("sklearn.decomposition._pca")
+    assert list(modules) == ["sklearn.decomposition._pca"]
+    assert {"sklearn", "numpy", "scipy"} <= libraries
+
+
+def test_a_library_that_is_not_installed_is_the_same_each_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "optional_one.py").write_text("def f():\n    import not_installed_anywhere.deep\n", encoding="utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    first, second = (Code().reached("optional_one") for _ in range(2))
+    assert first == second and first[1] == {"not_installed_anywhere"}
+
+
 def test_library_versions_are_in_the_keys(monkeypatch: pytest.MonkeyPatch) -> None:
     assert {"numpy", "scipy", "python"} <= made_by("hengyu.methods.transforms.whitening")["libraries"].keys()
     assert "faiss" in made_by("hengyu.methods.indexes.hnsw")["libraries"]
@@ -306,6 +320,8 @@ def test_library_versions_are_in_the_keys(monkeypatch: pytest.MonkeyPatch) -> No
     for word, library in (("onnx", "onnxruntime"), ("openvino", "openvino"), ("jieba", "jieba")):
         assert library not in made_by(WHOLE["vectors"])["libraries"]
         assert library in made_by(WHOLE["vectors"], settings=word)["libraries"]
+    assert library_version("yaml") == version("PyYAML")  # imported by another name than it is installed by
+    assert library_version("not_installed_anywhere") == ""
     before = made_by("hengyu.methods.transforms.whitening")
     monkeypatch.setattr(identity, "library_version", lambda name: "9.9" if name == "scipy" else "1")
     identity._made_by.cache_clear()

@@ -15,7 +15,7 @@ import uuid
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cache
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import PackageNotFoundError, packages_distributions, version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -76,7 +76,7 @@ class Code:
         silent = tuple(f"{self.package}.{part}" for part in NOT_FOLLOWED)
         modules: dict[str, str] = {}
         libraries: set[str] = set()
-        waiting = [found for name in names for found in self._locate(name)]
+        waiting = [found for name in names for found in self._locate(name, asked=True)]
         asked = set(waiting)
         while waiting:
             one = waiting.pop()
@@ -101,7 +101,7 @@ class Code:
 
     def alone(self, name: str) -> str:
         """Return the digest of one module, whatever it imports."""
-        (found,) = self._locate(name)
+        (found,) = self._locate(name, asked=True)
         return found if isinstance(found, str) else self._source(found.path).digest
 
     def _source(self, path: Path) -> _Source:
@@ -111,6 +111,9 @@ class Code:
 
     def _imported(self, at: _Module, level: int, module: str, names: tuple[str, ...]) -> Iterator[_Module | str]:
         """Yield the modules and libraries that an import statement of a module reaches."""
+        if level and not at.ours and _is_among_installed(at.path):
+            yield at.name.partition(".")[0]
+            return
         if level:
             around = at.name if at.path.name == "__init__.py" else at.name.rpartition(".")[0]
             for _ in range(level - 1):
@@ -123,16 +126,18 @@ class Code:
             return
         for word in (module, *(f"{module}.{n}" for n in names)):
             ours = word.partition(".")[0] == self.package
-            beside = None if ours or at.ours else _file(at.path.parent.joinpath(*word.split(".")))
+            own = at.ours or _is_among_installed(at.path)
+            beside = None if ours or own else _file(at.path.parent.joinpath(*word.split(".")))
             if beside:
                 yield _Module(word, beside, ours=False)
             elif ours or word == module:
                 yield from self._locate(word, maybe=word != module)
 
-    def _locate(self, name: str, *, maybe: bool = False) -> list[_Module | str]:
+    def _locate(self, name: str, *, maybe: bool = False, asked: bool = False) -> list[_Module | str]:
         """Return the module of a name, or the library that it is of; nothing for the standard library.
 
-        With ``maybe`` it can also be the name of something that a module defines.
+        With ``maybe`` it can also be the name of something that a module defines. One that is ``asked`` for is there, so that
+        it has code; one that is imported may not be installed.
         """
         top, *rest = name.split(".")
         if top == self.package:
@@ -145,12 +150,23 @@ class Code:
                 return []
         elif top in sys.stdlib_module_names and top != "__main__":
             return []
-        elif library_version(top):
+        elif not asked and _is_installed(top) and library_version(top):
             return [top]
         origin = _origin(name)
         if origin is not None:
             return [_Module(name, origin, ours=False)]
-        return [] if maybe else [f"{name} {uuid.uuid4().hex}"]
+        return [f"{name} {uuid.uuid4().hex}"] if asked else [] if maybe else [top]
+
+
+@cache
+def _is_installed(library: str) -> bool:
+    """Tell whether a library lies where packages are installed: its version says what it is, which code being edited has not."""
+    origin = _origin(library)
+    return origin is None or _is_among_installed(origin)
+
+
+def _is_among_installed(path: Path) -> bool:
+    return not {"site-packages", "dist-packages"}.isdisjoint(path.parts)
 
 
 def _is_in(name: str, packages: Iterable[str]) -> bool:
@@ -257,4 +273,7 @@ def library_version(library: str) -> str:
             return version(name).partition("+")[0]
         except PackageNotFoundError:
             continue
-    return ""
+    if library not in sys.modules and _origin(library) is None:
+        return ""
+    others = packages_distributions().get(library, ())
+    return ", ".join(version(name).partition("+")[0] for name in sorted(set(others)))
