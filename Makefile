@@ -39,13 +39,12 @@ $(VENV)/.dev: pyproject.toml constraints.txt $(VENV)/.run
 bench: $(VENV)/.run  ## weigh the embedded default, or SUITE=path; prints the board and where its page is
 	$(BIN)/hengyu run $(SUITE)
 
-# --fresh: vectors and observations that are kept were made by the code as it was
-check: $(VENV)/.run  ## weigh SUITE anew and hold it against its baseline: red where a score got worse
-	$(BIN)/hengyu run $(SUITE) --fresh --quiet
+check: $(VENV)/.run  ## run SUITE and hold it against its baseline: red where a score got worse
+	$(BIN)/hengyu run $(SUITE) --quiet
 	$(BIN)/hengyu gate $(BASELINE) latest
 
-baseline: $(VENV)/.run  ## weigh SUITE anew and propose its baseline: prints what changed, read the diff before committing
-	$(BIN)/hengyu run $(SUITE) --fresh --quiet
+baseline: $(VENV)/.run  ## run SUITE and propose its baseline: prints what changed, read the diff before committing
+	$(BIN)/hengyu run $(SUITE) --quiet
 	$(BIN)/hengyu baseline latest --out $(BASELINE)
 
 golden: $(VENV)/.dev  ## write the golden pages (tests/golden) anew: read the diff before committing

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from hengyu.storage import identity
 from hengyu.storage.records import Record, Run, Standing, cell_key, save_records, write_json
 from hengyu.storage.records.clouds import save_clouds
 from hengyu.storage.records.observations import Observation
@@ -127,7 +128,7 @@ def write_run(run: Run, root: Path) -> Path:
     write_json(folder / "run.json", run.header)
     write_json(folder / "environment.json", run.environment)
     seconds = {cell_key(r.task, r.row): r.seconds for r in run.records if r.seconds is not None}
-    write_json(folder / "timings.json", {"seconds": {**seconds, "encode | hengyu-mini": 12.5}})
+    write_json(folder / "timings.json", {"seconds": {**seconds, identity.cell("encode", "hengyu-mini"): 12.5}})
     save_records(folder, run.records, run.differences, run.standings)
     save_clouds(folder, looked_at(run), 42)
     return folder

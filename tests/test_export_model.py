@@ -242,7 +242,7 @@ def test_another_encoder_than_the_weighed_one_is_refused(finished: Run, tiny_ber
     with pytest.raises(HengyuError, match="its fingerprint is .* so it is not the one that was weighed"):
         refit(finished, choose(finished, "mean | raw"), places=Places(encoder=str(tiny_bert)))
     header = json.loads(json.dumps(finished.header))
-    header["tasks"][0]["sha256"] = "0" * 64
+    header["tasks"][0] |= {"sha256": "0" * 64, "digest": "0" * 64}
     with pytest.raises(HengyuError, match="is not the file that run"):
         refit(replace(finished, header=header), choose(finished, "mean | raw"))
 

@@ -18,6 +18,7 @@ from hengyu.cli import main
 from hengyu.methods.fit_cache import FitStore
 from hengyu.methods.training.cache import TunedStore
 from hengyu.storage.vectors import VectorStore, text_keys
+from hengyu.suites.grammar import parse_entry
 
 MEANING = {"fingerprint": "f", "pooling": "mean"}
 URL = "memory://bucket/vectors"
@@ -202,22 +203,22 @@ def test_a_fit_made_on_one_machine_is_recalled_on_another(tmp_path: Path, memory
 
 def test_a_fit_that_has_changed_there_is_named_and_made_again(tmp_path: Path, memory: Any) -> None:
     from hengyu.methods.fit_cache import FitCache
-    from hengyu.methods.transforms.flow import Flow
     from hengyu.numerics.sample import Sample
 
     def fitted(machine: str) -> tuple[np.ndarray, list[str]]:
         said: list[str] = []
         progress = Progress(None)
         progress.say = said.append  # type: ignore[method-assign]
-        flow = Flow(width=4, steps=3, depth=1)
+        step = parse_entry("flow(width=4, steps=3, depth=1)").steps[0]
+        flow = step.make()
         sample = Sample.of(rows(64), np.ones(64, np.int64))
         FitCache(fit_store(tmp_path / machine), {"a": 1}, {"target": "x"}, progress).fit(
-            flow, "flow", "", "target", sample
+            flow, step, (), "target", sample
         )
         return flow(rows(5)), said
 
     first, said = fitted("one")
-    assert said == ["fitting flow on target"]
+    assert said == ["fitting flow(depth=1, width=4, steps=3) on target"]
     second, said = fitted("two")
     assert said == [] and (second == first).all()
     (path,) = [p for p in memory.find("/bucket") if p.endswith(".safetensors")]

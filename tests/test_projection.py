@@ -347,10 +347,10 @@ def test_trained_ones_are_kept_and_recalled(text: str, tmp_path: Path) -> None:
     fits = FitCache(FitStore(tmp_path))
     one, two = step.make(), step.make()
     assert isinstance(one, SampleTransform)
-    fits.fit(one, str(step), "", "target", Sample.of(x))
+    fits.fit(one, step, (), "target", Sample.of(x))
     assert list(fits.seconds) == [str(step)]
     fits.seconds.clear()
-    fits.fit(two, str(step), "", "target", Sample.of(x))
+    fits.fit(two, step, (), "target", Sample.of(x))
     assert not fits.seconds  # recalled
     assert (one(x) == two(x)).all()
     assert two.report == one.report

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 import os
@@ -19,7 +18,6 @@ from hengyu.base.errors import HengyuError
 __all__ = [
     "NAME",
     "check",
-    "digest",
     "fill",
     "parse",
     "read_document",
@@ -141,12 +139,6 @@ def _shape(kind: type[Any]) -> tuple[tuple[str, tuple[type, ...], bool], ...]:
         )
         for f in fields(kind)
     )
-
-
-def digest(content: Mapping[str, Any]) -> str:
-    """Return the sha256 of a document's content, whatever its layout; NaN is refused with ValueError."""
-    text = json.dumps(content, ensure_ascii=True, sort_keys=True, allow_nan=False)
-    return hashlib.sha256(text.encode("ascii")).hexdigest()
 
 
 def check(content: Mapping[str, Any], shape: Mapping[str, Any], path: Path, remedy: str) -> None:

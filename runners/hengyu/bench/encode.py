@@ -16,6 +16,7 @@ from hengyu.base.progress import Progress
 from hengyu.bench.estimate import refuse_full_disk
 from hengyu.encoders import Chunk, Encoder
 from hengyu.numerics.sample import Sample
+from hengyu.storage.identity import vectors_key
 from hengyu.storage.vectors import VectorSpace, VectorStore, text_keys
 from hengyu.suites.plan import FitData
 
@@ -68,7 +69,7 @@ def open_spaces(
 ) -> dict[str, VectorSpace]:
     """Return the spaces of an encoder's poolings, and that of its token counts; every segment is checked once."""
     identity = encoder.identity()
-    return {name: store.space({**identity, "pooling": name}, blind=blind) for name in (*poolings, _TOKENS)}
+    return {name: store.space(vectors_key(encoder, name, identity), blind=blind) for name in (*poolings, _TOKENS)}
 
 
 def encode_missing(

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from hengyu.base.errors import HengyuError
 from hengyu.bench.encode import Vectors
 from hengyu.encoders import Encoder
-from hengyu.suites.plan import Plan
+from hengyu.methods.training.cache import TRAINEE
+from hengyu.storage.identity import made_by, observation_key, vectors_key
+from hengyu.suites.entries import SuiteEntry
+from hengyu.suites.plan import Plan, TaskData
 
-__all__ = ["PreparedEncoder", "prepare_encoder", "refuse_same_names"]
+__all__ = ["PreparedEncoder", "data_key", "prepare_encoder", "observed_key", "refuse_same_names"]
 
 
 @dataclass
@@ -25,6 +28,13 @@ class PreparedEncoder:
     vectors: Vectors | None = None
     coverage: dict[str, dict[str, float]] = field(default_factory=dict)
     dim: int | None = None
+    _keys: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    def key(self, pooling: str) -> dict[str, Any]:
+        """Return the key of its vectors under a pooling (`hengyu.storage.identity.vectors_key`)."""
+        if pooling not in self._keys:
+            self._keys[pooling] = vectors_key(self.encoder, pooling, self.identity)
+        return self._keys[pooling]
 
 
 def prepare_encoder(plan: Plan, encoder: Encoder) -> PreparedEncoder:
@@ -39,6 +49,56 @@ def prepare_encoder(plan: Plan, encoder: Encoder) -> PreparedEncoder:
     if encoder.native_is in wanted and "native" in wanted:
         wanted.remove("native")  # the same vectors: one row shows them
     return PreparedEncoder(encoder, encoder.identity(), wanted, unavailable)
+
+
+def data_key(plan: Plan, task: TaskData) -> dict[str, str]:
+    """Return the digests of what was read of a task: texts, labels, and what the suite makes of them."""
+    beside, relevance = plan.thresholds.get(task.name), plan.relevance.get(task.name)
+    return {
+        "task": task.pairs.digest,
+        "thresholds": beside.pairs.digest if beside else "",
+        "relevance": relevance.digest if relevance else "",
+    }
+
+
+def observed_key(
+    plan: Plan,
+    job: PreparedEncoder,
+    pooling: str,
+    task: TaskData,
+    spec: SuiteEntry,
+    seed: int | None,
+    made: Mapping[str, Any],
+) -> dict[str, Any]:
+    """Return the key of what is observed of an entry under one of its seeds; ``made`` is the code that observes."""
+    word = plan.fit_word(spec)
+    fit, held = plan.fits.get((task.name, word)), plan.held.get(task.name)
+    entry = spec.entry if seed is None else spec.entry.with_seed(seed)
+    fitted: dict[str, Any] = {"rows": fit.digest if fit else ""}
+    if fit and entry.tuners:
+        fitted["lesson"] = [p.pairs.digest for p in fit.parts]
+        fitted["distinct"] = fit.distinct
+        fitted["held"] = held.digest if held else ""
+        fitted["trained"] = made_by(TRAINEE, alone=("hengyu.methods.training.cache",))
+    return observation_key(
+        about={
+            "kind": plan.suite.kind,
+            "task": task.name,
+            "encoder": job.encoder.id,
+            "pooling": pooling,
+            "entry": str(spec.entry),
+            "dims": spec.dims if spec.dims == "all" else list(spec.dims),
+            "seed_of_draw": seed,
+            "fit_on": word,
+            "fit_splits": list(fit.splits) if fit else [],
+        },
+        data=data_key(plan, task),
+        vectors=job.key(pooling),
+        steps=[step.key for step in entry.steps],
+        fitted=fitted,
+        clouds=plan.suite.seed if plan.glimpse(seed) else None,
+        made=made,
+    )
 
 
 def refuse_same_names(jobs: Sequence[PreparedEncoder]) -> None:

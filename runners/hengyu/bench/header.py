@@ -12,15 +12,15 @@ from hengyu.bench.encoder_jobs import PreparedEncoder
 from hengyu.evaluation.derive import Derived
 from hengyu.numerics.metrics import ceiling
 from hengyu.storage.records import SCHEMA, Record
-from hengyu.suites.plan import PROTOCOL, Plan, SearchData, TaskData
+from hengyu.suites.plan import Plan, SearchData, TaskData
 
 __all__ = ["header"]
 
 _NAMED = 4  # entries that a warning names
 
 
-def header(plan: Plan, name: str, jobs: Sequence[PreparedEncoder], found: Derived) -> dict[str, Any]:
-    """Return run.json: the same for the same plan, whenever and wherever it ran."""
+def header(plan: Plan, name: str, key: str, jobs: Sequence[PreparedEncoder], found: Derived) -> dict[str, Any]:
+    """Return run.json: the same for the same plan, whenever and wherever it ran; ``key`` is the whole of what names it."""
     suite = plan.suite
     tasks = [
         {
@@ -34,6 +34,7 @@ def header(plan: Plan, name: str, jobs: Sequence[PreparedEncoder], found: Derive
             "positive_rate": float(t.pairs.labels.mean()) if t.pairs.card.binary else None,
             "ceiling": None if isinstance(t, SearchData) else ceiling(t.pairs.labels),
             "sha256": t.pairs.sha256,
+            "digest": t.pairs.digest,
             "card_sha256": t.pairs.card.digest,
             "licence": t.pairs.card.licence,
             "citation": t.pairs.card.citation,
@@ -59,8 +60,8 @@ def header(plan: Plan, name: str, jobs: Sequence[PreparedEncoder], found: Derive
     encoders += [{"encoder": b, "kind": "lexical", "baseline": True} for b in suite.baselines]
     return {
         "schema": SCHEMA,
-        "protocol": PROTOCOL,
         "run": name,
+        "key": key,
         "hengyu": __version__,
         "suite": {
             "name": suite.name,

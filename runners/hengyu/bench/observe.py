@@ -3,39 +3,57 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
 from hengyu.base.remote import Unreachable
-from hengyu.bench.encoder_jobs import PreparedEncoder
+from hengyu.bench.encode import Vectors
+from hengyu.bench.encoder_jobs import PreparedEncoder, data_key, observed_key
 from hengyu.bench.run_log import RunLog
-from hengyu.bench.search import Cell, meaning_of_search, search
+from hengyu.bench.search import MADE_BY, Cell, search
 from hengyu.bench.task_inputs import task_vectors, tuned_vectors
 from hengyu.bench.units import Executor, WorkerContext
-from hengyu.encoders.lexical import baseline_cosines
-from hengyu.methods import find_method
+from hengyu.encoders.lexical import baseline_cosines, baseline_digest
+from hengyu.methods.pipeline import PipelineFitter
 from hengyu.numerics.moments import LEAF, Moments, tree
+from hengyu.storage.identity import made_by, observation_key
 from hengyu.storage.records.observations import Observation
 from hengyu.suites.entries import SuiteEntry
-from hengyu.suites.plan import PROTOCOL, Plan, TaskData
+from hengyu.suites.plan import Plan, TaskData
 from hengyu.tasks.sts import StsVectors
 
-__all__ = ["Observe", "observe_all"]
+__all__ = ["Observe", "every_key", "observe_all"]
 
+_MADE_BY = (StsVectors.__module__, PipelineFitter.__module__)
+_ALONE = (
+    __name__,
+    task_vectors.__module__,
+    Vectors.__module__,
+)  # what they import is of the plan, whose results are digested
 _MANY = 4  # leaves from which on the moments of a fit are worth a unit each
 
 
 def cells(plan: Plan, job: PreparedEncoder, pooling: str, task: TaskData) -> list[Cell]:
     """Return the cells of one task, encoder and pooling, in the suite's order."""
-    meaning = meaning_of_search if plan.suite.kind == "retrieval" else _meaning
+    made = made_by(*MADE_BY) if plan.suite.kind == "retrieval" else made_by(*_MADE_BY, alone=_ALONE)
     return [
-        (spec, meaning(plan, job, pooling, task, spec, seed))
+        (spec, observed_key(plan, job, pooling, task, spec, seed, made))
         for spec in plan.suite.under(job.encoder.id, pooling)
         for seed in spec.draws(plan.suite.seed)
     ]
+
+
+def every_key(plan: Plan, jobs: Sequence[PreparedEncoder]) -> Iterator[dict[str, Any]]:
+    """Yield the key of everything that a run observes."""
+    for job in jobs:
+        for pooling in job.poolings:
+            for task in plan.tasks:
+                yield from (key for _, key in cells(plan, job, pooling, task))
+    for name in plan.suite.baselines:
+        yield from (baseline_key(plan, name, task) for task in plan.tasks)
 
 
 @dataclass(frozen=True)
@@ -153,48 +171,6 @@ def observe_all(executor: Executor, site: WorkerContext) -> None:
             ledger.enter(_observe_baseline(ledger, baseline, task))
 
 
-def _about(plan: Plan, task: TaskData) -> dict[str, Any]:
-    """What every observation of a task depends on."""
-    beside = plan.thresholds.get(task.name)
-    return {
-        "protocol": PROTOCOL,
-        "task": task.name,
-        "data": task.pairs.sha256,
-        "labels": task.pairs.card.digest,
-        "threshold_data": beside.pairs.sha256 if beside else "",
-        "seed": plan.suite.seed,
-    }
-
-
-def _meaning(
-    plan: Plan, job: PreparedEncoder, pooling: str, task: TaskData, spec: SuiteEntry, seed: int | None
-) -> dict[str, Any]:
-    word = plan.fit_word(spec)
-    fit = plan.fits.get((task.name, word))
-    return {
-        **_about(plan, task),
-        "encoder": job.encoder.id,
-        "identity": job.identity,
-        "pooling": pooling,
-        "entry": str(spec.entry),
-        "seed_of_draw": seed,
-        "dims": list(spec.dims) if spec.dims != "all" else "all",
-        "fit_on": word,
-        "fit_data": fit.digest if fit else "",
-        "fit_splits": list(fit.splits) if fit else [],
-        **_of_tuners(plan, task, spec),
-    }
-
-
-def _of_tuners(plan: Plan, task: TaskData, spec: SuiteEntry) -> dict[str, Any]:
-    """What an observation of a tuned encoder depends on beside."""
-    if not spec.entry.tuners:
-        return {}
-    watched = plan.held.get(task.name)
-    versions = [find_method(s.name).version for s in spec.entry.tuners]
-    return {"tuners": versions, "watched": watched.sha256 if watched else ""}
-
-
 def _observe(
     site: WorkerContext,
     job: PreparedEncoder,
@@ -209,7 +185,7 @@ def _observe(
     assert job.vectors is not None
     lacking = site.plan.lacking
     words = {word for word in map(site.plan.fit_word, plain) if (task.name, word) not in lacking}
-    vectors = task_vectors(state, job.vectors, job.identity, pooling, task, words, known=known) if words else None
+    vectors = task_vectors(state, job.vectors, job.key(pooling), pooling, task, words, known=known) if words else None
 
     def of(spec: SuiteEntry, meaning: dict[str, Any]) -> StsVectors:
         """Return the vectors that an entry works on; those of a tuned encoder are its own."""
@@ -253,15 +229,23 @@ def _observe_one(
     )
 
 
+def baseline_key(plan: Plan, name: str, task: TaskData) -> dict[str, Any]:
+    """Return the key of what is observed of a lexical baseline."""
+    fit_on = "target" if name == "tfidf" else "none"
+    return observation_key(
+        about={"task": task.name, "encoder": name, "pooling": "-", "entry": "raw", "fit_on": fit_on},
+        data=data_key(plan, task),
+        vectors={"files": baseline_digest(name)},
+        steps=[],
+        fitted={},
+        clouds=None,
+        made=made_by(baseline_cosines.__module__, alone=(__name__,)),
+    )
+
+
 def _observe_baseline(state: RunLog, name: str, task: TaskData) -> Observation:
     beside = state.plan.thresholds.get(task.name)
-    meaning = {
-        **_about(state.plan, task),
-        "encoder": name,
-        "pooling": "-",
-        "entry": "raw",
-        "fit_on": "target" if name == "tfidf" else "none",
-    }
+    meaning = baseline_key(state.plan, name, task)
     done = state.load(meaning)
     if done:
         return done

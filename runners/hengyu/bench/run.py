@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from hengyu.base.environment import environment
 from hengyu.base.errors import HengyuError
+from hengyu.base.json_files import parse
 from hengyu.base.progress import Progress, silent
 from hengyu.base.remote import Mirror
 from hengyu.bench.encode_shards import encode_all
-from hengyu.bench.encoder_jobs import PreparedEncoder, prepare_encoder, refuse_same_names
+from hengyu.bench.encoder_jobs import PreparedEncoder, data_key, prepare_encoder, refuse_same_names
 from hengyu.bench.estimate import estimate, refuse_what_cannot_fit
 from hengyu.bench.executors.local import Local
 from hengyu.bench.header import header
-from hengyu.bench.observe import observe_all
+from hengyu.bench.observe import every_key, observe_all
 from hengyu.bench.run_log import RunLog
 from hengyu.bench.sources import sources
 from hengyu.bench.units import Executor, WorkerContext
@@ -25,17 +27,21 @@ from hengyu.evaluation.derive_retrieval import derive_retrieval
 from hengyu.evaluation.relevance_file import save_relevance
 from hengyu.methods.fit_cache import FitStore
 from hengyu.methods.training.cache import TunedEncoderCache, TunedStore
+from hengyu.storage.identity import cell, made_by, run_key
 from hengyu.storage.records import save_records, write_json
-from hengyu.storage.records.checksums import break_seal, seal
+from hengyu.storage.records.checksums import break_seal, broken_seals, seal
 from hengyu.storage.records.clouds import save_clouds
 from hengyu.storage.records.observations import save_labels
 from hengyu.storage.timings import Clock
 from hengyu.storage.vectors import VectorStore
 from hengyu.suites.plan import Plan
 
-__all__ = ["Outcome", "run"]
+__all__ = ["DERIVED_BY", "DERIVED_IN", "Outcome", "refuse_other_plan", "run", "run_key_of"]
 
 _LOCAL = Local()
+_DIGITS = 16  # of the key, in the name of a run's folder
+DERIVED_BY = (derive.__module__, derive_retrieval.__module__)
+DERIVED_IN = ("hengyu.evaluation", "hengyu.numerics", "hengyu.tasks.ranking")  # what else they import makes no number of an observation
 
 
 @dataclass
@@ -74,8 +80,10 @@ def run(
     """
     jobs = _jobs(plan, progress, offline)
     refuse_same_names(jobs)
-    name = f"{plan.suite.name}-{plan.fingerprint({'id': j.encoder.id, **j.identity} for j in jobs)}"
+    key = run_key_of(plan, jobs)
+    name = f"{plan.suite.name}-{key[:_DIGITS]}"
     folder = reports / "records" / name
+    refuse_other_plan(folder, key)
     away = mirror.below("records", name) if mirror else None
     if away:
         away.exchange(folder, "observations")
@@ -93,7 +101,7 @@ def run(
         started = time.perf_counter()
         job.vectors = encode_all(executor, site, number)
         if job.vectors.encoded:
-            clock.note(f"encode | {job.encoder.id}", time.perf_counter() - started)
+            clock.note(cell("encode", job.encoder.id), time.perf_counter() - started)
         job.coverage = {t.name: job.vectors.coverage(t.ids) for t in plan.tasks}
         for pooling in job.poolings:
             job.dim = job.vectors.spaces[pooling].dim
@@ -109,7 +117,7 @@ def run(
         save_relevance(folder, plan.relevance)
     save_records(folder, found.records, found.differences, found.standings)
     save_clouds(folder, state.seen, plan.suite.seed)
-    write_json(folder / "run.json", header(plan, name, jobs, found))
+    write_json(folder / "run.json", header(plan, name, key, jobs, found))
     seal(folder)
     write_json(folder / "environment.json", environment(command))
     write_json(folder / "sources.json", sources(plan, [j.encoder for j in jobs]))
@@ -124,6 +132,41 @@ def run(
         sum(j.vectors.encoded for j in jobs if j.vectors),
         state.observed,
         state.kept,
+    )
+
+
+def run_key_of(plan: Plan, jobs: Sequence[PreparedEncoder]) -> str:
+    """Return the digest of everything that the numbers of a run depend on."""
+    suite = plan.suite
+    return run_key(
+        tasks=[{"task": t.name, **data_key(plan, t)} for t in plan.tasks],
+        cells=every_key(plan, jobs),
+        judged={
+            "kind": suite.kind,
+            "encoders": [[j.encoder.id, j.poolings, j.unavailable] for j in jobs],
+            "entries": [str(e.entry) for e in suite.entries],
+            "baselines": list(suite.baselines),
+            "compare": [list(pair) for pair in suite.compare],
+            "aggregate": suite.aggregate,
+            "seed": suite.seed,
+            "resamples": suite.resamples,
+            "level": suite.level,
+        },
+        made=made_by(*DERIVED_BY, within=DERIVED_IN),
+    )
+
+
+def refuse_other_plan(folder: Path, key: str) -> None:
+    """Raise `HengyuError` where a folder holds the finished run of another plan; one that has changed since is made again."""
+    try:
+        other = parse((folder / "run.json").read_bytes())
+    except (OSError, ValueError):
+        return
+    if broken_seals(folder) or not isinstance(other, dict) or other.get("key") == key:
+        return
+    raise HengyuError(
+        f"{folder / 'run.json'}: is of another plan (key {str(other.get('key'))[:12]}..., not {key[:12]}...); "
+        "move the folder away, or give another --out"
     )
 
 

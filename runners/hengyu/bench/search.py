@@ -13,17 +13,19 @@ from hengyu.bench.encoder_jobs import PreparedEncoder
 from hengyu.bench.run_log import RunLog
 from hengyu.bench.units import WorkerContext
 from hengyu.methods.fit_cache import FitCache
+from hengyu.methods.pipeline import PipelineFitter
 from hengyu.numerics.moments import Moments
 from hengyu.storage.records import cell_key
 from hengyu.storage.records.observations import Observation
 from hengyu.suites.entries import SuiteEntry
-from hengyu.suites.plan import PROTOCOL, Plan, TaskData
-from hengyu.tasks.ranking import DEPTH
+from hengyu.suites.plan import TaskData
 from hengyu.tasks.retrieval import RetrievalVectors
 
-__all__ = ["Cell", "meaning_of_search", "search"]
+__all__ = ["MADE_BY", "Cell", "search"]
 
-Cell = tuple[SuiteEntry, dict[str, Any]]  # and the meaning of what is observed
+Cell = tuple[SuiteEntry, dict[str, Any]]  # and the key of what is observed
+MADE_BY = (RetrievalVectors.__module__, PipelineFitter.__module__)
+"""The modules that a search is made by."""
 
 
 def search(
@@ -63,32 +65,6 @@ def _search(state: RunLog, spec: SuiteEntry, meaning: dict[str, Any], vectors: R
     return state.keep(seen, started)
 
 
-def meaning_of_search(
-    plan: Plan, job: PreparedEncoder, pooling: str, task: TaskData, spec: SuiteEntry, seed: int | None
-) -> dict[str, Any]:
-    """Return what an observation of a retrieval suite is of."""
-    word = plan.fit_word(spec)
-    fit = plan.fits.get((task.name, word))
-    return {
-        "protocol": PROTOCOL,
-        "kind": "retrieval",
-        "depth": DEPTH,
-        "task": task.name,
-        "data": task.pairs.sha256,
-        "labels": task.pairs.card.digest,
-        "relevant": plan.suite.relevant,
-        "seed": plan.suite.seed,
-        "encoder": job.encoder.id,
-        "identity": job.identity,
-        "pooling": pooling,
-        "entry": str(spec.entry),
-        "seed_of_draw": seed,
-        "fit_on": word,
-        "fit_data": fit.digest if fit else "",
-        "fit_splits": list(fit.splits) if fit else [],
-    }
-
-
 def _vectors(
     state: RunLog, job: PreparedEncoder, pooling: str, task: TaskData, words: set[str], known: Mapping[str, Moments]
 ) -> RetrievalVectors:
@@ -100,6 +76,6 @@ def _vectors(
     for word in words - {"none"}:
         fit = plan.fits[task.name, word]
         samples[word], rows[word] = read.sample(pooling, fit), fit.digest
-    fits = FitCache(state.fits, {"identity": job.identity, "pooling": pooling}, rows, state.progress, moments=known)
+    fits = FitCache(state.fits, job.key(pooling), rows, state.progress, moments=known)
     corpus, queries = read.rows(pooling, relevance.corpus), read.rows(pooling, relevance.queries)
     return RetrievalVectors(corpus, queries, relevance, samples, fits)

@@ -18,6 +18,7 @@ from hengyu.methods.training.data import LabelledPairs, TrainingData
 from hengyu.numerics.cloud import means_same
 from hengyu.numerics.moments import Moments
 from hengyu.numerics.sample import Sample
+from hengyu.storage.identity import cell, vectors_key
 from hengyu.storage.vectors import VectorStore
 from hengyu.suites.grammar import Entry
 from hengyu.suites.plan import FitData, Plan, TaskData, TextIndex
@@ -31,14 +32,17 @@ Ids = NDArray[np.int64]
 def task_vectors(
     state: RunLog,
     read: Vectors,
-    identity: dict[str, Any],
+    key: Mapping[str, Any],
     pooling: str,
     task: TaskData,
     words: set[str],
     trained: Sequence[dict[str, Any]] = (),
     known: Mapping[str, Moments] | None = None,
 ) -> StsVectors:
-    """Read from the store what the entries of one task need; ``known`` are moments of the words' rows, where taken."""
+    """Read from the store what the entries of one task need.
+
+    ``key`` is that of the vectors (`hengyu.storage.identity`); ``known`` are moments of the words' rows, where taken.
+    """
     plan = state.plan
     ids, (first, second) = restrict([task.first, task.second])
     x = read.get(pooling, ids)
@@ -52,7 +56,7 @@ def task_vectors(
     if beside:
         other_ids, (a, b) = restrict([beside.first, beside.second])
         other = (read.get(pooling, other_ids), a, b)
-    fits = FitCache(state.fits, {"identity": identity, "pooling": pooling}, rows, state.progress, moments=known or {})
+    fits = FitCache(state.fits, key, rows, state.progress, moments=known or {})
     labels = task.pairs.labels
     same = means_same(labels, task.pairs.card.scale)
     return StsVectors(x, first, second, samples, labels, other, fits, trained, same)
@@ -79,12 +83,12 @@ def tuned_vectors(
     lesson = make_training_data(plan, task, fit)
     tuned: TunedEncoder = tuning.tune(job.encoder, pooling, entry.tuners, lesson, "+".join(fit.splits))
     for where, seconds in tuning.seconds.items():
-        state.clock.note(f"tune | {where}", seconds)
+        state.clock.note(cell("tune", *where), seconds)
     tuning.seconds.clear()
     beside = plan.thresholds.get(task.name)
     needed = np.unique(np.concatenate([task.ids, fit.ids, *([beside.ids] if beside else [])]))
     read = encode_some(store, tuned.encoder, plan.texts, needed, pooling, state.progress)
-    return task_vectors(state, read, tuned.encoder.identity(), pooling, task, {word}, tuned.trained)
+    return task_vectors(state, read, vectors_key(tuned.encoder, pooling), pooling, task, {word}, tuned.trained)
 
 
 def make_training_data(plan: Plan, task: TaskData, fit: FitData) -> TrainingData:
@@ -93,8 +97,8 @@ def make_training_data(plan: Plan, task: TaskData, fit: FitData) -> TrainingData
     These are of the card's valid split, unless it is trained on, or is the split that is weighed. Sentences stand in the
     order of their own files, so that a training does not depend on what else the plan holds.
     """
-    ids, places = _in_order([p.ids for p in fit.parts])
-    texts = [plan.texts[int(i)] for i in ids]
+    _, places = restrict([p.ids for p in fit.parts])
+    texts = [plan.texts[int(i)] for i in fit.ids]
     halves = [np.split(at, 2) for at in places]
     first, second = (np.concatenate([half[k] for half in halves]) for k in (0, 1))
     card = fit.parts[0].pairs.card
@@ -104,20 +108,11 @@ def make_training_data(plan: Plan, task: TaskData, fit: FitData) -> TrainingData
         labelled = labelled.distinct()
     watched = plan.held.get(task.name)
     held = None
-    seen = {task.pairs.sha256, *(p.pairs.sha256 for p in fit.parts)}
-    if watched is not None and watched.sha256 not in seen:
+    seen = {task.pairs.digest, *(p.pairs.digest for p in fit.parts)}
+    if watched is not None and watched.digest not in seen:
         others = TextIndex()
         a, b = others.number(watched.first), others.number(watched.second)
         own = watched.card
         held = LabelledPairs(a + len(texts), b + len(texts), watched.labels, own.scale, own.binary)
         texts += others.texts
-    return TrainingData(texts, fit.counts[np.searchsorted(fit.ids, ids)], labelled, held)
-
-
-def _in_order(ids: Sequence[Ids]) -> tuple[Ids, list[Ids]]:
-    """Return the distinct numbers among several arrays as they first appear, and each array as places among them."""
-    distinct, at, inverse = np.unique(np.concatenate(ids), return_index=True, return_inverse=True)
-    order = np.argsort(at)
-    place = np.empty_like(order)
-    place[order] = np.arange(len(order))
-    return distinct[order], np.split(place[inverse], np.cumsum([len(i) for i in ids])[:-1])
+    return TrainingData(texts, fit.counts, labelled, held)

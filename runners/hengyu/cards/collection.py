@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,8 @@ from hengyu.cards.card import PARTS, CollectionCard, CollectionColumns, Collecti
 from hengyu.cards.data import Pairs, cached, fetched_digest, hold_against, locate
 from hengyu.cards.judgements import Judgements, Texts, check_judgements, check_texts, wanted_of
 from hengyu.cards.rows import Rows, at_lines, joined, read_columns
+from hengyu.storage.identity import array_digest, text_digest
+from hengyu.storage.identity import digest as digest_of
 
 __all__ = ["Collection", "Part", "load_collection", "read_parts"]
 
@@ -40,6 +43,12 @@ class Collection(Pairs):
     answers: Ids
     own: Ids
     notes: tuple[str, ...]
+
+    @cached_property
+    def digest(self) -> str:
+        """The sha256 of what was read: documents and queries in their order, and their judgements."""
+        texts = text_digest(self.documents), text_digest(self.queries)
+        return digest_of([*texts, array_digest(self.asked, self.answers, self.labels, self.own)])
 
 
 @dataclass(frozen=True)

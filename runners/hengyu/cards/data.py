@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,8 +19,10 @@ from hengyu.cards.card import Card, CollectionCard, CollectionSplit, Columns, Tr
 from hengyu.cards.checks import check_rows, check_split
 from hengyu.cards.rows import at_lines, read_rows
 from hengyu.cards.triples import read_triples
+from hengyu.storage.identity import array_digest, text_digest
+from hengyu.storage.identity import digest as digest_of
 
-__all__ = ["Pairs", "cached", "fetched_digest", "hold_against", "load_pairs", "locate", "whereabouts"]
+__all__ = ["Pairs", "cached", "fetched_digest", "hold_against", "load_pairs", "locate", "unlike", "whereabouts"]
 
 _CACHED = Columns()  # of the JSON lines that `hengyu fetch` writes
 
@@ -35,6 +40,24 @@ class Pairs:
     source: Path
     sha256: str  # of the file
     dropped: tuple[int, ...]  # malformed lines, counted from 1
+
+    @cached_property
+    def digest(self) -> str:
+        """The sha256 of what was read: texts and labels in their order, and what the labels mean."""
+        texts = text_digest(self.first), text_digest(self.second)
+        return digest_of([*texts, array_digest(self.labels), list(self.card.scale), self.card.binary])
+
+
+def unlike(pairs: Pairs, about: Mapping[str, Any], run: str) -> str:
+    """Say how a task differs from what a run's header says was read; "" where it does not, whatever the bytes of the file."""
+    if "digest" in about:
+        if about["digest"] == pairs.digest:
+            return ""
+        if about.get("sha256") == pairs.sha256:
+            return f"{pairs.card.path}: reads other texts or labels from {pairs.source} than run {run} did"
+    elif about.get("sha256") == pairs.sha256:
+        return ""
+    return f"{pairs.source}: is not the file that run {run} read (sha256 {about.get('sha256')}, here {pairs.sha256})"
 
 
 def load_pairs(card: Card, split: str, data_dir: Path | None = None) -> Pairs:

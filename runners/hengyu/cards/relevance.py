@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hengyu.base.errors import HengyuError
+from hengyu.storage.identity import array_digest
 
 __all__ = ["Relevance"]
 
@@ -74,6 +75,11 @@ class Relevance:
         m = len(corpus)
         groups = _groups(m + asked[order], answers[order], m + len(queries), m + np.arange(len(queries)))
         return cls(corpus, queries, own, answers[order], grades[order], starts, groups)
+
+    @property
+    def digest(self) -> str:
+        """The sha256 of which rows answer which queries, and how well."""
+        return array_digest(self.own, self.partners, self.grades, self.starts, self.groups)
 
     @property
     def counts(self) -> Ids:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from itertools import product
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -47,6 +48,7 @@ POOLINGS = (
 BASELINES = ("random", "tfidf", "char-mean")
 BUILTIN = "hengyu-mini"
 _BUILT_IN = (BUILTIN, "builtin")  # how it may be asked for
+_HUB_ID = r"[^./~\\][^/\\]*(/[^/\\]+)?\Z"
 
 Vectors = NDArray[np.float32]
 
@@ -69,11 +71,18 @@ class EncoderSpec:
 
     @property
     def called(self) -> str:
-        """How the board calls it."""
-        path = Path(self.model).expanduser()
+        """How the board calls it: by its name, else by its hub id or the last part of its path, wherever it runs.
+
+        No file is looked for. What reads like a hub id (``owner/name``) is called so, though a folder may be meant.
+        """
         if self.name or self.model in _BUILT_IN:
             return self.name or BUILTIN
-        return path.stem if path.suffix == ".npy" else path.resolve().name if path.is_dir() else self.model
+        path = PurePath(self.model)
+        if path.suffix == ".npy":
+            return path.stem
+        if re.match(_HUB_ID, self.model):
+            return self.model
+        return path.name.strip(".") and path.name or Path(self.model).expanduser().resolve().name
 
     def variants(self, dtypes: Sequence[str], backends: Sequence[str]) -> tuple[EncoderSpec, ...]:
         """Return it in each dtype on each backend, () for its own; those that differ from it say so in their names."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +13,10 @@ from numpy.typing import NDArray
 
 from hengyu.base.errors import HengyuError, did_you_mean
 from hengyu.numerics.similarity import cosines
+from hengyu.storage.identity import digest
 from hengyu.storage.vectors import text_keys
 
-__all__ = ["BASELINE_NOTES", "baseline_cosines"]
+__all__ = ["BASELINE_NOTES", "baseline_cosines", "baseline_digest"]
 
 BASELINE_NOTES = {
     "random": "a random direction for each text, the same text the same: the score of knowing nothing",
@@ -22,6 +25,8 @@ BASELINE_NOTES = {
 }
 
 _DIM = 256
+_BUILTIN = Path(__file__).parent / "builtin"
+_READ = ("model.safetensors", "tokenizer.json")  # of the built-in encoder
 
 
 def baseline_cosines(name: str, first: Sequence[str], second: Sequence[str]) -> tuple[NDArray[np.float64], int]:
@@ -42,6 +47,14 @@ def baseline_cosines(name: str, first: Sequence[str], second: Sequence[str]) -> 
     ids = np.fromiter((number[t] for t in texts), np.int64, 2 * n)
     vectors = makers[name](list(number))
     return cosines(vectors, ids[:n], ids[n:]), int(vectors.shape[1])
+
+
+@cache
+def baseline_digest(name: str) -> str:
+    """Return the sha256 of the files that a baseline reads; "" for one that reads none."""
+    if name != "char-mean":
+        return ""
+    return digest([hashlib.sha256((_BUILTIN / file).read_bytes()).hexdigest() for file in _READ])
 
 
 def _random(texts: Sequence[str]) -> NDArray[np.float32]:
@@ -74,9 +87,9 @@ def _char_mean(texts: Sequence[str]) -> NDArray[np.float32]:
     from scipy.sparse import csr_matrix
     from tokenizers import Tokenizer
 
-    folder = Path(__file__).parent / "builtin"
-    table = load_file(folder / "model.safetensors")["embeddings.word_embeddings.weight"].astype(np.float32)
-    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    weights_file, tokenizer_file = (_BUILTIN / name for name in _READ)
+    table = load_file(weights_file)["embeddings.word_embeddings.weight"].astype(np.float32)
+    tokenizer = Tokenizer.from_file(str(tokenizer_file))
     tokenizer.no_truncation()
     rows = [r.ids for r in tokenizer.encode_batch(list(texts), add_special_tokens=False)]
     lengths = np.fromiter(map(len, rows), np.int64, len(rows))

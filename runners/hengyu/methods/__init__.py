@@ -34,6 +34,7 @@ __all__ = [
     "Transform",
     "Tuner",
     "find_method",
+    "home_of",
     "method_names",
 ]
 
@@ -66,3 +67,9 @@ def find_method(name: str) -> type[Method]:
 def _own(name: str) -> type[Method]:
     method: type[Method] = import_module(_modules()[name]).METHOD
     return method
+
+
+def home_of(name: str) -> str:
+    """Return the name of the module that a method is found in."""
+    external = external_methods().get(name)
+    return external.__module__ if external is not None else _modules()[name]

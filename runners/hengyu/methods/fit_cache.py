@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
@@ -15,8 +15,10 @@ from hengyu.methods.base import SampleTransform
 from hengyu.numerics.moments import Moments
 from hengyu.numerics.sample import Sample
 from hengyu.storage.folder import StoreFolder
+from hengyu.storage.identity import fit_key
 from hengyu.storage.tensor_file import Tensors, load_sealed, read_sealed, save_sealed, sealed_path
 from hengyu.storage.vectors import Damage
+from hengyu.suites.grammar import Step
 
 __all__ = ["FitStore", "FitCache"]
 
@@ -103,31 +105,24 @@ class FitCache:
 
     Attributes:
         store: where states are kept; None keeps none.
-        about: what every fit depends on beside its rows and steps: the encoder's identity, the pooling.
-        rows: fit_on word -> what its rows are (digest of the files, repeats counted or not).
+        vectors: the key of the vectors (`hengyu.storage.identity.vectors_key`).
+        rows: fit_on word -> the digest of its texts and their counts.
         seconds: step -> what fitting it took now; recalled ones are not in it.
         moments: fit_on word -> the moments of its rows before any step, where they are known.
     """
 
     store: FitStore | None = None
-    about: Mapping[str, Any] = field(default_factory=dict)
+    vectors: Mapping[str, Any] = field(default_factory=dict)
     rows: Mapping[str, str] = field(default_factory=dict)
     progress: Progress = silent
     seconds: dict[str, float] = field(default_factory=dict)
     moments: Mapping[str, Moments] = field(default_factory=dict)
 
-    def fit(self, method: SampleTransform, step: str, before: str, word: str, sample: Sample) -> None:
-        """Give a method its fitted state; ``before`` are the steps that its rows have passed."""
-        import torch
-
-        meaning = {
-            **self.about,
-            "rows": self.rows.get(word, ""),
-            "before": before,
-            "step": step,
-            "method": method.version,
-            "torch": torch.__version__.partition("+")[0],
-        }
+    def fit(self, method: SampleTransform, step: Step, before: Sequence[Step], word: str, sample: Sample) -> None:
+        """Give the method of a step its fitted state; ``before`` are the steps that its rows have passed."""
+        meaning = fit_key(
+            vectors=self.vectors, rows=self.rows.get(word, ""), before=[s.key for s in before], step=step.key
+        )
         found = None
         if self.store is not None:
             try:
@@ -140,9 +135,9 @@ class FitCache:
             method.restore(found[0], found[1]["report"])
             return
         started = time.perf_counter()
-        self.progress.say(f"fitting {step}{f' after{before}' if before else ''} on {word}")
+        self.progress.say(f"fitting {step}{' after ' if before else ''}{' > '.join(map(str, before))} on {word}")
         method.fit_sample(sample)
-        self.seconds[step] = time.perf_counter() - started
+        self.seconds[str(step)] = time.perf_counter() - started
         if self.store is not None:
             try:
                 self.store.keep(meaning, method.state(), {"report": method.report})

@@ -28,13 +28,13 @@ class PipelineFitter:
 
     samples: Mapping[str, Sample]
     fits: FitCache = field(default_factory=FitCache)
-    _moments: dict[tuple[str, str], Moments] = field(default_factory=dict)
+    _moments: dict[tuple[str, tuple[Step, ...]], Moments] = field(default_factory=dict)
 
     def chain(self, word: str) -> FittedPipeline:
         """Begin an entry that is fitted on the sentences of a fit_on word; a word without any fits nothing."""
         return FittedPipeline(self, word, self.samples.get(word))
 
-    def moments(self, word: str, before: str, sample: Sample) -> Moments:
+    def moments(self, word: str, before: tuple[Step, ...], sample: Sample) -> Moments:
         """Return the moments of a word's sentences as the steps ``before`` leave them."""
         if not before and word in self.fits.moments:
             return self.fits.moments[word]
@@ -50,14 +50,14 @@ class FittedPipeline:
 
     Attributes:
         sample: the rows, as the steps so far leave them; None where there are none.
-        before: the steps so far, as they are written.
+        before: the steps so far.
         report: what the fits found, JSON; {} while nothing was fitted.
     """
 
     fitting: PipelineFitter
     word: str
     sample: Sample | None
-    before: str = ""
+    before: tuple[Step, ...] = ()
     report: dict[str, Any] = field(default_factory=dict)
 
     def describe(self) -> None:
@@ -75,12 +75,12 @@ class FittedPipeline:
             if isinstance(method, MomentTransform):
                 method.fit_moments(self.fitting.moments(self.word, self.before, self.sample))
             elif isinstance(method, SampleTransform):
-                self.fitting.fits.fit(method, str(step), self.before, self.word, self.sample)
+                self.fitting.fits.fit(method, step, self.before, self.word, self.sample)
                 self.report.setdefault("trained", []).append({"name": str(step), **method.report})
             else:
                 method.fit(np.concatenate([np.repeat(x, n, axis=0) for x, n in self.sample.blocks()]))
         self.sample = None if self.sample is None else self.sample.then(method)
-        self.before += f" > {step}"
+        self.before += (step,)
         return method
 
 

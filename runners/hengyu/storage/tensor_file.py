@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from hengyu.base.errors import HengyuError
 from hengyu.base.json_files import write_bytes
+from hengyu.storage.identity import name_of
 
 __all__ = ["Tensors", "glance", "load_sealed", "read_sealed", "save_sealed", "sealed_path"]
 
@@ -21,8 +22,7 @@ Tensors = Mapping[str, NDArray[Any]]
 
 def sealed_path(folder: Path, meaning: Mapping[str, Any]) -> Path:
     """Return the file of a meaning: its name is the hash of every key and value."""
-    canonical = json.dumps(dict(meaning), sort_keys=True, ensure_ascii=True, allow_nan=False)
-    return folder / f"{hashlib.sha256(canonical.encode()).hexdigest()[:24]}.safetensors"
+    return folder / f"{name_of(meaning, 24)}.safetensors"
 
 
 def save_sealed(folder: Path, meaning: Mapping[str, Any], tensors: Tensors, about: Mapping[str, Any]) -> Path:

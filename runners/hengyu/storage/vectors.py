@@ -1,8 +1,8 @@
 """The vector store: every text encoded once, content-addressed, append-only, memory-mapped, safe against crashes.
 
-A *space* is what a vector depends on beside its text: encoder fingerprint, token-id fingerprint, pooling, max length,
-dtype, prompt. It is a folder named by the hash of that; inside it lie *segments*, folders that appear whole (written
-under a temporary name, then renamed) and never change:
+A *space* is what a vector depends on beside its text (`hengyu.storage.identity.vectors_key`): encoder fingerprint, pooling,
+settings, code and libraries. It is a folder named by the digest of that; inside it lie *segments*, folders that appear
+whole (written under a temporary name, then renamed) and never change:
 
     <root>/<space hash>/space.json              what the hash stands for
     <root>/<space hash>/<segment>/keys.npy      uint8 (n, 16): BLAKE2b-128 of the texts' UTF-8 bytes
@@ -15,7 +15,6 @@ may stand for one elsewhere (`hengyu.base.remote`): segments that appear there a
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
 import time
@@ -30,11 +29,13 @@ from hengyu.base.errors import HengyuError
 from hengyu.base.paths import local
 from hengyu.base.remote import Mirror, is_url
 from hengyu.storage.folder import StoreFolder
+from hengyu.storage.identity import name_of
 from hengyu.storage.vector_space import Damage, VectorSpace, check, segments_of, text_keys
 
 __all__ = ["Damage", "VectorSpace", "VectorStore", "text_keys"]
 
 _STALE_SECONDS = 24 * 3600
+_DIGITS = 32  # of a space's name
 
 
 @dataclass(frozen=True)
@@ -52,8 +53,7 @@ class VectorStore(StoreFolder):
 
     def space(self, meaning: Mapping[str, Any], *, blind: bool = False) -> VectorSpace:
         """Return the space of a meaning: every key and value of it goes into the address; a ``blind`` one only takes."""
-        canonical = json.dumps(dict(meaning), sort_keys=True, ensure_ascii=True, allow_nan=False)
-        name = hashlib.sha256(canonical.encode()).hexdigest()[:32]
+        name = name_of(meaning, _DIGITS)
         return VectorSpace(self.root / name, meaning, self.mirror.below(name) if self.mirror else None, blind=blind)
 
     def spaces(self) -> Iterator[Path]:
@@ -78,8 +78,7 @@ class VectorStore(StoreFolder):
         found = []
         for folder in self.spaces():
             meaning = _meaning(folder)
-            canonical = json.dumps(meaning, sort_keys=True, ensure_ascii=True)
-            if hashlib.sha256(canonical.encode()).hexdigest()[:32] != folder.name:
+            if not _is_named(folder, meaning):
                 found.append(Damage(folder / "space.json", "does not hash to the name of its folder"))
         return found + self.damaged_segments()
 
@@ -120,6 +119,14 @@ def _meaning(folder: Path) -> dict[str, Any]:
     except (OSError, ValueError, RecursionError):
         return {}
     return meaning if isinstance(meaning, dict) else {}
+
+
+def _is_named(folder: Path, meaning: Mapping[str, Any]) -> bool:
+    """Tell whether a space's folder has the name of its meaning, which may be any JSON."""
+    try:
+        return name_of(meaning, _DIGITS) == folder.name
+    except ValueError:
+        return False
 
 
 def _shape(path: Path) -> tuple[int, ...]:

@@ -17,7 +17,8 @@ from itertools import pairwise
 from typing import Any, get_args, get_type_hints
 
 from hengyu.base.errors import HengyuError, did_you_mean
-from hengyu.methods import Index, Method, Transform, Tuner, find_method, method_names
+from hengyu.methods import Index, Method, Transform, Tuner, find_method, home_of, method_names
+from hengyu.storage.identity import step_key
 
 __all__ = ["Entry", "Step", "parse_entry"]
 
@@ -50,6 +51,11 @@ class Step:
     def make(self) -> Any:
         """Return a fresh, unfitted method object."""
         return self.method(**dict(self.parameters))
+
+    @property
+    def key(self) -> dict[str, Any]:
+        """What the step is, for cache keys: its method, every parameter, and the code that it reaches."""
+        return step_key(self.name, self.make(), home_of(self.name))
 
     def get(self, key: str) -> Value:
         """Return a parameter's value; None when it is left at its default."""

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,15 +16,15 @@ from hengyu.cards.collection import Collection, load_collection
 from hengyu.cards.data import Pairs, load_pairs
 from hengyu.cards.relevance import Relevance
 from hengyu.numerics.cloud_sample import CloudSample
+from hengyu.storage.identity import text_digest
 from hengyu.suites.entries import SuiteEntry
 from hengyu.suites.suite import Suite
 
-__all__ = ["PROTOCOL", "FitData", "TextIndex", "Plan", "SearchData", "TaskData", "make_plan"]
+__all__ = ["FitData", "TextIndex", "Plan", "SearchData", "TaskData", "make_plan"]
 
 Ids = NDArray[np.int64]
 _DISTINCT = "-distinct"
 _USUAL = ("train", "valid", "test")  # splits that a suite may ask for of any card
-PROTOCOL = 1  # raise it when the same suite and data would give other numbers than before
 
 
 @dataclass(frozen=True)
@@ -70,13 +67,13 @@ class SearchData(TaskData):
 
 @dataclass(frozen=True)
 class FitData:
-    """Sentences that a method is fitted on: which texts, how often each occurs, and the files they are from."""
+    """Sentences that a method is fitted on: which texts, in the order of their own files, and how often each occurs."""
 
     word: str  # as the suite says it: "target", "train", "all", "LCQMC:train"
     splits: tuple[str, ...]  # what that is: ("LCQMC:test",)
     ids: Ids
     counts: Ids
-    digest: str
+    digest: str  # of texts and counts
     parts: tuple[TaskData, ...] = ()  # the splits as pairs, for methods that learn from labels
 
     @property
@@ -110,25 +107,6 @@ class Plan:
     def glimpse(self, seed: int | None) -> CloudSample | None:
         """Return what looks at the cloud of an entry's vectors; nothing does for the draws after the first."""
         return None if seed not in (None, self.suite.seed) else CloudSample(self.suite.seed)
-
-    def fingerprint(self, identities: Iterable[dict[str, Any]]) -> str:
-        """Return 8 digits that change with anything the numbers depend on."""
-        suite = self.suite
-        content = {
-            "protocol": PROTOCOL,
-            "tasks": [(t.name, t.pairs.sha256, t.pairs.card.digest) for t in self.tasks],
-            "thresholds": {k: t.pairs.sha256 for k, t in sorted(self.thresholds.items())},
-            "fits": sorted((task, word, fit.digest) for (task, word), fit in self.fits.items()),
-            "encoders": list(identities),
-            "poolings": suite.poolings,
-            "entries": [e.identity for e in suite.entries],
-            "baselines": suite.baselines,
-            "fit_on": suite.fit_on,
-            "judged": (suite.compare, suite.aggregate, suite.seed, suite.resamples, suite.level),
-        }
-        if suite.kind != "sts":
-            content |= {"kind": suite.kind, "relevant": suite.relevant}
-        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:8]
 
 
 class TextIndex:
@@ -254,6 +232,7 @@ class _Loader:
         self.texts = TextIndex()
         self._pairs: dict[tuple[str, str], Pairs] = {}
         self._done: dict[tuple[str, str], TaskData] = {}
+        self._rows: dict[tuple[tuple[str, ...], bool], tuple[Ids, Ids, str]] = {}
 
     @property
     def loaded(self) -> list[Pairs]:
@@ -329,18 +308,24 @@ class _Loader:
                 for p in parts
                 if isinstance(p, SearchData)
             )
-        ids, counts = np.unique(np.concatenate([p.ids for p in parts]), return_counts=True)
-        if source != word:
-            counts = np.ones_like(counts)
-        files = "+".join(p.pairs.sha256 for p in parts) + ("" if source == word else _DISTINCT)
-        digest = hashlib.sha256(files.encode()).hexdigest()[:16]
-        return FitData(word, tuple(p.name for p in parts), ids, counts, digest, tuple(parts))
+        splits = tuple(p.name for p in parts)
+        return FitData(word, splits, *self._sentences(splits, parts, distinct=source != word), tuple(parts))
+
+    def _sentences(self, splits: tuple[str, ...], parts: Sequence[TaskData], *, distinct: bool) -> tuple[Ids, Ids, str]:
+        """Return the texts of splits as they first appear there, whatever else the plan holds; their counts, the digest."""
+        if (splits, distinct) not in self._rows:
+            ids, at, counts = np.unique(np.concatenate([p.ids for p in parts]), return_index=True, return_counts=True)
+            order = np.argsort(at)
+            ids, counts = ids[order], np.ones_like(counts) if distinct else counts[order]
+            digest = text_digest((self.texts.texts[i] for i in ids), counts)
+            self._rows[splits, distinct] = ids, counts, digest
+        return self._rows[splits, distinct]
 
 
 def _refuse_own_labels(task: TaskData, parts: Sequence[TaskData]) -> None:
-    """Refuse labels that a method would be trained on and weighed on: of the same split, or of a copy of its file."""
+    """Refuse labels that a method would be trained on and weighed on: of the same split, or of a copy of it."""
     for part in parts:
-        if part.name == task.name or part.pairs.sha256 == task.pairs.sha256:
+        if part.name == task.name or part.pairs.digest == task.pairs.digest:
             raise HengyuError(
                 f"it learns from labels, and would be weighed on {task.name} by labels it was trained on; "
                 'write fit_on = "train", "valid" or another split than the one it is weighed on'

@@ -69,7 +69,7 @@ class RetrievalVectors:
     fits: FitCache = field(default_factory=FitCache)
     block: int = 4096
     _fitting: PipelineFitter = field(init=False)
-    _prepared: tuple[tuple[str, str], _Prepared] | None = None
+    _prepared: tuple[tuple[tuple[Step, ...], str], _Prepared] | None = None
     _cloud: tuple[_Prepared, Mapping[str, Any]] | None = None
 
     def __post_init__(self) -> None:
@@ -124,7 +124,7 @@ class RetrievalVectors:
 
     def _before(self, steps: tuple[Step, ...], fit_on: str) -> _Prepared:
         """Fit and apply the steps before an index, and search exactly in what they leave."""
-        key = (" > ".join(map(str, steps)), fit_on)
+        key = (steps, fit_on)
         if self._prepared is not None and self._prepared[0] == key:
             return self._prepared[1]
         rows, asking, chain = self.corpus, self.queries, self._fitting.chain(fit_on)

@@ -179,6 +179,9 @@ def board_dims(width: int) -> list[int]:
 
 
 def restrict(ids: Sequence[Ids]) -> tuple[Ids, list[Ids]]:
-    """Return the distinct numbers among several arrays, and each array as places among them."""
-    distinct, inverse = np.unique(np.concatenate(ids), return_inverse=True)
-    return distinct, np.split(inverse.astype(np.int64), np.cumsum([len(i) for i in ids])[:-1])
+    """Return the distinct numbers among several arrays as they first appear, and each array as places among them."""
+    distinct, at, inverse = np.unique(np.concatenate(ids), return_index=True, return_inverse=True)
+    order = np.argsort(at)
+    place = np.empty_like(order)
+    place[order] = np.arange(len(order))
+    return distinct[order], np.split(place[inverse], np.cumsum([len(i) for i in ids])[:-1])

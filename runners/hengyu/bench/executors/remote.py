@@ -94,6 +94,7 @@ def _anywhere(spec: EncoderSpec) -> EncoderSpec:
     path, texts = Path(spec.model).expanduser(), Path(spec.texts).expanduser()
     return replace(
         spec,
+        name=spec.called,
         model=str(path.resolve()) if path.exists() else spec.model,
         texts=str(texts.resolve()) if spec.texts else "",
     )

@@ -34,10 +34,8 @@ __all__ = ["command"]
 )
 @options.device
 @options.offline
-@click.option("--force", is_flag=True, help="Observe every cell anew; stored vectors are kept.")
-@click.option(
-    "--fresh", is_flag=True, help="Encode and observe everything anew, as after a change of Hengyu's own code."
-)
+@click.option("--force", is_flag=True, help="Observe every cell again; stored vectors are kept.")
+@click.option("--fresh", is_flag=True, help="Encode and observe everything again; no number needs it.")
 @options.methods
 @options.executor
 @options.address

@@ -13,10 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hengyu.base.errors import HengyuError
-from hengyu.base.json_files import check, digest, read_document
+from hengyu.base.json_files import check, read_document
 from hengyu.base.paths import reports_dir, share
 from hengyu.evaluation.paired import DRAWS, draw
 from hengyu.evaluation.run_metrics import Key, MetricValue, RunMetrics, scores_of
+from hengyu.storage.identity import digest
 from hengyu.storage.records import Run, find_run, load_run, write_bytes
 from hengyu.storage.records.schemas import BASELINE
 

@@ -26,6 +26,7 @@ from hengyu.base.remote import Mirror, Unreachable, drafted
 from hengyu.methods.training.data import TrainingData
 from hengyu.methods.training.tuner import Tuner
 from hengyu.storage.folder import StoreFolder
+from hengyu.storage.identity import made_by, name_of, tuned_key, vectors_key
 from hengyu.storage.records import write_json
 from hengyu.storage.vectors import Damage, VectorStore
 from hengyu.suites.grammar import Step
@@ -33,10 +34,12 @@ from hengyu.suites.grammar import Step
 if TYPE_CHECKING:
     from hengyu.encoders.huggingface import HuggingFace
 
-__all__ = ["TunedEncoder", "TunedStore", "TunedEncoderCache"]
+__all__ = ["TRAINEE", "TunedEncoder", "TunedStore", "TunedEncoderCache"]
 
 _ABOUT = "hengyu.json"
 _STALE_SECONDS = 24 * 3600
+TRAINEE = "hengyu.methods.training.model"
+"""The module that opens, trains and saves a model, imported when one is trained."""
 
 
 @dataclass(frozen=True)
@@ -54,8 +57,7 @@ class TunedStore(StoreFolder):
 
     def path(self, meaning: Mapping[str, Any]) -> Path:
         """Return the folder of a meaning: its name is the hash of every key and value."""
-        canonical = json.dumps(dict(meaning), sort_keys=True, ensure_ascii=True, allow_nan=False)
-        return self.root / hashlib.sha256(canonical.encode()).hexdigest()[:24]
+        return self.root / name_of(meaning, 24)
 
     def folders(self) -> list[Path]:
         """Return the folders of all tuned encoders, sorted."""
@@ -159,12 +161,12 @@ class TunedEncoderCache:
 
     Attributes:
         store: where tuned encoders are kept.
-        seconds: what was trained now -> what it took.
+        seconds: what was trained now (encoder, pooling, step, sentences) -> what it took.
     """
 
     store: TunedStore
     progress: Progress = silent
-    seconds: dict[str, float] = field(default_factory=dict)
+    seconds: dict[tuple[str, ...], float] = field(default_factory=dict)
 
     def tune(
         self, encoder: HuggingFace, pooling: str, steps: Sequence[Step], lesson: TrainingData, on: str
@@ -195,18 +197,14 @@ class TunedEncoderCache:
     def _meaning(
         self, encoder: HuggingFace, pooling: str, step: Step, method: Tuner, lesson: TrainingData
     ) -> dict[str, Any]:
-        import torch
-
-        return {
-            "encoder": encoder.identity(),
-            "pooling": pooling,
-            "step": str(step),
-            "parameters": method.parameters(),
-            "method": method.version,
-            "lesson": lesson.digest(labelled=method.labelled),
-            "held": lesson.held_digest,
-            "torch": torch.__version__.partition("+")[0],
-        }
+        return tuned_key(
+            about={"step": str(step), "pooling": pooling},
+            encoder=vectors_key(encoder, pooling),
+            step=step.key,
+            lesson=lesson.digest(labelled=method.labelled),
+            held=lesson.held_digest,
+            made=made_by(TRAINEE, alone=(__name__,)),
+        )
 
     def _train(
         self,
@@ -241,7 +239,8 @@ class TunedEncoderCache:
         del trainee
         give_back_memory()
         seconds = time.perf_counter() - started
-        self.seconds[where] = self.seconds.get(where, 0.0) + seconds
+        parts = (encoder.id, pooling, str(step), on)
+        self.seconds[parts] = self.seconds.get(parts, 0.0) + seconds
         self.progress.say(f"tuned {where}: {seconds:.0f} s")
         return method.report
 

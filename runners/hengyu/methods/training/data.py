@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+
+from hengyu.storage.identity import array_digest, digest, text_digest
 
 __all__ = ["LabelledPairs", "TrainingData"]
 
@@ -35,10 +36,9 @@ class LabelledPairs:
         return (self.labels - low) / (high - low)
 
     @property
-    def content(self) -> bytes:
-        """Everything of it, for a hash."""
-        arrays = (self.first, self.second, self.labels)
-        return f"{self.scale} {self.binary}".encode() + b"".join(np.ascontiguousarray(a).tobytes() for a in arrays)
+    def digest(self) -> str:
+        """The sha256 of everything of it."""
+        return digest([array_digest(self.first, self.second, self.labels), list(self.scale), self.binary])
 
     def distinct(self) -> LabelledPairs:
         """Return the pairs without their repeats; of a pair with several labels the first counts."""
@@ -76,20 +76,13 @@ class TrainingData:
         return rng.permutation(every)[:n]
 
     def digest(self, *, labelled: bool) -> str:
-        """Return sha256 (16 digits) of what a training learns from: sentences, how often; with labels, pairs and labels too."""
-        total = hashlib.sha256()
-        for text, count in zip(self.texts, self.counts, strict=False):
-            total.update(f"{count}\t{text}\n".encode("utf-8", "surrogatepass"))
-        if labelled and self.pairs is not None:
-            total.update(self.pairs.content)
-        return total.hexdigest()[:16]
+        """Return the sha256 of what a training learns from: sentences, how often; with labels, pairs and labels too."""
+        pairs = self.pairs.digest if labelled and self.pairs is not None else ""
+        return digest([text_digest(self.texts, self.counts), pairs])
 
     @property
     def held_digest(self) -> str:
-        """sha256 (16 digits) of the pairs held out, "" without any."""
+        """The sha256 of the pairs held out, "" without any."""
         if self.held is None:
             return ""
-        total = hashlib.sha256(self.held.content)
-        for text in self.texts[len(self.counts) :]:
-            total.update(f"{text}\n".encode("utf-8", "surrogatepass"))
-        return total.hexdigest()[:16]
+        return digest([text_digest(self.texts[len(self.counts) :]), self.held.digest])

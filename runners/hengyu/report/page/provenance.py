@@ -11,6 +11,7 @@ from hengyu.report.board.cell import between, percent
 from hengyu.report.charts.trainings import tunings
 from hengyu.report.published import beside
 from hengyu.report.sheet import Sheet
+from hengyu.storage.identity import parts_of
 from hengyu.storage.records import Run, cell_key
 
 __all__ = ["command_of", "published_sheet", "sheets"]
@@ -212,13 +213,15 @@ def _pick(key: str, part: str) -> Callable[[Mapping[str, Any]], Any]:
 
 
 def _timings(run: Run, seconds: Mapping[str, float]) -> Sheet:
-    total: dict[str, float] = defaultdict(float)
+    total: dict[tuple[Any, ...], float] = defaultdict(float)
     for record in {cell_key(r.task, r.row): r for r in run.records if r.seconds is not None}.values():
-        total[" | ".join(record.row)] += record.seconds or 0.0
+        total[record.row] += record.seconds or 0.0
     for key, value in seconds.items():
-        if key.startswith(("encode | ", "fit | ")):
-            total[key] += value
-    rows = tuple((key, f"{value:.3f}") for key, value in sorted(total.items(), key=lambda item: -item[1]))
+        parts = parts_of(key)
+        if parts and parts[0] in ("encode", "fit"):
+            total[parts] += value
+    slowest = sorted(total.items(), key=lambda item: -item[1])
+    rows = tuple((" | ".join(map(str, parts)), f"{value:.3f}") for parts, value in slowest)
     about = (
         "Seconds, the slowest first: encoding once an encoder, training once a fit, and each row over all its tasks."
     )

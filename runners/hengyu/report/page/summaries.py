@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import re
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
@@ -11,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from hengyu.base.errors import HengyuError
-from hengyu.base.json_files import NAME, digest, fill, parse, write_json
+from hengyu.base.json_files import NAME, fill, parse, write_json
+from hengyu.storage.identity import digest
 from hengyu.storage.records import Run, load_run
 
 __all__ = ["Listed", "Summaries"]
@@ -83,7 +82,7 @@ def _state(folder: Path) -> str:
     for name in _READ:
         path = folder / name
         found.append((path.stat().st_size, path.stat().st_mtime_ns) if path.is_file() else None)
-    return hashlib.sha256(json.dumps(found).encode()).hexdigest()
+    return digest(found)
 
 
 def _read(path: Path) -> dict[str, dict[str, Any]]:

@@ -16,7 +16,7 @@ from hengyu.base.errors import HengyuError
 from hengyu.cards import load_cards, parse_task
 from hengyu.cards.card import CollectionCard
 from hengyu.cards.collection import load_collection
-from hengyu.cards.data import Pairs, load_pairs
+from hengyu.cards.data import Pairs, load_pairs, unlike
 from hengyu.report.board.cell import percent
 from hengyu.report.retrieval.missed_queries import misses
 from hengyu.report.sheet import Sheet
@@ -52,10 +52,10 @@ def mistakes(run: Run, count: int, *, data_dir: Path | None = None, datasets: Se
             if isinstance(card, CollectionCard)
             else load_pairs(card, split, data_dir)
         )
-        if pairs.sha256 != head.get("sha256"):
+        problem = unlike(pairs, head, run.id)
+        if problem:
             raise HengyuError(
-                f"{pairs.source}: the sha256 is {pairs.sha256} where run {run.id} was weighed on {head.get('sha256')}; "
-                "give the folder that holds that data with --data DIR, or weigh the suite again"
+                f"{problem}; give the folder that holds that data with --data DIR, or run the suite again"
             )
         sheets = tuple((misses if run.is_retrieval else _task)(run, pairs, kept, count))
         if sheets:

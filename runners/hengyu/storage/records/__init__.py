@@ -26,6 +26,7 @@ from typing import Any
 from hengyu.base.errors import HengyuError
 from hengyu.base.json_files import check, fill, read_document, read_seconds, write_bytes, write_json
 from hengyu.base.paths import reports_dir
+from hengyu.storage.identity import cell, parts_of
 from hengyu.storage.records.checksums import break_seal, check_seal
 from hengyu.storage.records.costs import read_costs
 from hengyu.storage.records.schemas import HEADER
@@ -46,8 +47,8 @@ __all__ = [
 ]
 
 SCHEMA = 1
-_SEED = " | seed "
 _ROUNDING = 1e-9
+_CELL = 7  # parts of a cell's key
 _AGAIN = "run the suite again"
 
 
@@ -185,16 +186,22 @@ def save_records(
 
 
 def cell_key(task: str, row: tuple[str, str, str, str], seed: int | None = None) -> str:
-    """Return the key of a cell in timings.json: task, row (encoder, pooling, entry, fit_on), and seed where one is drawn."""
-    return " | ".join((task, *row)) + ("" if seed is None else f"{_SEED}{seed}")
+    """Return the key of a cell in timings.json and costs.json, a JSON array: task, row, and the seed where one is drawn."""
+    return cell("cell", task, *row, seed)
+
+
+def _without_seed(key: str) -> str:
+    """Return the key of a cell that a key under one of its seeds is of; "" for the key of something else."""
+    parts = parts_of(key)
+    return cell(*parts[:-1], None) if len(parts) == _CELL and parts[0] == "cell" else ""
 
 
 def _by_cell(timings: Mapping[str, float]) -> dict[str, float]:
     """Add up the seconds of a cell's seeds."""
     total: dict[str, float] = {}
     for key, seconds in timings.items():
-        cell = key.rpartition(_SEED)[0] or key
-        total[cell] = total.get(cell, 0.0) + seconds
+        if whole := _without_seed(key):
+            total[whole] = total.get(whole, 0.0) + seconds
     return total
 
 
@@ -202,9 +209,9 @@ def _costs(folder: Path, records: Sequence[Record]) -> tuple[Record, ...]:
     """Return a record for every cost that costs.json holds of a cell with numbers; of several seeds the mean."""
     found: dict[str, dict[str, list[float]]] = {}
     for key, named in read_costs(folder / "costs.json").items():
-        cell = found.setdefault(key.rpartition(_SEED)[0] or key, {})
+        of_cell = found.setdefault(_without_seed(key), {})
         for name, value in named.items():
-            cell.setdefault(name, []).append(value)
+            of_cell.setdefault(name, []).append(value)
     whole = {cell_key(r.task, r.row): r for r in records if r.status == "ok" and r.on_board}
     blank: dict[str, Any] = dict.fromkeys(("low", "high", "ceiling", "delta", "delta_low", "delta_high", "spread"))
     return tuple(

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from hengyu.base.json_files import digest, parse, write_json
+from hengyu.base.json_files import parse, write_json
+from hengyu.storage.identity import digest
 
 __all__ = ["damaged_costs", "note_costs", "read_costs"]
 

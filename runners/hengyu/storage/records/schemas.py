@@ -70,6 +70,7 @@ HEADER: dict[str, Any] = {
     "properties": {
         # it becomes the name of a folder
         "run": _NAME,
+        "key": {"type": "string", "pattern": r"^[0-9a-f]{64}\Z"},
         "hengyu": _TEXT,
         "protocol": _PROTOCOL,
         "suite": _SUITE,

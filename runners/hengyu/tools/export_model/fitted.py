@@ -14,6 +14,7 @@ from hengyu.base.errors import HengyuError
 from hengyu.base.progress import Progress, silent
 from hengyu.bench.encode import Vectors, encode_some
 from hengyu.bench.task_inputs import make_training_data
+from hengyu.cards.data import unlike
 from hengyu.encoders import EncoderSpec, open_encoder
 from hengyu.encoders.huggingface import HuggingFace
 from hengyu.methods import Transform
@@ -23,6 +24,7 @@ from hengyu.methods.training.cache import TunedEncoder, TunedEncoderCache, Tuned
 from hengyu.numerics import metrics
 from hengyu.numerics.sample import Sample
 from hengyu.numerics.similarity import cosines
+from hengyu.storage.identity import vectors_key
 from hengyu.storage.records import Run
 from hengyu.storage.vectors import VectorStore
 from hengyu.suites.entries import SuiteEntry
@@ -101,7 +103,7 @@ def refit(
     vectors = encode_some(store, tuned.encoder, plan.texts, needed, pooling, progress)
     sample = vectors.sample(pooling, learned) if learned else None
     rows = {learned.word: learned.digest} if learned else {}
-    recalled = FitCache(fits, {"identity": tuned.encoder.identity(), "pooling": pooling}, rows, progress)
+    recalled = FitCache(fits, vectors_key(tuned.encoder, pooling), rows, progress)
     methods = _fit(entry, rest, sample, recalled, learned.word if learned else "none")
     return _look(plan, encoder, tuned, vectors, pooling, (tuple(map(str, rest)), methods), fit)
 
@@ -162,12 +164,10 @@ def _plan(run: Run, choice: Choice, fit_on: str, places: Places) -> tuple[Plan, 
     data = places.data or (Path(known["data"]) if known.get("data") else None)
     folders = [*places.datasets] or [Path(p) for p in known.get("datasets", ())]
     plan = make_plan(suite, data_dir=data, datasets=folders)
-    wanted = next(t["sha256"] for t in run.header["tasks"] if t["task"] == choice.task)
-    if plan.tasks[0].pairs.sha256 != wanted:
-        raise HengyuError(
-            f"{plan.tasks[0].pairs.source}: is not the file that run {run.id} read (sha256 {wanted}); give that one with "
-            "--data, or run the suite again"
-        )
+    about = next(t for t in run.header["tasks"] if t["task"] == choice.task)
+    problem = unlike(plan.tasks[0].pairs, about, run.id)
+    if problem:
+        raise HengyuError(f"{problem}; give what it read with --data and --datasets, or run the suite again")
     return plan, encoder
 
 

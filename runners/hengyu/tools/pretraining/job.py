@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from hengyu.base.errors import HengyuError
-from hengyu.base.json_files import digest, read_document, write_bytes, write_json
+from hengyu.base.json_files import read_document, write_bytes, write_json
 from hengyu.base.progress import Progress, silent
 from hengyu.base.version import __version__
+from hengyu.storage.identity import digest
 from hengyu.tools.pretraining.checkpoint import CHECKPOINT
 from hengyu.tools.pretraining.corpus import Corpus, evaluation_sentences, read_corpus
 from hengyu.tools.pretraining.recipe import Pretraining
