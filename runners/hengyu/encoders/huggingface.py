@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hengyu.base.errors import HengyuError, first_line
-from hengyu.encoders import POOLINGS, Chunk, Vectors, token_print
+from hengyu.base.errors import HengyuError, did_you_mean, first_line
+from hengyu.encoders import POOLINGS, Chunk, EncoderFailed, Unavailable, Vectors, token_print
+from hengyu.encoders.architectures import ATTENTION, accepted, decodes, load_transformer, open_attention
 from hengyu.encoders.engines import export
 from hengyu.encoders.mixed_precision import autocast, halve
 from hengyu.encoders.model_folder import ModelFolder
-from hengyu.encoders.pooling import pool
+from hengyu.encoders.pooling import lacking, last_states, pool, pooler_states, states
 from hengyu.encoders.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
@@ -39,6 +40,13 @@ class HuggingFace:
         self.folder = folder
         self.spec = folder.spec
         self.id = folder.id
+        self._texts: tuple[Sequence[str], list[list[int]], Vectors] | None = None  # those read last, and their tokens
+        if self.spec.attention not in ATTENTION:
+            raise HengyuError(
+                f"encoder '{self.id}': attention '{self.spec.attention}' is unknown; use bidirectional, or leave it out"
+            )
+        if self.spec.attention and folder.static:
+            raise HengyuError(f"{folder.where}: is no transformer and has no attention; leave attention out")
 
     @cached_property
     def tokenizer(self) -> Tokenizer:
@@ -55,7 +63,10 @@ class HuggingFace:
             return given
         if not self.folder.has_pooler:
             given["pooler"] = "the model's weights hold no pooler"
-        if not self.folder.prompt:
+        if self.folder.prompt.count("{text}") > 1:
+            given |= dict.fromkeys(POOLINGS, "the prompt holds {text} more than once, which is for the pooling echo")
+            given["echo"] = "" if self.folder.prompt.count("{text}") == 2 else "the prompt holds {text} more than twice"
+        elif not self.folder.prompt:
             given["mask"] = "needs a prompt with a mask token, like '“{text}”的意思是[MASK]。'"
         elif not self.tokenizer.has_mask(self.folder.prompt):
             given["mask"] = f"the prompt '{self.folder.prompt}' holds no mask token of the model"
@@ -70,7 +81,23 @@ class HuggingFace:
     def native_is(self) -> str:
         """The pooling whose vectors the native ones are; "" when they are vectors of their own."""
         pooling, normalised = self.folder.tail or ("", False)
-        return "" if normalised or self.folder.static else pooling
+        return "" if normalised or self.folder.static or self._decodes or self._columns else pooling
+
+    @cached_property
+    def _config(self) -> dict[str, Any]:
+        """The contents of the transformer's config.json."""
+        return self.folder.json(str(self.folder.transformer.relative_to(self.folder.path) / "config.json"))
+
+    @property
+    def _decodes(self) -> bool:
+        """Whether the library reads the states of a decoder; all poolings but ``native`` read those of the encoder."""
+        return decodes(self._config)
+
+    @property
+    def _columns(self) -> int | None:
+        """How many columns of a native vector the folder keeps; None for all."""
+        found = self.folder.json("config_sentence_transformers.json").get("truncate_dim")
+        return found if type(found) is int and found > 0 else None
 
     def identity(self) -> dict[str, Any]:
         """What the vectors depend on beside text and pooling."""
@@ -84,6 +111,7 @@ class HuggingFace:
             # a text too long for its template once lost the template's end, and the mask token with it
             "protocol": _PROTOCOL + _MIXED * (self.spec.dtype == "bfloat16") + 2 * self.folder.goes_on,
             **({} if self.spec.backend == "torch" else {"backend": self.spec.backend}),
+            **({"attention": self.spec.attention} if self.spec.attention else {}),
         }
 
     def encode(self, texts: Sequence[str], poolings: Sequence[str]) -> dict[str, Vectors]:
@@ -104,8 +132,29 @@ class HuggingFace:
         """
         long, *rows = self.tokenizer([beside, *texts])[0]
         size = max(1, _TOKENS_PER_BATCH["cpu"] // max(map(len, (long, *rows))))
+        if "echo" in poolings:
+            (long, _, _), *_ = self.tokenizer.echoed([beside])
+            return {"echo": np.concatenate([self._echo([text], beside=long) for text in texts])}
         parts = [self._forward([long, *rows[i : i + size]], poolings) for i in range(0, len(rows), size)]
         return {p: np.concatenate([part[p][1:] for part in parts]) for p in poolings}
+
+    def read(self, texts: Sequence[str]) -> tuple[float, float]:
+        """Tokenise n texts, which encodes nothing: returns the number of tokens, and of [UNK] among them.
+
+        Raises `HengyuError` for what is known by then: a tokenizer that cannot be loaded, a text without a token. What was
+        read is kept for the next `stream` of the same list.
+        """
+        if self.folder.static:
+            return 0.0, 0.0
+        rows, counts = self.tokenizer(texts)
+        empty = next((text for text, row in zip(texts, rows, strict=True) if not row), None)
+        if empty is not None:
+            raise EncoderFailed(
+                f"{self.folder.where}: its tokenizer gives no token for the text '{empty[:40]}', so it has no vector; leave the "
+                "text out, or give a prompt"
+            )
+        self._texts = (texts, rows, counts)
+        return float(counts[:, 0].sum()), float(counts[:, 1].sum())
 
     def release(self) -> None:
         """Let go of the model's memory; the next call loads it again."""
@@ -121,11 +170,18 @@ class HuggingFace:
         """
         for name in poolings:
             if self.poolings.get(name, "is unknown"):
-                raise HengyuError(f"encoder '{self.id}': pooling '{name}' cannot be had: {self.poolings.get(name)}")
+                raise HengyuError(
+                    f"encoder '{self.id}': pooling '{name}' cannot be had: {self.poolings.get(name, 'is unknown')}"
+                    f"{'' if name in self.poolings else did_you_mean(name, self.poolings)}"
+                )
         if self.folder.static:
             yield from self._stream_static(texts, wanted)
             return
-        rows, counts = self.tokenizer(texts)
+        if self._texts is None or self._texts[0] is not texts:
+            self.read(texts)
+        assert self._texts is not None
+        _, rows, counts = self._texts
+        self._texts = None
         alike: dict[tuple[int, ...], list[int]] = {}
         for i, row in enumerate(rows):
             alike.setdefault(tuple(row), []).append(i)
@@ -141,7 +197,9 @@ class HuggingFace:
             start += len(batch)
             indices = np.concatenate([members[i] for i in batch])
             if wanted(indices):
-                vectors = self._forward([ids[i] for i in batch], poolings)
+                vectors = self._forward([ids[i] for i in batch], [p for p in poolings if p != "echo"])
+                if "echo" in poolings:
+                    vectors["echo"] = self._echo([texts[members[i][0]] for i in batch])
                 repeats = [len(members[i]) for i in batch]
                 yield Chunk(indices, {p: np.repeat(v, repeats, axis=0) for p, v in vectors.items()}, counts[indices])
 
@@ -196,14 +254,11 @@ class HuggingFace:
         try:
             if self.folder.tail is None:
                 library = self.library(dtype)
-                return library[0].auto_model.eval(), list(library)[1:]
-            model, report = transformers.AutoModel.from_pretrained(
+                return self._attending(library[0].auto_model.eval()), list(library)[1:]
+            model, report = load_transformer(
                 self.folder.transformer,
                 dtype=dtype,
-                use_safetensors=True,
-                local_files_only=True,
                 trust_remote_code=self.spec.trust_remote_code,
-                output_loading_info=True,
             )
         except HengyuError:
             raise
@@ -215,7 +270,13 @@ class HuggingFace:
             raise HengyuError(
                 f"{self.folder.where}: weights do not fit its config.json (e.g. {names}); get the model again"
             )
-        return model.to(self.device).eval(), []
+        return self._attending(model.to(self.device).eval()), []
+
+    def _attending(self, model: Any) -> Any:
+        """Return the model with the attention that was asked for."""
+        if self.spec.attention == "bidirectional":
+            open_attention(model, self.folder.where)
+        return model
 
     def library(self, dtype: Any) -> Any:
         """Return the model as sentence-transformers loads it, in a torch dtype."""
@@ -229,45 +290,93 @@ class HuggingFace:
             model_kwargs={} if self.folder.static else {"dtype": dtype, "use_safetensors": True},
         ).eval()
 
-    def _forward(self, ids: Sequence[Sequence[int]], poolings: Sequence[str]) -> dict[str, Vectors]:
+    def _forward(
+        self,
+        ids: Sequence[Sequence[int]],
+        poolings: Sequence[str],
+        span: tuple[int, int] | None = None,
+    ) -> dict[str, Vectors]:
+        """Return the vectors (n, d) of n rows of tokens; raises `HengyuError` where the model does not give them."""
         import torch
 
+        if not poolings:
+            return {}
         model, tail = self._parts
         with torch.inference_mode(), autocast("cpu", self.spec.dtype if self._mixed else "float32"):
             rows, kept = self._rectangle(ids)
             tokens = torch.tensor(rows, dtype=torch.long, device=self.device)
             mask = torch.tensor(kept, dtype=torch.long, device=self.device)
-            output = model(input_ids=tokens, attention_mask=mask, output_hidden_states=True)
+            features = {"input_ids": tokens, "attention_mask": mask}
+            kinds = self.tokenizer.types(rows, kept)
+            if kinds is not None:
+                features["token_type_ids"] = torch.tensor(kinds, dtype=torch.long, device=self.device)
+            output = self._run(model, features)
+            layers = states(output, tokens.shape[1])
             plain = [p for p in poolings if p != "native"]
             native, normalise = self.folder.tail or ("", False)
-            if "native" in poolings and native and native not in plain:
-                plain.append(native)
+            pooler = pooler_states(output)
+            reasons = lacking(layers, plain, pooler=pooler is not None)
+            last = last_states(output)
+            if "native" in poolings and last is None:
+                reasons["native"] = "the model's output has no last_hidden_state"
+            if reasons:
+                raise Unavailable(self.id, reasons)
             positions = (tokens == self.tokenizer.mask_id).int().argmax(1) if "mask" in plain else None
-            vectors = pool(
-                output.hidden_states,
-                mask,
-                plain,
-                pooler=getattr(output, "pooler_output", None),
-                positions=positions,
-            )
-            if "native" in poolings:
-                vectors["native"] = vectors[native] if native else self._tail(tail, output, tokens, mask)
+            vectors = pool(layers, mask, plain, pooler=pooler, positions=positions, span=span)
+            if last is not None and "native" in poolings:
+                # like the library, over all vectors where they are not one for each token
+                over = mask if last.shape[1] == mask.shape[1] else torch.ones_like(last[..., 0], dtype=torch.long)
+                if native:
+                    own = vectors.get(native) if last is layers[-1] else None
+                    found = pool([last], over, [native])[native] if own is None else own
+                else:
+                    found = self._tail(tail, output, last, features)
                 if normalise:
-                    vectors["native"] = torch.nn.functional.normalize(vectors["native"], dim=-1)
+                    found = torch.nn.functional.normalize(found, dim=-1)
+                vectors["native"] = found[:, : self._columns]
             return {p: vectors[p].float().cpu().numpy() for p in poolings}
+
+    def _run(self, model: Any, features: dict[str, Tensor]) -> Any:
+        """Return a model's output for the features that it takes; raises `EncoderFailed` where it stops."""
+        given = accepted(model, {**features, "output_hidden_states": True, "return_dict": True})
+        try:
+            return model(**given)
+        except Exception as e:  # whatever the model's code raises
+            raise EncoderFailed(
+                f"{self.folder.where}: its forward pass fails on {len(features['input_ids'])} texts of "
+                f"{features['input_ids'].shape[1]} tokens ({type(e).__name__}: {first_line(e)[:200]})"
+            ) from None
+
+    def _echo(self, texts: Sequence[str], *, beside: Sequence[int] = ()) -> Vectors:
+        """Return the mean (n, d) over the second copy of texts that stand twice; ``beside`` is a longer row to pad to."""
+        found: list[Any] = [None] * len(texts)
+        alike: dict[tuple[int, int, int], list[int]] = {}
+        rows = self.tokenizer.echoed(texts)
+        for i, (row, start, end) in enumerate(rows):
+            if start == end:
+                start, end = 0, len(row)  # a text without tokens of its own
+            alike.setdefault((len(row), start, end), []).append(i)
+        budget = _TOKENS_PER_BATCH["cuda" if self.device.startswith("cuda") else "cpu"]
+        for (length, start, end), places in alike.items():
+            size = max(1, budget // max(length, 1))
+            for at in range(0, len(places), size):
+                some = places[at : at + size]
+                given = [rows[i][0] for i in some] + ([list(beside)] if beside else [])
+                left = len(beside) - length if beside and self.tokenizer.padding[1] else 0
+                vectors = self._forward(given, ["echo"], (start + left, end + left))["echo"]
+                for i, vector in zip(some, vectors, strict=False):
+                    found[i] = vector
+        return np.stack(found)
 
     def _rectangle(self, ids: Sequence[Sequence[int]]) -> tuple[list[list[int]], list[list[int]]]:
         """Return rows of one length, and 1 for each of their tokens that is no padding."""
         return self.tokenizer.rectangle(ids)
 
-    def _tail(self, modules: list[Any], output: Any, tokens: Tensor, mask: Tensor) -> Tensor:
+    def _tail(self, modules: list[Any], output: Any, last: Tensor, given: dict[str, Tensor]) -> Tensor:
         """Run the sentence-transformers modules after the transformer."""
-        features: dict[str, Any] = {
-            "input_ids": tokens,
-            "token_embeddings": output.last_hidden_state,
-            "all_layer_embeddings": output.hidden_states,
-            "attention_mask": mask,
-        }
+        features: dict[str, Any] = {**given, "token_embeddings": last}
+        if getattr(output, "hidden_states", None) is not None:
+            features["all_layer_embeddings"] = output.hidden_states
         if self.folder.prompt:
             features["prompt_length"] = self.tokenizer.prompt_length
         for module in modules:

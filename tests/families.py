@@ -1,0 +1,125 @@
+"""Tiny random folders of every architecture of transformers that reads text: made by shrinking its default configuration."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+VOCABULARY = ("[PAD]", "[CLS]", "[SEP]", "[UNK]", "[MASK]", *"今天气真好我们去公园散步吧不是他她它的，。？abcdefghij")
+POSITIONS = 40
+
+_SIZES: Mapping[str, Any] = {
+    **dict.fromkeys(("hidden_size", "d_model", "n_embd", "dim", "emb_dim", "embedding_size", "d_embed"), 32),
+    **dict.fromkeys(("num_hidden_layers", "num_layers", "n_layer", "n_layers", "encoder_layers", "decoder_layers"), 2),
+    **dict.fromkeys(("num_encoder_layers", "num_decoder_layers"), 2),
+    **dict.fromkeys(("num_attention_heads", "num_heads", "n_head", "n_heads", "num_key_value_heads"), 4),
+    **dict.fromkeys(("encoder_attention_heads", "decoder_attention_heads"), 4),
+    **dict.fromkeys(("num_encoder_attention_heads", "num_decoder_attention_heads"), 4),
+    **dict.fromkeys(("intermediate_size", "d_ff", "ffn_dim", "encoder_ffn_dim", "decoder_ffn_dim", "n_inner"), 48),
+    **dict.fromkeys(("ffn_hidden_size", "moe_intermediate_size", "shared_expert_intermediate_size"), 48),
+    **dict.fromkeys(("head_dim", "d_kv", "d_head", "kv_channels"), 8),
+    **dict.fromkeys(("max_position_embeddings", "n_positions", "max_seq_len"), POSITIONS),
+    **dict.fromkeys(("num_experts", "num_local_experts", "n_routed_experts"), 4),
+    "num_experts_per_tok": 2,
+    "vocab_size": len(VOCABULARY),
+    "pad_token_id": 0,
+    "bos_token_id": 1,
+    "eos_token_id": 2,
+}
+
+_OWN: Mapping[str, Mapping[str, Any]] = {
+    **dict.fromkeys(("gptj", "codegen"), {"rotary_dim": 4}),
+    "gpt_neo": {"attention_types": [[["global", "local"], 1]]},
+    "xmod": {"languages": ["zh_CN"], "default_language": "zh_CN"},
+    "luke": {"entity_vocab_size": 8, "entity_emb_size": 32},
+    "funnel": {"block_sizes": [2, 2], "num_decoder_layers": 1, "d_inner": 48},
+    "roc_bert": {
+        "pronunciation_vocab_size": 8, "shape_vocab_size": 8, "enable_pronunciation": False, "enable_shape": False,
+    },
+    "reformer": {
+        "attn_layers": ["local", "lsh"], "axial_pos_embds": False, "hidden_size": 32, "feed_forward_size": 48,
+        "attention_head_size": 8, "num_buckets": 2, "lsh_attn_chunk_length": 8, "local_attn_chunk_length": 8,
+    },
+    "longformer": {"attention_window": 8},
+    "led": {"attention_window": 8, "max_encoder_position_embeddings": POSITIONS, "max_decoder_position_embeddings": POSITIONS},
+    "big_bird": {"attention_type": "original_full"},
+    "bigbird_pegasus": {"attention_type": "original_full"},
+    **dict.fromkeys(("m2m_100", "marian", "blenderbot", "blenderbot-small", "pegasus", "pegasus_x"), {"decoder_start_token_id": 1}),
+    "esm": {"position_embedding_type": "absolute", "mask_token_id": 4, "token_dropout": False},
+    **dict.fromkeys(("modernbert", "modernbert-decoder"), {"cls_token_id": 1, "sep_token_id": 2}),
+}  # fmt: skip
+"""What some families need beside."""
+
+
+class NotText(Exception):
+    """A family that gives no states for a text, with the reason."""
+
+
+def names() -> list[str]:
+    """Return every family that transformers has a model without a head for."""
+    from transformers.models.auto.modeling_auto import MODEL_MAPPING_NAMES
+
+    return sorted(MODEL_MAPPING_NAMES)
+
+
+def configuration(name: str) -> tuple[Any, type]:
+    """Return a tiny configuration of a family, and the class of its model; raises `NotText` where it does not read text."""
+    from transformers.models.auto.configuration_auto import CONFIG_MAPPING
+    from transformers.models.auto.modeling_auto import MODEL_MAPPING
+
+    kind = CONFIG_MAPPING[name]
+    known: set[str] = set(inspect.signature(kind.__init__).parameters)
+    for base in kind.__mro__:
+        known |= set(getattr(base, "__annotations__", {})) | set(getattr(base, "attribute_map", {}))
+    model = MODEL_MAPPING[kind]
+    model = model[0] if isinstance(model, tuple) else model
+    if "input_ids" not in inspect.signature(model.forward).parameters:
+        raise NotText("its model takes no input_ids")
+    if known & {"vision_config", "audio_config", "text_config", "encoder_config"}:
+        raise NotText("it is made of several models")
+    own = _OWN.get(name, {})
+    return kind(**{k: v for k, v in _SIZES.items() if k in known and k not in own}, **own), model
+
+
+def save_tokenizer(folder: Path, *, padding: int = 0, **options: Any) -> None:
+    """Save a tokenizer of one token a character, with [CLS] and [SEP]; ``padding`` exchanges the ids of [PAD] and [CLS]."""
+    from tokenizers import Tokenizer, models, pre_tokenizers, processors
+    from transformers import PreTrainedTokenizerFast
+
+    words = list(VOCABULARY)
+    words[0], words[padding] = words[padding], words[0]
+    vocabulary = {word: number for number, word in enumerate(words)}
+    made = Tokenizer(models.WordLevel(vocabulary, unk_token="[UNK]"))
+    made.pre_tokenizer = pre_tokenizers.Split("", "isolated")
+    special = [(name, vocabulary[name]) for name in ("[CLS]", "[SEP]")]
+    made.post_processor = processors.TemplateProcessing(single="[CLS] $A [SEP]", special_tokens=special)
+    held = {
+        "pad_token": "[PAD]",
+        "unk_token": "[UNK]",
+        "cls_token": "[CLS]",
+        "sep_token": "[SEP]",
+        "mask_token": "[MASK]",
+    }
+    PreTrainedTokenizerFast(tokenizer_object=made, **held, **options).save_pretrained(folder)
+
+
+def save_family(folder: Path, name: str, *, seed: int = 0, **options: Any) -> Any:
+    """Save a tiny random model of a family with a tokenizer; returns its configuration. Raises `NotText`."""
+    import torch
+
+    config, model = configuration(name)
+    with torch.device("meta"):
+        count = sum(p.numel() for p in model(config).parameters())
+    if count > 5_000_000:
+        raise NotText(f"its shrunken model has {count:,} weights")
+    torch.manual_seed(seed)
+    made = model(config).eval()
+    with torch.no_grad():
+        for p in made.parameters():  # default scales leave states that are nearly the same for every token
+            if p.ndim > 1:
+                p.normal_(0.0, 0.2)
+    made.save_pretrained(folder)
+    save_tokenizer(folder, **options)
+    return config
