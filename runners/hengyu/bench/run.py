@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 from hengyu.base.environment import environment
 from hengyu.base.errors import HengyuError
 from hengyu.base.progress import Progress, silent
 from hengyu.base.remote import Mirror
+from hengyu.bench.encode import look_before
 from hengyu.bench.encode_shards import encode_all
-from hengyu.bench.encoder_jobs import PreparedEncoder, prepare_encoder, refuse_same_names
+from hengyu.bench.encoder_jobs import PreparedEncoder, open_job, prepare_encoder, refuse_same_names
 from hengyu.bench.estimate import estimate, refuse_what_cannot_fit
 from hengyu.bench.executors.local import Local
 from hengyu.bench.header import header
@@ -19,7 +23,7 @@ from hengyu.bench.observe import observe_all
 from hengyu.bench.run_log import RunLog
 from hengyu.bench.sources import sources
 from hengyu.bench.units import Executor, WorkerContext
-from hengyu.encoders import find_encoder
+from hengyu.encoders import EncoderFailed, find_encoder
 from hengyu.evaluation.derive import derive
 from hengyu.evaluation.derive_retrieval import derive_retrieval
 from hengyu.evaluation.relevance_file import save_relevance
@@ -35,7 +39,9 @@ from hengyu.suites.plan import Plan
 
 __all__ = ["Outcome", "run"]
 
+T = TypeVar("T")
 _LOCAL = Local()
+_LOOKED_AT = 4096  # texts that are tokenised before any encoder starts
 
 
 @dataclass
@@ -82,7 +88,10 @@ def run(
     clock = Clock(folder / "timings.json")
     state = RunLog(plan, folder, progress, force, clock, fits, mirror=away)
     progress.say(f"run {name}: {len(plan.tasks)} tasks, {len(plan.texts)} distinct texts, {len(jobs)} encoders")
-    given = [j.encoder for j in jobs], [j.poolings for j in jobs]
+    for job in jobs:
+        if job.poolings:
+            _try(job, partial(look_before, job.encoder, _some(plan.texts)), progress)
+    given = [j.encoder for j in jobs if j.poolings], [j.poolings for j in jobs if j.poolings]
     needed = estimate(plan, *given)
     progress.say(f"it takes {needed}")
     if max_memory is not None:
@@ -91,7 +100,10 @@ def run(
     site = WorkerContext(plan, jobs, store, tuning, state, offline)
     for number, job in enumerate(jobs):
         started = time.perf_counter()
-        job.vectors = encode_all(executor, site, number)
+        while job.poolings and job.vectors is None:
+            job.vectors = _try(job, partial(encode_all, executor, site, number), progress)
+        if job.vectors is None:
+            continue
         if job.vectors.encoded:
             clock.note(f"encode | {job.encoder.id}", time.perf_counter() - started)
         job.coverage = {t.name: job.vectors.coverage(t.ids) for t in plan.tasks}
@@ -118,27 +130,51 @@ def run(
         away.send(
             folder, sorted((p.name for p in folder.glob("[!.]*") if p.is_file()), key=lambda n: (n == "sums.json", n))
         )
+    broken = [problem for job in jobs for problem in job.problems]
     return Outcome(
         folder,
-        list(dict.fromkeys(state.failures)),
+        list(dict.fromkeys([*broken, *state.failures])),
         sum(j.vectors.encoded for j in jobs if j.vectors),
         state.observed,
         state.kept,
     )
 
 
+def _try(job: PreparedEncoder, do: Callable[[], T], progress: Progress) -> T | None:
+    """Do what needs an encoder; where the encoder fails, its poolings become rows with the reason, and None is returned."""
+    try:
+        return do()
+    except EncoderFailed as e:
+        job.give_up(e)
+        job.encoder.release()
+        progress.say(f"warning: {e}; its rows give the reason")
+        return None
+
+
+def _some(texts: Sequence[str]) -> list[str]:
+    """Return texts evenly spaced over all, enough to tell whether a model can read them."""
+    return [*texts[:: max(1, len(texts) // _LOOKED_AT)]]
+
+
 def _jobs(plan: Plan, progress: Progress, offline: bool) -> list[PreparedEncoder]:
     """Open every encoder; a suite that runs what is at hand leaves out those that cannot be had, and says why."""
     jobs: list[PreparedEncoder] = []
     missing: list[str] = []
+    failed: list[HengyuError] = []
     for spec in plan.suite.encoders:
         try:
             jobs.append(prepare_encoder(plan, find_encoder(spec, offline=offline)))
         except HengyuError as e:
             if "encoders" not in plan.suite.partial:
-                raise
+                failed.append(e)
+                jobs.append(open_job(plan, spec, offline=offline))
+                continue
             missing += e.problems
             plan.warnings.append(f"left out: encoder '{spec.model}', which could not be had where this ran")
+    if failed and len(failed) == len(jobs):
+        raise HengyuError(*dict.fromkeys(p for e in failed for p in e.problems))
+    for error in failed:
+        progress.say(f"warning: {error}; its rows give the reason")
     if missing and not jobs:
         raise HengyuError(*missing, f"{plan.suite.path}: none of its encoders is at hand; name one with --encoder")
     for problem in (*plan.left_out, *missing):

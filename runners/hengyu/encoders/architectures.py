@@ -43,7 +43,11 @@ _ENCODERS = {
     "marian": ("transformers.models.marian.modeling_marian", "MarianEncoder"),
     "t5gemma": ("transformers", "T5GemmaEncoderModel"),
 }
-"""Model types that need a decoder's input as a whole -> the class of their encoder, as sentence-transformers loads them."""
+"""Model types that need a decoder's input as a whole -> the class of their encoder, as sentence-transformers loads them.
+
+Of some of them that class finds its weights only in a folder of the encoder alone, and sentence-transformers leaves them random
+in a folder of the whole model; there the whole model is loaded, and its encoder taken.
+"""
 
 _COUNTED_FROM_PADDING = {
     "camembert", "data2vec-text", "esm", "ibert", "layoutlmv3", "lilt", "longformer", "luke", "markuplm", "mpnet",
@@ -51,11 +55,19 @@ _COUNTED_FROM_PADDING = {
 }  # fmt: skip
 """Model types whose positions start after the id of the padding token, as RoBERTa's do."""
 
-_N_POSITIONS = {"codegen", "ctrl", "gpt-sw3", "gpt2", "gpt_bigcode", "gptj", "imagegpt", "openai-gpt"}
-"""Model types that call ``max_position_embeddings`` ``n_positions``."""
+_CALLED = {
+    **dict.fromkeys(
+        ("codegen", "ctrl", "gpt-sw3", "gpt2", "gpt_bigcode", "gptj", "imagegpt", "openai-gpt"), "n_positions"
+    ),
+    **dict.fromkeys(("bailing_hybrid", "kimi_linear"), "model_max_length"),
+    **dict.fromkeys(("dbrx", "mpt"), "max_seq_len"),
+    "led": "max_encoder_position_embeddings",
+    "rwkv": "context_length",
+}
+"""Model types -> what they call ``max_position_embeddings``."""
 
-_FIXED_TABLES = {"codegen", "ctrl", "gptj"}
-"""Model types whose table of positions is computed when the model is made, and is not among its weights."""
+_FIXED_TABLES = {"codegen", "ctrl", "gptj", "led", "mpt"}
+"""Model types whose table of positions is computed when the model is made, or goes by a name of its own."""
 
 _TABLE = re.compile(
     r"(?:^|\.)(?:position_embeddings?|embed_positions|positions_embed|wpe|word_position_embeddings)\.weight$"
@@ -70,8 +82,7 @@ def positions(config: Mapping[str, Any], weights: Collection[str]) -> tuple[int 
         weights: the names of the model's weights: a learned table of positions is among them.
     """
     kind = config.get("model_type")
-    key = "n_positions" if kind in _N_POSITIONS and "n_positions" in config else "max_position_embeddings"
-    found = config.get(key)
+    found = config.get(_CALLED.get(str(kind), ""), config.get("max_position_embeddings"))
     if type(found) is not int or found <= 0:  # -1 is "no limit" to XLNet and DeBERTa
         return None, False
     fixed = kind in _FIXED_TABLES or any(map(_TABLE.search, weights))
@@ -100,7 +111,7 @@ def longest_input(
     asked = asked.get("model_max_length") if isinstance(asked, dict) else None
     own = asked if _length(asked) else sentence.get("max_seq_length")
     limits = [n for n in (tokenizer.get("model_max_length"), there, UNLIMITED) if n is not None and _length(n)]
-    default = int(min(limits))
+    default = int(min(limits))  # of LED and MPT, which the library sets no limit, what their table holds
     found = int(own) if own is not None and _length(own) else default
     if fixed and there is not None:
         return min(found, there), there
@@ -141,15 +152,19 @@ def load_transformer(folder: Path, *, dtype: Any, trust_remote_code: bool) -> tu
     more = {"trust_remote_code": trust_remote_code} if make is transformers.AutoModel else {}
     if hasattr(config, "use_cache"):
         config.use_cache = False
-    return make.from_pretrained(
-        folder,
-        config=config,
-        dtype=dtype,
-        use_safetensors=True,
-        local_files_only=True,
-        output_loading_info=True,
-        **more,
-    )
+    given = {
+        "config": config,
+        "dtype": dtype,
+        "use_safetensors": True,
+        "local_files_only": True,
+        "output_loading_info": True,
+    }
+    model, report = make.from_pretrained(folder, **given, **more)
+    if make is not transformers.AutoModel and report["missing_keys"]:
+        whole, of_whole = transformers.AutoModel.from_pretrained(folder, **given)
+        if not of_whole["missing_keys"]:
+            return whole.get_encoder(), of_whole
+    return model, report
 
 
 def accepted(model: Any, features: Mapping[str, Any]) -> dict[str, Any]:

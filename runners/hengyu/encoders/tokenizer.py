@@ -18,7 +18,7 @@ from hengyu.encoders.model_folder import ModelFolder
 
 __all__ = ["Tokenizer"]
 
-_PROBE = "一"  # the text that the special tokens around a text are found with
+_PROBES = ("一", "的", "a", "1")  # the special tokens around a text are found with the first that has tokens
 
 
 def _there(name: str) -> bool:
@@ -151,7 +151,7 @@ class Tokenizer:
         if "token_type_ids" not in self._library.model_input_names:
             return None
         head, tail = map(len, self._frame)
-        whole = self._library(_PROBE).get("token_type_ids")
+        whole = next((w for p in _PROBES if len(w := self._library(p).get("token_type_ids") or []) > head + tail), None)
         if whole is None:
             return None
         return whole[:head], whole[head], whole[len(whole) - tail :], int(self._library.pad_token_type_id)
@@ -232,12 +232,15 @@ class Tokenizer:
     @cached_property
     def _frame(self) -> tuple[list[int], list[int]]:
         """The special tokens before and after a text."""
-        inside = self._library(_PROBE, add_special_tokens=False)["input_ids"]
-        whole = self._library(_PROBE)["input_ids"]
-        for at in range(len(whole) - len(inside) + 1):
-            if inside and whole[at : at + len(inside)] == inside:
-                return whole[:at], whole[at + len(inside) :]
-        raise HengyuError(f"{self.folder.where}: its tokenizer gives no tokens for '一'; it is not one for Chinese")
+        for probe in _PROBES:
+            inside = self._library(probe, add_special_tokens=False)["input_ids"]
+            whole = self._library(probe)["input_ids"]
+            for at in range(len(whole) - len(inside) + 1):
+                if inside and whole[at : at + len(inside)] == inside:
+                    return whole[:at], whole[at + len(inside) :]
+        raise HengyuError(
+            f"{self.folder.where}: its tokenizer gives no tokens for {', '.join(_PROBES)}; give a model made for Chinese"
+        )
 
     @cached_property
     def own(self) -> tuple[list[int], list[int]]:

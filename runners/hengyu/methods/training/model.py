@@ -17,7 +17,7 @@ from hengyu.base.errors import HengyuError, first_line
 from hengyu.encoders.mixed_precision import autocast
 from hengyu.encoders.model_folder import ModelFolder
 from hengyu.encoders.module_files import write_modules
-from hengyu.encoders.pooling import pool
+from hengyu.encoders.pooling import lacking, pool, states
 from hengyu.encoders.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
@@ -52,6 +52,10 @@ class TrainableEncoder:
             raise HengyuError("the model is no transformer, and only transformers are trained here")
         if not self.read:
             raise HengyuError("its native vectors pass modules of its own, which are not trained here; add a pooling")
+        if self.read == "echo":
+            raise HengyuError("the pooling echo reads a text twice, which is not trained here; name another pooling")
+        if encoder.spec.attention:
+            raise HengyuError("a model with attention = 'bidirectional' is not trained here; leave attention out")
 
     def open(self, *, dropout: float | None, length: int, dtype: str = "float32") -> None:
         """Load the model with a rate of dropout (None for its own) and a longest input in tokens.
@@ -132,7 +136,11 @@ class TrainableEncoder:
             output = self.model(input_ids=tokens, attention_mask=kept, output_hidden_states=True)
         positions = (tokens == self.tokenizer.mask_id).int().argmax(1) if self.read == "mask" else None
         pooler = getattr(output, "pooler_output", None)
-        layers = [layer.float() for layer in output.hidden_states]
+        read = states(output, tokens.shape[1])
+        reasons = lacking(read, [self.read], pooler=pooler is not None)
+        if reasons:
+            raise HengyuError(f"pooling '{self.read}' cannot be had: {reasons[self.read]}")
+        layers = [None if layer is None else layer.float() for layer in read]
         return pool(layers, kept, [self.read], pooler=pooler, positions=positions)[self.read].float()
 
     def vectors(self, rows: Rows) -> NDArray[np.float32]:
