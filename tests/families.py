@@ -10,6 +10,66 @@ from typing import Any
 VOCABULARY = ("[PAD]", "[CLS]", "[SEP]", "[UNK]", "[MASK]", *"今天气真好我们去公园散步吧不是他她它的，。？abcdefghij")
 POSITIONS = 40
 
+FAMILIES = (
+    "afmoe", "albert", "apertus", "arcee", "aria_text", "axk2", "bailing_hybrid", "bart", "beam", "bert",
+    "bert-generation", "big_bird", "bigbird_pegasus", "biogpt", "bitnet", "blenderbot", "blenderbot-small", "bloom",
+    "camembert", "clip_text_model", "codegen", "cohere", "cohere2", "cohere2_moe", "convbert", "cpmant", "ctrl",
+    "cwm", "data2vec-text", "deberta", "deberta-v2", "deepseek_v2", "deepseek_v3", "deepseek_v4", "diffllama",
+    "distilbert", "doge", "electra", "embedding_gemma2_text", "ernie", "ernie4_5", "ernie4_5_moe", "esm", "esmc",
+    "eurobert", "exaone4", "exaone_moe", "falcon", "falcon_mamba", "flaubert", "flex_olmo", "flint", "fnet", "fsmt",
+    "funnel", "gemma", "gemma2", "gemma3_text", "gemma4_unified_text", "glm", "glm4", "glm4_moe", "glm4_moe_lite",
+    "gpt-sw3", "gpt2", "gpt_bigcode", "gpt_neo", "gpt_neox", "gpt_neox_japanese", "gpt_oss", "gptj", "granite",
+    "granite_docling_text", "granite_swa", "granitemoe", "granitemoe_swa", "granitemoeshared", "gte", "helium",
+    "hrm_text", "hunyuan_v1_dense", "hunyuan_v1_moe", "hy_v3", "hyperclovax", "ibert", "imagegpt", "inkling2_text",
+    "inkling_text", "internlm3", "iquestcoder", "jais2", "jamba", "jetmoe", "jina_embeddings_v3", "kolibri1",
+    "laguna", "layoutlm", "led", "lfm2", "lfm3", "llama", "llama4_text", "longformer", "longt5", "luke", "m2m_100",
+    "mamba", "marian", "mbart", "megatron-bert", "mellum", "minicpm3", "minimax", "minimax_m2", "minimax_m3_vl_text",
+    "ministral", "ministral3", "mistral", "mistral4", "mistral_large4_text", "mixtral", "mobilebert", "modernbert",
+    "modernbert-decoder", "molmo2_text", "moshi", "mpnet", "mpt", "mra", "mt5", "muse_glimmer_text", "mvp",
+    "nanochat", "nemotron", "nemotron_h", "nomic_bert", "nystromformer", "olmo", "olmo2", "olmo3", "olmo_hybrid",
+    "olmoe", "openai-gpt", "openai_privacy_filter", "opt", "pegasus", "pegasus_x", "persimmon", "phi", "phi3",
+    "phimoe", "plbart", "prophetnet", "qwen2", "qwen2_moe", "qwen3", "qwen3_5_moe_text", "qwen3_5_text", "qwen3_moe",
+    "qwen3_next", "qwen3_vl_moe_text", "qwen3_vl_text", "qwen4_exp_text", "recurrent_gemma", "reformer", "rembert",
+    "roberta", "roberta-prelayernorm", "roc_bert", "roformer", "rwkv", "sam3_lite_text_text_model", "seed_oss",
+    "smollm3", "solar_open", "splinter", "squeezebert", "stablelm", "starcoder2", "switch_transformers", "t5",
+    "tapas", "tipsv2_text_model", "ultrabert", "umt5", "vaultgemma", "visual_bert", "xglm", "xlm", "xlm-roberta",
+    "xlm-roberta-xl", "xlnet", "xlstm", "xmod", "yoso", "youtu",
+)  # fmt: skip
+"""The families of transformers whose model takes a text alone."""
+
+LEFT_OUT: Mapping[str, str] = {
+    **dict.fromkeys((
+        "bros", "layoutlmv2", "layoutlmv3", "lilt", "markuplm", "udop",
+    ), "reads a page: places of words beside them"),
+    **dict.fromkeys((
+        "lxmert", "pi0", "tvp", "vilt",
+    ), "reads a text with an image"),
+    **dict.fromkeys((
+        "csm", "fastspeech2_conformer", "fastspeech2_conformer_with_hifigan", "gradium_phonon_tts", "higgs_audio_v2",
+        "higgs_audio_v2_tokenizer", "kyutai_speech_to_text", "musicgen", "musicgen_melody", "pocket_tts",
+        "seamless_m4t", "seamless_m4t_v2", "vits", "voxtral_realtime_text",
+    ), "is made for speech or music"),
+    **dict.fromkeys((
+        "deepseek_v32", "dots3_note_text", "evolla", "gemma4_text", "glm5_next_text", "glm_moe_dsa", "hy_v4",
+        "longcat_flash", "muse_spark_text", "t5gemma", "t5gemma2",
+    ), "its smallest shape still has millions of weights"),
+    **dict.fromkeys((
+        "axk1", "bamba", "chameleon", "cohere_compass_text", "cosmos3_edge_text", "dbrx", "dots1", "gemma3n_text",
+        "granitemoehybrid", "lfm2_moe", "mamba2", "mimo_v2_flash", "neomme", "zamba", "zamba2", "zaya",
+    ), "its sizes depend on one another in ways of its own"),
+    **dict.fromkeys((
+        "glm4v_moe_text", "glm4v_text", "glm_image_text", "glm_ocr_text", "hunyuan_vl_text", "qwen2_5_vl_text",
+        "qwen2_vl_text",
+    ), "is the text half of a model for images, whose positions have three axes"),
+    "canine": "reads characters, and stops with an error for texts shorter than four",
+    "dpr": "gives a pooler's output alone, for which sentence-transformers has no text",
+    "nllb-moe": "needs a decoder's input, and sentence-transformers loads no encoder of it",
+    **dict.fromkeys((
+        "falcon_h1", "kimi_linear",
+    ), "takes half a minute a pass without a GPU"),
+}  # fmt: skip
+"""Families that take token ids and are not held, each with the reason."""
+
 _SIZES: Mapping[str, Any] = {
     **dict.fromkeys(("hidden_size", "d_model", "n_embd", "dim", "emb_dim", "embedding_size", "d_embed"), 32),
     **dict.fromkeys(("num_hidden_layers", "num_layers", "n_layer", "n_layers", "encoder_layers", "decoder_layers"), 2),

@@ -55,7 +55,6 @@ datasets = click.option(
 attention = click.option(
     "--attention",
     type=click.Choice(["bidirectional"]),
-    default="",
     help="Let a causal model read every text in both directions, as LLM2Vec does.",
 )
 device = click.option(

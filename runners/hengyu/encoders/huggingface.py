@@ -228,6 +228,11 @@ class HuggingFace:
         """The transformer, and the sentence-transformers modules after it where they are needed for ``native``."""
         model, modules = self._loaded()
         if self.spec.backend != "torch":
+            if self.tokenizer.typed:
+                raise EncoderFailed(
+                    f"{self.folder.where}: its tokenizer gives token types, which a graph for {self.spec.backend} does not take; "
+                    "leave backend out"
+                )
             model = export(model, self.spec.backend, self.spec.dtype, self.folder.where)
         elif self._mixed:
             halve(model)

@@ -43,7 +43,7 @@ def command(
     max_length: int,
     dtype: str,
     backend: str,
-    attention: str,
+    attention: str | None,
     device: str,
     max_memory: str | None,
     executor: str,
@@ -80,7 +80,7 @@ def command(
         max_length=max_length,
         dtype=dtype,
         backend=backend,
-        attention=attention,
+        attention=attention or "",
         device=device,
         trust_remote_code=trust_remote_code,
     )

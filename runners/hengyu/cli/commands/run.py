@@ -58,7 +58,7 @@ def command(
     store: str | None,
     dtypes: tuple[str, ...],
     backends: tuple[str, ...],
-    attention: str,
+    attention: str | None,
     device: str,
     offline: bool,
     force: bool,

@@ -39,7 +39,7 @@ def command(
     datasets: tuple[Path, ...],
     limit: int,
     json_: Path | None,
-    attention: str,
+    attention: str | None,
     device: str,
     offline: bool,
     trust_remote_code: bool,
@@ -73,7 +73,7 @@ def command(
     from hengyu.tools.selfcheck.subject import Subject
 
     sample = take_excerpt(load_pairs(*parse_task(load_cards(datasets), task), data), limit)
-    spec = EncoderSpec(model, attention=attention, device=device, trust_remote_code=trust_remote_code)
+    spec = EncoderSpec(model, attention=attention or "", device=device, trust_remote_code=trust_remote_code)
     subject = Subject(spec, partial(open_encoder, offline=offline), sample, pooling_name(pooling) or "native")
     findings = selfcheck(subject, Progress(None if quiet else Console(stderr=True)))
     print_findings(findings)

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from hengyu.base.errors import HengyuError, first_line
+from hengyu.encoders.architectures import accepted
 from hengyu.encoders.mixed_precision import autocast
 from hengyu.encoders.model_folder import ModelFolder
 from hengyu.encoders.module_files import write_modules
@@ -132,8 +133,12 @@ class TrainableEncoder:
         tokens, kept = (torch.tensor(part, device=self.device) for part in self.tokenizer.rectangle(rows))
         if hidden is not None:
             kept = kept * (tokens != hidden)
+        given = {"input_ids": tokens, "attention_mask": kept}
+        if self.tokenizer.typed:
+            kinds = self.tokenizer.types(*self.tokenizer.rectangle(rows))
+            given["token_type_ids"] = torch.tensor(kinds, device=self.device)
         with autocast(self.device.type, self.dtype if self.model.training else "float32"):
-            output = self.model(input_ids=tokens, attention_mask=kept, output_hidden_states=True)
+            output = self.model(**accepted(self.model, {**given, "output_hidden_states": True}))
         positions = (tokens == self.tokenizer.mask_id).int().argmax(1) if self.read == "mask" else None
         pooler = getattr(output, "pooler_output", None)
         read = states(output, tokens.shape[1])
