@@ -143,18 +143,37 @@ def configuration(name: str) -> tuple[Any, type]:
     return kind(**{k: v for k, v in _SIZES.items() if k in known and k not in own}, **own), model
 
 
-def save_tokenizer(folder: Path, *, padding: int = 0, **options: Any) -> None:
-    """Save a tokenizer of one token a character, with [CLS] and [SEP]; ``padding`` exchanges the ids of [PAD] and [CLS]."""
+def save_tokenizer(
+    folder: Path,
+    *,
+    padding: int = 0,
+    trailing: bool = True,
+    framed: bool = True,
+    types: tuple[int, int] = (0, 0),
+    words: str = "",
+) -> None:
+    """Save a tokenizer of one token a character, with [CLS] and [SEP] around a text.
+
+    Args:
+        folder: where.
+        padding: the id of [PAD]; the word that stands there changes places with it.
+        trailing: whether there is a [SEP].
+        framed: whether there are special tokens at all.
+        types: the token types of the text and of [SEP].
+        words: the characters, by default those of `VOCABULARY`.
+    """
     from tokenizers import Tokenizer, models, pre_tokenizers, processors
     from transformers import PreTrainedTokenizerFast
 
-    words = list(VOCABULARY)
-    words[0], words[padding] = words[padding], words[0]
-    vocabulary = {word: number for number, word in enumerate(words)}
+    listed = [*VOCABULARY[:5], *words] if words else list(VOCABULARY)
+    listed[0], listed[padding] = listed[padding], listed[0]
+    vocabulary = {word: number for number, word in enumerate(listed)}
     made = Tokenizer(models.WordLevel(vocabulary, unk_token="[UNK]"))
     made.pre_tokenizer = pre_tokenizers.Split("", "isolated")
-    special = [(name, vocabulary[name]) for name in ("[CLS]", "[SEP]")]
-    made.post_processor = processors.TemplateProcessing(single="[CLS] $A [SEP]", special_tokens=special)
+    if framed:
+        special = [(name, vocabulary[name]) for name in ("[CLS]", "[SEP]")]
+        single = f"[CLS]:{types[0]} $A:{types[0]}" + (f" [SEP]:{types[1]}" if trailing else "")
+        made.post_processor = processors.TemplateProcessing(single=single, special_tokens=special)
     held = {
         "pad_token": "[PAD]",
         "unk_token": "[UNK]",
@@ -162,7 +181,8 @@ def save_tokenizer(folder: Path, *, padding: int = 0, **options: Any) -> None:
         "sep_token": "[SEP]",
         "mask_token": "[MASK]",
     }
-    PreTrainedTokenizerFast(tokenizer_object=made, **held, **options).save_pretrained(folder)
+    inputs = ["input_ids", *(["token_type_ids"] if any(types) else []), "attention_mask"]
+    PreTrainedTokenizerFast(tokenizer_object=made, model_input_names=inputs, **held).save_pretrained(folder)
 
 
 def save_family(folder: Path, name: str, *, seed: int = 0, **options: Any) -> Any:
@@ -170,6 +190,7 @@ def save_family(folder: Path, name: str, *, seed: int = 0, **options: Any) -> An
     import torch
 
     config, model = configuration(name)
+    config.pad_token_id = options.get("padding", config.pad_token_id)
     with torch.device("meta"):
         count = sum(p.numel() for p in model(config).parameters())
     if count > 5_000_000:

@@ -52,6 +52,7 @@ POOLINGS = (
 
 _ALIASES = {
     "lasttoken": "last",
+    "cls-token": "cls",
     "last-token": "last",
     "weightedmean": "weighted-mean",
     "weighted": "weighted-mean",
@@ -89,10 +90,8 @@ class Unavailable(EncoderFailed):
 
 def pooling_name(word: str) -> str:
     """Return the name of a pooling that sentence-transformers or a paper calls something else; any other word as it is."""
-    plain = word.strip().lower().replace("_", "-")
-    return (
-        plain if plain in POOLINGS else _ALIASES.get(plain.removeprefix("pooling-mode-").removesuffix("-tokens"), word)
-    )
+    plain = word.strip().lower().replace("_", "-").removeprefix("pooling-mode-").removesuffix("-tokens")
+    return plain if plain in POOLINGS else _ALIASES.get(plain, word)
 
 
 @dataclass(frozen=True)

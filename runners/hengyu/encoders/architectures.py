@@ -6,6 +6,7 @@ import re
 from collections.abc import Collection, Mapping
 from importlib import import_module
 from inspect import Parameter, signature
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +69,8 @@ _CALLED = {
 
 _FIXED_TABLES = {"codegen", "ctrl", "gptj", "led", "mpt"}
 """Model types whose table of positions is computed when the model is made, or goes by a name of its own."""
+
+_TRIED = 8  # tokens
 
 _TABLE = re.compile(
     r"(?:^|\.)(?:position_embeddings?|embed_positions|positions_embed|wpe|word_position_embeddings)\.weight$"
@@ -175,41 +178,50 @@ def accepted(model: Any, features: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in features.items() if name in known}
 
 
+def _both_ways(model: Any, ids: Any) -> bool:
+    """Whether the first token reads the second one in every block; a recurrence or a causal convolution does not let it."""
+    import torch
+
+    with torch.enable_grad():
+        layers = model(input_ids=ids, attention_mask=torch.ones_like(ids), output_hidden_states=True).hidden_states
+        for before, after in pairwise(layers):
+            (slope,) = torch.autograd.grad(after[0, 0].float().square().sum(), before, retain_graph=True)
+            if not slope[0, 1].any():
+                return False
+    return True
+
+
 def open_attention(model: Any, where: str) -> None:
     """Let a causal transformer attend to all tokens of a text; raises `HengyuError` where that cannot be done for certain.
 
     transformers builds the mask of a model whose configuration says ``is_causal = False`` for both directions; that its
-    attention obeys is tried out: the states must be those under an explicit mask that hides nothing, and must not be
-    those that the causal model gives.
+    attention obeys is tried out: the states must be those under an explicit mask that hides nothing, must not be those from
+    before, and in every block a token must read the next one.
     """
     import torch
-
-    model.config.is_causal = False
-    for part in model.modules():
-        if getattr(part, "is_causal", None) is True:
-            part.is_causal = False
-    size = int(getattr(model.get_input_embeddings(), "num_embeddings", 0))
-    ids = torch.arange(8, device=model.device).remainder(max(size, 1))[None]
-    kind = model.config.model_type
 
     def states(mask: Any) -> Any:
         return model(input_ids=ids, attention_mask=mask).last_hidden_state.float()
 
     try:
+        size = int(model.get_input_embeddings().num_embeddings)
+        ids = torch.arange(_TRIED, device=model.device).remainder(size)[None]
         with torch.inference_mode():
-            mine = states(torch.ones_like(ids))
-            full = states(torch.zeros((1, 1, 8, 8), dtype=model.dtype, device=model.device))
-            model.config.is_causal = True
-            try:
-                causal = states(torch.ones((1, 1, 8, 8), dtype=model.dtype, device=model.device).triu(1) * -1e4)
-            finally:
-                model.config.is_causal = False
-            obeys = bool((mine - full).abs().max() <= 1e-3 * full.abs().max())
-            differs = bool((mine - causal).abs().max() > 1e-6 * full.abs().max())
-    except (RuntimeError, ValueError, TypeError, IndexError, AttributeError, KeyError):
+            before = states(torch.ones_like(ids))
+            model.config.is_causal = False
+            for part in model.modules():
+                if getattr(part, "is_causal", None) is True:
+                    part.is_causal = False
+            after = states(torch.ones_like(ids))
+            full = states(torch.zeros((1, 1, _TRIED, _TRIED), dtype=model.dtype, device=model.device))
+        least = float(full.abs().max())
+        obeys = bool((after - full).abs().max() <= 1e-3 * least)
+        differs = bool((after - before).abs().max() > 1e-6 * least)
+        obeys = obeys and not model.config.is_encoder_decoder and _both_ways(model, ids)
+    except Exception:  # whatever a model's code raises that takes no mask of that kind
         obeys = differs = False
     if not (obeys and differs):
         raise HengyuError(
-            f"{where}: attention = 'bidirectional' does not work for the architecture '{kind}': its attention cannot be opened "
-            "or is open already; leave attention out"
+            f"{where}: attention = 'bidirectional' does not fit the architecture '{model.config.model_type}': "
+            f"{'it reads in both directions already' if obeys else 'its attention cannot be opened'}; leave attention out"
         )
