@@ -149,6 +149,16 @@ def test_token_types_are_passed_where_the_tokenizer_gives_them(tmp_path: Path) -
     assert np.abs(token_states(tmp_path, ids).mean(0) - ours[0]).max() > 1e-3  # without them it would be another vector
 
 
+def test_a_chat_template_stands_around_texts_as_in_the_library(llama: Path) -> None:
+    template = "{% for m in messages %}我{{ m['content'] if m['content'] is string else m['content'][0]['text'] }}他{% endfor %}"
+    write(llama / "tokenizer_config.json", chat_template=template)
+    encoder = open_encoder(EncoderSpec(str(llama), device="cpu"))
+    assert encoder.native_is == ""
+    ours = encoder.encode(TEXTS, ["native", "mean"])
+    assert np.abs(ours["native"] - one_by_one(llama, TEXTS)).max() < 1e-6
+    assert np.abs(ours["native"] - ours["mean"]).max() > 0.01
+
+
 @pytest.mark.parametrize("side", ["left", "right"])
 @pytest.mark.parametrize("longest", [8, 30])
 def test_long_texts_are_cut_as_the_library_does(bert: Path, side: str, longest: int) -> None:

@@ -34,8 +34,11 @@ class PreparedEncoder:
     @property
     def problems(self) -> list[str]:
         """What went wrong, one sentence for each reason."""
+        of: dict[str, list[str]] = {}
+        for pooling, reason in self.failed.items():
+            of.setdefault(reason, []).append(pooling)
         who = f"encoder '{self.encoder.id}'"
-        return [r if r.startswith("encoder ") else f"{who}, {p}: {r}" for p, r in self.failed.items()]
+        return [r if r.startswith("encoder ") else f"{who}, {', '.join(names)}: {r}" for r, names in of.items()]
 
     def give_up(self, error: HengyuError) -> None:
         """Strike the poolings that cannot be had, all of them unless the error names some; their rows give the reason."""

@@ -145,9 +145,12 @@ def _try(job: PreparedEncoder, do: Callable[[], T], progress: Progress) -> T | N
     try:
         return do()
     except EncoderFailed as e:
+        said = set(job.problems)
         job.give_up(e)
         job.encoder.release()
-        progress.say(f"warning: {e}; its rows give the reason")
+        for problem in job.problems:
+            if problem not in said:
+                progress.say(f"warning: {problem}; its rows give the reason")
         return None
 
 
@@ -173,8 +176,8 @@ def _jobs(plan: Plan, progress: Progress, offline: bool) -> list[PreparedEncoder
             plan.warnings.append(f"left out: encoder '{spec.model}', which could not be had where this ran")
     if failed and len(failed) == len(jobs):
         raise HengyuError(*dict.fromkeys(p for e in failed for p in e.problems))
-    for error in failed:
-        progress.say(f"warning: {error}; its rows give the reason")
+    for problem in dict.fromkeys(p for e in failed for p in e.problems):
+        progress.say(f"warning: {problem}; its rows give the reason")
     if missing and not jobs:
         raise HengyuError(*missing, f"{plan.suite.path}: none of its encoders is at hand; name one with --encoder")
     for problem in (*plan.left_out, *missing):

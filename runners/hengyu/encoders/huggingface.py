@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -81,7 +81,30 @@ class HuggingFace:
     def native_is(self) -> str:
         """The pooling whose vectors the native ones are; "" when they are vectors of their own."""
         pooling, normalised = self.folder.tail or ("", False)
-        return "" if normalised or self.folder.static or self._decodes or self._columns else pooling
+        if normalised or self.folder.static or self._decodes or self._columns or self._chats:
+            return ""
+        return pooling
+
+    @cached_property
+    def _chats(self) -> bool:
+        """Whether sentence-transformers puts a chat template around every text, so that it must make the native vectors."""
+        return not self.folder.modules and self.tokenizer.chats
+
+    def _chatted(self, texts: Sequence[str], batch: int) -> Vectors:
+        """Return the native vectors (n, d) of a folder whose texts pass a chat template, from the library with our weights."""
+        import torch
+
+        library = self.__dict__.get("_chatting")
+        if library is None:
+            library = self.library(getattr(torch, self.spec.dtype))
+            library[0].model = self._parts[0]
+            self.__dict__["_chatting"] = library
+            if self.spec.max_length:
+                library.max_seq_length = self.folder.max_length
+        wrapped = list(map(self.tokenizer.wrap, texts)) if self.folder.goes_on else list(texts)
+        prompt = "" if self.folder.goes_on else self.folder.prompt.partition("{text}")[0]
+        found = library.encode(wrapped, prompt=prompt, batch_size=batch, show_progress_bar=False)
+        return np.asarray(found, np.float32)
 
     @cached_property
     def _config(self) -> dict[str, Any]:
@@ -135,6 +158,8 @@ class HuggingFace:
         if "echo" in poolings:
             (long, _, _), *_ = self.tokenizer.echoed([beside])
             return {"echo": np.concatenate([self._echo([text], beside=long) for text in texts])}
+        if self._chats and "native" in poolings:
+            return {"native": np.concatenate([self._chatted([beside, text], 2)[1:] for text in texts])}
         parts = [self._forward([long, *rows[i : i + size]], poolings) for i in range(0, len(rows), size)]
         return {p: np.concatenate([part[p][1:] for part in parts]) for p in poolings}
 
@@ -159,6 +184,7 @@ class HuggingFace:
     def release(self) -> None:
         """Let go of the model's memory; the next call loads it again."""
         self.__dict__.pop("_parts", None)
+        self.__dict__.pop("_chatting", None)
 
     def stream(
         self, texts: Sequence[str], poolings: Sequence[str], wanted: Callable[[NDArray[np.int64]], bool]
@@ -197,9 +223,14 @@ class HuggingFace:
             start += len(batch)
             indices = np.concatenate([members[i] for i in batch])
             if wanted(indices):
-                vectors = self._forward([ids[i] for i in batch], [p for p in poolings if p != "echo"])
-                if "echo" in poolings:
-                    vectors["echo"] = self._echo([texts[members[i][0]] for i in batch])
+                apart = (
+                    {"echo": self._echo, "native": partial(self._chatted, batch=1)}
+                    if self._chats
+                    else {"echo": self._echo}
+                )
+                vectors = self._forward([ids[i] for i in batch], [p for p in poolings if p not in apart])
+                for name in set(poolings) & set(apart):
+                    vectors[name] = apart[name]([texts[members[i][0]] for i in batch])
                 repeats = [len(members[i]) for i in batch]
                 yield Chunk(indices, {p: np.repeat(v, repeats, axis=0) for p, v in vectors.items()}, counts[indices])
 

@@ -105,6 +105,11 @@ class Tokenizer:
         self._library.save_pretrained(folder)
 
     @property
+    def chats(self) -> bool:
+        """Whether it has a chat template, which sentence-transformers puts around a text in a folder without modules."""
+        return bool(getattr(self._library, "chat_template", None))
+
+    @property
     def mask(self) -> str:
         """The mask token."""
         return str(self._library.mask_token)
