@@ -223,13 +223,11 @@ class HuggingFace:
             start += len(batch)
             indices = np.concatenate([members[i] for i in batch])
             if wanted(indices):
-                apart = (
-                    {"echo": self._echo, "native": partial(self._chatted, batch=1)}
-                    if self._chats
-                    else {"echo": self._echo}
-                )
+                apart: dict[str, Callable[[Sequence[str]], Vectors]] = {"echo": self._echo}
+                if self._chats:
+                    apart["native"] = partial(self._chatted, batch=1)
                 vectors = self._forward([ids[i] for i in batch], [p for p in poolings if p not in apart])
-                for name in set(poolings) & set(apart):
+                for name in set(poolings) & apart.keys():
                     vectors[name] = apart[name]([texts[members[i][0]] for i in batch])
                 repeats = [len(members[i]) for i in batch]
                 yield Chunk(indices, {p: np.repeat(v, repeats, axis=0) for p, v in vectors.items()}, counts[indices])

@@ -30,7 +30,7 @@ _PIECE = 32  # rows of a forward pass: rows of like length share one, so that li
 _DROPOUTS = ("hidden_dropout_prob", "attention_probs_dropout_prob", "hidden_dropout", "attention_dropout", "dropout")
 _BESIDE = (".json", ".txt", ".model", ".vocab")  # files that a tokenizer may consist of
 _NOT_BESIDE = ("modules.json", "model.safetensors.index.json", "hengyu.json")
-_LIBRARY = {"mean": "mean", "cls": "cls"}  # poolings that sentence-transformers has too
+_LIBRARY = ("mean", "cls", "last", "weighted-mean")  # poolings that sentence-transformers has too
 Rows = Sequence[Sequence[int]]
 
 
@@ -178,7 +178,7 @@ class TrainableEncoder:
         write_modules(
             folder,
             width=self.width,
-            pooling=_LIBRARY.get(self.read, "mean"),
+            pooling=self.read if self.read in _LIBRARY else "mean",
             length=source.max_length,
             lowercase=source.lowercase,
         )
