@@ -171,8 +171,8 @@ def test_a_model_that_depends_on_its_batch_gives_exit_code_1(
         "class LeakyModel(BertModel):\n"
         "    def forward(self, *args, **kwargs):\n"
         "        out = super().forward(*args, **kwargs)\n"
-        "        last = out.hidden_states[-1]\n"
-        "        out.hidden_states = (*out.hidden_states[:-1], last - 0.3 * last.mean(0, keepdim=True))\n"
+        "        last = out.last_hidden_state\n"
+        "        out.last_hidden_state = last - 0.3 * last.mean(0, keepdim=True)\n"
         "        return out\n"
     )
     monkeypatch.setattr(dynamic_module_utils, "HF_MODULES_CACHE", str(tmp_path / "modules"))
@@ -185,7 +185,8 @@ def test_a_model_that_depends_on_its_batch_gives_exit_code_1(
     assert done.exit_code == 1, done.output
     assert "broken: batch size 1, shuffled order, padding" in done.output
     found = json.loads((tmp_path / "found.json").read_bytes())
-    assert found["broken"] == ["batch size 1", "shuffled order", "padding"]
+    # the library encodes one text at a time, so that it differs, too
+    assert found["broken"] == ["batch size 1", "shuffled order", "padding", "sentence-transformers"]
 
 
 def test_bad_input_is_a_sentence_and_exit_code_2(tmp_path: Path) -> None:
@@ -308,7 +309,8 @@ def test_a_tokenizer_without_padding_cannot_be_padded(tmp_path: Path, tiny_bert:
     found = by_name(findings)
     assert found["padding"].status == "not run"
     assert "no padding token" in found["padding"].verdict
-    assert found["sentence-transformers"].status == found["pooling"].status == "not run"
+    assert found["pooling"].status == "not run"
+    assert found["sentence-transformers"].status == "holds"
     assert not findings.broken
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -14,13 +14,13 @@ from hengyu.base.errors import HengyuError
 from hengyu.base.memory import give_back_memory
 from hengyu.base.progress import Progress
 from hengyu.bench.estimate import refuse_full_disk
-from hengyu.encoders import Chunk, Encoder
+from hengyu.encoders import Chunk, Encoder, EncoderFailed, Unavailable
 from hengyu.numerics.sample import Sample
 from hengyu.storage.identity import vectors_key
 from hengyu.storage.vectors import VectorSpace, VectorStore, text_keys
 from hengyu.suites.plan import FitData
 
-__all__ = ["Vectors", "costs_of", "encode_missing", "encode_some", "open_spaces", "refuse_unknown"]
+__all__ = ["Vectors", "costs_of", "encode_missing", "encode_some", "look_before", "open_spaces", "refuse_unknown"]
 
 _SAVE_EVERY = 8192  # texts: a killed run loses at most this many
 _TOKENS = "tokens"  # the space of the token counts, beside those of the poolings
@@ -87,9 +87,9 @@ def encode_missing(
 
     With ``spaces``, which `open_spaces` gave, they are used again, and the encoder stays loaded for the next texts; what
     each of them lacks is looked up, unless ``missing`` says it.
-    Raises `HengyuError` when the model's vocabulary turns more than half of the tokens into [UNK], unless the texts are
-    not the ``whole`` of those that this is judged by; then what was freed is not given back either, which takes longer than
-    a small part does.
+    Raises `EncoderFailed` where the encoder cannot give the vectors: before anything is encoded when the model's vocabulary
+    turns more than half of the tokens into [UNK], unless the texts are not the ``whole`` of those that this is judged by; then
+    what was freed is not given back either, which takes longer than a small part does.
     """
     identity = encoder.identity()
     more_to_come = spaces is not None
@@ -102,6 +102,8 @@ def encode_missing(
     total = int(wanted.sum())
     seen = unknown = 0.0
     if total:
+        if whole:
+            look_before(encoder, texts)
         pending: list[Chunk] = []
         cost = costs_of(texts, identity)
         pace = Pace(float(cost[wanted].sum()), progress, f"encoding {total} texts with {encoder.id}")
@@ -118,7 +120,7 @@ def encode_missing(
 
         with progress.stage(f"encoding {total} texts with {encoder.id}, characters", int(pace.total)) as tick:
             try:
-                for chunk in encoder.stream(texts, poolings, lambda batch: bool(wanted[batch].any())):
+                for chunk in _stream(encoder, texts, poolings, wanted):
                     if not pending and not pace.done:
                         width = sum(v.shape[1] for v in chunk.vectors.values())
                         refuse_full_disk(total * (width * 4 + 12 + 16 * len(spaces)), store.root)
@@ -128,21 +130,57 @@ def encode_missing(
                     unknown += float(chunk.counts[:, 1].sum())
                     tick(int(pace.done))
                     if sum(len(c.indices) for c in pending) >= _SAVE_EVERY:
-                        if whole:
-                            refuse_unknown(encoder, seen, unknown)
                         save()
-            except KeyboardInterrupt:
+            except (KeyboardInterrupt, EncoderFailed):
                 if pending:
                     save()
                 raise
-            if whole:
-                refuse_unknown(encoder, seen, unknown)
             if pending:
                 save()
         if not more_to_come:
             encoder.release()
             give_back_memory()
     return Vectors(spaces, keys, total, seen, unknown)
+
+
+def look_before(encoder: Encoder, texts: Sequence[str]) -> None:
+    """Raise `EncoderFailed` for what tokenising the texts shows: a tokenizer that fails, a vocabulary of another language."""
+    try:
+        read, unknown = encoder.read(texts)
+    except EncoderFailed:
+        raise
+    except HengyuError as e:
+        raise EncoderFailed(*e.problems) from None
+    refuse_unknown(encoder, read, unknown)
+
+
+def _stream(
+    encoder: Encoder, texts: Sequence[str], poolings: Sequence[str], wanted: NDArray[np.bool_]
+) -> Iterator[Chunk]:
+    """Encode those texts that are wanted; raises `EncoderFailed` where the encoder stops, or gives numbers that are none."""
+    try:
+        for chunk in encoder.stream(texts, poolings, lambda batch: bool(wanted[batch].any())):
+            refuse_infinite(encoder, chunk, texts)
+            yield chunk
+    except EncoderFailed:
+        raise
+    except HengyuError as e:
+        raise EncoderFailed(*e.problems) from None
+
+
+def refuse_infinite(encoder: Encoder, chunk: Chunk, texts: Sequence[str]) -> None:
+    """Raise `Unavailable` for the poolings that give a text a vector with NaN or an infinity."""
+    reasons = {}
+    for name, rows in chunk.vectors.items():
+        wrong = ~np.isfinite(rows).all(axis=1)
+        if wrong.any():
+            text = texts[int(chunk.indices[int(wrong.argmax())])]
+            what = "NaN" if np.isnan(rows).any() else "an infinity"
+            reasons[name] = (
+                f"the vector of the text '{text[:40]}' holds {what}; check the model's weights, and encode it in float32"
+            )
+    if reasons:
+        raise Unavailable(encoder.id, reasons, broken=True)
 
 
 def costs_of(texts: Sequence[str], identity: Mapping[str, Any]) -> NDArray[np.int64]:
@@ -195,9 +233,9 @@ class Pace:
 
 
 def refuse_unknown(encoder: Encoder, seen: float, unknown: float) -> None:
-    """Raise `HengyuError` when a model cannot read the texts: more than half of their tokens are [UNK]."""
+    """Raise `EncoderFailed` when a model cannot read the texts: more than half of their tokens are [UNK]."""
     if seen and unknown / seen > _MOSTLY_UNKNOWN:
-        raise HengyuError(
+        raise EncoderFailed(
             f"encoder '{encoder.id}': its vocabulary turns {unknown / seen:.0%} of the tokens into [UNK], so its vectors "
             "say nothing about these texts; give a model made for Chinese"
         )

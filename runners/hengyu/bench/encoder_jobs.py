@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from hengyu.base.errors import HengyuError
 from hengyu.bench.encode import Vectors
-from hengyu.encoders import Encoder
+from hengyu.encoders import POOLINGS, Chunk, Encoder, EncoderFailed, EncoderSpec, Unavailable, find_encoder
+from hengyu.encoders import Vectors as Rows
 from hengyu.methods.training.cache import TRAINEE
 from hengyu.storage.identity import made_by, observation_key, vectors_key
 from hengyu.suites.entries import SuiteEntry
@@ -25,6 +29,7 @@ class PreparedEncoder:
     identity: dict[str, Any]
     poolings: list[str]  # those it gives
     unavailable: dict[str, str]  # pooling -> why not
+    failed: dict[str, str] = field(default_factory=dict)  # pooling -> what went wrong
     vectors: Vectors | None = None
     coverage: dict[str, dict[str, float]] = field(default_factory=dict)
     dim: int | None = None
@@ -35,6 +40,72 @@ class PreparedEncoder:
         if pooling not in self._keys:
             self._keys[pooling] = vectors_key(self.encoder, pooling, self.identity)
         return self._keys[pooling]
+
+    @property
+    def problems(self) -> list[str]:
+        """What went wrong, one sentence for each reason."""
+        of: dict[str, list[str]] = {}
+        for pooling, reason in self.failed.items():
+            of.setdefault(reason, []).append(pooling)
+        who = f"encoder '{self.encoder.id}'"
+        return [r if r.startswith("encoder ") else f"{who}, {', '.join(names)}: {r}" for r, names in of.items()]
+
+    def give_up(self, error: HengyuError) -> None:
+        """Strike the poolings that cannot be had, all of them unless the error names some; their rows give the reason."""
+        if isinstance(error, Unavailable):
+            gone, into = error.reasons, self.failed if error.broken else self.unavailable
+        else:
+            gone, into = dict.fromkeys(self.poolings, " ".join(error.problems)), self.failed
+        into.update(gone)
+        self.poolings = [p for p in self.poolings if p not in gone]
+
+
+class Absent:
+    """What stands for an encoder that could not be opened."""
+
+    revision = ""
+    native_is = ""
+
+    def __init__(self, spec: EncoderSpec, reason: str) -> None:
+        self.spec = spec
+        self.id = spec.called
+        self.reason = reason
+
+    @property
+    def poolings(self) -> Mapping[str, str]:
+        """No pooling, with the reason."""
+        return dict.fromkeys(POOLINGS, self.reason)
+
+    def identity(self) -> dict[str, Any]:
+        """What was asked for; there are no vectors."""
+        return {"max_length": 0, "dtype": self.spec.dtype, "prompt": self.spec.prompt, "fingerprint": "", "tokens": ""}
+
+    def read(self, texts: Sequence[str]) -> tuple[float, float]:
+        """Raise `EncoderFailed`."""
+        raise EncoderFailed(self.reason)
+
+    def stream(
+        self, texts: Sequence[str], poolings: Sequence[str], wanted: Callable[[NDArray[np.int64]], bool]
+    ) -> Iterator[Chunk]:
+        """Raise `EncoderFailed`."""
+        raise EncoderFailed(self.reason)
+
+    def encode(self, texts: Sequence[str], poolings: Sequence[str]) -> dict[str, Rows]:
+        """Raise `EncoderFailed`."""
+        raise EncoderFailed(self.reason)
+
+    def release(self) -> None:
+        """Nothing is held."""
+
+
+def open_job(plan: Plan, spec: EncoderSpec, *, offline: bool) -> PreparedEncoder:
+    """Open an encoder; one that cannot be opened is a job without poolings, whose rows give the reason."""
+    try:
+        return prepare_encoder(plan, find_encoder(spec, offline=offline))
+    except HengyuError as e:
+        reason = " ".join(e.problems)
+        absent = Absent(spec, reason)
+        return PreparedEncoder(absent, absent.identity(), [], {}, dict.fromkeys(plan.suite.poolings, reason))
 
 
 def prepare_encoder(plan: Plan, encoder: Encoder) -> PreparedEncoder:
@@ -47,7 +118,8 @@ def prepare_encoder(plan: Plan, encoder: Encoder) -> PreparedEncoder:
     wanted = [p for p in asked if not given[p]]
     unavailable = {p: given[p] for p in asked if given[p]}
     if encoder.native_is in wanted and "native" in wanted:
-        wanted.remove("native")  # the same vectors: one row shows them
+        wanted.remove("native")
+        unavailable["native"] = f"the vectors of '{encoder.native_is}' are the native ones; its rows show both"
     return PreparedEncoder(encoder, encoder.identity(), wanted, unavailable)
 
 

@@ -164,8 +164,9 @@ def observe_all(executor: Executor, site: WorkerContext) -> None:
         for _ in range(len(job.poolings) * len(plan.tasks)):
             for one in filter(None, next(rows)):
                 ledger.enter(one)
-        for pooling, reason in job.unavailable.items():
-            ledger.add_all(job.encoder.id, pooling, "unavailable", reason)
+        for status, reasons in (("unavailable", job.unavailable), ("failed", job.failed)):
+            for pooling, reason in reasons.items():
+                ledger.add_all(job.encoder.id, pooling, status, reason)
     for baseline in plan.suite.baselines:
         for task in plan.tasks:
             ledger.enter(_observe_baseline(ledger, baseline, task))

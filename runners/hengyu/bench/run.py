@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 from hengyu.base.environment import environment
 from hengyu.base.errors import HengyuError
 from hengyu.base.json_files import parse
 from hengyu.base.progress import Progress, silent
 from hengyu.base.remote import Mirror
+from hengyu.bench.encode import look_before
 from hengyu.bench.encode_shards import encode_all
-from hengyu.bench.encoder_jobs import PreparedEncoder, data_key, prepare_encoder, refuse_same_names
+from hengyu.bench.encoder_jobs import PreparedEncoder, data_key, open_job, prepare_encoder, refuse_same_names
 from hengyu.bench.estimate import estimate, refuse_what_cannot_fit
 from hengyu.bench.executors.local import Local
 from hengyu.bench.header import header
@@ -21,7 +24,7 @@ from hengyu.bench.observe import every_key, observe_all
 from hengyu.bench.run_log import RunLog
 from hengyu.bench.sources import sources
 from hengyu.bench.units import Executor, WorkerContext
-from hengyu.encoders import find_encoder
+from hengyu.encoders import EncoderFailed, find_encoder
 from hengyu.evaluation.derive import derive
 from hengyu.evaluation.derive_retrieval import derive_retrieval
 from hengyu.evaluation.relevance_file import save_relevance
@@ -38,10 +41,16 @@ from hengyu.suites.plan import Plan
 
 __all__ = ["DERIVED_BY", "DERIVED_IN", "Outcome", "refuse_other_plan", "run", "run_key_of"]
 
+T = TypeVar("T")
 _LOCAL = Local()
 _DIGITS = 16  # of the key, in the name of a run's folder
 DERIVED_BY = (derive.__module__, derive_retrieval.__module__)
-DERIVED_IN = ("hengyu.evaluation", "hengyu.numerics", "hengyu.tasks.ranking")  # what else they import makes no number of an observation
+DERIVED_IN = (
+    "hengyu.evaluation",
+    "hengyu.numerics",
+    "hengyu.tasks.ranking",
+)  # what else they import makes no number of an observation
+_LOOKED_AT = 4096  # texts that are tokenised before any encoder starts
 
 
 @dataclass
@@ -90,7 +99,10 @@ def run(
     clock = Clock(folder / "timings.json")
     state = RunLog(plan, folder, progress, force, clock, fits, mirror=away)
     progress.say(f"run {name}: {len(plan.tasks)} tasks, {len(plan.texts)} distinct texts, {len(jobs)} encoders")
-    given = [j.encoder for j in jobs], [j.poolings for j in jobs]
+    for job in jobs:
+        if job.poolings:
+            _try(job, partial(look_before, job.encoder, _some(plan.texts)), progress)
+    given = [j.encoder for j in jobs if j.poolings], [j.poolings for j in jobs if j.poolings]
     needed = estimate(plan, *given)
     progress.say(f"it takes {needed}")
     if max_memory is not None:
@@ -99,7 +111,10 @@ def run(
     site = WorkerContext(plan, jobs, store, tuning, state, offline)
     for number, job in enumerate(jobs):
         started = time.perf_counter()
-        job.vectors = encode_all(executor, site, number)
+        while job.poolings and job.vectors is None:
+            job.vectors = _try(job, partial(encode_all, executor, site, number), progress)
+        if job.vectors is None:
+            continue
         if job.vectors.encoded:
             clock.note(cell("encode", job.encoder.id), time.perf_counter() - started)
         job.coverage = {t.name: job.vectors.coverage(t.ids) for t in plan.tasks}
@@ -126,9 +141,10 @@ def run(
         away.send(
             folder, sorted((p.name for p in folder.glob("[!.]*") if p.is_file()), key=lambda n: (n == "sums.json", n))
         )
+    broken = [problem for job in jobs for problem in job.problems]
     return Outcome(
         folder,
-        list(dict.fromkeys(state.failures)),
+        list(dict.fromkeys([*broken, *state.failures])),
         sum(j.vectors.encoded for j in jobs if j.vectors),
         state.observed,
         state.kept,
@@ -143,7 +159,7 @@ def run_key_of(plan: Plan, jobs: Sequence[PreparedEncoder]) -> str:
         cells=every_key(plan, jobs),
         judged={
             "kind": suite.kind,
-            "encoders": [[j.encoder.id, j.poolings, j.unavailable] for j in jobs],
+            "encoders": [[j.encoder.id, j.poolings, j.unavailable, j.failed] for j in jobs],
             "entries": [str(e.entry) for e in suite.entries],
             "baselines": list(suite.baselines),
             "compare": [list(pair) for pair in suite.compare],
@@ -170,18 +186,44 @@ def refuse_other_plan(folder: Path, key: str) -> None:
     )
 
 
+def _try(job: PreparedEncoder, do: Callable[[], T], progress: Progress) -> T | None:
+    """Do what needs an encoder; where the encoder fails, its poolings become rows with the reason, and None is returned."""
+    try:
+        return do()
+    except EncoderFailed as e:
+        said = set(job.problems)
+        job.give_up(e)
+        job.encoder.release()
+        for problem in job.problems:
+            if problem not in said:
+                progress.say(f"warning: {problem}; its rows give the reason")
+        return None
+
+
+def _some(texts: Sequence[str]) -> list[str]:
+    """Return texts evenly spaced over all, enough to tell whether a model can read them."""
+    return [*texts[:: max(1, len(texts) // _LOOKED_AT)]]
+
+
 def _jobs(plan: Plan, progress: Progress, offline: bool) -> list[PreparedEncoder]:
     """Open every encoder; a suite that runs what is at hand leaves out those that cannot be had, and says why."""
     jobs: list[PreparedEncoder] = []
     missing: list[str] = []
+    failed: list[HengyuError] = []
     for spec in plan.suite.encoders:
         try:
             jobs.append(prepare_encoder(plan, find_encoder(spec, offline=offline)))
         except HengyuError as e:
             if "encoders" not in plan.suite.partial:
-                raise
+                failed.append(e)
+                jobs.append(open_job(plan, spec, offline=offline))
+                continue
             missing += e.problems
             plan.warnings.append(f"left out: encoder '{spec.model}', which could not be had where this ran")
+    if failed and len(failed) == len(jobs):
+        raise HengyuError(*dict.fromkeys(p for e in failed for p in e.problems))
+    for problem in dict.fromkeys(p for e in failed for p in e.problems):
+        progress.say(f"warning: {problem}; its rows give the reason")
     if missing and not jobs:
         raise HengyuError(*missing, f"{plan.suite.path}: none of its encoders is at hand; name one with --encoder")
     for problem in (*plan.left_out, *missing):

@@ -13,6 +13,7 @@ __all__ = [
     "FOLDER",
     "PLACE",
     "address",
+    "attention",
     "data",
     "datasets",
     "device",
@@ -51,6 +52,11 @@ BACKEND = click.Choice(["torch", "onnx", "openvino"])
 data = click.option("--data", type=FOLDER, help="Folder that holds the datasets' files (the senteval_cn layout).")
 datasets = click.option(
     "--datasets", multiple=True, type=FOLDER, help="Folder with cards (*.toml) of your own; repeatable."
+)
+attention = click.option(
+    "--attention",
+    type=click.Choice(["bidirectional"]),
+    help="Let a causal model read every text in both directions, as LLM2Vec does.",
 )
 device = click.option(
     "--device", default="", metavar="NAME", help="cpu, cuda, cuda:1, ...; by default CUDA where there is one."

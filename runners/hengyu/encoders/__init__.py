@@ -26,9 +26,12 @@ __all__ = [
     "POOLINGS",
     "Chunk",
     "Encoder",
+    "EncoderFailed",
     "EncoderSpec",
+    "Unavailable",
     "find_encoder",
     "open_encoder",
+    "pooling_name",
     "probes",
     "token_print",
 ]
@@ -42,8 +45,21 @@ POOLINGS = (
     "embedding-last-mean",
     "last2-mean",
     "mask",
+    "last",
+    "weighted-mean",
+    "echo",
 )
 """``native`` is what the model's own sentence-transformers pipeline gives; the others are read off the hidden states."""
+
+_ALIASES = {
+    "lasttoken": "last",
+    "cls-token": "cls",
+    "last-token": "last",
+    "weightedmean": "weighted-mean",
+    "weighted": "weighted-mean",
+    "avg": "mean",
+    "first-last-avg": "first-last-mean",
+}
 
 BASELINES = ("random", "tfidf", "char-mean")
 BUILTIN = "hengyu-mini"
@@ -51,6 +67,33 @@ _BUILT_IN = (BUILTIN, "builtin")  # how it may be asked for
 _HUB_ID = r"[^./~\\][^/\\]*(/[^/\\]+)?\Z"
 
 Vectors = NDArray[np.float32]
+
+
+class EncoderFailed(HengyuError):
+    """One encoder cannot give vectors; the others of a run can."""
+
+
+class Unavailable(EncoderFailed):
+    """Some poolings of an encoder turn out not to exist; the others do.
+
+    Attributes:
+        reasons: pooling -> why not.
+        broken: whether it is a fault (vectors that are not finite), not a property of the architecture.
+    """
+
+    def __init__(self, encoder: str, reasons: Mapping[str, str], *, broken: bool = False) -> None:
+        super().__init__(
+            *(f"encoder '{encoder}': pooling '{name}' cannot be had: {why}" for name, why in reasons.items())
+        )
+        self.encoder = encoder
+        self.reasons = dict(reasons)
+        self.broken = broken
+
+
+def pooling_name(word: str) -> str:
+    """Return the name of a pooling that sentence-transformers or a paper calls something else; any other word as it is."""
+    plain = word.strip().lower().replace("_", "-").removeprefix("pooling-mode-").removesuffix("-tokens")
+    return plain if plain in POOLINGS else _ALIASES.get(plain, word)
 
 
 @dataclass(frozen=True)
@@ -68,6 +111,7 @@ class EncoderSpec:
     device: str = ""  # "cpu", "cuda", ...; by default CUDA where there is one
     trust_remote_code: bool = False
     texts: str = ""  # of a .npy file: where its texts stand, by default beside it
+    attention: str = ""  # "bidirectional" lets a causal model read both ways (LLM2Vec)
 
     @property
     def called(self) -> str:
@@ -131,6 +175,12 @@ class Encoder(Protocol):
 
     def encode(self, texts: Sequence[str], poolings: Sequence[str]) -> dict[str, Vectors]:
         """Encode n texts; each pooling gives float32 (n, d) in the order of the texts."""
+
+    def read(self, texts: Sequence[str]) -> tuple[float, float]:
+        """Tokenise n texts, which encodes nothing: returns the number of tokens, and of [UNK] among them.
+
+        Raises `HengyuError` for what is known by then: a tokenizer that cannot be loaded, a text without a token.
+        """
 
     def release(self) -> None:
         """Let go of the model's memory; the next call loads it again."""

@@ -99,7 +99,8 @@ def _write(model: Any, path: Path) -> bool:
         def forward(self, input_ids: Tensor, attention_mask: Tensor) -> tuple[Tensor, ...]:
             output = self.model(input_ids=input_ids, attention_mask=attention_mask, output_hidden_states=True)
             pooler = getattr(output, "pooler_output", None)
-            return tuple(output.hidden_states) + (() if pooler is None else (pooler,))
+            # the last block's output, and the last states where a final norm makes them others
+            return (*output.hidden_states[:-1], output.last_hidden_state) + (() if pooler is None else (pooler,))
 
     with torch.inference_mode():
         given = model(input_ids=ids, attention_mask=mask, output_hidden_states=True)

@@ -4,31 +4,30 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from hengyu.base.errors import HengyuError, first_line
-from hengyu.encoders import POOLINGS, Chunk, Vectors, token_print
+from hengyu.base.errors import HengyuError, did_you_mean, first_line
+from hengyu.encoders import POOLINGS, Chunk, EncoderFailed, Vectors, token_print
+from hengyu.encoders.architectures import ATTENTION, decodes, load_transformer, open_attention
 from hengyu.encoders.engines import export
-from hengyu.encoders.mixed_precision import autocast, halve
+from hengyu.encoders.mixed_precision import halve
 from hengyu.encoders.model_folder import ModelFolder
-from hengyu.encoders.pooling import pool
-from hengyu.encoders.tokenizer import Tokenizer
+from hengyu.encoders.passes import TOKENS_PER_BATCH, Passes
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 __all__ = ["HuggingFace"]
 
-_TOKENS_PER_BATCH = {"cpu": 2048, "cuda": 32768}
 _PROTOCOL = 1  # raise it when the same model and text would give other vectors than before
 _MIXED = 4  # the same for bfloat16 alone; a power of two that no other term has
 
 
-class HuggingFace:
+class HuggingFace(Passes):
     """An encoder from a model's folder.
 
     Texts of equal token length share a batch, so that no batch holds padding: nothing is computed for padding, nothing
@@ -36,14 +35,14 @@ class HuggingFace:
     """
 
     def __init__(self, folder: ModelFolder) -> None:
-        self.folder = folder
-        self.spec = folder.spec
-        self.id = folder.id
-
-    @cached_property
-    def tokenizer(self) -> Tokenizer:
-        """The model's tokenizer with prompt and pre-tokenizer around it."""
-        return Tokenizer(self.folder)
+        super().__init__(folder)
+        self._texts: tuple[Sequence[str], list[list[int]], Vectors] | None = None  # those read last, and their tokens
+        if self.spec.attention not in ATTENTION:
+            raise HengyuError(
+                f"encoder '{self.id}': attention '{self.spec.attention}' is unknown; use bidirectional, or leave it out"
+            )
+        if self.spec.attention and folder.static:
+            raise HengyuError(f"{folder.where}: is no transformer and has no attention; leave attention out")
 
     @cached_property
     def poolings(self) -> Mapping[str, str]:
@@ -55,7 +54,10 @@ class HuggingFace:
             return given
         if not self.folder.has_pooler:
             given["pooler"] = "the model's weights hold no pooler"
-        if not self.folder.prompt:
+        if self.folder.prompt.count("{text}") > 1:
+            given |= dict.fromkeys(POOLINGS, "the prompt holds {text} more than once, which is for the pooling echo")
+            given["echo"] = "" if self.folder.prompt.count("{text}") == 2 else "the prompt holds {text} more than twice"
+        elif not self.folder.prompt:
             given["mask"] = "needs a prompt with a mask token, like '“{text}”的意思是[MASK]。'"
         elif not self.tokenizer.has_mask(self.folder.prompt):
             given["mask"] = f"the prompt '{self.folder.prompt}' holds no mask token of the model"
@@ -70,7 +72,40 @@ class HuggingFace:
     def native_is(self) -> str:
         """The pooling whose vectors the native ones are; "" when they are vectors of their own."""
         pooling, normalised = self.folder.tail or ("", False)
-        return "" if normalised or self.folder.static else pooling
+        if normalised or self.folder.static or self._decodes or self._columns or self._chats:
+            return ""
+        return pooling
+
+    @cached_property
+    def _chats(self) -> bool:
+        """Whether sentence-transformers puts a chat template around every text, so that it must make the native vectors."""
+        return not self.folder.modules and self.tokenizer.chats
+
+    def _chatted(self, texts: Sequence[str], batch: int) -> Vectors:
+        """Return the native vectors (n, d) of a folder whose texts pass a chat template, from the library with our weights."""
+        import torch
+
+        library = self.__dict__.get("_chatting")
+        if library is None:
+            library = self.library(getattr(torch, self.spec.dtype))
+            library[0].model = self._parts[0]
+            self.__dict__["_chatting"] = library
+            if self.spec.max_length:
+                library.max_seq_length = self.folder.max_length
+        wrapped = list(map(self.tokenizer.wrap, texts)) if self.folder.goes_on else list(texts)
+        prompt = "" if self.folder.goes_on else self.folder.prompt.partition("{text}")[0]
+        found = library.encode(wrapped, prompt=prompt, batch_size=batch, show_progress_bar=False)
+        return np.asarray(found, np.float32)
+
+    @cached_property
+    def _config(self) -> dict[str, Any]:
+        """The contents of the transformer's config.json."""
+        return self.folder.json(str(self.folder.transformer.relative_to(self.folder.path) / "config.json"))
+
+    @property
+    def _decodes(self) -> bool:
+        """Whether the library reads the states of a decoder; all poolings but ``native`` read those of the encoder."""
+        return decodes(self._config)
 
     def identity(self) -> dict[str, Any]:
         """What the vectors depend on beside text and pooling."""
@@ -84,6 +119,7 @@ class HuggingFace:
             # a text too long for its template once lost the template's end, and the mask token with it
             "protocol": _PROTOCOL + _MIXED * (self.spec.dtype == "bfloat16") + 2 * self.folder.goes_on,
             **({} if self.spec.backend == "torch" else {"backend": self.spec.backend}),
+            **({"attention": self.spec.attention} if self.spec.attention else {}),
         }
 
     def encode(self, texts: Sequence[str], poolings: Sequence[str]) -> dict[str, Vectors]:
@@ -103,13 +139,37 @@ class HuggingFace:
         when the tokenizer has no token for padding.
         """
         long, *rows = self.tokenizer([beside, *texts])[0]
-        size = max(1, _TOKENS_PER_BATCH["cpu"] // max(map(len, (long, *rows))))
+        size = max(1, TOKENS_PER_BATCH["cpu"] // max(map(len, (long, *rows))))
+        if "echo" in poolings:
+            (long, _, _), *_ = self.tokenizer.echoed([beside])
+            return {"echo": np.concatenate([self._echo([text], beside=long) for text in texts])}
+        if self._chats and "native" in poolings:
+            return {"native": np.concatenate([self._chatted([beside, text], 2)[1:] for text in texts])}
         parts = [self._forward([long, *rows[i : i + size]], poolings) for i in range(0, len(rows), size)]
         return {p: np.concatenate([part[p][1:] for part in parts]) for p in poolings}
+
+    def read(self, texts: Sequence[str]) -> tuple[float, float]:
+        """Tokenise n texts, which encodes nothing: returns the number of tokens, and of [UNK] among them.
+
+        Raises `HengyuError` for what is known by then: a tokenizer that cannot be loaded, a text without a token. What was
+        read is kept for the next `stream` of the same list.
+        """
+        if self.folder.static:
+            return 0.0, 0.0
+        rows, counts = self.tokenizer(texts)
+        empty = next((text for text, row in zip(texts, rows, strict=True) if not row), None)
+        if empty is not None:
+            raise EncoderFailed(
+                f"{self.folder.where}: its tokenizer gives no token for the text '{empty[:40]}', so it has no vector; leave the "
+                "text out, or give a prompt"
+            )
+        self._texts = (texts, rows, counts)
+        return float(counts[:, 0].sum()), float(counts[:, 1].sum())
 
     def release(self) -> None:
         """Let go of the model's memory; the next call loads it again."""
         self.__dict__.pop("_parts", None)
+        self.__dict__.pop("_chatting", None)
 
     def stream(
         self, texts: Sequence[str], poolings: Sequence[str], wanted: Callable[[NDArray[np.int64]], bool]
@@ -121,18 +181,25 @@ class HuggingFace:
         """
         for name in poolings:
             if self.poolings.get(name, "is unknown"):
-                raise HengyuError(f"encoder '{self.id}': pooling '{name}' cannot be had: {self.poolings.get(name)}")
+                raise HengyuError(
+                    f"encoder '{self.id}': pooling '{name}' cannot be had: {self.poolings.get(name, 'is unknown')}"
+                    f"{'' if name in self.poolings else did_you_mean(name, self.poolings)}"
+                )
         if self.folder.static:
             yield from self._stream_static(texts, wanted)
             return
-        rows, counts = self.tokenizer(texts)
+        if self._texts is None or self._texts[0] is not texts:
+            self.read(texts)
+        assert self._texts is not None
+        _, rows, counts = self._texts
+        self._texts = None
         alike: dict[tuple[int, ...], list[int]] = {}
         for i, row in enumerate(rows):
             alike.setdefault(tuple(row), []).append(i)
         ids, members = list(alike), list(alike.values())
         lengths = np.fromiter(map(len, ids), np.int64, len(ids))
         order = np.argsort(-lengths, kind="stable")
-        budget = _TOKENS_PER_BATCH["cuda" if self.device.startswith("cuda") else "cpu"]
+        budget = TOKENS_PER_BATCH["cuda" if self.device.startswith("cuda") else "cpu"]
         start = 0
         while start < len(order):
             length = int(lengths[order[start]])
@@ -141,47 +208,29 @@ class HuggingFace:
             start += len(batch)
             indices = np.concatenate([members[i] for i in batch])
             if wanted(indices):
-                vectors = self._forward([ids[i] for i in batch], poolings)
+                apart: dict[str, Callable[[Sequence[str]], Vectors]] = {"echo": self._echo}
+                if self._chats:
+                    apart["native"] = partial(self._chatted, batch=1)
+                vectors = self._forward([ids[i] for i in batch], [p for p in poolings if p not in apart])
+                for name in set(poolings) & apart.keys():
+                    vectors[name] = apart[name]([texts[members[i][0]] for i in batch])
                 repeats = [len(members[i]) for i in batch]
                 yield Chunk(indices, {p: np.repeat(v, repeats, axis=0) for p, v in vectors.items()}, counts[indices])
-
-    @cached_property
-    def device(self) -> str:
-        """Where the model runs; raises `HengyuError` for a device that cannot be used here."""
-        import torch
-
-        if self.spec.backend != "torch":
-            if self.spec.device not in ("", "cpu"):
-                raise HengyuError(
-                    f"{self.folder.where}: backend {self.spec.backend} runs on the CPU; leave out device '{self.spec.device}'"
-                )
-            return "cpu"
-        wanted = self.spec.device or ("cuda" if torch.cuda.is_available() else "cpu")
-        try:
-            torch.ones(1, device=wanted).item()
-        except (RuntimeError, AssertionError, NotImplementedError, ValueError) as e:
-            raise HengyuError(
-                f"device '{wanted}' cannot be used here ({first_line(e)[:80]}); use cpu, or leave it out"
-            ) from None
-        return wanted
 
     @cached_property
     def _parts(self) -> tuple[Any, list[Any]]:
         """The transformer, and the sentence-transformers modules after it where they are needed for ``native``."""
         model, modules = self._loaded()
         if self.spec.backend != "torch":
+            if self.tokenizer.typed:
+                raise EncoderFailed(
+                    f"{self.folder.where}: its tokenizer gives token types, which a graph for {self.spec.backend} does not take; "
+                    "leave backend out"
+                )
             model = export(model, self.spec.backend, self.spec.dtype, self.folder.where)
         elif self._mixed:
             halve(model)
         return model, modules
-
-    @property
-    def _mixed(self) -> bool:
-        """Whether only matrix products are computed in bfloat16, and all else and the last block in float32.
-
-        On a CPU that is nearly as fast as bfloat16 throughout, and moves scores a tenth as far. On a GPU the weights are halved.
-        """
-        return self.spec.dtype == "bfloat16" and self.spec.backend == "torch" and self.device == "cpu"
 
     def _loaded(self) -> tuple[Any, list[Any]]:
         """The same in PyTorch, in float32 for another engine or for mixed precision."""
@@ -196,14 +245,11 @@ class HuggingFace:
         try:
             if self.folder.tail is None:
                 library = self.library(dtype)
-                return library[0].auto_model.eval(), list(library)[1:]
-            model, report = transformers.AutoModel.from_pretrained(
+                return self._attending(library[0].auto_model.eval()), list(library)[1:]
+            model, report = load_transformer(
                 self.folder.transformer,
                 dtype=dtype,
-                use_safetensors=True,
-                local_files_only=True,
                 trust_remote_code=self.spec.trust_remote_code,
-                output_loading_info=True,
             )
         except HengyuError:
             raise
@@ -215,7 +261,13 @@ class HuggingFace:
             raise HengyuError(
                 f"{self.folder.where}: weights do not fit its config.json (e.g. {names}); get the model again"
             )
-        return model.to(self.device).eval(), []
+        return self._attending(model.to(self.device).eval()), []
+
+    def _attending(self, model: Any) -> Any:
+        """Return the model with the attention that was asked for."""
+        if self.spec.attention == "bidirectional":
+            open_attention(model, self.folder.where)
+        return model
 
     def library(self, dtype: Any) -> Any:
         """Return the model as sentence-transformers loads it, in a torch dtype."""
@@ -229,45 +281,11 @@ class HuggingFace:
             model_kwargs={} if self.folder.static else {"dtype": dtype, "use_safetensors": True},
         ).eval()
 
-    def _forward(self, ids: Sequence[Sequence[int]], poolings: Sequence[str]) -> dict[str, Vectors]:
-        import torch
-
-        model, tail = self._parts
-        with torch.inference_mode(), autocast("cpu", self.spec.dtype if self._mixed else "float32"):
-            rows, kept = self._rectangle(ids)
-            tokens = torch.tensor(rows, dtype=torch.long, device=self.device)
-            mask = torch.tensor(kept, dtype=torch.long, device=self.device)
-            output = model(input_ids=tokens, attention_mask=mask, output_hidden_states=True)
-            plain = [p for p in poolings if p != "native"]
-            native, normalise = self.folder.tail or ("", False)
-            if "native" in poolings and native and native not in plain:
-                plain.append(native)
-            positions = (tokens == self.tokenizer.mask_id).int().argmax(1) if "mask" in plain else None
-            vectors = pool(
-                output.hidden_states,
-                mask,
-                plain,
-                pooler=getattr(output, "pooler_output", None),
-                positions=positions,
-            )
-            if "native" in poolings:
-                vectors["native"] = vectors[native] if native else self._tail(tail, output, tokens, mask)
-                if normalise:
-                    vectors["native"] = torch.nn.functional.normalize(vectors["native"], dim=-1)
-            return {p: vectors[p].float().cpu().numpy() for p in poolings}
-
-    def _rectangle(self, ids: Sequence[Sequence[int]]) -> tuple[list[list[int]], list[list[int]]]:
-        """Return rows of one length, and 1 for each of their tokens that is no padding."""
-        return self.tokenizer.rectangle(ids)
-
-    def _tail(self, modules: list[Any], output: Any, tokens: Tensor, mask: Tensor) -> Tensor:
+    def _tail(self, modules: list[Any], output: Any, last: Tensor, given: dict[str, Tensor]) -> Tensor:
         """Run the sentence-transformers modules after the transformer."""
-        features: dict[str, Any] = {
-            "input_ids": tokens,
-            "token_embeddings": output.last_hidden_state,
-            "all_layer_embeddings": output.hidden_states,
-            "attention_mask": mask,
-        }
+        features: dict[str, Any] = {**given, "token_embeddings": last}
+        if getattr(output, "hidden_states", None) is not None:
+            features["all_layer_embeddings"] = output.hidden_states
         if self.folder.prompt:
             features["prompt_length"] = self.tokenizer.prompt_length
         for module in modules:

@@ -10,6 +10,7 @@ from typing import Any
 
 from hengyu.base.errors import HengyuError
 from hengyu.encoders import EncoderSpec
+from hengyu.encoders.architectures import default_pooling, longest_input
 from hengyu.encoders.engines import refuse_backend
 from hengyu.encoders.hub import kept_endings
 
@@ -97,7 +98,8 @@ class ModelFolder:
     def tail(self) -> tuple[str, bool] | None:
         """The pooling ("mean" or "cls") and normalisation after the transformer; None when it takes the library to say."""
         if not self.modules:
-            return ("mean", False)
+            config = self.json(str(self.transformer.relative_to(self.path) / "config.json"))
+            return (default_pooling(config), False)
         kinds = [str(m["type"]).rsplit(".", 1)[-1] for m in self.modules]
         if kinds not in (["Transformer", "Pooling"], ["Transformer", "Pooling", "Normalize"]):
             return None
@@ -125,16 +127,7 @@ class ModelFolder:
         """The longest input in tokens: what was asked for, at most what the model can take."""
         config = self.json(str(self.transformer.relative_to(self.path) / "config.json"))
         tokenizer = self.json(str(self.transformer.relative_to(self.path) / "tokenizer_config.json"))
-        limits = [
-            v for v in (config.get("max_position_embeddings"), tokenizer.get("model_max_length")) if isinstance(v, int)
-        ]
-        limit = min(limits, default=512)
-        if config.get("model_type") in ("roberta", "xlm-roberta", "camembert") and config.get(
-            "max_position_embeddings"
-        ):
-            limit = min(limit, config["max_position_embeddings"] - 2)  # positions start after the padding index
-        own = self._sentence_config.get("max_seq_length")
-        own = min(own, limit) if isinstance(own, int) else limit
+        own, limit = longest_input(config, tokenizer, self._sentence_config, self.weight_names)
         if self.spec.max_length > limit:
             raise HengyuError(
                 f"encoder '{self.id}': max_length {self.spec.max_length} is more than the {limit} tokens the model takes; lower it"

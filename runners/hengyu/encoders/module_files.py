@@ -11,7 +11,7 @@ __all__ = ["write_modules"]
 
 
 def write_modules(folder: Path, *, width: int, pooling: str, length: int, lowercase: bool = False) -> None:
-    """Write them; ``pooling`` is "mean" or "cls"."""
+    """Write them; ``pooling`` is "mean", "cls", "last" or "weighted-mean"."""
     kinds = [("Transformer", ""), ("Pooling", "1_Pooling")]
     modules = [
         {"idx": i, "name": str(i), "path": path, "type": f"sentence_transformers.models.{kind}"}
@@ -23,6 +23,8 @@ def write_modules(folder: Path, *, width: int, pooling: str, length: int, lowerc
         "pooling_mode_mean_tokens": pooling == "mean",
         "pooling_mode_max_tokens": False,
         "pooling_mode_mean_sqrt_len_tokens": False,
+        **({"pooling_mode_lasttoken": True} if pooling == "last" else {}),
+        **({"pooling_mode_weightedmean_tokens": True} if pooling == "weighted-mean" else {}),
     }
     sentence = {"max_seq_length": length, "do_lower_case": lowercase}
     for name, content in (

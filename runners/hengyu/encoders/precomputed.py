@@ -35,7 +35,7 @@ class Precomputed:
         self.path = Path(spec.model).expanduser()
         self.id = spec.called
         self.where = f"encoder '{self.id}' ({self.path})"
-        for key in ("revision", "prompt", "max_length", "pre_tokenizer"):
+        for key in ("revision", "prompt", "max_length", "pre_tokenizer", "attention"):
             if getattr(spec, key):
                 raise HengyuError(f"{self.where}: {key} does not fit vectors that are there already; leave it out")
         if spec.backend != "torch":
@@ -119,16 +119,21 @@ class Precomputed:
         empty = {"tokens": "", "max_length": 0, "prompt": "", "pre_tokenizer": ""}
         return {"fingerprint": total.hexdigest()[:16], "dtype": str(self.vectors.dtype), "protocol": 1, **empty}
 
-    def stream(
-        self, texts: Sequence[str], poolings: Sequence[str], wanted: Callable[[NDArray[np.int64]], bool]
-    ) -> Iterator[Chunk]:
-        """Yield the vectors in batches; raises `HengyuError` when a text has none."""
+    def read(self, texts: Sequence[str]) -> tuple[float, float]:
+        """Look for the vectors of texts; there are no tokens. Raises `HengyuError` when a text has none."""
         missing = [t for t in texts if t not in self._rows]
         if missing:
             raise HengyuError(
                 f"{self.where}: holds no vector for {len(missing)} of the {len(texts)} texts of the suite, '{missing[0][:40]}' "
                 "among them; add them, with every split that a method is fitted on"
             )
+        return 0.0, 0.0
+
+    def stream(
+        self, texts: Sequence[str], poolings: Sequence[str], wanted: Callable[[NDArray[np.int64]], bool]
+    ) -> Iterator[Chunk]:
+        """Yield the vectors in batches; raises `HengyuError` when a text has none."""
+        self.read(texts)
         for name in poolings:
             if self.poolings.get(name, "is unknown"):
                 raise HengyuError(f"encoder '{self.id}': pooling '{name}' cannot be had: {self.poolings.get(name)}")

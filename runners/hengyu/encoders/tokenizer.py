@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import cached_property
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,15 @@ from hengyu.base.paths import cache_dir
 from hengyu.encoders.model_folder import ModelFolder
 
 __all__ = ["Tokenizer"]
+
+_PROBES = ("一", "的", "a", "1")  # the special tokens around a text are found with the first that has tokens
+
+
+def _there(name: str) -> bool:
+    try:
+        return find_spec(name) is not None
+    except ModuleNotFoundError:
+        return False
 
 
 class Tokenizer:
@@ -37,9 +47,19 @@ class Tokenizer:
                 trust_remote_code=self.folder.spec.trust_remote_code,
             )
         except Exception as e:
-            raise HengyuError(
-                f"{self.folder.where}: its tokenizer cannot be loaded ({first_line(e)}); get the model again"
-            ) from None
+            raise HengyuError(f"{self.folder.where}: {self._unloadable(e)}") from None
+
+    def _unloadable(self, error: Exception) -> str:
+        """Say why a tokenizer cannot be loaded; transformers blames a missing sentencepiece on tiktoken."""
+        place = self.folder.transformer
+        pieces = [p.name for p in sorted(place.glob("*.model"))]
+        missing = [name for name in ("sentencepiece", "google.protobuf") if not _there(name)]
+        if pieces and missing and not (place / "tokenizer.json").is_file():
+            return (
+                f"its tokenizer is a sentencepiece model ({pieces[0]}) and there is no tokenizer.json; run: "
+                "pip install sentencepiece protobuf"
+            )
+        return f"its tokenizer cannot be loaded ({first_line(error)}); get the model again"
 
     @cached_property
     def _words(self) -> Any:
@@ -85,6 +105,11 @@ class Tokenizer:
         self._library.save_pretrained(folder)
 
     @property
+    def chats(self) -> bool:
+        """Whether it has a chat template, which sentence-transformers puts around a text in a folder without modules."""
+        return bool(getattr(self._library, "chat_template", None))
+
+    @property
     def mask(self) -> str:
         """The mask token."""
         return str(self._library.mask_token)
@@ -116,8 +141,41 @@ class Tokenizer:
 
     @cached_property
     def prompt_length(self) -> int:
-        """The number of tokens a prefix prompt takes, as sentence-transformers counts it."""
-        return len(self._library(self.wrap(""))["input_ids"]) - 1
+        """The number of tokens that a prefix prompt takes, special ones before it counted, as sentence-transformers counts it."""
+        ids = self._library(self.wrap(""))["input_ids"]
+        return len(ids) - (bool(ids) and ids[-1] in self._library.all_special_ids)
+
+    @property
+    def left(self) -> bool:
+        """Whether a text that is too long loses its beginning."""
+        return bool(self._library.truncation_side == "left")
+
+    @cached_property
+    def _kinds(self) -> tuple[list[int], int, list[int], int] | None:
+        """The token types of what stands before a text, of a text, of what stands after it, and of padding; None without."""
+        if "token_type_ids" not in self._library.model_input_names:
+            return None
+        head, tail = map(len, self._frame)
+        whole = next((w for p in _PROBES if len(w := self._library(p).get("token_type_ids") or []) > head + tail), None)
+        if whole is None:
+            return None
+        return whole[:head], whole[head], whole[len(whole) - tail :], int(self._library.pad_token_type_id)
+
+    @property
+    def typed(self) -> bool:
+        """Whether the tokenizer gives token types other than 0."""
+        return self._kinds is not None and any((*self._kinds[0], self._kinds[1], *self._kinds[2]))
+
+    def types(self, rows: Sequence[Sequence[int]], kept: Sequence[Sequence[int]]) -> list[list[int]] | None:
+        """Return the token type of every token of rows of one length, whose padding ``kept`` says; None without token types."""
+        if self._kinds is None:
+            return None
+        head, inside, tail, padding = self._kinds
+        found = []
+        for row, mask in zip(rows, kept, strict=True):
+            own = iter(head + [inside] * (sum(mask) - len(head) - len(tail)) + tail)
+            found.append([next(own, inside) if one else padding for one, _ in zip(mask, row, strict=True)])
+        return found
 
     def bare(self, texts: Sequence[str]) -> list[list[int]]:
         """Return the ids of texts without prompt and without truncation, special tokens included."""
@@ -139,28 +197,65 @@ class Tokenizer:
         for i, row in enumerate(rows):
             if len(row) > longest:
                 counts[i, 2] = 1
-                rows[i] = row = row[: longest - len(end)] + end
+                if self.left:
+                    start = self.around[0] if self.folder.goes_on else head
+                    row = start + row[len(row) - longest + len(start) :]
+                else:
+                    row = row[: longest - len(end)] + end
+                rows[i] = row
             counts[i, 0] = len(row) - len(head) - len(tail)
             if unknown is not None:
                 counts[i, 1] = row.count(unknown)
         return rows, counts
 
+    def echoed(self, texts: Sequence[str]) -> list[tuple[list[int], int, int]]:
+        """Return for each text the ids of it twice, one copy after the other, and where the second starts and ends.
+
+        A prompt stands around both copies, or, where it holds {text} twice, between them, too. A text of which two copies do
+        not fit is cut to what fits.
+        """
+        parts = self.folder.prompt.split("{text}") if "{text}" in self.folder.prompt else [self.folder.prompt, ""]
+        if self.folder.lowercase:
+            parts, texts = [p.lower() for p in parts], [t.lower() for t in texts]
+        (head, tail), size = self._frame, len(self._frame[1])
+        bare = [row[len(head) : len(row) - size] for row in self.bare([parts[0], parts[-1], *parts[1:-1][:1]])]
+        before, after, between = head + bare[0], bare[1] + tail, bare[2] if len(bare) > 2 else []
+        room = (self.folder.max_length - len(before) - len(between) - len(after)) // 2
+        if room < 1:
+            raise HengyuError(
+                f"{self.folder.where}: no text fits twice beside the prompt in {self.folder.max_length} tokens; raise "
+                "max_length, or shorten the prompt"
+            )
+        found = []
+        for row in self.bare(list(texts)):
+            inside = row[len(head) : len(row) - size]
+            inside = inside[-room:] if self.left else inside[:room]
+            start = len(before) + len(inside) + len(between)
+            found.append((before + inside + between + inside + after, start, start + len(inside)))
+        return found
+
     @cached_property
     def _frame(self) -> tuple[list[int], list[int]]:
         """The special tokens before and after a text."""
-        inside = self._library("一", add_special_tokens=False)["input_ids"]
-        whole = self._library("一")["input_ids"]
-        for at in range(len(whole) - len(inside) + 1):
-            if inside and whole[at : at + len(inside)] == inside:
-                return whole[:at], whole[at + len(inside) :]
-        raise HengyuError(f"{self.folder.where}: its tokenizer gives no tokens for '一'; it is not one for Chinese")
+        for probe in _PROBES:
+            inside = self._library(probe, add_special_tokens=False)["input_ids"]
+            whole = self._library(probe)["input_ids"]
+            for at in range(len(whole) - len(inside) + 1):
+                if inside and whole[at : at + len(inside)] == inside:
+                    return whole[:at], whole[at + len(inside) :]
+        raise HengyuError(
+            f"{self.folder.where}: its tokenizer gives no tokens for {', '.join(_PROBES)}; give a model made for Chinese"
+        )
 
     @cached_property
     def own(self) -> tuple[list[int], list[int]]:
         """The tokens of the prompt before and after a text."""
         prompt = self.folder.prompt.lower() if self.folder.lowercase else self.folder.prompt
+        parts = prompt.split("{text}")
         head, tail = map(len, self._frame)
-        before, after = (row[head : len(row) - tail] for row in self.bare(prompt.partition("{text}")[::2]))
+        before, after = (
+            row[head : len(row) - tail] for row in self.bare((parts[0], parts[-1] if len(parts) > 1 else ""))
+        )
         return before, after
 
     @property

@@ -7,6 +7,7 @@ from typing import Literal
 
 from hengyu.base.errors import HengyuError, did_you_mean
 from hengyu.base.toml_tables import Table, shown
+from hengyu.encoders import pooling_name
 from hengyu.methods import find_method
 from hengyu.suites.grammar import Entry, parse_entry
 
@@ -101,7 +102,8 @@ def read_entries(
 
 def _only(table: Table, key: str, known: tuple[str, ...]) -> tuple[str, ...]:
     """Read which of the suite's poolings or encoders an entry is for."""
-    names = tuple(dict.fromkeys(table.strings(key)))
+    read = table.strings(key)
+    names = tuple(dict.fromkeys(map(pooling_name, read) if key == "poolings" else read))
     for name in names:
         if name not in known:
             table.problem(key, f"holds '{name}', which is none of the suite's{did_you_mean(name, known)}")

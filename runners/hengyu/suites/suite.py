@@ -9,7 +9,7 @@ from typing import Any
 from hengyu.base.errors import HengyuError, did_you_mean, gather
 from hengyu.base.paths import share
 from hengyu.base.toml_tables import Table, read_toml, shown
-from hengyu.encoders import BASELINES, POOLINGS, EncoderSpec
+from hengyu.encoders import BASELINES, POOLINGS, EncoderSpec, pooling_name
 from hengyu.suites.entries import FIRST, SuiteEntry, misplaced, read_entries, with_first
 from hengyu.suites.grammar import parse_entry
 
@@ -82,7 +82,7 @@ class Suite:
         if others:  # what the suite says of itself is of its own ones
             changed |= {"title": f"The entries of {self.name} with other {' and '.join(others)}", "description": ""}
         if poolings:
-            changed["poolings"] = tuple(dict.fromkeys(poolings))
+            changed["poolings"] = tuple(dict.fromkeys(map(pooling_name, poolings)))
         if entries:
             given = tuple(SuiteEntry(parse_entry(e)) for e in entries)
             gather(misplaced(given, self.kind))
@@ -150,7 +150,7 @@ def load_suite(path: Path) -> Suite:
         table.problem("tasks", "is empty; name at least one, like 'hengyu-sts:test'")
     for task in sorted({t for t in tasks if tasks.count(t) > 1}):
         table.problem("tasks", f"names {task} twice; keep one")
-    poolings = table.strings("poolings", ("mean",))
+    poolings = tuple(map(pooling_name, table.strings("poolings", ("mean",))))
     for pooling in poolings:
         if pooling not in POOLINGS:
             table.problem("poolings", f"holds the unknown '{pooling}'{did_you_mean(pooling, POOLINGS)}")

@@ -15,7 +15,7 @@ from hengyu.base.progress import Progress, silent
 from hengyu.bench.encode import encode_missing
 from hengyu.cards import load_cards, parse_task
 from hengyu.cards.data import load_pairs
-from hengyu.encoders import EncoderSpec, open_encoder
+from hengyu.encoders import EncoderSpec, open_encoder, pooling_name
 from hengyu.numerics.cloud import means_same
 from hengyu.storage.vectors import VectorStore
 
@@ -55,7 +55,7 @@ def load_sentences(
     """
     pairs = load_pairs(*parse_task(load_cards(datasets), task), data)
     encoder = open_encoder(EncoderSpec(model, device=device), offline=offline)
-    wanted = pooling or "mean"
+    wanted = pooling_name(pooling) or "mean"
     reason = encoder.poolings.get(wanted, "unknown")
     if reason:
         given = [name for name, why in encoder.poolings.items() if not why]

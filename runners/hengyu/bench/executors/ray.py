@@ -198,7 +198,7 @@ class Ray:
         if self._given is not None and self._given[0] is site:
             return
         setting = setting_of(site, _THREADS)
-        given = [j.encoder for j in site.jobs], [j.poolings for j in site.jobs]
+        given = [j.encoder for j in site.jobs if j.poolings], [j.poolings for j in site.jobs if j.poolings]
         needed = site.memory or estimate(site.plan, *given).worker
         largest = max((node["Resources"].get("memory", 0) for node in ray.nodes() if node["Alive"]), default=0)
         if needed > largest:

@@ -14,10 +14,10 @@ from hengyu.base.errors import HengyuError
 from hengyu.base.memory import status
 from hengyu.base.progress import Progress
 from hengyu.base.version import __version__
-from hengyu.bench.encoder_jobs import prepare_encoder
+from hengyu.bench.encoder_jobs import open_job
 from hengyu.bench.run_log import RunLog
 from hengyu.bench.units import WorkerContext, WorkUnit
-from hengyu.encoders import EncoderSpec, find_encoder
+from hengyu.encoders import EncoderFailed, EncoderSpec, Unavailable
 from hengyu.methods.external import external_files, load_methods
 from hengyu.methods.fit_cache import FitStore
 from hengyu.methods.training.cache import TunedEncoderCache, TunedStore
@@ -54,6 +54,8 @@ class Report:
 
     result: Any = None
     problems: tuple[str, ...] = ()
+    failed: bool = False  # whether the problems are of one encoder
+    reasons: tuple[str, Mapping[str, str], bool] | None = None  # of an `Unavailable`
     lines: tuple[str, ...] = ()
     seconds: Mapping[str, float] = field(default_factory=dict)
     costs: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
@@ -119,7 +121,7 @@ def open_site(setting: Setting) -> WorkerContext:
             load_methods(path)
     torch.set_num_threads(setting.threads)
     threadpool_limits(limits=setting.threads)
-    jobs = [prepare_encoder(setting.plan, find_encoder(spec, offline=setting.offline)) for spec in setting.specs]
+    jobs = [open_job(setting.plan, spec, offline=setting.offline) for spec in setting.specs]
     for job, wanted in zip(jobs, setting.identities, strict=True):
         for key, value in wanted.items():
             if job.identity.get(key) != value:
@@ -136,14 +138,23 @@ def perform(site: WorkerContext, unit: WorkUnit[Any]) -> Report:
     """Do a unit and take out what was noted with it; a mistake of the user's comes back as its sentences."""
     result: Any = None
     problems: tuple[str, ...] = ()
+    failed, reasons = False, None
     try:
         result = unit(site)
     except HengyuError as e:
-        problems = e.problems
+        problems, failed = e.problems, isinstance(e, EncoderFailed)
+        reasons = (e.encoder, e.reasons, e.broken) if isinstance(e, Unavailable) else None
     ledger, said = site.ledger, site.ledger.progress
     assert isinstance(said, _Lines)
     report = Report(
-        result, problems, tuple(said.lines), dict(ledger.clock.seconds), dict(ledger.costs), status("VmHWM") or 0
+        result,
+        problems,
+        failed,
+        reasons,
+        tuple(said.lines),
+        dict(ledger.clock.seconds),
+        dict(ledger.costs),
+        status("VmHWM") or 0,
     )
     for kept in (said.lines, ledger.clock.seconds, ledger.costs):
         kept.clear()
@@ -158,6 +169,9 @@ def absorb(report: Report, ledger: RunLog) -> Any:
         ledger.clock.note(key, seconds)
     for key, costs in report.costs.items():
         ledger.note_costs(key, costs)
+    if report.reasons:
+        encoder, reasons, broken = report.reasons
+        raise Unavailable(encoder, reasons, broken=broken)
     if report.problems:
-        raise HengyuError(*report.problems)
+        raise (EncoderFailed if report.failed else HengyuError)(*report.problems)
     return report.result

@@ -25,6 +25,7 @@ __all__ = ["command"]
 @click.option("--max-length", type=click.IntRange(min=0), default=0, help="Tokens; by default the model's own.")
 @click.option("--dtype", type=options.DTYPE, default="float32", show_default=True)
 @click.option("--backend", type=options.BACKEND, default="torch", show_default=True, help="The engine.")
+@options.attention
 @options.device
 @click.option("--max-memory", metavar="SIZE", help="Hold no more than about this, like 4GiB, or refuse.")
 @options.executor
@@ -42,6 +43,7 @@ def command(
     max_length: int,
     dtype: str,
     backend: str,
+    attention: str | None,
     device: str,
     max_memory: str | None,
     executor: str,
@@ -65,9 +67,10 @@ def command(
     from hengyu.base.progress import Progress
     from hengyu.bench.encode_file import archive
     from hengyu.bench.executors import open_executor
-    from hengyu.encoders import POOLINGS, EncoderSpec, open_encoder
+    from hengyu.encoders import POOLINGS, EncoderSpec, open_encoder, pooling_name
     from hengyu.storage.vectors import VectorStore
 
+    poolings = tuple(map(pooling_name, poolings))
     for name in poolings:
         if name not in POOLINGS:
             raise HengyuError(f"--pooling '{name}' is unknown{did_you_mean(name, POOLINGS)}")
@@ -77,6 +80,7 @@ def command(
         max_length=max_length,
         dtype=dtype,
         backend=backend,
+        attention=attention or "",
         device=device,
         trust_remote_code=trust_remote_code,
     )

@@ -32,6 +32,7 @@ __all__ = ["command"]
 @click.option(
     "--backend", "backends", multiple=True, type=options.BACKEND, help="Encode with this engine; several: with each."
 )
+@options.attention
 @options.device
 @options.offline
 @click.option("--force", is_flag=True, help="Observe every cell again; stored vectors are kept.")
@@ -56,6 +57,7 @@ def command(
     store: str | None,
     dtypes: tuple[str, ...],
     backends: tuple[str, ...],
+    attention: str | None,
     device: str,
     offline: bool,
     force: bool,
@@ -87,7 +89,7 @@ def command(
     from hengyu.base.remote import Mirror, is_url
     from hengyu.bench.executors import open_executor
     from hengyu.bench.run import run
-    from hengyu.encoders import POOLINGS
+    from hengyu.encoders import POOLINGS, pooling_name
     from hengyu.methods.fit_cache import FitStore
     from hengyu.report.page.index import write_index
     from hengyu.report.page.leaderboard import write_report
@@ -98,6 +100,7 @@ def command(
     from hengyu.suites.suite import find_suite, load_suite
 
     limit = as_bytes(max_memory, "--max-memory") if max_memory else None
+    poolings = tuple(map(pooling_name, poolings))
     for pooling in poolings:
         if pooling not in POOLINGS:
             raise HengyuError(f"--pooling {pooling}: no such pooling{did_you_mean(pooling, POOLINGS)}")
@@ -110,7 +113,12 @@ def command(
         fit_on=fit_on,
     )
     specs = tuple(
-        replace(e, device=device or e.device, trust_remote_code=trust_remote_code or e.trust_remote_code)
+        replace(
+            e,
+            attention=attention or e.attention,
+            device=device or e.device,
+            trust_remote_code=trust_remote_code or e.trust_remote_code,
+        )
         for spec in loaded.encoders
         for e in spec.variants(dtypes, backends)
     )

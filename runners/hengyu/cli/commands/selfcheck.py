@@ -26,6 +26,7 @@ __all__ = ["command"]
     help="At most N pairs, evenly spaced over the file; 0 for all.",
 )
 @click.option("--json", "json_", type=click.Path(dir_okay=False, path_type=Path), help="Write the findings here too.")
+@options.attention
 @options.device
 @options.offline
 @options.trust_remote_code
@@ -38,6 +39,7 @@ def command(
     datasets: tuple[Path, ...],
     limit: int,
     json_: Path | None,
+    attention: str | None,
     device: str,
     offline: bool,
     trust_remote_code: bool,
@@ -63,7 +65,7 @@ def command(
     from hengyu.base.progress import Progress
     from hengyu.cards import load_cards, parse_task
     from hengyu.cards.data import load_pairs
-    from hengyu.encoders import EncoderSpec, open_encoder
+    from hengyu.encoders import EncoderSpec, open_encoder, pooling_name
     from hengyu.storage.records import write_json
     from hengyu.tools.selfcheck.change import take_excerpt
     from hengyu.tools.selfcheck.report import print_findings, to_json
@@ -71,8 +73,8 @@ def command(
     from hengyu.tools.selfcheck.subject import Subject
 
     sample = take_excerpt(load_pairs(*parse_task(load_cards(datasets), task), data), limit)
-    spec = EncoderSpec(model, device=device, trust_remote_code=trust_remote_code)
-    subject = Subject(spec, partial(open_encoder, offline=offline), sample, pooling or "native")
+    spec = EncoderSpec(model, attention=attention or "", device=device, trust_remote_code=trust_remote_code)
+    subject = Subject(spec, partial(open_encoder, offline=offline), sample, pooling_name(pooling) or "native")
     findings = selfcheck(subject, Progress(None if quiet else Console(stderr=True)))
     print_findings(findings)
     if json_:

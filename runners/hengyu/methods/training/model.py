@@ -14,10 +14,11 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from hengyu.base.errors import HengyuError, first_line
+from hengyu.encoders.architectures import accepted
 from hengyu.encoders.mixed_precision import autocast
 from hengyu.encoders.model_folder import ModelFolder
 from hengyu.encoders.module_files import write_modules
-from hengyu.encoders.pooling import pool
+from hengyu.encoders.pooling import lacking, pool, states
 from hengyu.encoders.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ _PIECE = 32  # rows of a forward pass: rows of like length share one, so that li
 _DROPOUTS = ("hidden_dropout_prob", "attention_probs_dropout_prob", "hidden_dropout", "attention_dropout", "dropout")
 _BESIDE = (".json", ".txt", ".model", ".vocab")  # files that a tokenizer may consist of
 _NOT_BESIDE = ("modules.json", "model.safetensors.index.json", "hengyu.json")
-_LIBRARY = {"mean": "mean", "cls": "cls"}  # poolings that sentence-transformers has too
+_LIBRARY = ("mean", "cls", "last", "weighted-mean")  # poolings that sentence-transformers has too
 Rows = Sequence[Sequence[int]]
 
 
@@ -52,6 +53,10 @@ class TrainableEncoder:
             raise HengyuError("the model is no transformer, and only transformers are trained here")
         if not self.read:
             raise HengyuError("its native vectors pass modules of its own, which are not trained here; add a pooling")
+        if self.read == "echo":
+            raise HengyuError("the pooling echo reads a text twice, which is not trained here; name another pooling")
+        if encoder.spec.attention:
+            raise HengyuError("a model with attention = 'bidirectional' is not trained here; leave attention out")
 
     def open(self, *, dropout: float | None, length: int, dtype: str = "float32") -> None:
         """Load the model with a rate of dropout (None for its own) and a longest input in tokens.
@@ -128,11 +133,19 @@ class TrainableEncoder:
         tokens, kept = (torch.tensor(part, device=self.device) for part in self.tokenizer.rectangle(rows))
         if hidden is not None:
             kept = kept * (tokens != hidden)
+        given = {"input_ids": tokens, "attention_mask": kept}
+        if self.tokenizer.typed:
+            kinds = self.tokenizer.types(*self.tokenizer.rectangle(rows))
+            given["token_type_ids"] = torch.tensor(kinds, device=self.device)
         with autocast(self.device.type, self.dtype if self.model.training else "float32"):
-            output = self.model(input_ids=tokens, attention_mask=kept, output_hidden_states=True)
+            output = self.model(**accepted(self.model, {**given, "output_hidden_states": True}))
         positions = (tokens == self.tokenizer.mask_id).int().argmax(1) if self.read == "mask" else None
         pooler = getattr(output, "pooler_output", None)
-        layers = [layer.float() for layer in output.hidden_states]
+        read = states(output, tokens.shape[1])
+        reasons = lacking(read, [self.read], pooler=pooler is not None)
+        if reasons:
+            raise HengyuError(f"pooling '{self.read}' cannot be had: {reasons[self.read]}")
+        layers = [None if layer is None else layer.float() for layer in read]
         return pool(layers, kept, [self.read], pooler=pooler, positions=positions)[self.read].float()
 
     def vectors(self, rows: Rows) -> NDArray[np.float32]:
@@ -165,7 +178,7 @@ class TrainableEncoder:
         write_modules(
             folder,
             width=self.width,
-            pooling=_LIBRARY.get(self.read, "mean"),
+            pooling=self.read if self.read in _LIBRARY else "mean",
             length=source.max_length,
             lowercase=source.lowercase,
         )

@@ -135,7 +135,9 @@ def _plan(run: Run, choice: Choice, fit_on: str, places: Places) -> tuple[Plan, 
     about = next(e for e in run.header["encoders"] if e["encoder"] == name)
     values = {f.name: given[f.name] for f in fields(EncoderSpec) if f.name in given} or {
         **{
-            k: about[k] for k in ("max_length", "dtype", "backend", "prompt", "pre_tokenizer", "revision") if k in about
+            k: about[k]
+            for k in ("max_length", "dtype", "backend", "prompt", "pre_tokenizer", "attention", "revision")
+            if k in about
         },
         "model": name,
     }

@@ -43,6 +43,16 @@ def refuse_unsayable(encoder: HuggingFace, pooling: str) -> None:
         raise HengyuError(
             f"{who}: was weighed in {spec.dtype}, and a folder is written in float32; weigh it in float32"
         )
+    if pooling == "echo":
+        raise HengyuError(
+            f"{who}: the pooling echo reads every text twice, which a sentence-transformers folder cannot say; take a row of "
+            "another pooling"
+        )
+    if spec.attention:
+        raise HengyuError(
+            f"{who}: was evaluated with attention = '{spec.attention}', which a sentence-transformers folder cannot say; take "
+            "a row of an encoder without it"
+        )
     if spec.pre_tokenizer:
         raise HengyuError(
             f"{who}: {spec.pre_tokenizer} splits its texts into words first, which a sentence-transformers folder cannot "
@@ -61,6 +71,10 @@ def _tail(body: Any, who: str, pooling: str) -> list[Any]:
         return [Pooling(width, "cls")]
     if pooling == "mean":
         return [Pooling(width, "mean")]
+    if pooling == "last":
+        return [Pooling(width, "lasttoken")]
+    if pooling == "weighted-mean":
+        return [Pooling(width, "weightedmean")]
     if pooling == "mask":
         words = sorted(body.tokenizer.get_vocab().items(), key=itemgetter(1))
         return [WordWeights([w for w, _ in words], {body.tokenizer.mask_token: 1.0}, 0.0), Pooling(width, "mean")]

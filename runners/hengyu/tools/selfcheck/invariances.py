@@ -13,6 +13,7 @@ from hengyu.tools.selfcheck.subject import LIMIT_DISTANCE, LIMIT_POINTS, Check, 
 __all__ = ["INVARIANCES"]
 
 _CALLS = 5
+_LOOK = "look at its prompts, max_seq_length, truncate_dim and modules.json, and report it as a bug of Hengyu"
 
 
 def determinism(subject: Subject) -> Check:
@@ -96,24 +97,34 @@ def threads(subject: Subject) -> Check:
 
 
 def native(subject: Subject) -> Check:
-    """Hengyu's ``native`` vectors against those of the sentence-transformers pipeline in the model's folder."""
-    name = "sentence-transformers"
-    if not subject.encoder.folder.modules:
-        return Check(name, "not run", "the folder has no pipeline of its own (no modules.json)")
+    """Hengyu's ``native`` vectors against those of sentence-transformers on the same folder, one text at a time."""
     import torch
 
-    texts = list(subject.sample.texts)
+    name, texts, spec = "sentence-transformers", list(subject.sample.texts), subject.spec
+    if spec.attention or spec.pre_tokenizer:
+        return Check(name, "not run", f"it has no {'attention' if spec.attention else 'pre_tokenizer'} to set")
     ours = subject.encoder.encode(texts, ["native"])["native"]
+    folder = subject.encoder.folder
     try:
-        library = subject.encoder.library(getattr(torch, subject.spec.dtype))
-        theirs = np.asarray(library.encode(texts, show_progress_bar=False), np.float32)
-    except (OSError, RuntimeError, ValueError, TypeError, KeyError, AttributeError) as e:
+        library = subject.encoder.library(getattr(torch, spec.dtype))
+        if spec.max_length:
+            library.max_seq_length = folder.max_length
+        wrapped = list(map(subject.encoder.tokenizer.wrap, texts)) if folder.goes_on else texts
+        prompt = "" if folder.goes_on else folder.prompt.partition("{text}")[0]
+        theirs = np.asarray(library.encode(wrapped, prompt=prompt, batch_size=1, show_progress_bar=False), np.float32)
+    except Exception as e:  # whatever the library or a model's code raises
         return Check(name, "not run", f"sentence-transformers cannot use the folder: {first_line(e)[:100]}")
+    if theirs.shape != ours.shape:
+        return Check(
+            name,
+            "broken",
+            f"the pooling 'native' gives {ours.shape[1]} columns, and the model's own pipeline {theirs.shape[-1]}; {_LOOK}",
+        )
     return _judge(
         name,
         Yardstick(subject.sample, ours).compare(theirs),
         "the pooling 'native' gives what the model's own pipeline gives",
-        "the pooling 'native' is not what the model's own pipeline gives; look at its prompts, max_seq_length and modules.json",
+        f"the pooling 'native' is not what the model's own pipeline gives; {_LOOK}",
     )
 
 
