@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -84,6 +83,9 @@ class HuggingFace:
             # a text too long for its template once lost the template's end, and the mask token with it
             "protocol": _PROTOCOL + _MIXED * (self.spec.dtype == "bfloat16") + 2 * self.folder.goes_on,
             **({} if self.spec.backend == "torch" else {"backend": self.spec.backend}),
+            # whether an adapter was applied does not show in the files alone
+            **({"adapter": self.folder.adapter} if self.folder.adapter else {}),
+            **({"truncate_dim": self.folder.truncate_dim} if self.folder.truncate_dim else {}),
         }
 
     def encode(self, texts: Sequence[str], poolings: Sequence[str]) -> dict[str, Vectors]:
@@ -110,6 +112,7 @@ class HuggingFace:
     def release(self) -> None:
         """Let go of the model's memory; the next call loads it again."""
         self.__dict__.pop("_parts", None)
+        self.__dict__.pop("_body", None)
 
     def stream(
         self, texts: Sequence[str], poolings: Sequence[str], wanted: Callable[[NDArray[np.int64]], bool]
@@ -186,48 +189,17 @@ class HuggingFace:
     def _loaded(self) -> tuple[Any, list[Any]]:
         """The same in PyTorch, in float32 for another engine or for mixed precision."""
         import torch
-        import transformers
 
-        transformers.utils.logging.set_verbosity_error()
-        transformers.utils.logging.disable_progress_bar()
-        logging.getLogger("sentence_transformers").setLevel(logging.ERROR)
         exact = self.spec.backend != "torch" or self._mixed
-        dtype = torch.float32 if exact else getattr(torch, self.spec.dtype)
-        try:
-            if self.folder.tail is None:
-                library = self.library(dtype)
-                return library[0].auto_model.eval(), list(library)[1:]
-            model, report = transformers.AutoModel.from_pretrained(
-                self.folder.transformer,
-                dtype=dtype,
-                use_safetensors=True,
-                local_files_only=True,
-                trust_remote_code=self.spec.trust_remote_code,
-                output_loading_info=True,
-            )
-        except HengyuError:
-            raise
-        except Exception as e:
-            raise HengyuError(f"{self.folder.where}: cannot be loaded ({first_line(e)}); get the model again") from None
-        missing = sorted(k for k in report["missing_keys"] if "pooler" not in k)
-        if missing or report.get("mismatched_keys"):
-            names = ", ".join(map(str, (missing or sorted(report["mismatched_keys"]))[:3]))
-            raise HengyuError(
-                f"{self.folder.where}: weights do not fit its config.json (e.g. {names}); get the model again"
-            )
-        return model.to(self.device).eval(), []
+        library = self.library(torch.float32 if exact else getattr(torch, self.spec.dtype))
+        self._body = library[0]
+        return library[0].auto_model.eval(), [] if self.folder.tail else list(library)[1:]
 
     def library(self, dtype: Any) -> Any:
-        """Return the model as sentence-transformers loads it, in a torch dtype."""
-        from sentence_transformers import SentenceTransformer
+        """Return the model as a `SentenceTransformer`, in a torch dtype."""
+        from hengyu.encoders.pipeline import build
 
-        return SentenceTransformer(
-            str(self.folder.path),
-            device=self.device,
-            local_files_only=True,
-            trust_remote_code=self.spec.trust_remote_code or self.folder.has_steps,
-            model_kwargs={} if self.folder.static else {"dtype": dtype, "use_safetensors": True},
-        ).eval()
+        return build(self.folder, dtype, self.device)
 
     def _forward(self, ids: Sequence[Sequence[int]], poolings: Sequence[str]) -> dict[str, Vectors]:
         import torch
@@ -261,19 +233,27 @@ class HuggingFace:
         return self.tokenizer.rectangle(ids)
 
     def _tail(self, modules: list[Any], output: Any, tokens: Tensor, mask: Tensor) -> Tensor:
-        """Run the sentence-transformers modules after the transformer."""
+        """Run the sentence-transformers modules after the transformer, and cut their vectors to the width the folder says."""
         features: dict[str, Any] = {
             "input_ids": tokens,
             "token_embeddings": output.last_hidden_state,
-            "all_layer_embeddings": output.hidden_states,
             "attention_mask": mask,
         }
+        if self.folder.config.get("output_hidden_states") is True:  # else the library leaves the other layers unread
+            features["all_layer_embeddings"] = output.hidden_states
         if self.folder.prompt:
-            features["prompt_length"] = self.tokenizer.prompt_length
+            features["prompt_length"] = self._prompt_length()
         for module in modules:
             features = module(features)
         vectors: Tensor = features["sentence_embedding"]
-        return vectors
+        return vectors[..., : self.folder.truncate_dim or None]
+
+    def _prompt_length(self) -> int:
+        """The number of tokens before a text, as the library counts them: without a special token at their end."""
+        tokenizer = self._body.tokenizer
+        before = self.folder.prompt.partition("{text}")[0]
+        ids: list[int] = tokenizer(before, truncation="longest_first")["input_ids"]
+        return len(ids) - bool(ids and ids[-1] in tokenizer.all_special_ids)
 
     def _stream_static(
         self, texts: Sequence[str], wanted: Callable[[NDArray[np.int64]], bool], size: int = 1024
@@ -284,6 +264,9 @@ class HuggingFace:
         for start in range(0, len(texts), size):
             batch = np.arange(start, min(start + size, len(texts)))
             if wanted(batch):
-                wrapped = [self.tokenizer.wrap(texts[int(i)]) for i in batch]
-                vectors = np.asarray(library.encode(wrapped, show_progress_bar=False), np.float32)
+                given, prompt = [texts[int(i)] for i in batch], self.folder.prompt
+                if "{text}" in prompt:
+                    given, prompt = [self.tokenizer.wrap(t) for t in given], ""
+                one = {"batch_size": 1} if self.folder.routed else {}  # so that nothing is padded
+                vectors = np.asarray(library.encode(given, prompt=prompt, show_progress_bar=False, **one), np.float32)
                 yield Chunk(batch, {"native": vectors}, np.zeros((len(batch), 3), np.float32))
