@@ -189,10 +189,13 @@ def _transformer(folder: ModelFolder, part: Part, dtype: Any) -> Any:
             return AutoConfig.from_pretrained(str(folder.body), **config_kwargs), True
 
         def _load_model(self, name: str, *args: Any, **kwargs: Any) -> Any:
-            found = super()._load_model(str(folder.body) if base else name, *args, **kwargs)
+            found = super()._load_model(name if base is None else str(folder.body), *args, **kwargs)
             if isinstance(found, tuple):
                 found, report = found
                 reports.append(report)
+            if base is not None:
+                added = found.load_adapter(str(place), adapter_kwargs={"local_files_only": True})
+                reports.append(added.to_dict())
             return found
 
     trust = folder.spec.trust_remote_code
@@ -207,8 +210,6 @@ def _transformer(folder: ModelFolder, part: Part, dtype: Any) -> Any:
         )
     }
     weights = {"dtype": dtype, "use_safetensors": True, "output_loading_info": True, **common}
-    if base is not None:
-        weights["adapter_kwargs"] = {"_adapter_model_path": str(place)}
     body = Body(
         str(place),
         model_kwargs={**given["model_kwargs"], **weights},

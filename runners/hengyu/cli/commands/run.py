@@ -111,7 +111,7 @@ def command(
         fit_on=fit_on,
     )
     specs = tuple(
-        replace(e, device=device or e.device, trust_remote_code=trust_remote_code or e.trust_remote_code)
+        replace(e, device=device or e.device, trust_remote_code=trust_remote_code)
         for spec in loaded.encoders
         for e in spec.variants(dtypes, backends)
     )
