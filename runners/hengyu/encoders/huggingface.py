@@ -243,9 +243,16 @@ class HuggingFace:
             features["all_layer_embeddings"] = output.hidden_states
         if self.folder.prompt:
             features["prompt_length"] = self._prompt_length()
-        for module in modules:
-            features = module(features)
-        vectors: Tensor = features["sentence_embedding"]
+        module: Any = None
+        try:
+            for module in modules:
+                features = module(features)
+            vectors: Tensor = features["sentence_embedding"]
+        except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as e:
+            raise HengyuError(
+                f"{self.folder.where}: its module {type(module).__name__} cannot take what comes before it ({first_line(e)}); "
+                "get the model again"
+            ) from None
         return vectors[..., : self.folder.truncate_dim or None]
 
     def _prompt_length(self) -> int:
@@ -268,5 +275,11 @@ class HuggingFace:
                 if "{text}" in prompt:
                     given, prompt = [self.tokenizer.wrap(t) for t in given], ""
                 one = {"batch_size": 1} if self.folder.routed else {}  # so that nothing is padded
-                vectors = np.asarray(library.encode(given, prompt=prompt, show_progress_bar=False, **one), np.float32)
+                try:
+                    found = library.encode(given, prompt=prompt, show_progress_bar=False, **one)
+                except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as e:
+                    raise HengyuError(
+                        f"{self.folder.where}: its modules do not fit each other ({first_line(e)}); get the model again"
+                    ) from None
+                vectors = np.asarray(found, np.float32)
                 yield Chunk(batch, {"native": vectors}, np.zeros((len(batch), 3), np.float32))

@@ -212,8 +212,7 @@ class Part:
             names = [_KINDS[self.kind][0], "whitespacetokenizer_config.json", "model.safetensors"]
         elif self.kind in _KINDS:
             config, weights = _KINDS[self.kind]
-            # a router of an older version calls its file config.json
-            names = [config, *(["config.json"] if self.kind == "Router" else [])]
+            names = [_router_file(files, self.inside) if self.kind == "Router" else config]
             names += ["model.safetensors"] if weights else []
         for name in names:
             inside = join(self.inside, name)
@@ -325,8 +324,13 @@ def _part(files: Files, type_: str, inside: str, depth: int = 0) -> Part:
     return Part(kind, type_, inside, config)
 
 
+def _router_file(files: Files, inside: str) -> str:
+    """Return the name of a router's configuration, which older versions call config.json."""
+    return "router_config.json" if files.find(join(inside, "router_config.json")) else "config.json"
+
+
 def _router(files: Files, type_: str, inside: str, depth: int) -> Part:
-    name = "router_config.json" if files.find(join(inside, "router_config.json")) else "config.json"
+    name = _router_file(files, inside)
     where = files.root / inside / name
     config = files.table(join(inside, name))
     types, structure, parameters = (config.get(key) for key in ("types", "structure", "parameters"))

@@ -421,7 +421,7 @@ class ModelFolder:
             if part.kind == "Dense":
                 named = part.config.get("activation_function", "torch.nn.modules.activation.Tanh")
                 if not isinstance(named, str) or named not in ACTIVATIONS:
-                    found.append(f"{join(part.inside, 'config.json')}: activation_function {_shown(named)}")
+                    found.append(f"{join(part.inside, 'config.json')}: activation_function {str(named)[:80]}")
         for inside in (i for part in self._walk() for i in part.files(self.files) if i.endswith(".json")):
             name = inside.rsplit("/", 1)[-1]
             if "vocab" not in name and name != "tokenizer.json":
