@@ -98,9 +98,29 @@ _PROCESSOR_CLASS = re.compile(r"\w*(Processor|Tokenizer|TokenizerFast|Backend)\Z
 _PEFT_IMPORTS = ("corda_config", "eva_config", "lora_ga_config", "megatron_config", "loftq_config", "arrow_config")
 _ARGUMENTS = ("model_args", "model_kwargs", "tokenizer_args", "processor_kwargs", "config_args", "config_kwargs")
 _NO_ARGUMENTS = frozenset(  # of from_pretrained: what they name is read from elsewhere, or unpickled
-    "adapter_kwargs adapter_name cache_dir code_revision config device_map gguf_file key_mapping mistral_format "
-    "offload_folder output_loading_info pretrained_model_name_or_path quantization_config revision state_dict subfolder "
-    "token tokenizer_type use_safetensors variant weights_only".split()
+    {
+        "adapter_kwargs",
+        "adapter_name",
+        "cache_dir",
+        "code_revision",
+        "config",
+        "device_map",
+        "gguf_file",
+        "key_mapping",
+        "mistral_format",
+        "offload_folder",
+        "output_loading_info",
+        "pretrained_model_name_or_path",
+        "quantization_config",
+        "revision",
+        "state_dict",
+        "subfolder",
+        "token",
+        "tokenizer_type",
+        "use_safetensors",
+        "variant",
+        "weights_only",
+    }
 )
 _ATTENTION = ("attn_implementation", "_attn_implementation", "_attn_implementation_internal", "experts_implementation")
 
@@ -392,7 +412,7 @@ def _runs(key: str, value: Any) -> bool:
     if key in _PEFT_IMPORTS:
         return True
     if key == "megatron_core":
-        return value != "megatron.core"
+        return bool(value != "megatron.core")
     if key in _ATTENTION:
         return "/" in str(value)
     if key in ("activation_fn", "activation_function"):

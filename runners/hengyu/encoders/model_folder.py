@@ -269,7 +269,7 @@ class ModelFolder:
     def max_length(self) -> int:
         """The longest input in tokens: what was asked for, at most what the model can take."""
         config = self.config
-        tokenizer = self._table_of(self.tokenizer, "tokenizer_config.json")
+        tokenizer = self._tokenizer_config
         limits = [
             int(v)
             for v in (config.get("max_position_embeddings"), tokenizer.get("model_max_length"))
@@ -287,11 +287,18 @@ class ModelFolder:
             )
         return self.spec.max_length or own
 
-    def _table_of(self, folder: Path, name: str) -> dict[str, Any]:
-        """Return a JSON file of the transformer's folder, here or at an adapter's base."""
-        if self.base and folder == self.base.transformer:
-            return self.base.json(name)
-        return self.json(join(self._first, name))
+    @cached_property
+    def _tokenizer_config(self) -> dict[str, Any]:
+        if self.base and self.tokenizer == self.base.transformer:
+            return self.base._tokenizer_config
+        config = self.json(join(self._first, "tokenizer_config.json"))
+        longest = config.get("model_max_length")
+        if longest is not None and (type(longest) not in (int, float) or not longest > 0):
+            raise HengyuError(
+                f"{self.tokenizer / 'tokenizer_config.json'}: key 'model_max_length' must be a number of tokens above 0, not "
+                f"{_shown(longest)}; correct it, or get the model again"
+            )
+        return config
 
     @cached_property
     def prompts(self) -> Mapping[str, str]:
@@ -350,11 +357,9 @@ class ModelFolder:
     @cached_property
     def weights(self) -> tuple[Path, ...]:
         """The safetensors files that the transformer is read from, an adapter's base and adapter included."""
-        if self.base:
-            names = ()
-        else:
-            names = tuple(n for n in weight_files(self.files, self._first) if n.endswith(".safetensors"))
-        own = [self.transformer / n for n in (*names, *(["adapter_model.safetensors"] if self.adapter else []))]
+        here = [] if self.base else weight_files(self.files, self._first)
+        names = [n for n in here if n.endswith(".safetensors")] + ["adapter_model.safetensors"] * bool(self.adapter)
+        own = [self.transformer / name for name in names]
         return (*(self.base.weights if self.base else ()), *own)
 
     @cached_property
@@ -555,7 +560,7 @@ class ModelFolder:
             )
         self._refuse_unroutable()
         self._refuse_sentencepiece()
-        _ = self.config, self._sentence_config, self.prompt, self.truncate_dim
+        _ = self.config, self._sentence_config, self._tokenizer_config, self.prompt, self.truncate_dim
 
     @property
     def _gives_vectors(self) -> bool:
