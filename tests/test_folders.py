@@ -19,9 +19,9 @@ import pytest
 from folders import OWN, WIDTH, copy, merge, modules, pooled, router, saved, write
 
 from hengyu.base.errors import HengyuError
-from hengyu.encoders import EncoderSpec, open_encoder
-from hengyu.encoders import model_folder as folder_module
-from hengyu.encoders.layout import _TOKENIZER, ACTIVATIONS
+from hengyu.encoders import EncoderSpec, adapters, kinds, open_encoder
+from hengyu.encoders.files import TOKENIZER
+from hengyu.encoders.foreign import ACTIVATIONS
 from hengyu.encoders.model_folder import ModelFolder
 
 TEXTS = ["今天天气真好，我们去公园散步吧。", "他", "不是他，是她", "", "学生们都在学习数学和语文"]
@@ -335,7 +335,7 @@ def test_adapters_that_cannot_be_applied_are_refused(
     with pytest.raises(HengyuError, match="PROMPT_TUNING are not supported"):
         open_encoder(EncoderSpec(str(alone)))
     merge(alone / "adapter_config.json", peft_type="LORA")
-    monkeypatch.setattr(folder_module, "find_spec", lambda name: None if name == "peft" else find_spec(name))
+    monkeypatch.setattr(adapters, "find_spec", lambda name: None if name == "peft" else find_spec(name))
     with pytest.raises(HengyuError, match=r"pip install 'hengyu\[peft\]'"):
         open_encoder(EncoderSpec(str(alone)))
 
@@ -483,7 +483,7 @@ def test_the_names_of_tokenizers_files_are_known() -> None:
         for block in re.findall(r"VOCAB_FILES_NAMES\s*=\s*\{(.*?)\}", path.read_text(encoding="utf-8"), re.S):
             names |= set(re.findall(r':\s*"([^"]+)"', block))
     assert len(names) > 15
-    assert not {n for n in names if not _TOKENIZER.match(n)}
+    assert not {n for n in names if not TOKENIZER.match(n)}
 
 
 def test_the_links_of_the_hub_cache_are_followed(tmp_path: Path, tiny_bert: Path) -> None:
@@ -571,7 +571,7 @@ def test_a_tokenizer_of_pieces_alone_names_sentencepiece(
     for name in ("tokenizer.json", "vocab.txt"):
         (folder / name).unlink()
     (folder / "spiece.model").write_bytes(b"\n")
-    monkeypatch.setattr(folder_module, "find_spec", lambda name: None if name == "sentencepiece" else find_spec(name))
+    monkeypatch.setattr(kinds, "find_spec", lambda name: None if name == "sentencepiece" else find_spec(name))
     refused(folder, "needs the package sentencepiece; run: pip install sentencepiece")
 
 

@@ -127,7 +127,7 @@ def test_a_pickle_in_the_place_of_any_file_is_never_loaded(tmp_path: Path, tiny_
     assert not mark.exists()
 
 
-@pytest.mark.parametrize("name", ["pytorch_model.bin", "weights.pt", "x.pth", "x.ckpt", "x.pkl", "x.joblib"])
+@pytest.mark.parametrize("name", ["pytorch_model.bin", "weights.pt", "x.pth", "x.ckpt", "x.pkl"])
 def test_pickled_weights_are_refused_in_every_module(tmp_path: Path, tiny_bert: Path, name: str) -> None:
     inner = tmp_path / "routed" / "query_1_Dense"
     folders.router(tmp_path / "routed", tiny_bert, dense=True)
