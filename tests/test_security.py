@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import contextlib
 import gzip
 import json
 import pickle
@@ -12,6 +13,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import folders
 import pytest
 import runs
 from click.testing import CliRunner
@@ -98,19 +100,9 @@ def test_commands_read_and_write_no_pickle_reach_no_network_and_write_where_they
         ), path
 
 
-class Evil:
-    """Writes a file when it is unpickled."""
-
-    def __init__(self, mark: Path) -> None:
-        self.mark = mark
-
-    def __reduce__(self) -> tuple[object, tuple[object, ...]]:
-        return Path.touch, (self.mark,)
-
-
 def test_a_pickle_in_the_place_of_any_file_is_never_loaded(tmp_path: Path, tiny_bert: Path) -> None:
     mark = tmp_path / "executed"
-    evil = pickle.dumps(Evil(mark))
+    evil = pickle.dumps(folders.Evil(mark))
     folder = tmp_path / "model"
     shutil.copytree(tiny_bert, folder)
     for name in ("pytorch_model.bin", "training_args.bin", "optimizer.pt", "tokenizer.pkl"):
@@ -137,20 +129,13 @@ def test_a_pickle_in_the_place_of_any_file_is_never_loaded(tmp_path: Path, tiny_
 
 @pytest.mark.parametrize("name", ["pytorch_model.bin", "weights.pt", "x.pth", "x.ckpt", "x.pkl"])
 def test_pickled_weights_are_refused_in_every_module(tmp_path: Path, tiny_bert: Path, name: str) -> None:
-    folder = tmp_path / "model"
-    shutil.copytree(tiny_bert, folder)
-    own = "sentence_transformers.models."
-    modules = [("", "Transformer"), ("1_Pooling", "Pooling"), ("2_Router", "Router")]
-    (folder / "modules.json").write_text(
-        json.dumps([{"idx": i, "name": str(i), "path": p, "type": own + t} for i, (p, t) in enumerate(modules)])
-    )
-    (folder / "1_Pooling").mkdir()
-    inner = folder / "2_Router" / "query_0_Dense"
-    inner.mkdir(parents=True)
-    open_encoder(EncoderSpec(str(folder)))
+    inner = tmp_path / "routed" / "query_1_Dense"
+    folders.router(tmp_path / "routed", tiny_bert, dense=True)
+    open_encoder(EncoderSpec(str(tmp_path / "routed")))
+    (inner / "model.safetensors").unlink()
     (inner / name).write_bytes(b"\x80\x04.")
     with pytest.raises(HengyuError, match="pickled weights are never loaded"):
-        open_encoder(EncoderSpec(str(folder)))
+        open_encoder(EncoderSpec(str(tmp_path / "routed")))
 
 
 @pytest.mark.parametrize("file", ["config.json", "tokenizer_config.json"])
@@ -163,6 +148,75 @@ def test_code_beside_a_local_model_does_not_run(tmp_path: Path, tiny_bert: Path,
     (folder / file).write_text(json.dumps({**content, "auto_map": auto}), encoding="utf-8")
     with pytest.raises(HengyuError, match="runs code of its own.*--trust-remote-code"):
         open_encoder(EncoderSpec(str(folder)))
+    assert not mark.exists()
+
+
+@pytest.mark.parametrize("kind", folders.HOSTILE)
+def test_a_hostile_folder_is_refused_and_runs_nothing(
+    tmp_path: Path, tiny_bert: Path, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Through the commands; the folder is also where the command runs and first on the path, as ``python -m`` has it."""
+    from transformers import dynamic_module_utils
+
+    monkeypatch.setattr(dynamic_module_utils, "HF_MODULES_CACHE", str(tmp_path / "modules"))
+    folder, mark = tmp_path / "model", tmp_path / "executed"
+    folders.HOSTILE[kind](folder, tiny_bert, mark)
+    monkeypatch.chdir(folder)
+    monkeypatch.syspath_prepend(str(folder))
+    texts = tmp_path / "texts.txt"
+    texts.write_text("今天天气真好\n", encoding="utf-8")
+    for words in (
+        ["run", "smoke", "--encoder", str(folder), "--offline", "--quiet"],
+        ["encode", str(texts), "--encoder", str(folder), "--out", str(tmp_path / "out.npy")],
+        ["selfcheck", str(folder), "--limit", "4"],
+    ):
+        done = CliRunner().invoke(main, words)
+        assert done.exit_code in (1, 2) and not mark.exists(), (words, done.output)
+        assert isinstance(done.exception, SystemExit | HengyuError), done.exception
+        assert re.search("refused|never loaded|leads out|get the model again", done.output), done.output
+    with pytest.raises(HengyuError):
+        open_encoder(EncoderSpec(str(folder))).encode(["好"], ["native"])
+    assert not mark.exists()
+
+
+def test_the_marks_of_hostile_folders_would_be_seen(
+    tmp_path: Path, tiny_bert: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The library itself runs the code when it is told to trust the folder."""
+    from sentence_transformers import SentenceTransformer
+    from transformers import dynamic_module_utils
+
+    monkeypatch.setattr(dynamic_module_utils, "HF_MODULES_CACHE", str(tmp_path / "modules"))
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    for kind in ("Router class", "type of its own", "second transformer"):
+        mark, folder = tmp_path / f"executed by {kind}", tmp_path / kind
+        folders.HOSTILE[kind](folder, tiny_bert, mark)
+        with contextlib.suppress(Exception):
+            SentenceTransformer(str(folder), device="cpu", trust_remote_code=True)
+        assert mark.exists(), kind
+
+
+def test_no_file_can_trust_a_models_code(tmp_path: Path, tiny_bert: Path) -> None:
+    folder, mark = tmp_path / "model", tmp_path / "executed"
+    folders.HOSTILE["auto_map model"](folder, tiny_bert, mark)
+    suite = tmp_path / "mine.toml"
+    for value in ("true", '"yes"', "1"):
+        suite.write_text(
+            'tasks = ["hengyu-sts:test"]\n'
+            f"encoders = [{{ model = {json.dumps(str(folder))}, trust_remote_code = {value} }}]\n",
+            encoding="utf-8",
+        )
+        for words in (["run", str(suite), "--quiet"], ["validate", str(suite)]):
+            done = CliRunner().invoke(main, words)
+            assert done.exit_code == 2 and "hengyu run --trust-remote-code" in done.output, done.output
+        with pytest.raises(HengyuError, match="--trust-remote-code"):
+            hengyu.run(suite)
+    suite.write_text(
+        f'tasks = ["hengyu-sts:test"]\nencoders = [{{ model = {json.dumps(str(folder))}, trust_remote_code = false }}]\n',
+        encoding="utf-8",
+    )
+    with pytest.raises(HengyuError, match="runs code of its own"):
+        hengyu.run(suite)
     assert not mark.exists()
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -121,10 +121,12 @@ def run(
     out: str | Path | None = None,
     offline: bool = False,
     force: bool = False,
+    trust_remote_code: bool = False,
 ) -> Run:
     """Run a suite (a file, or the name of a shipped one) as ``hengyu run`` does, quietly, and return its numbers.
 
-    The arguments are the command's options; `frame` makes a table of the result.
+    The arguments are the command's options; `frame` makes a table of the result. ``trust_remote_code`` runs code that comes
+    with a model: read it first. No file can set it.
 
     Raises:
         HengyuError: for every mistake in the suite or its data, and for cells that failed (the others are kept).
@@ -139,6 +141,7 @@ def run(
     loaded = load_suite(find_suite(str(suite))).with_overrides(
         tasks=tuple(tasks), encoders=tuple(encoders), entries=tuple(entries)
     )
+    loaded = replace(loaded, encoders=tuple(replace(e, trust_remote_code=trust_remote_code) for e in loaded.encoders))
     plan = make_plan(loaded, data_dir=Path(data) if data else None, datasets=[Path(d) for d in datasets])
     outcome = bench.run(
         plan,

@@ -9,7 +9,6 @@ import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -146,7 +145,7 @@ def _shape(encoder: Encoder) -> tuple[int, int, int]:
     folder = getattr(encoder, "folder", None)
     if not isinstance(folder, ModelFolder):  # vectors of somebody else's making
         return 1024, 1, 0
-    config: dict[str, Any] = folder.json(str(folder.transformer.relative_to(folder.path) / "config.json"))
+    config = folder.config
     width, layers = config.get("hidden_size"), config.get("num_hidden_layers")
     weights = sum(p.stat().st_size for p in folder.transformer.glob("*.safetensors"))
     return (

@@ -211,7 +211,8 @@ def open_encoder(spec: EncoderSpec, *, offline: bool = False) -> HuggingFace:
         folder = ModelFolder(Path(__file__).parent / "builtin", spec, identifier=spec.called)
     else:
         path, revision = find_folder(spec, offline=offline)
-        folder = ModelFolder(path, spec, identifier=spec.called, revision=revision)
+        folder = ModelFolder(path, spec, identifier=spec.called, revision=revision, offline=offline)
+    folder.refuse_other_kinds()
     return HuggingFace(folder)
 
 

@@ -10,7 +10,7 @@ from hengyu.encoders import BUILTIN, EncoderSpec
 
 __all__ = ["find_folder", "kept_endings"]
 
-_KEPT = {".safetensors", ".json", ".txt", ".model", ".vocab"}
+_KEPT = {".safetensors", ".json", ".txt", ".model", ".vocab", ".spm", ".codes", ".tiktoken", ".jinja", ".tokenizer"}
 
 
 def kept_endings(spec: EncoderSpec) -> set[str]:
@@ -61,7 +61,6 @@ def _from_hub(spec: EncoderSpec, *, offline: bool) -> tuple[Path, str]:
     )
 
     patterns = [f"*{suffix}" for suffix in sorted(kept_endings(spec))]
-    ignored = ["*onnx/*", "*openvino/*", "*.bin", "*.h5", "*.msgpack"]
     where = f"encoder '{spec.model}'"
     endpoint = os.environ.get("HF_ENDPOINT") or None
 
@@ -70,7 +69,6 @@ def _from_hub(spec: EncoderSpec, *, offline: bool) -> tuple[Path, str]:
             spec.model,
             revision=spec.revision or None,
             allow_patterns=patterns,
-            ignore_patterns=ignored,
             local_files_only=local,
             endpoint=endpoint,
         )

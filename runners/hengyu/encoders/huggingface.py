@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
@@ -12,7 +11,7 @@ from numpy.typing import NDArray
 
 from hengyu.base.errors import HengyuError, did_you_mean, first_line
 from hengyu.encoders import POOLINGS, Chunk, EncoderFailed, Vectors, token_print
-from hengyu.encoders.architectures import ATTENTION, decodes, load_transformer, open_attention
+from hengyu.encoders.architectures import ATTENTION, decodes, open_attention
 from hengyu.encoders.engines import export
 from hengyu.encoders.mixed_precision import halve
 from hengyu.encoders.model_folder import ModelFolder
@@ -72,14 +71,14 @@ class HuggingFace(Passes):
     def native_is(self) -> str:
         """The pooling whose vectors the native ones are; "" when they are vectors of their own."""
         pooling, normalised = self.folder.tail or ("", False)
-        if normalised or self.folder.static or self._decodes or self._columns or self._chats:
+        if normalised or self.folder.static or self._decodes or self.folder.truncate_dim or self._chats:
             return ""
         return pooling
 
     @cached_property
     def _chats(self) -> bool:
         """Whether sentence-transformers puts a chat template around every text, so that it must make the native vectors."""
-        return not self.folder.modules and self.tokenizer.chats
+        return not self.folder.parts and self.tokenizer.chats
 
     def _chatted(self, texts: Sequence[str], batch: int) -> Vectors:
         """Return the native vectors (n, d) of a folder whose texts pass a chat template, from the library with our weights."""
@@ -97,15 +96,10 @@ class HuggingFace(Passes):
         found = library.encode(wrapped, prompt=prompt, batch_size=batch, show_progress_bar=False)
         return np.asarray(found, np.float32)
 
-    @cached_property
-    def _config(self) -> dict[str, Any]:
-        """The contents of the transformer's config.json."""
-        return self.folder.json(str(self.folder.transformer.relative_to(self.folder.path) / "config.json"))
-
     @property
     def _decodes(self) -> bool:
         """Whether the library reads the states of a decoder; all poolings but ``native`` read those of the encoder."""
-        return decodes(self._config)
+        return decodes(self.folder.config)
 
     def identity(self) -> dict[str, Any]:
         """What the vectors depend on beside text and pooling."""
@@ -120,6 +114,9 @@ class HuggingFace(Passes):
             "protocol": _PROTOCOL + _MIXED * (self.spec.dtype == "bfloat16") + 2 * self.folder.goes_on,
             **({} if self.spec.backend == "torch" else {"backend": self.spec.backend}),
             **({"attention": self.spec.attention} if self.spec.attention else {}),
+            # whether an adapter was applied does not show in the files alone
+            **({"adapter": self.folder.adapter} if self.folder.adapter else {}),
+            **({"truncate_dim": self.folder.truncate_dim} if self.folder.truncate_dim else {}),
         }
 
     def encode(self, texts: Sequence[str], poolings: Sequence[str]) -> dict[str, Vectors]:
@@ -170,6 +167,7 @@ class HuggingFace(Passes):
         """Let go of the model's memory; the next call loads it again."""
         self.__dict__.pop("_parts", None)
         self.__dict__.pop("_chatting", None)
+        self.__dict__.pop("_body", None)
 
     def stream(
         self, texts: Sequence[str], poolings: Sequence[str], wanted: Callable[[NDArray[np.int64]], bool]
@@ -235,33 +233,11 @@ class HuggingFace(Passes):
     def _loaded(self) -> tuple[Any, list[Any]]:
         """The same in PyTorch, in float32 for another engine or for mixed precision."""
         import torch
-        import transformers
 
-        transformers.utils.logging.set_verbosity_error()
-        transformers.utils.logging.disable_progress_bar()
-        logging.getLogger("sentence_transformers").setLevel(logging.ERROR)
         exact = self.spec.backend != "torch" or self._mixed
-        dtype = torch.float32 if exact else getattr(torch, self.spec.dtype)
-        try:
-            if self.folder.tail is None:
-                library = self.library(dtype)
-                return self._attending(library[0].auto_model.eval()), list(library)[1:]
-            model, report = load_transformer(
-                self.folder.transformer,
-                dtype=dtype,
-                trust_remote_code=self.spec.trust_remote_code,
-            )
-        except HengyuError:
-            raise
-        except Exception as e:
-            raise HengyuError(f"{self.folder.where}: cannot be loaded ({first_line(e)}); get the model again") from None
-        missing = sorted(k for k in report["missing_keys"] if "pooler" not in k)
-        if missing or report.get("mismatched_keys"):
-            names = ", ".join(map(str, (missing or sorted(report["mismatched_keys"]))[:3]))
-            raise HengyuError(
-                f"{self.folder.where}: weights do not fit its config.json (e.g. {names}); get the model again"
-            )
-        return self._attending(model.to(self.device).eval()), []
+        library = self.library(torch.float32 if exact else getattr(torch, self.spec.dtype))
+        self._body = library[0]
+        return self._attending(library[0].auto_model.eval()), [] if self.folder.tail else list(library)[1:]
 
     def _attending(self, model: Any) -> Any:
         """Return the model with the attention that was asked for."""
@@ -270,28 +246,40 @@ class HuggingFace(Passes):
         return model
 
     def library(self, dtype: Any) -> Any:
-        """Return the model as sentence-transformers loads it, in a torch dtype."""
-        from sentence_transformers import SentenceTransformer
+        """Return the model as a `SentenceTransformer`, in a torch dtype."""
+        from hengyu.encoders.pipeline import build
 
-        return SentenceTransformer(
-            str(self.folder.path),
-            device=self.device,
-            local_files_only=True,
-            trust_remote_code=self.spec.trust_remote_code or self.folder.has_steps,
-            model_kwargs={} if self.folder.static else {"dtype": dtype, "use_safetensors": True},
-        ).eval()
+        return build(self.folder, dtype, self.device)
 
     def _tail(self, modules: list[Any], output: Any, last: Tensor, given: dict[str, Tensor]) -> Tensor:
-        """Run the sentence-transformers modules after the transformer."""
+        """Run the sentence-transformers modules after the transformer, and cut their vectors to the width the folder says."""
         features: dict[str, Any] = {**given, "token_embeddings": last}
-        if getattr(output, "hidden_states", None) is not None:
+        # the library leaves the other layers unread unless the configuration asks for them
+        if (
+            self.folder.config.get("output_hidden_states") is True
+            and getattr(output, "hidden_states", None) is not None
+        ):
             features["all_layer_embeddings"] = output.hidden_states
         if self.folder.prompt:
-            features["prompt_length"] = self.tokenizer.prompt_length
-        for module in modules:
-            features = module(features)
-        vectors: Tensor = features["sentence_embedding"]
-        return vectors
+            features["prompt_length"] = self._prompt_length()
+        module: Any = None
+        try:
+            for module in modules:
+                features = module(features)
+            vectors: Tensor = features["sentence_embedding"]
+        except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as e:
+            raise HengyuError(
+                f"{self.folder.where}: its module {type(module).__name__} cannot take what comes before it ({first_line(e)}); "
+                "get the model again"
+            ) from None
+        return vectors[..., : self.folder.truncate_dim or None]
+
+    def _prompt_length(self) -> int:
+        """The number of tokens before a text, as the library counts them: without a special token at their end."""
+        tokenizer = self._body.tokenizer
+        before = self.folder.prompt.partition("{text}")[0]
+        ids: list[int] = tokenizer(before, truncation="longest_first")["input_ids"]
+        return len(ids) - bool(ids and ids[-1] in tokenizer.all_special_ids)
 
     def _stream_static(
         self, texts: Sequence[str], wanted: Callable[[NDArray[np.int64]], bool], size: int = 1024
@@ -302,6 +290,15 @@ class HuggingFace(Passes):
         for start in range(0, len(texts), size):
             batch = np.arange(start, min(start + size, len(texts)))
             if wanted(batch):
-                wrapped = [self.tokenizer.wrap(texts[int(i)]) for i in batch]
-                vectors = np.asarray(library.encode(wrapped, show_progress_bar=False), np.float32)
+                given, prompt = [texts[int(i)] for i in batch], self.folder.prompt
+                if "{text}" in prompt:
+                    given, prompt = [self.tokenizer.wrap(t) for t in given], ""
+                one = {"batch_size": 1} if self.folder.routed else {}  # so that nothing is padded
+                try:
+                    found = library.encode(given, prompt=prompt, show_progress_bar=False, **one)
+                except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as e:
+                    raise HengyuError(
+                        f"{self.folder.where}: its modules do not fit each other ({first_line(e)}); get the model again"
+                    ) from None
+                vectors = np.asarray(found, np.float32)
                 yield Chunk(batch, {"native": vectors}, np.zeros((len(batch), 3), np.float32))

@@ -46,12 +46,6 @@ class Passes:
         """The model's tokenizer with prompt and pre-tokenizer around it."""
         return Tokenizer(self.folder)
 
-    @property
-    def _columns(self) -> int | None:
-        """How many columns of a native vector the folder keeps; None for all."""
-        found = self.folder.json("config_sentence_transformers.json").get("truncate_dim")
-        return found if type(found) is int and found > 0 else None
-
     @cached_property
     def device(self) -> str:
         """Where the model runs; raises `HengyuError` for a device that cannot be used here."""
@@ -123,7 +117,7 @@ class Passes:
                     found = self._tail(tail, output, last, features)
                 if normalise:
                     found = torch.nn.functional.normalize(found, dim=-1)
-                vectors["native"] = found[:, : self._columns]
+                vectors["native"] = found[:, : self.folder.truncate_dim or None]
             return {p: vectors[p].float().cpu().numpy() for p in poolings}
 
     def _run(self, model: Any, features: dict[str, Tensor]) -> Any:

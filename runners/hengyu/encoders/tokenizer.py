@@ -37,15 +37,10 @@ class Tokenizer:
 
     @cached_property
     def _library(self) -> Any:
-        import transformers
+        from hengyu.encoders.pipeline import load_tokenizer
 
-        transformers.utils.logging.set_verbosity_error()
         try:
-            return transformers.AutoTokenizer.from_pretrained(
-                self.folder.transformer,
-                local_files_only=True,
-                trust_remote_code=self.folder.spec.trust_remote_code,
-            )
+            return load_tokenizer(self.folder)
         except Exception as e:
             raise HengyuError(f"{self.folder.where}: {self._unloadable(e)}") from None
 

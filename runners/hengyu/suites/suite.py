@@ -234,7 +234,15 @@ def _encoders(table: Table) -> tuple[EncoderSpec, ...]:
         )
         defaults = EncoderSpec("")
         values: dict[str, Any] = {}
+        if inner.has("trust_remote_code") and inner.raw("trust_remote_code") is not False:
+            inner.problem(
+                "trust_remote_code",
+                "is not for a file to decide: read the model's code, leave the key out, and type "
+                "`hengyu run --trust-remote-code`",
+            )
         for field in fields(EncoderSpec):
+            if field.name == "trust_remote_code":
+                continue
             default = getattr(defaults, field.name)
             values[field.name] = inner.take(field.name, type(default), default, required=field.name == "model")
         inner.finish()

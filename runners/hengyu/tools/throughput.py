@@ -109,7 +109,7 @@ def flops_per_token(folder: ModelFolder, length: float) -> float:
                 shape = file.get_slice(name).get_shape()
                 if len(shape) == 2 and "embedding" not in name and "pooler" not in name:
                     weights += shape[0] * shape[1]
-    config = folder.json(str(folder.transformer.relative_to(folder.path) / "config.json"))
+    config = folder.config
     layers, width = int(config.get("num_hidden_layers") or 0), int(config.get("hidden_size") or 0)
     return 2.0 * weights + 4.0 * width * length * layers
 

@@ -22,6 +22,7 @@ __all__ = ["command"]
 @click.option("--data", type=options.FOLDER, help="Where the datasets' files lie now, if they have moved.")
 @options.datasets
 @options.offline
+@options.trust_remote_code
 @click.option("--force", is_flag=True, help="Replace a model's folder that is there already.")
 @options.methods
 def command(
@@ -35,6 +36,7 @@ def command(
     data: Path | None,
     datasets: tuple[Path, ...],
     offline: bool,
+    trust_remote_code: bool,
     force: bool,
 ) -> None:
     """Write a row of a RUN as a sentence-transformers folder: encoder, pooling and every step of the entry.
@@ -59,7 +61,7 @@ def command(
     choice = choose(found, row, task, seed)
     refuse_occupied(out, force=force)
     progress = Progress(Console(stderr=True))
-    places = Places(encoder, data, datasets, offline)
+    places = Places(encoder, data, datasets, offline, trust_remote_code)
     fitted = refit(found, choice, fit_on, places, fits=FitStore.default(), progress=progress)
     weighed = choice.weighed(found)
     if not fit_on and weighed is not None and abs(weighed - fitted.spearman) > 1e-3:

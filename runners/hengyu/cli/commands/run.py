@@ -117,7 +117,7 @@ def command(
             e,
             attention=attention or e.attention,
             device=device or e.device,
-            trust_remote_code=trust_remote_code or e.trust_remote_code,
+            trust_remote_code=trust_remote_code,
         )
         for spec in loaded.encoders
         for e in spec.variants(dtypes, backends)

@@ -51,6 +51,11 @@ class TrainableEncoder:
             self.read = (folder.tail or ("", False))[0]
         if folder.static:
             raise HengyuError("the model is no transformer, and only transformers are trained here")
+        if folder.adapter:
+            raise HengyuError(
+                "the model is an adapter on a base, which is not trained here; merge them first: "
+                "model.merge_and_unload().save_pretrained(DIR)"
+            )
         if not self.read:
             raise HengyuError("its native vectors pass modules of its own, which are not trained here; add a pooling")
         if self.read == "echo":

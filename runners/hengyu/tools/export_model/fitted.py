@@ -46,6 +46,7 @@ class Places:
     data: Path | None = None
     datasets: Sequence[Path] = ()
     offline: bool = False
+    trust_remote_code: bool = False  # a run's own files cannot say so
 
 
 @dataclass(frozen=True)
@@ -142,7 +143,11 @@ def _plan(run: Run, choice: Choice, fit_on: str, places: Places) -> tuple[Plan, 
         "model": name,
     }
     spec = EncoderSpec(
-        **(values | {"name": name, "device": ""} | ({"model": places.encoder} if places.encoder else {}))
+        **(
+            values
+            | {"name": name, "device": "", "trust_remote_code": places.trust_remote_code}
+            | ({"model": places.encoder} if places.encoder else {})
+        )
     )
     if spec.model.endswith(".npy"):
         raise HengyuError(f"encoder '{name}': is vectors in {spec.model}, not a model; take a row of a model")

@@ -94,7 +94,7 @@ def tokenizer(subject: Subject) -> Check:
 
 def pooling(subject: Subject) -> Check:
     """The pooling under check against the one of the model's own pipeline; of another width only the scores are held."""
-    if not subject.encoder.folder.modules:
+    if not subject.encoder.folder.parts:
         return Check("pooling", "not run", "the folder names no pooling of its own (no modules.json)")
     if subject.pooling in ("native", subject.encoder.native_is):
         return Check("pooling", "note", f"'{subject.pooling}' is the model's own")
