@@ -20,6 +20,7 @@ from hengyu.bench.run_log import RunLog
 from hengyu.bench.sources import sources
 from hengyu.bench.units import Executor, WorkerContext
 from hengyu.encoders import find_encoder
+from hengyu.encoders.api import Api
 from hengyu.evaluation.derive import derive
 from hengyu.evaluation.derive_retrieval import derive_retrieval
 from hengyu.evaluation.relevance_file import save_relevance
@@ -72,7 +73,7 @@ def run(
     the folder ``reports`` stands for: what is there is fetched first, what is new is sent as it is finished.
     Raises `HengyuError` before anything is encoded when it would hold more than ``max_memory`` bytes.
     """
-    jobs = _jobs(plan, progress, offline)
+    jobs = _jobs(plan, progress, offline, store)
     refuse_same_names(jobs)
     name = f"{plan.suite.name}-{plan.fingerprint({'id': j.encoder.id, **j.identity} for j in jobs)}"
     folder = reports / "records" / name
@@ -92,6 +93,8 @@ def run(
     for number, job in enumerate(jobs):
         started = time.perf_counter()
         job.vectors = encode_all(executor, site, number)
+        if isinstance(job.encoder, Api) and (spent := job.encoder.spent()):
+            progress.say(spent)
         if job.vectors.encoded:
             clock.note(f"encode | {job.encoder.id}", time.perf_counter() - started)
         job.coverage = {t.name: job.vectors.coverage(t.ids) for t in plan.tasks}
@@ -127,13 +130,16 @@ def run(
     )
 
 
-def _jobs(plan: Plan, progress: Progress, offline: bool) -> list[PreparedEncoder]:
+def _jobs(plan: Plan, progress: Progress, offline: bool, store: VectorStore) -> list[PreparedEncoder]:
     """Open every encoder; a suite that runs what is at hand leaves out those that cannot be had, and says why."""
     jobs: list[PreparedEncoder] = []
     missing: list[str] = []
     for spec in plan.suite.encoders:
         try:
-            jobs.append(prepare_encoder(plan, find_encoder(spec, offline=offline)))
+            encoder = find_encoder(spec, offline=offline)
+            if isinstance(encoder, Api):
+                encoder.prepare(store, plan.texts, progress)
+            jobs.append(prepare_encoder(plan, encoder))
         except HengyuError as e:
             if "encoders" not in plan.suite.partial:
                 raise

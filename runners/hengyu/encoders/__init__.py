@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import cache
 from itertools import product
 from pathlib import Path
@@ -22,11 +22,14 @@ if TYPE_CHECKING:
 __all__ = [
     "BASELINES",
     "BUILTIN",
+    "COMMAND_LINE_ONLY",
     "POOLINGS",
     "Chunk",
     "Encoder",
     "EncoderSpec",
+    "VECTOR_FILES",
     "find_encoder",
+    "is_vectors",
     "open_encoder",
     "probes",
     "token_print",
@@ -45,17 +48,42 @@ POOLINGS = (
 """``native`` is what the model's own sentence-transformers pipeline gives; the others are read off the hidden states."""
 
 BASELINES = ("random", "tfidf", "char-mean")
+COMMAND_LINE_ONLY = {"allow_api": "--allow-api", "key_over_http": "--key-over-http"}
+"""Permissions that no file may give: field of `EncoderSpec` -> the option that gives it."""
+
 BUILTIN = "hengyu-mini"
 _BUILT_IN = (BUILTIN, "builtin")  # how it may be asked for
 
+VECTOR_FILES = (".npy", ".safetensors", ".parquet")
+_OF_AN_API = (
+    "key_env",
+    "dimensions",
+    "encoding_format",
+    "batch_size",
+    "requests_per_minute",
+    "timeout",
+    "price_per_million",
+)
+
 Vectors = NDArray[np.float32]
+
+
+def is_vectors(path: Path) -> bool:
+    """Tell whether a path names a file of vectors, or a folder with one (``vectors.npy``, ...) and no model."""
+    if path.suffix in VECTOR_FILES:
+        return not path.is_dir()
+    try:
+        models = any((path / name).exists() for name in ("config.json", "modules.json"))
+        return not models and any((path / f"vectors{s}").exists() for s in VECTOR_FILES)
+    except (OSError, ValueError):  # no name of a file
+        return False
 
 
 @dataclass(frozen=True)
 class EncoderSpec:
     """How a suite or the command line asks for an encoder."""
 
-    model: str  # "hengyu-mini" (built in), a folder, a hub id, or a .npy file of vectors
+    model: str  # "hengyu-mini" (built in), a folder, a hub id, a file or folder of vectors, or what an API calls it
     name: str = ""  # how the board calls it; by default the id or the folder's name
     revision: str = ""  # of a hub id
     prompt: str = ""  # a prefix, or a template with {text}
@@ -66,14 +94,33 @@ class EncoderSpec:
     device: str = ""  # "cpu", "cuda", ...; by default CUDA where there is one
     trust_remote_code: bool = False
     texts: str = ""  # of a .npy file: where its texts stand, by default beside it
+    api: str = ""  # base URL of an OpenAI-compatible API, like https://example.com/v1
+    key_env: str = ""  # the environment variable that holds the API key; the key itself is never kept
+    dimensions: int = 0  # width to ask the API for; 0 for the model's own
+    encoding_format: str = "float"  # how the API sends vectors: or "base64"
+    batch_size: int = 0  # texts in one request at most; 0 for the default
+    requests_per_minute: float = 0.0  # 0 for no limit
+    timeout: float = 60.0  # seconds that one request may take
+    price_per_million: float = 0.0  # price of a million tokens, in any currency; 0 where it is not known
+    allow_api: bool = False  # texts may be sent to the API; only the command line or a Python caller says so
+    key_over_http: bool = False  # the key may be sent unencrypted to another machine; as above
+
+    @property
+    def kind(self) -> str:
+        """What it names: "api", "vectors" that are there already, or a "model"."""
+        if self.api:
+            return "api"
+        return "vectors" if is_vectors(Path(self.model).expanduser()) else "model"
 
     @property
     def called(self) -> str:
         """How the board calls it."""
+        if self.api:
+            return self.name or self.model
         path = Path(self.model).expanduser()
         if self.name or self.model in _BUILT_IN:
             return self.name or BUILTIN
-        return path.stem if path.suffix == ".npy" else path.resolve().name if path.is_dir() else self.model
+        return path.stem if path.suffix in VECTOR_FILES else path.resolve().name if path.is_dir() else self.model
 
     def variants(self, dtypes: Sequence[str], backends: Sequence[str]) -> tuple[EncoderSpec, ...]:
         """Return it in each dtype on each backend, () for its own; those that differ from it say so in their names."""
@@ -129,10 +176,19 @@ class Encoder(Protocol):
 
 def find_encoder(spec: EncoderSpec, *, offline: bool = False) -> Encoder:
     """Return what a declaration names, a model or vectors that are there already; raises `HengyuError`."""
-    if spec.model.endswith(".npy"):
-        from hengyu.encoders.precomputed import Precomputed
+    if spec.kind == "api":
+        from hengyu.encoders.api import Api
 
-        return Precomputed(spec)
+        return Api(spec, offline=offline)
+    stray = next((f.name for f in fields(spec) if f.name in _OF_AN_API and getattr(spec, f.name) != f.default), "")
+    if stray:
+        raise HengyuError(
+            f"encoder '{spec.model}': {stray} needs api, the address of the API; add it, or leave {stray} out"
+        )
+    if spec.kind == "vectors":
+        from hengyu.encoders.given import open_vectors
+
+        return open_vectors(spec)
     if spec.texts:
         raise HengyuError(f"encoder '{spec.model}': texts belongs to a .npy file of vectors; leave it out")
     return open_encoder(spec, offline=offline)

@@ -17,7 +17,8 @@ from hengyu.base.progress import Progress
 from hengyu.bench.encoder_jobs import prepare_encoder
 from hengyu.bench.run_log import RunLog
 from hengyu.bench.units import WorkerContext, WorkUnit
-from hengyu.encoders import EncoderSpec, find_encoder
+from hengyu.encoders import Encoder, EncoderSpec, find_encoder
+from hengyu.encoders.api import Api
 from hengyu.methods.fit_cache import FitStore
 from hengyu.methods.training.cache import TunedEncoderCache, TunedStore
 from hengyu.storage.timings import Clock
@@ -113,7 +114,10 @@ def open_site(setting: Setting) -> WorkerContext:
         )
     torch.set_num_threads(setting.threads)
     threadpool_limits(limits=setting.threads)
-    jobs = [prepare_encoder(setting.plan, find_encoder(spec, offline=setting.offline)) for spec in setting.specs]
+    jobs = [
+        prepare_encoder(setting.plan, _opened(spec, identity, setting.offline))
+        for spec, identity in zip(setting.specs, setting.identities, strict=True)
+    ]
     for job, wanted in zip(jobs, setting.identities, strict=True):
         for key, value in wanted.items():
             if job.identity.get(key) != value:
@@ -124,6 +128,14 @@ def open_site(setting: Setting) -> WorkerContext:
     said = _Lines()
     ledger = RunLog(setting.plan, setting.folder, said, setting.force, Clock(None), setting.fits, away=True)
     return WorkerContext(setting.plan, jobs, setting.store, TunedEncoderCache(setting.tuned, said), ledger)
+
+
+def _opened(spec: EncoderSpec, identity: Mapping[str, Any], offline: bool) -> Encoder:
+    """Return the encoder of a spec; an API is not asked which model it serves, since the run has asked it."""
+    encoder = find_encoder(spec, offline=offline)
+    if isinstance(encoder, Api):
+        encoder.adopt(identity)
+    return encoder
 
 
 def perform(site: WorkerContext, unit: WorkUnit[Any]) -> Report:
