@@ -202,7 +202,7 @@ class Api:
 
     def _send(self, ids: list[int], texts: Sequence[str]) -> Iterator[tuple[list[int], Vectors, int]]:
         """Yield texts by their numbers in as few requests as the server takes, with vectors (n, d) and tokens."""
-        waiting, smaller = [ids], 0
+        waiting, size = [ids], self.batch
         while waiting:
             part = waiting.pop(0)
             try:
@@ -213,16 +213,17 @@ class Api:
                         f"{self.endpoint.where}: {self.endpoint.address.name} refuses the text '{texts[part[0]][:40]}' of "
                         f"{len(texts[part[0]])} characters ({e}); check model, dimensions and the text's length"
                     ) from None
-                smaller = min(e.smaller(len(part)), len(part) - 1)
-                waiting[:0] = [part[i : i + smaller] for i in range(0, len(part), smaller)]
+                size = e.smaller(len(part))
+                rest = [*part, *(i for later in waiting for i in later)]
+                waiting = [rest[i : i + size] for i in range(0, len(rest), size)]
                 continue
-            if len(part) == smaller < self.batch:
-                self.batch = smaller
-                self.endpoint.say(
-                    f"{self.endpoint.where}: the server takes no larger batch than about {smaller}; batch_size = {smaller} in a "
-                    "suite avoids the refused requests"
-                )
             yield part, vectors, tokens
+        if size < self.batch:  # and no text was refused alone: the batch was too large
+            self.batch = size
+            self.endpoint.say(
+                f"{self.endpoint.where}: the server refuses larger batches than {size}; batch_size = {size} in a suite saves the "
+                "refused requests"
+            )
 
     def _prompted(self, text: str) -> str:
         prompt = self.spec.prompt

@@ -61,7 +61,7 @@ class Refused(Exception):
 
     def smaller(self, count: int) -> int:
         """Return how many texts to send instead of ``count``: the limit that the server names, else half."""
-        named = [int(n) for n in re.findall(r"(?<![\d.])\d{1,5}(?![\d.])", self.said) if 1 <= int(n) < count]
+        named = [int(n) for n in re.findall(r"(?<![\d.])\d{1,5}(?!\.?\d)", self.said) if 1 <= int(n) < count]
         about_size = re.search(r"batch|size|array|maximum|larger|too many|条|批", self.said, re.IGNORECASE)
         return max(named) if named and about_size else max(1, count // 2)
 

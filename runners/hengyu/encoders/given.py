@@ -25,7 +25,6 @@ _NAMES_OF_TEXTS = ("text", "texts", "sentence", "sentences")
 _BATCH = 1024  # rows
 _SMALL = 256 << 20  # bytes that any file may unpack to
 _RATIO = 64  # numbers hardly compress: a file may unpack to this many times its size
-_LONGEST = 1 << 20  # bytes of a text
 _DTYPES = {"F16": np.float16, "F32": np.float32, "F64": np.float64}
 
 
@@ -150,8 +149,8 @@ class ParquetVectors(Precomputed):
             size = 0
             for batch in file.iter_batches(_BATCH, columns=[vector, text]):
                 blocks.append(self._matrix(batch.column(vector), sum(map(len, blocks))))
-                texts += self._words(batch.column(text))
-                size += blocks[-1].nbytes + sum(4 * len(t) for t in texts[-len(batch) :])
+                texts += self._words(batch.column(text), limit - size)
+                size += blocks[-1].nbytes + sum(4 * len(t) for t in texts[len(texts) - len(batch) :])
                 self._refuse_large(size, limit)
                 if blocks[-1].shape[1] != blocks[0].shape[1]:
                     raise HengyuError(f"{self.where}: vectors of several widths; give all rows the same")
@@ -179,14 +178,16 @@ class ParquetVectors(Precomputed):
         numbers: NDArray[np.float32] = column.flatten().to_numpy(zero_copy_only=False).astype(np.float32)
         return numbers.reshape(len(column), -1)
 
-    def _words(self, column: Any) -> list[str]:
+    def _words(self, column: Any, room: int) -> list[str]:
+        """Return strings (n,), unless they take more than so many bytes."""
         import pyarrow.compute as pc
 
         if column.null_count:
             raise HengyuError(f"{self.where}: a text is missing (null); give every row its text")
-        words = column.dictionary if hasattr(column, "dictionary") else column
-        if len(words) and (pc.max(pc.binary_length(words)).as_py() or 0) > _LONGEST:
-            raise HengyuError(f"{self.where}: a text is longer than {_LONGEST >> 20} MiB; leave it out")
+        packed = hasattr(column, "dictionary")
+        lengths = pc.binary_length(column.dictionary if packed else column)
+        size = pc.sum(pc.take(lengths, column.indices) if packed else lengths).as_py() or 0
+        self._refuse_large(size, room)
         found: list[str] = column.to_pylist()
         return found
 
