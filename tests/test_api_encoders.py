@@ -29,7 +29,7 @@ from hengyu.bench import run as bench
 from hengyu.cards import load_cards
 from hengyu.cards.data import load_pairs
 from hengyu.cli import main
-from hengyu.encoders import POOLINGS, EncoderSpec, find_encoder, probes
+from hengyu.encoders import POOLINGS, EncoderSpec, endpoint, find_encoder, probes
 from hengyu.encoders.api import Api
 from hengyu.encoders.endpoint import Refused, find_address
 from hengyu.storage.records import load_run
@@ -510,7 +510,7 @@ def few(api: FakeApi, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[s
     (tmp_path / "few.toml").write_text(SUITE.format(url=api.url), encoding="utf-8")
     monkeypatch.setenv("HENGYU_TEST_KEY", KEY)
     api.key = KEY
-    monkeypatch.setattr(time, "sleep", slept.append)
+    monkeypatch.setattr(endpoint, "_sleep", slept.append)
     return ["run", str(tmp_path / "few.toml"), "--datasets", str(tmp_path / "cards"), "--out", str(tmp_path / "out")]
 
 
@@ -604,11 +604,11 @@ def test_an_interrupted_run_asks_for_what_is_missing(api: FakeApi, few: list[str
 
 
 def test_a_run_that_is_killed_goes_on(api: FakeApi, few: list[str], tmp_path: Path) -> None:
-    api.delay = 0.2
+    api.delay = 0.5
     command = [sys.executable, "-c", "from hengyu.cli import main; main()", *few, "--allow-api", "--quiet"]
     running = subprocess.Popen(command, env={**os.environ, "HENGYU_CACHE": os.environ["HENGYU_CACHE"]})
     try:
-        end = time.monotonic() + 60
+        end = time.monotonic() + 200
         wait = threading.Event()
         while len(api.asked) < 4 and time.monotonic() < end:
             wait.wait(0.02)
@@ -673,7 +673,7 @@ def test_everything_that_is_asked_for_is_in_the_key(api: FakeApi, change: dict[s
 
 def test_offline_sends_nothing_to_another_machine(api: FakeApi) -> None:
     encoder = find_encoder(EncoderSpec("m", api="https://example.com/v1", allow_api=True), offline=True)
-    with pytest.raises(HengyuError, match="--offline forbids to send them; leave --offline out"):
+    with pytest.raises(HengyuError, match="--offline forbids sending them to another machine; leave --offline out"):
         encoder.encode(["甲"], ["native"])
 
 

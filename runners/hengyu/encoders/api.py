@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 from typing import Any
 
@@ -168,7 +168,8 @@ class Api:
         )
 
     def _space(self, store: VectorStore, number: int) -> VectorSpace:
-        return store.space({**self._model, "pooling": "probes", "number": number})
+        plain = replace(self.spec, prompt="")
+        return store.space({**Api(plain).identity(), "pooling": "probes", "number": number})
 
     def _known(self, store: VectorStore) -> list[tuple[VectorSpace, Served]]:
         """Return every model that has been seen under this name, the first one first."""

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 __all__ = ["Address", "Endpoint", "Refused", "find_address"]
 
 Vectors = NDArray[np.float32]
+_sleep = time.sleep  # a name of its own, so that tests need not wait
 
 _TRIES = 6
 _TRIES_UNSEEN = 3  # of a server that has not answered once
@@ -133,7 +134,7 @@ class Endpoint:
     offline: bool = False
     key_over_http: bool = False
     say: Callable[[str], None] = lambda line: None
-    sleep: Callable[[float], None] = time.sleep
+    sleep: Callable[[float], None] = field(default_factory=lambda: _sleep)
     width: int = 0
     texts: int = 0
     requests: int = 0
@@ -223,7 +224,7 @@ class Endpoint:
             )
         if status == 404:
             raise HengyuError(
-                f"{at} has no such model or no /embeddings ({about}); check model '{self.model}' and api, which mostly ends in /v1"
+                f"{at} has no such model or no /embeddings ({about}); check model '{self.model}' and api, which usually ends in /v1"
             )
         if 300 <= status < 400:
             target = urlsplit(headers.get("location", ""))
@@ -240,7 +241,7 @@ class Endpoint:
         key = self.key
         if self.offline and not self.address.loopback:
             raise HengyuError(
-                f"{self.where}: {len(texts)} or more texts are not in the vector store, and --offline forbids to send them; "
+                f"{self.where}: the vector store lacks texts, and --offline forbids sending them to another machine; "
                 "leave --offline out"
             )
         self._pace()
@@ -308,7 +309,7 @@ class Endpoint:
         except (ValueError, RecursionError):
             if "html" in kind or body.lstrip()[:1] == b"<":
                 raise HengyuError(
-                    f"{at} answers with a web page, not JSON; check api, which mostly ends in /v1"
+                    f"{at} answers with a web page, not JSON; check api, which usually ends in /v1"
                 ) from None
             raise _Again("a response that is not JSON, or cut short") from None
         data = found.get("data") if isinstance(found, dict) else None

@@ -128,6 +128,8 @@ class ParquetVectors(Precomputed):
                 kind = field.type
                 if _is_list(kind) and pa.types.is_floating(kind.value_type):
                     lists.append(field.name)
+                if pa.types.is_dictionary(kind):  # pandas' categories
+                    kind = kind.value_type
                 if pa.types.is_string(kind) or pa.types.is_large_string(kind):
                     strings.append(field.name)
             vector, text = _choose(lists, _NAMES_OF_VECTORS), _choose(strings, _NAMES_OF_TEXTS)
