@@ -30,8 +30,9 @@ from hengyu.cards import load_cards
 from hengyu.cards.data import load_pairs
 from hengyu.cli import main
 from hengyu.encoders import POOLINGS, EncoderSpec, endpoint, find_encoder, probes
+from hengyu.encoders.address import find_address
 from hengyu.encoders.api import Api
-from hengyu.encoders.endpoint import Refused, find_address
+from hengyu.encoders.response import Refused
 from hengyu.storage.records import load_run
 from hengyu.storage.vectors import VectorStore, text_keys
 from hengyu.suites.plan import make_plan
@@ -385,6 +386,7 @@ def test_a_response_that_is_not_what_it_must_be_is_one_sentence(api: FakeApi, ch
             (302, {"Location": "https://elsewhere.example/login?token=1"}, b""),
             "redirects to https://elsewhere.example/login .HTTP 302",
         ),
+        ((301, {"Location": "http://[::1/v1"}, b""), "redirects .HTTP 301|connection lost"),
         ((418, {}, b"short and stout"), "HTTP 418: short and stout"),
         (said("\x1b[31mred\u202e\nline", 403), r"wants a key .HTTP 403: \[31mred line|wants a key .HTTP 403"),
     ],

@@ -19,7 +19,9 @@ from numpy.typing import NDArray
 from hengyu.base.errors import HengyuError
 from hengyu.base.progress import Progress
 from hengyu.encoders import POOLINGS, Chunk, EncoderSpec, Vectors, probes
-from hengyu.encoders.endpoint import Endpoint, Refused, find_address
+from hengyu.encoders.address import find_address
+from hengyu.encoders.endpoint import Endpoint
+from hengyu.encoders.response import Refused
 from hengyu.storage.vectors import VectorSpace, VectorStore, text_keys
 
 __all__ = ["Api", "Served"]

@@ -1,10 +1,7 @@
-"""The ``/embeddings`` call of an OpenAI-compatible API: one request, its retries, and every check of the response."""
+"""The ``/embeddings`` call of an OpenAI-compatible API: one request at a time, with its key, retries and pace."""
 
 from __future__ import annotations
 
-import base64
-import binascii
-import ipaddress
 import json
 import os
 import random
@@ -12,8 +9,6 @@ import re
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -23,11 +18,13 @@ from numpy.typing import NDArray
 
 from hengyu import __version__
 from hengyu.base.errors import HengyuError, first_line
+from hengyu.encoders.address import Address
+from hengyu.encoders.response import Again, Refused, read_vectors, said, seconds_to_wait
 
 if TYPE_CHECKING:
     import httpx2
 
-__all__ = ["Address", "Endpoint", "Refused", "find_address"]
+__all__ = ["Endpoint"]
 
 Vectors = NDArray[np.float32]
 _sleep = time.sleep  # a name of its own, so that tests need not wait
@@ -41,74 +38,6 @@ _SHOWN = 300  # characters of what a server says
 _MARGIN = 4 << 20  # bytes of a response beside its vectors
 _PER_TEXT = 1 << 20  # bytes of a vector, as JSON
 _ENV_NAME = re.compile(r"[A-Z_][A-Z0-9_]*")
-
-
-@dataclass(frozen=True)
-class Address:
-    """Where an API is."""
-
-    url: str  # of the call, with its scheme
-    name: str  # host, port and path, without the call's own part: what identifies it
-    encrypted: bool
-    loopback: bool
-
-
-class Refused(Exception):
-    """The server does not take a request as it is (HTTP 400, 413 or 422); a smaller or another one may pass."""
-
-    def __init__(self, status: int, said: str) -> None:
-        super().__init__(f"HTTP {status}: {said}" if said else f"HTTP {status}")
-        self.said = said
-
-    def smaller(self, count: int) -> int:
-        """Return how many texts to send instead of ``count``: the limit that the server names, else half."""
-        named = [int(n) for n in re.findall(r"(?<![\d.])\d{1,5}(?!\.?\d)", self.said) if 1 <= int(n) < count]
-        about_size = re.search(r"batch|size|array|maximum|larger|too many|条|批", self.said, re.IGNORECASE)
-        return max(named) if named and about_size else max(1, count // 2)
-
-
-class _Again(Exception):
-    """Nothing is wrong with the request: it may pass at another time."""
-
-    def __init__(self, reason: str, wait: float | None = None) -> None:
-        super().__init__(reason)
-        self.wait = wait
-
-
-def find_address(text: str, where: str) -> Address:
-    """Return the address of an API given by its base URL; raises `HengyuError` for anything else.
-
-    A URL with a user name, a password or a query is refused: these hold keys, and the address goes into records.
-    """
-    try:
-        parts = urlsplit(text.strip())
-        host, port = parts.hostname or "", parts.port
-    except ValueError:
-        parts, host, port = urlsplit(""), "", None
-    if (
-        parts.scheme not in ("http", "https")
-        or not host
-        or any(c.isspace() or not c.isprintable() for c in text.strip())
-    ):
-        raise HengyuError(f"{where}: api must be an http or https URL, like https://example.com/v1")
-    if parts.username is not None or parts.password is not None or parts.query or parts.fragment:
-        raise HengyuError(
-            f"{where}: the URL in api must not hold a user name, password, query or fragment, since it goes into records; "
-            "name the key's environment variable with key_env"
-        )
-    path = parts.path.rstrip("/").removesuffix("/embeddings").rstrip("/")
-    shown = f"[{host}]" if ":" in host else host
-    if port is not None and port != {"http": 80, "https": 443}[parts.scheme]:
-        shown += f":{port}"
-    name = shown + path
-    return Address(f"{parts.scheme}://{name}/embeddings", name, parts.scheme == "https", _is_loopback(host))
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 @dataclass
@@ -180,7 +109,7 @@ class Endpoint:
         while True:
             try:
                 vectors, tokens = self._once(texts)
-            except _Again as e:
+            except Again as e:
                 tries += 1
                 if tries >= (_TRIES if self.requests else _TRIES_UNSEEN):
                     raise HengyuError(
@@ -208,14 +137,20 @@ class Endpoint:
     def _once(self, texts: Sequence[str]) -> tuple[Vectors, int]:
         status, headers, body = self._post(texts)
         if status == 200:
-            return self._read(body, headers.get("content-type", ""), len(texts))
-        said = self._said(body)
-        if status in _AGAIN and not any(word in said.lower() for word in _SPENT):
-            raise _Again(f"HTTP {status}" + (f": {said}" if said else ""), _wait(headers.get("retry-after", "")))
+            at = f"{self.where}: {self.address.name}"
+            vectors, tokens = read_vectors(
+                body, headers.get("content-type", ""), len(texts), at=at, model=self.model, quote=self._clean
+            )
+            return self._stacked(vectors, at), tokens
+        told = self._clean(said(body))
+        if status in _AGAIN and not any(word in told.lower() for word in _SPENT):
+            raise Again(
+                f"HTTP {status}" + (f": {told}" if told else ""), seconds_to_wait(headers.get("retry-after", ""))
+            )
         if status in (400, 413, 422):
-            raise Refused(status, said)
+            raise Refused(status, told)
         at = f"{self.where}: {self.address.name}"
-        about = f"HTTP {status}" + (f": {said}" if said else "")
+        about = f"HTTP {status}" + (f": {told}" if told else "")
         if status in (401, 403) and not self.key_env:
             raise HengyuError(f"{at} wants a key ({about}); name its environment variable with key_env (--key-env)")
         if status in (401, 403):
@@ -227,8 +162,12 @@ class Endpoint:
                 f"{at} has no such model or no /embeddings ({about}); check model '{self.model}' and api, which usually ends in /v1"
             )
         if 300 <= status < 400:
-            target = urlsplit(headers.get("location", ""))
-            to = f" to {target.scheme}://{target.hostname}{target.path}" if target.hostname else ""
+            try:
+                target = urlsplit(headers.get("location", ""))
+                to = self._clean(f" to {target.scheme}://{target.hostname}{target.path}") if target.hostname else ""
+            except ValueError:
+                to = ""
+            to = f" {to}" if to else ""
             raise HengyuError(
                 f"{at} redirects{to} (HTTP {status}), and no text or key is sent there; give that address as api"
             )
@@ -272,12 +211,12 @@ class Endpoint:
                             "check that it is an embeddings API"
                         )
                     if time.monotonic() > end:
-                        raise _Again(f"no whole response within {self.timeout:g} s")
+                        raise Again(f"no whole response within {self.timeout:g} s")
                 return response.status_code, response.headers, b"".join(parts)
         except httpx2.TimeoutException:
-            raise _Again(f"no response within {self.timeout:g} s") from None
+            raise Again(f"no response within {self.timeout:g} s") from None
         except httpx2.DecodingError as e:
-            raise _Again(f"a response that cannot be unpacked ({self._clean(first_line(e))})") from None
+            raise Again(f"a response that cannot be unpacked ({self._clean(first_line(e))})") from None
         except (httpx2.InvalidURL, httpx2.UnsupportedProtocol, httpx2.LocalProtocolError) as e:
             raise HengyuError(f"{self.where}: {self._clean(first_line(e))}; check api") from None
         except httpx2.TransportError as e:
@@ -287,7 +226,7 @@ class Endpoint:
                     f"{self.where}: the certificate of {self.address.name} cannot be verified ({said}); name the authority's "
                     "file in SSL_CERT_FILE"
                 ) from None
-            raise _Again(
+            raise Again(
                 f"cannot be reached ({said})" if isinstance(e, httpx2.ConnectError) else f"connection lost ({said})"
             ) from None
 
@@ -299,39 +238,8 @@ class Endpoint:
                 self.sleep(self._next - now)
             self._next = max(self._next, now) + 60.0 / self.requests_per_minute
 
-    def _read(self, body: bytes, kind: str, count: int) -> tuple[Vectors, int]:
-        """Return the vectors and tokens of a response to ``count`` texts."""
-        at = f"{self.where}: {self.address.name}"
-        if not body.strip():
-            raise _Again("an empty response")
-        try:
-            found = json.loads(body)
-        except (ValueError, RecursionError):
-            if "html" in kind or body.lstrip()[:1] == b"<":
-                raise HengyuError(
-                    f"{at} answers with a web page, not JSON; check api, which usually ends in /v1"
-                ) from None
-            raise _Again("a response that is not JSON, or cut short") from None
-        data = found.get("data") if isinstance(found, dict) else None
-        if not isinstance(data, list):
-            said = self._said(body)
-            raise HengyuError(
-                f"{at} answers without vectors{f' ({said})' if said else ''}; check api and model '{self.model}'"
-            )
-        if len(data) != count:
-            raise HengyuError(
-                f"{at} answers {count} texts with {len(data)} vectors; it does not work as an embeddings API must"
-            )
-        rows: list[Vectors | None] = [None] * count
-        for number, item in enumerate(data):
-            place = item.get("index", number) if isinstance(item, dict) else None
-            if type(place) is not int or not 0 <= place < count or rows[place] is not None:
-                raise HengyuError(
-                    f"{at} numbers its vectors wrongly: index must be each of 0..{count - 1} once; it does not work as an "
-                    "embeddings API must"
-                )
-            rows[place] = self._vector(item.get("embedding"), at)
-        vectors = [row for row in rows if row is not None]
+    def _stacked(self, vectors: Sequence[Vectors], at: str) -> Vectors:
+        """Return vectors (d,) as a matrix (n, d); raises `HengyuError` unless they are as wide as all before."""
         for row in vectors:
             wanted = self.dimensions or self.width or len(row)
             if len(row) != wanted:
@@ -343,49 +251,7 @@ class Endpoint:
                 )
                 raise HengyuError(f"{at} answers with {len(row)} numbers a vector, not the {wanted} {why}; {remedy}")
             self.width = wanted
-        usage = found.get("usage")
-        counts = [usage.get(k) for k in ("total_tokens", "prompt_tokens")] if isinstance(usage, dict) else []
-        return np.stack(vectors), next((n for n in counts if type(n) is int and 0 <= n < 1 << 40), 0)
-
-    def _vector(self, given: Any, at: str) -> Vectors:
-        """Return a vector (d,) given as numbers, or as base64 of little-endian float32."""
-        row: Vectors
-        try:
-            if isinstance(given, str):
-                row = np.frombuffer(base64.b64decode(given, validate=True), "<f4").astype(np.float32)
-            elif isinstance(given, list) and all(type(v) in (int, float) for v in given):
-                with np.errstate(over="ignore"):
-                    row = np.asarray(given, np.float64).astype(np.float32)
-            else:
-                raise ValueError
-        except (ValueError, OverflowError, binascii.Error):
-            raise HengyuError(
-                f"{at} answers with a vector that is no list of numbers; check the model and encoding_format"
-            ) from None
-        if not len(row):
-            raise HengyuError(f"{at} answers with an empty vector; check that '{self.model}' is an embedding model")
-        if not np.isfinite(row).all():
-            raise HengyuError(
-                f"{at} answers with a vector that is not finite; the model is broken there, try another precision"
-            )
-        return row
-
-    def _said(self, body: bytes) -> str:
-        """Return what a server says of an error, shortened, and without the key if it repeats that."""
-        text = body[: 1 << 16].decode("utf-8", "replace")
-        try:
-            found: Any = json.loads(text)
-        except (ValueError, RecursionError):
-            found = "" if text.lstrip().startswith("<") else text
-        for name in ("error", "message", "detail"):
-            if isinstance(found, dict) and found.get(name):
-                code = found.get("code") or found.get("type")
-                found = found[name]
-                if isinstance(found, str) and isinstance(code, str) and code not in found:
-                    found = f"{found} [{code}]"
-        if isinstance(found, dict):
-            found = found.get("message") or found.get("code") or ""
-        return self._clean(found if isinstance(found, str) else json.dumps(found, ensure_ascii=False))
+        return np.stack(vectors)
 
     def _clean(self, text: str) -> str:
         """Return a text in one line of bounded length that holds no longer part of the key, from either end."""
@@ -394,16 +260,3 @@ class Endpoint:
             text = text.replace(key[:length], "***").replace(key[-length:], "***")
         text = " ".join("".join(c if c.isprintable() else " " for c in text).split())
         return text if len(text) <= _SHOWN else text[: _SHOWN - 1] + "…"
-
-
-def _wait(given: str) -> float | None:
-    """Return the seconds that a Retry-After header asks for, given as a number or a date; None without one."""
-    try:
-        return max(0.0, float(given))
-    except ValueError:
-        pass
-    try:
-        when = parsedate_to_datetime(given)
-    except (ValueError, TypeError):
-        return None
-    return max(0.0, (when.replace(tzinfo=when.tzinfo or UTC) - datetime.now(UTC)).total_seconds())
