@@ -235,3 +235,9 @@ def test_what_belongs_to_no_vectors_is_refused(tmp_path: Path) -> None:
             find_encoder(EncoderSpec(str(path), prompt="查询："))
         with pytest.raises(HengyuError, match="no such file"):
             find_encoder(EncoderSpec(str(path.with_stem("gone")))).identity()
+
+
+@pytest.mark.parametrize("model", ["a\0b", "x" * 300, "~nosuchuser/x", "", "/dev/null", "甲" * 200])
+def test_a_path_that_cannot_be_is_no_file_of_vectors(model: str) -> None:
+    assert EncoderSpec(model).kind == "model"
+    assert EncoderSpec(f"{model}.npy").kind == "vectors"

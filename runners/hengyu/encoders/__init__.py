@@ -68,15 +68,16 @@ _OF_AN_API = (
 Vectors = NDArray[np.float32]
 
 
-def is_vectors(path: Path) -> bool:
-    """Tell whether a path names a file of vectors, or a folder with one (``vectors.npy``, ...) and no model."""
-    if path.suffix in VECTOR_FILES:
-        return not path.is_dir()
+def is_vectors(model: str) -> bool:
+    """Tell whether a model is a file of vectors, or a folder with one (``vectors.npy``, ...) and no model."""
+    named = model.endswith(VECTOR_FILES)
     try:
-        models = any((path / name).exists() for name in ("config.json", "modules.json"))
-        return not models and any((path / f"vectors{s}").exists() for s in VECTOR_FILES)
-    except (OSError, ValueError):  # no name of a file
-        return False
+        path = Path(model).expanduser()
+        if named or not path.is_dir() or any((path / name).exists() for name in ("config.json", "modules.json")):
+            return named and not path.is_dir()
+        return any((path / f"vectors{s}").exists() for s in VECTOR_FILES)
+    except (OSError, ValueError, RuntimeError):  # a path that cannot be, or a home of nobody
+        return named
 
 
 @dataclass(frozen=True)
@@ -110,7 +111,7 @@ class EncoderSpec:
         """What it names: "api", "vectors" that are there already, or a "model"."""
         if self.api:
             return "api"
-        return "vectors" if is_vectors(Path(self.model).expanduser()) else "model"
+        return "vectors" if is_vectors(self.model) else "model"
 
     @property
     def called(self) -> str:
