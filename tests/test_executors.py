@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from fakeapi import FakeApi
 from test_killed import lay_out
 from words import sentences
 
@@ -379,3 +380,22 @@ def test_options_of_ray_without_ray_are_refused() -> None:
     done = CliRunner().invoke(main, ["run", "smoke", "--workers", "2"], prog_name="hengyu")
     assert done.exit_code == 2
     assert "--address and --workers belong to --executor ray" in done.output
+
+
+def test_workers_send_nothing_to_an_api(here: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    api = FakeApi()
+    try:
+        api.key = "a-key-of-this-process"
+        monkeypatch.setenv("HENGYU_TEST_KEY", api.key)
+        suite = load_suite(here / "suite.toml")
+        spec = EncoderSpec("m", api=api.url, key_env="HENGYU_TEST_KEY", allow_api=True)
+        suite = replace(suite, encoders=(spec,), poolings=("native",), entries=suite.entries[:1], baselines=())
+        plan = make_plan(suite, datasets=[here / "cards"])
+        outcome = [
+            run(plan, reports=tmp_path / name, store=VectorStore(tmp_path / name / "store"), executor=executor)
+            for name, executor in (("local", Local()), ("away", Elsewhere(2)))
+        ]
+        assert left(outcome[0]) == left(outcome[1])
+        assert len(api.texts) == 2 * len(set(api.texts))  # each run has a store of its own
+    finally:
+        api.close()

@@ -16,6 +16,8 @@ from hengyu.storage.records import Run, find_run, load_run
 if TYPE_CHECKING:
     import pandas as pd
 
+    from hengyu.encoders import EncoderSpec
+
 __all__ = ["Score", "frame", "run", "score"]
 
 
@@ -116,7 +118,7 @@ def run(
     data: str | Path | None = None,
     datasets: Sequence[str | Path] = (),
     tasks: Sequence[str] = (),
-    encoders: Sequence[str] = (),
+    encoders: Sequence[str | EncoderSpec] = (),
     entries: Sequence[str] = (),
     out: str | Path | None = None,
     offline: bool = False,

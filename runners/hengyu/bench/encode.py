@@ -15,6 +15,7 @@ from hengyu.base.memory import give_back_memory
 from hengyu.base.progress import Progress
 from hengyu.bench.estimate import refuse_full_disk
 from hengyu.encoders import Chunk, Encoder, EncoderFailed, Unavailable
+from hengyu.encoders.api import Api
 from hengyu.numerics.sample import Sample
 from hengyu.storage.identity import vectors_key
 from hengyu.storage.vectors import VectorSpace, VectorStore, text_keys
@@ -56,6 +57,10 @@ class Vectors:
     def rows(self, pooling: str, ids: NDArray[np.int64]) -> Sample:
         """Return texts by their numbers (n,), each once, read from the store block by block."""
         return Sample(lambda at: self.get(pooling, ids[at]), np.ones(len(ids), np.int64))
+
+    def tokens_of(self, ids: NDArray[np.int64]) -> int:
+        """Return the tokens of texts by their numbers, as the encoder counted them."""
+        return int(self.get(_TOKENS, ids)[:, 0].astype(np.float64).sum())
 
     def coverage(self, ids: NDArray[np.int64]) -> dict[str, float]:
         """Return the share of [UNK] among the tokens, and of truncated texts, each repeat counted."""
@@ -101,6 +106,7 @@ def encode_missing(
     wanted = np.logical_or.reduce(list(missing.values()))
     total = int(wanted.sum())
     seen = unknown = 0.0
+    paid = isinstance(encoder, Api)  # by the request, so each is stored at once
     if total:
         if whole:
             look_before(encoder, texts)
@@ -115,7 +121,7 @@ def encode_missing(
                 new = missing[name][indices]
                 space.append(keys[indices[new]], rows[new])
             pending.clear()
-            if whole:
+            if whole and not paid:
                 give_back_memory()
 
         with progress.stage(f"encoding {total} texts with {encoder.id}, characters", int(pace.total)) as tick:
@@ -129,9 +135,9 @@ def encode_missing(
                     seen += float(chunk.counts[:, 0].sum())
                     unknown += float(chunk.counts[:, 1].sum())
                     tick(int(pace.done))
-                    if sum(len(c.indices) for c in pending) >= _SAVE_EVERY:
+                    if sum(len(c.indices) for c in pending) >= (1 if paid else _SAVE_EVERY):
                         save()
-            except (KeyboardInterrupt, EncoderFailed):
+            except (KeyboardInterrupt, HengyuError):
                 if pending:
                     save()
                 raise

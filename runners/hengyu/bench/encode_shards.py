@@ -14,6 +14,7 @@ from hengyu.base.progress import Progress, silent
 from hengyu.bench.encode import Vectors, costs_of, encode_missing, open_spaces, refuse_unknown
 from hengyu.bench.units import Executor, WorkerContext
 from hengyu.encoders import Encoder
+from hengyu.encoders.api import Api
 from hengyu.storage.vectors import VectorSpace, text_keys
 
 __all__ = ["Batches", "Encode", "encode_all", "encode_block", "shards"]
@@ -126,7 +127,7 @@ def encode_all(executor: Executor, site: WorkerContext, number: int) -> Vectors:
     Raises `HengyuError` when the model's vocabulary turns more than half of the tokens into [UNK].
     """
     job, progress = site.jobs[number], site.ledger.progress
-    if not executor.away:
+    if not executor.away or isinstance(job.encoder, Api):  # workers need no key, and share no rate limit
         return encode_missing(site.store, job.encoder, site.plan.texts, job.poolings, progress)
     spaces = open_spaces(site.store, job.encoder, job.poolings)
     return _encode(executor, site, number, site.plan.texts, spaces, progress, carried=False)
@@ -137,7 +138,7 @@ def encode_block(
 ) -> Vectors:
     """Encode as `encode_all` texts that no plan holds, quietly; ``spaces`` are those that `open_spaces` gave."""
     job = site.jobs[number]
-    if not executor.away:
+    if not executor.away or isinstance(job.encoder, Api):
         return encode_missing(site.store, job.encoder, texts, job.poolings, silent, spaces=spaces)
     return _encode(executor, site, number, texts, spaces, silent, carried=True)
 

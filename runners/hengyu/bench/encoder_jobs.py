@@ -13,12 +13,21 @@ from hengyu.base.errors import HengyuError
 from hengyu.bench.encode import Vectors
 from hengyu.encoders import POOLINGS, Chunk, Encoder, EncoderFailed, EncoderSpec, Unavailable, find_encoder
 from hengyu.encoders import Vectors as Rows
+from hengyu.encoders.api import Api
 from hengyu.methods.training.cache import TRAINEE
 from hengyu.storage.identity import made_by, observation_key, vectors_key
 from hengyu.suites.entries import SuiteEntry
 from hengyu.suites.plan import Plan, TaskData
 
-__all__ = ["PreparedEncoder", "data_key", "prepare_encoder", "observed_key", "refuse_same_names"]
+__all__ = [
+    "PreparedEncoder",
+    "absent_job",
+    "open_job",
+    "data_key",
+    "prepare_encoder",
+    "observed_key",
+    "refuse_same_names",
+]
 
 
 @dataclass
@@ -98,14 +107,27 @@ class Absent:
         """Nothing is held."""
 
 
-def open_job(plan: Plan, spec: EncoderSpec, *, offline: bool) -> PreparedEncoder:
-    """Open an encoder; one that cannot be opened is a job without poolings, whose rows give the reason."""
+def open_job(
+    plan: Plan, spec: EncoderSpec, *, offline: bool, served: Mapping[str, Any] | None = None
+) -> PreparedEncoder:
+    """Open an encoder; one that cannot be opened is a job without poolings, whose rows give the reason.
+
+    ``served`` is the identity of an API's model where it is known, so that the API is not asked again.
+    """
     try:
-        return prepare_encoder(plan, find_encoder(spec, offline=offline))
+        encoder = find_encoder(spec, offline=offline)
+        if isinstance(encoder, Api) and served is not None:
+            encoder.adopt(served)
+        return prepare_encoder(plan, encoder)
     except HengyuError as e:
-        reason = " ".join(e.problems)
-        absent = Absent(spec, reason)
-        return PreparedEncoder(absent, absent.identity(), [], {}, dict.fromkeys(plan.suite.poolings, reason))
+        return absent_job(plan, spec, e)
+
+
+def absent_job(plan: Plan, spec: EncoderSpec, error: HengyuError) -> PreparedEncoder:
+    """Return what stands for an encoder that cannot be opened: rows that give the reason."""
+    reason = " ".join(error.problems)
+    absent = Absent(spec, reason)
+    return PreparedEncoder(absent, absent.identity(), [], {}, dict.fromkeys(plan.suite.poolings, reason))
 
 
 def prepare_encoder(plan: Plan, encoder: Encoder) -> PreparedEncoder:

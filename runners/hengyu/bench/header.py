@@ -9,6 +9,7 @@ import numpy as np
 
 from hengyu.base.version import __version__
 from hengyu.bench.encoder_jobs import PreparedEncoder
+from hengyu.encoders.api import Api
 from hengyu.evaluation.derive import Derived
 from hengyu.numerics.metrics import ceiling
 from hengyu.storage.records import SCHEMA, Record
@@ -54,6 +55,7 @@ def header(plan: Plan, name: str, key: str, jobs: Sequence[PreparedEncoder], fou
             "dim": j.dim,
             "coverage": j.coverage,
             **j.identity,
+            **_served(j, len(plan.texts)),
         }
         for j in jobs
     ]
@@ -78,6 +80,7 @@ def header(plan: Plan, name: str, key: str, jobs: Sequence[PreparedEncoder], fou
         "fits": found.fits,
         "warnings": [
             *plan.warnings,
+            *(w for j in jobs if isinstance(j.encoder, Api) and (w := j.encoder.warning)),
             *_coverage_warnings(jobs),
             *_fit_warnings(found.fits),
             *_below_raw(found.records, plan.suite.level),
@@ -98,6 +101,19 @@ def _asked(plan: Plan, task: TaskData) -> dict[str, Any]:
         "queries": len(relevance.queries),
         "relevant": len(relevance.partners),
         "groups": int(relevance.groups.max()) + 1,
+    }
+
+
+def _served(job: PreparedEncoder, texts: int) -> dict[str, Any]:
+    """Return what an API says of its vectors: when the model was first asked, the tokens of all texts, and their price."""
+    if not isinstance(job.encoder, Api) or job.encoder.served is None or job.vectors is None:
+        return {}
+    tokens = job.vectors.tokens_of(np.arange(texts))
+    return {
+        "first_encoded": job.encoder.served.since,
+        "counted_tokens": tokens,
+        "price": job.encoder.price(tokens),
+        "price_per_million": job.encoder.spec.price_per_million or None,
     }
 
 

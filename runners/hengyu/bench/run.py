@@ -16,7 +16,7 @@ from hengyu.base.progress import Progress, silent
 from hengyu.base.remote import Mirror
 from hengyu.bench.encode import look_before
 from hengyu.bench.encode_shards import encode_all
-from hengyu.bench.encoder_jobs import PreparedEncoder, data_key, open_job, prepare_encoder, refuse_same_names
+from hengyu.bench.encoder_jobs import PreparedEncoder, absent_job, data_key, prepare_encoder, refuse_same_names
 from hengyu.bench.estimate import estimate, refuse_what_cannot_fit
 from hengyu.bench.executors.local import Local
 from hengyu.bench.header import header
@@ -25,6 +25,7 @@ from hengyu.bench.run_log import RunLog
 from hengyu.bench.sources import sources
 from hengyu.bench.units import Executor, WorkerContext
 from hengyu.encoders import EncoderFailed, find_encoder
+from hengyu.encoders.api import Api
 from hengyu.evaluation.derive import derive
 from hengyu.evaluation.derive_retrieval import derive_retrieval
 from hengyu.evaluation.relevance_file import save_relevance
@@ -87,7 +88,7 @@ def run(
     the folder ``reports`` stands for: what is there is fetched first, what is new is sent as it is finished.
     Raises `HengyuError` before anything is encoded when it would hold more than ``max_memory`` bytes.
     """
-    jobs = _jobs(plan, progress, offline)
+    jobs = _jobs(plan, progress, offline, store)
     refuse_same_names(jobs)
     key = run_key_of(plan, jobs)
     name = f"{plan.suite.name}-{key[:_DIGITS]}"
@@ -115,6 +116,8 @@ def run(
             job.vectors = _try(job, partial(encode_all, executor, site, number), progress)
         if job.vectors is None:
             continue
+        if isinstance(job.encoder, Api) and (spent := job.encoder.spent()):
+            progress.say(spent)
         if job.vectors.encoded:
             clock.note(cell("encode", job.encoder.id), time.perf_counter() - started)
         job.coverage = {t.name: job.vectors.coverage(t.ids) for t in plan.tasks}
@@ -190,7 +193,9 @@ def _try(job: PreparedEncoder, do: Callable[[], T], progress: Progress) -> T | N
     """Do what needs an encoder; where the encoder fails, its poolings become rows with the reason, and None is returned."""
     try:
         return do()
-    except EncoderFailed as e:
+    except HengyuError as e:
+        if not isinstance(e, EncoderFailed) and not isinstance(job.encoder, Api):
+            raise
         said = set(job.problems)
         job.give_up(e)
         job.encoder.release()
@@ -205,18 +210,21 @@ def _some(texts: Sequence[str]) -> list[str]:
     return [*texts[:: max(1, len(texts) // _LOOKED_AT)]]
 
 
-def _jobs(plan: Plan, progress: Progress, offline: bool) -> list[PreparedEncoder]:
+def _jobs(plan: Plan, progress: Progress, offline: bool, store: VectorStore) -> list[PreparedEncoder]:
     """Open every encoder; a suite that runs what is at hand leaves out those that cannot be had, and says why."""
     jobs: list[PreparedEncoder] = []
     missing: list[str] = []
     failed: list[HengyuError] = []
     for spec in plan.suite.encoders:
         try:
-            jobs.append(prepare_encoder(plan, find_encoder(spec, offline=offline)))
+            encoder = find_encoder(spec, offline=offline)
+            if isinstance(encoder, Api):
+                encoder.prepare(store, plan.texts, progress)
+            jobs.append(prepare_encoder(plan, encoder))
         except HengyuError as e:
             if "encoders" not in plan.suite.partial:
                 failed.append(e)
-                jobs.append(open_job(plan, spec, offline=offline))
+                jobs.append(absent_job(plan, spec, e))
                 continue
             missing += e.problems
             plan.warnings.append(f"left out: encoder '{spec.model}', which could not be had where this ran")

@@ -14,11 +14,16 @@ __all__ = [
     "PLACE",
     "address",
     "attention",
+    "allow_api",
+    "api",
     "data",
     "datasets",
     "device",
+    "dimensions",
     "executor",
     "methods",
+    "key_env",
+    "key_over_http",
     "offline",
     "store",
     "trust_remote_code",
@@ -104,4 +109,25 @@ methods = click.option(
 offline = click.option("--offline", is_flag=True, help="Never touch the network, as HF_HUB_OFFLINE=1.")
 trust_remote_code = click.option(
     "--trust-remote-code", is_flag=True, help="Run code that comes with a model. Read it first."
+)
+
+api = click.option(
+    "--api",
+    default="",
+    metavar="URL",
+    help="The encoder is behind this OpenAI-compatible API, like https://example.com/v1: the texts are sent there.",
+)
+key_env = click.option(
+    "--key-env", default="", metavar="NAME", help="The environment variable that holds the API key; with --api."
+)
+dimensions = click.option(
+    "--dimensions", type=click.IntRange(min=0), default=0, help="Width of vectors to ask the API for; with --api."
+)
+allow_api = click.option(
+    "--allow-api", is_flag=True, help="Send texts, and the keys it names, to the APIs that the suite names."
+)
+key_over_http = click.option(
+    "--key-over-http",
+    is_flag=True,
+    help="Send an API key unencrypted to another machine. Anyone on the way can read it.",
 )

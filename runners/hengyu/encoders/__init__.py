@@ -6,7 +6,7 @@ import hashlib
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import cache
 from itertools import product
 from pathlib import Path, PurePath
@@ -23,13 +23,16 @@ if TYPE_CHECKING:
 __all__ = [
     "BASELINES",
     "BUILTIN",
+    "COMMAND_LINE_ONLY",
     "POOLINGS",
     "Chunk",
     "Encoder",
     "EncoderFailed",
     "EncoderSpec",
     "Unavailable",
+    "VECTOR_FILES",
     "find_encoder",
+    "is_vectors",
     "open_encoder",
     "pooling_name",
     "probes",
@@ -62,9 +65,23 @@ _ALIASES = {
 }
 
 BASELINES = ("random", "tfidf", "char-mean")
+COMMAND_LINE_ONLY = {"allow_api": "--allow-api", "key_over_http": "--key-over-http"}
+"""Permissions that no file may give: field of `EncoderSpec` -> the option that gives it."""
+
 BUILTIN = "hengyu-mini"
 _BUILT_IN = (BUILTIN, "builtin")  # how it may be asked for
 _HUB_ID = r"[^./~\\][^/\\]*(/[^/\\]+)?\Z"
+
+VECTOR_FILES = (".npy", ".safetensors", ".parquet")
+_OF_AN_API = (
+    "key_env",
+    "dimensions",
+    "encoding_format",
+    "batch_size",
+    "requests_per_minute",
+    "timeout",
+    "price_per_million",
+)
 
 Vectors = NDArray[np.float32]
 
@@ -96,11 +113,23 @@ def pooling_name(word: str) -> str:
     return plain if plain in POOLINGS else _ALIASES.get(plain, word)
 
 
+def is_vectors(model: str) -> bool:
+    """Tell whether a model is a file of vectors, or a folder with one (``vectors.npy``, ...) and no model."""
+    named = model.endswith(VECTOR_FILES)
+    try:
+        path = Path(model).expanduser()
+        if named or not path.is_dir() or any((path / name).exists() for name in ("config.json", "modules.json")):
+            return named and not path.is_dir()
+        return any((path / f"vectors{s}").exists() for s in VECTOR_FILES)
+    except (OSError, ValueError, RuntimeError):  # a path that cannot be, or a home of nobody
+        return named
+
+
 @dataclass(frozen=True)
 class EncoderSpec:
     """How a suite or the command line asks for an encoder."""
 
-    model: str  # "hengyu-mini" (built in), a folder, a hub id, or a .npy file of vectors
+    model: str  # "hengyu-mini" (built in), a folder, a hub id, a file or folder of vectors, or what an API calls it
     name: str = ""  # how the board calls it; by default the id or the folder's name
     revision: str = ""  # of a hub id
     prompt: str = ""  # a prefix, or a template with {text}
@@ -112,6 +141,23 @@ class EncoderSpec:
     trust_remote_code: bool = False
     texts: str = ""  # of a .npy file: where its texts stand, by default beside it
     attention: str = ""  # "bidirectional" lets a causal model read both ways (LLM2Vec)
+    api: str = ""  # base URL of an OpenAI-compatible API, like https://example.com/v1
+    key_env: str = ""  # the environment variable that holds the API key; the key itself is never kept
+    dimensions: int = 0  # width to ask the API for; 0 for the model's own
+    encoding_format: str = "float"  # how the API sends vectors: or "base64"
+    batch_size: int = 0  # texts in one request at most; 0 for the default
+    requests_per_minute: float = 0.0  # 0 for no limit
+    timeout: float = 60.0  # seconds that one request may take
+    price_per_million: float = 0.0  # price of a million tokens, in any currency; 0 where it is not known
+    allow_api: bool = False  # texts may be sent to the API; only the command line or a Python caller says so
+    key_over_http: bool = False  # the key may be sent unencrypted to another machine; as above
+
+    @property
+    def kind(self) -> str:
+        """What it names: "api", "vectors" that are there already, or a "model"."""
+        if self.api:
+            return "api"
+        return "vectors" if is_vectors(self.model) else "model"
 
     @property
     def called(self) -> str:
@@ -119,10 +165,12 @@ class EncoderSpec:
 
         No file is looked for. What reads like a hub id (``owner/name``) is called so, though a folder may be meant.
         """
+        if self.api:
+            return self.name or self.model
         if self.name or self.model in _BUILT_IN:
             return self.name or BUILTIN
         path = PurePath(self.model)
-        if path.suffix == ".npy":
+        if path.suffix in VECTOR_FILES:
             return path.stem
         if re.match(_HUB_ID, self.model):
             return self.model
@@ -188,10 +236,19 @@ class Encoder(Protocol):
 
 def find_encoder(spec: EncoderSpec, *, offline: bool = False) -> Encoder:
     """Return what a declaration names, a model or vectors that are there already; raises `HengyuError`."""
-    if spec.model.endswith(".npy"):
-        from hengyu.encoders.precomputed import Precomputed
+    if spec.kind == "api":
+        from hengyu.encoders.api import Api
 
-        return Precomputed(spec)
+        return Api(spec, offline=offline)
+    stray = next((f.name for f in fields(spec) if f.name in _OF_AN_API and getattr(spec, f.name) != f.default), "")
+    if stray:
+        raise HengyuError(
+            f"encoder '{spec.model}': {stray} needs api, the address of the API; add it, or leave {stray} out"
+        )
+    if spec.kind == "vectors":
+        from hengyu.encoders.given import open_vectors
+
+        return open_vectors(spec)
     if spec.texts:
         raise HengyuError(f"encoder '{spec.model}': texts belongs to a .npy file of vectors; leave it out")
     return open_encoder(spec, offline=offline)

@@ -98,7 +98,15 @@ def _from_hub(spec: EncoderSpec, *, offline: bool) -> tuple[Path, str]:
         ) from None
     except Exception as e:
         # the HTTP client's own errors differ between versions of the hub library
-        if type(e).__module__.split(".")[0] not in ("httpx", "httpcore", "requests", "urllib3", "huggingface_hub"):
+        if type(e).__module__.split(".")[0] not in (
+            "httpx",
+            "httpcore",
+            "httpx2",
+            "httpcore2",
+            "requests",
+            "urllib3",
+            "huggingface_hub",
+        ):
             raise
         raise HengyuError(
             f"{where}: no such folder, and the hub cannot be reached; check the network, or give a folder"

@@ -9,7 +9,7 @@ from typing import Any
 from hengyu.base.errors import HengyuError, did_you_mean, gather
 from hengyu.base.paths import share
 from hengyu.base.toml_tables import Table, read_toml, shown
-from hengyu.encoders import BASELINES, POOLINGS, EncoderSpec, pooling_name
+from hengyu.encoders import BASELINES, COMMAND_LINE_ONLY, POOLINGS, EncoderSpec, pooling_name
 from hengyu.suites.entries import FIRST, SuiteEntry, misplaced, read_entries, with_first
 from hengyu.suites.grammar import parse_entry
 
@@ -242,6 +242,13 @@ def _encoders(table: Table) -> tuple[EncoderSpec, ...]:
             )
         for field in fields(EncoderSpec):
             if field.name == "trust_remote_code":
+                continue
+            if field.name in COMMAND_LINE_ONLY:
+                if inner.has(field.name):
+                    inner.raw(field.name)
+                    inner.problem(
+                        field.name, f"may not stand in a file; give {COMMAND_LINE_ONLY[field.name]} on the command line"
+                    )
                 continue
             default = getattr(defaults, field.name)
             values[field.name] = inner.take(field.name, type(default), default, required=field.name == "model")

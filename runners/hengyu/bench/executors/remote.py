@@ -121,7 +121,10 @@ def open_site(setting: Setting) -> WorkerContext:
             load_methods(path)
     torch.set_num_threads(setting.threads)
     threadpool_limits(limits=setting.threads)
-    jobs = [open_job(setting.plan, spec, offline=setting.offline) for spec in setting.specs]
+    jobs = [
+        open_job(setting.plan, spec, offline=setting.offline, served=identity)
+        for spec, identity in zip(setting.specs, setting.identities, strict=True)
+    ]
     for job, wanted in zip(jobs, setting.identities, strict=True):
         for key, value in wanted.items():
             if job.identity.get(key) != value:

@@ -14,7 +14,16 @@ __all__ = ["command"]
 @click.command("encode")
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("--encoder", default="hengyu-mini", show_default=True, metavar="ID|DIR", help="The model.")
-@click.option("--pooling", "poolings", multiple=True, default=("mean",), show_default=True, help="Repeatable.")
+@options.api
+@options.key_env
+@options.dimensions
+@options.key_over_http
+@click.option(
+    "--pooling",
+    "poolings",
+    multiple=True,
+    help="Repeatable; by default mean, or native where the encoder has no other.",
+)
 @click.option(
     "--out",
     type=options.PLACE,
@@ -37,6 +46,10 @@ __all__ = ["command"]
 def command(
     file: Path,
     encoder: str,
+    api: str,
+    key_env: str,
+    dimensions: int,
+    key_over_http: bool,
     poolings: tuple[str, ...],
     out: str | None,
     prompt: str,
@@ -67,7 +80,7 @@ def command(
     from hengyu.base.progress import Progress
     from hengyu.bench.encode_file import archive
     from hengyu.bench.executors import open_executor
-    from hengyu.encoders import POOLINGS, EncoderSpec, open_encoder, pooling_name
+    from hengyu.encoders import POOLINGS, EncoderSpec, find_encoder, pooling_name
     from hengyu.storage.vectors import VectorStore
 
     poolings = tuple(map(pooling_name, poolings))
@@ -83,12 +96,18 @@ def command(
         attention=attention or "",
         device=device,
         trust_remote_code=trust_remote_code,
+        api=api,
+        key_env=key_env,
+        dimensions=dimensions,
+        allow_api=bool(api),
+        key_over_http=key_over_http,
     )
+    poolings = poolings or ("mean" if spec.kind == "model" else "native",)
     limit = as_bytes(max_memory, "--max-memory") if max_memory else None
     with open_executor(executor, address, workers) as scheduler:
         done = archive(
             file,
-            open_encoder(spec, offline=offline),
+            find_encoder(spec, offline=offline),
             tuple(dict.fromkeys(poolings)),
             VectorStore.at(out),
             Progress(None if quiet else Console(stderr=True)),

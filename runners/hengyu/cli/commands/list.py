@@ -65,6 +65,8 @@ def _encoders(folders: tuple[Path, ...], data: Path | None) -> None:
     rows += [(name, "", "", f"baseline: {note}") for name, note in BASELINE_NOTES.items()]
     rows.append(("FOLDER or HUB/ID", "its own", "", "any transformers or sentence-transformers model, with --encoder"))
     rows.append(("FILE.npy", "its own", "", "vectors that are there already, one a line of FILE.txt, with --encoder"))
+    rows.append(("FOLDER with vectors.npy", "its own", "", "the same, with texts.txt; also .safetensors and .parquet"))
+    rows.append(("NAME --api URL", "its own", "", "a model behind an OpenAI-compatible API, with --encoder"))
     _table(("encoder", "licence", "size", "what it is"), rows)
 
 

@@ -22,6 +22,11 @@ __all__ = ["command"]
     metavar="ID|DIR|NAME=DIR",
     help="Weigh this model instead; NAME=DIR puts a folder in the place of one of the suite's; repeatable.",
 )
+@options.api
+@options.key_env
+@options.dimensions
+@options.allow_api
+@options.key_over_http
 @click.option("--pooling", "poolings", multiple=True, metavar="NAME", help="Weigh this pooling instead; repeatable.")
 @click.option("--task", "tasks", multiple=True, metavar="CARD:SPLIT", help="Weigh on this task instead; repeatable.")
 @click.option("--entry", "entries", multiple=True, help="Weigh this entry instead (raw stays); repeatable.")
@@ -49,6 +54,11 @@ def command(
     data: Path | None,
     datasets: tuple[Path, ...],
     encoders: tuple[str, ...],
+    api: str,
+    key_env: str,
+    dimensions: int,
+    allow_api: bool,
+    key_over_http: bool,
     poolings: tuple[str, ...],
     tasks: tuple[str, ...],
     entries: tuple[str, ...],
@@ -89,7 +99,7 @@ def command(
     from hengyu.base.remote import Mirror, is_url
     from hengyu.bench.executors import open_executor
     from hengyu.bench.run import run
-    from hengyu.encoders import POOLINGS, pooling_name
+    from hengyu.encoders import POOLINGS, EncoderSpec, pooling_name
     from hengyu.methods.fit_cache import FitStore
     from hengyu.report.page.index import write_index
     from hengyu.report.page.leaderboard import write_report
@@ -104,10 +114,17 @@ def command(
     for pooling in poolings:
         if pooling not in POOLINGS:
             raise HengyuError(f"--pooling {pooling}: no such pooling{did_you_mean(pooling, POOLINGS)}")
+    if (api or key_env or dimensions) and not (api and encoders):
+        raise HengyuError(
+            "--api, --key-env and --dimensions belong together with --encoder, the name of the API's model"
+        )
     loaded = load_suite(find_suite(suite))
     loaded = loaded.with_overrides(
         tasks=tasks,
-        encoders=encoders,
+        encoders=tuple(
+            EncoderSpec(e, api=api, key_env=key_env, dimensions=dimensions, allow_api=True) if api else e
+            for e in encoders
+        ),
         poolings=poolings,
         entries=entries,
         fit_on=fit_on,
@@ -118,6 +135,8 @@ def command(
             attention=attention or e.attention,
             device=device or e.device,
             trust_remote_code=trust_remote_code,
+            allow_api=bool(e.api) and (allow_api or e.allow_api),
+            key_over_http=bool(e.api) and key_over_http,
         )
         for spec in loaded.encoders
         for e in spec.variants(dtypes, backends)

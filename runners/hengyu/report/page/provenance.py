@@ -123,9 +123,17 @@ def _encoders(run: Run) -> Sheet:
     names = ("encoder", "kind", "dim", "max_length", "dtype", "revision", "fingerprint", "tokens")
     heads = {"max_length": "max length", "tokens": "token fingerprint"}
     readers: list[_Reader] = [(heads.get(n, n), _key(n)) for n in names]
+    readers += [
+        ("API", _key("api")),
+        ("first encoded", _key("first_encoded")),
+        ("tokens counted", _key("counted_tokens")),
+        ("price", lambda o: f"{o['price']:.4f}" if isinstance(o.get("price"), int | float) else None),
+    ]
     readers.insert(2, ("baseline", lambda o: "yes" if o.get("baseline") else None))
     about = "The fingerprint covers weights, tokenizer and settings; the token fingerprint the ids of fixed sentences."
-    return _listed("Encoders", about, run.header.get("encoders", ()), readers, {"dim", "max length"})
+    return _listed(
+        "Encoders", about, run.header.get("encoders", ()), readers, {"dim", "max length", "tokens counted", "price"}
+    )
 
 
 def _coverage(run: Run) -> Sheet:

@@ -149,8 +149,9 @@ def _plan(run: Run, choice: Choice, fit_on: str, places: Places) -> tuple[Plan, 
             | ({"model": places.encoder} if places.encoder else {})
         )
     )
-    if spec.model.endswith(".npy"):
-        raise HengyuError(f"encoder '{name}': is vectors in {spec.model}, not a model; take a row of a model")
+    if spec.kind != "model":
+        place = f"of an API, {spec.api}" if spec.api else f"in {spec.model}"
+        raise HengyuError(f"encoder '{name}': is vectors {place}, not a model; take a row of a model")
     encoder = open_encoder(spec, offline=places.offline)
     for key, value in encoder.identity().items():
         if about.get(key) != value:
