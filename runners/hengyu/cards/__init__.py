@@ -111,8 +111,8 @@ def load_card(path: Path) -> Card:
 
 
 def _sts_card(table: Table, name: str, path: Path) -> Card:
-    format_ = keys.word(table, "format", "", ("", *keys.KINDS))
-    scale, label_kind = _labels(table)
+    text = keys.text_keys(table)
+    scale, label_kind, label_map = _labels(table)
     columns, header = _text_columns(table, Columns(), _APART)
     hub = keys.hub(table, lambda inner: keys.columns(inner, Columns(label="score"), _APART))
     return Card(
@@ -120,21 +120,25 @@ def _sts_card(table: Table, name: str, path: Path) -> Card:
         path=path,
         scale=scale,
         label_kind=label_kind,
-        splits=_splits(table, name, format_, columns, hub),
-        format=format_,
+        label_map=label_map,
+        splits=_splits(table, name, text.format, columns, hub),
+        format=text.format,
         header=header,
         columns=columns,
         malformed=keys.word(table, "malformed", "error", ("error", "drop")),
+        separator=text.separator,
+        quoting=text.quoting,
+        encoding=text.encoding,
         hub=hub,
         **keys.prose(table, name),
     )
 
 
-def _labels(table: Table) -> tuple[tuple[float, float], str]:
+def _labels(table: Table) -> tuple[tuple[float, float], str, dict[str, float]]:
     if not table.has("labels"):
         table.take("labels", dict)
         table.problem("labels", "is missing; add the lowest and highest label, like labels = { scale = [0, 5] }")
-        return (0.0, 1.0), "graded"
+        return (0.0, 1.0), "graded", {}
     inner = table.table("labels")
     scale = inner.take("scale", list, [], required=True)
     numbers = [v for v in scale if type(v) in (int, float) and -1e300 < v < 1e300]
@@ -147,23 +151,27 @@ def _labels(table: Table) -> tuple[tuple[float, float], str]:
     kind = keys.word(inner, "kind", "graded", ("binary", "graded"))
     if kind == "binary" and (low, high) != (0, 1):
         inner.problem("kind", "is 'binary', which goes with scale = [0, 1] only; change one of the two")
+    found = keys.label_map(inner, (low, high), kind == "binary")
     inner.finish()
-    return (float(low), float(high)), kind
+    return (float(low), float(high)), kind, found
 
 
 def _triple_card(table: Table, name: str, path: Path) -> TripleCard:
-    format_ = keys.word(table, "format", "", ("", *keys.KINDS))
+    text = keys.text_keys(table)
     columns, header = _text_columns(table, TripleColumns(), _TRIPLE_APART)
     return TripleCard(
         name=name,
         path=path,
         scale=(0.0, 1.0),
         label_kind="binary",
-        splits=_splits(table, name, format_, columns, None),
+        splits=_splits(table, name, text.format, columns, None),
         kind="triples",
-        format=format_,
+        format=text.format,
         header=header,
         malformed=keys.word(table, "malformed", "error", ("error", "drop")),
+        separator=text.separator,
+        quoting=text.quoting,
+        encoding=text.encoding,
         fields=columns,
         **keys.prose(table, name),
     )
