@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from difflib import get_close_matches
@@ -15,7 +16,20 @@ from hengyu.cards import keys
 from hengyu.cards.card import Card, Columns, Hub, Split, TripleCard, TripleColumns
 from hengyu.cards.collection_card import collection_card
 
-__all__ = ["Card", "Columns", "Hub", "Split", "find_card", "is_suite", "load_card", "load_cards", "parse_task"]
+__all__ = [
+    "Card",
+    "Columns",
+    "Hub",
+    "Split",
+    "card_from",
+    "find_card",
+    "free_name",
+    "is_suite",
+    "load_card",
+    "load_cards",
+    "pairs_card",
+    "parse_task",
+]
 
 _MTEB = "mteb-"
 _APART = [("and the sentences must be three different columns; name each of them", ("sentence1", "sentence2", "label"))]
@@ -28,26 +42,37 @@ C = TypeVar("C", Columns, TripleColumns)
 def load_cards(extra: Sequence[Path] = ()) -> dict[str, Card]:
     """Read the shipped cards and every ``*.toml`` of the extra folders; raises one `HengyuError` with every mistake.
 
-    A suite that lies beside the cards of a folder is passed over: both are TOML, and people keep them together.
+    A suite that lies beside the cards of a folder is passed over: both are TOML, and people keep them together. A file of
+    pairs has the card that `pairs_card` gives.
     """
     files = sorted(share("datasets").glob("*.toml"))
     problems: list[str] = []
+    guessed: list[Card] = []
     for place in extra:
+        if place.is_file() and place.suffix != ".toml":
+            try:
+                guessed.append(pairs_card(place))
+            except HengyuError as e:
+                problems += e.problems
+            continue
         found = [place] if place.is_file() else [p for p in sorted(place.glob("*.toml")) if not is_suite(p)]
         if not found:
             problems.append(f"{place}: no such folder, or no card (*.toml) in it; check --datasets")
         files += found
     cards: dict[str, Card] = {}
     owner: dict[str, Card] = {}
+    read: list[Card] = []
     for path in {p.resolve(): p for p in files}.values():
         try:
-            card = load_card(path)
+            read.append(load_card(path))
         except HengyuError as e:
             problems += e.problems
-            continue
+    for card in (*read, *guessed):
         other = owner.setdefault(card.name.casefold(), card)
-        if other is not card:
-            problems.append(f"{path}: the name '{card.name}' is taken by {other.path}; give this card another name")
+        if other is not card and (other.path.resolve(), other.digest) != (card.path.resolve(), card.digest):
+            problems.append(
+                f"{card.path}: the name '{card.name}' is taken by {other.path}; give this card another name"
+            )
         cards[card.name] = card
     gather(problems)
     return cards
@@ -97,9 +122,41 @@ def _plain(word: str) -> str:
     return _MTEB + word[len(_MTEB) :] if word[: len(_MTEB)].casefold() == "mteb:" else word
 
 
+def pairs_card(file: Path) -> Card:
+    """Return the card of a file of pairs: the one beside it that names it, else one that is guessed; raises `HengyuError`.
+
+    The guess follows from the bytes of the file alone, so that it is the same whenever the file is.
+    """
+    from hengyu.cards.guess import card_place, guess
+
+    place = card_place(file)
+    if file.is_file() and place.is_file() and not is_suite(place):
+        card = load_card(place)
+        if any(split.file == file.name for split in card.splits.values()):
+            return card
+    return card_from(guess(file).toml(free_name(file)), place)
+
+
+def free_name(file: Path) -> str:
+    """Return the name that the card of a file of pairs gets, which is not that of a shipped card."""
+    from hengyu.cards.guess import card_name
+
+    name = card_name(file)
+    shipped = {p.stem.casefold() for p in share("datasets").glob("*.toml")}
+    return f"{name}-pairs" if name.casefold() in shipped else name
+
+
+def card_from(text: str, path: Path) -> Card:
+    """Read a card from its text; ``path`` is where it would stand. Raises `HengyuError`."""
+    return _card(Table(str(path), tomllib.loads(text), []), path)
+
+
 def load_card(path: Path) -> Card:
     """Read one card; raises one `HengyuError` that holds every mistake in it."""
-    table = read_toml(path)
+    return _card(read_toml(path), path)
+
+
+def _card(table: Table, path: Path) -> Card:
     stated = table.has("name")
     name = table.take("name", str, "", required=True)
     if stated:

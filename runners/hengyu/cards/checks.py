@@ -64,8 +64,7 @@ class Faults:
         """Give every fault that begins so a remedy that was found from all lines together."""
         for fault in [f for f in self.lines if f.startswith(start) and _MISSING not in f]:
             what = f"{fault.partition('; ')[0]}; {remedy}"
-            for notes in (self.lines, self.example):
-                notes[what] = notes.pop(fault)  # type: ignore[attr-defined]
+            self.lines[what], self.example[what] = self.lines.pop(fault), self.example.pop(fault)
 
     def report(self, where: str, unit: str, malformed: Mapping[int, tuple[str, str]], card: Card) -> None:
         """Raise one `HengyuError` with a sentence for each fault, if there is any; malformed lines are one unless dropped."""
@@ -109,9 +108,7 @@ def check_rows(rows: Rows, card: Card, where: str) -> Checked:
         labels[place], fault = known[key]
         if fault:
             faults.note(fault, rows.numbers[i], show(value))
-    _refuse_header(
-        rows, card, where, [known[type(v), _hashable(v)][1] for v in given[:1] if rows.numbers[:1] == [1]], wrong
-    )
+    _refuse_header(rows, card, where, wrong)
     remedy = labels_remedy(given, card) if wrong else ""
     if remedy:
         faults.explain(_LABEL, remedy)
@@ -121,9 +118,11 @@ def check_rows(rows: Rows, card: Card, where: str) -> Checked:
     return Checked(first, second, labels, tuple(sorted(malformed)), numbers, rows.unit, tuple(rows.notes))
 
 
-def _refuse_header(rows: Rows, card: Card, where: str, first: list[str], wrong: list[Any]) -> None:
+def _refuse_header(rows: Rows, card: Card, where: str, wrong: list[Any]) -> None:
     """Raise `HengyuError` where only the first line's label is wrong, as a header's is that the card does not expect."""
-    if not (rows.head and not card.header and any(first) and len(rows.numbers) > 1 and len(wrong) == 1):
+    if card.header or not rows.head or rows.numbers[:1] != [1] or len(rows.numbers) < 2:
+        return
+    if len(wrong) != 1 or rows.columns[2][0] != wrong[0]:
         return
     if rows.columns[2].count(wrong[0]) > 1 or any(map(is_number, rows.head)):
         return

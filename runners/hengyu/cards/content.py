@@ -40,7 +40,7 @@ _FETCH = "download the file again"
 
 # first bytes -> what the file is, and the remedy
 _BINARY: tuple[tuple[bytes, str, str], ...] = (
-    (b"version https://git-lfs.github.com/spec/", "a Git LFS pointer, not the data", "run 'git lfs pull' in its repository, or download the file itself"),
+    (b"version https://git-lfs.github.com/spec/", "a Git LFS pointer, not the data", "run 'git lfs pull', or download the file"),
     (b"%PDF-", "a PDF document", "export its table as CSV and name that file"),
     (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "an old Excel or Word document", _EXPORT),
     (b"{\\rtf", "an RTF document", "save it as plain text (UTF-8)"),
@@ -105,7 +105,10 @@ def _zip(head: bytes) -> str:
         return f"is a zip file of Office, as Excel's workbooks (.xlsx) are; {_EXPORT}"
     inside = next((n for n in names if not n.endswith("/")), "")
     name = f" '{inside}'" if inside else ""
-    return f"is a zip file, as Excel's workbooks are too; unpack it and name the file inside{name}, or save the sheet as 'CSV UTF-8'"
+    return (
+        f"is a zip file, as Excel's workbooks are too; unpack it and name the file inside{name}, or save the sheet as "
+        "'CSV UTF-8'"
+    )
 
 
 def _wide(head: bytes) -> str:

@@ -49,7 +49,7 @@ def fields_of(line: str, separator: str) -> list[str]:
 
 
 def raw_lines(text: str) -> list[str]:
-    """Return the lines of a text without their ends, and without empty ones at its end; only \\n ends a line."""
+    """Return the lines of a text without their ends, and without empty ones at its end; only LF ends a line."""
     lines = [line.removesuffix("\r") for line in text.split("\n")]
     while lines and not lines[-1]:
         lines.pop()
@@ -290,7 +290,8 @@ def _place(head: list[str], wanted: Wanted, where: str, separator: str, lines: S
         )
     if any(map(is_number, head)):
         raise HengyuError(
-            f"{where}: line 1 looks like data and not like a header ({_fields(head)}); add header = false to the card{_positions(head)}"
+            f"{where}: line 1 looks like data and not like a header ({_fields(head)}); add header = false to the "
+            f"card{_positions(head)}"
         )
     remedy = "" if len(head) > 1 or separator != "\t" else ", and no tab either: is this really a tab-separated file?"
     hint = did_you_mean(name, head) if len(head) > 1 else ""

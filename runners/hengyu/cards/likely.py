@@ -7,94 +7,36 @@ from collections.abc import Sequence
 
 __all__ = ["label_rank", "meaning", "sentence_pair"]
 
-_LABELS = (
-    *("label", "labels", "goldlabel", "gold", "score", "scores", "similarity", "similarityscore", "sim", "labela"),
-    *(
-        "relatednessscore",
-        "relatedness",
-        "isduplicate",
-        "duplicate",
-        "issimilar",
-        "similar",
-        "isparaphrase",
-        "same",
-        "y",
-    ),
-    *("match", "class", "rating", "grade", "category", "judgment", "result", "标签", "标注", "相似度", "得分", "分数"),
-    *("评分", "是否相似", "是否相同", "是否匹配", "是否同义", "结果"),
-)
-_PAIRS = (
-    *(("query", other) for other in ("title", "document", "doc", "passage", "candidate", "reply", "answer", "text")),
-    *(("premise", "hypothesis"), ("source", "target"), ("src", "tgt"), ("first", "second"), ("left", "right")),
-    *(("sentence", "paraphrase"), ("text", "paraphrase"), ("anchor", "positive"), ("question", "answer")),
-    *(("question", "other"), ("sentence", "reference"), ("原句", "改写"), ("标准问", "相似问"), ("问题", "答案")),
-    *(("前提", "假设"),),
-)
-_ENDS = (("1", "2"), ("a", "b"), ("0", "1"), ("一", "二"), ("甲", "乙"), ("i", "ii"), ("x", "y"), ("left", "right"))
 
-_YES = (
-    *(
-        "entailment",
-        "entails",
-        "paraphrase",
-        "duplicate",
-        "similar",
-        "same",
-        "yes",
-        "true",
-        "positive",
-        "equivalent",
-        "y",
-    ),
-    *(
-        "match",
-        "matched",
-        "relevant",
-        "related",
-        "t",
-        "pos",
-        "相似",
-        "相同",
-        "是",
-        "同义",
-        "匹配",
-        "蕴含",
-        "一致",
-        "相关",
-    ),
-    *("重复", "等价", "对", "真", "正例"),
-)
-_NO = (
-    *(
-        "contradiction",
-        "contradicts",
-        "neutral",
-        "notentailment",
-        "nonentailment",
-        "different",
-        "dissimilar",
-        "no",
-        "n",
-    ),
-    *("false", "negative", "notduplicate", "nonduplicate", "notsimilar", "notequivalent", "notparaphrase", "f", "neg"),
-    *("nonparaphrase", "mismatch", "unmatched", "notmatch", "irrelevant", "unrelated", "notrelated", "notmatched"),
-    *(
-        "不相似",
-        "不同",
-        "不相同",
-        "否",
-        "不同义",
-        "不匹配",
-        "矛盾",
-        "中立",
-        "中性",
-        "不一致",
-        "不相关",
-        "无关",
-        "不重复",
-    ),
-    *("错", "假", "负例", "不等价"),
-)
+def _listed(words: str) -> tuple[str, ...]:
+    return tuple(words.split())
+
+
+# names and words without spaces, underscores, dots and hyphens, in lower case
+_LABELS = _listed("""
+label labels goldlabel gold score scores similarity similarityscore sim labela relatednessscore relatedness isduplicate
+duplicate issimilar similar isparaphrase same y match class rating grade category judgment result
+标签 标注 相似度 得分 分数 评分 是否相似 是否相同 是否匹配 是否同义 结果
+""")
+_PAIRS = {
+    tuple(pair.split("/"))
+    for pair in _listed("""
+query/title query/document query/doc query/passage query/candidate query/reply query/answer query/text
+premise/hypothesis source/target src/tgt first/second left/right sentence/paraphrase text/paraphrase anchor/positive
+question/answer question/other sentence/reference 原句/改写 标准问/相似问 问题/答案 前提/假设
+""")
+}
+_ENDS = (("1", "2"), ("a", "b"), ("0", "1"), ("一", "二"), ("甲", "乙"), ("i", "ii"), ("x", "y"), ("left", "right"))
+_YES = _listed("""
+entailment entails paraphrase duplicate similar same yes true positive equivalent y match matched relevant related t pos
+相似 相同 是 同义 匹配 蕴含 一致 相关 重复 等价 对 真 正例
+""")
+_NO = _listed("""
+contradiction contradicts neutral notentailment nonentailment different dissimilar no n false negative notduplicate
+nonduplicate notsimilar notequivalent notparaphrase f neg nonparaphrase mismatch unmatched notmatch irrelevant unrelated
+notrelated notmatched
+不相似 不同 不相同 否 不同义 不匹配 矛盾 中立 中性 不一致 不相关 无关 不重复 错 假 负例 不等价
+""")
 
 
 def _plain(name: str) -> str:

@@ -62,6 +62,5 @@ def distribution(labels: NDArray[np.float64]) -> str:
     found = Counter(labels.tolist())
     if len(found) <= _VALUES:
         return ", ".join(f"{label:g} ({count})" for label, count in sorted(found.items()))
-    marks = np.quantile(labels, [0, 0.25, 0.5, 0.75, 1])
-    names = ("lowest", "lower quartile", "median", "upper quartile", "highest")
-    return ", ".join(f"{name} {value:g}" for name, value in zip(names, marks, strict=True))
+    low, *quartiles, high = np.quantile(labels, [0, 0.25, 0.5, 0.75, 1])
+    return f"{low:g} to {high:g} ({len(found)} different; quartiles {', '.join(f'{q:g}' for q in quartiles)})"

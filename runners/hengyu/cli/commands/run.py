@@ -12,9 +12,16 @@ __all__ = ["command"]
 
 
 @click.command("run")
-@click.argument("suite")
+@click.argument("suite", default="")
 @options.data
 @options.datasets
+@click.option(
+    "--pairs",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Evaluate on this file of sentence pairs instead; how it is laid out is guessed, see 'hengyu card'; repeatable.",
+)
 @click.option(
     "--encoder",
     "encoders",
@@ -48,6 +55,7 @@ def command(
     suite: str,
     data: Path | None,
     datasets: tuple[Path, ...],
+    pairs: tuple[Path, ...],
     encoders: tuple[str, ...],
     poolings: tuple[str, ...],
     tasks: tuple[str, ...],
@@ -70,6 +78,8 @@ def command(
 ) -> None:
     """Weigh a SUITE (a file, or the name of a shipped one) and write its leaderboard.
 
+    With --pairs the suite may be left out; it is then 'smoke', whose entries are evaluated on your own pairs.
+
     Sentences already in the vector store are not encoded again; a run that was interrupted goes on where it stopped.
     """
     import os
@@ -88,6 +98,7 @@ def command(
     from hengyu.base.remote import Mirror, is_url
     from hengyu.bench.executors import open_executor
     from hengyu.bench.run import run
+    from hengyu.cli.pairs import show_pairs
     from hengyu.encoders import POOLINGS
     from hengyu.methods.fit_cache import FitStore
     from hengyu.report.board.terminal import print_board
@@ -102,7 +113,11 @@ def command(
     for pooling in poolings:
         if pooling not in POOLINGS:
             raise HengyuError(f"--pooling {pooling}: no such pooling{did_you_mean(pooling, POOLINGS)}")
-    loaded = load_suite(find_suite(suite))
+    if not suite and not pairs:
+        raise HengyuError("name a suite, like 'hengyu run smoke' (hengyu list suites), or a file of pairs with --pairs")
+    if pairs:
+        tasks = (*show_pairs(pairs, quiet=quiet), *tasks)
+    loaded = load_suite(find_suite(suite or "smoke"))
     loaded = loaded.with_overrides(
         tasks=tasks,
         encoders=encoders,
@@ -115,7 +130,7 @@ def command(
         for spec in loaded.encoders
         for e in spec.variants(dtypes, backends)
     )
-    plan = make_plan(replace(loaded, encoders=specs), data_dir=data, datasets=datasets)
+    plan = make_plan(replace(loaded, encoders=specs), data_dir=data, datasets=(*datasets, *pairs))
     place = out or os.environ.get("HENGYU_REPORTS", "")
     reports, mirror = local(place) if place else reports_dir(), Mirror(place) if is_url(place) else None
     if fresh and store:
