@@ -254,7 +254,8 @@ def labels_remedy(given: Sequence[Any], card: Card) -> str:
     found = Counter(str(v).strip() for v in given if v is not None and str(v).strip())
     numbers = {float(f) for f in found if is_number(f)}
     words = [f for f in found if not is_number(f)]
-    if len(words) == len(found) and 2 <= len(found) <= _CLASSES:
+    repeated = len(found) < sum(found.values()) or all(meaning(w) is not None for w in words)
+    if len(words) == len(found) and 2 <= len(found) <= _CLASSES and repeated:
         seen = ", ".join(f"{show(w)} ({n})" for w, n in found.most_common())
         known = {w: meaning(w) for w in found}
         top, low = (1, 0) if card.binary else (card.scale[1], card.scale[0])

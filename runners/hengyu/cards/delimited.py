@@ -17,10 +17,12 @@ from hengyu.cards.columns import Rows, Wanted, choice
 __all__ = [
     "QUOTINGS",
     "SEPARATORS",
+    "carriage_returns",
     "csv_records",
     "decide_quoting",
     "fields_of",
     "is_number",
+    "nameless",
     "raw_lines",
     "suggest",
     "table",
@@ -33,6 +35,7 @@ SEPARATORS = ("\t", "\x01", "|||", "||", "###", "@@@", ",", ";", "|", "::", "~",
 _NUMBER = re.compile(r"\s*[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?\s*", re.ASCII)
 _WORDS = {"\t": "tabs", ",": "commas", ";": "semicolons", "|": "bars (|)", " ": "spaces", "  ": "runs of spaces"}
 _SAMPLE = 200  # records that a suggestion is made from
+_CLASSES = 10  # different words that may be labels
 _SHOWN = 8  # fields of a header that a message shows
 
 
@@ -128,6 +131,10 @@ def _scan(text: str, separator: str) -> _Scan:
     return scan
 
 
+def _count(fields: int) -> str:
+    return "1 field" if fields == 1 else f"{fields} fields"
+
+
 def decide_quoting(text: str, separator: str) -> tuple[bool, str]:
     """Decide whether quotes around fields are CSV quoting or part of the text, from the whole file.
 
@@ -158,14 +165,14 @@ def decide_quoting(text: str, separator: str) -> tuple[bool, str]:
             decided = everywhere or reasoned
         if decided:
             return True, (
-                f"{scan.quoted} fields in quotes (the first on line {scan.first}) were read as CSV, without the quotes; "
+                f"{_count(scan.quoted)} in quotes (the first on line {scan.first}) read as CSV, without the quotes; "
                 'if the quotes are part of the text, add quoting = "none" to the card'
             )
     kept = [n for n, line in enumerate(lines, 1) for f in line.split(separator) if len(f) > 1 and f[0] == f[-1] == '"']
     if not kept:
         return False, ""
     return False, (
-        f"{len(kept)} fields begin and end with a quote (the first on line {kept[0]}), and the quotes were kept as text; "
+        f"{_count(len(kept))} in quotes (the first on line {kept[0]}) read as text, with the quotes; "
         'if they are CSV quoting, add quoting = "csv" to the card'
     )
 
@@ -238,22 +245,33 @@ def table(
         if len(sample) == _SAMPLE:
             break
     lines = [separator.join(fields) for _, fields in sample]
+    if len(sample) == 1 and "\r" in lines[0].strip("\r") and '"' not in lines[0]:
+        raise HengyuError(carriage_returns(where))
+    if header and len(sample) > 1 and {len(fields) for _, fields in sample[1:]} == {len(head) + 1}:
+        raise HengyuError(nameless(where, len(head) + 1))
     places = [w if isinstance(w, int) else _place(head if header else [], w, where, separator, lines) for w in wanted]
     given = [p for p in places if p is not None]
-    # without a header the first line shows how many fields there are, unless those asked for are all there can be
+    # without a header the first line shows how many fields there are, unless those asked for are the first ones: then most do
     usual = not header and sorted(given) == list(range(len(wanted)))
-    width = len(wanted) if usual else len(head)
+    often = Counter(len(fields) for _, fields in sample).most_common(1)[0][0]
+    width = max(often, len(wanted)) if usual else len(head)
     if max(given) >= width or (usual and len(head) == 1):
         tabless = ", and line 1 holds no tab" if separator == "\t" and len(head) == 1 else ""
         raise _other(lines, where, separator, max(given) + 1) or HengyuError(
             f"{where}: line 1 has {len(head)} fields{tabless} and no column {max(given)} (counted from 0); mend the card's "
             f"'columns', or its 'separator' if the fields are not separated by {_called(separator)}"
         )
-    if usual and len(sample) > 1 and (other := {len(f) for _, f in sample}) != {width} and len(other) == 1:
-        raise HengyuError(
-            f"{where}: every line has {len(head)} fields, not {width}; say in the card which of them are meant, like columns "
-            f"= {{ sentence1 = 1, sentence2 = 2, label = 3 }} (positions from 0); line 1 is {_fields(head)}"
-        )
+    if usual and width > len(wanted):
+        last = [fields[places[-1] or 0] for _, fields in sample if len(fields) == width]
+        if (
+            not all(map(is_number, last))
+            and len(set(last)) > min(_CLASSES, len(last) // 2)
+            and _numbered(sample, width)
+        ):
+            raise HengyuError(
+                f"{where}: its lines have {width} fields, not {len(wanted)}; say in the card which of them are meant, like "
+                f"columns = {{ sentence1 = 1, sentence2 = 2, label = 3 }} (positions from 0); line 1 is {_fields(head)}"
+            )
     for number, fields in chain(sample[header:], following):
         if len(fields) == width:
             rows.add(number, ["" if p is None else fields[p] for p in places])
@@ -263,6 +281,25 @@ def table(
                 between = " (one that holds a comma in quotes)"
             rows.malformed[number] = (f"a line must have {width} fields{between}", str(len(fields)))
     return rows
+
+
+def _numbered(sample: Sequence[tuple[int, list[str]]], width: int) -> bool:
+    """Whether a column holds numbers alone."""
+    rows = [fields for _, fields in sample if len(fields) == width]
+    return any(all(map(is_number, column)) for column in zip(*rows, strict=True))
+
+
+def carriage_returns(where: str) -> str:
+    """Return the sentence on a file of a single line in which carriage returns end the lines."""
+    return f"{where}: its lines end with a carriage return alone; convert it with tr '\\r' '\\n' < OLD > NEW"
+
+
+def nameless(where: str, width: int) -> str:
+    """Return the sentence on a header that lacks the name of the first column, as R writes it for row names."""
+    return (
+        f"{where}: line 1 has {width - 1} fields and the others {width}: the first column has no name, as R writes row names; "
+        "put a name for it at the beginning of line 1"
+    )
 
 
 def _fields(fields: Sequence[str]) -> str:
@@ -284,10 +321,6 @@ def _place(head: list[str], wanted: Wanted, where: str, separator: str, lines: S
             raise other
     if lines[0].lstrip("\ufeff").startswith(("{", "[{")):
         raise HengyuError(f'{where}: line 1 is JSON; add format = "jsonl" to the card')
-    if "\r" in lines[0].strip("\r"):
-        raise HengyuError(
-            f"{where}: its lines end with a carriage return alone; convert it with tr '\\r' '\\n' < OLD > NEW"
-        )
     if any(map(is_number, head)):
         raise HengyuError(
             f"{where}: line 1 looks like data and not like a header ({_fields(head)}); add header = false to the "

@@ -161,6 +161,10 @@ def _labels(
     given = [str(v).strip() for v in values if v is not None and str(v).strip()]
     found = Counter(given)
     seen = ", ".join(f"{w} ({n})" for w, n in sorted(found.items())[:CLASSES])
+    if wishes.label_map:
+        scale = wishes.scale or (0.0, 1.0)
+        kind = wishes.kind or ("binary" if {v for _, v in wishes.label_map} <= {0, 1} and scale == (0, 1) else "graded")
+        return kind, scale, dict(wishes.label_map), f"{kind}, as --map says (found: {seen})"
     meanings: dict[str, float] = {}
     if found and not any(map(is_number, found)) and {w.lower() for w in found} - {"true", "false"}:
         known = {w: meaning(w) for w in sorted(found)}
@@ -168,8 +172,7 @@ def _labels(
         if unknown:
             raise HengyuError(
                 f"{where}: the labels are words, and what {', '.join(map(repr, unknown[:CLASSES]))} means is not known (found: "
-                f'{seen}); write the card with labels.map, like labels = {{ scale = [0, 1], kind = "binary", map = {{ '
-                f"{_toml(sorted(found)[0])} = 1, ... }} }}"
+                f"{seen}); say what each of them means with 'hengyu card {where} --map {sorted(found)[0]}=1,...'"
             )
         meanings = {w: value for w, value in known.items() if value is not None}
         return (

@@ -12,7 +12,8 @@ from typing import Any
 from hengyu.base.errors import HengyuError
 from hengyu.cards.card import COMPRESSED, FORMATS
 from hengyu.cards.content import decode, detect_encoding, not_utf8
-from hengyu.cards.delimited import SEPARATORS, csv_records, fields_of, raw_lines
+from hengyu.cards.delimited import SEPARATORS, carriage_returns, csv_records, fields_of, nameless, raw_lines
+from hengyu.cards.objects import indexed, refuse_nested
 from hengyu.cards.rows import parquet_names, quoting_of, read_columns, unpacked
 
 __all__ = ["Layout", "Wishes", "format_by_ending", "read_layout"]
@@ -29,6 +30,7 @@ class Wishes:
     quoting: str = ""
     kind: str = ""  # "binary" or "graded"
     scale: tuple[float, float] | None = None
+    label_map: tuple[tuple[str, float], ...] = ()
 
 
 @dataclass
@@ -102,8 +104,12 @@ def _json(text: str, where: str) -> Layout | None:
             if not re.match(r'\s*(\[\s*)?\{\s*"', text):
                 return None
             item = {}
+    if isinstance(item, dict):
+        refuse_nested(item, where)
+        item = list(item.values()) if indexed(item) else item
     one = item[0] if isinstance(item, list) and item else item
     if not isinstance(one, dict):
+        read_columns(text.encode(), where, format="jsonl", header=True, wanted=())  # says what is wrong with it
         return None
     names = list(one)
     if not names:
@@ -115,6 +121,10 @@ def _json(text: str, where: str) -> Layout | None:
 def _delimited(text: str, file: Path, encoding: str, wishes: Wishes) -> Layout:
     """Split text with the first separator that gives (nearly) all lines the same number of fields, three or more."""
     lines = raw_lines(text)
+    if not lines:
+        raise HengyuError(f"{file}: is empty; get the file again")
+    if len(lines) == 1 and "\r" in lines[0]:
+        raise HengyuError(carriage_returns(str(file)))
     first = next((line for line in lines if line.strip()), "")
     best: tuple[float, Layout] | None = None
     by_ending = format_by_ending(file)
@@ -135,6 +145,8 @@ def _delimited(text: str, file: Path, encoding: str, wishes: Wishes) -> Layout:
         share = often / len(records)
         if (width < 3 or share < 0.5 or (not mark.strip(" ") and share < 1)) and not wishes.separator:
             continue
+        if len(records) > 1 and len(records[0]) == width - 1:
+            raise HengyuError(nameless(str(file), width))
         kept = [r for r in records if len(r) == width]
         quoting = "auto" if '"' not in text else "csv" if quoted else "none"
         table = Layout(
@@ -148,6 +160,6 @@ def _delimited(text: str, file: Path, encoding: str, wishes: Wishes) -> Layout:
     if best is None:
         raise HengyuError(
             f"{file}: no separator gives its lines the same number of fields, three at least (line 1 is {first[:60]!r}); say "
-            "which it is with --separator, or write the pairs as a table of two sentences and a label"
+            "which it is with 'hengyu card FILE --separator MARK', or write the pairs as a table of two sentences and a label"
         )
     return best[1]

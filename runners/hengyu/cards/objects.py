@@ -10,7 +10,7 @@ from typing import Any
 from hengyu.base.errors import HengyuError, did_you_mean
 from hengyu.cards.columns import Rows, Wanted, choice
 
-__all__ = ["read_objects", "spread"]
+__all__ = ["indexed", "read_objects", "refuse_nested", "spread"]
 
 _LINES = "write one object a line"
 
@@ -35,7 +35,7 @@ def read_objects(lines: Iterable[str], where: str, wanted: Sequence[Wanted]) -> 
         second = next(following, None)
         whole = _whole(first)
         if whole and second is None:
-            return _columns(json.loads(first), where, wanted)
+            return _one_value(first, where, wanted)
         if not whole and second is not None and not second.lstrip().startswith("{"):
             return _one_value("\n".join(chain([first, second], following)), where, wanted)
         following = chain([] if second is None else [second], following)
@@ -79,10 +79,15 @@ def _one_value(text: str, where: str, wanted: Sequence[Wanted]) -> Rows:
         ) from None
     rows = Rows("item", tuple([] for _ in wanted))
     if isinstance(value, dict):
-        return _columns(value, where, wanted)
+        if not indexed(value):
+            return _columns(value, where, wanted)
+        value = list(value.values())
     for number, item in enumerate(value, 1):
         if not isinstance(item, dict):
-            raise HengyuError(f"{where}: item {number} of the JSON list is no object; write objects, like {{...}}")
+            raise HengyuError(
+                f"{where}: item {number} of the JSON list is no object; write one object a pair, like "
+                '{"sentence1": ..., "sentence2": ..., "label": ...}'
+            )
         rows.add(number, _pick(item, where, f"item {number}", wanted))
     if not value:
         return rows
@@ -91,20 +96,28 @@ def _one_value(text: str, where: str, wanted: Sequence[Wanted]) -> Rows:
 
 
 def _columns(value: Mapping[str, Any], where: str, wanted: Sequence[Wanted]) -> Rows:
-    names = [choice(one, value) for one in wanted]
-    if not all(name is None or name in value for name in names):
-        inner = next((k for k, v in value.items() if isinstance(v, list) and v and isinstance(v[0], dict)), "")
-        if inner:
-            raise HengyuError(
-                f"{where}: is one JSON object whose rows stand under '{inner}'; write the list alone, for instance with "
-                f"jq '.{inner}'"
-            )
+    refuse_nested(value, where)
     rows = Rows("line", tuple([] for _ in wanted))
     rows.add(1, _pick(value, where, "line 1", wanted))
     for column in rows.columns:
         if isinstance(column[0], dict):  # pandas' orient="columns": {"0": ..., "1": ...}
             column[0] = list(column[0].values())
     return spread(rows, where)
+
+
+def indexed(value: Mapping[str, Any]) -> bool:
+    """Whether an object holds rows by their number, as `pandas.DataFrame.to_json(orient="index")` writes them."""
+    return bool(value) and all(key.isdecimal() and isinstance(row, dict) for key, row in value.items())
+
+
+def refuse_nested(value: Mapping[str, Any], where: str) -> None:
+    """Raise `HengyuError` for an object that holds its rows under a key."""
+    for key, rows in value.items():
+        if isinstance(rows, list) and rows and isinstance(rows[0], (dict, list)):
+            raise HengyuError(
+                f"{where}: is one JSON object, and its rows are under the key '{key}'; write them as JSON lines, as pandas "
+                'does with to_json(orient="records", lines=True)'
+            )
 
 
 def _pick(item: Mapping[str, Any], where: str, place: str, wanted: Iterable[Wanted]) -> list[Any]:

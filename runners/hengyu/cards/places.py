@@ -13,6 +13,7 @@ from hengyu.cards.likely import label_rank, meaning, sentence_pair
 
 __all__ = ["CLASSES", "find_places", "has_header"]
 
+_SHOWN = 8  # columns that a message shows
 CLASSES = 10
 """Different words that may be the classes of a label column."""
 
@@ -64,7 +65,9 @@ def find_places(table: Layout, wishes: Wishes, where: str) -> tuple[int, int, in
         varied = [i for i in texts if len(set(map(str, table.columns[i]))) > 1]
         texts = _sentences(table, varied if len(varied) >= 2 else texts)
     if len(texts) != 2:
-        could = f"columns {', '.join(names[i] for i in texts)} could hold" if texts else "no column seems to hold"
+        could = (
+            f"columns {', '.join(names[i] for i in texts[:_SHOWN])} could hold" if texts else "no column seems to hold"
+        )
         raise HengyuError(f"{where}: {_undecided(table, names, f'{could} the sentences')}")
     return texts[0], texts[1], label
 
@@ -85,8 +88,8 @@ def _wished(table: Layout, columns: Sequence[str], where: str) -> tuple[int, int
 
 
 def _undecided(table: Layout, names: Sequence[str], could: str) -> str:
-    first = ", ".join(f"{n} = {str(c[0])[:20]!r}" for n, c in zip(names, table.columns, strict=True))
-    return f"{could} (row 1: {first}); say which columns are sentence, sentence and label, like --columns A,B,LABEL"
+    first = ", ".join(f"{n} = {str(c[0])[:20]!r}" for n, c in list(zip(names, table.columns, strict=True))[:_SHOWN])
+    return f"{could} (row 1: {first}); say which are meant with 'hengyu card FILE --columns SENTENCE,SENTENCE,LABEL'"
 
 
 def _words(values: Sequence[Any]) -> bool:
@@ -114,15 +117,28 @@ def _sentences(table: Layout, texts: Sequence[int]) -> list[int]:
     return sorted(texts if rest else ranked[:2])
 
 
+def _given(values: Sequence[Any]) -> list[str]:
+    return [str(v).strip() for v in values if v is not None and str(v).strip()]
+
+
 def _is_label(values: Sequence[Any]) -> bool:
-    given = [str(v).strip() for v in values if v is not None and str(v).strip()]
-    if not given or any(isinstance(v, (list, dict)) for v in values):
+    """Whether values could be labels: numbers, or a few different words."""
+    if any(isinstance(v, (list, dict)) for v in values):
         return False
-    if all(map(is_number, given)):
-        return True
+    given = _given(values)
     classes = set(given)
-    known = len(classes) <= CLASSES and all(meaning(c) is not None for c in classes)
-    return known or (2 <= len(classes) <= CLASSES and len(given) >= 3 * len(classes) and max(map(len, classes)) <= 20)
+    return bool(given) and (
+        _sure(values)
+        or (2 <= len(classes) <= CLASSES and len(given) >= 3 * len(classes) and max(map(len, classes)) <= 20)
+    )
+
+
+def _sure(values: Sequence[Any]) -> bool:
+    """Whether values are numbers, or words that are known to say whether two sentences mean the same."""
+    given = _given(values)
+    return all(map(is_number, given)) or (
+        len(set(given)) <= CLASSES and all(meaning(word) is not None for word in set(given))
+    )
 
 
 def _is_id(values: Sequence[Any]) -> bool:
@@ -130,6 +146,8 @@ def _is_id(values: Sequence[Any]) -> bool:
     given = [str(v).strip() for v in values]
     if not all(re.fullmatch(r"\d+", v) for v in given):
         return False
+    if any(len(v) > 1 and v[0] == "0" for v in given):
+        return True
     numbers = [int(v) for v in given]
     counted = len(numbers) > 1 and all(b - a == 1 for a, b in zip(numbers, numbers[1:], strict=False))
     return counted or (len(numbers) > 5 and len(set(numbers)) == len(numbers))
@@ -147,16 +165,18 @@ def _label_place(table: Layout, names: Sequence[str], where: str) -> int:
         if len(surest) == 1:
             return surest[0]
         fit = surest
-    numbers = [i for i in fit if not _texts(table.columns[i])] or fit
-    likely = [i for i in numbers if not _is_id(table.columns[i])]
-    if not likely and len(numbers) > 1:  # a few rows, whose labels count as their ids do: ids come first
-        likely = numbers[1:]
-    likely = likely or numbers
+    sure = [i for i in fit if _sure(table.columns[i])]
+    likely = [i for i in sure if not _is_id(table.columns[i])]
+    if not likely and len(sure) > 1:  # a few rows, whose labels count as their ids do: ids come first
+        likely = sure[1:]
+    likely = likely or [i for i in fit if i not in sure] or sure
     for test in (_varied, _bounded):
         likely = [i for i in likely if test(table.columns[i])] or likely
     if len(likely) != 1:
         could = (
-            f"columns {', '.join(names[i] for i in likely)} could each hold" if likely else "no column seems to hold"
+            f"columns {', '.join(names[i] for i in likely[:_SHOWN])} could each hold"
+            if likely
+            else "no column seems to hold"
         )
         raise HengyuError(f"{where}: {_undecided(table, names, f'{could} the label')}")
     return likely[0]

@@ -36,7 +36,8 @@ def describe_pairs(pairs: Pairs) -> Iterator[str]:
     """Yield lines on the pairs of a split: how many, which labels, what was left out and what is odd."""
     yield plain(f"{pairs.task}: {len(pairs.labels)} pairs, labels {distribution(pairs.labels)}")
     if pairs.dropped:
-        yield f"  {len(pairs.dropped)} malformed lines left out ({at_lines('line', pairs.dropped)})"
+        lines = "line" if len(pairs.dropped) == 1 else "lines"
+        yield f"  {len(pairs.dropped)} malformed {lines} left out ({at_lines('line', pairs.dropped)})"
     for note in pairs.notes:
         yield plain(f"  {note.removeprefix(f'{pairs.task}: ')}")
 

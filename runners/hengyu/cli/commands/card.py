@@ -22,6 +22,7 @@ __all__ = ["command"]
 @click.option("--encoding", default="", metavar="NAME", help="utf-8, gb18030, big5, utf-16, ...")
 @click.option("--labels", type=click.Choice(["binary", "graded"]), help="Whether labels are 0 or 1, or degrees.")
 @click.option("--scale", type=float, nargs=2, metavar="LOW HIGH", help="Lowest and highest label.")
+@click.option("--map", "mapping", default="", metavar="WORD=LABEL,...", help="What the labels of the file mean.")
 @click.option("--name", default="", help="Name of the card; by default the file's.")
 @click.option(
     "--out", metavar="PATH", help="Where the card is written, - for the terminal; by default beside the file."
@@ -36,6 +37,7 @@ def command(
     encoding: str,
     labels: str | None,
     scale: tuple[float, float] | None,
+    mapping: str,
     name: str,
     out: str | None,
     force: bool,
@@ -71,6 +73,7 @@ def command(
             quoting=quoting or "",
             kind=labels or "",
             scale=scale,
+            label_map=_mapping(mapping),
         ),
     )
     text = found.toml(name or free_name(file))
@@ -98,3 +101,19 @@ def command(
     if out != "-":
         data = f" --data {file.parent}" if away else ""
         click.echo(f"evaluate on it: hengyu run smoke --datasets {place.parent} --task {card.name}:test{data}")
+
+
+def _mapping(given: str) -> tuple[tuple[str, float], ...]:
+    """Return words and the labels they mean, of ``entailment=1,neutral=0``."""
+    from hengyu.base.errors import HengyuError
+
+    found = []
+    for part in filter(None, given.split(",")):
+        word, _, value = part.rpartition("=")
+        try:
+            found.append((word.strip(), float(value)))
+        except ValueError:
+            word = ""
+        if not word.strip():
+            raise HengyuError(f"--map {given}: write each label of the file and what it means, like same=1,different=0")
+    return tuple(found)
