@@ -125,9 +125,9 @@ def test_label_scales(
     [
         ("", "is empty"),
         ("一段话。\n另一段话。\n", "no separator gives its lines the same number of fields"),
-        ("a\tb\tlabelA\tlabelB\n甲\t乙\t1\t0\n丙\t丁\t0\t1\n", "columns labelA, labelB could each hold the label"),
+        ("a\tb\tlabelA\tlabelB\n甲\t乙\t1\t0\n丙\t丁\t0\t1\n", "columns labelA, labelB could hold the label"),
         ("x\ty\tz\tlabel\n甲\t乙\t丙\t1\n丁\t戊\t己\t0\n", "columns x, y, z could hold the sentences"),
-        ("甲\t乙\t好\n" * 4 + "丙\t丁\t坏\n" * 4, "what '坏', '好' means is not known"),
+        ("".join(f"甲{i}\t乙{i}\t{'好坏'[i % 2]}\n" for i in range(8)), "what '坏', '好' means is not known"),
         ("版本\t说明\t备注\n一\t二\t三\n四\t五\t六\n", "no column seems to hold the label"),
     ],
 )
@@ -195,7 +195,7 @@ def test_a_card_is_written_once(tmp_path: Path) -> None:
         (("--columns", "a,b"), "name three different columns"),
         (("--map", "x"), "write each label of the file and what it means"),
         (("--scale", "5", "0"), "give the lowest label first"),
-        (("--out", "no/such/folder/x.toml"), "no/such/folder/x.toml"),
+        (("--out", "."), ".: is there already"),
     ],
 )
 def test_options_that_make_no_sense(tmp_path: Path, words: tuple[str, ...], said: str) -> None:

@@ -129,12 +129,12 @@ def pairs_card(file: Path) -> Card:
     """
     from hengyu.cards.guess import card_place, guess
 
-    place = card_place(file)
-    if file.is_file() and place.is_file() and not is_suite(place):
+    if file.is_file() and (place := card_place(file)).is_file() and not is_suite(place):
         card = load_card(place)
         if any(split.file == file.name for split in card.splits.values()):
             return card
-    return card_from(guess(file).toml(free_name(file)), place)
+    found = guess(file)
+    return card_from(found.toml(free_name(file)), card_place(file))
 
 
 def free_name(file: Path) -> str:

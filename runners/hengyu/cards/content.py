@@ -176,17 +176,32 @@ def not_utf8(where: str, number: int, byte: int, raw: bytes) -> HengyuError:
 
 
 def decode(raw: bytes, where: str, encoding: str) -> str:
-    """Return a text in an encoding that a card names; raises `HengyuError` with the line that is in another one."""
+    """Return a text in an encoding that a card names; raises `HengyuError` for one that is in another encoding.
+
+    Bytes of one encoding often are some text in another, so that what can be decoded is not right yet.
+    """
     codec = CODECS[encoding]
     try:
-        return raw.decode(codec).removeprefix("\ufeff")
+        text = raw.decode(codec).removeprefix("\ufeff")
     except UnicodeDecodeError as e:
         number = raw[: e.start].decode(codec, "replace").count("\n") + 1
-        other = detect_encoding(raw)
-        try:
-            raw.decode("utf-8")
-            remedy = "the file is UTF-8, so leave 'encoding' out of the card"
-        except UnicodeDecodeError:
-            known = f'the file reads as {_NAMES[other]}: write encoding = "{other}"' if other else ""
-            remedy = known if other and CODECS[other] != codec else "mend that line, or correct 'encoding' in the card"
+        remedy = _meant(raw, codec) or "mend that line, or correct 'encoding' in the card"
         raise HengyuError(f"{where}: line {number} is not {encoding}; {remedy}") from None
+    sample = text[:_SAMPLE]
+    if encoding != "utf-8" and sum(map(_usual, sample)) < _PLAUSIBLE * len(sample):
+        meant = _meant(raw, codec)
+        if meant:
+            raise HengyuError(f"{where}: is not {encoding}; {meant}")
+    return text
+
+
+def _meant(raw: bytes, codec: str) -> str:
+    """Return what to write in the card for a text that is in another encoding than this; "" if none is found."""
+    try:
+        raw.decode("utf-8")
+    except UnicodeDecodeError:
+        other = detect_encoding(raw)
+        if other and CODECS[other] != codec:
+            return f'the file reads as {_NAMES[other]}: write encoding = "{other}" in the card'
+        return ""
+    return "the file is UTF-8, so leave 'encoding' out of the card"

@@ -315,12 +315,12 @@ def _place(head: list[str], wanted: Wanted, where: str, separator: str, lines: S
         return head.index(name)
     if name in head:
         raise HengyuError(f"{where}: line 1: the header names '{name}' twice; rename one of the columns")
+    if lines[0].startswith(("{", "[{")) or lines[0].strip() == "[":
+        raise HengyuError(f'{where}: line 1 is JSON; add format = "jsonl" to the card')
     if len(head) < 3:
         other = _other(lines, where, separator, 2)
         if other:
             raise other
-    if lines[0].lstrip("\ufeff").startswith(("{", "[{")):
-        raise HengyuError(f'{where}: line 1 is JSON; add format = "jsonl" to the card')
     if any(map(is_number, head)):
         raise HengyuError(
             f"{where}: line 1 looks like data and not like a header ({_fields(head)}); add header = false to the "

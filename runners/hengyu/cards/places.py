@@ -65,10 +65,7 @@ def find_places(table: Layout, wishes: Wishes, where: str) -> tuple[int, int, in
         varied = [i for i in texts if len(set(map(str, table.columns[i]))) > 1]
         texts = _sentences(table, varied if len(varied) >= 2 else texts)
     if len(texts) != 2:
-        could = (
-            f"columns {', '.join(names[i] for i in texts[:_SHOWN])} could hold" if texts else "no column seems to hold"
-        )
-        raise HengyuError(f"{where}: {_undecided(table, names, f'{could} the sentences')}")
+        raise HengyuError(f"{where}: {_undecided(table, names, _could(names, texts, 'sentences'))}")
     return texts[0], texts[1], label
 
 
@@ -90,6 +87,17 @@ def _wished(table: Layout, columns: Sequence[str], where: str) -> tuple[int, int
 def _undecided(table: Layout, names: Sequence[str], could: str) -> str:
     first = ", ".join(f"{n} = {str(c[0])[:20]!r}" for n, c in list(zip(names, table.columns, strict=True))[:_SHOWN])
     return f"{could} (row 1: {first}); say which are meant with 'hengyu card FILE --columns SENTENCE,SENTENCE,LABEL'"
+
+
+def _could(names: Sequence[str], candidates: Sequence[int], what: str) -> str:
+    if not candidates:
+        return f"no column seems to hold the {what}"
+    listed = ", ".join(names[i] for i in candidates[:_SHOWN])
+    return (
+        f"columns {listed} could hold the {what}"
+        if len(candidates) > 1
+        else f"only column {listed} could hold the {what}"
+    )
 
 
 def _words(values: Sequence[Any]) -> bool:
@@ -164,7 +172,7 @@ def _label_place(table: Layout, names: Sequence[str], where: str) -> int:
         surest = [i for rank, i in ranks if rank <= max(ranks[0][0], 1)] if ranks[0][0] <= 1 else [i for _, i in ranks]
         if len(surest) == 1:
             return surest[0]
-        fit = surest
+        raise HengyuError(f"{where}: {_undecided(table, names, _could(names, surest, 'label'))}")
     sure = [i for i in fit if _sure(table.columns[i])]
     likely = [i for i in sure if not _is_id(table.columns[i])]
     if not likely and len(sure) > 1:  # a few rows, whose labels count as their ids do: ids come first
@@ -173,12 +181,7 @@ def _label_place(table: Layout, names: Sequence[str], where: str) -> int:
     for test in (_varied, _bounded):
         likely = [i for i in likely if test(table.columns[i])] or likely
     if len(likely) != 1:
-        could = (
-            f"columns {', '.join(names[i] for i in likely[:_SHOWN])} could each hold"
-            if likely
-            else "no column seems to hold"
-        )
-        raise HengyuError(f"{where}: {_undecided(table, names, f'{could} the label')}")
+        raise HengyuError(f"{where}: {_undecided(table, names, _could(names, likely, 'label'))}")
     return likely[0]
 
 
