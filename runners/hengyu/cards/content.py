@@ -139,16 +139,24 @@ def detect_encoding(raw: bytes) -> str:
             text = codecs.getincrementaldecoder(CODECS[name])().decode(raw[:_SAMPLE])
         except UnicodeDecodeError:
             continue
-        scores[name] = sum(map(_usual, text)) / max(len(text), 1)
+        scores[name] = _share(text)
     best = max(scores, key=lambda name: scores[name], default="")
     return best if best and scores[best] >= _PLAUSIBLE else ""
 
 
+def _share(text: str) -> float:
+    """Return the share of characters that are usual in Chinese text, of those that are not ASCII."""
+    odd = [
+        character
+        for character in text
+        if not character.isascii() or not (character.isprintable() or character in "\t\r\n")
+    ]
+    return sum(map(_usual, odd)) / len(odd) if odd else 1.0
+
+
 @cache
 def _usual(character: str) -> bool:
-    """Whether a character is usual in Chinese text: ASCII, punctuation, a frequent character of GB 2312 or Big5."""
-    if character.isascii():
-        return character.isprintable() or character in "\t\r\n"
+    """Whether a character is usual in Chinese text: punctuation, a frequent character of GB 2312 or Big5."""
     if "\u3000" <= character <= "\u303f" or "\uff00" <= character <= "\uffef" or "\u2010" <= character <= "\u2026":
         return True
     for codec, low, high in (("gb2312", 0xB0, 0xD7), ("big5", 0xA4, 0xC6)):
@@ -187,8 +195,7 @@ def decode(raw: bytes, where: str, encoding: str) -> str:
         number = raw[: e.start].decode(codec, "replace").count("\n") + 1
         remedy = _meant(raw, codec) or "mend that line, or correct 'encoding' in the card"
         raise HengyuError(f"{where}: line {number} is not {encoding}; {remedy}") from None
-    sample = text[:_SAMPLE]
-    if encoding != "utf-8" and sum(map(_usual, sample)) < _PLAUSIBLE * len(sample):
+    if encoding != "utf-8" and _share(text[:_SAMPLE]) < _PLAUSIBLE:
         meant = _meant(raw, codec)
         if meant:
             raise HengyuError(f"{where}: is not {encoding}; {meant}")
