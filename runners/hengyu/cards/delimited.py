@@ -247,7 +247,7 @@ def table(
     lines = [separator.join(fields) for _, fields in sample]
     if len(sample) == 1 and "\r" in lines[0].strip("\r") and '"' not in lines[0]:
         raise HengyuError(carriage_returns(where))
-    if header and len(sample) > 1 and {len(fields) for _, fields in sample[1:]} == {len(head) + 1}:
+    if header and len(sample) > 3 and {len(fields) for _, fields in sample[1:]} == {len(head) + 1}:
         raise HengyuError(nameless(where, len(head) + 1))
     places = [w if isinstance(w, int) else _place(head if header else [], w, where, separator, lines) for w in wanted]
     given = [p for p in places if p is not None]

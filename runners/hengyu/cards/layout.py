@@ -145,7 +145,7 @@ def _delimited(text: str, file: Path, encoding: str, wishes: Wishes) -> Layout:
         share = often / len(records)
         if (width < 3 or share < 0.5 or (not mark.strip(" ") and share < 1)) and not wishes.separator:
             continue
-        if len(records) > 1 and len(records[0]) == width - 1:
+        if len(records) > 3 and len(records[0]) == width - 1:
             raise HengyuError(nameless(str(file), width))
         kept = [r for r in records if len(r) == width]
         quoting = "auto" if '"' not in text else "csv" if quoted else "none"
