@@ -16,6 +16,9 @@ file = "mine.csv"
 """
 
 
+DATA = "a,b,y\n怎么退款,如何退款,1\n怎么退款,怎么付款,0\n"
+
+
 def run(*paths: Path | str) -> Result:
     return CliRunner().invoke(main, ["validate", *map(str, paths)], prog_name="hengyu")
 
@@ -35,6 +38,7 @@ def test_everything_that_ships_can_be_read() -> None:
 
 def test_a_suite_may_name_a_card_given_beside_it_or_with_datasets(tmp_path: Path) -> None:
     card = write(tmp_path / "datasets" / "mine.toml", CARD)
+    write(tmp_path / "datasets" / "mine.csv", DATA)
     suite = write(tmp_path / "suites" / "mine.toml", 'tasks = ["mine:test"]\nentries = ["raw"]\n')
     assert run(suite, card).exit_code == 0
     assert run(suite, "--datasets", card.parent).exit_code == 0
@@ -60,3 +64,41 @@ def test_every_mistake_of_every_file_is_named(tmp_path: Path) -> None:
         assert part in done.output, done.output
     assert "Traceback" not in done.output
     assert run().exit_code == 2
+
+
+def test_data_are_read_and_described(tmp_path: Path) -> None:
+    card = write(tmp_path / "mine.toml", CARD)
+    missing = run(card)
+    assert missing.exit_code == 2 and "mine:test is not here" in missing.output
+    assert run(card, "--keys-only").exit_code == 0
+    data = write(tmp_path / "mine.csv", f"{DATA}怎么退款,如何退款,0\n如何退款,怎么退款,1\n退款,退款,0\n")
+    done = run(card)
+    assert done.exit_code == 0
+    for line in (
+        "mine:test: 5 pairs, labels 0 (3), 1 (2)",
+        "1 pair repeats an earlier pair (line 4)",
+        "1 pair repeats an earlier pair in the other order (line 5)",
+        "1 pair contradicts an earlier pair: the same two sentences with another label (line 4)",
+        "1 pair holds the same sentence twice and a low label (line 6)",
+    ):
+        assert line in done.output, done.output
+    write(data, f"{DATA}怎么退款,如何退款,好\n")
+    broken = run(card)
+    assert broken.exit_code == 2
+    assert f"{data}: line 4: the label must be a number" in broken.output
+    # of a suite, the data of its tasks
+    suite = write(tmp_path / "suite.toml", 'tasks = ["mine:test"]\nentries = ["raw"]\n')
+    assert run(suite, "--datasets", tmp_path).exit_code == 2
+    assert run(suite, "--datasets", tmp_path, "--keys-only").exit_code == 0
+
+
+def test_dropped_lines_are_counted(tmp_path: Path) -> None:
+    card = write(tmp_path / "mine.toml", f'malformed = "drop"\n{CARD}')
+    write(tmp_path / "mine.csv", f"{DATA}坏\n")
+    assert "1 malformed line left out (line 4)" in run(card).output
+
+
+def test_data_that_can_be_fetched_are_no_mistake() -> None:
+    done = run(share("datasets", "LCQMC.toml"))
+    assert done.exit_code == 0
+    assert "not here, and not checked: LCQMC:" in done.output

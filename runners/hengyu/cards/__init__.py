@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from difflib import get_close_matches
@@ -15,7 +16,20 @@ from hengyu.cards import keys
 from hengyu.cards.card import Card, Columns, Hub, Split, TripleCard, TripleColumns
 from hengyu.cards.collection_card import collection_card
 
-__all__ = ["Card", "Columns", "Hub", "Split", "find_card", "is_suite", "load_card", "load_cards", "parse_task"]
+__all__ = [
+    "Card",
+    "Columns",
+    "Hub",
+    "Split",
+    "card_from",
+    "find_card",
+    "free_name",
+    "is_suite",
+    "load_card",
+    "load_cards",
+    "pairs_card",
+    "parse_task",
+]
 
 _MTEB = "mteb-"
 _APART = [("and the sentences must be three different columns; name each of them", ("sentence1", "sentence2", "label"))]
@@ -28,26 +42,37 @@ C = TypeVar("C", Columns, TripleColumns)
 def load_cards(extra: Sequence[Path] = ()) -> dict[str, Card]:
     """Read the shipped cards and every ``*.toml`` of the extra folders; raises one `HengyuError` with every mistake.
 
-    A suite that lies beside the cards of a folder is passed over: both are TOML, and people keep them together.
+    A suite that lies beside the cards of a folder is passed over: both are TOML, and people keep them together. A file of
+    pairs has the card that `pairs_card` gives.
     """
     files = sorted(share("datasets").glob("*.toml"))
     problems: list[str] = []
+    guessed: list[Card] = []
     for place in extra:
+        if place.is_file() and place.suffix != ".toml":
+            try:
+                guessed.append(pairs_card(place))
+            except HengyuError as e:
+                problems += e.problems
+            continue
         found = [place] if place.is_file() else [p for p in sorted(place.glob("*.toml")) if not is_suite(p)]
         if not found:
             problems.append(f"{place}: no such folder, or no card (*.toml) in it; check --datasets")
         files += found
     cards: dict[str, Card] = {}
     owner: dict[str, Card] = {}
+    read: list[Card] = []
     for path in {p.resolve(): p for p in files}.values():
         try:
-            card = load_card(path)
+            read.append(load_card(path))
         except HengyuError as e:
             problems += e.problems
-            continue
+    for card in (*read, *guessed):
         other = owner.setdefault(card.name.casefold(), card)
-        if other is not card:
-            problems.append(f"{path}: the name '{card.name}' is taken by {other.path}; give this card another name")
+        if other is not card and (other.path.resolve(), other.digest) != (card.path.resolve(), card.digest):
+            problems.append(
+                f"{card.path}: the name '{card.name}' is taken by {other.path}; give this card another name"
+            )
         cards[card.name] = card
     gather(problems)
     return cards
@@ -97,9 +122,41 @@ def _plain(word: str) -> str:
     return _MTEB + word[len(_MTEB) :] if word[: len(_MTEB)].casefold() == "mteb:" else word
 
 
+def pairs_card(file: Path) -> Card:
+    """Return the card of a file of pairs: the one beside it that names it, else one that is guessed; raises `HengyuError`.
+
+    The guess follows from the bytes of the file alone, so that it is the same whenever the file is.
+    """
+    from hengyu.cards.guess import card_place, guess
+
+    if file.is_file() and (place := card_place(file)).is_file() and not is_suite(place):
+        card = load_card(place)
+        if any(split.file == file.name for split in card.splits.values()):
+            return card
+    found = guess(file)
+    return card_from(found.toml(free_name(file)), card_place(file))
+
+
+def free_name(file: Path) -> str:
+    """Return the name that the card of a file of pairs gets, which is not that of a shipped card."""
+    from hengyu.cards.guess import card_name
+
+    name = card_name(file)
+    shipped = {p.stem.casefold() for p in share("datasets").glob("*.toml")}
+    return f"{name}-pairs" if name.casefold() in shipped else name
+
+
+def card_from(text: str, path: Path) -> Card:
+    """Read a card from its text; ``path`` is where it would stand. Raises `HengyuError`."""
+    return _card(Table(str(path), tomllib.loads(text), []), path)
+
+
 def load_card(path: Path) -> Card:
     """Read one card; raises one `HengyuError` that holds every mistake in it."""
-    table = read_toml(path)
+    return _card(read_toml(path), path)
+
+
+def _card(table: Table, path: Path) -> Card:
     stated = table.has("name")
     name = table.take("name", str, "", required=True)
     if stated:
@@ -111,8 +168,8 @@ def load_card(path: Path) -> Card:
 
 
 def _sts_card(table: Table, name: str, path: Path) -> Card:
-    format_ = keys.word(table, "format", "", ("", *keys.KINDS))
-    scale, label_kind = _labels(table)
+    text = keys.text_keys(table)
+    scale, label_kind, label_map = _labels(table)
     columns, header = _text_columns(table, Columns(), _APART)
     hub = keys.hub(table, lambda inner: keys.columns(inner, Columns(label="score"), _APART))
     return Card(
@@ -120,21 +177,25 @@ def _sts_card(table: Table, name: str, path: Path) -> Card:
         path=path,
         scale=scale,
         label_kind=label_kind,
-        splits=_splits(table, name, format_, columns, hub),
-        format=format_,
+        label_map=label_map,
+        splits=_splits(table, name, text.format, columns, hub),
+        format=text.format,
         header=header,
         columns=columns,
         malformed=keys.word(table, "malformed", "error", ("error", "drop")),
+        separator=text.separator,
+        quoting=text.quoting,
+        encoding=text.encoding,
         hub=hub,
         **keys.prose(table, name),
     )
 
 
-def _labels(table: Table) -> tuple[tuple[float, float], str]:
+def _labels(table: Table) -> tuple[tuple[float, float], str, dict[str, float]]:
     if not table.has("labels"):
         table.take("labels", dict)
         table.problem("labels", "is missing; add the lowest and highest label, like labels = { scale = [0, 5] }")
-        return (0.0, 1.0), "graded"
+        return (0.0, 1.0), "graded", {}
     inner = table.table("labels")
     scale = inner.take("scale", list, [], required=True)
     numbers = [v for v in scale if type(v) in (int, float) and -1e300 < v < 1e300]
@@ -147,23 +208,27 @@ def _labels(table: Table) -> tuple[tuple[float, float], str]:
     kind = keys.word(inner, "kind", "graded", ("binary", "graded"))
     if kind == "binary" and (low, high) != (0, 1):
         inner.problem("kind", "is 'binary', which goes with scale = [0, 1] only; change one of the two")
+    found = keys.label_map(inner, (low, high), kind == "binary")
     inner.finish()
-    return (float(low), float(high)), kind
+    return (float(low), float(high)), kind, found
 
 
 def _triple_card(table: Table, name: str, path: Path) -> TripleCard:
-    format_ = keys.word(table, "format", "", ("", *keys.KINDS))
+    text = keys.text_keys(table)
     columns, header = _text_columns(table, TripleColumns(), _TRIPLE_APART)
     return TripleCard(
         name=name,
         path=path,
         scale=(0.0, 1.0),
         label_kind="binary",
-        splits=_splits(table, name, format_, columns, None),
+        splits=_splits(table, name, text.format, columns, None),
         kind="triples",
-        format=format_,
+        format=text.format,
         header=header,
         malformed=keys.word(table, "malformed", "error", ("error", "drop")),
+        separator=text.separator,
+        quoting=text.quoting,
+        encoding=text.encoding,
         fields=columns,
         **keys.prose(table, name),
     )

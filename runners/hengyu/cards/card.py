@@ -12,6 +12,7 @@ from pathlib import Path, PurePosixPath
 from hengyu.base.errors import HengyuError, did_you_mean
 
 __all__ = [
+    "COMPRESSED",
     "FORMATS",
     "PARTS",
     "Card",
@@ -26,7 +27,19 @@ __all__ = [
     "format_of",
 ]
 
-FORMATS = {".tsv": "tsv", ".data": "tsv", ".csv": "csv", ".jsonl": "jsonl", ".parquet": "parquet"}
+FORMATS = {
+    ".tsv": "tsv",
+    ".tab": "tsv",
+    ".txt": "tsv",
+    ".data": "tsv",
+    ".csv": "csv",
+    ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
+    ".json": "json",
+    ".parquet": "parquet",
+}
+COMPRESSED = (".gz", ".xz", ".bz2")
+"""Endings of compressed files, which are decompressed as they are read."""
 PARTS = ("corpus", "queries", "qrels")
 """The files of a split of a retrieval card."""
 
@@ -114,6 +127,12 @@ class Card:
     header: bool = True
     columns: Columns = Columns()
     malformed: str = "error"  # or "drop"
+    separator: str = ""  # between fields; "" for the tab of TSV and the comma of CSV
+    quoting: str = "auto"  # of fields: "csv", "none", or what the whole file shows
+    encoding: str = "utf-8"
+    label_map: Mapping[str, float] = field(
+        default_factory=dict, hash=False
+    )  # label as it stands in the file -> its value
     hub: Hub | None = None
     title: str = ""
     language: str = "zh"
@@ -171,5 +190,8 @@ class TripleCard(Card):
 
 
 def format_of(file: str, declared: str = "") -> str:
-    """Return the format of a file by its ending (before .gz), unless one is declared; "" for an unknown ending."""
-    return declared or FORMATS.get(PurePosixPath(file.lower().removesuffix(".gz")).suffix, "")
+    """Return the format of a file by its ending (before .gz, .xz or .bz2), unless one is declared; "" for an unknown one."""
+    path = PurePosixPath(file.lower())
+    if path.suffix in COMPRESSED:
+        path = path.with_suffix("")
+    return declared or FORMATS.get(path.suffix, "")

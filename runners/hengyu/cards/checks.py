@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import math
 import re
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
@@ -14,12 +16,19 @@ from numpy.typing import NDArray
 
 from hengyu.base.errors import HengyuError, gather
 from hengyu.cards.card import Card
+from hengyu.cards.delimited import is_number
+from hengyu.cards.likely import meaning
 from hengyu.cards.rows import Rows, at_lines
 
 __all__ = ["Checked", "Faults", "check_rows", "check_split", "number_of", "show", "text_fault"]
 
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.ASCII | re.IGNORECASE)
 _NOT_FINITE = re.compile(r"[+-]?(nan|inf|infinity)", re.IGNORECASE)
+_LABEL = "the label"
+_MISSING = "it is missing"
+_HIDDEN = {"", "None", "nan", "NaN", "NA", "null", "NULL", "?", "-", "--", "N/A", "_"}
+_BOOLEANS = {"true": 1.0, "false": 0.0}
+_CLASSES = 10  # different words of a label column that are taken for its classes
 _EMPTY = "a sentence must not be empty"
 _MEND = 'mend the file, or leave such lines out with malformed = "drop" in the card'
 
@@ -32,6 +41,9 @@ class Checked:
     second: tuple[str, ...]  # (n,)
     labels: NDArray[np.float64]  # (n,)
     dropped: tuple[int, ...]
+    numbers: tuple[int, ...]  # (n,) the line of each
+    unit: str  # of those: "line", "row" or "item"
+    notes: tuple[str, ...]  # what was decided about how to read the file
 
 
 class Faults:
@@ -47,6 +59,12 @@ class Faults:
         if number not in lines[-1:]:
             lines.append(number)
         self.example.setdefault(fault, example)
+
+    def explain(self, start: str, remedy: str) -> None:
+        """Give every fault that begins so a remedy that was found from all lines together."""
+        for fault in [f for f in self.lines if f.startswith(start) and _MISSING not in f]:
+            what = f"{fault.partition('; ')[0]}; {remedy}"
+            self.lines[what], self.example[what] = self.lines.pop(fault), self.example.pop(fault)
 
     def report(self, where: str, unit: str, malformed: Mapping[int, tuple[str, str]], card: Card) -> None:
         """Raise one `HengyuError` with a sentence for each fault, if there is any; malformed lines are one unless dropped."""
@@ -65,10 +83,7 @@ class Faults:
 
 def check_rows(rows: Rows, card: Card, where: str) -> Checked:
     """Check row by row; raises one `HengyuError` with every kind of mistake and the lines it stands on."""
-    if _hidden(rows, card):
-        raise HengyuError(
-            f"{where}: every label is -1, which is how hidden labels are published; use a split that has its labels"
-        )
+    _refuse_hidden(rows, card, where)
     faults = Faults()
     malformed = dict(rows.malformed)
     one, two, given = rows.columns
@@ -82,26 +97,61 @@ def check_rows(rows: Rows, card: Card, where: str) -> Checked:
     kept = [i for i, number in enumerate(rows.numbers) if number not in malformed]
     labels = np.empty(len(kept), np.float64)
     known: dict[tuple[type, Any], tuple[float, str]] = {}
+    wrong: list[Any] = []
     for place, i in enumerate(kept):
         value = given[i]
-        key = (type(value), value if isinstance(value, (str, int, float)) else repr(value))
+        key = (type(value), _hashable(value))
         if key not in known:
-            known[key] = _label(value, card)
+            known[key] = label_of(value, card)
+            if known[key][1]:
+                wrong.append(value)
         labels[place], fault = known[key]
         if fault:
             faults.note(fault, rows.numbers[i], show(value))
+    _refuse_header(rows, card, where, wrong)
+    remedy = labels_remedy(given, card) if wrong else ""
+    if remedy:
+        faults.explain(_LABEL, remedy)
     faults.report(where, rows.unit, malformed, card)
     first, second = (tuple(column[i] for i in kept) for column in (one, two))
-    return Checked(first, second, labels, tuple(sorted(malformed)))
+    numbers = tuple(rows.numbers[i] for i in kept)
+    return Checked(first, second, labels, tuple(sorted(malformed)), numbers, rows.unit, tuple(rows.notes))
+
+
+def _refuse_header(rows: Rows, card: Card, where: str, wrong: list[Any]) -> None:
+    """Raise `HengyuError` where only the first line's label is wrong, as a header's is that the card does not expect."""
+    if card.header or not rows.head or rows.numbers[:1] != [1] or len(rows.numbers) < 2:
+        return
+    if len(wrong) != 1 or rows.columns[2][0] != wrong[0]:
+        return
+    if rows.columns[2].count(wrong[0]) > 1 or any(map(is_number, rows.head)):
+        return
+    columns = card.columns
+    places = {key: getattr(columns, key) for key in ("sentence1", "sentence2", "label")}
+    names = ", ".join(f"{key} = {quoted(rows.head[p])}" for key, p in places.items() if isinstance(p, int))
+    raise HengyuError(
+        f"{where}: line 1: the label must be a number, not {show(wrong[0])}: the line looks like a header; set header = true "
+        f"and columns = {{ {names} }} in the card"
+    )
 
 
 def check_split(labels: NDArray[np.float64], card: Card, where: str) -> None:
-    """Check a split as a whole: it is not empty, and a binary card's holds both classes; raises `HengyuError`."""
+    """Check a split as a whole: it is not empty, and its labels are not all the same; raises `HengyuError`.
+
+    Constant labels have no correlation with anything. One graded pair is let through, as it may be there to be read only.
+    """
     if not len(labels):
         raise HengyuError(f"{where}: holds no pairs; get the file again or check that it is the right one")
-    if card.binary and labels.min() == labels.max():
+    if labels.min() != labels.max():
+        return
+    if card.binary:
         raise HengyuError(
             f"{where}: every label is {labels[0]:g}, and one class alone cannot be scored; give pairs of both classes"
+        )
+    if len(labels) > 1:
+        raise HengyuError(
+            f"{where}: every label is {labels[0]:g}, and constant labels cannot be scored (no correlation is defined); name "
+            "another label column in the card, or another split"
         )
 
 
@@ -109,6 +159,11 @@ def show(value: Any) -> str:
     """Return a value as a message shows it."""
     shown = repr(value)
     return shown if len(shown) <= 40 else shown[:39] + "…"
+
+
+def quoted(word: str) -> str:
+    """Return a word as a TOML string, or as a bare key where it is one."""
+    return json.dumps(word, ensure_ascii=False)
 
 
 def text_fault(sentence: Any) -> str:
@@ -125,13 +180,24 @@ def text_fault(sentence: Any) -> str:
     return ""
 
 
-def _hidden(rows: Rows, card: Card) -> bool:
-    marks = {value.strip() if isinstance(value, str) else value for value in _hashable(rows.columns[2])}
-    return bool(marks) and marks <= {-1, "-1"} and not card.scale[0] <= -1 <= card.scale[1]
+def _refuse_hidden(rows: Rows, card: Card, where: str) -> None:
+    """Raise `HengyuError` where no label is there at all, as test sets are published."""
+    marks = {value.strip() if isinstance(value, str) else value for value in map(_hashable, rows.columns[2])}
+    if not marks or marks & set(card.label_map):
+        return
+    if marks <= {-1, "-1", "-1.0"} and not card.scale[0] <= -1 <= card.scale[1]:
+        raise HengyuError(
+            f"{where}: every label is -1, which is how hidden labels are published; use a split that has its labels"
+        )
+    if len(rows.numbers) > 1 and marks <= _HIDDEN:
+        raise HengyuError(
+            f"{where}: every label is missing, as in published test sets whose labels are hidden; use a split that has its "
+            "labels, or name the right column in the card"
+        )
 
 
-def _hashable(values: list[Any]) -> list[Any]:
-    return [value if isinstance(value, (str, int, float)) else repr(value) for value in values]
+def _hashable(value: Any) -> Any:
+    return value if isinstance(value, (str, int, float)) else repr(value)
 
 
 def number_of(value: Any, what: str, *, words: bool = False) -> tuple[float, str]:
@@ -150,13 +216,66 @@ def number_of(value: Any, what: str, *, words: bool = False) -> tuple[float, str
     return number, "" if math.isfinite(number) else f"the {what} must be finite; mend the file"
 
 
-def _label(value: Any, card: Card) -> tuple[float, str]:
+def label_of(value: Any, card: Card) -> tuple[float, str]:
+    """Return the value of a label as it stands in a file, and what is wrong with it ("" for nothing)."""
+    text = value.strip() if isinstance(value, str) else str(value).lower() if isinstance(value, bool) else str(value)
+    if card.label_map:
+        return _mapped(text, card)
+    if value is None or text == "":
+        return math.nan, f"{_LABEL} must be a number; {_MISSING}: add it, or leave the line out of the file"
+    if card.binary and text.lower() in _BOOLEANS:
+        return _BOOLEANS[text.lower()], ""
     number, fault = number_of(value, "label", words=card.binary)
     if fault:
         return number, fault
     low, high = card.scale
     if card.binary and number not in (0, 1):
-        return number, f"the label must be 0 or 1 in a binary card; mend the file or labels.kind in {card.path}"
+        return number, f"{_LABEL} must be 0 or 1 in a binary card; mend the file or labels.kind in {card.path}"
     if not low <= number <= high:
-        return number, f"the label must lie in {low:g}..{high:g}; mend the file or labels.scale in {card.path}"
+        return number, f"{_LABEL} must lie in {low:g}..{high:g}; mend the file or labels.scale in {card.path}"
     return number, ""
+
+
+def _mapped(text: str, card: Card) -> tuple[float, str]:
+    if text in card.label_map:
+        return card.label_map[text], ""
+    if is_number(text):
+        for key, meant in card.label_map.items():
+            if is_number(key) and float(key) == float(text):
+                return meant, ""
+    known = ", ".join(map(quoted, card.label_map))
+    return math.nan, f"{_LABEL} must be one that labels.map in the card knows ({known}); add it there, or mend the file"
+
+
+def labels_remedy(given: Sequence[Any], card: Card) -> str:
+    """Return what to write in the card when labels do not fit it but follow a pattern: words, 1 and -1, another scale."""
+    if card.label_map:
+        return ""
+    found = Counter(str(v).strip() for v in given if v is not None and str(v).strip())
+    numbers = {float(f) for f in found if is_number(f)}
+    words = [f for f in found if not is_number(f)]
+    repeated = len(found) < sum(found.values()) or all(meaning(w) is not None for w in words)
+    if len(words) == len(found) and 2 <= len(found) <= _CLASSES and repeated:
+        seen = ", ".join(f"{show(w)} ({n})" for w, n in found.most_common())
+        known = {w: meaning(w) for w in found}
+        top, low = (1, 0) if card.binary else (card.scale[1], card.scale[0])
+        example = ", ".join(f"{quoted(w)} = {top if m else low:g}" for w, m in known.items() if m is not None)
+        if len(known) > sum(m is not None for m in known.values()):
+            example = ", ".join(f"{quoted(w)} = ..." for w in found)
+        return f"the words found are {seen}: say what each of them means, like map = {{ {example} }} in the card's 'labels'"
+    if words or not numbers:
+        return ""
+    if numbers == {1.0, -1.0}:
+        return (
+            'the labels are 1 and -1: write labels = { scale = [0, 1], kind = "binary", map = { "1" = 1, "-1" = 0 } }, or '
+            "labels = { scale = [-1, 1] }, in the card"
+        )
+    low, high = min(numbers), max(numbers)
+    if -1.0 in numbers and card.scale[0] > -1 and all(card.scale[0] <= v <= card.scale[1] for v in numbers - {-1.0}):
+        return "a label of -1 marks a pair without a label: leave those lines out of the file"
+    if len(numbers) < 2 or not all(math.isfinite(v) for v in (low, high)):
+        return ""
+    return (
+        f"the labels found run from {low:g} to {high:g}: if they are right, write labels = {{ scale = "
+        f'[{min(low, 0):g}, {high:g}], kind = "graded" }} in {card.path}'
+    )

@@ -34,7 +34,6 @@ class Collection(Pairs):
         asked: (J,) which query a judgement is of.
         answers: (J,) which document.
         own: (Q,) the document that is the query itself and that it never finds; -1 for none.
-        notes: what was left out, in words.
     """
 
     documents: tuple[str, ...]
@@ -42,7 +41,6 @@ class Collection(Pairs):
     asked: Ids
     answers: Ids
     own: Ids
-    notes: tuple[str, ...]
 
     @cached_property
     def digest(self) -> str:
@@ -110,8 +108,8 @@ def _collection(
     first = tuple(queries.texts[i] for i in asked[at])
     second = tuple(documents.texts[i] for i in judged.documents[at])
     return Collection(
-        *(task, card, split, first, second, judged.grades[at], *source, ()),
-        *(documents.texts, texts, place[asked[at]], judged.documents[at], everyone[kept], tuple(notes)),
+        *(task, card, split, first, second, judged.grades[at], *source, (), tuple(notes)),
+        *(documents.texts, texts, place[asked[at]], judged.documents[at], everyone[kept]),
     )
 
 

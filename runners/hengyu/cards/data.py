@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from hengyu.base.errors import HengyuError, Missing
 from hengyu.base.paths import cache_dir
 from hengyu.cards.card import Card, CollectionCard, CollectionSplit, Columns, TripleCard, format_of
 from hengyu.cards.checks import check_rows, check_split
+from hengyu.cards.notes import pair_notes
 from hengyu.cards.rows import at_lines, read_rows
 from hengyu.cards.triples import read_triples
 from hengyu.storage.identity import array_digest, text_digest
@@ -40,6 +41,7 @@ class Pairs:
     source: Path
     sha256: str  # of the file
     dropped: tuple[int, ...]  # malformed lines, counted from 1
+    notes: tuple[str, ...]  # how the file was read where that had to be decided, and what is odd about the pairs
 
     @cached_property
     def digest(self) -> str:
@@ -81,8 +83,10 @@ def load_pairs(card: Card, split: str, data_dir: Path | None = None) -> Pairs:
         checked = read_triples(content, str(path), card, form)
     else:
         form, header, columns = ("jsonl", True, _CACHED) if fetched else (form, card.header, card.columns)
-        rows = read_rows(content, str(path), format=form, header=header, columns=columns)
-        checked = check_rows(rows, card, str(path))
+        own = {} if fetched else {"separator": card.separator, "quoting": card.quoting, "encoding": card.encoding}
+        rows = read_rows(content, str(path), format=form, header=header, columns=columns, **own)
+        # what was fetched holds the labels that the map gives
+        checked = check_rows(rows, replace(card, label_map={}) if fetched else card, str(path))
     check_split(checked.labels, card, str(path))
     count = len(checked.labels) // (2 if isinstance(card, TripleCard) else 1)
     if part.rows is not None and count != part.rows:
@@ -92,7 +96,9 @@ def load_pairs(card: Card, split: str, data_dir: Path | None = None) -> Pairs:
             f"get the file again, or correct splits.{split}.rows"
         )
     task = f"{card.name}:{split}"
-    return Pairs(task, card, split, checked.first, checked.second, checked.labels, path, digest, checked.dropped)
+    odd = [] if isinstance(card, TripleCard) else pair_notes(checked, card)
+    notes = tuple(f"{task}: {note}" for note in (*checked.notes, *odd))
+    return Pairs(task, card, split, checked.first, checked.second, checked.labels, path, digest, checked.dropped, notes)
 
 
 def hold_against(path: Path, digest: str, expected: str, card: Card, *, fetched: bool) -> None:

@@ -4,21 +4,45 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, replace
-from pathlib import PureWindowsPath
+from dataclasses import asdict, dataclass, replace
+from pathlib import PurePosixPath, PureWindowsPath
 from typing import Any, TypeVar
 
 from hengyu.base.errors import did_you_mean
 from hengyu.base.toml_tables import Table, shown
 from hengyu.cards.card import FORMATS, CollectionColumns, Columns, Hub, TripleColumns, format_of
+from hengyu.cards.content import CODECS
+from hengyu.cards.delimited import QUOTINGS
 
-__all__ = ["KINDS", "columns", "digest", "file_key", "hub", "name", "prose", "split_name", "word"]
+__all__ = [
+    "KINDS",
+    "Text",
+    "columns",
+    "digest",
+    "file_key",
+    "hub",
+    "label_map",
+    "name",
+    "prose",
+    "split_name",
+    "text_keys",
+    "word",
+]
 
 KINDS = tuple(dict.fromkeys(FORMATS.values()))
 """The formats there are."""
 
 # words that a suite's fit_on and the board's aggregates use for themselves
 _RESERVED = ("all", "avg", "none", "target", "w-avg")
+_ARCHIVES = {
+    ".zip": "zip",
+    ".zst": "zstd",
+    ".7z": "7z",
+    ".rar": "RAR",
+    ".tar": "tar",
+    ".tgz": "tar",
+    ".lz4": "lz4",
+}
 C = TypeVar("C", Columns, CollectionColumns, TripleColumns)
 
 
@@ -91,17 +115,69 @@ def hub(table: Table, columns_of: Callable[[Table], Columns | None]) -> Hub | No
     return found
 
 
+@dataclass(frozen=True)
+class Text:
+    """How the text of a file is laid out."""
+
+    format: str
+    separator: str
+    quoting: str
+    encoding: str
+
+
+def text_keys(table: Table) -> Text:
+    """Take the keys that say how the text of files is laid out: format, separator, quoting, encoding."""
+    format_ = word(table, "format", "", ("", *KINDS))
+    separator = table.take("separator", str, "") if table.has("separator") else ""
+    if separator in ("\\t", "tab", "\\x01"):
+        table.problem(
+            "separator", 'is written with a backslash; use double quotes, like separator = "\\t" (or "\\u0001")'
+        )
+    elif any(c in separator for c in '"\r\n'):
+        table.problem("separator", f"must hold neither quotes nor line ends, not {shown(separator)}")
+    quoting = word(table, "quoting", "auto", QUOTINGS)
+    if quoting == "csv" and (len(separator) > 1 or separator == " "):
+        table.problem("quoting", f"is 'csv', which needs a separator of one character, not {shown(separator)}")
+    given = table.take("encoding", str, "utf-8")
+    encoding = {"utf8": "utf-8", "utf-8-sig": "utf-8", "cp936": "gbk"}.get(
+        given.lower(), given.lower().replace("_", "-")
+    )
+    if encoding not in CODECS:
+        table.problem("encoding", f"holds the unknown {shown(given)}{did_you_mean(encoding, CODECS)}")
+        encoding = "utf-8"
+    if format_ in ("json", "jsonl", "parquet") and (separator or quoting != "auto"):
+        table.problem("separator" if separator else "quoting", f"is of text with fields, and the format is {format_}")
+    return Text(format_, separator, quoting, encoding)
+
+
+def label_map(table: Table, scale: tuple[float, float], binary: bool) -> dict[str, float]:
+    """Take the key 'map' of labels: what stands in the file, and the label that it means."""
+    found: dict[str, float] = {}
+    for label, value in table.take("map", dict, {}).items():
+        if type(value) not in (int, float) or not scale[0] <= value <= scale[1] or (binary and value not in (0, 1)):
+            allowed = "0 or 1" if binary else f"a number in {scale[0]:g}..{scale[1]:g}"
+            table.problem(f"map.{label}", f"must be {allowed}, not {shown(value)}")
+        else:
+            found[label.strip()] = float(value)
+    return found
+
+
 def file_key(table: Table, key: str, default: str, format_: str, *, required: bool, named: bool) -> str:
     """Take a key that names a file below the card's folder, of a format that is known; ``named`` columns go by name."""
     file = table.take(key, str, default, required=required)
     if file and _escapes(file):
         table.problem(key, f"must be a path below the card's folder, not {shown(file)}")
     kind = format_of(file, format_)
-    if file.lower().endswith((".xlsx", ".xls")) and not kind:
+    ending = PurePosixPath(file.lower()).suffix
+    if ending in (".xlsx", ".xls") and not kind:
         table.problem(key, f"is an Excel workbook, {shown(file)}; save its sheet as 'CSV UTF-8' and name that file")
+    elif ending in _ARCHIVES and not kind:
+        table.problem(
+            key, f"is a {_ARCHIVES[ending]} file, {shown(file)}, which is not read; unpack it and name the file inside"
+        )
     elif file and not kind:
         table.problem(key, f"has an ending that says no format; add format = one of {', '.join(KINDS)}")
-    if kind in ("jsonl", "parquet") and not named:
+    if kind in ("json", "jsonl", "parquet") and not named:
         table.problem(key, f"is {kind}, where columns go by name; give names in 'columns'")
     return file
 

@@ -2,102 +2,198 @@
 
 from __future__ import annotations
 
-import csv
 import gzip
 import io
-import json
+import lzma
 import zlib
-from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from itertools import chain
+from bz2 import BZ2File
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from hengyu.base.errors import HengyuError, did_you_mean, first_line
 from hengyu.cards.card import Columns
+from hengyu.cards.columns import Rows, Wanted, at_lines, choice, joined
+from hengyu.cards.content import HEAD, decode, not_utf8, refuse_foreign
+from hengyu.cards.delimited import broken_by_quotes, csv_records, decide_quoting, fields_of, raw_lines, table
+from hengyu.cards.objects import read_objects, spread
 
-__all__ = ["Rows", "Wanted", "at_lines", "joined", "read_columns", "read_rows"]
+__all__ = [
+    "Rows",
+    "Wanted",
+    "at_lines",
+    "joined",
+    "parquet_names",
+    "quoting_of",
+    "read_columns",
+    "read_rows",
+    "text_of",
+    "unpacked",
+]
 
-_SHOWN = 5
-_MANY = 1000  # fields of a header that are looked through for a column
 _BATCH = 4096  # rows of parquet
 _LARGEST = 2 << 30  # bytes; a few KiB of gzip can unpack to any size
-_GZIP = b"\x1f\x8b"
-
-Wanted = str | int | tuple[str | None, ...]
-"""A column: its name, its position from 0, or names of which the first one there counts; None for "" without any."""
-
-
-@dataclass
-class Rows:
-    """Columns of a file with the number of the line each value stands on; values are unchecked, whatever the file holds."""
-
-    unit: str  # "line" or "row"
-    columns: tuple[list[Any], ...]  # in the order they were asked for
-    numbers: list[int] = field(default_factory=list)
-    malformed: dict[int, tuple[str, str]] = field(default_factory=dict)  # line -> what it must be, and what it is
-
-    def add(self, number: int, values: Sequence[Any]) -> None:
-        """Take a row."""
-        self.numbers.append(number)
-        for column, value in zip(self.columns, values, strict=True):
-            column.append(value)
+_MEMORY = 256 << 20  # bytes that the xz decoder may take; xz -9 takes 65 MiB
+_GZIP, _XZ, _BZIP2 = b"\x1f\x8b", b"\xfd7zXZ\x00", b"BZh"
+_SEPARATORS = {"csv": ",", "tsv": "\t"}
 
 
-def joined(parts: Sequence[Rows]) -> Rows:
-    """Return the rows of several files, one after the other; lines are counted on from file to file."""
-    whole = parts[0]
-    for part in parts[1:]:
-        before = max([*whole.numbers[-1:], *whole.malformed], default=0)
-        for column, more in zip(whole.columns, part.columns, strict=True):
-            column += more
-        whole.numbers += [before + n for n in part.numbers]
-        whole.malformed |= {before + n: fault for n, fault in part.malformed.items()}
-    return whole
-
-
-def at_lines(unit: str, numbers: Sequence[int]) -> str:
-    """Return ``line 3``, ``lines 3 and 9`` or ``lines 1, 2, 3, 4, 5 and 40 more``."""
-    shown = [str(n) for n in numbers[:_SHOWN]]
-    rest = [f"{len(numbers) - _SHOWN} more"] if len(numbers) > _SHOWN else shown[-1:] if len(shown) > 1 else []
-    head = shown if len(numbers) > _SHOWN or len(shown) == 1 else shown[:-1]
-    return f"{unit}{'s' if len(numbers) > 1 else ''} {' and '.join([', '.join(head), *rest])}"
-
-
-def read_rows(content: bytes, where: str, *, format: str, header: bool, columns: Columns) -> Rows:
+def read_rows(
+    content: bytes,
+    where: str,
+    *,
+    format: str,
+    header: bool,
+    columns: Columns,
+    separator: str = "",
+    quoting: str = "",
+    encoding: str = "",
+) -> Rows:
     """Read pairs from a file's bytes: sentence, sentence, label; see `read_columns`."""
     wanted = (columns.sentence1, columns.sentence2, columns.label)
-    return read_columns(content, where, format=format, header=header, wanted=wanted)
+    return read_columns(
+        content,
+        where,
+        format=format,
+        header=header,
+        wanted=wanted,
+        separator=separator,
+        quoting=quoting,
+        encoding=encoding,
+    )
 
 
-def read_columns(source: bytes | Path, where: str, *, format: str, header: bool, wanted: Sequence[Wanted]) -> Rows:
-    """Read columns of a file (gzip too); raises `HengyuError` for what is no table of that format at all.
+def read_columns(
+    source: bytes | Path,
+    where: str,
+    *,
+    format: str,
+    header: bool,
+    wanted: Sequence[Wanted],
+    separator: str = "",
+    quoting: str = "",
+    encoding: str = "",
+) -> Rows:
+    """Read columns of a file (gzip, xz and bzip2 too); raises `HengyuError` for what is no table of that format at all.
 
     Of a path, lines and parquet batches are read as they are needed, so that a large file is not held beside its columns.
+
+    Args:
+        source: the file, or its bytes.
+        where: what messages call it.
+        format: ``tsv``, ``csv``, ``json``, ``jsonl`` or ``parquet``.
+        header: whether the first line of a text file holds names.
+        wanted: the columns.
+        separator: between fields; "" for the tab of ``tsv`` and the comma of ``csv``.
+        quoting: ``csv``, ``none``, ``auto`` (see `decide_quoting`), or "" for what the format's name says.
+        encoding: one of `hengyu.cards.content.CODECS`; "" for UTF-8.
     """
     if format == "parquet":
         return _parquet(source, where, wanted)
-    if format == "jsonl":
-        return _jsonl(_lines(source, where), where, wanted)
-    if format == "csv":
-        return _table(_csv(_text(source, where), where), where, header, wanted, tabs=False)
-    lines = ((n, line.split("\t")) for n, line in enumerate(_lines(source, where), 1))
-    return _table(lines, where, header, wanted, tabs=True)
+    if format in ("json", "jsonl"):
+        return read_objects(_lines(source, where, encoding), where, wanted)
+    mark = separator or _SEPARATORS[format]
+    if quoting in ("", "none") and (format != "csv" or quoting or len(mark) > 1):
+        lines = ((n, fields_of(line, mark)) for n, line in enumerate(_lines(source, where, encoding), 1))
+        return table(lines, where, header, wanted, mark)
+    text = text_of(source, where, encoding)
+    quoted, note = quoting_of(text, format, mark, quoting)
+    records = (
+        csv_records(text, where, mark)
+        if quoted
+        else ((n, fields_of(line, mark)) for n, line in enumerate(raw_lines(text), 1))
+    )
+    rows = table(records, where, header, wanted, mark)
+    rows.notes += [note] if note else []
+    return rows
+
+
+def quoting_of(text: str, format: str, separator: str, quoting: str) -> tuple[bool, str]:
+    """Return whether quotes around fields are CSV quoting, and a note on how that was decided ("" if nothing was)."""
+    if len(separator) > 1 or separator == " ":
+        return False, ""
+    if quoting != "auto":
+        return quoting != "none", ""
+    if format != "csv":
+        return decide_quoting(text, separator)
+    if broken_by_quotes(text, separator):
+        return False, (
+            'quotes were kept as text: read as CSV they join lines that are whole without them; add quoting = "csv" to '
+            "the card if they are CSV quoting"
+        )
+    return True, ""
+
+
+class _Xz(io.RawIOBase):
+    """The decompressed bytes of an xz file, with a bound on the decoder's memory (which `lzma.LZMAFile` does not take)."""
+
+    def __init__(self, file: io.BufferedIOBase) -> None:
+        self._file = file
+        self._decoder: lzma.LZMADecompressor | None = None
+        self._more = b""
+
+    def readable(self) -> bool:
+        """Return True."""
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        """Fill a buffer; 0 at the end of the last stream."""
+        while True:
+            if self._decoder is None or self._decoder.eof:
+                rest = (self._decoder.unused_data if self._decoder else b"") or self._file.read(1 << 16)
+                while rest and not rest.strip(b"\0"):  # padding between streams
+                    rest = self._file.read(1 << 16)
+                if not rest:
+                    return 0
+                self._decoder = lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=_MEMORY)
+                self._more = rest.lstrip(b"\0")
+            elif self._decoder.needs_input:
+                self._more = self._file.read(1 << 16)
+                if not self._more:
+                    raise EOFError("the end is missing")
+            out = self._decoder.decompress(self._more, len(buffer))
+            self._more = b""
+            if out:
+                buffer[: len(out)] = out
+                return len(out)
+
+
+def compression(source: bytes | Path) -> str:
+    """Return ``gzip``, ``xz`` or ``bzip2``, by a file's first bytes; "" for a file that is not compressed."""
+    if isinstance(source, bytes):
+        start = source[: len(_XZ)]
+    else:
+        with source.open("rb") as file:
+            start = file.read(len(_XZ))
+    if start.startswith(_GZIP):
+        return "gzip"
+    if start == _XZ:
+        return "xz"
+    # the fourth byte is the size of blocks, a digit: a text may begin with BZh, too
+    return "bzip2" if start.startswith(_BZIP2) and start[3:4].isdigit() else ""
 
 
 def _open(source: bytes | Path) -> io.BufferedIOBase:
+    packed = compression(source)
     file: io.BufferedIOBase = io.BytesIO(source) if isinstance(source, bytes) else source.open("rb")
-    packed = file.read(2) == _GZIP
-    file.seek(0)
-    return gzip.GzipFile(fileobj=file) if packed else file
+    if packed == "gzip":
+        return gzip.GzipFile(fileobj=file)
+    if packed == "xz":
+        return io.BufferedReader(_Xz(file))
+    return BZ2File(file) if packed else file
 
 
-def _raw_lines(source: bytes | Path, where: str) -> Iterator[bytes]:
-    """Yield lines with their ends; a gzip file's only up to `_LARGEST` bytes."""
+def _raw_lines(source: bytes | Path, where: str, format: str = "") -> Iterator[bytes]:
+    """Yield lines with their ends; a compressed file's only up to `_LARGEST` bytes.
+
+    Raises `HengyuError` for a file that is damaged, too large, or not a table at all.
+    """
     total = 0
-    with _open(source) as file:
-        packed = isinstance(file, gzip.GzipFile)
-        try:
+    packed = compression(source)
+    try:
+        with _open(source) as file:
+            refuse_foreign(file.read(HEAD), where, format)
+        with _open(source) as file:
             while line := file.readline(_LARGEST + 1 if packed else -1):
                 total += len(line)
                 if packed and total > _LARGEST:
@@ -106,44 +202,45 @@ def _raw_lines(source: bytes | Path, where: str) -> Iterator[bytes]:
                         "name the file"
                     )
                 yield line
-        except (gzip.BadGzipFile, EOFError, zlib.error) as e:
-            raise HengyuError(f"{where}: the gzip file is damaged or cut short ({e}); get it again") from None
+    except (gzip.BadGzipFile, EOFError, zlib.error, lzma.LZMAError) as e:
+        raise HengyuError(f"{where}: the {packed} file is damaged or cut short ({e}); get it again") from None
+    except OSError as e:
+        if packed != "bzip2":
+            raise
+        raise HengyuError(f"{where}: the {packed} file is damaged or cut short ({e}); get it again") from None
 
 
-def _decoded(source: bytes | Path, where: str) -> Iterator[str]:
+def unpacked(source: bytes | Path, where: str, format: str = "") -> bytes:
+    """Return the bytes of a file, decompressed; raises `HengyuError` for what is no table."""
+    return b"".join(_raw_lines(source, where, format))
+
+
+def _decoded(source: bytes | Path, where: str, encoding: str = "") -> Iterator[str]:
+    """Yield the lines of a text with their ends; raises `HengyuError` that names the line which cannot be decoded."""
+    if encoding not in ("", "utf-8"):
+        text = decode(unpacked(source, where, encoding), where, encoding)
+        yield from (f"{line}\n" for line in text.split("\n"))
+        return
     for number, raw in enumerate(_raw_lines(source, where), 1):
-        if number == 1:
-            _refuse_foreign(raw, where)
         line = raw.removeprefix(b"\xef\xbb\xbf") if number == 1 else raw
         try:
             yield line.decode("utf-8")
         except UnicodeDecodeError as e:
-            raise HengyuError(
-                f"{where}: line {number} is not UTF-8 (byte {e.start + 1} of the line); save the file as UTF-8, "
-                "for older Chinese files with iconv -f GB18030 -t UTF-8"
-            ) from None
+            with _open(source) as file:
+                sample = file.read(1 << 18)
+            raise not_utf8(where, number, e.start + 1, sample) from None
 
 
-def _refuse_foreign(start: bytes, where: str) -> None:
-    if start[:2] in (b"\xff\xfe", b"\xfe\xff"):
-        raise HengyuError(
-            f"{where}: is UTF-16, like Excel's 'Unicode text'; save it as 'CSV UTF-8', or use iconv -f UTF-16 -t UTF-8"
-        )
-    if start[:4] == b"PK\x03\x04":
-        raise HengyuError(
-            f"{where}: is a zip file, as Excel's workbooks are; save the sheet as 'CSV UTF-8', or unpack it"
-        )
+def text_of(source: bytes | Path, where: str, encoding: str = "") -> str:
+    """Return the whole text of a file, decompressed and decoded; raises `HengyuError`."""
+    return "".join(_decoded(source, where, encoding))
 
 
-def _text(source: bytes | Path, where: str) -> str:
-    return "".join(_decoded(source, where))
-
-
-def _lines(source: bytes | Path, where: str) -> Iterator[str]:
+def _lines(source: bytes | Path, where: str, encoding: str = "") -> Iterator[str]:
     """Yield lines without their ends, but empty ones at the end of the file."""
     # only \n ends a line: str.splitlines would also cut sentences at U+2028, U+0085 and vertical tabs
     empty = 0
-    for line in _decoded(source, where):
+    for line in _decoded(source, where, encoding):
         bare = line.removesuffix("\n").removesuffix("\r")
         if not bare:
             empty += 1
@@ -154,100 +251,17 @@ def _lines(source: bytes | Path, where: str) -> Iterator[str]:
         yield bare
 
 
-def _csv(text: str, where: str) -> list[tuple[int, list[str]]]:
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
-    records: list[tuple[int, list[str]]] = []
-    start = 1
+def parquet_names(content: bytes, where: str) -> list[str]:
+    """Return the names of a parquet file's columns, each once; raises `HengyuError`."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
     try:
-        for record in reader:
-            records.append((start, record))
-            start = reader.line_num + 1
-    except csv.Error as e:
-        raise HengyuError(f"{where}: line {start}: broken quoting ({e}); mend the quotes from that line on") from None
-    while records and not records[-1][1]:
-        records.pop()
-    return records
-
-
-def _table(
-    records: Iterable[tuple[int, list[str]]], where: str, header: bool, wanted: Sequence[Wanted], *, tabs: bool
-) -> Rows:
-    rows = Rows("line", tuple([] for _ in wanted))
-    following = iter(records)
-    found = next(following, None)
-    if found is None:
-        return rows
-    # without a header the first line shows how many fields there are, unless those asked for are all there can be
-    head = found[1] if header else []
-    places = [w if isinstance(w, int) else _place(head, w, where, tabs) for w in wanted]
-    given = [p for p in places if p is not None]
-    width = len(head) if header else len(found[1]) if sorted(given) != list(range(len(wanted))) else len(wanted)
-    if max(given) >= width:
+        return list(dict.fromkeys(pq.read_schema(pa.BufferReader(unpacked(content, where, "parquet"))).names))
+    except (pa.ArrowException, OSError, ValueError, KeyError, MemoryError) as e:
         raise HengyuError(
-            f"{where}: line 1 has {width} fields and no column {max(given)} (counted from 0); mend the card's 'columns'"
-        )
-    for number, fields in following if header else chain([found], following):
-        if len(fields) == width:
-            rows.add(number, ["" if p is None else fields[p] for p in places])
-        else:
-            between = " between tabs" if tabs else " (one that holds a comma in quotes)" if len(fields) > width else ""
-            rows.malformed[number] = (f"a line must have {width} fields{between}", str(len(fields)))
-    return rows
-
-
-def _place(head: list[str], wanted: Wanted, where: str, tabs: bool) -> int | None:
-    name = _choice(wanted, head)
-    if name is None:
-        return None
-    if head.count(name) == 1:
-        return head.index(name)
-    if name in head:
-        raise HengyuError(f"{where}: line 1: the header names '{name}' twice; rename one of the columns")
-    if len(head) == 1:
-        for mark, called in ((";", "semicolons"), ("\t", "tabs"), (",", "commas"), ("|", "bars")):
-            if name in (part.strip(' "') for part in head[0].split(mark)[:_MANY]):
-                other = {"\t": 'format = "tsv"', ",": 'format = "csv"'}.get(mark)
-                mend = f"add {other} to the card" if other else "save it with commas or tabs"
-                wanted = "tabs" if tabs else "commas"
-                raise HengyuError(f"{where}: line 1: its fields are parted by {called} and not by {wanted}; {mend}")
-    remedy = "" if len(head) > 1 or not tabs else ", and no tab either: is this really a tab-separated file?"
-    hint = did_you_mean(name, head) if len(head) > 1 else ""
-    mend = "say in the card's 'columns' what it is called here"
-    raise HengyuError(f"{where}: line 1: the header has no column '{name}'{remedy}{hint}; {mend}")
-
-
-def _choice(wanted: Wanted, names: Container[str]) -> str | None:
-    """Return the name a column goes by here: the first of its names that is there, else the one it should have."""
-    if not isinstance(wanted, tuple):
-        return str(wanted)
-    found = [name for name in wanted if name is not None and name in names]
-    return found[0] if found else None if None in wanted else wanted[0]
-
-
-def _jsonl(lines: Iterable[str], where: str, wanted: Sequence[Wanted]) -> Rows:
-    rows = Rows("line", tuple([] for _ in wanted))
-    for number, line in enumerate(lines, 1):
-        if not line.strip():
-            rows.malformed[number] = ("a line must be a JSON object", "empty")
-            continue
-        try:
-            item = json.loads(line)
-        except RecursionError:
-            raise HengyuError(f"{where}: line {number} is nested too deep; write one flat object a line") from None
-        except ValueError as e:
-            raise HengyuError(f"{where}: line {number} is not JSON ({e}); write one object a line") from None
-        if not isinstance(item, dict):
-            raise HengyuError(f"{where}: line {number} is no JSON object; write one object a line, like {{...}}")
-        rows.add(number, _pick(item, where, number, wanted))
-    return rows
-
-
-def _pick(item: Mapping[str, Any], where: str, number: int, wanted: Iterable[Wanted]) -> list[Any]:
-    names = [_choice(one, item) for one in wanted]
-    for name in names:
-        if name is not None and name not in item:
-            raise HengyuError(f"{where}: line {number} has no key '{name}'{did_you_mean(name, item)}")
-    return ["" if name is None else item[name] for name in names]
+            f"{where}: damaged or cut short, or no parquet at all ({first_line(e)}); get the file again"
+        ) from None
 
 
 def _parquet(source: bytes | Path, where: str, wanted: Sequence[Wanted]) -> Rows:
@@ -255,13 +269,14 @@ def _parquet(source: bytes | Path, where: str, wanted: Sequence[Wanted]) -> Rows
     import pyarrow.parquet as pq
 
     rows = Rows("row", tuple([] for _ in wanted))
-    with _open(source) as packed:
-        if isinstance(packed, gzip.GzipFile):
-            source = b"".join(_raw_lines(source, where))
+    if compression(source):
+        source = unpacked(source, where, "parquet")
+    with _open(source) as plain:
+        refuse_foreign(plain.read(HEAD), where, "parquet")
     try:
         with pq.ParquetFile(pa.BufferReader(source) if isinstance(source, bytes) else source) as file:
             names = file.schema_arrow.names
-            chosen = [_choice(one, names) for one in wanted]
+            chosen = [choice(one, names) for one in wanted]
             for name in chosen:
                 if name is not None and name not in names:
                     raise HengyuError(f"{where}: the table has no column '{name}'{did_you_mean(name, names)}")
@@ -278,4 +293,4 @@ def _parquet(source: bytes | Path, where: str, wanted: Sequence[Wanted]) -> Rows
             f"{where}: damaged or cut short, or no parquet at all ({reason}); get the file again"
         ) from None
     rows.numbers = list(range(1, len(rows.columns[0]) + 1))
-    return rows
+    return spread(rows, where)

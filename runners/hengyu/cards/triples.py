@@ -15,12 +15,21 @@ def read_triples(content: bytes, where: str, card: TripleCard, format: str) -> C
     A triple of which a sentence is empty is malformed as a whole. Raises `HengyuError` for whatever is wrong with the file.
     """
     wanted = (card.fields.anchor, card.fields.positive, card.fields.negative)
-    rows = read_columns(content, where, format=format, header=card.header, wanted=wanted)
+    rows = read_columns(
+        content,
+        where,
+        format=format,
+        header=card.header,
+        wanted=wanted,
+        separator=card.separator,
+        quoting=card.quoting,
+        encoding=card.encoding,
+    )
     return check_rows(_as_pairs(rows), card, where)
 
 
 def _as_pairs(rows: Rows) -> Rows:
-    pairs = Rows(rows.unit, ([], [], []), malformed=dict(rows.malformed))
+    pairs = Rows(rows.unit, ([], [], []), malformed=dict(rows.malformed), notes=rows.notes)
     for number, anchor, positive, negative in zip(rows.numbers, *rows.columns, strict=True):
         for other, label in ((positive, 1), (negative, 0)):
             pairs.add(number, (anchor, other, label))

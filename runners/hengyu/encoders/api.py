@@ -22,6 +22,7 @@ from hengyu.encoders import POOLINGS, Chunk, EncoderSpec, Vectors, probes
 from hengyu.encoders.address import find_address
 from hengyu.encoders.endpoint import Endpoint
 from hengyu.encoders.response import Refused
+from hengyu.storage.identity import vectors_key
 from hengyu.storage.vectors import VectorSpace, VectorStore, text_keys
 
 __all__ = ["Api", "Served"]
@@ -139,7 +140,7 @@ class Api:
         missing = -1
         if known and texts is not None:
             self.served = known[-1][1]
-            space = store.space({**self.identity(), "pooling": "native"})
+            space = store.space(vectors_key(self, "native"))
             missing = int((space.find(text_keys(texts)) < 0).sum())
             if not missing:
                 return

@@ -196,8 +196,7 @@ def make_plan(suite: Suite, *, data_dir: Path | None = None, datasets: Sequence[
     plan.left_out += [str(e) for _, e in missing]
     plan.warnings += [f"left out: {e.brief}" for _, e in missing]
     for pairs in loader.loaded:
-        if isinstance(pairs, Collection):
-            plan.warnings += pairs.notes
+        plan.warnings += pairs.notes
         if pairs.dropped:
             lines = ", ".join(map(str, pairs.dropped[:5])) + (", ..." if len(pairs.dropped) > 5 else "")
             plan.warnings.append(f"{pairs.task}: {len(pairs.dropped)} malformed lines dropped (line {lines})")

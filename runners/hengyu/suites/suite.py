@@ -135,7 +135,10 @@ def find_suite(word: str) -> Path:
 def load_suite(path: Path) -> Suite:
     """Read a suite; raises one `HengyuError` that holds every mistake in it."""
     if path.suffix != ".toml":
-        raise HengyuError(f"suite '{path}': a suite is a .toml file, or the name of a shipped one (hengyu list suites)")
+        pairs = f"; evaluate on a file of pairs with: hengyu run --pairs {path}" if path.is_file() else ""
+        raise HengyuError(
+            f"suite '{path}': a suite is a .toml file, or the name of a shipped one (hengyu list suites){pairs}"
+        )
     table = read_toml(path)
     if table.has(_OF_A_CARD) and not table.has("tasks"):
         raise HengyuError(

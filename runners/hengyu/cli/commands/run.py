@@ -12,9 +12,16 @@ __all__ = ["command"]
 
 
 @click.command("run")
-@click.argument("suite")
+@click.argument("suite", default="")
 @options.data
 @options.datasets
+@click.option(
+    "--pairs",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Evaluate on this file of sentence pairs instead; how it is laid out is guessed, see 'hengyu card'; repeatable.",
+)
 @click.option(
     "--encoder",
     "encoders",
@@ -53,6 +60,7 @@ def command(
     suite: str,
     data: Path | None,
     datasets: tuple[Path, ...],
+    pairs: tuple[Path, ...],
     encoders: tuple[str, ...],
     api: str,
     key_env: str,
@@ -81,6 +89,8 @@ def command(
 ) -> None:
     """Weigh a SUITE (a file, or the name of a shipped one) and write its leaderboard.
 
+    With --pairs the suite may be left out; it is then 'smoke', whose entries are evaluated on your own pairs.
+
     Sentences already in the vector store are not encoded again; a run that was interrupted goes on where it stopped.
     """
     import os
@@ -99,6 +109,7 @@ def command(
     from hengyu.base.remote import Mirror, is_url
     from hengyu.bench.executors import open_executor
     from hengyu.bench.run import run
+    from hengyu.cli.pairs import show_pairs
     from hengyu.encoders import POOLINGS, EncoderSpec, pooling_name
     from hengyu.methods.fit_cache import FitStore
     from hengyu.report.page.index import write_index
@@ -118,7 +129,11 @@ def command(
         raise HengyuError(
             "--api, --key-env and --dimensions belong together with --encoder, the name of the API's model"
         )
-    loaded = load_suite(find_suite(suite))
+    if not suite and not pairs:
+        raise HengyuError("name a suite, like 'hengyu run smoke' (hengyu list suites), or a file of pairs with --pairs")
+    if pairs:
+        tasks = (*show_pairs(pairs, quiet=quiet), *tasks)
+    loaded = load_suite(find_suite(suite or "smoke"))
     loaded = loaded.with_overrides(
         tasks=tasks,
         encoders=tuple(
@@ -141,7 +156,7 @@ def command(
         for spec in loaded.encoders
         for e in spec.variants(dtypes, backends)
     )
-    plan = make_plan(replace(loaded, encoders=specs), data_dir=data, datasets=datasets)
+    plan = make_plan(replace(loaded, encoders=specs), data_dir=data, datasets=(*datasets, *pairs))
     place = out or os.environ.get("HENGYU_REPORTS", "")
     reports, mirror = local(place) if place else reports_dir(), Mirror(place) if is_url(place) else None
     if fresh and store:

@@ -1,4 +1,4 @@
-"""hengyu validate: whether suites and cards can be read."""
+"""hengyu validate: whether suites, cards and their data can be read."""
 
 from __future__ import annotations
 
@@ -13,29 +13,39 @@ __all__ = ["command"]
 
 @click.command("validate")
 @click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="FILE...")
+@options.data
 @click.option(
     "--datasets", multiple=True, type=options.FOLDER, help="Folder with cards (*.toml) that suites name; repeatable."
 )
-def command(files: tuple[Path, ...], datasets: tuple[Path, ...]) -> None:
-    """Read suites and cards (FILE, .toml) and name every mistake in them; no data is read, nothing is weighed.
+@click.option("--keys-only", is_flag=True, help="Check suites and cards without reading any data.")
+def command(files: tuple[Path, ...], data: Path | None, datasets: tuple[Path, ...], keys_only: bool) -> None:
+    """Read suites and cards (FILE, .toml) and the data they name, and report every mistake; nothing is evaluated.
 
     A file with a key 'tasks' is a suite, any other a card. Tasks of a suite must be of a card that ships with Hengyu,
-    lies in --datasets, or is among the files. Exit code 0 or 2. It is the hook of .pre-commit-hooks.yaml.
+    lies in --datasets, or is among the files. Of each split that is here it says how many pairs there are, how their
+    labels are distributed, what was left out, and which pairs are odd. Data that can be fetched and is not here yet is
+    no mistake. Exit code 0 or 2. It is the hook of .pre-commit-hooks.yaml.
     """
-    from hengyu.base.errors import HengyuError, gather
-    from hengyu.cards import is_suite, load_card, load_cards, parse_task
+    from hengyu.base.errors import HengyuError, Missing, gather
+    from hengyu.cards import Card, is_suite, load_card, load_cards, parse_task
+    from hengyu.cards.card import CollectionCard
+    from hengyu.cards.collection import load_collection
+    from hengyu.cards.data import Pairs, load_pairs
+    from hengyu.cli.pairs import describe_pairs
     from hengyu.suites.suite import load_suite
 
     problems: list[str] = []
     suites: list[Path] = []
     own: list[Path] = []
+    tasks: dict[tuple[str, str], Card] = {}
     for path in files:
         try:
             if is_suite(path):
                 suites.append(path)
             else:
-                load_card(path)
+                card = load_card(path)
                 own.append(path)
+                tasks |= {(card.name, split): card for split in card.splits}
         except HengyuError as e:
             problems += e.problems
     gather(problems)
@@ -48,8 +58,31 @@ def command(files: tuple[Path, ...], datasets: tuple[Path, ...]) -> None:
             continue
         for task in suite.tasks:
             try:
-                parse_task(cards, task)
+                card, split = parse_task(cards, task)
+                tasks.setdefault((card.name, split), card)
             except HengyuError as e:
                 problems += [f"{path}: task '{task}': {p}" for p in e.problems]
     gather(problems)
-    click.echo(f"{len(suites)} suites and {len(own)} cards can be read")
+
+    def load(card: Card, split: str) -> Pairs:
+        return load_collection(card, split, data) if isinstance(card, CollectionCard) else load_pairs(card, split, data)
+
+    away: list[str] = []
+    for (_, split), card in {} if keys_only else tasks.items():
+        try:
+            pairs = load(card, split)
+        except Missing as e:
+            if card.hub and card.split(split).hub:
+                away.append(f"{card.name}:{split}")
+            else:
+                problems += e.problems
+        except HengyuError as e:
+            problems += e.problems
+        else:
+            for line in describe_pairs(pairs):
+                click.echo(line)
+    if away:
+        click.echo(f"not here, and not checked: {', '.join(away)} (hengyu fetch NAME, or --data DIR)")
+    if not problems or tasks:
+        click.echo(f"{len(suites)} suites and {len(own)} cards can be read")
+    gather(dict.fromkeys(problems))

@@ -1,0 +1,119 @@
+"""hengyu card: the card of a file of sentence pairs, guessed from the file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+__all__ = ["command"]
+
+
+@click.command("card")
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option(
+    "--columns", metavar="A,B,LABEL", help="Columns of the two sentences and the label: names, or positions from 0."
+)
+@click.option("--header/--no-header", default=None, help="Whether line 1 holds names.")
+@click.option("--separator", default="", help=r"What separates the fields, like ';', '||' or '\t'.")
+@click.option(
+    "--quoting", type=click.Choice(["csv", "none"]), help="Whether quotes around a field belong to it (none)."
+)
+@click.option("--encoding", default="", metavar="NAME", help="utf-8, gb18030, big5, utf-16, ...")
+@click.option("--labels", type=click.Choice(["binary", "graded"]), help="Whether labels are 0 or 1, or degrees.")
+@click.option("--scale", type=float, nargs=2, metavar="LOW HIGH", help="Lowest and highest label.")
+@click.option("--map", "mapping", default="", metavar="WORD=LABEL,...", help="What the labels of the file mean.")
+@click.option("--name", default="", help="Name of the card; by default the file's.")
+@click.option(
+    "--out", metavar="PATH", help="Where the card is written, - for the terminal; by default beside the file."
+)
+@click.option("--force", is_flag=True, help="Replace a card that is there.")
+def command(
+    file: Path,
+    columns: str | None,
+    header: bool | None,
+    separator: str,
+    quoting: str | None,
+    encoding: str,
+    labels: str | None,
+    scale: tuple[float, float] | None,
+    mapping: str,
+    name: str,
+    out: str | None,
+    force: bool,
+) -> None:
+    """Guess how a FILE of sentence pairs is laid out, show it, and write it down as a card.
+
+    Format, separator, quoting, encoding, header, columns and labels are decided from the whole file; an option decides
+    instead of the guess. The pairs are then read with the card, and what is wrong with them is named. Exit code 0 or 2.
+    """
+    import os
+
+    from hengyu.base.errors import HengyuError, did_you_mean
+    from hengyu.base.json_files import write_bytes
+    from hengyu.cards import card_from, free_name, load_card
+    from hengyu.cards.content import CODECS
+    from hengyu.cards.data import load_pairs
+    from hengyu.cards.guess import Wishes, card_place, guess
+    from hengyu.cli.pairs import describe_guess, describe_pairs
+
+    if encoding and encoding.lower() not in CODECS:
+        raise HengyuError(f"--encoding {encoding}: no such encoding{did_you_mean(encoding.lower(), CODECS)}")
+    if '"' in separator or "\n" in separator:
+        raise HengyuError("--separator: must hold neither quotes nor line ends")
+    if scale and not scale[0] < scale[1]:
+        raise HengyuError(f"--scale {scale[0]:g} {scale[1]:g}: give the lowest label first, then the highest")
+    found = guess(
+        file,
+        Wishes(
+            columns=tuple(c.strip() for c in columns.split(",")) if columns else (),
+            header=header,
+            separator={r"\t": "\t", "tab": "\t", r"\x01": "\x01"}.get(separator, separator),
+            encoding=encoding.lower(),
+            quoting=quoting or "",
+            kind=labels or "",
+            scale=scale,
+            label_map=_mapping(mapping),
+        ),
+    )
+    text = found.toml(name or free_name(file))
+    place = card_place(file) if out in (None, "-") else Path(str(out))
+    card = card_from(text, place)
+    for line in describe_guess(found):
+        click.echo(line, err=out == "-")
+    if out == "-":
+        click.echo(text, nl=False)
+    else:
+        if place.exists() and not force:
+            raise HengyuError(f"{place}: is there already; --force replaces it, --out PATH writes another file")
+        try:
+            write_bytes(place, text.encode("utf-8"))
+        except OSError as e:
+            raise HengyuError(
+                f"{place}: cannot be written ({e.strerror}); give another place with --out, or - for the terminal"
+            ) from None
+        click.echo(f"card: {place}")
+        card = load_card(place)
+    away = os.path.realpath(place.parent) != os.path.realpath(file.parent)
+    pairs = load_pairs(card, "test", file.parent)
+    for line in describe_pairs(pairs):
+        click.echo(line, err=out == "-")
+    if out != "-":
+        data = f" --data {file.parent}" if away else ""
+        click.echo(f"evaluate on it: hengyu run smoke --datasets {place.parent} --task {card.name}:test{data}")
+
+
+def _mapping(given: str) -> tuple[tuple[str, float], ...]:
+    """Return words and the labels they mean, of ``entailment=1,neutral=0``."""
+    from hengyu.base.errors import HengyuError
+
+    found = []
+    for part in filter(None, given.split(",")):
+        word, _, value = part.rpartition("=")
+        try:
+            found.append((word.strip(), float(value)))
+        except ValueError:
+            word = ""
+        if not word.strip():
+            raise HengyuError(f"--map {given}: write each label of the file and what it means, like same=1,different=0")
+    return tuple(found)
