@@ -8,6 +8,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import TypeVar
 
+from hengyu.base.bounded import resolved
 from hengyu.base.errors import HengyuError, did_you_mean, gather
 from hengyu.base.paths import share
 from hengyu.base.toml_tables import Table, read_toml, shown
@@ -39,7 +40,7 @@ def load_cards(extra: Sequence[Path] = ()) -> dict[str, Card]:
         files += found
     cards: dict[str, Card] = {}
     owner: dict[str, Card] = {}
-    for path in {p.resolve(): p for p in files}.values():
+    for path in {resolved(p): p for p in files}.values():
         try:
             card = load_card(path)
         except HengyuError as e:

@@ -13,6 +13,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
+from hengyu.base.bounded import Budget, ParquetColumns, bounded_lines, open_regular
 from hengyu.base.errors import HengyuError, did_you_mean, first_line
 from hengyu.cards.card import Columns
 
@@ -20,8 +21,6 @@ __all__ = ["Rows", "Wanted", "at_lines", "joined", "read_columns", "read_rows"]
 
 _SHOWN = 5
 _MANY = 1000  # fields of a header that are looked through for a column
-_BATCH = 4096  # rows of parquet
-_LARGEST = 2 << 30  # bytes; a few KiB of gzip can unpack to any size
 _GZIP = b"\x1f\x8b"
 
 Wanted = str | int | tuple[str | None, ...]
@@ -86,26 +85,22 @@ def read_columns(source: bytes | Path, where: str, *, format: str, header: bool,
 
 
 def _open(source: bytes | Path) -> io.BufferedIOBase:
-    file: io.BufferedIOBase = io.BytesIO(source) if isinstance(source, bytes) else source.open("rb")
+    file: io.BufferedIOBase = io.BytesIO(source) if isinstance(source, bytes) else open_regular(source)
     packed = file.read(2) == _GZIP
     file.seek(0)
     return gzip.GzipFile(fileobj=file) if packed else file
 
 
+def _size(source: bytes | Path) -> int:
+    return len(source) if isinstance(source, bytes) else source.stat().st_size
+
+
 def _raw_lines(source: bytes | Path, where: str) -> Iterator[bytes]:
-    """Yield lines with their ends; a gzip file's only up to `_LARGEST` bytes."""
-    total = 0
+    """Yield lines with their ends; those of a gzip file only as far as its size allows."""
     with _open(source) as file:
         packed = isinstance(file, gzip.GzipFile)
         try:
-            while line := file.readline(_LARGEST + 1 if packed else -1):
-                total += len(line)
-                if packed and total > _LARGEST:
-                    raise HengyuError(
-                        f"{where}: unpacks to more than {_LARGEST >> 30} GiB; unpack it yourself if that is right, then "
-                        "name the file"
-                    )
-                yield line
+            yield from bounded_lines(file, where, Budget(where, _size(source)) if packed else None)
         except (gzip.BadGzipFile, EOFError, zlib.error) as e:
             raise HengyuError(f"{where}: the gzip file is damaged or cut short ({e}); get it again") from None
 
@@ -259,7 +254,8 @@ def _parquet(source: bytes | Path, where: str, wanted: Sequence[Wanted]) -> Rows
         if isinstance(packed, gzip.GzipFile):
             source = b"".join(_raw_lines(source, where))
     try:
-        with pq.ParquetFile(pa.BufferReader(source) if isinstance(source, bytes) else source) as file:
+        table = pa.BufferReader(source) if isinstance(source, bytes) else source
+        with pq.ParquetFile(table) as file:
             names = file.schema_arrow.names
             chosen = [_choice(one, names) for one in wanted]
             for name in chosen:
@@ -267,9 +263,10 @@ def _parquet(source: bytes | Path, where: str, wanted: Sequence[Wanted]) -> Rows
                     raise HengyuError(f"{where}: the table has no column '{name}'{did_you_mean(name, names)}")
                 if names.count(name) > 1:
                     raise HengyuError(f"{where}: the table has two columns '{name}'; rename one of them")
-            for batch in file.iter_batches(_BATCH, columns=[name for name in chosen if name is not None]):
-                for column, name in zip(rows.columns, chosen, strict=True):
-                    column += [""] * len(batch) if name is None else batch.column(name).to_pylist()
+        found = [name for name in chosen if name is not None]
+        for count, values in ParquetColumns(table, found, where, _size(source)).batches():
+            for column, name in zip(rows.columns, chosen, strict=True):
+                column += [""] * count if name is None else values[name]
     except HengyuError:
         raise
     except (pa.ArrowException, OSError, ValueError, OverflowError, KeyError, MemoryError) as e:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from hengyu.base.bounded import resolved, user_path
 from hengyu.base.errors import HengyuError
 
 if TYPE_CHECKING:
@@ -70,10 +71,10 @@ class EncoderSpec:
     @property
     def called(self) -> str:
         """How the board calls it."""
-        path = Path(self.model).expanduser()
+        path = user_path(self.model)
         if self.name or self.model in _BUILT_IN:
             return self.name or BUILTIN
-        return path.stem if path.suffix == ".npy" else path.resolve().name if path.is_dir() else self.model
+        return path.stem if path.suffix == ".npy" else resolved(path).name if path.is_dir() else self.model
 
     def variants(self, dtypes: Sequence[str], backends: Sequence[str]) -> tuple[EncoderSpec, ...]:
         """Return it in each dtype on each backend, () for its own; those that differ from it say so in their names."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
+from hengyu.base.bounded import read_bytes
 from hengyu.base.errors import HengyuError
 from hengyu.base.json_files import parse, write_json
 
@@ -32,7 +33,7 @@ def broken_seals(folder: Path) -> list[Path]:
     """Return the files of a run that are not as they were sealed; a run of before there were seals has none."""
     path = folder / _SEAL
     try:
-        content = path.read_bytes()
+        content = read_bytes(path)
     except FileNotFoundError:
         return []
     except OSError:
@@ -46,7 +47,7 @@ def broken_seals(folder: Path) -> list[Path]:
     broken = []
     for name in _SEALED:
         try:
-            actual = hashlib.sha256((folder / name).read_bytes()).hexdigest()
+            actual = hashlib.sha256(read_bytes(folder / name)).hexdigest()
         except OSError:
             continue  # whoever reads a file that is not there says so
         if sums.get(name) != actual:
