@@ -22,7 +22,7 @@ from hengyu.base.errors import HengyuError
 
 if TYPE_CHECKING:
     import numpy as np
-    import pyarrow.parquet as pq
+    import pyarrow as pa
     from numpy.typing import NDArray
 
 __all__ = [
@@ -258,73 +258,85 @@ def bounded_lines(
 class ParquetColumns:
     """Reads columns of a parquet file in batches, within a budget.
 
-    The metadata are held against the budget before anything is read. They can be wrong, so what comes is counted too, and
-    texts come as they are encoded: a text that stands a million times is one text until it has been counted.
+    The metadata are held against the budget before anything is read. They can be wrong, and a text that stands a million times
+    is stored once: so everything is counted as it is encoded, in a pass of its own, before the first value is made.
     """
 
-    _ROWS = 4096  # of a batch
-    _STEP = 256 << 20  # bytes that a batch of delta-encoded texts may come to
+    _ROWS = 4096  # of a batch of values
+    _COUNTED = 65536  # of a batch that is only counted
+    _DELTA = (16, 256)  # the same, where texts are stored as what differs from the one before: they come whole
+    _STEP = 256 << 20  # bytes that such a batch may come to
 
     def __init__(self, source: Any, names: Iterable[str], where: str, size: int) -> None:
         import pyarrow as pa
         import pyarrow.parquet as pq
 
-        self._budget = Budget(where, size)
         self.names = list(names)
+        self._source, self._where, self._size = source, where, size
+        self._texts = []
         with pq.ParquetFile(source) as file:
-            about = file.metadata
-            schema = file.schema_arrow
-            texts = []
+            self._about = file.metadata
             for name in self.names:
-                kind = schema.field(name).type
+                kind = file.schema_arrow.field(name).type
                 if pa.types.is_nested(kind):
                     raise HengyuError(
                         f"{where}: column '{name}' holds {kind} where text or numbers belong; name another column, or "
                         "write the table with one value a row"
                     )
-                kind = kind.value_type if pa.types.is_dictionary(kind) else kind
-                if pa.types.is_string(kind) or pa.types.is_binary(kind):
-                    texts.append(name)
-            declared, largest_chunk = self._declared(about)
-            Budget(where, size).spend(declared + _VALUE * max(about.num_rows, 0) * len(self.names))
-        rows = max(16, min(self._ROWS, self._STEP // max(largest_chunk, 1)))
-        self._file = pq.ParquetFile(source, metadata=about, read_dictionary=texts)
-        self._rows = rows
+                if _is_text(kind.value_type if pa.types.is_dictionary(kind) else kind):
+                    self._texts.append(name)
+        Budget(where, size).spend(self._declared() + _VALUE * max(self._about.num_rows, 0) * len(self.names))
 
-    def _declared(self, about: pq.FileMetaData) -> tuple[int, int]:
-        """Return the bytes that the columns say they unpack to, and those of the largest chunk of delta-encoded texts."""
-        total = largest = 0
-        for group in range(about.num_row_groups):
-            own = about.row_group(group)
+    def _declared(self) -> int:
+        """Return the bytes that the columns say they unpack to; notes which texts are delta-encoded, and in what chunks."""
+        total = self._chunk = 0
+        self._delta = set()
+        for group in range(self._about.num_row_groups):
+            own = self._about.row_group(group)
             for place in range(own.num_columns):
                 chunk = own.column(place)
                 if chunk.path_in_schema in self.names:
                     total += max(chunk.total_uncompressed_size, 0)
-                    if "DELTA_BYTE_ARRAY" in chunk.encodings:
-                        largest = max(largest, chunk.total_uncompressed_size)
-        return total, largest
+                    if any(word.startswith("DELTA") for word in chunk.encodings):
+                        self._delta.add(chunk.path_in_schema)
+                        self._chunk = max(self._chunk, chunk.total_uncompressed_size)
+        return total
 
     def batches(self) -> Iterator[tuple[int, dict[str, list[Any]]]]:
-        """Yield the number of rows and the values of each column, batch by batch."""
+        """Yield the number of rows and the values of each column, batch by batch; raises `HengyuError` beyond the budget."""
+        import pyarrow.parquet as pq
+
+        self._count()
+        with pq.ParquetFile(self._source, metadata=self._about) as file:
+            for batch in file.iter_batches(self._ROWS, columns=self.names):
+                yield batch.num_rows, {name: batch.column(name).to_pylist() for name in self.names}
+
+    def _count(self) -> None:
+        """Count what the columns unpack to, texts as they are encoded, so that one which stands a million times is one text."""
         import pyarrow as pa
         import pyarrow.compute as pc
+        import pyarrow.parquet as pq
 
-        with self._file as file:
-            for batch in file.iter_batches(self._rows, columns=self.names):
-                values = {}
+        budget = Budget(self._where, self._size)
+        least, most = self._DELTA
+        rows = max(least, min(most, self._STEP // max(self._chunk, 1))) if self._delta else self._COUNTED
+        encoded = [name for name in self._texts if name not in self._delta]
+        with pq.ParquetFile(self._source, metadata=self._about, read_dictionary=encoded) as file:
+            for batch in file.iter_batches(rows, columns=self.names):
                 for name in self.names:
                     column = batch.column(name)
-                    if pa.types.is_dictionary(column.type):
-                        kind = column.type.value_type
-                        if pa.types.is_string(kind) or pa.types.is_binary(kind):
-                            sizes = pc.binary_length(column.dictionary)
-                            self._budget.spend(pc.sum(sizes.take(column.indices)).as_py() or 0)
-                        column = column.dictionary_decode()
+                    budget.spend(_VALUE * batch.num_rows)
+                    if pa.types.is_dictionary(column.type) and _is_text(column.type.value_type):
+                        sizes = pc.binary_length(column.dictionary).take(column.indices)
+                        budget.spend(pc.sum(sizes).as_py() or 0)
                     else:
-                        self._budget.spend(column.nbytes)
-                    values[name] = column.to_pylist()
-                self._budget.spend(_VALUE * batch.num_rows * len(self.names))
-                yield batch.num_rows, values
+                        budget.spend(column.nbytes)
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    import pyarrow as pa
+
+    return any(is_kind(kind) for is_kind in (pa.types.is_string, pa.types.is_binary, pa.types.is_large_string))
 
 
 # --- .npy ---

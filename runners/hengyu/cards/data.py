@@ -110,7 +110,7 @@ def locate(card: Card, split: str, data_dir: Path | None = None, part: str = "")
     """Return the file of a split; raises `Missing` that says where it was looked for and what to do."""
     places = whereabouts(card, split, data_dir, part)
     for path in places.values():
-        if path.is_file():
+        if path.exists() and not path.is_dir():  # a pipe is for the reader to refuse
             return path
     near = _near(data_dir, _file(card, split, part)) if data_dir else ""
     fetch = f"run 'hengyu fetch {card.name}' or " if card.hub and card.split(split).hub else ""

@@ -31,6 +31,8 @@ def find_folder(spec: EncoderSpec, *, offline: bool) -> tuple[Path, str]:
             raise HengyuError(
                 f"encoder '{spec.model}': is a file; give the folder that it lies in, '{path.parent}', or vectors (.npy)"
             )
+        if path.exists():
+            raise HengyuError(f"encoder '{spec.model}': is neither a folder nor a file; give the model's folder")
         raise HengyuError(
             f"encoder '{spec.model}': no such folder{_near(spec.model)}; give a model's folder, or a hub id like "
             "bert-base-chinese"

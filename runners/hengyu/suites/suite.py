@@ -120,7 +120,8 @@ class Suite:
 def find_suite(word: str) -> Path:
     """Return the file of a suite named by path, or by the name of a shipped one."""
     path = user_path(word)
-    if path.is_file() or path.suffix == ".toml" and (path.exists() or path.is_symlink()):
+    # a pipe or device is for the reader to refuse; a folder may be called like a shipped suite
+    if path.exists() and not path.is_dir() or path.suffix == ".toml" and (path.exists() or path.is_symlink()):
         return path
     shipped = share("suites", path.name if path.suffix == ".toml" else f"{word}.toml")
     if (

@@ -46,6 +46,8 @@ def info() -> None:
         sizes = [row["segments"], row["vectors"], f"{row['bytes'] / 1e6:.1f}"]
         table.add_row(*(Text(plain(str(word))) for word in (row["space"][:8], *about, *sizes)))
     console = Console(markup=False, highlight=False)
+    if not console.is_terminal:
+        console.width = 200
     console.print(table if rows else plain(f"{store.root}: empty"))
     console.print(f"{sum(r['vectors'] for r in rows)} vectors, {sum(r['bytes'] for r in rows) / 1e6:.1f} MB")
     files = FitStore.default().files()

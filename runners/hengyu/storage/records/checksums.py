@@ -26,7 +26,7 @@ def break_seal(folder: Path) -> None:
 def seal(folder: Path) -> None:
     """Write the seal of a finished run."""
     found = {name: path for name in _SEALED if (path := folder / name).is_file()}
-    write_json(folder / _SEAL, {name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in found.items()})
+    write_json(folder / _SEAL, {name: hashlib.sha256(read_bytes(path)).hexdigest() for name, path in found.items()})
 
 
 def broken_seals(folder: Path) -> list[Path]:
