@@ -46,7 +46,7 @@ class _Commands(click.Group):
         try:
             return super().invoke(ctx)
         except click.ClickException as e:
-            e.message = plain(e.message, "\n")
+            vars(e)["message"] = plain(e.message, "\n")
             raise
         except (click.exceptions.Exit, click.Abort):
             raise
