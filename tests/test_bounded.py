@@ -588,3 +588,20 @@ def test_a_stream_that_takes_nothing_is_no_traceback(where: str, words: str) -> 
     assert code == (2 if "true" not in where else code), (done.stdout, done.stderr)
     if "2>" not in where and "true" not in where:
         assert done.stderr.startswith("error: the output cannot be written"), done.stderr
+
+
+def test_a_full_stderr_ends_no_work(tmp_path: Path) -> None:
+    (tmp_path / "s.toml").write_text('tasks = ["hengyu-sts:test"]\nentries = ["raw"]\n', encoding="utf-8")
+    own = "import sys; from hengyu.cli import main; sys.argv = ['hengyu', 'validate', 's.toml']; import click; "
+    own += "import hengyu.cli.commands.validate as v; old = v.command.callback; "
+    own += "v.command.callback = lambda **k: (click.echo('said', err=True), old(**k)); main()"
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-P", "-c", own],
+            stderr=full,
+            stdout=subprocess.PIPE,
+            text=True,
+            cwd=tmp_path,
+            env={**os.environ, "PYTHONPATH": str(PACKAGE.parent)},
+        )
+    assert done.returncode == 0 and "1 suites" in done.stdout

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import os
 import sys
 import traceback
@@ -107,6 +108,19 @@ def _say(sentence: str) -> None:
         click.echo(plain(sentence), err=True)
 
 
+class _Unheard(io.TextIOWrapper):
+    """A stderr that nobody can read, on a full disk, is no reason to end a run: what is said there is lost, and no more."""
+
+    def write(self, text: str, /) -> int:
+        with suppress(OSError):
+            return super().write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with suppress(OSError):
+            super().flush()
+
+
 def _open_streams() -> None:
     """Fill the places of closed streams, so that no file that is opened takes one, and print whatever a name holds."""
     for number in range(3):
@@ -117,6 +131,8 @@ def _open_streams() -> None:
             os.open(os.devnull, os.O_RDONLY if number < 2 else os.O_WRONLY)
             if number == 1:
                 sys.stdout = open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
+    if sys.stderr is sys.__stderr__ and isinstance(sys.stderr, io.TextIOWrapper):
+        sys.stderr = _Unheard(sys.stderr.buffer, sys.stderr.encoding, sys.stderr.errors, line_buffering=True)
     for stream in (sys.stdout, sys.stderr):
         # a path may hold bytes that are no UTF-8
         if (change := getattr(stream, "reconfigure", None)) is not None:
