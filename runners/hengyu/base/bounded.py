@@ -342,9 +342,11 @@ def _is_text(kind: pa.DataType) -> bool:
 # --- .npy ---
 
 _ITEM = re.compile(
-    r"""\s*['"](?P<key>\w{1,20})['"]\s*:\s*(?:['"](?P<text>[\w<>|=]{1,12})['"]|(?P<word>True|False)|\((?P<sizes>[0-9L,\s]{0,400})\))\s*"""
+    r"""\s*['"](?P<key>\w{1,20})['"]\s*:\s*(?:['"](?P<text>[\w<>|=]{1,12})['"]|(?P<word>True|False)|\((?P<sizes>[0-9L,\s]{0,400})\))\s*""",
+    re.ASCII,
 )
 _HEADER = 10_000  # bytes, as numpy allows
+_WHITE = " \t\r\n\f\v"
 
 
 def map_npy(path: Path) -> NDArray[Any]:
@@ -391,13 +393,13 @@ def _npy_about(text: str) -> tuple[np.dtype[Any], bool, tuple[int, ...]]:
     import numpy as np
 
     wrong = ValueError("its header is not that of an array of numbers")
-    inside = text.strip()
+    inside = text.strip(_WHITE)
     if not (inside.startswith("{") and inside.endswith("}")):
         raise wrong
     inside = inside[1:-1]
     found: dict[str, re.Match[str]] = {}
     at = 0
-    while inside[at:].strip():
+    while inside[at:].strip(_WHITE):
         item = _ITEM.match(inside, at)
         if item is None or item["key"] in found or len(found) == 3:
             raise wrong
@@ -414,7 +416,7 @@ def _npy_about(text: str) -> tuple[np.dtype[Any], bool, tuple[int, ...]]:
         raise wrong
     try:
         kind = np.dtype(text)
-        parts = [part.strip() for part in sizes.split(",")]
+        parts = [part.strip(_WHITE) for part in sizes.split(",")]
         if parts[-1] == "":
             parts.pop()
         shape = tuple(int(part.removesuffix("L")) for part in parts)
