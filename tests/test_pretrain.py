@@ -333,7 +333,7 @@ def test_what_is_typed_wrong_is_one_sentence(corpus: Path, tmp_path: Path) -> No
     for words, said in (
         ((empty, "--out", out), "empty.txt: 0 lines to learn from where at least 32 are needed"),
         ((tmp_path / "none.txt", "--out", out), "none.txt: cannot be read (No such file"),
-        ((tmp_path, "--out", out), "cannot be read (Is a directory"),
+        ((tmp_path, "--out", out), "cannot be read (it is a folder"),
         ((bad, "--out", out), "bad.txt: line 2 is not UTF-8"),
         ((corpus, twin, "--out", out), "is the same file as corpus.txt"),
         ((corpus, "--out", full), "is there already and holds something else"),

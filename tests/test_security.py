@@ -21,6 +21,7 @@ from fakehub import REVISION, FakeHub
 from test_killed import lay_out, surroundings
 
 import hengyu
+from hengyu.base import bounded
 from hengyu.base.errors import HengyuError
 from hengyu.cards import load_card, rows
 from hengyu.cards.card import Columns
@@ -292,7 +293,7 @@ def test_a_repository_cannot_write_outside_the_cache(hub: FakeHub, tmp_path: Pat
 
 
 def test_a_small_archive_does_not_fill_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rows, "_LARGEST", 1 << 20)
+    monkeypatch.setattr(bounded, "DATA", 1 << 20)
     bomb = gzip.compress(b"a" * (64 << 20))
     with pytest.raises(HengyuError, match="unpacks to more than"):
         rows.read_rows(bomb, "x.tsv.gz", format="tsv", header=True, columns=Columns())

@@ -4,21 +4,63 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from unicodedata import category
 
-__all__ = ["latex", "markdown", "markdown_row", "plain", "workflow_message", "workflow_property", "xml"]
-
-
-_WIDE_SPACE = "\u3000"  # stands in Chinese text, and moves nothing
+__all__ = ["in_page", "latex", "markdown", "markdown_row", "plain", "workflow_message", "workflow_property", "xml"]
 
 
-def plain(text: str) -> str:
-    """Return a text without control characters: a name must not steer the terminal."""
-    return "".join(c if c.isprintable() or c == _WIDE_SPACE else "�" for c in text)
+_HIDDEN = {"Cc", "Cf", "Cn", "Cs", "Zl", "Zp"}
+"""Categories of characters that are not seen, or that move others: control, format (the bidi ones too), unassigned, surrogate,
+and line and paragraph separators."""
+
+_BLANK = "\u034f\u115f\u1160\u17b4\u17b5\u180b\u180c\u180d\u180f\u3164\uffa0"  # letters and marks that are not seen
+_ASSIGNED_LATER = (
+    (0x1F000, 0x1FBFF),
+    (0x20000, 0x3FFFD),
+)  # emoji and Chinese characters that this Python does not know yet
+_JOINER = "\u200d"  # parts of one emoji stand around it
+_SPACE = "\t\n\r"  # white space where lines are wrapped anyway
+
+
+def plain(text: str, keep: str = "") -> str:
+    """Return a text in which every character is seen: U+202E becomes ``<U+202E>``, and so does all that hides or moves others.
+
+    A name must not steer the terminal, nor look like another. ``keep`` names characters that stay.
+    """
+    if text.isprintable() and not any(c in text for c in _BLANK):
+        return text
+    return "".join(
+        c if c in keep or not _hidden(c) or _joins(text, at) else f"<U+{ord(c):04X}>" for at, c in enumerate(text)
+    )
+
+
+def _hidden(char: str) -> bool:
+    kind = category(char)
+    if kind == "Cn":
+        return not any(low <= ord(char) <= high for low, high in _ASSIGNED_LATER)
+    return kind in _HIDDEN or char in _BLANK
+
+
+def _joins(text: str, at: int) -> bool:
+    """Whether a character is the joiner between two parts of an emoji."""
+    if text[at] != _JOINER or not 0 < at < len(text) - 1:
+        return False
+    before = text[at - 2] if text[at - 1] == "\ufe0f" and at > 1 else text[at - 1]
+    return category(before) in ("So", "Sk") and category(text[at + 1]) in ("So", "Sk")
+
+
+def in_page(text: str) -> str:
+    """Return a text for a page or a table of values, as `plain` but with its line ends and tabs."""
+    return plain(text, _SPACE)
 
 
 def markdown(text: str) -> str:
     """Escape what Markdown or HTML would take for markup."""
-    return re.sub(r"([\\`*_|<>\[\]#~&$])", r"\\\1", " ".join(text.split()))
+    return re.sub(r"([\\`*_|<>\[\]#~&$])", r"\\\1", _line(text))
+
+
+def _line(text: str) -> str:
+    return " ".join(in_page(text).split())
 
 
 def markdown_row(cells: Iterable[str]) -> str:
@@ -28,12 +70,12 @@ def markdown_row(cells: Iterable[str]) -> str:
 
 def xml(text: str) -> str:
     """Return a text without the characters that XML 1.0 cannot hold; markup is escaped by whoever writes the XML."""
-    return re.sub(r"[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]", "�", text)
+    return re.sub(r"[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]", "�", in_page(text))
 
 
 def workflow_message(text: str) -> str:
     """Escape the message of a GitHub workflow command, which ends with its line."""
-    return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+    return in_page(text).replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
 
 
 def workflow_property(text: str) -> str:
@@ -54,4 +96,4 @@ _TEX = {
 
 def latex(text: str) -> str:
     """Escape what LaTeX would take for a command."""
-    return "".join(_TEX.get(c, c) for c in " ".join(text.split()))
+    return "".join(_TEX.get(c, c) for c in _line(text))

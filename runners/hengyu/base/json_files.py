@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
+import stat
 import tempfile
 from collections.abc import Iterable, Mapping
 from dataclasses import MISSING, fields
@@ -13,6 +15,7 @@ from pathlib import Path
 from types import UnionType
 from typing import Any, TypeVar, get_args, get_type_hints
 
+from hengyu.base.bounded import read_bytes
 from hengyu.base.errors import HengyuError
 
 __all__ = [
@@ -33,6 +36,11 @@ NAME = r"^(?!\.)[\w.-]+\Z"
 """What may become the name of a file or folder: letters, digits, '-', '_' and '.', no leading dot."""
 
 
+_DIGITS = 300  # of a whole number: a double holds 308
+_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")  # an escape of half a pair, as far as the text shows
+_HALF = re.compile("[\ud800-\udfff]")
+
+
 def write_bytes(path: Path, content: bytes) -> None:
     """Write a file whole or not at all: to a temporary neighbour, flushed, then renamed."""
     write_blocks(path, (content,))
@@ -42,6 +50,7 @@ def write_blocks(path: Path, blocks: Iterable[bytes]) -> None:
     """Write a file of blocks, which are asked for one by one, whole or not at all."""
     handle = -1
     temporary = ""
+    _refuse_special(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
@@ -62,18 +71,59 @@ def write_blocks(path: Path, blocks: Iterable[bytes]) -> None:
         ) from e
 
 
+def _refuse_special(path: Path) -> None:
+    """Refuse to put a file in the place of a device or pipe, like /dev/null."""
+    try:
+        mode = path.stat().st_mode
+    except (OSError, ValueError):
+        return  # it is not there, or whoever makes it will say what is wrong
+    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+        raise HengyuError(f"{path}: is a device, pipe or socket, which would be replaced; name a regular file")
+
+
 def write_json(path: Path, content: Any) -> None:
     """Write JSON atomically: sorted keys, UTF-8, never NaN."""
     text = json.dumps(content, ensure_ascii=False, indent=1, sort_keys=True, allow_nan=False)
     write_bytes(path, (text + "\n").encode("utf-8"))
 
 
-def parse(content: bytes) -> Any:
-    """Parse JSON; raises ValueError for what is none, is nested too deep, or holds a number that is not finite."""
+def parse(content: bytes, *, finite: bool = True) -> Any:
+    """Parse JSON in UTF-8; raises ValueError for what is none, or holds what no double or no UTF-8 text can.
+
+    That is half a surrogate pair, a whole number of hundreds of digits, or nesting of thousands of brackets; with ``finite``
+    also NaN and infinity, which other programs write into their JSON.
+    """
+    text = content.decode("utf-8-sig")
     try:
-        return json.loads(content, parse_constant=_refuse, parse_float=_finite)
+        if finite:
+            found = json.loads(text, parse_int=_whole, parse_constant=_refuse, parse_float=_finite)
+        else:
+            found = json.loads(text, parse_int=_whole)
     except RecursionError:
         raise ValueError("it is nested too deep") from None
+    if _SURROGATE.search(text):
+        _refuse_halves(found)
+    return found
+
+
+def _refuse_halves(content: Any) -> None:
+    """Raise ValueError where a string holds half a surrogate pair, which cannot be written anywhere."""
+    rest = [content]
+    while rest:
+        one = rest.pop()
+        if isinstance(one, dict):
+            rest += one.keys()
+            rest += one.values()
+        elif isinstance(one, list):
+            rest += one
+        elif isinstance(one, str) and _HALF.search(one):
+            raise ValueError("it holds half a surrogate pair, which is no character")
+
+
+def _whole(text: str) -> int:
+    if len(text) > _DIGITS:
+        raise ValueError(f"a number of {len(text)} digits is too large")
+    return int(text)
 
 
 def _refuse(word: str) -> float:
@@ -90,7 +140,7 @@ def _finite(text: str) -> float:
 def read_document(path: Path, remedy: str) -> dict[str, Any]:
     """Read a JSON object; raises `HengyuError`, which ends with the remedy."""
     try:
-        content = parse(path.read_bytes())
+        content = parse(read_bytes(path))
     except OSError as e:
         raise HengyuError(f"{path}: cannot be read ({e.strerror or e}); {remedy}") from None
     except ValueError as e:
@@ -103,7 +153,7 @@ def read_document(path: Path, remedy: str) -> dict[str, Any]:
 def read_seconds(path: Path) -> dict[str, float]:
     """Return the seconds by key of a timings.json; what cannot be read counts as nothing, since no number follows from it."""
     try:
-        seconds = parse(path.read_bytes())["seconds"]
+        seconds = parse(read_bytes(path))["seconds"]
         return {str(k): float(v) for k, v in seconds.items() if type(v) in (int, float)}
     except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError):
         return {}

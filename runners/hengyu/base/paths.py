@@ -7,6 +7,7 @@ from pathlib import Path
 
 from platformdirs import user_cache_path
 
+from hengyu.base.bounded import user_path
 from hengyu.base.remote import Mirror, is_url, local_of
 
 __all__ = ["cache_dir", "cache_mirror", "checkout", "local", "reports_dir", "share"]
@@ -40,7 +41,7 @@ def cache_mirror(name: str) -> Mirror | None:
 
 def local(place: str) -> Path:
     """Return the folder of this machine that a path is, or that stands for a URL."""
-    return local_of(place, user_cache_path("hengyu")) if is_url(place) else Path(place).expanduser()
+    return local_of(place, user_cache_path("hengyu")) if is_url(place) else user_path(place)
 
 
 def reports_dir() -> Path:

@@ -53,7 +53,7 @@ class Progress:
 
         columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn())
         with Bar(*columns, TimeElapsedColumn(), TimeRemainingColumn(), console=self.console, transient=True) as bar:
-            task = bar.add_task(title, total=total)
+            task = bar.add_task(plain(title), total=total)
             yield lambda done: bar.update(task, completed=done)
 
     def _lines(self, title: str, total: int) -> Tick:

@@ -8,15 +8,14 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
 
+from hengyu.base.bounded import open_regular, unpacked
 from hengyu.base.errors import HengyuError
 
 __all__ = ["Block", "blocks", "typical_line"]
 
 _LONGEST = 1 << 20  # bytes of a line; a file without line ends is no file of sentences
 _SAMPLE = 1 << 20
-_GZIP, _XZ = b"\x1f\x8b", b"\xfd7zXZ\x00"  # what such files begin with
 
 
 @dataclass(frozen=True)
@@ -32,14 +31,8 @@ def blocks(path: Path, lines: int) -> Iterator[Block]:
     """Yield blocks of at most so many lines (of gzip and xz too); raises `HengyuError` that names file and line."""
     number = 0
     try:
-        with path.open("rb") as disk:
-            head = disk.read(len(_XZ))
-            disk.seek(0)
-            source: IO[bytes] = disk
-            if head.startswith(_GZIP):
-                source = gzip.GzipFile(fileobj=disk)  # type: ignore[assignment]
-            elif head == _XZ:
-                source = lzma.LZMAFile(disk)  # noqa: SIM115 (the disk file is closed)
+        with open_regular(path) as disk:
+            source, _ = unpacked(disk)
             texts: list[str] = []
             blank = 0
             while raw := source.readline(_LONGEST + 1):

@@ -6,6 +6,7 @@ import tomllib
 from pathlib import Path
 from typing import Any, TypeVar
 
+from hengyu.base.bounded import DECLARATION, read_bytes
 from hengyu.base.errors import HengyuError, did_you_mean, gather
 
 __all__ = ["Table", "read_toml", "shown"]
@@ -29,7 +30,7 @@ _WORDS = {
 def read_toml(path: Path) -> Table:
     """Read a TOML file into a `Table`; a missing, unreadable, non-UTF-8 or malformed file is a `HengyuError`."""
     try:
-        text = path.read_bytes().decode("utf-8-sig")
+        text = read_bytes(path, DECLARATION).decode("utf-8-sig")
         return Table(str(path), tomllib.loads(text), [])
     except FileNotFoundError:
         raise HengyuError(f"{path}: no such file; check the path") from None

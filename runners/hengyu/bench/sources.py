@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
+from hengyu.base.bounded import user_path
 from hengyu.encoders import Encoder
 from hengyu.suites.plan import Plan
 
@@ -22,5 +22,5 @@ def sources(plan: Plan, encoders: list[Encoder]) -> dict[str, Any]:
 
 
 def _absolute(model: str) -> str:
-    path = Path(model).expanduser()
+    path = user_path(model)
     return str(path.absolute()) if path.exists() else model

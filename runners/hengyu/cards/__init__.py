@@ -9,6 +9,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import TypeVar
 
+from hengyu.base.bounded import resolved
 from hengyu.base.errors import HengyuError, did_you_mean, gather
 from hengyu.base.paths import share
 from hengyu.base.toml_tables import Table, read_toml, shown
@@ -62,7 +63,7 @@ def load_cards(extra: Sequence[Path] = ()) -> dict[str, Card]:
     cards: dict[str, Card] = {}
     owner: dict[str, Card] = {}
     read: list[Card] = []
-    for path in {p.resolve(): p for p in files}.values():
+    for path in {resolved(p): p for p in files}.values():
         try:
             read.append(load_card(path))
         except HengyuError as e:

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 
+from hengyu.base.bounded import resolved
 from hengyu.base.errors import HengyuError, did_you_mean
 
 __all__ = [
@@ -164,7 +165,7 @@ class Card:
         folder = self.path.parent
         own = self.split(split)
         path = folder / (own.files()[part] if isinstance(own, CollectionSplit) else own.file)
-        if not path.resolve().is_relative_to(folder.resolve()):
+        if not resolved(path).is_relative_to(resolved(folder)):
             raise HengyuError(
                 f"{self.path}: key 'splits.{split}.{part}' leads out of {folder} through a link; put the file there"
             )

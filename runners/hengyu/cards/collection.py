@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from hengyu.base.bounded import open_regular
 from hengyu.base.errors import HengyuError
 from hengyu.cards.card import PARTS, CollectionCard, CollectionColumns, CollectionSplit, format_of
 from hengyu.cards.data import Pairs, cached, fetched_digest, hold_against, locate
@@ -151,10 +152,10 @@ def _part(card: CollectionCard, split: str, data_dir: Path | None, part: str) ->
 
 def _digest(card: CollectionCard, split: str, part: Part) -> str:
     try:
-        with part.path.open("rb") as file:
+        with open_regular(part.path) as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as e:
-        raise HengyuError(f"{part.path}: cannot be read ({e.strerror}); check its permissions") from None
+        raise HengyuError(f"{part.path}: cannot be read ({e.strerror or e}); check its permissions") from None
     fetched = part.path == cached(card, split, part=part.name)
     noted = fetched_digest(part.path, f"{split}.{part.name}") if fetched else ""
     hold_against(part.path, digest, noted, card, fetched=fetched)

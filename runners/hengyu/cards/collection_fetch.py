@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from hengyu.base.bounded import open_regular, read_bytes
 from hengyu.base.json_files import write_blocks, write_json
 from hengyu.cards.card import Card, CollectionCard, CollectionColumns, Split, format_of
 from hengyu.cards.collection import Part, read_parts
@@ -32,7 +33,7 @@ def fetch_collection(
         parts[part], digests[part] = [], {}
         for name in names:
             path = remote.path(name)
-            with path.open("rb") as file:
+            with open_regular(path) as file:
                 digests[part][name] = hashlib.file_digest(file, "sha256").hexdigest()
             hold_pinned(card, name, digests[part][name], task)
             where = f"{task}: {card.hub.id}/{name}"
@@ -96,7 +97,7 @@ def note(folder: Path, card: Card, about: Mapping[str, Mapping[str, Any]]) -> No
     header = {"schema": 1, "card": card.name, "id": hub.id, "revision": hub.revision, "subset": hub.subset}
     notes = folder / "fetch.json"
     try:
-        splits = dict(json.loads(notes.read_bytes())["splits"])
+        splits = dict(json.loads(read_bytes(notes))["splits"])
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         splits = {}
     write_json(notes, header | {"splits": {**splits, **about}})

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from hengyu.base.bounded import DATA, read_bytes
 from hengyu.base.errors import HengyuError, Missing
 from hengyu.base.paths import cache_dir
 from hengyu.cards.card import Card, CollectionCard, CollectionSplit, Columns, TripleCard, format_of
@@ -72,9 +73,9 @@ def load_pairs(card: Card, split: str, data_dir: Path | None = None) -> Pairs:
         )
     path = locate(card, split, data_dir)
     try:
-        content = path.read_bytes()
+        content = read_bytes(path, DATA)
     except OSError as e:
-        raise HengyuError(f"{path}: cannot be read ({e.strerror}); check its permissions") from None
+        raise HengyuError(f"{path}: cannot be read ({e.strerror or e}); check the file and its permissions") from None
     digest = hashlib.sha256(content).hexdigest()
     fetched = path == cached(card, split)
     hold_against(path, digest, fetched_digest(path, split) if fetched else part.sha256, card, fetched=fetched)
@@ -138,7 +139,7 @@ def locate(card: Card, split: str, data_dir: Path | None = None, part: str = "")
     """Return the file of a split; raises `Missing` that says where it was looked for and what to do."""
     places = whereabouts(card, split, data_dir, part)
     for path in places.values():
-        if path.is_file():
+        if path.exists() and not path.is_dir():  # a pipe is for the reader to refuse
             return path
     near = _near(data_dir, _file(card, split, part)) if data_dir else ""
     fetch = f"run 'hengyu fetch {card.name}' or " if card.hub and card.split(split).hub else ""
@@ -159,7 +160,7 @@ def _near(data_dir: Path, file: str) -> str:
 def fetched_digest(path: Path, split: str) -> str:
     """Return the sha256 that `hengyu fetch` noted for a split of its cache, "" if none."""
     try:
-        about = json.loads((path.parent / "fetch.json").read_bytes())
+        about = json.loads(read_bytes(path.parent / "fetch.json"))
         return str(about["splits"][split]["sha256"])
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return ""

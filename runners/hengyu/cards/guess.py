@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from hengyu.base.bounded import DATA, read_bytes
 from hengyu.base.errors import HengyuError
 from hengyu.cards.card import COMPRESSED, FORMATS
 from hengyu.cards.delimited import is_number
@@ -106,7 +107,7 @@ def guess(file: Path, wishes: Wishes | None = None) -> Guess:
             "--task NAME:SPLIT"
         )
     try:
-        content = file.read_bytes()
+        content = read_bytes(file, DATA)
     except OSError as e:
         raise HengyuError(f"{file}: cannot be read ({e.strerror}); check its permissions") from None
     table = read_layout(content, file, wishes)

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from hengyu.base.bounded import open_regular
 from hengyu.base.errors import HengyuError, gather
 from hengyu.cards.card import PARTS, Card, CollectionCard, Columns, Hub, Split, format_of
 from hengyu.cards.checks import Checked, check_rows, check_split
@@ -67,7 +68,7 @@ def _whole(path: Path, split: str) -> bool:
     expected = fetched_digest(path, split)
     if not expected or not path.is_file():
         return False
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest() == expected
 
 

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import PurePosixPath, PureWindowsPath
 from typing import Any, TypeVar
 
+from hengyu.base.bounded import name_fault
 from hengyu.base.errors import did_you_mean
 from hengyu.base.toml_tables import Table, shown
 from hengyu.cards.card import FORMATS, CollectionColumns, Columns, Hub, TripleColumns, format_of
@@ -50,6 +51,8 @@ def name(table: Table, key: str, given: str) -> None:
     """Note a problem where a name could not be a folder's."""
     if given.startswith(".") or not re.fullmatch(r"[\w.-]+", given):
         table.problem(key, f"must be letters, digits, '-', '_' and '.', not {shown(given)}")
+    elif fault := name_fault(given):
+        table.problem(key, fault)
 
 
 def split_name(table: Table, given: str) -> None:

@@ -9,6 +9,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from hengyu.base.bounded import DATA, read_bytes
 from hengyu.base.errors import HengyuError
 from hengyu.cards.card import PARTS, Card, Hub, format_of
 
@@ -95,7 +96,7 @@ class Remote:
 
     def content(self, file: str) -> bytes:
         """Return a file's bytes."""
-        return self.path(file).read_bytes()
+        return read_bytes(self.path(file), DATA)
 
     def path(self, file: str) -> Path:
         """Return where a file lies, downloaded to Hugging Face's own cache."""

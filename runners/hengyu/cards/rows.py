@@ -9,8 +9,9 @@ import zlib
 from bz2 import BZ2File
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
+from hengyu.base.bounded import Budget, ParquetColumns, bounded_lines, open_regular
+from hengyu.base.bounded import unpacked as unpacked_stream
 from hengyu.base.errors import HengyuError, did_you_mean, first_line
 from hengyu.cards.card import Columns
 from hengyu.cards.columns import Rows, Wanted, at_lines, choice, joined
@@ -32,8 +33,6 @@ __all__ = [
 ]
 
 _BATCH = 4096  # rows of parquet
-_LARGEST = 2 << 30  # bytes; a few KiB of gzip can unpack to any size
-_MEMORY = 256 << 20  # bytes that the xz decoder may take; xz -9 takes 65 MiB
 _GZIP, _XZ, _BZIP2 = b"\x1f\x8b", b"\xfd7zXZ\x00", b"BZh"
 _SEPARATORS = {"csv": ",", "tsv": "\t"}
 
@@ -124,46 +123,12 @@ def quoting_of(text: str, format: str, separator: str, quoting: str) -> tuple[bo
     return True, ""
 
 
-class _Xz(io.RawIOBase):
-    """The decompressed bytes of an xz file, with a bound on the decoder's memory (which `lzma.LZMAFile` does not take)."""
-
-    def __init__(self, file: io.BufferedIOBase) -> None:
-        self._file = file
-        self._decoder: lzma.LZMADecompressor | None = None
-        self._more = b""
-
-    def readable(self) -> bool:
-        """Return True."""
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        """Fill a buffer; 0 at the end of the last stream."""
-        while True:
-            if self._decoder is None or self._decoder.eof:
-                rest = (self._decoder.unused_data if self._decoder else b"") or self._file.read(1 << 16)
-                while rest and not rest.strip(b"\0"):  # padding between streams
-                    rest = self._file.read(1 << 16)
-                if not rest:
-                    return 0
-                self._decoder = lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=_MEMORY)
-                self._more = rest.lstrip(b"\0")
-            elif self._decoder.needs_input:
-                self._more = self._file.read(1 << 16)
-                if not self._more:
-                    raise EOFError("the end is missing")
-            out = self._decoder.decompress(self._more, len(buffer))
-            self._more = b""
-            if out:
-                buffer[: len(out)] = out
-                return len(out)
-
-
 def compression(source: bytes | Path) -> str:
     """Return ``gzip``, ``xz`` or ``bzip2``, by a file's first bytes; "" for a file that is not compressed."""
     if isinstance(source, bytes):
         start = source[: len(_XZ)]
     else:
-        with source.open("rb") as file:
+        with open_regular(source) as file:
             start = file.read(len(_XZ))
     if start.startswith(_GZIP):
         return "gzip"
@@ -175,33 +140,25 @@ def compression(source: bytes | Path) -> str:
 
 def _open(source: bytes | Path) -> io.BufferedIOBase:
     packed = compression(source)
-    file: io.BufferedIOBase = io.BytesIO(source) if isinstance(source, bytes) else source.open("rb")
-    if packed == "gzip":
-        return gzip.GzipFile(fileobj=file)
-    if packed == "xz":
-        return io.BufferedReader(_Xz(file))
-    return BZ2File(file) if packed else file
+    file: io.BufferedIOBase = io.BytesIO(source) if isinstance(source, bytes) else open_regular(source)
+    return BZ2File(file) if packed == "bzip2" else unpacked_stream(file)[0]
+
+
+def _size(source: bytes | Path) -> int:
+    return len(source) if isinstance(source, bytes) else source.stat().st_size
 
 
 def _raw_lines(source: bytes | Path, where: str, format: str = "") -> Iterator[bytes]:
-    """Yield lines with their ends; a compressed file's only up to `_LARGEST` bytes.
+    """Yield lines with their ends; those of a compressed file only as far as its size allows.
 
     Raises `HengyuError` for a file that is damaged, too large, or not a table at all.
     """
-    total = 0
     packed = compression(source)
     try:
         with _open(source) as file:
             refuse_foreign(file.read(HEAD), where, format)
         with _open(source) as file:
-            while line := file.readline(_LARGEST + 1 if packed else -1):
-                total += len(line)
-                if packed and total > _LARGEST:
-                    raise HengyuError(
-                        f"{where}: unpacks to more than {_LARGEST >> 30} GiB; unpack it yourself if that is right, then "
-                        "name the file"
-                    )
-                yield line
+            yield from bounded_lines(file, where, Budget(where, _size(source)) if packed else None)
     except (gzip.BadGzipFile, EOFError, zlib.error, lzma.LZMAError) as e:
         raise HengyuError(f"{where}: the {packed} file is damaged or cut short ({e}); get it again") from None
     except OSError as e:
@@ -274,7 +231,8 @@ def _parquet(source: bytes | Path, where: str, wanted: Sequence[Wanted]) -> Rows
     with _open(source) as plain:
         refuse_foreign(plain.read(HEAD), where, "parquet")
     try:
-        with pq.ParquetFile(pa.BufferReader(source) if isinstance(source, bytes) else source) as file:
+        table = pa.BufferReader(source) if isinstance(source, bytes) else source
+        with pq.ParquetFile(table) as file:
             names = file.schema_arrow.names
             chosen = [choice(one, names) for one in wanted]
             for name in chosen:
@@ -282,9 +240,10 @@ def _parquet(source: bytes | Path, where: str, wanted: Sequence[Wanted]) -> Rows
                     raise HengyuError(f"{where}: the table has no column '{name}'{did_you_mean(name, names)}")
                 if names.count(name) > 1:
                     raise HengyuError(f"{where}: the table has two columns '{name}'; rename one of them")
-            for batch in file.iter_batches(_BATCH, columns=[name for name in chosen if name is not None]):
-                for column, name in zip(rows.columns, chosen, strict=True):
-                    column += [""] * len(batch) if name is None else batch.column(name).to_pylist()
+        found = [name for name in chosen if name is not None]
+        for count, values in ParquetColumns(table, found, where, _size(source)).batches():
+            for column, name in zip(rows.columns, chosen, strict=True):
+                column += [""] * count if name is None else values[name]
     except HengyuError:
         raise
     except (pa.ArrowException, OSError, ValueError, OverflowError, KeyError, MemoryError) as e:

@@ -7,6 +7,8 @@ from typing import Any
 
 import click
 
+from hengyu.base.bounded import user_path
+
 __all__ = [
     "BACKEND",
     "DTYPE",
@@ -44,7 +46,7 @@ class _Folder(click.Path):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """Say which folder is meant where a file was given."""
-        if Path(value).is_file():
+        if user_path(value).is_file():
             self.fail(f"'{value}' is a file; give the folder that it lies in, '{Path(value).parent}'.", param, ctx)
         return super().convert(value, param, ctx)
 

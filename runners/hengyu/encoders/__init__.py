@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from hengyu.base.bounded import resolved, user_path
 from hengyu.base.errors import HengyuError
 
 if TYPE_CHECKING:

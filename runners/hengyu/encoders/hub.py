@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from hengyu.base.bounded import refuse_special, user_path
 from hengyu.base.errors import HengyuError, did_you_mean, first_line
 from hengyu.encoders import BUILTIN, EncoderSpec
 
@@ -20,8 +21,9 @@ def kept_endings(spec: EncoderSpec) -> set[str]:
 
 def find_folder(spec: EncoderSpec, *, offline: bool) -> tuple[Path, str]:
     """Return the folder of a model named by path or hub id, and its revision ("" for a folder)."""
-    path = Path(spec.model).expanduser()
+    path = user_path(spec.model)
     if path.is_dir():
+        _refuse_special_files(path, kept_endings(spec))
         return path, ""
     looks_like_path = spec.model.startswith((".", "/", "~")) or spec.model.count("/") > 1 or path.exists()
     if looks_like_path or not spec.model:
@@ -29,6 +31,8 @@ def find_folder(spec: EncoderSpec, *, offline: bool) -> tuple[Path, str]:
             raise HengyuError(
                 f"encoder '{spec.model}': is a file; give the folder that it lies in, '{path.parent}', or vectors (.npy)"
             )
+        if path.exists():
+            raise HengyuError(f"encoder '{spec.model}': is neither a folder nor a file; give the model's folder")
         raise HengyuError(
             f"encoder '{spec.model}': no such folder{_near(spec.model)}; give a model's folder, or a hub id like "
             "bert-base-chinese"
@@ -38,9 +42,19 @@ def find_folder(spec: EncoderSpec, *, offline: bool) -> tuple[Path, str]:
     )
 
 
+def _refuse_special_files(folder: Path, endings: set[str]) -> None:
+    """Refuse a model's folder in which a pipe or device has the name of a file: a library would wait for it for ever."""
+    for path in folder.rglob("*"):
+        if path.suffix in endings and not path.is_file() and not path.is_dir() and path.exists():
+            try:
+                refuse_special(path)
+            except OSError as e:
+                raise HengyuError(f"{path}: cannot be read ({e.strerror}); copy the model's folder again") from None
+
+
 def _near(word: str) -> str:
     """Return "; did you mean 'x'?" for the built-in encoder or a model's folder whose name is much like a word."""
-    path = Path(word).expanduser()
+    path = user_path(word)
     try:
         folders = [
             str(p) for p in path.parent.iterdir() if (p / "config.json").is_file() or (p / "modules.json").is_file()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -12,7 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from hengyu.base.bounded import DATA, map_npy, open_regular, read_bytes, user_path
 from hengyu.base.errors import HengyuError, first_line
+from hengyu.base.json_files import parse
 from hengyu.encoders import POOLINGS, Chunk, EncoderSpec, Vectors
 
 __all__ = ["Precomputed"]
@@ -32,7 +33,7 @@ class Precomputed:
 
     def __init__(self, spec: EncoderSpec) -> None:
         self.spec = spec
-        self.path = Path(spec.model).expanduser()
+        self.path = user_path(spec.model)
         self.id = spec.called
         self.where = f"encoder '{self.id}' ({self.path})"
         for key in ("revision", "prompt", "max_length", "pre_tokenizer", "attention"):
@@ -50,15 +51,17 @@ class Precomputed:
     def vectors(self) -> NDArray[Any]:
         """The vectors (m, d), mapped into memory; raises `HengyuError` for a file that holds anything else."""
         try:
-            found = np.load(self.path, mmap_mode="r", allow_pickle=False)
+            found = map_npy(self.path)
         except FileNotFoundError:
             raise HengyuError(f"{self.where}: no such file; check the path") from None
-        except (OSError, ValueError, EOFError) as e:
+        except OSError as e:
+            raise HengyuError(f"{self.where}: cannot be read ({e.strerror or e}); check the path") from None
+        except ValueError as e:
             raise HengyuError(
                 f"{self.where}: no array of numbers ({first_line(e)}); write it with numpy.save"
             ) from None
-        if not isinstance(found, np.ndarray) or found.ndim != 2 or found.dtype.kind != "f" or not found.size:
-            what = f"{found.dtype} {found.shape}" if isinstance(found, np.ndarray) else "an archive"
+        if found.ndim != 2 or found.dtype.kind != "f" or not found.size:
+            what = f"{found.dtype} {found.shape}"
             raise HengyuError(f"{self.where}: must be floating-point vectors (m, d), not {what}; save one row a text")
         if len(found) != len(self.texts):
             raise HengyuError(
@@ -73,7 +76,7 @@ class Precomputed:
     @cached_property
     def _beside(self) -> Path:
         if self.spec.texts:
-            return Path(self.spec.texts).expanduser()
+            return user_path(self.spec.texts)
         places = [self.path.with_suffix(s) for s in (".txt", ".json")]
         for place in places:
             if place.is_file():
@@ -87,7 +90,8 @@ class Precomputed:
         """The texts (m,) in the order of the rows; raises `HengyuError` for a file that is not what it must be."""
         path = self._beside
         try:
-            content = path.read_bytes().decode("utf-8-sig")
+            raw = read_bytes(path, DATA)
+            content = raw.decode("utf-8-sig")
         except OSError as e:
             raise HengyuError(f"{path}: cannot be read ({e.strerror or e}); check the path") from None
         except UnicodeDecodeError as e:
@@ -95,7 +99,7 @@ class Precomputed:
         if path.suffix != ".json":
             return tuple(line.removesuffix("\r") for line in content.removesuffix("\n").split("\n"))
         try:
-            found = json.loads(content)
+            found = parse(raw)
         except ValueError as e:
             raise HengyuError(f"{path}: not JSON ({e}); write a list of strings") from None
         if not isinstance(found, list) or not all(isinstance(t, str) for t in found):
@@ -114,7 +118,7 @@ class Precomputed:
         width = self.vectors.shape[1]
         total = hashlib.sha256(f"{width}\0".encode())
         for path in (self.path, self._beside):
-            with path.open("rb") as file:
+            with open_regular(path) as file:
                 total.update(hashlib.file_digest(file, "sha256").digest())
         empty = {"tokens": "", "max_length": 0, "prompt": "", "pre_tokenizer": ""}
         return {"fingerprint": total.hexdigest()[:16], "dtype": str(self.vectors.dtype), "protocol": 1, **empty}

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from hengyu.base.bounded import refuse_special
 from hengyu.cards.relevance import Relevance
 from hengyu.storage.records import write_bytes
 
@@ -31,6 +32,7 @@ def load_relevance(run: Path, task: str) -> Relevance | None:
     from safetensors import SafetensorError, safe_open
 
     try:
+        refuse_special(run / _FILE)
         with safe_open(run / _FILE, framework="numpy") as file:
             found = {name: file.get_tensor(f"{task} {name}") for name in (*_KEPT, _SIZE)}
         rows = int(found.pop(_SIZE)[0])

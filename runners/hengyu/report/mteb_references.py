@@ -10,7 +10,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from hengyu.base.bounded import read_bytes
 from hengyu.base.errors import HengyuError
+from hengyu.base.json_files import parse
 from hengyu.evaluation.run_metrics import METRIC, headline
 from hengyu.report.exports.mteb import NAMES, OUR_SPLITS, TASKS, our_card
 from hengyu.storage.records import Record, Run, save_records, write_bytes, write_json
@@ -18,6 +20,7 @@ from hengyu.tasks.ranking import MAIN
 
 __all__ = ["Reference", "read_results", "with_references"]
 
+_LONGEST_NAME = 300  # characters of a model's name
 _SCORES = ("cosine_spearman", "spearman", "main_score")
 
 
@@ -44,13 +47,15 @@ def read_results(folder: Path) -> list[Reference]:
     files = sorted(p for p in folder.rglob("*.json") if p.name != "model_meta.json")
     for path in files:
         try:
-            content = json.loads(path.read_bytes())
+            # of the numbers that are not finite only those count that a board would show
+            content = parse(read_bytes(path), finite=False)
             if isinstance(content, dict) and "task_name" in content and isinstance(content.get("scores"), dict):
                 found += _references(path, content)
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as e:
-            problems.append(
-                f"{path}: is no result file of mteb ({type(e).__name__}: {e}); get it again or move it away"
-            )
+        except OSError as e:
+            problems.append(f"{path}: cannot be read ({e.strerror or e}); get it again or move it away")
+        except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as e:
+            reason = e if type(e) is ValueError else f"{type(e).__name__}: {e}"
+            problems.append(f"{path}: is no result file of mteb ({reason}); get it again or move it away")
     if problems:
         raise HengyuError(*problems)
     if not found:
@@ -62,10 +67,14 @@ def read_results(folder: Path) -> list[Reference]:
 
 def _references(path: Path, content: dict[str, Any]) -> Iterable[Reference]:
     model, revision = _model(path)
-    name = str(content["task_name"])
+    name = content["task_name"]
+    if not isinstance(name, str):
+        raise ValueError("task_name must be text")
     card = our_card(name)
     subset = TASKS.get(card, (name, "default"))[1]
     for split, parts in content["scores"].items():
+        if not isinstance(parts, list) or not all(isinstance(part, dict) for part in parts):
+            raise ValueError(f"scores.{split} must be a list of objects")
         for part in parts:
             key = next((k for k in (NAMES[MAIN], *_SCORES) if k in part), "")
             if part.get("hf_subset") != subset or not key or (key == "main_score" and "cos_sim" not in part):
@@ -77,16 +86,27 @@ def _references(path: Path, content: dict[str, Any]) -> Iterable[Reference]:
             searched = key == NAMES[MAIN]
             task = f"{card}:{split if searched else OUR_SPLITS.get(split, split)}"
             extra = float(pearson) if pearson is not None and not searched else None
+            if extra is not None and not math.isfinite(extra):
+                raise ValueError(f"the Pearson correlation of {split} is {extra}")
             yield Reference(model, revision, task, value, extra, path, MAIN if searched else METRIC)
 
 
 def _model(path: Path) -> tuple[str, str]:
     """Return a result's model and revision: of model_meta.json beside it, else of the folders it stands in."""
+    beside = path.parent / "model_meta.json"
     try:
-        meta = json.loads((path.parent / "model_meta.json").read_bytes())
-        return str(meta["name"]), str(meta.get("revision") or "")
-    except (OSError, ValueError, KeyError, TypeError):
+        meta = parse(read_bytes(beside), finite=False)
+    except FileNotFoundError:
         return path.parent.parent.name.replace("__", "/"), path.parent.name
+    except (OSError, ValueError) as e:
+        raise ValueError(f"{beside.name} beside it: {getattr(e, 'strerror', None) or e}") from None
+    name = meta.get("name") if isinstance(meta, dict) else None
+    revision = meta.get("revision") or "" if isinstance(meta, dict) else ""
+    if not isinstance(name, str) or not name.strip() or not isinstance(revision, str):
+        raise ValueError(f"{beside.name} beside it: name and revision must be text")
+    if len(name) > _LONGEST_NAME:
+        raise ValueError(f"{beside.name} beside it: the name has {len(name)} characters, more than {_LONGEST_NAME}")
+    return name, revision
 
 
 def with_references(run: Run, references: Iterable[Reference], reports: Path) -> tuple[Path, int]:
@@ -119,7 +139,7 @@ def with_references(run: Run, references: Iterable[Reference], reports: Path) ->
     save_records(folder, records, run.differences)
     for name in ("environment.json", "sources.json", "timings.json"):
         if (run.path / name).is_file():
-            write_bytes(folder / name, (run.path / name).read_bytes())
+            write_bytes(folder / name, read_bytes(run.path / name))
     write_json(folder / "run.json", {**run.header, "run": own, "encoders": encoders})
     return folder, len(taken)
 

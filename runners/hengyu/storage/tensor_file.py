@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from hengyu.base.bounded import refuse_special
 from hengyu.base.errors import HengyuError
 from hengyu.base.json_files import write_bytes
 from hengyu.storage.identity import name_of
@@ -49,6 +50,7 @@ def read_sealed(path: Path, meaning: Mapping[str, Any] | None = None) -> tuple[d
     from safetensors import SafetensorError, safe_open
 
     try:
+        refuse_special(path)
         with safe_open(path, framework="np") as file:
             about = json.loads((file.metadata() or {})["hengyu"])
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - not a mapping
@@ -68,6 +70,7 @@ def glance(path: Path) -> dict[str, Any] | None:
     from safetensors import SafetensorError, safe_open
 
     try:
+        refuse_special(path)
         with safe_open(path, framework="np") as file:
             about = json.loads((file.metadata() or {})["hengyu"])
     except (SafetensorError, OSError, KeyError, TypeError, ValueError, RecursionError):

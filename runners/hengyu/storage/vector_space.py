@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from hengyu.base.bounded import open_regular, read_bytes
 from hengyu.base.errors import HengyuError
 from hengyu.base.remote import Mirror
 from hengyu.storage.records import write_json
@@ -240,12 +241,12 @@ def _save(path: Path, array: NDArray[Any]) -> str:
 def check(segment: Path) -> Damage | None:
     """Compare a segment's files with their checksums."""
     try:
-        sums = json.loads((segment / "sums.json").read_bytes())
+        sums = json.loads(read_bytes(segment / "sums.json"))
     except (OSError, ValueError, RecursionError):
         return Damage(segment / "sums.json", "is missing or unreadable")
     for part in _PARTS[:-1]:
         try:
-            with (segment / part).open("rb") as file:
+            with open_regular(segment / part) as file:
                 actual = hashlib.file_digest(file, "sha256").hexdigest()
         except OSError as e:
             return Damage(segment / part, f"cannot be read ({e.strerror or e})")

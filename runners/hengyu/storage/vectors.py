@@ -23,8 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
-import numpy as np
-
+from hengyu.base.bounded import map_npy, read_bytes
 from hengyu.base.errors import HengyuError
 from hengyu.base.paths import local
 from hengyu.base.remote import Mirror, is_url
@@ -69,7 +68,7 @@ class VectorStore(StoreFolder):
             vectors = sum(int(_shape(p / "keys.npy")[0]) for p in segments)
             size = sum(f.stat().st_size for f in folder.rglob("*") if f.is_file())
             rows.append(
-                {"space": folder.name, **_meaning(folder), "segments": len(segments), "vectors": vectors, "bytes": size}
+                {**_meaning(folder), "space": folder.name, "segments": len(segments), "vectors": vectors, "bytes": size}
             )
         return rows
 
@@ -115,7 +114,7 @@ class VectorStore(StoreFolder):
 
 def _meaning(folder: Path) -> dict[str, Any]:
     try:
-        meaning = json.loads((folder / "space.json").read_bytes())
+        meaning = json.loads(read_bytes(folder / "space.json"))
     except (OSError, ValueError, RecursionError):
         return {}
     return meaning if isinstance(meaning, dict) else {}
@@ -131,7 +130,6 @@ def _is_named(folder: Path, meaning: Mapping[str, Any]) -> bool:
 
 def _shape(path: Path) -> tuple[int, ...]:
     try:
-        shape: tuple[int, ...] = np.load(path, mmap_mode="r", allow_pickle=False).shape
+        return map_npy(path).shape or (0,)
     except (OSError, ValueError):
         return (0,)
-    return shape

@@ -27,6 +27,8 @@ _NAME = re.compile(r"[a-z][a-z0-9-]*\Z")
 _FLOAT_BYTES = 4  # a float32, which vectors are stored as
 
 _LARGEST = 1 << 63
+_LONGEST = 4096  # characters of an entry
+_SHOWN = 60
 
 Value = int | float | bool | str | None
 
@@ -203,9 +205,13 @@ def _refuse_late_tuner(steps: list[Step], text: str) -> None:
 
 
 def _tokens(text: str) -> list[str]:
+    if len(text) > _LONGEST:
+        raise HengyuError(
+            f"entry '{text[:_SHOWN]}…': is {len(text):,} characters long, more than {_LONGEST:,}; write fewer steps"
+        )
     tokens: list[str] = []
-    at = 0
-    while text[at:].strip():
+    at, end = 0, len(text.rstrip())
+    while at < end:
         match = _TOKEN.match(text, at)
         if not match:
             raise HengyuError(

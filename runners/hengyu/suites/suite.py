@@ -6,6 +6,7 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
+from hengyu.base.bounded import name_fault, user_path
 from hengyu.base.errors import HengyuError, did_you_mean, gather
 from hengyu.base.paths import share
 from hengyu.base.toml_tables import Table, read_toml, shown
@@ -104,7 +105,7 @@ class Suite:
         """Return the encoder that a word of the command line asks for."""
         if isinstance(word, EncoderSpec):
             return word
-        name, mark, place = (word, "", "") if Path(word).exists() else word.partition("=")
+        name, mark, place = (word, "", "") if user_path(word).exists() else word.partition("=")
         own = next((e for e in self.encoders if name in (e.name, e.model)), None)
         if not mark:
             return own or EncoderSpec(word)
@@ -118,8 +119,9 @@ class Suite:
 
 def find_suite(word: str) -> Path:
     """Return the file of a suite named by path, or by the name of a shipped one."""
-    path = Path(word)
-    if path.is_file() or path.suffix == ".toml" and path.exists():
+    path = user_path(word)
+    # a pipe or device is for the reader to refuse; a folder may be called like a shipped suite
+    if path.exists() and not path.is_dir() or path.suffix == ".toml" and (path.exists() or path.is_symlink()):
         return path
     shipped = share("suites", path.name if path.suffix == ".toml" else f"{word}.toml")
     if (
@@ -148,6 +150,8 @@ def load_suite(path: Path) -> Suite:
     name = table.take("name", str, path.stem)
     if not name.replace("-", "").replace("_", "").replace(".", "").isalnum() or name.startswith("."):
         table.problem("name", f"must be letters, digits, '-', '_' and '.', not {shown(name)}")
+    elif fault := name_fault(name):
+        table.problem("name", fault)
     tasks = table.strings("tasks", required=True)
     if table.has("tasks") or not tasks:
         table.problem("tasks", "is empty; name at least one, like 'hengyu-sts:test'")

@@ -13,6 +13,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from hengyu.base.bounded import read_bytes
 from hengyu.base.errors import HengyuError, first_line
 
 __all__ = ["Compared", "Ratio", "Timing", "compare", "load_timings"]
@@ -89,7 +90,7 @@ def compare(timings: Sequence[Timing]) -> list[Compared]:
 
 def _load(path: Path) -> Timing:
     try:
-        content = json.loads(path.read_bytes())
+        content = json.loads(read_bytes(path))
         commit, machine = content["commit_info"], content["machine_info"]
         dirty = "-dirty" if commit.get("dirty") else ""
         return Timing(
@@ -99,7 +100,7 @@ def _load(path: Path) -> Timing:
             _machine(machine),
             _ratios(content["benchmarks"]),
         )
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as e:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as e:
         reason = f"'{e.args[0]}' is missing" if isinstance(e, KeyError) else first_line(e)
         raise HengyuError(f"{path}: not a file of pytest-benchmark ({reason}); delete it") from None
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from hengyu.base.bounded import resolved, user_path
 from hengyu.base.environment import code_digest
 from hengyu.base.errors import HengyuError
 from hengyu.base.memory import status
@@ -93,12 +94,12 @@ def setting_of(site: WorkerContext, threads: int) -> Setting:
 
 def _anywhere(spec: EncoderSpec) -> EncoderSpec:
     """Return the spec with paths that hold in every working folder."""
-    path, texts = Path(spec.model).expanduser(), Path(spec.texts).expanduser()
+    path, texts = user_path(spec.model), user_path(spec.texts)
     return replace(
         spec,
         name=spec.called,
-        model=str(path.resolve()) if path.exists() else spec.model,
-        texts=str(texts.resolve()) if spec.texts else "",
+        model=str(resolved(path)) if path.exists() else spec.model,
+        texts=str(resolved(texts)) if spec.texts else "",
     )
 
 

@@ -52,6 +52,7 @@ def command(
     from rich.table import Table
 
     from hengyu.base.errors import HengyuError, did_you_mean
+    from hengyu.base.escapes import plain
     from hengyu.base.progress import Progress
     from hengyu.numerics.distortion import QUANTILES, measure
     from hengyu.numerics.projections import KINDS, MOST
@@ -80,7 +81,8 @@ def command(
         ]
     except ValueError as e:
         raise HengyuError(f"hengyu distort: {e}") from None
-    click.echo(f"{loaded.encoder}, {loaded.pooling}, {task}: {n:,} vectors of {width}, {seeds} draws, eps = {eps:g}")
+    said = f"{loaded.encoder}, {loaded.pooling}, {task}: {n:,} vectors of {width}, {seeds} draws, eps = {eps:g}"
+    click.echo(plain(said))
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for word in ("kind", "dim", "what moves", *(f"{100 * q:g} %" for q in QUANTILES), "share >= eps", "bound"):
         table.add_column(word, justify="left" if word in ("kind", "what moves") else "right", no_wrap=True)
@@ -89,7 +91,7 @@ def command(
         for (name, quantiles), outside, bound in zip(parts, d.outside, d.bounds or (None,) * 3, strict=True):
             shown = (f"{q:+.4f}" for q in quantiles)
             table.add_row(d.kind, str(d.dim), name, *shown, f"{outside:.3g}", "-" if bound is None else f"{bound:.3g}")
-    console = Console()
+    console = Console(markup=False, highlight=False)
     if not console.is_terminal:
         console.width = 160
     console.print(table)

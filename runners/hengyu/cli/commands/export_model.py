@@ -48,6 +48,7 @@ def command(
     from rich.console import Console
 
     from hengyu.base.errors import HengyuError
+    from hengyu.base.escapes import plain
     from hengyu.base.progress import Progress
     from hengyu.methods.fit_cache import FitStore
     from hengyu.report.board.board import percent
@@ -72,10 +73,10 @@ def command(
     done = write_folder(
         fitted, choice, out, lambda folder: model_card(found, choice, fitted, folder, fit_on), force=force
     )
-    click.echo(f"row: {written(choice.row)}", err=True)
-    click.echo(f"modules: {' > '.join(done.modules)}", err=True)
+    click.echo(plain(f"row: {written(choice.row)}"), err=True)
+    click.echo(plain(f"modules: {' > '.join(done.modules)}"), err=True)
     run_has = "" if fit_on or weighed is None else f" (the run has {percent(weighed)})"
-    click.echo(f"Spearman on {choice.task}: {percent(fitted.spearman)}{run_has}", err=True)
+    click.echo(plain(f"Spearman on {choice.task}: {percent(fitted.spearman)}{run_has}"), err=True)
     click.echo(f"checked: {done.probed} sentences, off by at most {done.error:.1e} of a vector's length", err=True)
     if done.own:
         click.echo("loading it needs the package hengyu and trust_remote_code=True", err=True)

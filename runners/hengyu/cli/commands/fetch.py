@@ -21,6 +21,7 @@ def command(names: tuple[str, ...], everything: bool, datasets: tuple[Path, ...]
     'hengyu list datasets' shows the names. HF_ENDPOINT names a mirror of the Hugging Face hub.
     """
     from hengyu.base.errors import HengyuError, gather
+    from hengyu.base.escapes import plain
     from hengyu.cards import find_card, load_cards
     from hengyu.cards.hub import fetch
     from hengyu.cards.remote import Unreachable
@@ -32,7 +33,7 @@ def command(names: tuple[str, ...], everything: bool, datasets: tuple[Path, ...]
     problems: list[str] = []
     for card in wanted:
         try:
-            paths = fetch(card, progress=lambda line: click.echo(line, err=True))
+            paths = fetch(card, progress=lambda line: click.echo(plain(line), err=True))
         except HengyuError as e:
             problems += e.problems
             if isinstance(e, Unreachable):

@@ -79,7 +79,7 @@ def command(
     import os
 
     from hengyu.base.errors import HengyuError, did_you_mean
-    from hengyu.base.escapes import workflow_message
+    from hengyu.base.escapes import plain, workflow_message
     from hengyu.evaluation.gate.baselines import NoBaseline, find_scores
     from hengyu.evaluation.gate.gate import judge
     from hengyu.evaluation.gate.rules import Rules, parse_rule, read_rules
@@ -102,7 +102,7 @@ def command(
         before = find_scores(baseline, wanted)
     except NoBaseline as e:
         for problem in e.problems:
-            click.echo(f"error: {problem}", err=True)
+            click.echo(plain(f"error: {problem}"), err=True)
             if github:
                 click.echo(f"::error title=gate%3A no baseline::{workflow_message(problem)}")
         raise SystemExit(EXIT["no baseline"]) from None

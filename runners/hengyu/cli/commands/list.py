@@ -93,11 +93,13 @@ def _table(headings: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
     from rich.console import Console
     from rich.table import Table
 
+    from hengyu.base.escapes import plain
+
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for heading in headings:
         table.add_column(heading, overflow="fold")
     for row in rows:
-        table.add_row(*row)
+        table.add_row(*map(plain, row))
     console = Console(markup=False, highlight=False)
     if not console.is_terminal:
         console.width = 200

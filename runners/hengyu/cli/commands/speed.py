@@ -27,6 +27,7 @@ def command(folder: Path | None, tolerance: float | None) -> None:
     from rich.console import Console
     from rich.table import Table
 
+    from hengyu.base.escapes import plain
     from hengyu.base.paths import checkout
     from hengyu.tools.speed import compare, load_timings
 
@@ -35,7 +36,7 @@ def command(folder: Path | None, tolerance: float | None) -> None:
     console = Console(markup=False, highlight=False)
     if not console.is_terminal:
         console.width = 200
-    console.print(f"{newest.date[:19]}, commit {newest.commit}, {newest.machine}", soft_wrap=True)
+    console.print(plain(f"{newest.date[:19]}, commit {newest.commit}, {newest.machine}"), soft_wrap=True)
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for name in ("ratio", "now", "bound", "median before", "runs before", "change"):
         table.add_column(name, justify="left" if name == "ratio" else "right", overflow="fold")
@@ -49,9 +50,9 @@ def command(folder: Path | None, tolerance: float | None) -> None:
             )
         said = "" if row.worse is None else f"{abs(row.worse):.1%} {'worse' if row.worse > 0 else 'better'}"
         before = "" if row.median is None else f"{row.median:.3g}"
-        table.add_row(row.name, f"{row.ratio.value:.3g}", bound, before, str(len(row.earlier)), said)
+        table.add_row(plain(row.name), f"{row.ratio.value:.3g}", bound, before, str(len(row.earlier)), said)
     console.print(table)
     for line in bad:
-        click.echo(line, err=True)
+        click.echo(plain(line), err=True)
     if bad:
         raise SystemExit(1)

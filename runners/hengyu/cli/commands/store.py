@@ -28,30 +28,34 @@ def info() -> None:
     """Show what the store holds."""
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
+    from hengyu.base.escapes import plain
     from hengyu.methods.fit_cache import FitStore
     from hengyu.methods.training.cache import TunedStore
     from hengyu.storage.vectors import VectorStore
 
     store = VectorStore.default()
     rows = store.info()
-    table = Table(title=str(store.root), title_justify="left")
+    table = Table(title=Text(plain(str(store.root))), title_justify="left")
     for name in ("space", "encoder", "pooling", "max length", "dtype", "prompt", "segments", "vectors", "MB"):
         table.add_column(name, justify="right" if name in ("max length", "segments", "vectors", "MB") else "left")
     for row in rows:
         row["dtype"] = " ".join(str(row[k]) for k in ("dtype", "backend") if k in row) or "?"
         about = [row.get(k, "?") for k in ("fingerprint", "pooling", "max_length", "dtype", "prompt")]
         sizes = [row["segments"], row["vectors"], f"{row['bytes'] / 1e6:.1f}"]
-        table.add_row(row["space"][:8], *map(str, about), *map(str, sizes))
-    console = Console()
-    console.print(table if rows else f"{store.root}: empty")
+        table.add_row(*(Text(plain(str(word))) for word in (row["space"][:8], *about, *sizes)))
+    console = Console(markup=False, highlight=False)
+    if not console.is_terminal:
+        console.width = 200
+    console.print(table if rows else plain(f"{store.root}: empty"))
     console.print(f"{sum(r['vectors'] for r in rows)} vectors, {sum(r['bytes'] for r in rows) / 1e6:.1f} MB")
     files = FitStore.default().files()
     for one in TunedStore.default().info():
         console.print(
-            f"tuned {one['folder'][:8]}: {one['step']}, {one['pooling']}, of {one['encoder']}, {one['bytes'] / 1e6:.1f} MB",
-            highlight=False,
-            markup=False,
+            plain(
+                f"tuned {one['folder'][:8]}: {one['step']}, {one['pooling']}, of {one['encoder']}, {one['bytes'] / 1e6:.1f} MB"
+            ),
             soft_wrap=True,
         )
     if files:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from hengyu.base.bounded import user_path
 from hengyu.base.errors import HengyuError
 from hengyu.base.json_files import check, read_document
 from hengyu.base.paths import reports_dir, share
@@ -52,9 +53,9 @@ def baseline_path(suite: str) -> Path:
 
 def find_scores(word: str, metrics: Sequence[str] | None = None) -> RunMetrics:
     """Return what a baseline file, a suite with a baseline, or a run holds; raises `NoBaseline` when there is neither."""
-    path = Path(word)
+    path = user_path(word)
     if path.suffix == ".json" or path.is_file():
-        if not path.is_file():
+        if not path.exists() and not path.is_symlink():
             raise NoBaseline(f"{path}: no such baseline; 'hengyu baseline latest --out {path}' makes one")
         return read_baseline(path)
     named = path.parent == Path() and baseline_path(word).is_file() and not (path / "run.json").is_file()

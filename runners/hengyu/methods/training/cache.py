@@ -17,6 +17,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
+from hengyu.base.bounded import open_regular, read_bytes
 from hengyu.base.errors import HengyuError
 from hengyu.base.json_files import NAME
 from hengyu.base.memory import give_back_memory
@@ -67,13 +68,15 @@ class TunedStore(StoreFolder):
         """Return for each tuned encoder its folder, the step that made it, its pooling, and its bytes."""
         rows = []
         for path in self.folders():
-            meaning = _about(path).get("meaning", {})
+            meaning = _about(path).get("meaning")
+            meaning = meaning if isinstance(meaning, dict) else {}
+            encoder = meaning.get("encoder")
             rows.append(
                 {
                     "folder": path.name,
                     "step": meaning.get("step", "?"),
                     "pooling": meaning.get("pooling", "?"),
-                    "encoder": str(meaning.get("encoder", {}).get("fingerprint", "?")),
+                    "encoder": str(encoder.get("fingerprint", "?")) if isinstance(encoder, dict) else "?",
                     "bytes": _size(path),
                 }
             )
@@ -276,8 +279,8 @@ def _place(draft: Path, path: Path) -> None:
 
 def _about(path: Path) -> dict[str, Any]:
     try:
-        content = json.loads((path / _ABOUT).read_bytes())
-    except (OSError, ValueError):
+        content = json.loads(read_bytes(path / _ABOUT))
+    except (OSError, ValueError, RecursionError):
         return {}
     return content if isinstance(content, dict) else {}
 
@@ -299,7 +302,7 @@ def _check(path: Path) -> Damage | None:
 
 
 def _sum(path: Path) -> str:
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 

@@ -5,7 +5,8 @@
 card ``LCQMC``/``avg`` and ``LCQMC``/``w-avg``; over tasks ``mean`` and ``w-mean`` with an empty split. Task, split, the
 row (encoder, pooling, entry, fit_on), metric, sweep, draw and seed name one record. ``rank`` is the row's among the Spearman
 numbers of its column, equal ones sharing the better; ``rank_low`` and ``rank_high`` are the ranks it has over the resamples,
-and ``tied`` says whether it is told apart from the best (see `hengyu.storage.records.Standing`).
+and ``tied`` says whether it is told apart from the best (see `hengyu.storage.records.Standing`). Control and format characters of a
+text are shown as code points in ``csv``, like ``<U+202E>``; ``json`` escapes what it must.
 Scores stay as computed (not x 100), an empty cell or null stands for "no number". Text stays as it is: a spreadsheet may
 take a name that begins with = + - @ for a formula, so import names from others as text.
 
@@ -22,7 +23,7 @@ from dataclasses import asdict
 from typing import Any
 
 from hengyu.base.errors import HengyuError, did_you_mean
-from hengyu.base.escapes import latex, markdown, markdown_row
+from hengyu.base.escapes import in_page, latex, markdown, markdown_row, plain
 from hengyu.report.board.board import Cell, make_board, percent
 from hengyu.report.retrieval.text import retrieval_latex, retrieval_markdown
 from hengyu.storage.records import Record, Run, Standing
@@ -103,7 +104,7 @@ def _table(names: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> str:
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(names)
     for row in rows:
-        values = (row[name] for name in names)
+        values = (in_page(v) if isinstance(v, str) else v for v in (row[name] for name in names))
         writer.writerow(["" if v is None else repr(v) if isinstance(v, float) else v for v in values])
     return out.getvalue()
 
@@ -152,7 +153,7 @@ def _latex(run: Run) -> str:
     board = make_board(run)
     heads = [latex(c.task) for c in board.columns]
     lines = [
-        f"% {' '.join(run.id.split())}: Spearman x 100; \\usepackage{{booktabs}}, and ctex (XeLaTeX) for Chinese names",
+        f"% {plain(' '.join(run.id.split()))}: Spearman x 100; \\usepackage{{booktabs}}, and ctex (XeLaTeX) for Chinese names",
         f"\\begin{{tabular}}{{rllll{'r' * len(heads)}}}",
         "\\toprule",
         _ampersands(["\\#", "encoder", "pooling", "entry", "fit\\_on", *heads]),

@@ -13,6 +13,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader
 from markupsafe import Markup, escape
 
+from hengyu.base.escapes import in_page
 from hengyu.base.paths import share
 from hengyu.report.board.cell import percent
 from hengyu.report.page.headings import ABOUT
@@ -32,7 +33,11 @@ def make_page(template: str, own: Sequence[str], *, tables: bool = False, charts
     sources = [code, *([_vega(), _shared("chart.js")] if charts else [])]
     scripts = [_inline(s) for s in sources]
     environment = Environment(
-        loader=FileSystemLoader(share("reports", "templates")), autoescape=True, trim_blocks=True, lstrip_blocks=True
+        loader=FileSystemLoader(share("reports", "templates")),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        finalize=_shown,
     )
     environment.filters |= {"percent": percent, "name": _name}
     environment.globals |= {"percent": percent, "t": _t, "ta": _ta, "script_json": script_json, "explained": ABOUT}
@@ -66,10 +71,24 @@ def _inline(script: str) -> Markup:
 
 def script_json(content: Any) -> Markup:
     """Return JSON that cannot end or leave a script element, whatever names it holds."""
-    text = json.dumps(content, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    text = json.dumps(_all_shown(content), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     for char in "<>&\u2028\u2029":
         text = text.replace(char, f"\\u{ord(char):04x}")
     return Markup(text)
+
+
+def _shown(value: Any) -> Any:
+    """Return a text with characters that are not seen shown as code points; markup of our own and other values as they are."""
+    return in_page(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+
+
+def _all_shown(content: Any) -> Any:
+    """Return JSON with every text in it as `_shown`."""
+    if isinstance(content, dict):
+        return {_shown(key): _all_shown(value) for key, value in content.items()}
+    if isinstance(content, list | tuple):
+        return [_all_shown(value) for value in content]
+    return _shown(content)
 
 
 def _shared(name: str) -> str:
@@ -112,17 +131,17 @@ def _vega() -> str:
 
 def _t(text: object) -> Markup:
     """Wrap fixed words, so that the page can say them in another language."""
-    return Markup("<span data-t>{}</span>").format(text)
+    return Markup("<span data-t>{}</span>").format(_shown(text))
 
 
 def _ta(**attributes: object) -> Markup:
     """Write attributes that hold fixed words; ``aria_label`` is ``aria-label``."""
     named = {name.replace("_", "-"): text for name, text in attributes.items()}
-    parts = [Markup(' {}="{}"').format(name, text) for name, text in named.items()]
+    parts = [Markup(' {}="{}"').format(name, _shown(text)) for name, text in named.items()]
     return Markup(' data-ta="{}"').format(" ".join(named)) + Markup("").join(parts)
 
 
 def _name(text: object) -> Markup:
     """Wrap what came from outside: its direction stays its own, and Chinese gets Chinese glyphs."""
     lang = Markup(' lang="zh-Hans"') if _CHINESE.search(str(text)) else ""
-    return Markup("<bdi{}>{}</bdi>").format(lang, escape(text))
+    return Markup("<bdi{}>{}</bdi>").format(lang, escape(_shown(text)))

@@ -9,6 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from hengyu.base.bounded import read_bytes
 from hengyu.encoders import EncoderSpec
 from hengyu.report.sheet import Sheet
 from hengyu.storage.records import Run
@@ -99,7 +100,7 @@ def _encoder(encoder: str, spec: Mapping[str, Any] | None, models: list[list[str
 def _specs(folder: Path) -> dict[str, Mapping[str, Any]]:
     """Return how a run's encoders were asked for; nothing where that is not kept."""
     try:
-        found = json.loads((folder / "sources.json").read_bytes())["encoders"]
+        found = json.loads(read_bytes(folder / "sources.json"))["encoders"]
         return {str(k): v for k, v in found.items() if isinstance(v, dict)}
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return {}

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from hengyu.base.bounded import read_bytes
 from hengyu.base.errors import HengyuError
 from hengyu.base.json_files import NAME, fill, parse, write_json
 from hengyu.storage.identity import digest
@@ -87,7 +88,7 @@ def _state(folder: Path) -> str:
 
 def _read(path: Path) -> dict[str, dict[str, Any]]:
     try:
-        content = parse(path.read_bytes())
+        content = parse(read_bytes(path))
         runs = content["runs"] if content["schema"] == _SCHEMA and content["sha256"] == digest(content["runs"]) else {}
         return {str(name): kept for name, kept in runs.items() if {"state", "line"} <= kept.keys()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError):

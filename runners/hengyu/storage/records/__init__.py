@@ -23,6 +23,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from hengyu.base.bounded import user_path
 from hengyu.base.errors import HengyuError
 from hengyu.base.json_files import check, fill, read_document, read_seconds, write_bytes, write_json
 from hengyu.base.paths import reports_dir
@@ -257,8 +258,9 @@ def list_runs(root: Path | None = None) -> list[Path]:
 
 def find_run(word: str, root: Path | None = None) -> Path:
     """Return the folder of a run named by its folder, its id, the start of its id, or ``latest``."""
-    if (Path(word) / "run.json").is_file():
-        return Path(word)
+    path = user_path(word)
+    if (path / "run.json").is_file():
+        return path
     runs = list_runs(root)
     if word == "latest" and runs:
         return runs[0]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
+from hengyu.base.bounded import read_bytes
 from hengyu.base.errors import HengyuError
 from hengyu.base.json_files import parse, write_json
 
@@ -25,14 +26,14 @@ def break_seal(folder: Path) -> None:
 def seal(folder: Path) -> None:
     """Write the seal of a finished run."""
     found = {name: path for name in _SEALED if (path := folder / name).is_file()}
-    write_json(folder / _SEAL, {name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in found.items()})
+    write_json(folder / _SEAL, {name: hashlib.sha256(read_bytes(path)).hexdigest() for name, path in found.items()})
 
 
 def broken_seals(folder: Path) -> list[Path]:
     """Return the files of a run that are not as they were sealed; a run of before there were seals has none."""
     path = folder / _SEAL
     try:
-        content = path.read_bytes()
+        content = read_bytes(path)
     except FileNotFoundError:
         return []
     except OSError:
@@ -46,7 +47,7 @@ def broken_seals(folder: Path) -> list[Path]:
     broken = []
     for name in _SEALED:
         try:
-            actual = hashlib.sha256((folder / name).read_bytes()).hexdigest()
+            actual = hashlib.sha256(read_bytes(folder / name)).hexdigest()
         except OSError:
             continue  # whoever reads a file that is not there says so
         if sums.get(name) != actual:

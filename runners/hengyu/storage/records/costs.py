@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from hengyu.base.bounded import read_bytes
 from hengyu.base.json_files import parse, write_json
 from hengyu.storage.identity import digest
 
@@ -18,7 +19,7 @@ def read_costs(path: Path) -> dict[str, dict[str, float]]:
     It is measured anew by --force.
     """
     try:
-        content = parse(path.read_bytes())
+        content = parse(read_bytes(path))
         if not _whole(content):
             return {}
         return {
@@ -33,7 +34,7 @@ def damaged_costs(folder: Path) -> list[Path]:
     """Return the costs.json of a run's folder if it is not as it was written."""
     path = folder / "costs.json"
     try:
-        content = parse(path.read_bytes())
+        content = parse(read_bytes(path))
         return [] if _whole(content) else [path]
     except FileNotFoundError:
         return []

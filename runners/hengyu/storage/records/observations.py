@@ -10,6 +10,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from hengyu.base.bounded import read_bytes
 from hengyu.base.errors import Degenerate, HengyuError, WrongSize
 from hengyu.numerics.cloud_sample import SAMPLE
 from hengyu.storage.records import write_bytes
@@ -183,6 +184,6 @@ def load_labels(run: Path) -> dict[str, NDArray[np.float64]]:
     from safetensors.numpy import load
 
     try:
-        return {task: np.asarray(y, np.float64) for task, y in load((run / _LABELS).read_bytes()).items()}
+        return {task: np.asarray(y, np.float64) for task, y in load(read_bytes(run / _LABELS)).items()}
     except (SafetensorError, OSError, ValueError):
         return {}

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from hengyu.base.bounded import read_bytes
 from hengyu.base.errors import HengyuError
 from hengyu.base.progress import Progress, silent
 from hengyu.bench.encode import Vectors, encode_some
@@ -187,7 +188,7 @@ def _sources(run: Run) -> dict[str, Any]:
     if not path.is_file():
         return {}
     try:
-        content = json.loads(path.read_bytes())
+        content = json.loads(read_bytes(path))
     except (OSError, ValueError) as e:
         raise HengyuError(f"{path}: cannot be read as JSON ({e}); delete it and give --encoder and --data") from None
     return content if isinstance(content, dict) else {}

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from hengyu.base.bounded import open_regular
 from hengyu.base.errors import HengyuError
 from hengyu.base.text_lines import blocks
 from hengyu.cards import load_cards, parse_task
@@ -114,7 +115,7 @@ def read_corpus(
 
 def _sha256(path: Path) -> str:
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as e:
         raise HengyuError(f"{path}: cannot be read ({e.strerror or e}); check the path and its permissions") from None

@@ -1,0 +1,429 @@
+"""Files from outside: opened only if they are regular files, and read only up to a bound.
+
+Every reader of a file that a user names goes through here. What cannot be read is an OSError whose ``strerror`` completes the
+sentence "FILE: cannot be read (...)", so that a caller's message needs no case of its own for pipes, devices or names.
+"""
+
+from __future__ import annotations
+
+import errno
+import gzip
+import io
+import lzma
+import os
+import re
+import stat
+from collections.abc import Iterable, Iterator
+from math import prod
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hengyu.base.errors import HengyuError
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pyarrow as pa
+    from numpy.typing import NDArray
+
+__all__ = [
+    "DATA",
+    "DECLARATION",
+    "DOCUMENT",
+    "NAME_BYTES",
+    "Budget",
+    "ParquetColumns",
+    "allowance",
+    "bounded_lines",
+    "map_npy",
+    "name_fault",
+    "open_regular",
+    "read_bytes",
+    "refuse_special",
+    "resolved",
+    "unpacked",
+    "user_path",
+]
+
+DECLARATION = 4 << 20
+"""Bytes of a TOML file."""
+DOCUMENT = 1 << 30
+"""Bytes of a JSON document."""
+DATA = 2 << 30
+"""Bytes of a data file that is read whole, and the least that a packed one may unpack to."""
+LINE = 64 << 20
+"""Bytes of one line of a data file."""
+NAME_BYTES = 180
+"""UTF-8 bytes of a name that files are named by: 255 is the limit of a file name, and names get a digest and an ending."""
+
+_RATIO = 32  # text packs to a tenth at best; a bomb to a thousandth
+_VALUE = 16  # bytes that a value costs beside its content
+_XZ_MEMORY = 1 << 30  # a header may ask for 4 GiB
+_CHUNK = 1 << 16
+_NAME, _PATH = 255, 4096  # bytes that file systems take
+
+_KINDS = (
+    (stat.S_ISFIFO, "it is a named pipe, not a regular file"),
+    (stat.S_ISCHR, "it is a device, not a regular file"),
+    (stat.S_ISBLK, "it is a device, not a regular file"),
+    (stat.S_ISSOCK, "it is a socket, not a regular file"),
+)
+
+
+def open_regular(path: Path) -> io.BufferedReader:
+    """Open a regular file for reading; raises OSError for anything else, without waiting for it.
+
+    The kind is taken from the open file, so that nothing can be put in its place after the look.
+    """
+    try:
+        handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+    except ValueError:  # NUL, or half a surrogate pair
+        raise OSError(errno.EINVAL, "its name holds a character that no file name can hold", str(path)) from None
+    except OSError as e:
+        # a socket, or a device without a driver
+        raise (OSError(e.errno, _KINDS[3][1], str(path)) if e.errno == errno.ENXIO else e) from None
+    try:
+        _require_regular(os.fstat(handle).st_mode, path)
+        return os.fdopen(handle, "rb")
+    except BaseException:
+        os.close(handle)
+        raise
+
+
+def refuse_special(path: Path) -> None:
+    """Raise OSError for a pipe, device, socket or folder in the place of a file that a library is about to open."""
+    try:
+        mode = path.stat().st_mode
+    except ValueError:
+        raise OSError(errno.EINVAL, "its name holds a character that no file name can hold", str(path)) from None
+    _require_regular(mode, path)
+
+
+def _require_regular(mode: int, path: Path) -> None:
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError(errno.EISDIR, "it is a folder", str(path))
+    for is_kind, words in _KINDS:
+        if is_kind(mode):
+            raise OSError(errno.EINVAL, words, str(path))
+
+
+def read_bytes(path: Path, largest: int = DOCUMENT) -> bytes:
+    """Return the content of a regular file of at most so many bytes; raises OSError."""
+    with open_regular(path) as file:
+        if os.fstat(file.fileno()).st_size > largest:
+            raise _too_large(path, largest)
+        content = file.read(largest + 1)
+    if len(content) > largest:  # it has grown, or says nothing of its size
+        raise _too_large(path, largest)
+    return content
+
+
+def _too_large(path: Path, largest: int) -> OSError:
+    return OSError(errno.EFBIG, f"it is larger than {size_words(largest)}", str(path))
+
+
+def size_words(size: int) -> str:
+    """Return a number of bytes in words."""
+    return f"{size / (1 << 30):.3g} GiB" if size >= 1 << 30 else f"{size / (1 << 20):.3g} MiB"
+
+
+# --- names ---
+
+
+def user_path(word: str | Path) -> Path:
+    """Return the path a user wrote, ``~`` expanded; raises `HengyuError` for one that no file can have."""
+    text = os.fspath(word)
+    try:
+        path = Path(text).expanduser()
+    except RuntimeError:
+        raise HengyuError(f"'{text}': there is no user of that name; write the path in full") from None
+    try:
+        raw = os.fsencode(path)
+    except UnicodeEncodeError:
+        raise HengyuError(f"{text!a}: holds half a surrogate pair, which no path can; correct it") from None
+    if b"\0" in raw:
+        raise HengyuError(f"{text!a}: holds a NUL character, which no path can; correct it")
+    longest = max(map(len, raw.split(os.sep.encode())))
+    if longest > _NAME or len(raw) >= _PATH:
+        shown = text if len(text) <= 60 else f"{text[:60]}…"
+        what = f"a name of {longest} bytes" if longest > _NAME else f"a path of {len(raw)} bytes"
+        raise HengyuError(
+            f"'{shown}': {what} is longer than file systems allow ({_NAME} a name, {_PATH} a path); check it"
+        )
+    return path
+
+
+def resolved(path: Path) -> Path:
+    """Return the absolute path with its links followed; a loop of links stays as it is, for whoever opens it."""
+    return Path(os.path.realpath(path))
+
+
+def name_fault(name: str) -> str:
+    """Return why a name cannot name a file, as the end of a sentence that begins with the key; "" where it can."""
+    size = len(name.encode("utf-8", "surrogatepass"))
+    if size <= NAME_BYTES:
+        return ""
+    return (
+        f"is {size} bytes long ({len(name)} characters), and files are named by it; use at most {NAME_BYTES} bytes "
+        f"({NAME_BYTES // 3} Chinese characters)"
+    )
+
+
+# --- packed files, lines ---
+
+
+class Budget:
+    """Counts the bytes that a file unpacks to, and refuses to go beyond what its size allows."""
+
+    def __init__(self, where: str, size: int) -> None:
+        self.where = where
+        self.left = self.largest = allowance(size)
+
+    def spend(self, size: int) -> None:
+        """Take note of so many bytes; raises `HengyuError` when there are too many."""
+        self.left -= size
+        if self.left < 0:
+            raise HengyuError(
+                f"{self.where}: unpacks to more than {size_words(self.largest)}, far more than a packed file of its size "
+                "holds; if that is right, write the data as plain text, unpacked, and name that file"
+            )
+
+
+def allowance(size: int) -> int:
+    """Return the bytes that a packed file of ``size`` bytes may unpack to."""
+    return max(DATA, _RATIO * size)
+
+
+class _Xz(io.RawIOBase):
+    """Unpacks xz with a bound on what its header may ask for; streams may follow one another, with padding."""
+
+    def __init__(self, file: io.BufferedIOBase) -> None:
+        self._file = file
+        self._decoder = lzma.LZMADecompressor(memlimit=_XZ_MEMORY)
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        wanted = len(buffer)
+        while True:
+            if self._decoder.eof:
+                rest = self._decoder.unused_data.lstrip(b"\0")
+                while not rest:
+                    block = self._file.read(_CHUNK)
+                    if not block:
+                        return 0
+                    rest = block.lstrip(b"\0")
+                self._decoder = lzma.LZMADecompressor(memlimit=_XZ_MEMORY)
+            else:
+                rest = self._file.read(_CHUNK) if self._decoder.needs_input else b""
+                if self._decoder.needs_input and not rest:
+                    raise EOFError("it ends before its end mark")
+            out = self._decoder.decompress(rest, wanted)
+            if out:
+                buffer[: len(out)] = out
+                return len(out)
+
+
+def unpacked(file: io.BufferedIOBase) -> tuple[io.BufferedIOBase, bool]:
+    """Return what a file holds, unpacked if it is gzip or xz, and whether it is."""
+    head = file.read(6)
+    file.seek(0)
+    if head.startswith(b"\x1f\x8b"):
+        return gzip.GzipFile(fileobj=file), True
+    if head == b"\xfd7zXZ\x00":
+        return io.BufferedReader(_Xz(file), _CHUNK), True
+    return file, False
+
+
+def bounded_lines(
+    file: io.BufferedIOBase, where: str, budget: Budget | None = None, longest: int = LINE
+) -> Iterator[bytes]:
+    """Yield lines with their ends; raises `HengyuError` for one that is too long, and beyond the budget."""
+    number = 0
+    while line := file.readline(longest + 1):
+        number += 1
+        if budget is not None:
+            budget.spend(len(line))
+        if len(line) > longest:
+            raise HengyuError(
+                f"{where}: line {number} is longer than {size_words(longest)}; check the line ends, and that this is the right "
+                "file"
+            )
+        yield line
+
+
+# --- parquet ---
+
+
+class ParquetColumns:
+    """Reads columns of a parquet file in batches, within a budget.
+
+    The metadata are held against the budget before anything is read. They can be wrong, and a text that stands a million times
+    is stored once: so everything is counted as it is encoded, in a pass of its own, before the first value is made.
+    """
+
+    _ROWS = 4096  # of a batch of values
+    _COUNTED = 65536  # of a batch that is only counted
+    _DELTA = (16, 256)  # the same, where texts are stored as what differs from the one before: they come whole
+    _STEP = 256 << 20  # bytes that such a batch may come to
+
+    def __init__(self, source: Any, names: Iterable[str], where: str, size: int) -> None:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        self.names = list(names)
+        self._source, self._where, self._size = source, where, size
+        self._texts = []
+        with pq.ParquetFile(source) as file:
+            self._about = file.metadata
+            for name in self.names:
+                kind = file.schema_arrow.field(name).type
+                if pa.types.is_nested(kind):
+                    raise HengyuError(
+                        f"{where}: column '{name}' holds {kind} where text or numbers belong; name another column, or "
+                        "write the table with one value a row"
+                    )
+                if _is_text(kind.value_type if pa.types.is_dictionary(kind) else kind):
+                    self._texts.append(name)
+        Budget(where, size).spend(self._declared() + _VALUE * max(self._about.num_rows, 0) * len(self.names))
+
+    def _declared(self) -> int:
+        """Return the bytes that the columns say they unpack to; notes which texts are delta-encoded, and in what chunks."""
+        total = self._chunk = 0
+        self._delta = set()
+        for group in range(self._about.num_row_groups):
+            own = self._about.row_group(group)
+            for place in range(own.num_columns):
+                chunk = own.column(place)
+                if chunk.path_in_schema in self.names:
+                    total += max(chunk.total_uncompressed_size, 0)
+                    if any(word.startswith("DELTA") for word in chunk.encodings):
+                        self._delta.add(chunk.path_in_schema)
+                        self._chunk = max(self._chunk, chunk.total_uncompressed_size)
+        return total
+
+    def batches(self) -> Iterator[tuple[int, dict[str, list[Any]]]]:
+        """Yield the number of rows and the values of each column, batch by batch; raises `HengyuError` beyond the budget."""
+        import pyarrow.parquet as pq
+
+        self._count()
+        with pq.ParquetFile(self._source, metadata=self._about) as file:
+            for batch in file.iter_batches(self._ROWS, columns=self.names):
+                yield batch.num_rows, {name: batch.column(name).to_pylist() for name in self.names}
+
+    def _count(self) -> None:
+        """Count what the columns unpack to, texts as they are encoded, so that one which stands a million times is one text."""
+        import pyarrow as pa
+        import pyarrow.compute as pc
+        import pyarrow.parquet as pq
+
+        budget = Budget(self._where, self._size)
+        least, most = self._DELTA
+        rows = max(least, min(most, self._STEP // max(self._chunk, 1))) if self._delta else self._COUNTED
+        encoded = [name for name in self._texts if name not in self._delta]
+        with pq.ParquetFile(self._source, metadata=self._about, read_dictionary=encoded) as file:
+            for batch in file.iter_batches(rows, columns=self.names):
+                for name in self.names:
+                    column = batch.column(name)
+                    budget.spend(_VALUE * batch.num_rows)
+                    if pa.types.is_dictionary(column.type) and _is_text(column.type.value_type):
+                        sizes = pc.binary_length(column.dictionary).take(column.indices)
+                        budget.spend(pc.sum(sizes).as_py() or 0)
+                    else:
+                        budget.spend(column.nbytes)
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    import pyarrow as pa
+
+    return any(is_kind(kind) for is_kind in (pa.types.is_string, pa.types.is_binary, pa.types.is_large_string))
+
+
+# --- .npy ---
+
+_ITEM = re.compile(
+    r"""\s*['"](?P<key>\w{1,20})['"]\s*:\s*(?:['"](?P<text>[\w<>|=]{1,12})['"]|(?P<word>True|False)|\((?P<sizes>[0-9L,\s]{0,400})\))\s*""",
+    re.ASCII,
+)
+_HEADER = 10_000  # bytes, as numpy allows
+_WHITE = " \t\r\n\f\v"
+
+
+def map_npy(path: Path) -> NDArray[Any]:
+    """Map the array of a .npy file into memory; raises OSError, or ValueError for a file that holds no whole array.
+
+    The header is matched, never evaluated, and what it claims is held against the size of the file. Format: numpy's NEP 1.
+    """
+    import numpy as np
+
+    with open_regular(path) as file:
+        size = os.fstat(file.fileno()).st_size
+        start, text = _npy_header(file)
+        kind, columns_first, shape = _npy_about(text)
+        claimed = kind.itemsize * prod(shape)
+        if start + claimed > size:
+            raise ValueError(
+                f"its header says {kind} {shape}, which takes {claimed:,} bytes where the file has {size - start:,}"
+                if claimed < 1 << 100
+                else "its header says an impossible shape"
+            )
+        if not claimed:
+            return np.empty(shape, kind)
+        return np.memmap(file, kind, "r", start, shape, "F" if columns_first else "C")
+
+
+def _npy_header(file: io.BufferedReader) -> tuple[int, str]:
+    head = file.read(8)
+    if head[:6] != b"\x93NUMPY":
+        zipped = ", but as a zip archive, which numpy.savez writes" if head[:4] == b"PK\x03\x04" else ""
+        raise ValueError(f"it does not begin as a .npy file does{zipped}" if head else "it is empty")
+    wide = {b"\x01\x00": 2, b"\x02\x00": 4, b"\x03\x00": 4}.get(head[6:])
+    if wide is None:
+        raise ValueError("its format version is unknown")
+    length = int.from_bytes(file.read(wide), "little")
+    if length > _HEADER:
+        raise ValueError(f"its header is said to be {length:,} bytes long")
+    text = file.read(length)
+    if len(text) < length:
+        raise ValueError("it is cut short within its header")
+    return 8 + wide + length, text.decode("utf-8" if head[6] == 3 else "latin-1")
+
+
+def _npy_about(text: str) -> tuple[np.dtype[Any], bool, tuple[int, ...]]:
+    import numpy as np
+
+    wrong = ValueError("its header is not that of an array of numbers")
+    inside = text.strip(_WHITE)
+    if not (inside.startswith("{") and inside.endswith("}")):
+        raise wrong
+    inside = inside[1:-1]
+    found: dict[str, re.Match[str]] = {}
+    at = 0
+    while inside[at:].strip(_WHITE):
+        item = _ITEM.match(inside, at)
+        if item is None or item["key"] in found or len(found) == 3:
+            raise wrong
+        found[item["key"]] = item
+        at = item.end()
+        if at < len(inside):
+            if inside[at] != ",":
+                raise wrong
+            at += 1
+    if set(found) != {"descr", "fortran_order", "shape"}:
+        raise wrong
+    text, word, sizes = found["descr"]["text"], found["fortran_order"]["word"], found["shape"]["sizes"]
+    if text is None or word is None or sizes is None:
+        raise wrong
+    try:
+        kind = np.dtype(text)
+        parts = [part.strip(_WHITE) for part in sizes.split(",")]
+        if parts[-1] == "":
+            parts.pop()
+        shape = tuple(int(part.removesuffix("L")) for part in parts)
+    except (TypeError, ValueError):
+        raise wrong from None
+    if kind.hasobject:
+        raise ValueError("it holds Python objects, which only pickle could read")
+    if kind.itemsize == 0 or len(shape) > 32:
+        raise wrong
+    return kind, word == "True", shape
