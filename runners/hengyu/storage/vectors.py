@@ -19,7 +19,7 @@ import hashlib
 import json
 import shutil
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -30,6 +30,7 @@ from hengyu.base.errors import HengyuError
 from hengyu.base.paths import local
 from hengyu.base.remote import Mirror, is_url
 from hengyu.storage.folder import StoreFolder
+from hengyu.storage.in_use import delete, in_seconds, leftovers, size_of, unused
 from hengyu.storage.vector_space import Damage, VectorSpace, check, segments_of, text_keys
 
 __all__ = ["Damage", "VectorSpace", "VectorStore", "text_keys"]
@@ -67,7 +68,7 @@ class VectorStore(StoreFolder):
         for folder in self.spaces():
             segments = list(segments_of(folder))
             vectors = sum(int(_shape(p / "keys.npy")[0]) for p in segments)
-            size = sum(f.stat().st_size for f in folder.rglob("*") if f.is_file())
+            size = size_of(folder)
             rows.append(
                 {"space": folder.name, **_meaning(folder), "segments": len(segments), "vectors": vectors, "bytes": size}
             )
@@ -85,7 +86,7 @@ class VectorStore(StoreFolder):
 
     def damaged_segments(self) -> list[Damage]:
         """Check the files of every segment against their checksums and return what is damaged."""
-        return [d for folder in self.spaces() for p in segments_of(folder) if (d := check(p))]
+        return [d for folder in self.spaces() for p in segments_of(folder) if (d := check(p)) and p.is_dir()]
 
     def repair(self) -> list[Damage]:
         """Delete the damaged segments (and spaces that no longer say what they are); the next run encodes them again."""
@@ -99,19 +100,42 @@ class VectorStore(StoreFolder):
                 raise HengyuError(f"{folder}: cannot be deleted ({e.strerror or e}); check permissions") from None
         return found
 
-    def gc(self, days: float = 90.0) -> int:
-        """Delete drafts of killed runs and spaces without a new vector for ``days``; return the bytes freed."""
-        freed = 0
-        now = time.time()
+    def gc(self, days: float = 90.0, spared: Callable[[Path], object] = lambda path: None) -> int:
+        """Delete drafts of killed runs and spaces that were not used for ``days``; return the bytes freed.
+
+        A space that a running process uses stays, whatever its age; ``spared`` is called with the folder of each that
+        would have been deleted. Raises `HengyuError` when ``days`` is negative or not finite.
+        """
+        longest = in_seconds(days)
+        freed = sum(map(delete, leftovers(self.root)))
         for folder in list(self.spaces()):
-            segments = list(segments_of(folder))
-            drafts = [p for p in folder.glob(".draft-*") if now - p.stat().st_mtime > _STALE_SECONDS]
-            newest = max((p.stat().st_mtime for p in segments), default=0.0)
-            doomed = [folder] if now - newest > days * 86400 and not list(folder.glob(".draft-*")) else drafts
-            for path in doomed:
-                freed += sum(f.stat().st_size for f in path.rglob("*") if f.is_file())
-                shutil.rmtree(path, ignore_errors=True)
+            drafts = {p: time.time() - _changed(p) for p in folder.glob(".draft-*")}
+            stale = [p for p, age in drafts.items() if age > _STALE_SECONDS]
+            if len(stale) < len(drafts) or not time.time() - _last_use(folder) > longest:
+                freed += sum(map(delete, stale))
+                continue
+            with unused(folder / "space.json") as free:
+                freed += delete(folder) if free else 0
+            if not free:
+                spared(folder)
         return freed
+
+
+def _changed(path: Path) -> float:
+    """Return when a path was last changed, in seconds since 1970; now for one that is gone: whoever deletes it works on it."""
+    try:
+        return path.stat().st_mtime
+    except OSError:
+        return time.time()
+
+
+def _last_use(folder: Path) -> float:
+    """Return when a space was last read or written; one without anything in it counts as used until it is stale."""
+    segments = list(segments_of(folder))
+    if not segments:
+        return _changed(folder) + _STALE_SECONDS
+    about = folder / "space.json"
+    return max(map(_changed, [*segments, about] if about.is_file() else segments))
 
 
 def _meaning(folder: Path) -> dict[str, Any]:

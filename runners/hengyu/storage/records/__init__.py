@@ -25,7 +25,7 @@ from typing import Any
 from hengyu.base.errors import HengyuError
 from hengyu.base.json_files import check, fill, read_document, read_seconds, write_bytes, write_json
 from hengyu.base.paths import reports_dir
-from hengyu.storage.records.checksums import break_seal, check_seal
+from hengyu.storage.records.checksums import break_seal, check_seal, unverified
 from hengyu.storage.records.costs import read_costs
 from hengyu.storage.records.schemas import HEADER
 
@@ -154,6 +154,7 @@ class Run:
     records: tuple[Record, ...]
     differences: tuple[Difference, ...] = ()  # those that the suite asks for
     standings: tuple[Standing, ...] = ()  # none in runs from before they were kept
+    unverified: str = ""  # why its files could not be checked against checksums; "" where they were, or it was not read
 
     @property
     def id(self) -> str:
@@ -230,7 +231,7 @@ def load_run(folder: Path) -> Run:
         raise HengyuError(f"{folder / 'records.json'}: not a list of records ({e}); {_AGAIN}") from None
     timed = tuple(replace(r, seconds=timings.get(cell_key(r.task, r.row))) for r in records)
     timed += _costs(folder, timed)
-    return Run(folder, header, environment, timed, differences, standings)
+    return Run(folder, header, environment, timed, differences, standings, unverified(folder))
 
 
 def list_runs(root: Path | None = None) -> list[Path]:
