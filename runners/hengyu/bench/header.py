@@ -9,6 +9,7 @@ import numpy as np
 
 from hengyu import __version__
 from hengyu.bench.encoder_jobs import PreparedEncoder
+from hengyu.bench.sources import splits_read
 from hengyu.evaluation.derive import Derived
 from hengyu.numerics.metrics import ceiling
 from hengyu.storage.records import SCHEMA, Record
@@ -75,6 +76,11 @@ def header(plan: Plan, name: str, jobs: Sequence[PreparedEncoder], found: Derive
         "tasks": tasks,
         "encoders": encoders,
         "fits": found.fits,
+        "read": splits_read(plan),
+        "fitted_on": [
+            {"task": task, "fit_on": word, "splits": list(fit.splits)}
+            for (task, word), fit in sorted(plan.fits.items())
+        ],
         "warnings": [
             *plan.warnings,
             *_coverage_warnings(jobs),

@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from hengyu.base.environment import environment
+from hengyu.base.environment import begin, environment
 from hengyu.base.errors import HengyuError
 from hengyu.base.progress import Progress, silent
 from hengyu.base.remote import Mirror
@@ -81,6 +81,7 @@ def run(
         away.exchange(folder, "observations")
     clock = Clock(folder / "timings.json")
     state = RunLog(plan, folder, progress, force, clock, fits, mirror=away)
+    earlier = begin(folder / "environment.json", command)
     progress.say(f"run {name}: {len(plan.tasks)} tasks, {len(plan.texts)} distinct texts, {len(jobs)} encoders")
     given = [j.encoder for j in jobs], [j.poolings for j in jobs]
     needed = estimate(plan, *given)
@@ -111,7 +112,7 @@ def run(
     save_clouds(folder, state.seen, plan.suite.seed)
     write_json(folder / "run.json", header(plan, name, jobs, found))
     seal(folder)
-    write_json(folder / "environment.json", environment(command))
+    write_json(folder / "environment.json", environment(command, earlier if state.kept else ()))
     write_json(folder / "sources.json", sources(plan, [j.encoder for j in jobs]))
     clock.save()
     if away:  # the seal comes last

@@ -2,23 +2,68 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+import hashlib
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from hengyu.cards.data import Pairs
 from hengyu.encoders import Encoder
 from hengyu.suites.plan import Plan
 
-__all__ = ["sources"]
+__all__ = ["sources", "splits_read"]
+
+_OF_THE_FILE = ("task", "card", "split", "source", "sha256", "dropped", "notes")  # of a split: not what was read of it
 
 
 def sources(plan: Plan, encoders: list[Encoder]) -> dict[str, Any]:
     """Return sources.json: how each encoder was asked for, the folders of data and cards; it differs between machines."""
     return {
+        "suite": {"name": plan.suite.path.name, "sha256": _sum(plan.suite.path)},
         "encoders": {e.id: asdict(e.spec) | {"model": _absolute(e.spec.model)} for e in encoders},
         "data": str(plan.data_dir.absolute()) if plan.data_dir else "",
         "datasets": [str(folder.absolute()) for folder in plan.datasets],
     }
+
+
+def splits_read(plan: Plan) -> list[dict[str, Any]]:
+    """Return every split that a plan has read: its rows, the sha256 of its file, and that of its texts and labels as read."""
+    pairs: dict[str, Pairs] = {}
+    for task in (*plan.tasks, *plan.thresholds.values(), *(p for fit in plan.fits.values() for p in fit.parts)):
+        pairs.setdefault(task.name, task.pairs)
+    for held in plan.held.values():
+        pairs.setdefault(held.task, held)
+    return [
+        {"task": name, "rows": len(p.labels), "file_sha256": p.sha256, "sha256": _as_read(p)}
+        for name, p in sorted(pairs.items())
+    ]
+
+
+def _as_read(pairs: Pairs) -> str:
+    """Return the sha256 of what a split holds once it is read: the name of each field, its texts or its numbers."""
+    total = hashlib.sha256()
+    for field in fields(pairs):
+        value = getattr(pairs, field.name)
+        if field.name in _OF_THE_FILE:
+            continue
+        total.update(f"{field.name} {len(value)}\0".encode())
+        if isinstance(value, np.ndarray):
+            total.update(f"{value.dtype.str} {value.shape}\0".encode())
+            total.update(np.ascontiguousarray(value).tobytes())
+        else:
+            for text in value:
+                content = str(text).encode("utf-8", "surrogatepass")
+                total.update(len(content).to_bytes(8, "little") + content)
+    return total.hexdigest()
+
+
+def _sum(path: Path) -> str:
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError:
+        return ""
 
 
 def _absolute(model: str) -> str:
