@@ -90,7 +90,11 @@ def _machine(run: Run) -> Sheet:
     rows = [(k, _text(v)) for k, v in sorted(run.environment.items()) if k not in ("command", "earlier")]
     for before in earlier_environments(run):
         rows += [(f"{k}, of some rows", _text(v)) for k, v in sorted(before.items())]
-    about = "Where it ran. Rows that an interrupted or earlier run had finished were made with the versions listed for some rows."
+    about = "Where it ran."
+    if earlier_environments(run):
+        about += (
+            " Rows that an interrupted or earlier run had finished were made with the versions listed for some rows."
+        )
     return Sheet("Versions and machine", about, ("what", "value"), tuple(rows))
 
 

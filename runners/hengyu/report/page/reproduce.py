@@ -34,10 +34,10 @@ def reproduce_sheet(run: Run) -> Sheet:
         about = encoders.get(encoder, {})
         made = (data_digest(run, fit_on), str(about.get("fingerprint") or ""), str(about.get("dtype") or ""))
         if command:
-            rows.append((entry, encoder, pooling, fit_on, command, *made, versions, threads))
+            rows.append((entry, encoder, pooling, fit_on, *made, versions, threads, command))
     heads = (
-        *("entry", "encoder", "pooling", "fit_on", "command"),
-        *("data as read", "fingerprint", "dtype", "versions", "threads"),
+        *("entry", "encoder", "pooling", "fit_on"),
+        *("data as read", "fingerprint", "dtype", "versions", "threads", "command"),
     )
     filled = [i for i, _ in enumerate(heads) if any(row[i] for row in rows)]
     told = "Each evaluates one row again, and what it is compared with. A mean over several seeds needs the whole suite's entries. "
