@@ -9,7 +9,9 @@ under a temporary name, then renamed) and never change:
     <root>/<space hash>/<segment>/vectors.npy   float32 (n, d)
     <root>/<space hash>/<segment>/sums.json     sha256 of both files
 
-Two runs at once write segments of their own; where both hold a text, the segment that comes first by name answers. A store
+A space is in use as long as a `VectorSpace` of it lives, in any process, and was last used when ``space.json`` was last touched
+(`hengyu.storage.in_use`). Two runs at once write segments of their own; where both hold a text, the segment that comes first by
+name answers. A store
 may stand for one elsewhere (`hengyu.base.remote`): segments that appear there are fetched, those that appear here are sent.
 """
 

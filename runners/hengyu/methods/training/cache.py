@@ -1,7 +1,7 @@
 """Tuned encoders, kept: trained once for an encoder, a pooling, a recipe with its seed, and the sentences it learned from.
 
 Each is a sentence-transformers folder ``<root>/<hash>/`` that anyone can load; its ``hengyu.json`` says what it is, what
-the training saw, and the sha256 of every file. It appears whole: written under a temporary name, then renamed.
+the training saw, and the sha256 of every file and of itself. It appears whole: written under a temporary name, then renamed.
 """
 
 from __future__ import annotations

@@ -11,7 +11,8 @@ A run is a folder ``records/<run>/`` with
 * ``observations/``: the similarity of every pair, one file a cell (see `hengyu.storage.records.observations`),
 * ``labels.safetensors``: the labels of every task, in the order of the pairs,
 * ``relevance.safetensors``: of a retrieval suite, which rows answer which queries (see `hengyu.evaluation.relevance_file`),
-* ``sums.json``: the seal over header, numbers, clouds, labels and relevance (see `hengyu.storage.records.checksums`).
+* ``sums.json``: the seal over header, numbers, clouds, labels and relevance (see `hengyu.storage.records.checksums`); a run without it
+  is read, but is not verified (`Run.unverified`).
 """
 
 from __future__ import annotations
