@@ -67,7 +67,7 @@ def _line(run: Run) -> Listed:
     return Listed(
         run.id,
         str(suite.get("name") or ""),
-        str(suite.get("title") or ""),
+        hide_paths(str(suite.get("title") or "")),
         tuple(str(t["task"]) for t in run.header.get("tasks", ())),
         models or tuple(str(e["encoder"]) for e in encoders),
         rows,
