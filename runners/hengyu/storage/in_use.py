@@ -11,6 +11,7 @@ import math
 import os
 import shutil
 import sys
+import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -18,7 +19,7 @@ from pathlib import Path
 
 from hengyu.base.errors import HengyuError
 
-__all__ = ["Held", "delete", "hold", "in_seconds", "leftovers", "note_use", "size_of", "unused"]
+__all__ = ["Held", "changed_at", "delete", "hold", "in_seconds", "leftovers", "note_use", "size_of", "unused"]
 
 _GONE = ".gone-"  # what a folder that is being deleted is called, so that nobody finds half of it
 
@@ -102,6 +103,14 @@ def note_use(path: Path) -> None:
     """Note that a stored thing is used now; nothing is noted in a store that may only be read."""
     with suppress(OSError):
         os.utime(path)
+
+
+def changed_at(path: Path) -> float:
+    """Return when a path was last changed, in seconds since 1970; now for one that is gone: somebody works on it."""
+    try:
+        return path.stat().st_mtime
+    except OSError:
+        return time.time()
 
 
 def delete(folder: Path) -> int:

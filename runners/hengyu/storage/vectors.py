@@ -32,7 +32,7 @@ from hengyu.base.errors import HengyuError
 from hengyu.base.paths import local
 from hengyu.base.remote import Mirror, is_url
 from hengyu.storage.folder import StoreFolder
-from hengyu.storage.in_use import delete, in_seconds, leftovers, size_of, unused
+from hengyu.storage.in_use import changed_at, delete, in_seconds, leftovers, size_of, unused
 from hengyu.storage.vector_space import Damage, VectorSpace, check, segments_of, text_keys
 
 __all__ = ["Damage", "VectorSpace", "VectorStore", "text_keys"]
@@ -111,7 +111,7 @@ class VectorStore(StoreFolder):
         longest = in_seconds(days)
         freed = sum(map(delete, leftovers(self.root)))
         for folder in list(self.spaces()):
-            drafts = {p: time.time() - _changed(p) for p in folder.glob(".draft-*")}
+            drafts = {p: time.time() - changed_at(p) for p in folder.glob(".draft-*")}
             stale = [p for p, age in drafts.items() if age > _STALE_SECONDS]
             if len(stale) < len(drafts) or not time.time() - _last_use(folder) > longest:
                 freed += sum(map(delete, stale))
@@ -123,21 +123,13 @@ class VectorStore(StoreFolder):
         return freed
 
 
-def _changed(path: Path) -> float:
-    """Return when a path was last changed, in seconds since 1970; now for one that is gone: whoever deletes it works on it."""
-    try:
-        return path.stat().st_mtime
-    except OSError:
-        return time.time()
-
-
 def _last_use(folder: Path) -> float:
     """Return when a space was last read or written; one without anything in it counts as used until it is stale."""
     segments = list(segments_of(folder))
     if not segments:
-        return _changed(folder) + _STALE_SECONDS
+        return changed_at(folder) + _STALE_SECONDS
     about = folder / "space.json"
-    return max(map(_changed, [*segments, about] if about.is_file() else segments))
+    return max(map(changed_at, [*segments, about] if about.is_file() else segments))
 
 
 def _meaning(folder: Path) -> dict[str, Any]:

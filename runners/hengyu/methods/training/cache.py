@@ -27,7 +27,7 @@ from hengyu.base.remote import Mirror, Unreachable, drafted
 from hengyu.methods import Tuner
 from hengyu.methods.training.data import TrainingData
 from hengyu.storage.folder import StoreFolder
-from hengyu.storage.in_use import Held, delete, hold, in_seconds, leftovers, note_use, size_of, unused
+from hengyu.storage.in_use import Held, changed_at, delete, hold, in_seconds, leftovers, note_use, size_of, unused
 from hengyu.storage.records import write_json
 from hengyu.storage.vectors import Damage, VectorStore
 from hengyu.suites.grammar import Step
@@ -164,9 +164,9 @@ class TunedStore(StoreFolder):
         """
         longest, now = in_seconds(days), time.time()
         freed = sum(map(delete, leftovers(self.root)))
-        freed += sum(delete(p) for p in self.root.glob(".draft-*") if now - _changed(p) > _STALE_SECONDS)
+        freed += sum(delete(p) for p in self.root.glob(".draft-*") if now - changed_at(p) > _STALE_SECONDS)
         for path in self.folders():
-            if not time.time() - max(_changed(path), _changed(path / _ABOUT)) > longest:
+            if not time.time() - max(changed_at(p) for p in (path, path / _ABOUT) if p.exists() or p == path) > longest:
                 continue
             with unused(path / _ABOUT) as free:
                 freed += delete(path) if free else 0
@@ -348,14 +348,6 @@ def _own_digest(about: Mapping[str, Any]) -> str:
 def _sum(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _changed(path: Path) -> float:
-    """Return when a path was last changed, in seconds since 1970; 0 for one that is not there."""
-    try:
-        return path.stat().st_mtime
-    except OSError:
-        return 0.0
 
 
 def _files(path: Path) -> Iterator[Path]:
