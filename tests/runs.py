@@ -9,6 +9,7 @@ from typing import Any
 
 from hengyu.storage import identity
 from hengyu.storage.records import Record, Run, Standing, cell_key, save_records, write_json
+from hengyu.storage.records.checksums import seal
 from hengyu.storage.records.clouds import save_clouds
 from hengyu.storage.records.observations import Observation
 
@@ -131,6 +132,7 @@ def write_run(run: Run, root: Path) -> Path:
     write_json(folder / "timings.json", {"seconds": {**seconds, identity.cell("encode", "hengyu-mini"): 12.5}})
     save_records(folder, run.records, run.differences, run.standings)
     save_clouds(folder, looked_at(run), 42)
+    seal(folder)
     return folder
 
 

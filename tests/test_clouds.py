@@ -178,6 +178,9 @@ def test_the_page_has_every_number_with_its_heading_explained(written: Run) -> N
 
 def test_an_older_run_says_that_there_are_none(written: Run) -> None:
     (written.path / "clouds.json").unlink()
+    with pytest.raises(HengyuError, match="clouds.json: is missing, though sums.json names it"):
+        load_run(written.path)
+    seal(written.path)
     text = render(load_run(written.path))
     assert "This run kept none" in text and "chart-angles" not in text
 

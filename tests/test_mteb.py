@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from hengyu.report.board.board import make_board
 from hengyu.report.exports.mteb import write_mteb
 from hengyu.report.mteb_references import read_results, with_references
 from hengyu.storage.records import Run, load_run
+from hengyu.storage.records.checksums import is_verified
 
 RUN = runs.make_run()
 ROWS = [(f"天气好吗{i}", f"天气怎么样{i % 7}", i % 2) for i in range(80)]
@@ -122,6 +124,159 @@ def test_results_that_are_none_are_refused(tmp_path: Path) -> None:
     result_file(tmp_path / "m" / "r", "ATEC", {"test": [part(0.5)]})
     with pytest.raises(HengyuError, match="has none of the tasks"):
         with_references(Run(Path(), {**RUN.header, "tasks": []}, {}, ()), read_results(tmp_path), tmp_path)
+
+
+NUMBERS = [
+    ("true", "cosine_spearman of test is true, not a number"),
+    ('"0.9"', 'cosine_spearman of test is "0.9", not a number'),
+    ("null", "cosine_spearman of test is null, not a number"),
+    ("[0.5]", r"cosine_spearman of test is \[0.5\], not a number"),
+    ("NaN", "cosine_spearman of test is nan, not within -1..1"),
+    ("1e400", "cosine_spearman of test is inf, not within -1..1"),
+    ("-1.01", "cosine_spearman of test is -1.01, not within -1..1"),
+    ("1" + 400 * "0", "cosine_spearman of test is a whole number of 1329 bits, not within -1..1"),
+]
+
+
+@pytest.mark.parametrize(("value", "sentence"), NUMBERS)
+@pytest.mark.parametrize("key", ["cosine_spearman", "cosine_pearson", "ndcg_at_10"])
+def test_scores_that_are_none_are_refused_with_file_and_key(
+    tmp_path: Path, key: str, value: str, sentence: str
+) -> None:
+    path = result_file(tmp_path / "m" / "r", "ATEC", {"test": [{**part(0.5), key: 7.25}]})
+    path.write_text(path.read_text().replace("7.25", value))
+    sentence = sentence.replace("cosine_spearman", key)
+    if key == "ndcg_at_10":
+        sentence = sentence.replace("-1..1", "0..1")
+    if (key, value) == ("cosine_pearson", "null"):  # mteb leaves it open
+        assert [r.pearson for r in read_results(tmp_path)] == [None]
+        return
+    with pytest.raises(HengyuError, match=sentence) as caught:
+        read_results(tmp_path)
+    assert str(path) in str(caught.value)
+
+
+@pytest.mark.parametrize("pearson", ["55", "1e300", "-1.5"])
+def test_a_pearson_value_out_of_range_is_refused(tmp_path: Path, pearson: str) -> None:
+    path = result_file(tmp_path / "m" / "r", "ATEC", {"test": [{**part(0.5), "cosine_pearson": 7.25}]})
+    path.write_text(path.read_text().replace("7.25", pearson))
+    with pytest.raises(HengyuError, match=r"cosine_pearson of test is .*, not within -1\.\.1"):
+        read_results(tmp_path)
+
+
+def test_what_stands_twice_is_refused_wherever_it_stands(tmp_path: Path) -> None:
+    folder = tmp_path / "m" / "r"
+    path = result_file(folder, "ATEC", {"test": [part(0.5), part(0.9, "en"), part(0.9)]})
+    with pytest.raises(HengyuError, match="subset 'default' stands twice in the scores of test"):
+        read_results(tmp_path)
+    path.write_text(
+        '{"task_name": "ATEC", "scores": {"test": [{"hf_subset": "default", "spearman": 0.5, "spearman": 0.9}]}}'
+    )
+    with pytest.raises(HengyuError, match="key 'spearman' stands twice"):
+        read_results(tmp_path)
+    result_file(folder, "ATEC", {"dev": [part(0.5)], "validation": [part(0.6)]})  # one split of ours
+    with pytest.raises(HengyuError, match="ATEC:valid of m is 0.6 here and 0.5 in"):
+        read_results(tmp_path)
+    result_file(folder, "ATEC", {"test": [part(0.5)]})
+    again = folder.parent / "r" / "deeper" / "m" / "r"
+    for value in (0.5, 0.7):
+        other = result_file(again, "ATEC", {"test": [part(value)]})
+        (again / "model_meta.json").write_text('{"name": "m", "revision": "r"}')
+        if value == 0.5:
+            assert len(read_results(tmp_path)) == 1, "the same number twice is one"
+        else:
+            with pytest.raises(HengyuError, match="keep one of them") as caught:
+                read_results(tmp_path)
+            assert str(path) in str(caught.value) and str(other) in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        ({"task_name": ["a"]}, r'task_name is \["a"\], not text'),
+        ({"scores": {"test": "cosine_spearman"}}, "scores of test must be a list of objects"),
+        ({"scores": {"test": ["x"]}}, "scores of test must be a list of objects"),
+        ({"scores": {"test": [{"hf_subset": ["default"], "spearman": 1}]}}, "hf_subset of test is .*, not text"),
+    ],
+)
+def test_shapes_that_are_none_are_refused(tmp_path: Path, content: dict[str, Any], sentence: str) -> None:
+    path = result_file(tmp_path / "m" / "r", "ATEC", {"test": [part(0.5)]})
+    path.write_text(json.dumps(json.loads(path.read_text()) | content))
+    with pytest.raises(HengyuError, match=sentence):
+        read_results(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "meta", ['{"name": ["a"]}', '{"name": "m", "revision": {"b": 1}}', "[" * 100_000, '{"name": "\\ud800"}']
+)
+def test_a_model_that_has_no_name_is_refused(tmp_path: Path, meta: str) -> None:
+    result_file(tmp_path / "m" / "r", "ATEC", {"test": [part(0.5)]})
+    (tmp_path / "m" / "r" / "model_meta.json").write_text(meta)
+    with pytest.raises(HengyuError, match="model_meta.json: cannot be read .*move it away"):
+        read_results(tmp_path)
+
+
+def test_imports_that_differ_in_anything_stand_beside_each_other(tmp_path: Path) -> None:
+    base = part(0.5)
+    contents: list[dict[str, Any]] = [
+        {"test": [base]},
+        {"test": [{**base, "cosine_pearson": 0.4}]},
+        {"test": [{**base, "cosine_pearson": 0.3}]},
+        {"test": [{**base, "pearson": 0.3}]},
+        {"test": [{"spearman": 0.5, "hf_subset": "default"}]},
+        {"test": [{**base, "cosine_spearman": 0.5000000001}]},
+    ]
+    results = [tmp_path / str(number) / "m" / "r" for number in range(len(contents) + 2)]
+    for folder, scores in zip(results, contents, strict=False):
+        result_file(folder, "ATEC", scores)
+    result_file(results[-2], "ATEC", contents[0], dataset_revision="y")
+    result_file(results[-1], "ATEC", contents[0])
+    (results[-1] / "model_meta.json").write_text('{"name": "m", "revision": "r", "release_date": "2020-02-02"}')
+    folders = [with_references(RUN, read_results(folder), tmp_path)[0] for folder in results]
+    assert len(set(folders)) == len(results)
+    again = with_references(RUN, read_results(results[0]), tmp_path)[0]
+    assert again == folders[0]
+    pearson = [
+        {r.value for r in load_run(f).records if r.metric == "pearson" and "(mteb)" in r.encoder} for f in folders
+    ]
+    assert pearson[:4] == [set(), {0.4}, {0.3}, {0.3}]
+    other = with_references(replace(RUN, records=RUN.records[1:]), read_results(results[0]), tmp_path)[0]
+    assert other not in folders, "another run under the same name is another content"
+
+
+def test_two_revisions_of_a_model_are_two_rows(tmp_path: Path) -> None:
+    for revision, value in (("old", 0.5), ("new", 0.6)):
+        result_file(tmp_path / "m" / revision, "ATEC", {"test": [part(value)]})
+    folder, taken = with_references(RUN, read_results(tmp_path), tmp_path)
+    rows = {
+        r.encoder: r.value
+        for r in load_run(folder).records
+        if "mteb" in r.encoder and r.task == "ATEC:test" and r.metric == "spearman"
+    }
+    assert taken == 2 and rows == {"m @ old (mteb)": 0.5, "m @ new (mteb)": 0.6}
+
+
+def test_the_run_with_references_has_checksums_and_says_what_it_was_made_of(tmp_path: Path) -> None:
+    result_file(tmp_path / "m" / "r", "ATEC", {"test": [part(0.5)]})
+    source = runs.write_run(RUN, tmp_path)
+    folder, _ = with_references(load_run(source), read_results(tmp_path / "m"), tmp_path)
+    assert is_verified(folder) and (folder / "clouds.json").is_file() and load_run(folder).unverified == ""
+    (row,) = load_run(folder).header["references"]
+    assert (row["task"], row["value"], len(row["content"]), row["path"]) == ("ATEC:test", 0.5, 64, "ATEC.json")
+    (source / "sums.json").unlink()
+    other, _ = with_references(load_run(source), read_results(tmp_path / "m"), tmp_path)
+    assert other != folder and not is_verified(other) and "could not be verified" in load_run(other).unverified
+
+
+def test_a_folder_of_another_import_is_not_overwritten(tmp_path: Path) -> None:
+    result_file(tmp_path / "m" / "r", "ATEC", {"test": [part(0.5)]})
+    folder, _ = with_references(RUN, read_results(tmp_path), tmp_path)
+    path = folder / "run.json"
+    path.write_text(path.read_text().replace('"content": "', '"content": "0', 1))
+    before = path.read_bytes()
+    with pytest.raises(HengyuError, match="is of another import"):
+        with_references(RUN, read_results(tmp_path / "m"), tmp_path)
+    assert path.read_bytes() == before
 
 
 def test_the_commands(tmp_path: Path) -> None:

@@ -6,14 +6,17 @@ import hashlib
 import platform
 import subprocess
 import sys
+from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 
+from hengyu.base.json_files import parse, write_json
 from hengyu.base.paths import checkout
 from hengyu.base.version import __version__
 
-__all__ = ["code_digest", "environment"]
+__all__ = ["begin", "code_digest", "commit_of", "environment"]
 
 _PACKAGES = (
     *("numpy", "scipy", "scikit-learn", "numba", "faiss-cpu"),
@@ -21,14 +24,42 @@ _PACKAGES = (
 )
 
 
-def environment(command: str = "") -> dict[str, str]:
-    """Return versions, machine and commit as strings; what cannot be found out is left out."""
-    found = {
+_SHIPPED = (
+    "runners",
+    "suites",
+    "datasets",
+    "reports/templates",
+)  # folders of a clone whose files make numbers and pages
+_MOMENTARY = ("command", "earlier")  # of an environment: no number depends on them
+
+
+def begin(path: Path, command: str = "") -> list[dict[str, Any]]:
+    """Write the environment of a run that begins, and return those that earlier processes left there.
+
+    Cells that such a process has finished were made in its environment, not in this one.
+    """
+    try:
+        before = parse(path.read_bytes())
+        earlier = [e for e in before.pop("earlier", []) if isinstance(e, dict)]
+        earlier.append({k: v for k, v in before.items() if k not in _MOMENTARY})
+    except (OSError, ValueError, AttributeError, TypeError):
+        earlier = []
+    write_json(path, environment(command, earlier))
+    return earlier
+
+
+def environment(command: str = "", earlier: Sequence[Mapping[str, Any]] = ()) -> dict[str, Any]:
+    """Return versions, machine and commit as strings; what cannot be found out is left out.
+
+    ``earlier`` are the environments in which kept parts were made; those that differ from this one are listed.
+    """
+    found: dict[str, Any] = {
         "hengyu": __version__,
         "python": platform.python_version(),
         "system": f"{platform.system()} {platform.machine()}",
         "cpu": _cpu(),
         "commit": _commit(),
+        "code": code_digest(),
         "command": command,
     }
     for package in _PACKAGES:
@@ -36,10 +67,27 @@ def environment(command: str = "") -> dict[str, str]:
             found[package] = version(package)
         except PackageNotFoundError:
             continue
-    torch = sys.modules.get("torch")
+    torch, numba = sys.modules.get("torch"), sys.modules.get("numba")
     if torch is not None:
         found["torch_threads"] = str(torch.get_num_threads())
-    return {key: value for key, value in found.items() if value}
+    if numba is not None:
+        found["numba_threads"] = str(numba.get_num_threads())
+    found["blas_threads"] = _blas_threads()
+    others: list[dict[str, Any]] = []
+    for one in earlier:
+        differs = {k: v for k, v in one.items() if k not in _MOMENTARY and k in found and found[k] != v}
+        if differs and differs not in others:
+            others.append(differs)
+    return {key: value for key, value in (found | {"earlier": others}).items() if value}
+
+
+def _blas_threads() -> str:
+    """Return the most threads that a loaded BLAS would use."""
+    try:
+        from threadpoolctl import threadpool_info
+    except ImportError:
+        return ""
+    return str(max((i["num_threads"] for i in threadpool_info() if i.get("user_api") == "blas"), default=""))
 
 
 @cache
@@ -62,18 +110,67 @@ def _cpu() -> str:
     return platform.processor()
 
 
+@cache
 def _commit() -> str:
+    """Return the commit of the clone that this package runs from, as of the first time it is asked for."""
     root = checkout()
-    if root is None or not (root / ".git").exists():
-        return ""
+    return commit_of(root, Path(__file__).parent) if root is not None and (root / ".git").exists() else ""
+
+
+def commit_of(root: Path, package: Path) -> str:
+    """Return the commit that a clone has checked out, "" where git does not say.
+
+    It ends in ``-dirty`` where what runs is not what the commit holds: a tracked file has changed, a file that git neither
+    tracks nor ignores lies among code, suites or cards, or a source file of the package is not in the commit as it is on
+    disk, be it ignored or hidden from git's index.
+    """
+    described = _git(root, "describe", "--always", "--dirty", "--abbrev=12")
+    if not described or described.endswith("-dirty"):
+        return described or ""
+    untracked = _git(root, "status", "--porcelain", "--untracked-files=all", "--", *_SHIPPED)
+    clean = untracked == "" and _committed(root, package)
+    return described if clean else f"{described}-dirty"
+
+
+def _committed(root: Path, package: Path) -> bool:
+    """Tell whether every source file of the package is in the commit, byte for byte, and no other code was loaded for it."""
+    known = {Path(file).resolve() for m in list(sys.modules.values()) if (file := _file_of(m))}
+    files = sorted({p.resolve() for p in package.rglob("*.py")} | known)
+    if not all(p.is_relative_to(root.resolve()) for p in files):
+        return False
+    names = [p.relative_to(root.resolve()).as_posix() for p in files]
+    tree = _git(
+        root,
+        "ls-tree",
+        "-r",
+        "-z",
+        "--full-tree",
+        "HEAD",
+        "--",
+        package.resolve().relative_to(root.resolve()).as_posix(),
+    )
+    hashes = _git(root, "hash-object", "--stdin-paths", given="\n".join(names))
+    if tree is None or hashes is None or len(hashes.split()) != len(names):
+        return False
+    entries = (line.partition("\t") for line in tree.split("\0") if line)
+    blobs = {name: about.split()[2] for about, _, name in entries}
+    return all(blobs.get(name) == blob for name, blob in zip(names, hashes.split(), strict=True))
+
+
+def _file_of(module: Any) -> str:
+    """Return the source file of a module that belongs to this package, wherever it lies; "" for another."""
+    name = getattr(module, "__name__", "")
+    own = isinstance(name, str) and name.partition(".")[0] == "hengyu"
+    file = getattr(module, "__file__", None) if own else None
+    return file if isinstance(file, str) and file.endswith(".py") else ""
+
+
+def _git(root: Path, *words: str, given: str = "") -> str | None:
+    """Return what git prints, None where it cannot be asked."""
     try:
         done = subprocess.run(
-            ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=12"],
-            capture_output=True,
-            text=True,
-            timeout=10,
-            check=True,
+            ["git", "-C", str(root), *words], input=given, capture_output=True, text=True, timeout=20, check=True
         )
-    except (OSError, subprocess.SubprocessError):
-        return ""
+    except (OSError, subprocess.SubprocessError, UnicodeError):
+        return None
     return done.stdout.strip()

@@ -9,6 +9,7 @@ import numpy as np
 
 from hengyu.base.version import __version__
 from hengyu.bench.encoder_jobs import PreparedEncoder
+from hengyu.bench.sources import splits_read
 from hengyu.encoders.api import Api
 from hengyu.evaluation.derive import Derived
 from hengyu.numerics.metrics import ceiling
@@ -78,6 +79,11 @@ def header(plan: Plan, name: str, key: str, jobs: Sequence[PreparedEncoder], fou
         "tasks": tasks,
         "encoders": encoders,
         "fits": found.fits,
+        "read": splits_read(plan),
+        "fitted_on": [
+            {"task": task, "fit_on": word, "splits": list(fit.splits)}
+            for (task, word), fit in sorted(plan.fits.items())
+        ],
         "warnings": [
             *plan.warnings,
             *(w for j in jobs if isinstance(j.encoder, Api) and (w := j.encoder.warning)),

@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
-from hengyu.base.environment import environment
+from hengyu.base.environment import begin, environment
 from hengyu.base.errors import HengyuError
 from hengyu.base.json_files import parse
 from hengyu.base.progress import Progress, silent
@@ -99,6 +99,7 @@ def run(
         away.exchange(folder, "observations")
     clock = Clock(folder / "timings.json")
     state = RunLog(plan, folder, progress, force, clock, fits, mirror=away)
+    earlier = begin(folder / "environment.json", command)
     progress.say(f"run {name}: {len(plan.tasks)} tasks, {len(plan.texts)} distinct texts, {len(jobs)} encoders")
     for job in jobs:
         if job.poolings:
@@ -137,7 +138,7 @@ def run(
     save_clouds(folder, state.seen, plan.suite.seed)
     write_json(folder / "run.json", header(plan, name, key, jobs, found))
     seal(folder)
-    write_json(folder / "environment.json", environment(command))
+    write_json(folder / "environment.json", environment(command, earlier if state.kept else ()))
     write_json(folder / "sources.json", sources(plan, [j.encoder for j in jobs]))
     clock.save()
     if away:  # the seal comes last

@@ -2,23 +2,49 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 from hengyu.base.bounded import user_path
+from hengyu.cards.data import Pairs
 from hengyu.encoders import Encoder
 from hengyu.suites.plan import Plan
 
-__all__ = ["sources"]
+__all__ = ["sources", "splits_read"]
+
+_OF_THE_FILE = ("task", "card", "split", "source", "sha256", "dropped", "notes")  # of a split: not what was read of it
 
 
 def sources(plan: Plan, encoders: list[Encoder]) -> dict[str, Any]:
     """Return sources.json: how each encoder was asked for, the folders of data and cards; it differs between machines."""
     return {
+        "suite": {"name": plan.suite.path.name, "sha256": _sum(plan.suite.path)},
         "encoders": {e.id: asdict(e.spec) | {"model": _absolute(e.spec.model)} for e in encoders},
         "data": str(plan.data_dir.absolute()) if plan.data_dir else "",
         "datasets": [str(folder.absolute()) for folder in plan.datasets],
     }
+
+
+def splits_read(plan: Plan) -> list[dict[str, Any]]:
+    """Return every split that a plan has read: its rows, the sha256 of its file, and that of its texts and labels as read."""
+    pairs: dict[str, Pairs] = {}
+    for task in (*plan.tasks, *plan.thresholds.values(), *(p for fit in plan.fits.values() for p in fit.parts)):
+        pairs.setdefault(task.name, task.pairs)
+    for held in plan.held.values():
+        pairs.setdefault(held.task, held)
+    return [
+        {"task": name, "rows": len(p.labels), "file_sha256": p.sha256, "sha256": p.digest}
+        for name, p in sorted(pairs.items())
+    ]
+
+
+def _sum(path: Path) -> str:
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError:
+        return ""
 
 
 def _absolute(model: str) -> str:

@@ -118,7 +118,7 @@ def is_vectors(model: str) -> bool:
     """Tell whether a model is a file of vectors, or a folder with one (``vectors.npy``, ...) and no model."""
     named = model.endswith(VECTOR_FILES)
     try:
-        path = Path(model).expanduser()
+        path = user_path(model)
         if named or not path.is_dir() or any((path / name).exists() for name in ("config.json", "modules.json")):
             return named and not path.is_dir()
         return any((path / f"vectors{s}").exists() for s in VECTOR_FILES)
@@ -175,7 +175,7 @@ class EncoderSpec:
             return path.stem
         if re.match(_HUB_ID, self.model):
             return self.model
-        return path.name.strip(".") and path.name or Path(self.model).expanduser().resolve().name
+        return path.name.strip(".") and path.name or resolved(user_path(self.model)).name
 
     def variants(self, dtypes: Sequence[str], backends: Sequence[str]) -> tuple[EncoderSpec, ...]:
         """Return it in each dtype on each backend, () for its own; those that differ from it say so in their names."""

@@ -16,8 +16,8 @@ from urllib.parse import urlsplit
 import numpy as np
 from numpy.typing import NDArray
 
-from hengyu import __version__
 from hengyu.base.errors import HengyuError, first_line
+from hengyu.base.version import __version__
 from hengyu.encoders.address import Address
 from hengyu.encoders.response import Again, Refused, read_vectors, said, seconds_to_wait
 

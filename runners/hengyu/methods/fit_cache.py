@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
@@ -16,6 +17,7 @@ from hengyu.numerics.moments import Moments
 from hengyu.numerics.sample import Sample
 from hengyu.storage.folder import StoreFolder
 from hengyu.storage.identity import fit_key
+from hengyu.storage.in_use import in_seconds, note_use
 from hengyu.storage.tensor_file import Tensors, load_sealed, read_sealed, save_sealed, sealed_path
 from hengyu.storage.vectors import Damage
 from hengyu.suites.grammar import Step
@@ -40,6 +42,7 @@ class FitStore(StoreFolder):
         """Return (arrays, about) of a fit; None when it was not made yet, `HengyuError` when its bytes have changed."""
         name = sealed_path(self.root, meaning).name
         found = load_sealed(self.root, meaning)
+        note_use(self.root / name)
         if self.mirror is not None:
             there = self.mirror.has(name)
             if found is None and there:
@@ -88,14 +91,19 @@ class FitStore(StoreFolder):
                 raise HengyuError(f"{damage.path}: cannot be deleted ({e.strerror or e}); check permissions") from None
         return found
 
-    def gc(self, days: float = 90.0) -> int:
-        """Delete the states that were made more than ``days`` ago; return the bytes freed."""
-        freed = 0
+    def gc(self, days: float = 90.0, spared: Callable[[Path], object] = lambda path: None) -> int:
+        """Delete the states that were not used for ``days``; return the bytes freed.
+
+        A state is read as a whole, so that none is in use for longer than a moment, and ``spared`` is never called. Raises
+        `HengyuError` when ``days`` is negative or not finite.
+        """
+        longest, freed = in_seconds(days), 0
         for path in self.files():
-            about = path.stat()
-            if time.time() - about.st_mtime > days * 86400:
-                path.unlink(missing_ok=True)
-                freed += about.st_size
+            with suppress(OSError):
+                about = path.stat()
+                if time.time() - about.st_mtime > longest:
+                    path.unlink(missing_ok=True)
+                    freed += about.st_size
         return freed
 
 

@@ -42,7 +42,12 @@ def save_sealed(folder: Path, meaning: Mapping[str, Any], tensors: Tensors, abou
 def load_sealed(folder: Path, meaning: Mapping[str, Any]) -> tuple[dict[str, NDArray[Any]], dict[str, Any]] | None:
     """Read back (arrays, about) of a meaning; None when there is no such file, `HengyuError` when its bytes changed."""
     path = sealed_path(folder, meaning)
-    return read_sealed(path, meaning) if path.is_file() else None
+    try:
+        return read_sealed(path, meaning) if path.is_file() else None
+    except HengyuError:
+        if path.exists():
+            raise
+        return None  # it was deleted while it was read
 
 
 def read_sealed(path: Path, meaning: Mapping[str, Any] | None = None) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:

@@ -8,7 +8,7 @@ import os
 import shutil
 import time
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,13 +18,15 @@ from numpy.typing import NDArray
 
 from hengyu.base.bounded import open_regular, read_bytes
 from hengyu.base.errors import HengyuError
-from hengyu.base.remote import Mirror
+from hengyu.base.remote import Mirror, Unreachable
+from hengyu.storage.in_use import Held, hold, note_use
 from hengyu.storage.records import write_json
 
-__all__ = ["Damage", "VectorSpace", "check", "segments_of", "text_keys"]
+__all__ = ["Damage", "VectorSpace", "Vanished", "check", "segments_of", "text_keys"]
 
 Key = NDArray[np.uint8]
 _KEY_BYTES = 16
+_TRIES = 10
 _PARTS = ("keys.npy", "vectors.npy", "sums.json")  # in the order they are sent
 
 
@@ -49,10 +51,15 @@ class Damage:
     reason: str
 
 
+class Vanished(Unreachable):
+    """Vectors were deleted while they were read; nothing is wrong with the cell that wanted them."""
+
+
 class VectorSpace:
     """The vectors of one encoder and pooling: look texts up, append texts that are missing.
 
-    A ``blind`` one only takes: it reads nothing of what is stored, and finds nothing.
+    A ``blind`` one only takes: it reads nothing of what is stored, and finds nothing. As long as the object lives, `hengyu
+    store gc` leaves the space; segments that are deleted by other means are found missing.
     """
 
     def __init__(
@@ -67,6 +74,8 @@ class VectorSpace:
         self._keys: NDArray[np.void] = _ordered(np.zeros((0, _KEY_BYTES), np.uint8))
         self._places: NDArray[np.int64] = np.zeros((0, 2), np.int64)
         self._seen: set[str] = set()
+        self._gone: set[int] = set()  # numbers of segments that were deleted since they were read
+        self._held: Held | None = None
         self.refresh(send=True)
 
     def refresh(self, *, send: bool = False) -> None:
@@ -78,17 +87,22 @@ class VectorSpace:
             return
         if self.mirror is not None:
             self._exchange(self.mirror, send=send)
+        self._hold()
+        self._forget(n for n, path in enumerate(self._segments) if n not in self._gone and not path.is_dir())
         keys, places = [self._keys], [self._places]
         for path in segments_of(self.folder):
             if path.name in self._seen:
                 continue
             damage = check(path)
-            if damage:
+            if damage and path.is_dir():
                 raise HengyuError(
                     f"{damage.path}: {damage.reason}; run 'hengyu store repair' to set the damaged part aside, "
                     "the next run encodes it again"
                 )
-            own = np.load(path / "keys.npy", allow_pickle=False)
+            try:
+                own = np.load(path / "keys.npy", allow_pickle=False)
+            except FileNotFoundError:
+                continue  # it was deleted meanwhile
             keys.append(_ordered(own))
             places.append(np.stack([np.full(len(own), len(self._segments)), np.arange(len(own))], axis=1))
             self._segments.append(path)
@@ -100,10 +114,46 @@ class VectorSpace:
             self._keys, first = np.unique(every, return_index=True)
             self._places = np.concatenate(places)[first]
 
+    def _hold(self) -> None:
+        """Hold the space, if it is there, and note that it is used."""
+        path = self.folder / "space.json"
+        if self._held is None or not self._held.names(path):
+            self._held = hold(path)
+        note_use(path)
+
+    def _claim(self) -> None:
+        """Make the space's folder and hold it; one that is deleted in between is made again."""
+        for _ in range(_TRIES):
+            self.folder.mkdir(parents=True, exist_ok=True)
+            self._describe()
+            self._hold()
+            if self._held is not None:
+                return
+
+    def _forget(self, numbers: Iterable[int]) -> None:
+        """Count the texts of segments that were deleted as missing."""
+        gone = list(numbers)
+        if not gone:
+            return
+        left = ~np.isin(self._places[:, 0], gone)
+        self._keys, self._places = self._keys[left], self._places[left]
+        self._gone.update(gone)
+        for number in gone:
+            self._seen.discard(self._segments[number].name)
+            self._mapped.pop(number, None)
+
+    def _vanished(self) -> Vanished:
+        return Vanished(
+            f"{self.folder}: vectors were deleted while they were in use; run the same command again, what is missing is "
+            "encoded again and finished cells are kept"
+        )
+
     def _exchange(self, mirror: Mirror, *, send: bool) -> None:
         """Fetch the segments that are there and not here; with ``send``, send those that are here and not there."""
         there = {name.removesuffix("/sums.json") for name in mirror.files() if name.endswith("/sums.json")}
         here = {path.name for path in segments_of(self.folder)}
+        if there or here:
+            self._claim()
         for name in sorted(n for n in there - here if "/" not in n):
             draft = self.folder / f".draft-{uuid.uuid4().hex}"
             try:
@@ -121,8 +171,6 @@ class VectorSpace:
                     ) from None
             finally:
                 shutil.rmtree(draft, ignore_errors=True)
-        if there or here:
-            self._describe()
         for name in sorted(here - there) if send else ():
             self._send(mirror, name)
 
@@ -148,7 +196,8 @@ class VectorSpace:
     @property
     def dim(self) -> int | None:
         """The width of the vectors; None while the space is empty."""
-        return int(self._map(0).shape[1]) if self._segments else None
+        first = next((n for n in range(len(self._segments)) if n not in self._gone), None)
+        return None if first is None else int(self._map(first).shape[1])
 
     def unmap(self) -> None:
         """Let go of the memory maps, whose touched pages count as this process's memory; `get` maps anew."""
@@ -157,7 +206,11 @@ class VectorSpace:
     def _map(self, number: int) -> NDArray[np.float32]:
         if number not in self._mapped:
             path = self._segments[number] / "vectors.npy"
-            self._mapped[number] = np.load(path, mmap_mode="r", allow_pickle=False)
+            try:
+                self._mapped[number] = np.load(path, mmap_mode="r", allow_pickle=False)
+            except FileNotFoundError:
+                self._forget([number])
+                raise self._vanished() from None
         return self._mapped[number]
 
     def find(self, keys: Key) -> NDArray[np.int64]:
@@ -170,8 +223,10 @@ class VectorSpace:
         return found
 
     def get(self, keys: Key) -> NDArray[np.float32]:
-        """Return the vectors (n, d) of keys (n, 16); raises KeyError when one is missing."""
+        """Return the vectors (n, d) of keys (n, 16); raises KeyError when one is missing, `Vanished` when it was deleted."""
         at = self.find(keys)
+        if (at < 0).any() and self._gone:
+            raise self._vanished()
         if (at < 0).any():
             raise KeyError(f"{int((at < 0).sum())} of {len(at)} texts are not in {self.folder}")
         out = np.empty((len(at), self.dim or 0), dtype=np.float32)
@@ -199,8 +254,7 @@ class VectorSpace:
         name = f"{time.time_ns():020d}-{uuid.uuid4().hex[:8]}"
         draft = self.folder / f".draft-{name}"
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            self._describe()
+            self._claim()
             draft.mkdir()
             sums = {
                 part: _save(draft / part, array)
@@ -224,8 +278,11 @@ class VectorSpace:
 
 def segments_of(folder: Path) -> Iterator[Path]:
     """Yield the folders of the segments of a space, sorted by name."""
-    if folder.is_dir():
-        yield from sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
+    try:
+        found = [p for p in folder.iterdir() if p.is_dir() and not p.name.startswith(".")]
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    yield from sorted(found)
 
 
 def _save(path: Path, array: NDArray[Any]) -> str:

@@ -9,7 +9,9 @@ whole (written under a temporary name, then renamed) and never change:
     <root>/<space hash>/<segment>/vectors.npy   float32 (n, d)
     <root>/<space hash>/<segment>/sums.json     sha256 of both files
 
-Two runs at once write segments of their own; where both hold a text, the segment that comes first by name answers. A store
+A space is in use as long as a `VectorSpace` of it lives, in any process, and was last used when ``space.json`` was last touched
+(`hengyu.storage.in_use`). Two runs at once write segments of their own; where both hold a text, the segment that comes first by
+name answers. A store
 may stand for one elsewhere (`hengyu.base.remote`): segments that appear there are fetched, those that appear here are sent.
 """
 
@@ -18,7 +20,7 @@ from __future__ import annotations
 import json
 import shutil
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -29,6 +31,7 @@ from hengyu.base.paths import local
 from hengyu.base.remote import Mirror, is_url
 from hengyu.storage.folder import StoreFolder
 from hengyu.storage.identity import name_of
+from hengyu.storage.in_use import changed_at, delete, in_seconds, leftovers, size_of, unused
 from hengyu.storage.vector_space import Damage, VectorSpace, check, segments_of, text_keys
 
 __all__ = ["Damage", "VectorSpace", "VectorStore", "text_keys"]
@@ -66,7 +69,7 @@ class VectorStore(StoreFolder):
         for folder in self.spaces():
             segments = list(segments_of(folder))
             vectors = sum(int(_shape(p / "keys.npy")[0]) for p in segments)
-            size = sum(f.stat().st_size for f in folder.rglob("*") if f.is_file())
+            size = size_of(folder)
             rows.append(
                 {**_meaning(folder), "space": folder.name, "segments": len(segments), "vectors": vectors, "bytes": size}
             )
@@ -83,7 +86,7 @@ class VectorStore(StoreFolder):
 
     def damaged_segments(self) -> list[Damage]:
         """Check the files of every segment against their checksums and return what is damaged."""
-        return [d for folder in self.spaces() for p in segments_of(folder) if (d := check(p))]
+        return [d for folder in self.spaces() for p in segments_of(folder) if (d := check(p)) and p.is_dir()]
 
     def repair(self) -> list[Damage]:
         """Delete the damaged segments (and spaces that no longer say what they are); the next run encodes them again."""
@@ -97,19 +100,34 @@ class VectorStore(StoreFolder):
                 raise HengyuError(f"{folder}: cannot be deleted ({e.strerror or e}); check permissions") from None
         return found
 
-    def gc(self, days: float = 90.0) -> int:
-        """Delete drafts of killed runs and spaces without a new vector for ``days``; return the bytes freed."""
-        freed = 0
-        now = time.time()
+    def gc(self, days: float = 90.0, spared: Callable[[Path], object] = lambda path: None) -> int:
+        """Delete drafts of killed runs and spaces that were not used for ``days``; return the bytes freed.
+
+        A space that a running process uses stays, whatever its age; ``spared`` is called with the folder of each that
+        would have been deleted. Raises `HengyuError` when ``days`` is negative or not finite.
+        """
+        longest = in_seconds(days)
+        freed = sum(map(delete, leftovers(self.root)))
         for folder in list(self.spaces()):
-            segments = list(segments_of(folder))
-            drafts = [p for p in folder.glob(".draft-*") if now - p.stat().st_mtime > _STALE_SECONDS]
-            newest = max((p.stat().st_mtime for p in segments), default=0.0)
-            doomed = [folder] if now - newest > days * 86400 and not list(folder.glob(".draft-*")) else drafts
-            for path in doomed:
-                freed += sum(f.stat().st_size for f in path.rglob("*") if f.is_file())
-                shutil.rmtree(path, ignore_errors=True)
+            drafts = {p: time.time() - changed_at(p) for p in folder.glob(".draft-*")}
+            stale = [p for p, age in drafts.items() if age > _STALE_SECONDS]
+            if len(stale) < len(drafts) or not time.time() - _last_use(folder) > longest:
+                freed += sum(map(delete, stale))
+                continue
+            with unused(folder / "space.json") as free:
+                freed += delete(folder) if free else 0
+            if not free:
+                spared(folder)
         return freed
+
+
+def _last_use(folder: Path) -> float:
+    """Return when a space was last read or written; one without anything in it counts as used until it is stale."""
+    segments = list(segments_of(folder))
+    if not segments:
+        return changed_at(folder) + _STALE_SECONDS
+    about = folder / "space.json"
+    return max(map(changed_at, [*segments, about] if about.is_file() else segments))
 
 
 def _meaning(folder: Path) -> dict[str, Any]:

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
+
+if TYPE_CHECKING:
+    from hengyu.storage.records import Run
 
 __all__ = ["command"]
 
@@ -42,14 +46,21 @@ def command(run: str, format_: str, out: Path | None, clouds: bool) -> None:
 
         if out is None or out.is_file():
             raise click.UsageError("mteb's results are a folder; name it with --out DIR")
-        click.echo(f"{len(write_mteb(load_run(find_run(run)), out))} result files in {out}", err=True)
+        click.echo(f"{len(write_mteb(_warned(load_run(find_run(run))), out))} result files in {out}", err=True)
         return
     if out is not None and out.is_dir():
         raise click.UsageError(f"--out {out} is a folder; name a file")
-    content = (export_clouds if clouds else export)(load_run(find_run(run)), format_).encode("utf-8")
+    content = (export_clouds if clouds else export)(_warned(load_run(find_run(run))), format_).encode("utf-8")
     if out:
         write_bytes(out, content)
         click.echo(str(out), err=True)
         return
     # bytes, so that Chinese names and line ends are the same on every platform
     click.echo(content, nl=False)
+
+
+def _warned(run: Run) -> Run:
+    """Say on the terminal that a run cannot be verified, whose numbers leave it; returns the run."""
+    if run.unverified:
+        click.echo(f"warning: not verified: {run.unverified}", err=True)
+    return run

@@ -59,6 +59,8 @@ def command(
     from hengyu.tools.export_model.row import choose, written
 
     found = load_run(find_run(run))
+    if found.unverified:
+        click.echo(f"warning: not verified: {found.unverified}", err=True)
     choice = choose(found, row, task, seed)
     refuse_occupied(out, force=force)
     progress = Progress(Console(stderr=True))

@@ -57,6 +57,8 @@ def command(
     site = out or reports_dir() / "site"
     alone = out is not None and len(found) == 1
     for run in found.values():
+        if run.unverified:
+            click.echo(f"warning: not verified: {run.unverified}", err=True)
         wrong = mistakes(run, errors, data_dir=data, datasets=datasets) if errors else []
         click.echo(str(write_report(run, site if alone else site / run.id, wrong, listed=not alone)))
     if out and len(found) > 1:

@@ -65,7 +65,9 @@ def info() -> None:
 @command.command("verify")
 @options.store
 def verify(store: str | None) -> None:
-    """Check every file of the store, and the records of every run, against their checksums; exit code 1 when one has changed.
+    """Check the files of the store and the records of every run against their checksums.
+
+    Exit code 1 when a file has changed or is gone, or a run has no checksums.
 
     Of a store elsewhere what is there is checked too: everything is fetched for it, one part at a time.
     """
@@ -79,8 +81,8 @@ def verify(store: str | None) -> None:
     lost = _lost(*kept)
     for one in lost:
         click.echo(plain(f"{one.url}: {one.reason}"), err=True)
-    for path in [p for own in runs.values() for p in own]:
-        click.echo(plain(f"{path}: has changed since it was written"), err=True)
+    for path, reason in ((p, r) for own in runs.values() for p, r in own.items()):
+        click.echo(plain(f"{path}: {reason}"), err=True)
     number = len(found) + len(lost) + sum(map(len, runs.values()))
     click.echo(
         f"{vectors.root.parent}: {number} damaged files" + ("; 'hengyu store repair' sets them aside" if number else "")
@@ -106,14 +108,12 @@ def repair(store: str | None) -> None:
         one.delete()
         click.echo(plain(f"deleted {one.url}: {one.reason}"))
     for folder, paths in _damaged_runs().items():
-        for path in paths:
+        for path, reason in paths.items():
             if path.parent == folder:
-                click.echo(
-                    plain(f"kept {path}: has changed since it was written; run the suite again to write it anew")
-                )
+                click.echo(plain(f"kept {folder}: {path.name} {reason}; run the suite again to write it anew"))
             else:
                 path.unlink(missing_ok=True)
-                click.echo(plain(f"deleted {path}: has changed since it was written"))
+                click.echo(plain(f"deleted {path}: {reason}"))
 
 
 def _kept(place: str | None) -> tuple[VectorStore, FitStore, TunedStore]:
@@ -133,24 +133,33 @@ def _lost(vectors: VectorStore, fits: FitStore, tuned: TunedStore) -> list[Remot
     return list(damaged_elsewhere(vectors, fits, tuned, vectors.root))
 
 
-def _damaged_runs() -> dict[Path, list[Path]]:
-    """Return the damaged files of each run: its header, numbers or labels, observations, and costs."""
+def _damaged_runs() -> dict[Path, dict[Path, str]]:
+    """Return what cannot be relied on in each run, and why: header, numbers or labels, observations, costs, checksums."""
     from hengyu.storage.records import list_runs
-    from hengyu.storage.records.checksums import broken_seals
+    from hengyu.storage.records.checksums import what_broke
     from hengyu.storage.records.costs import damaged_costs
     from hengyu.storage.records.observations import damaged_in
 
-    found = {folder: broken_seals(folder) + damaged_in(folder) + damaged_costs(folder) for folder in list_runs()}
+    changed = "has changed since it was written"
+    found = {
+        folder: what_broke(folder) | dict.fromkeys(damaged_in(folder) + damaged_costs(folder), changed)
+        for folder in list_runs()
+    }
     return {folder: paths for folder, paths in found.items() if paths}
 
 
 @command.command("gc")
-@click.option("--days", default=90.0, show_default=True, help="Delete what has not grown for so long.")
+@click.option("--days", default=90.0, show_default=True, help="Delete what was not used for so many days.")
 def gc(days: float) -> None:
-    """Delete what killed runs left behind, and vectors, trained methods and tuned encoders that are old."""
+    """Delete what killed runs left behind, and vectors, fits and tuned encoders that were not used for long.
+
+    What a running process uses stays, so that this may be done at any time.
+    """
     from hengyu.methods.fit_cache import FitStore
     from hengyu.methods.training.cache import TunedStore
     from hengyu.storage.vectors import VectorStore
 
-    freed = sum(kept.default().gc(days) for kept in (VectorStore, FitStore, TunedStore))
-    click.echo(f"{freed / 1e6:.1f} MB freed")
+    spared: list[Path] = []
+    freed = sum(kept.default().gc(days, spared.append) for kept in (VectorStore, FitStore, TunedStore))
+    in_use = f"; {len(spared)} in use by a running process were kept" if spared else ""
+    click.echo(f"{freed / 1e6:.1f} MB freed{in_use}")

@@ -1,7 +1,7 @@
 """Tuned encoders, kept: trained once for an encoder, a pooling, a recipe with its seed, and the sentences it learned from.
 
 Each is a sentence-transformers folder ``<root>/<hash>/`` that anyone can load; its ``hengyu.json`` says what it is, what
-the training saw, and the sha256 of every file. It appears whole: written under a temporary name, then renamed.
+the training saw, and the sha256 of every file and of itself. It appears whole: written under a temporary name, then renamed.
 """
 
 from __future__ import annotations
@@ -12,10 +12,11 @@ import re
 import shutil
 import time
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
+from weakref import finalize
 
 from hengyu.base.bounded import open_regular, read_bytes
 from hengyu.base.errors import HengyuError
@@ -27,7 +28,8 @@ from hengyu.base.remote import Mirror, Unreachable, drafted
 from hengyu.methods.training.data import TrainingData
 from hengyu.methods.training.tuner import Tuner
 from hengyu.storage.folder import StoreFolder
-from hengyu.storage.identity import made_by, name_of, tuned_key, vectors_key
+from hengyu.storage.identity import digest, made_by, name_of, tuned_key, vectors_key
+from hengyu.storage.in_use import Held, changed_at, delete, hold, in_seconds, leftovers, note_use, size_of, unused
 from hengyu.storage.records import write_json
 from hengyu.storage.vectors import Damage, VectorStore
 from hengyu.suites.grammar import Step
@@ -77,28 +79,38 @@ class TunedStore(StoreFolder):
                     "step": meaning.get("step", "?"),
                     "pooling": meaning.get("pooling", "?"),
                     "encoder": str(encoder.get("fingerprint", "?")) if isinstance(encoder, dict) else "?",
-                    "bytes": _size(path),
+                    "bytes": size_of(path),
                 }
             )
         return rows
 
     def recall(self, meaning: Mapping[str, Any]) -> dict[str, Any] | None:
         """Return what a training saw; None when it was not made yet, `HengyuError` when a file has changed since."""
+        found = self.find(meaning)
+        return found[0] if found else None
+
+    def find(self, meaning: Mapping[str, Any]) -> tuple[dict[str, Any], Held] | None:
+        """Return as `recall` what a training saw, and what keeps `gc` from the encoder as long as it lives."""
         path = self.path(meaning)
+        held = hold(path / _ABOUT)
         there = self.mirror is not None and self.mirror.has(f"{path.name}/{_ABOUT}")
         if not path.is_dir():
             if self.mirror is None or not there:
                 return None
-            self._fetch(self.mirror, path.name)
+            held = self._fetch(self.mirror, path.name)
         damage = _check(path)
+        if damage and not path.is_dir():
+            return None  # it was deleted while it was read
         if damage:
             raise HengyuError(f"{damage.path}: {damage.reason}")
+        note_use(path / _ABOUT)
         if not there:
             self._send(path)
-        report: dict[str, Any] = _about(path)["report"]
-        return report
+        if held is None or not held.names(path / _ABOUT):  # another process has put it there
+            held = hold(path / _ABOUT)
+        return None if held is None else (_about(path)["report"], held)
 
-    def _fetch(self, mirror: Mirror, name: str) -> None:
+    def _fetch(self, mirror: Mirror, name: str) -> Held | None:
         """Get one that is elsewhere, those files of it that it says it has; raises `HengyuError` when it is not whole."""
         away = mirror.below(name)
         with drafted(self.root) as around:
@@ -112,21 +124,31 @@ class TunedStore(StoreFolder):
             damage = _check(draft)
             if damage:
                 raise HengyuError(f"{away.url}/{damage.path.relative_to(draft).as_posix()}: {damage.reason}")
+            held = hold(draft / _ABOUT)
             _place(draft, self.root / name)
+        return held
 
     def _send(self, path: Path) -> None:
         if self.mirror is not None:
             names = sorted(p.relative_to(path).as_posix() for p in _files(path))
             self.mirror.below(path.name).send(path, sorted(names, key=lambda n: n == _ABOUT))
 
-    def keep(self, meaning: Mapping[str, Any], report: Mapping[str, Any], draft: Path) -> None:
-        """Put a folder written as a draft in its place; one that another process has put there meanwhile stays, whole."""
+    def keep(self, meaning: Mapping[str, Any], report: Mapping[str, Any], draft: Path) -> Held | None:
+        """Put a folder written as a draft in its place; one that another process has put there meanwhile stays, whole.
+
+        Returns what keeps `gc` from it as long as it lives; None when another process has deleted it already.
+        """
         files = sorted(p for p in draft.rglob("*") if p.is_file())
         sums = {p.relative_to(draft).as_posix(): _sum(p) for p in files}
-        write_json(draft / _ABOUT, {"meaning": dict(meaning), "report": dict(report), "sha256": sums})
+        about = {"meaning": dict(meaning), "report": dict(report), "sha256": sums}
+        write_json(draft / _ABOUT, {**about, "digest": digest(about)})
         path = self.path(meaning)
+        held = hold(draft / _ABOUT)
         _place(draft, path)
+        if held is None or not held.names(path / _ABOUT):
+            held = hold(path / _ABOUT)
         self._send(path)
+        return held
 
     def verify(self) -> list[Damage]:
         """Check every file against its checksum and return what is damaged."""
@@ -139,14 +161,22 @@ class TunedStore(StoreFolder):
             shutil.rmtree(self.root / damage.path.relative_to(self.root).parts[0])
         return found
 
-    def gc(self, days: float = 90.0) -> int:
-        """Delete drafts of killed runs, and what was made more than ``days`` ago; return the bytes freed."""
-        freed, now = 0, time.time()
-        doomed = [p for p in self.folders() if now - p.stat().st_mtime > days * 86400]
-        doomed += [p for p in self.root.glob(".draft-*") if now - p.stat().st_mtime > _STALE_SECONDS]
-        for path in doomed:
-            freed += _size(path)
-            shutil.rmtree(path, ignore_errors=True)
+    def gc(self, days: float = 90.0, spared: Callable[[Path], object] = lambda path: None) -> int:
+        """Delete drafts of killed runs, and what was not used for ``days``; return the bytes freed.
+
+        An encoder that a running process uses stays, whatever its age; ``spared`` is called with the folder of each that
+        would have been deleted. Raises `HengyuError` when ``days`` is negative or not finite.
+        """
+        longest, now = in_seconds(days), time.time()
+        freed = sum(map(delete, leftovers(self.root)))
+        freed += sum(delete(p) for p in self.root.glob(".draft-*") if now - changed_at(p) > _STALE_SECONDS)
+        for path in self.folders():
+            if not time.time() - max(changed_at(p) for p in (path, path / _ABOUT) if p.exists() or p == path) > longest:
+                continue
+            with unused(path / _ABOUT) as free:
+                freed += delete(path) if free else 0
+            if not free:
+                spared(path)
         return freed
 
 
@@ -185,16 +215,19 @@ class TunedEncoderCache:
             method: Tuner = step.make()
             meaning = self._meaning(encoder, pooling, step, method, lesson)
             try:
-                report = store.recall(meaning)
+                found = store.find(meaning)
             except Unreachable:
                 raise
             except HengyuError as e:
                 self.progress.say(f"warning: {e}; trained again now")
-                report = None
-            if report is None:
-                report = self._train(store, encoder, pooling, step, method, lesson, meaning, on)
+                found = None
+            if found is None:
+                found = self._train(store, encoder, pooling, step, method, lesson, meaning, on)
+            report, held = found
             trained.append({"name": str(step), **report})
-            encoder = _open(store.path(meaning), encoder, str(report.get("prompt", encoder.spec.prompt)))
+            path = store.path(meaning)
+            encoder = _open(path, encoder, str(report.get("prompt", encoder.spec.prompt)))
+            finalize(encoder, held.release)
         return TunedEncoder(encoder, trained)
 
     def _meaning(
@@ -219,7 +252,7 @@ class TunedEncoderCache:
         lesson: TrainingData,
         meaning: dict[str, Any],
         on: str,
-    ) -> dict[str, Any]:
+    ) -> tuple[dict[str, Any], Held]:
         from hengyu.methods.training.model import TrainableEncoder
 
         started = time.perf_counter()
@@ -231,7 +264,7 @@ class TunedEncoderCache:
         try:
             draft.mkdir(parents=True)
             trainee.save(draft, _readme(encoder, pooling, step, method))
-            store.keep(meaning, method.report, draft)
+            held = store.keep(meaning, method.report, draft)
         except OSError as e:
             raise HengyuError(
                 f"{draft.parent}: the tuned encoder cannot be stored ({e.strerror or e}); make room or set HENGYU_CACHE "
@@ -245,7 +278,9 @@ class TunedEncoderCache:
         parts = (encoder.id, pooling, str(step), on)
         self.seconds[parts] = self.seconds.get(parts, 0.0) + seconds
         self.progress.say(f"tuned {where}: {seconds:.0f} s")
-        return method.report
+        if held is None:
+            raise Unreachable(f"{store.path(meaning)}: was deleted while it was in use; run the same command again")
+        return method.report, held
 
 
 def _open(path: Path, encoder: HuggingFace, prompt: str) -> HuggingFace:
@@ -292,6 +327,12 @@ def _check(path: Path) -> Damage | None:
     named = isinstance(meaning, dict) and TunedStore(path.parent).path(meaning) == path
     if not isinstance(sums, dict) or not named or not isinstance(about.get("report"), dict):
         return Damage(path / _ABOUT, "is missing, unreadable, or of another encoder")
+    if about.get("digest") != _own_digest(about):
+        return Damage(path / _ABOUT, "has changed since it was written (its own digest differs)")
+    for file in sorted(_files(path)):
+        name = file.relative_to(path).as_posix()
+        if name not in sums and name != _ABOUT and not file.name.startswith("."):
+            return Damage(file, "was not written with the encoder, and could change its vectors")
     for name, expected in sums.items():
         try:
             if _sum(path / name) != expected:
@@ -301,13 +342,14 @@ def _check(path: Path) -> Damage | None:
     return None
 
 
+def _own_digest(about: Mapping[str, Any]) -> str:
+    """Return the digest of what hengyu.json says, its digest left out."""
+    return digest({key: value for key, value in about.items() if key != "digest"})
+
+
 def _sum(path: Path) -> str:
     with open_regular(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _size(path: Path) -> int:
-    return sum(f.stat().st_size for f in _files(path))
 
 
 def _files(path: Path) -> Iterator[Path]:

@@ -47,6 +47,8 @@ def print_sts_board(run: Run, console: Console) -> None:
     if any(cell.status in ("incomplete", "missing") for row in board.rows for cell in row.cells):
         _say(console, "-: no number; a row with a hole has no mean and no rank")
     _differences(console, run)
+    if run.unverified:
+        _say(console, f"not verified: {run.unverified}", "bold red")
     for warning in run.header.get("warnings", ()):
         _say(console, f"warning: {warning}", "yellow")
 

@@ -25,6 +25,7 @@ from typing import Any
 from hengyu.base.errors import HengyuError, did_you_mean
 from hengyu.base.escapes import in_page, latex, markdown, markdown_row, plain
 from hengyu.report.board.board import Cell, make_board, percent
+from hengyu.report.page.public import public
 from hengyu.report.retrieval.text import retrieval_latex, retrieval_markdown
 from hengyu.storage.records import Record, Run, Standing
 from hengyu.storage.records.clouds import load_clouds
@@ -44,7 +45,7 @@ def export(run: Run, format: str) -> str:
     """Return a run as text in one of `FORMATS`, with a final newline; raises `HengyuError` for another word."""
     if format not in FORMATS:
         raise HengyuError(f"format '{format}' is unknown{did_you_mean(format, FORMATS)}")
-    return FORMATS[format](run)
+    return FORMATS[format](public(run))
 
 
 def tidied(run: Run) -> list[dict[str, Any]]:
@@ -135,6 +136,8 @@ def _markdown(run: Run) -> str:
         ]
         lines.append(markdown_row([str(row.rank or "-"), *names, markdown(row.fit_on), *cells, *change]))
     notes = [f"[{i}] {markdown(note)}  " for i, note in enumerate(board.notes, 1)]
+    if run.unverified:
+        notes.append("**Not verified**: no checksums show that these numbers are as they were written.")
     return "\n".join([*lines, *([""] if notes else []), *notes]) + "\n"
 
 

@@ -12,6 +12,7 @@ from hengyu.base.errors import HengyuError
 from hengyu.report.board.board import make_board
 from hengyu.report.board.cell import between
 from hengyu.report.page.page import make_page
+from hengyu.report.page.public import hide_paths
 from hengyu.report.page.summaries import Listed, Summaries
 from hengyu.report.retrieval.tables import make_tables
 from hengyu.storage.records import Run, list_runs, load_run, write_bytes
@@ -52,7 +53,8 @@ def listed(folder: Path, site: Path, summaries: Summaries | None = None) -> List
     try:
         line = summaries.line(folder, _line) if summaries else _line(load_run(folder))
     except HengyuError as e:
-        return Listed(folder.name, "", "", date=date, problem=str(e).replace(f"{folder.parent}/", ""))
+        problem = hide_paths(str(e).replace(f"{folder.parent}/", ""), [folder.absolute()])
+        return Listed(folder.name, "", "", date=date, problem=problem)
     page = site / line.id / "index.html"
     return replace(line, date=date, link=f"{quote(line.id)}/index.html" if page.is_file() else "")
 
@@ -65,7 +67,7 @@ def _line(run: Run) -> Listed:
     return Listed(
         run.id,
         str(suite.get("name") or ""),
-        str(suite.get("title") or ""),
+        hide_paths(str(suite.get("title") or "")),
         tuple(str(t["task"]) for t in run.header.get("tasks", ())),
         models or tuple(str(e["encoder"]) for e in encoders),
         rows,
@@ -74,6 +76,7 @@ def _line(run: Run) -> Listed:
         value,
         between_,
         row,
+        verified=not run.unverified,
     )
 
 

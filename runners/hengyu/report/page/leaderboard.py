@@ -13,6 +13,7 @@ from hengyu.report.charts.page_charts import charts_of
 from hengyu.report.page.board_json import view
 from hengyu.report.page.page import make_page, script_json
 from hengyu.report.page.provenance import command_of, published_sheet, sheets
+from hengyu.report.page.public import public
 from hengyu.report.page.reproduce import command_of_row, reproduce_sheet
 from hengyu.report.page.retrieval import retrieval_page
 from hengyu.report.page.worst_pairs import Mistakes
@@ -48,6 +49,7 @@ def write_report(run: Run, out: Path, wrong: Sequence[Mistakes] = (), *, listed:
 
 def render(run: Run, wrong: Sequence[Mistakes] = (), *, index: str = "") -> str:
     """Return the page of a run, with the pairs that went wrong and a link to an index where they are given."""
+    run = public(run)
     if run.is_retrieval:
         return retrieval_page(run, wrong, index)
     board = make_board(run)

@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+from hengyu.base.json_files import parse
 from hengyu.report.board.cell import between, percent
 from hengyu.report.charts.trainings import tunings
 from hengyu.report.published import beside
@@ -29,7 +30,9 @@ def sheets(run: Run, seconds: Mapping[str, float] | None = None) -> tuple[Sheet,
         _run(run),
         _machine(run),
         _tasks(run),
+        _read(run),
         _encoders(run),
+        _references(run),
         _coverage(run),
         _fits(run),
         _trained(run),
@@ -65,14 +68,58 @@ def _run(run: Run) -> Sheet:
         ("resamples", suite.get("resamples")),
         ("interval level", f"{100 * level:g} %" if isinstance(level, int | float) else None),
         ("aggregate over splits", suite.get("aggregate") or "none"),
+        ("suite SHA-256", suite_digest(run)),
+        ("checksums", "missing" if run.unverified else None),
     ]
-    rows = tuple((k, str(v)) for k, v in pairs if v is not None)
+    rows = tuple((k, str(v)) for k, v in pairs if v not in (None, ""))
     return Sheet("Run", "What was run; the same header gives the same numbers.", ("what", "value"), rows, keyed=True)
 
 
 def _machine(run: Run) -> Sheet:
-    rows = tuple((k, _text(v)) for k, v in sorted(run.environment.items()) if k != "command")
-    return Sheet("Versions and machine", "Where it ran.", ("what", "value"), rows)
+    rows = [(k, _text(v)) for k, v in sorted(run.environment.items()) if k not in ("command", "earlier")]
+    for before in earlier_environments(run):
+        rows += [(f"{k}, of some rows", _text(v)) for k, v in sorted(before.items())]
+    about = "Where it ran."
+    if earlier_environments(run):
+        about += (
+            " Rows that an interrupted or earlier run had finished were made with the versions listed for some rows."
+        )
+    return Sheet("Versions and machine", about, ("what", "value"), tuple(rows))
+
+
+def earlier_environments(run: Run) -> list[Mapping[str, Any]]:
+    """Return in what other environments some of a run's rows were made: what differed there."""
+    found = run.environment.get("earlier")
+    return [e for e in found if isinstance(e, Mapping)] if isinstance(found, list) else []
+
+
+def suite_digest(run: Run) -> str:
+    """Return the sha256 of the file of a run's suite, "" where it is not kept."""
+    try:
+        return str(parse((run.path / "sources.json").read_bytes())["suite"]["sha256"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return ""
+
+
+def _read(run: Run) -> Sheet:
+    readers: list[_Reader] = [
+        ("split", _key("task")),
+        ("rows", _key("rows")),
+        ("file SHA-256", _key("file_sha256")),
+        ("SHA-256 as read", _key("sha256")),
+    ]
+    about = (
+        "Every split that was evaluated on, fitted on, or used for thresholds. The second checksum is over texts and labels as "
+        "they were read, so that it changes with the columns of a card, too."
+    )
+    return _listed("What was read", about, run.header.get("read", ()), readers, {"rows"})
+
+
+def _references(run: Run) -> Sheet:
+    readers: list[_Reader] = [(n, _key(n)) for n in ("encoder", "revision", "task", "metric", "value", "pearson")]
+    readers += [("file", _key("path")), ("SHA-256 of the content", _key("content"))]
+    about = "Numbers that others measured, as the result files of mteb have them; nothing of them was computed here."
+    return _listed("Imported results", about, run.header.get("references", ()), readers, {"value", "pearson"})
 
 
 _Reader = tuple[str, Callable[[Mapping[str, Any]], Any]]
@@ -120,7 +167,7 @@ def _tasks(run: Run) -> Sheet:
 
 
 def _encoders(run: Run) -> Sheet:
-    names = ("encoder", "kind", "dim", "max_length", "dtype", "revision", "fingerprint", "tokens")
+    names = ("encoder", "kind", "dim", "max_length", "dtype", "backend", "revision", "fingerprint", "tokens")
     heads = {"max_length": "max length", "tokens": "token fingerprint"}
     readers: list[_Reader] = [(heads.get(n, n), _key(n)) for n in names]
     readers += [

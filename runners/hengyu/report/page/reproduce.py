@@ -11,25 +11,60 @@ from typing import Any
 
 from hengyu.base.bounded import read_bytes
 from hengyu.encoders import EncoderSpec
+from hengyu.report.page.provenance import earlier_environments
 from hengyu.report.sheet import Sheet
+from hengyu.storage.identity import digest
 from hengyu.storage.records import Run
 
 __all__ = ["command_of_row", "reproduce_sheet"]
 
 _Key = tuple[str, str, str, str]  # encoder, pooling, entry, fit_on
 _NARROWED = ("--encoder", "--pooling", "--entry", "--fit-on")
+_LIBRARIES = ("hengyu", "torch", "transformers", "numpy", "scipy", "faiss-cpu")
 _FLAGS = ("--quiet", "--force", "--fresh")
 
 
 def reproduce_sheet(run: Run) -> Sheet:
     """Return the commands of all rows; rows whose numbers were read from elsewhere have none."""
     narrowed = command_of_row(run)
-    keys = dict.fromkeys(r.row for r in run.records if r.on_board)
-    rows = [(entry, encoder, pooling, fit_on, narrowed((encoder, pooling, entry, fit_on))) for
-            encoder, pooling, entry, fit_on in keys]  # fmt: skip
-    about = "Each weighs one row again, and what it is held against. A mean over several seeds needs the whole suite's entries."
-    heads = ("entry", "encoder", "pooling", "fit_on", "command")
-    return Sheet("Make a row again", about, heads, tuple(row for row in rows if row[-1]))
+    encoders = {str(e.get("encoder")): e for e in run.header.get("encoders", ())}
+    versions, threads = _versions(run), str(run.environment.get("torch_threads") or "")
+    rows = []
+    for key in dict.fromkeys(r.row for r in run.records if r.on_board):
+        encoder, pooling, entry, fit_on = key
+        command = narrowed(key)
+        about = encoders.get(encoder, {})
+        made = (data_digest(run, fit_on), str(about.get("fingerprint") or ""), str(about.get("dtype") or ""))
+        if command:
+            rows.append((entry, encoder, pooling, fit_on, *made, versions, threads, command))
+    heads = (
+        *("entry", "encoder", "pooling", "fit_on"),
+        *("data as read", "fingerprint", "dtype", "versions", "threads", "command"),
+    )
+    filled = [i for i, _ in enumerate(heads) if any(row[i] for row in rows)]
+    told = "Each evaluates one row again, and what it is compared with. A mean over several seeds needs the whole suite's entries. "
+    told += "Paths are left out: a name stands for what has the digests beside it and under What was read."
+    return Sheet(
+        "Make a row again", told, tuple(heads[i] for i in filled), tuple(tuple(row[i] for i in filled) for row in rows)
+    )
+
+
+def data_digest(run: Run, fit_on: str) -> str:
+    """Return 16 digits over all that a row read as data: its tasks, and what it was fitted on; "" where it is not kept."""
+    read = {str(r.get("task")): str(r.get("sha256")) for r in run.header.get("read", ())}
+    if not read:
+        return ""
+    names = {str(t.get("task")) for t in run.header.get("tasks", ())}
+    for fit in run.header.get("fitted_on", ()):
+        if fit.get("fit_on") == fit_on:
+            names.update(map(str, fit.get("splits", ())))
+    return digest({name: read.get(name, "") for name in sorted(names)})[:16]
+
+
+def _versions(run: Run) -> str:
+    """Return the versions of the libraries that vectors and numbers come from."""
+    of = [f"{name} {run.environment[name]}" for name in _LIBRARIES if run.environment.get(name)]
+    return ", ".join(of) + ("; others for some rows" if of and earlier_environments(run) else "")
 
 
 def command_of_row(run: Run) -> Callable[[_Key], str]:

@@ -17,7 +17,7 @@ from hengyu.storage.records import Run, load_run
 __all__ = ["Listed", "Summaries"]
 
 _FILE = "listing.json"
-_SCHEMA = 1
+_SCHEMA = 2
 _LISTS = {"tasks": None, "encoders": None, "best": 4}  # fields that are lists of words, with their length
 _READ = ("sums.json", "run.json", "records.json", "costs.json")  # what a line is made of, the seal first
 
@@ -39,6 +39,7 @@ class Listed:
     best: tuple[str, str, str, str] = ("", "", "", "")  # encoder, pooling, entry, fit_on
     date: str = ""  # when its records were written, UTC
     link: str = ""  # to its page, relative to the index; "" where it has none
+    verified: bool = True  # whether its files were held against checksums
     problem: str = ""  # why it cannot be read; "" where it can
 
 

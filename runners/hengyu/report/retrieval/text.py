@@ -56,6 +56,8 @@ def print_retrieval(run: Run, console: Console | None = None) -> None:
         "*: no other row has more nDCG@10 and is faster, or smaller",
         "dim",
     )
+    if run.unverified:
+        _say(console, f"not verified: {run.unverified}", "bold red")
     for warning in run.header.get("warnings", ()):
         _say(console, f"warning: {warning}", "yellow")
 

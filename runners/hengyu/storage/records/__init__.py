@@ -12,7 +12,9 @@ A run is a folder ``records/<run>/`` with
 * ``observations/``: the similarity of every pair, one file a cell (see `hengyu.storage.records.observations`),
 * ``labels.safetensors``: the labels of every task, in the order of the pairs,
 * ``relevance.safetensors``: of a retrieval suite, which rows answer which queries (see `hengyu.evaluation.relevance_file`),
-* ``sums.json``: the seal over header, numbers, clouds, labels and relevance (see `hengyu.storage.records.checksums`).
+* ``sums.json``: checksums of header, numbers, clouds, labels and relevance (see `hengyu.storage.records.checksums`); a run
+  without it
+  is read, but is not verified (`Run.unverified`).
 """
 
 from __future__ import annotations
@@ -28,7 +30,7 @@ from hengyu.base.errors import HengyuError
 from hengyu.base.json_files import check, fill, read_document, read_seconds, write_bytes, write_json
 from hengyu.base.paths import reports_dir
 from hengyu.storage.identity import cell, parts_of
-from hengyu.storage.records.checksums import break_seal, check_seal
+from hengyu.storage.records.checksums import break_seal, check_seal, unverified
 from hengyu.storage.records.costs import read_costs
 from hengyu.storage.records.schemas import HEADER
 
@@ -157,6 +159,7 @@ class Run:
     records: tuple[Record, ...]
     differences: tuple[Difference, ...] = ()  # those that the suite asks for
     standings: tuple[Standing, ...] = ()  # none in runs from before they were kept
+    unverified: str = ""  # why its files could not be checked against checksums; "" where they were, or it was not read
 
     @property
     def id(self) -> str:
@@ -244,7 +247,7 @@ def load_run(folder: Path) -> Run:
         raise HengyuError(f"{folder / 'records.json'}: not a list of records ({e}); {_AGAIN}") from None
     timed = tuple(replace(r, seconds=timings.get(cell_key(r.task, r.row))) for r in records)
     timed += _costs(folder, timed)
-    return Run(folder, header, environment, timed, differences, standings)
+    return Run(folder, header, environment, timed, differences, standings, unverified(folder))
 
 
 def list_runs(root: Path | None = None) -> list[Path]:

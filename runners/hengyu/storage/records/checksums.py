@@ -9,10 +9,12 @@ from hengyu.base.bounded import read_bytes
 from hengyu.base.errors import HengyuError
 from hengyu.base.json_files import parse, write_json
 
-__all__ = ["break_seal", "broken_seals", "check_seal", "seal"]
+__all__ = ["break_seal", "broken_seals", "check_seal", "is_verified", "seal", "unverified", "what_broke"]
 
 _SEAL = "sums.json"
-_SEALED = ("run.json", "records.json", "clouds.json", "labels.safetensors", "relevance.safetensors")
+_ALWAYS = ("run.json", "records.json")
+_SEALED = (*_ALWAYS, "clouds.json", "labels.safetensors", "relevance.safetensors")
+_CHANGED = "has changed since it was written"
 
 
 def break_seal(folder: Path) -> None:
@@ -30,33 +32,75 @@ def seal(folder: Path) -> None:
 
 
 def broken_seals(folder: Path) -> list[Path]:
-    """Return the files of a run that are not as they were sealed; a run of before there were seals has none."""
+    """Return the files of a run that are not as they were sealed, or are gone; none for a run without checksums."""
+    return list(_broken(folder))
+
+
+def is_verified(folder: Path) -> bool:
+    """Tell whether a run has checksums and every file of it that they cover is as it was written."""
+    return not unverified(folder) and not broken_seals(folder)
+
+
+def unverified(folder: Path) -> str:
+    """Return in one sentence why a run's files cannot be checked, "" where they can be."""
+    path = folder / _SEAL
+    if path.exists():
+        return _inherited(folder / "run.json")
+    return (
+        f"{path}: is missing, so nothing shows that the numbers of this run are as they were written (an interrupted run, "
+        "an old one, or a deleted file); run the suite again"
+    )
+
+
+def _inherited(path: Path) -> str:
+    """Return why the run that a run was made from could not be verified."""
+    try:
+        said = parse(path.read_bytes()).get("unverified")
+    except (OSError, ValueError, AttributeError):
+        return ""  # whoever reads the run says what is wrong with the file
+    return f"{path}: {said}" if isinstance(said, str) and said else ""
+
+
+def check_seal(folder: Path) -> None:
+    """Raise `HengyuError` with a sentence for every file of a run that has changed since it was written, or is gone."""
+    broken = _broken(folder)
+    if broken:
+        raise HengyuError(*(f"{path}: {reason}; run the suite again" for path, reason in broken.items()))
+
+
+def what_broke(folder: Path) -> dict[Path, str]:
+    """Return the files of a run that cannot be relied on, with the reason: changed, gone, or covered by no checksum."""
+    path = folder / _SEAL
+    if not path.exists():
+        return {path: "is missing, so the run cannot be verified"}
+    return _broken(folder)
+
+
+def _broken(folder: Path) -> dict[Path, str]:
     path = folder / _SEAL
     try:
         content = read_bytes(path)
     except FileNotFoundError:
-        return []
-    except OSError:
-        return [path]
+        return {}
+    except OSError as e:
+        return {path: f"cannot be read ({e.strerror or e})"}
     try:
         sums = parse(content)
     except ValueError:
-        return [path]
-    if not isinstance(sums, dict) or not sums.keys() <= set(_SEALED):
-        return [path]
-    broken = []
+        return {path: _CHANGED}
+    if not isinstance(sums, dict) or not set(_ALWAYS) <= sums.keys() <= set(_SEALED):
+        return {path: _CHANGED}
+    broken = {}
     for name in _SEALED:
         try:
             actual = hashlib.sha256(read_bytes(folder / name)).hexdigest()
-        except OSError:
-            continue  # whoever reads a file that is not there says so
+        except FileNotFoundError:
+            if name in sums:
+                broken[folder / name] = f"is missing, though {_SEAL} names it"
+            continue
+        except OSError as e:
+            broken[folder / name] = f"cannot be read ({e.strerror or e})"
+            continue
         if sums.get(name) != actual:
-            broken.append(folder / name)
+            broken[folder / name] = _CHANGED
     return broken
-
-
-def check_seal(folder: Path) -> None:
-    """Raise `HengyuError` with a sentence for every file of a run that has changed since it was written."""
-    broken = broken_seals(folder)
-    if broken:
-        raise HengyuError(*(f"{p}: has changed since it was written; run the suite again" for p in broken))

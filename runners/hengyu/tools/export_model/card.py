@@ -10,6 +10,8 @@ from typing import Any
 from hengyu.base.escapes import markdown, markdown_row
 from hengyu.base.version import __version__
 from hengyu.report.board.board import percent
+from hengyu.report.page.provenance import command_of
+from hengyu.report.page.public import public
 from hengyu.storage.records import Record, Run
 from hengyu.tools.export_model.fitted import Fitted
 from hengyu.tools.export_model.folder import Written
@@ -139,7 +141,7 @@ def _score(r: Record) -> str:
 
 
 def _again(run: Run, choice: Choice, other_fit: str) -> list[str]:
-    command = str(run.environment.get("command") or f"hengyu run {run.header['suite']['name']}")
+    command = command_of(public(run))
     take = ["hengyu", "export-model", run.id, "--row", " | ".join(choice.row), "--task", choice.task]
     take += ["--fit-on", other_fit] if other_fit else []
     take += [] if choice.seed is None else ["--seed", str(choice.seed)]

@@ -13,6 +13,7 @@ from rich.text import Text
 
 from hengyu.base.environment import environment
 from hengyu.base.escapes import plain
+from hengyu.report.page.public import public_command
 from hengyu.tools.selfcheck.change import Change
 from hengyu.tools.selfcheck.run import Findings
 from hengyu.tools.selfcheck.subject import LIMIT_DISTANCE, LIMIT_POINTS, LIMIT_UNKNOWN, Check
@@ -66,7 +67,7 @@ def to_json(findings: Findings, command: str = "") -> dict[str, Any]:
         "broken": list(findings.broken),
         "invariances": [asdict(c) for c in findings.invariances],
         "sensitivities": [asdict(c) for c in findings.sensitivities],
-        "environment": environment(command),
+        "environment": environment(public_command(command)),
     }
 
 
