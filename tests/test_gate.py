@@ -321,7 +321,7 @@ def test_the_table_is_whole_at_any_width_and_names_steer_no_terminal(width, term
         "40.00",
         "-10.00",
         "fell beyond the tolerance, and the fall is significant",
-        "[-10.43, -9.57]",  # 10 -+ 2.5758 sqrt(2) 0.2 / 1.96 = 0.37, and what the most skewed values could hide
+        "[-10.43, -9.56]",  # 10 -+ 2.5758 sqrt(2) 0.2 / 1.96 = 0.37, and what skewed values could hide
     ):
         assert whole in text
     assert "\x1b" not in text and "\x00" not in text

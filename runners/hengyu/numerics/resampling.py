@@ -30,6 +30,7 @@ __all__ = [
     "difference",
     "interval",
     "mean_interval",
+    "p_of_zero",
     "normal_interval",
     "spearman_many",
 ]
@@ -40,6 +41,7 @@ BINARY = ("auc", "ap", "f1", "accuracy")
 Floats = NDArray[np.float64]
 
 _CHUNK = 4096  # pairs whose random numbers (1 MB) are made at a time, and stay in the second-level cache
+_ROUNDING = 1e-12
 _FEW = 64  # classes up to which `bootstrap.rank_sums` is the faster one
 
 
@@ -252,6 +254,26 @@ def interval(replicates: ArrayLike, level: float = 0.95) -> tuple[float, float]:
         raise Degenerate("no resample has a value")
     low, high = np.quantile(values, [0.5 - 0.5 * level, 0.5 + 0.5 * level])
     return float(low), float(high)
+
+
+def p_of_zero(replicates: ArrayLike, value: float) -> float:
+    """Return the two-sided p-value of 0 from replicates (resamples,) of a difference, NaN left out; 1 where nothing tells.
+
+    It is at most 1 - level exactly where `interval` at that level excludes 0, up to its resolution of 2 / resamples;
+    where all replicates lie on one side it is Student's, of the difference over their spread, so that it can be adjusted
+    over many differences.
+    """
+    values = np.asarray(replicates, dtype=np.float64)
+    values = np.sort(values[~np.isnan(values)])
+    if len(values) < 2 or values[0] == values[-1]:
+        return 1.0 if not len(values) or abs(value) < _ROUNDING else 0.0
+    share = float(np.interp(0.0, values, np.linspace(0.0, 1.0, len(values))))
+    if 0.0 < share < 1.0:
+        return min(1.0, 2.0 * min(share, 1.0 - share))
+    from scipy.special import stdtr
+
+    tail = 2.0 * float(stdtr(len(values) - 1, -abs(value) / float(values.std(ddof=1))))
+    return min(tail, 1.0 / len(values))
 
 
 def difference(first: ArrayLike, second: ArrayLike, level: float = 0.95) -> tuple[float, float]:

@@ -18,8 +18,9 @@ from hengyu.base.escapes import markdown, markdown_row, plain
 from hengyu.evaluation.gate.findings import EXIT, EXIT_WORDS
 from hengyu.evaluation.gate.gate import Judgement, Verdict
 from hengyu.report.board.board import percent
+from hengyu.report.board.cell import p_words
 
-__all__ = ["gate_json", "gate_markdown", "p_words", "print_gate", "shown", "summary", "warning"]
+__all__ = ["gate_json", "gate_markdown", "print_gate", "shown", "summary", "warning"]
 
 _PASSES = 5  # of the cells that pass, those that fell most are shown
 _HEADS = ("verdict", "task", "encoder", "pooling", "entry", "fit_on")
@@ -116,11 +117,6 @@ def _legend(judged: Judgement) -> str:
         f"scores x 100; change: now minus baseline, with its {level} interval over all compared cells (Holm); "
         f"p (Holm), the p-value adjusted over them, decides: significant at {1 - judged.level:.2g} or below"
     )
-
-
-def p_words(p: float | None) -> str:
-    """Return a p-value with two significant digits; small ones as a bound."""
-    return "" if p is None else "<1e-6" if p < 1e-6 else f"{p:.2g}"
 
 
 def print_gate(judged: Judgement, console: Console | None = None, *, everything: bool = False) -> None:

@@ -28,6 +28,7 @@ from hengyu.base.paths import reports_dir
 from hengyu.storage.records.checksums import break_seal, check_seal
 from hengyu.storage.records.costs import read_costs
 from hengyu.storage.records.schemas import HEADER
+from hengyu.storage.records.significance import verdict
 
 __all__ = [
     "SCHEMA",
@@ -46,7 +47,6 @@ __all__ = [
 
 SCHEMA = 1
 _SEED = " | seed "
-_ROUNDING = 1e-9
 _AGAIN = "run the suite again"
 
 
@@ -114,11 +114,13 @@ class Difference:
     value: float
     low: float
     high: float
+    p: float | None = None  # two-sided, of no difference; at most 1 - level where the interval excludes 0
+    p_adjusted: float | None = None  # by Holm's method, over all differences of the run
 
     @property
     def verdict(self) -> str:
-        """What the interval says: better, worse, or not told apart (it holds 0, up to rounding)."""
-        return "better" if self.low > _ROUNDING else "worse" if self.high < -_ROUNDING else "not told apart"
+        """What the interval says: better, worse, or not significant (`hengyu.storage.records.significance`)."""
+        return verdict(self.low, self.high, self.n)
 
 
 @dataclass(frozen=True)
@@ -134,7 +136,7 @@ class Standing:
     low: float | None  # of the interval of ``behind``, for this row by itself
     high: float | None
     p: float  # two-sided, of no difference to the best row, adjusted over the rows of the column (Holm)
-    tied: bool  # not told apart from the best row: p is above 1 - level
+    tied: bool  # not significantly behind the best row: p is above 1 - level
     rank_low: int | None  # the ranks that the row has over the resamples, at the interval's level
     rank_high: int | None
 
