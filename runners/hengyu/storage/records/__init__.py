@@ -70,7 +70,7 @@ class Record:
     value: float | None
     low: float | None
     high: float | None
-    interval: str  # how low and high came about: "bootstrap", "delta" (delta method), "" for none
+    interval: str  # how low and high came about: "bootstrap", "logit" (AUC, AP), "delta" (delta method), "" for none
     n: int  # pairs; queries in a retrieval suite
     ceiling: float | None  # the highest Spearman the labels allow (for metric "spearman")
     delta: float | None  # minus raw of the same encoder and pooling, paired

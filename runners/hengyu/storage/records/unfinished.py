@@ -66,8 +66,8 @@ def refuse_unfinished(folder: Path, *, latest: bool = False) -> None:
     if newer:
         other = max(newer, key=_unfinished_since)
         raise Unfinished(
-            f"{other}: is newer than {folder.name}, the latest finished run, and did not finish; wait for it, run its suite "
-            f"again, or name the run: {folder.name}"
+            f"{other}: this run did not finish, and is newer than {folder.name}, the latest one that did; wait for it, run "
+            f"its suite again, or give {folder.name} in place of 'latest'"
         )
 
 
