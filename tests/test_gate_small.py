@@ -73,8 +73,8 @@ def test_an_interval_excludes_0_exactly_where_p_is_small() -> None:
             low, high = interval(x, 1.0, level)
             assert (low > 0 or high < 0) == outside
             assert low <= x.mean() <= high
-        p = summary_p_value(-0.1, 0.04, n, n - 1.0, 1.0)
-        assert summary_interval(-0.1, 0.04, n, n - 1.0, 1.0, 1 - p)[1] == pytest.approx(0.0, abs=1e-6)
+        p = summary_p_value(-0.3, 0.04, n, n - 1.0, 1.0)
+        assert p < 1.0 and summary_interval(-0.3, 0.04, n, n - 1.0, 1.0, 1 - p)[1] == pytest.approx(0.0, abs=1e-6)
 
 
 def test_what_is_known_of_mean_and_error_alone_gives_no_smaller_p_than_the_values() -> None:
