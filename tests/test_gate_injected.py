@@ -151,9 +151,7 @@ def test_paired_by_baseline_file_or_by_observations_agree(bench: Bench, monkeypa
     errors = {v.key: v.change.error for v in by_run.verdicts if v.change}
     for v in by_file.verdicts:
         if v.change and v.change.test == "paired":
-            assert v.change.error == pytest.approx(
-                errors[v.key], rel=0.45
-            )  # 64 replicates (baselines of schema 1): five standard errors
+            assert v.change.error == pytest.approx(errors[v.key], rel=0.45)  # of 64 replicates in schema 1
 
 
 def test_a_run_keeps_its_labels_and_says_its_protocol(bench: Bench) -> None:

@@ -44,7 +44,7 @@ EXIT_WORDS = {
     "nothing measured": "not one cell could be compared",
     "failed cell": "a cell of this run gave no number",
     "missing cell": "the baseline has a cell that the run has not",
-    "inconclusive": "with --strict: a fall beyond the tolerance that may be chance (without it: a warning, exit code 0)",
+    "inconclusive": "a fall beyond the tolerance that may be chance, with --strict (without it: a warning, exit code 0)",
     "unfinished run": "the run did not finish, or 'latest' was asked for and a newer run did not",
 }
 
