@@ -76,7 +76,7 @@ class _Pairs:
         return np.asarray(np.mean([spearman_contributions(x, self.labels) for x in self.cells[key]], axis=0))
 
     def digest(self) -> str:
-        return _sha(self.labels, self.groups)
+        return _sha(self.groups)
 
     def _resamples(self, resamples: int, seed: int) -> Resamples:
         return Resamples(self.labels, resamples, seed=seed, key=self.task)
