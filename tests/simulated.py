@@ -15,7 +15,7 @@ import numpy as np
 from scipy.special import ndtri
 from scipy.stats import multivariate_normal
 
-from hengyu.evaluation.paired import draw
+from hengyu.evaluation.paired import keep_blocks
 from hengyu.evaluation.run_metrics import Key, MetricValue, RunMetrics
 from hengyu.numerics.resampling import delta_interval
 from hengyu.storage.records.observations import Observation, save_labels, save_observation
@@ -99,9 +99,8 @@ def scores(folder: Path, labels: np.ndarray, seen: Mapping[str, np.ndarray], res
 
 def kept(run: RunMetrics) -> RunMetrics:
     """Return what a baseline file would keep of a run."""
-    draws, digests, _ = draw(run)
-    about = {TASK: {**run.tasks[TASK], "draws": digests[TASK]}}
-    return replace(run, draws=draws, tasks=about, folder=None)
+    blocks, about, _ = keep_blocks(run)
+    return replace(run, blocks=blocks, tasks={TASK: {**run.tasks[TASK], **about[TASK]}}, folder=None)
 
 
 def without_observations(run: RunMetrics) -> RunMetrics:

@@ -27,9 +27,9 @@ DIFFERENCES = (
 
 def test_a_forest_has_a_line_for_every_difference_and_its_verdict():
     chart = differences(replace(runs.make_run(), differences=DIFFERENCES))
-    assert [g["same"]["verdict"] for g in chart.groups] == ["better", "worse", "not told apart"]
+    assert [g["same"]["verdict"] for g in chart.groups] == ["better", "worse", "not significant"]
     assert [(g["same"]["low"], g["same"]["high"]) for g in chart.groups] == [(0.2, 2.0), (-3.0, -0.1), (-3.0, 2.0)]
-    assert chart.table.rows[0] == ("A:test", "flow - whitening", "mean", "+1.20", "[+0.20, +2.00]", "better")
+    assert chart.table.rows[0] == ("A:test", "flow - whitening", "mean", "+1.20", "[+0.20, +2.00]", "", "", "better")
     layers = chart.spec["layer"]
     assert any("shape" in layer["encoding"] for layer in layers), "told without colour, too"
     assert differences(runs.make_run()) is None

@@ -75,7 +75,7 @@ def test_a_run_against_itself_differs_nowhere(tmp_path):
     run, *_ = sides(tmp_path)
     found = compare(run, run)
     assert {(line.difference, line.low, line.high, line.p, line.verdict) for line in found.lines} == {
-        (0.0, 0.0, 0.0, 1.0, "not told apart")
+        (0.0, 0.0, 0.0, 1.0, "not significant")
     }
     assert len(found.lines) == 6 * 3, "rows of several seeds too"
 
@@ -87,7 +87,7 @@ def test_two_runs_are_paired_row_by_row_and_say_what_their_encoders_differ_in(tm
     assert found.sides == ("first", "second")
     assert {line.test for line in found.lines} == {"paired"}
     assert found.notes == ("encoder m differs between the runs in: fingerprint",)
-    assert {line.verdict for line in found.lines if line.first.entry == "whitening"} == {"not told apart"}
+    assert {line.verdict for line in found.lines if line.first.entry == "whitening"} == {"not significant"}
 
 
 def test_without_observations_the_stored_intervals_compare_and_the_notes_say_so(tmp_path):

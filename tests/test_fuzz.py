@@ -489,11 +489,11 @@ def test_baselines_by_value_and_by_byte(tmp_path: Path) -> None:
     write_json(tmp_path / "now" / "unused.json", {})
     from dataclasses import replace
 
-    from hengyu.evaluation.paired import draw
+    from hengyu.evaluation.paired import keep_blocks
 
-    draws, digests, _ = draw(now)
-    tasks = {name: {**about, "draws": digests[name]} for name, about in now.tasks.items()}
-    write_baseline(path, replace(now, tasks=tasks, draws=draws, folder=None))
+    blocks, about, _ = keep_blocks(now)
+    tasks = {name: {**of, **about[name]} for name, of in now.tasks.items()}
+    write_baseline(path, replace(now, tasks=tasks, blocks=blocks, folder=None))
     whole = path.read_bytes()
     kept = read_baseline(path)
     unsealed = {k: v for k, v in json.loads(whole).items() if k != "sha256"}

@@ -147,11 +147,11 @@ def test_paired_by_baseline_file_or_by_observations_agree(bench: Bench, monkeypa
     patch_vectors(monkeypatch, lambda get, self, pooling, ids: np.round(get(self, pooling, ids), 1))
     by_file = bench.judge("rounded")
     by_run = judge(bench.other(), by_file.current)
-    assert {v.change.resamples for v in by_run.verdicts if v.change and v.change.test == "paired"} == {1000}
+    assert {v.change.groups for v in by_run.verdicts if v.change and v.change.test == "paired"} == {1186}
     errors = {v.key: v.change.error for v in by_run.verdicts if v.change}
     for v in by_file.verdicts:
         if v.change and v.change.test == "paired":
-            assert v.change.error == pytest.approx(errors[v.key], rel=0.45)  # 64 replicates: five standard errors
+            assert v.change.error == pytest.approx(errors[v.key], rel=0.45)  # of 64 replicates in schema 1
 
 
 def test_a_run_keeps_its_labels_and_says_its_protocol(bench: Bench) -> None:

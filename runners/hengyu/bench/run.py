@@ -26,6 +26,7 @@ from hengyu.bench.sources import sources
 from hengyu.bench.units import Executor, WorkerContext
 from hengyu.encoders import EncoderFailed, find_encoder
 from hengyu.encoders.api import Api
+from hengyu.evaluation.blocks import pair_groups
 from hengyu.evaluation.derive import derive
 from hengyu.evaluation.derive_retrieval import derive_retrieval
 from hengyu.evaluation.relevance_file import save_relevance
@@ -36,6 +37,7 @@ from hengyu.storage.records import save_records, write_json
 from hengyu.storage.records.checksums import break_seal, broken_seals, seal
 from hengyu.storage.records.clouds import save_clouds
 from hengyu.storage.records.observations import save_labels
+from hengyu.storage.records.unfinished import mark_finished, mark_started
 from hengyu.storage.timings import Clock
 from hengyu.storage.vectors import VectorStore
 from hengyu.suites.plan import Plan
@@ -109,6 +111,7 @@ def run(
     progress.say(f"it takes {needed}")
     if max_memory is not None:
         refuse_what_cannot_fit(needed, max_memory, plan, *given)
+    mark_started(folder)
     tuning = TunedEncoderCache(tuned or TunedStore.beside(store), progress)
     site = WorkerContext(plan, jobs, store, tuning, state, offline)
     for number, job in enumerate(jobs):
@@ -131,7 +134,8 @@ def run(
         observe_all(executor, site)
     found = (derive_retrieval if plan.suite.kind == "retrieval" else derive)(plan, state.seen, progress)
     break_seal(folder)
-    save_labels(folder, {t.name: t.pairs.labels for t in plan.tasks})
+    groups = {} if plan.relevance else {t.name: pair_groups(t.first, t.second) for t in plan.tasks}
+    save_labels(folder, {t.name: t.pairs.labels for t in plan.tasks}, groups)
     if plan.relevance:
         save_relevance(folder, plan.relevance)
     save_records(folder, found.records, found.differences, found.standings)
@@ -141,6 +145,7 @@ def run(
     write_json(folder / "environment.json", environment(command, earlier if state.kept else ()))
     write_json(folder / "sources.json", sources(plan, [j.encoder for j in jobs]))
     clock.save()
+    mark_finished(folder)
     if away:  # the seal comes last
         away.send(
             folder, sorted((p.name for p in folder.glob("[!.]*") if p.is_file()), key=lambda n: (n == "sums.json", n))

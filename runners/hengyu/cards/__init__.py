@@ -56,7 +56,8 @@ def load_cards(extra: Sequence[Path] = ()) -> dict[str, Card]:
             except HengyuError as e:
                 problems += e.problems
             continue
-        found = [place] if place.is_file() else [p for p in sorted(place.glob("*.toml")) if not is_suite(p)]
+        beside = (p for p in sorted(place.glob("*.toml")) if not p.name.endswith(".rules.toml"))  # those of the gate
+        found = [place] if place.is_file() else [p for p in beside if not is_suite(p)]
         if not found:
             problems.append(f"{place}: no such folder, or no card (*.toml) in it; check --datasets")
         files += found

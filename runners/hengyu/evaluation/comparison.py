@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from hengyu.base.errors import HengyuError, did_you_mean, gather
 from hengyu.evaluation.observed import seen_in
 from hengyu.evaluation.paired_test import PairedChange, holm, stored_error
-from hengyu.evaluation.rank_intervals import paired_p
 from hengyu.evaluation.run_metrics import Key, RunMetrics, headline, scores_of
-from hengyu.numerics.resampling import interval
+from hengyu.numerics.resampling import interval, p_of_zero
 from hengyu.storage.records import Run
+from hengyu.storage.records.significance import NOT_SIGNIFICANT, verdict
 
 __all__ = ["AXES", "Comparison", "Line", "compare"]
 
@@ -36,9 +36,10 @@ class Line:
     values: tuple[float, float]
     low: float | None
     high: float | None
-    p: float  # two-sided, of no difference, adjusted over all lines (Holm)
+    p: float  # two-sided, of no difference, for this line alone; it decides
     test: str  # "paired" (same pairs, same resamples) or "stored" (the two intervals, as if of other pairs)
-    verdict: str  # "better", "worse", "not told apart", by p
+    verdict: str  # "better", "worse", "not significant", by the interval of this line, as on every page
+    p_adjusted: float = 1.0  # by Holm's method, over all lines
 
     @property
     def difference(self) -> float:
@@ -94,17 +95,11 @@ def compare(first: Run, second: Run | None = None, chosen: Mapping[str, Sequence
         )
     lines, notes = _lines(a, b, tasks, couples)
     adjusted = [p for p, _ in holm([line.p for line in lines], a.level)]
-    judged = (replace(line, p=p, verdict=_verdict(line, p, a.level)) for line, p in zip(lines, adjusted, strict=True))
+    judged = tuple(replace(line, p_adjusted=p) for line, p in zip(lines, adjusted, strict=True))
     sides = (first.id, (second or first).id)
     if axes:
         sides = tuple(f"{picked[axes[0]][i]} ({s})" if second else picked[axes[0]][i] for i, s in enumerate(sides))  # type: ignore[assignment]
-    return Comparison(sides, a.level, a.resamples, tuple(judged), (*_only(a, b), *_changed(a, b), *notes))
-
-
-def _verdict(line: Line, p: float, level: float) -> str:
-    if p > 1 - level:
-        return "not told apart"
-    return "better" if line.difference > 0 else "worse"
+    return Comparison(sides, a.level, a.resamples, judged, (*_only(a, b), *_changed(a, b), *notes))
 
 
 def _missing(a: RunMetrics, b: RunMetrics, picked: Mapping[str, Sequence[str]]) -> Iterable[str]:
@@ -227,15 +222,19 @@ def _line(a: RunMetrics, b: RunMetrics, one: Key, two: Key, drawn: Floats | None
     values = (float(first.value or 0.0), float(second.value or 0.0))
     n = int(a.tasks[one.task]["n"])
     if drawn is not None:
-        return Line(
-            one, two, n, values, *interval(drawn, a.level), paired_p(values[0] - values[1], drawn), "paired", ""
-        )
+        return _paired(one, two, n, values, drawn, a.level)
     errors = stored_error(first, a.level), stored_error(second, b.level)
     if errors[0] is None or errors[1] is None:
-        return Line(one, two, n, values, None, None, 1.0, "none", "")
+        return Line(one, two, n, values, None, None, 1.0, "none", NOT_SIGNIFICANT)
     change = PairedChange(values[0] - values[1], float(np.hypot(errors[0], errors[1])))
     low, high = change.interval(a.level)
-    return Line(one, two, n, values, low, high, change.p, "stored", "")
+    return Line(one, two, n, values, low, high, change.p, "stored", verdict(low, high, n))
+
+
+def _paired(one: Key, two: Key, n: int, values: tuple[float, float], drawn: Floats, level: float) -> Line:
+    low, high = interval(drawn, level)
+    p = p_of_zero(drawn, values[0] - values[1])
+    return Line(one, two, n, values, low, high, p, "paired", verdict(low, high, n))
 
 
 def _mean(
@@ -247,5 +246,4 @@ def _mean(
     values = tuple(float(np.mean([s.cells[k].value for k in keys])) for s, keys in sides)
     one, two = (pair._replace(task=MEAN) for pair in pairs[0])
     n = sum(int(a.tasks[p[0].task]["n"]) for p in pairs)
-    p = paired_p(values[0] - values[1], mean)
-    return Line(one, two, n, (values[0], values[1]), *interval(mean, a.level), p, "paired", "")
+    return _paired(one, two, n, (values[0], values[1]), mean, a.level)

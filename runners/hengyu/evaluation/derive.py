@@ -16,6 +16,7 @@ from hengyu.evaluation.cells import BINARY, GRADED, Cell, Row, average, between,
 from hengyu.evaluation.differences import differences
 from hengyu.evaluation.rank_intervals import standings
 from hengyu.numerics import metrics
+from hengyu.numerics.resampling import logit_interval
 from hengyu.storage.records import Difference, Record, Standing
 from hengyu.storage.records.observations import Observation
 from hengyu.suites.grammar import parse_entry
@@ -24,6 +25,7 @@ from hengyu.suites.plan import Plan, TaskData
 __all__ = ["Derived", "derive", "fits_seen"]
 
 Floats = NDArray[np.float64]
+_OF_CLASSES = ("auc", "ap")  # whose percentile intervals are too short where one class is small
 
 
 @dataclass(frozen=True)
@@ -57,6 +59,8 @@ def _task_records(plan: Plan, task: TaskData, cells: dict[Row, Cell]) -> list[Re
     suite = plan.suite
     ceiling = metrics.ceiling(task.pairs.labels)
     names = BINARY if task.pairs.card.binary else GRADED
+    positive = int(np.count_nonzero(task.pairs.labels == 1.0))
+    fewer = min(positive, task.n - positive)
     threshold_on = plan.thresholds[task.name].name if task.name in plan.thresholds else task.name
     records = []
     for cell in cells.values():
@@ -72,7 +76,7 @@ def _task_records(plan: Plan, task: TaskData, cells: dict[Row, Cell]) -> list[Re
                 ceiling=ceiling if metric == "spearman" else None,
                 threshold=cell.thresholds.get(metric),
                 threshold_on=threshold_on if metric in cell.thresholds else "",
-                **_numbers(cell, metric, suite.level),
+                **_numbers(cell, metric, suite.level, fewer),
             )
             if raw is not None and raw.whole and raw is not cell:
                 record = replace(record, **delta(cell, raw, metric, suite.level))
@@ -102,9 +106,14 @@ def _share(record: Record, ceiling: float) -> Record:
     return replace(record, metric="ceiling-share", **scaled, **blank)
 
 
-def _numbers(cell: Cell, metric: str, level: float) -> dict[str, Any]:
-    numbers = {"value": float(cell.values[metric]), "spread": cell.spread(metric)}
-    return {**numbers, **between(cell.replicates[metric], level), "seeds": len(cell.draws) or None}
+def _numbers(cell: Cell, metric: str, level: float, fewer: int = 0) -> dict[str, Any]:
+    """Return what a record has of a metric; ``fewer`` is the number of pairs in the smaller of two classes."""
+    value, drawn = float(cell.values[metric]), cell.replicates[metric]
+    ends = between(drawn, level)
+    if metric in _OF_CLASSES and ends["low"] is not None:
+        low, high = logit_interval(value, drawn, fewer, level)
+        ends = {"low": low, "high": high, "interval": "logit"}
+    return {"value": value, "spread": cell.spread(metric), **ends, "seeds": len(cell.draws) or None}
 
 
 def _record(plan: Plan, task: str, row: Row, *, metric: str, n: int, dim: int | None = None, **more: Any) -> Record:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from hengyu.evaluation.cells import Cell, Row, average, delta
+from hengyu.evaluation.paired_test import holm
+from hengyu.numerics.resampling import p_of_zero
 from hengyu.storage.records import Difference
 from hengyu.suites.plan import Plan
 
 __all__ = ["differences"]
 
+_METRIC = "spearman"
 Columns = dict[str, dict[Row, Cell]]
 
 
@@ -35,11 +40,13 @@ def differences(plan: Plan, columns: Columns) -> list[Difference]:
                     average([o for _, o in pairs.values()], weights),
                 )
             for task, (mine, other) in pairs.items():
-                d = delta(mine, other, "spearman", plan.suite.level)
+                d = delta(mine, other, _METRIC, plan.suite.level)
                 if d["delta_low"] is not None:
                     numbers = (d["delta"], d["delta_low"], d["delta_high"])
-                    found.append(Difference(task, *row[:2], row[3], entry, against, whole[task], *numbers))
-    return found
+                    p = p_of_zero(mine.replicates[_METRIC] - other.replicates[_METRIC], d["delta"])
+                    found.append(Difference(task, *row[:2], row[3], entry, against, whole[task], *numbers, p))
+    adjusted = (p for p, _ in holm([d.p or 0.0 for d in found], plan.suite.level))
+    return [replace(d, p_adjusted=p) for d, p in zip(found, adjusted, strict=True)]
 
 
 def _pair(cells: dict[Row, Cell], row: Row, against: str) -> tuple[Cell | None, Cell | None]:

@@ -5,18 +5,19 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hengyu.cards.relevance import Relevance
+from hengyu.evaluation.influence import spearman_contributions
 from hengyu.evaluation.query_bootstrap import group_sums, mean_replicates, resamples_of
 from hengyu.evaluation.relevance_file import load_relevance
 from hengyu.evaluation.run_metrics import METRIC, Key, RunMetrics
 from hengyu.numerics.metrics import spearman
 from hengyu.numerics.resampling import Resamples
-from hengyu.storage.records.observations import ObservationRef, damaged_in, kept_in, load_labels
+from hengyu.storage.records.observations import ObservationRef, damaged_in, kept_in, load_groups, load_labels
 from hengyu.tasks.ranking import QUALITY, scores
 
 __all__ = ["ObservedTask", "seen_in"]
@@ -41,6 +42,24 @@ class ObservedTask(Protocol):
     def like(self, other: ObservedTask) -> bool:
         """Whether both have the same pairs and labels, or queries and relevance."""
 
+    @property
+    def groups(self) -> NDArray[np.int64]:
+        """The group (n,) of each pair or query, numbered from 0: those of different groups are independent."""
+
+    @property
+    def bound(self) -> float:
+        """How far one group alone can move the sum over pairs or queries; 0 where that is not known."""
+
+    @property
+    def limit(self) -> float:
+        """The largest difference of two values."""
+
+    def contributions(self, key: Key) -> Floats:
+        """Return what each pair or query contributes to a cell's number (n,): their mean is the number."""
+
+    def digest(self) -> str:
+        """Return 16 digits that two sides share where `groups` and the order of pairs or queries are the same."""
+
 
 @dataclass(frozen=True)
 class _Pairs:
@@ -48,7 +67,16 @@ class _Pairs:
 
     task: str
     labels: Floats
+    groups: NDArray[np.int64]
     cells: Mapping[Key, list[Floats]]
+    bound: float = 0.0
+    limit: float = 2.0
+
+    def contributions(self, key: Key) -> Floats:
+        return np.asarray(np.mean([spearman_contributions(x, self.labels) for x in self.cells[key]], axis=0))
+
+    def digest(self) -> str:
+        return _sha(self.groups)
 
     def _resamples(self, resamples: int, seed: int) -> Resamples:
         return Resamples(self.labels, resamples, seed=seed, key=self.task)
@@ -69,18 +97,34 @@ class _Pairs:
 
 @dataclass(frozen=True)
 class _Queries:
-    """Sums over groups of queries (G,) of each cell, one for each seed, and what was asked."""
+    """Values of the queries (Q,) of each cell, one for each seed, and what was asked."""
 
     task: str
     relevance: Relevance
     cells: Mapping[Key, list[Floats]]
+    limit: float = 1.0
+
+    @property
+    def groups(self) -> NDArray[np.int64]:
+        return self.relevance.groups
+
+    @property
+    def bound(self) -> float:
+        return float(np.bincount(self.groups).max(initial=0))
+
+    def contributions(self, key: Key) -> Floats:
+        return np.asarray(np.mean(self.cells[key], axis=0))
+
+    def digest(self) -> str:
+        r = self.relevance
+        return _sha(r.own, r.partners, r.grades, r.starts, r.groups)
 
     def replicates(self, keys: Collection[Key], resamples: int, seed: int) -> dict[Key, Floats]:
         seen = {k: self.cells[k] for k in keys}
         if not seen:
             return {}
         sizes = np.bincount(self.relevance.groups).astype(np.float64)
-        sums = np.stack([x for draws in seen.values() for x in draws], axis=1)
+        sums = np.stack([group_sums(x, self.groups) for draws in seen.values() for x in draws], axis=1)
         return _means(seen, mean_replicates(sums, sizes, resamples, seed, self.task))
 
     def mark(self, resamples: int, seed: int) -> str:
@@ -97,6 +141,13 @@ def _means(seen: Mapping[Key, list[Floats]], drawn: Floats) -> dict[Key, Floats]
     rows = iter(drawn)
     means = {k: np.mean([next(rows) for _ in draws], axis=0) for k, draws in seen.items()}
     return {k: row for k, row in means.items() if not np.isnan(row).any()}
+
+
+def _sha(*arrays: NDArray[Any]) -> str:
+    found = hashlib.sha256()
+    for array in arrays:
+        found.update(f"{array.dtype.str}{array.shape}".encode() + np.ascontiguousarray(array).tobytes())
+    return found.hexdigest()[:16]
 
 
 def _digest(resamples: Resamples) -> str:
@@ -147,7 +198,10 @@ def _of_pairs(
         seen = [x for x in read if x is not None and x.shape == labels.shape]
         if seen and _gives(seen, labels, number.value):
             found[key] = seen
-    return _Pairs(task, labels, found), ""
+    groups = load_groups(scores.folder).get(task)
+    if groups is None or groups.shape != labels.shape:  # as of a run whose pairs share no sentence
+        groups = np.arange(len(labels))
+    return _Pairs(task, labels, groups, found), ""
 
 
 def _of_queries(
@@ -167,7 +221,7 @@ def _of_queries(
             if not values or number is None or number.value is None:
                 continue
             if abs(float(np.mean([v[metric].mean() for v in values])) - number.value) < _SAME:
-                found[key] = [group_sums(v[metric], relevance.groups) for v in values]
+                found[key] = [v[metric] for v in values]
     return _Queries(task, relevance, found), ""
 
 

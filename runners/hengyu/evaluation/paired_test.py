@@ -5,8 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from statistics import NormalDist
 
+import numpy as np
+from numpy.typing import NDArray
+
+from hengyu.evaluation.mean_test import groups_needed, interval, p_value, summary_interval, summary_p_value
 from hengyu.evaluation.run_metrics import MetricValue
 
 __all__ = ["ALIKE", "POWER", "PairedChange", "holm", "quantile", "smallest_detectable", "stored_error"]
@@ -26,30 +31,61 @@ class PairedChange:
         error: its standard error; None where nothing tells.
         freedom: the degrees of freedom of the error; infinite for one that is taken as known.
         test: "identical", "paired", "stored", or "none".
-        resamples: behind a paired error.
+        groups: how many independent groups of pairs or queries there are; infinite where that is not known.
+        blocks: differences (K,) of the blocks of these groups, whose mean is the size; None where they are not known.
+        bound: the largest value that one group, or one block, can have.
+        limit: the largest difference that there can be.
+        resamples: behind an error that comes from bootstrap replicates.
     """
 
     size: float
     error: float | None
     freedom: float = math.inf
     test: str = "stored"
+    groups: float = math.inf
+    blocks: NDArray[np.float64] | None = None
+    bound: float = 2.0
+    limit: float = 2.0
     resamples: int = 0
 
-    @property
+    @cached_property
     def p(self) -> float:
         """The two-sided p-value of no change; 1 where nothing tells."""
         if self.error is None or self.size == 0.0:
             return 1.0
-        if self.error == 0.0:
-            return 0.0
-        return 2.0 * _tail(abs(self.size) / self.error, self.freedom)
+        if self.blocks is not None:
+            return p_value(self.blocks, self.bound)
+        if math.isfinite(self.groups):
+            return summary_p_value(self.size, self.error, self.groups, self.freedom, self.bound)
+        return 0.0 if self.error == 0.0 else 2.0 * _tail(abs(self.size) / self.error, self.freedom)
 
     def interval(self, level: float) -> tuple[float, float] | tuple[None, None]:
         """Return the interval of the difference; none where nothing tells."""
         if self.error is None:
             return None, None
-        reach = quantile(0.5 + 0.5 * level, self.freedom) * self.error
-        return self.size - reach, self.size + reach
+        if self.blocks is not None and len(self.blocks) > 1:
+            low, high = interval(self.blocks, self.bound, level)
+        elif self.groups < 2:
+            low, high = -self.limit, self.limit
+        elif math.isfinite(self.groups):
+            low, high = summary_interval(self.size, self.error, self.groups, self.freedom, self.bound, level)
+        else:
+            reach = quantile(0.5 + 0.5 * level, self.freedom) * self.error
+            low, high = self.size - reach, self.size + reach
+        return max(low, -self.limit), min(high, self.limit)
+
+    def groups_needed(self, alpha: float) -> int | None:
+        """Return how many independent groups a change as large as this one needs for p <= alpha; None where no number does."""
+        if self.error is None or self.size == 0.0 or not math.isfinite(self.groups):
+            return None
+        if self.blocks is not None:
+            return groups_needed(self.blocks, int(self.groups), alpha, self.bound)
+        spread = self.error * math.sqrt(self.groups)
+        for n in np.geomspace(max(self.groups, 2.0), 1e7 * max(self.groups, 2.0), 3000):
+            freedom = self.freedom * n / self.groups
+            if summary_p_value(self.size, spread / math.sqrt(n), n, freedom, self.bound) <= alpha:
+                return math.ceil(float(n))
+        return None
 
 
 def _tail(t: float, freedom: float) -> float:

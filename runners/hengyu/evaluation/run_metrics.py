@@ -26,7 +26,7 @@ __all__ = [
 ]
 
 METRIC = "spearman"
-TASK_KEYS = ("task", "n", "card_sha256", "sha256", "ceiling", "corpus", "queries", "relevant")
+TASK_KEYS = ("task", "n", "card_sha256", "sha256", "ceiling", "corpus", "queries", "relevant", "groups")
 ENCODER_KEYS = (
     *("encoder", "kind", "fingerprint", "tokens", "protocol"),
     *("max_length", "dtype", "backend", "prompt", "pre_tokenizer", "attention"),
@@ -75,7 +75,8 @@ class RunMetrics:
     encoders: Mapping[str, Mapping[str, Any]]
     cells: Mapping[Key, MetricValue]
     folder: Path | None = None  # of the run, where its observations are
-    draws: Mapping[Key, NDArray[np.float64]] = field(default_factory=dict)  # (64,): see `hengyu.evaluation.paired`
+    draws: Mapping[Key, NDArray[np.float64]] = field(default_factory=dict)  # (64,), of baselines of schema 1
+    blocks: Mapping[Key, NDArray[np.float64]] = field(default_factory=dict)  # see `hengyu.evaluation.paired`
     kind: str = "sts"  # of the run's suite; a baseline's cells say it by their metrics
 
 

@@ -29,7 +29,9 @@ __all__ = [
     "delta_interval",
     "difference",
     "interval",
+    "logit_interval",
     "mean_interval",
+    "p_of_zero",
     "normal_interval",
     "spearman_many",
 ]
@@ -40,6 +42,7 @@ BINARY = ("auc", "ap", "f1", "accuracy")
 Floats = NDArray[np.float64]
 
 _CHUNK = 4096  # pairs whose random numbers (1 MB) are made at a time, and stay in the second-level cache
+_ROUNDING = 1e-12
 _FEW = 64  # classes up to which `bootstrap.rank_sums` is the faster one
 
 
@@ -252,6 +255,52 @@ def interval(replicates: ArrayLike, level: float = 0.95) -> tuple[float, float]:
         raise Degenerate("no resample has a value")
     low, high = np.quantile(values, [0.5 - 0.5 * level, 0.5 + 0.5 * level])
     return float(low), float(high)
+
+
+def logit_interval(value: float, replicates: ArrayLike, fewer: int, level: float = 0.95) -> tuple[float, float]:
+    """Return the interval of a value in [0, 1], such as AUC or average precision, from its replicates (resamples,).
+
+    The value's logit -+ t times its standard error, transformed back: the percentile interval of these metrics is too
+    short where one class is small. ``fewer`` is the size of the smaller class; the bootstrap's variance is multiplied by
+    fewer / (fewer - 1), and t has fewer - 1 degrees of freedom. A value of 0 or 1 has the Clopper-Pearson interval of
+    ``fewer`` successes or failures; with fewer than two the interval is [0, 1]. Raises `Degenerate` without a replicate.
+    """
+    from scipy.special import expit, logit, stdtrit
+
+    drawn = np.asarray(replicates, dtype=np.float64)
+    drawn = drawn[~np.isnan(drawn)]
+    if not drawn.size:
+        raise Degenerate("no resample has a value")
+    tail = 0.5 - 0.5 * level
+    room = value * (1.0 - value)
+    if fewer < 2 or len(drawn) < 2:
+        return 0.0, 1.0
+    if room < _ROUNDING:
+        reach = 1.0 - tail ** (1.0 / fewer)
+        return (1.0 - reach, 1.0) if value > 0.5 else (0.0, reach)
+    error = float(drawn.std(ddof=1)) * np.sqrt(fewer / (fewer - 1.0)) / room
+    reach = float(stdtrit(fewer - 1.0, 1.0 - tail)) * error
+    return float(expit(logit(value) - reach)), float(expit(logit(value) + reach))
+
+
+def p_of_zero(replicates: ArrayLike, value: float) -> float:
+    """Return the two-sided p-value of 0 from replicates (resamples,) of a difference, NaN left out; 1 where nothing tells.
+
+    It is at most 1 - level exactly where `interval` at that level excludes 0, up to its resolution of 2 / resamples;
+    where all replicates lie on one side it is Student's, of the difference over their spread, so that it can be adjusted
+    over many differences.
+    """
+    values = np.asarray(replicates, dtype=np.float64)
+    values = np.sort(values[~np.isnan(values)])
+    if len(values) < 2 or values[0] == values[-1]:
+        return 1.0 if not len(values) or abs(value) < _ROUNDING else 0.0
+    share = float(np.interp(0.0, values, np.linspace(0.0, 1.0, len(values))))
+    if 0.0 < share < 1.0:
+        return min(1.0, 2.0 * min(share, 1.0 - share))
+    from scipy.special import stdtr
+
+    tail = 2.0 * float(stdtr(len(values) - 1, -abs(value) / float(values.std(ddof=1))))
+    return min(tail, 1.0 / len(values))
 
 
 def difference(first: ArrayLike, second: ArrayLike, level: float = 0.95) -> tuple[float, float]:

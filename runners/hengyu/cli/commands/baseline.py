@@ -36,13 +36,14 @@ def command(run: str, out: Path | None, metrics: tuple[str, ...], show: bool) ->
     from hengyu.evaluation.gate.baselines import baseline_of, changes, read_baseline, settle, write_baseline
     from hengyu.evaluation.run_metrics import metrics_of
     from hengyu.report.board.board import METRICS
-    from hengyu.storage.records import find_run, load_run
+    from hengyu.storage.records import load_run
+    from hengyu.storage.records.unfinished import find_finished
     from hengyu.tasks.ranking import QUALITY
 
     for metric in metrics:
         if metric not in (*METRICS, *QUALITY):
             raise HengyuError(f"--metric '{metric}' is unknown{did_you_mean(metric, (*METRICS, *QUALITY))}")
-    found = load_run(find_run(run))
+    found = load_run(find_finished(run))
     new, notes = baseline_of(found, tuple(dict.fromkeys((*metrics_of(found), *metrics))))
     path = out or reports_dir() / "baselines" / f"{new.suite}.json"
     old = read_baseline(path) if path.is_file() else None

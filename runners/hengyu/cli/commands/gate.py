@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
 
 import click
 
 from hengyu.evaluation.gate.findings import ACCEPTABLE, EXIT, EXIT_WORDS
+
+if TYPE_CHECKING:
+    from hengyu.base.errors import HengyuError
 
 __all__ = ["command"]
 
@@ -16,9 +20,12 @@ _HELP = f"""Hold the run CURRENT against BASELINE: red on a regression, quiet on
 
 BASELINE is a baseline file ('hengyu baseline' makes one), the name of a suite that has one, or a run; CURRENT is a run
 (a folder, an id, the start of one, or 'latest'). A cell fails when it fell by more than its tolerance (half a point
-unless you say otherwise) and the interval of the fall excludes 0, over all cells together (Holm), or when it lies below
+unless you say otherwise) and the fall is significant, over all cells together (Holm), or when it lies below
 its floor. Where both sides kept what it takes the fall is measured pair by pair, else by the stored intervals; the output
-says which. A FILE of tolerances and floors beside the baseline (smoke.toml beside smoke.json) is found by itself.
+says which. Tolerances and floors in NAME.rules.toml beside a baseline NAME.json are found by themselves.
+
+A fall beyond the tolerance that may be chance is inconclusive: a warning, which says how many independent pairs or queries
+it would take, and with --strict an exit code of its own.
 
 \b
 Exit codes; of all that apply, the lowest:
@@ -77,18 +84,19 @@ def command(
 ) -> None:
     """Judge a run; see the help text above."""
     import os
+    from dataclasses import replace
 
     from hengyu.base.errors import HengyuError, did_you_mean
-    from hengyu.base.escapes import plain, workflow_message
     from hengyu.evaluation.gate.baselines import NoBaseline, find_scores
     from hengyu.evaluation.gate.gate import judge
-    from hengyu.evaluation.gate.rules import Rules, parse_rule, read_rules
+    from hengyu.evaluation.gate.rules import Rules, find_rules, parse_rule, read_rules
     from hengyu.evaluation.run_metrics import metrics_of, scores_of
     from hengyu.report.board.board import METRICS
     from hengyu.report.gate.annotations import gate_annotations
     from hengyu.report.gate.junit import gate_junit
     from hengyu.report.gate.text import gate_json, gate_markdown, print_gate
-    from hengyu.storage.records import find_run, load_run, write_bytes
+    from hengyu.storage.records import load_run, write_bytes
+    from hengyu.storage.records.unfinished import Unfinished, find_finished, refuse_unfinished
     from hengyu.tasks.ranking import QUALITY
 
     for metric in metrics:
@@ -96,24 +104,27 @@ def command(
             raise HengyuError(f"--metric '{metric}' is unknown{did_you_mean(metric, (*METRICS, *QUALITY))}")
     github = os.environ.get("GITHUB_ACTIONS") == "true"
     given = [parse_rule(text) for text in tolerances]
-    run = load_run(find_run(current))
+    try:
+        run = load_run(find_finished(current))
+    except Unfinished as e:
+        _end("unfinished run", e, junit)
     wanted = tuple(dict.fromkeys((*metrics_of(run), *metrics)))
     try:
         before = find_scores(baseline, wanted)
+        if before.folder is not None:
+            refuse_unfinished(before.folder, latest=baseline == "latest")
+    except Unfinished as e:
+        _end("unfinished run", e, junit)
     except NoBaseline as e:
-        for problem in e.problems:
-            click.echo(plain(f"error: {problem}"), err=True)
-            if github:
-                click.echo(f"::error title=gate%3A no baseline::{workflow_message(problem)}")
-        raise SystemExit(EXIT["no baseline"]) from None
+        _end("no baseline", e, junit)
     now = scores_of(run, tuple(dict.fromkeys((*wanted, *sorted({key.metric for key in before.cells})))))
     if before.folder is not None and before.folder.resolve() == run.path.resolve():
         raise HengyuError(f"{before.folder}: is both BASELINE and CURRENT; name two runs, or a baseline file and a run")
-    beside = Path(before.source).with_suffix(".toml")
-    file = rules or (beside if before.folder is None and beside.is_file() else None)
+    file, notes = (rules, []) if rules or before.folder is not None else find_rules(Path(before.source))
     judged = judge(
         before, now, (read_rules(file) if file else Rules()) + given, level=level, strict=strict, accept=accept
     )
+    judged = replace(judged, notes=(*notes, *judged.notes))
     print_gate(judged, everything=everything)
     for path, text in ((markdown, gate_markdown), (junit, gate_junit), (json_, gate_json)):
         if path:
@@ -128,3 +139,21 @@ def command(
         except OSError as e:
             raise HengyuError(f"{summary}: cannot be written ({e.strerror or e}); check GITHUB_STEP_SUMMARY") from None
     raise SystemExit(judged.code)
+
+
+def _end(kind: str, error: HengyuError, junit: Path | None) -> NoReturn:
+    """Say why there is nothing to judge, on GitHub as annotations and in the JUnit file as an error, and exit."""
+    import os
+
+    from hengyu.base.escapes import plain, workflow_message
+    from hengyu.report.gate.junit import error_junit
+    from hengyu.storage.records import write_bytes
+
+    for problem in error.problems:
+        click.echo(plain(f"error: {problem}"), err=True)
+        if os.environ.get("GITHUB_ACTIONS") == "true":
+            click.echo(f"::error title=gate%3A {kind}::{workflow_message(problem)}")
+    if junit:
+        write_bytes(junit, error_junit(kind, error.problems).encode("utf-8"))
+    click.echo(f"red: {EXIT_WORDS[kind]} (exit code {EXIT[kind]})")
+    raise SystemExit(EXIT[kind])

@@ -13,10 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hengyu.base.bounded import user_path
-from hengyu.base.errors import HengyuError
+from hengyu.base.errors import HengyuError, gather
 from hengyu.base.json_files import check, read_document
 from hengyu.base.paths import reports_dir, share
-from hengyu.evaluation.paired import DRAWS, draw
+from hengyu.evaluation.paired import BLOCKS, DRAWS, keep_blocks
 from hengyu.evaluation.run_metrics import Key, MetricValue, RunMetrics, scores_of
 from hengyu.storage.identity import digest
 from hengyu.storage.records import Run, find_run, load_run, write_bytes
@@ -33,10 +33,14 @@ __all__ = [
     "write_baseline",
 ]
 
-SCHEMA = 1
+SCHEMA = 2  # of what is written; 1, with bootstrap replicates in place of block means, is read as well
 _DIGITS = 6
 _SAME = 5e-5  # half of the last digit that boards print: less is how machines differ, and no reason to touch a line
 _UNIT = 2e-5  # of a kept replicate, which is stored as its distance from the value
+_READ = (1, SCHEMA)
+_MARKS = ("<<<<<<< ", ">>>>>>> ", "||||||| ")
+_BETWEEN = "======="
+_ROWS = {"tasks": ("task",), "encoders": ("encoder",), **dict.fromkeys(("cells", "blocks", "draws"), Key._fields)}
 _FIELDS = ("suite", "run", "hengyu", "protocol", "seed", "resamples", "level")
 
 
@@ -74,30 +78,29 @@ def baseline_of(run: Run, metrics: Sequence[str] | None = None) -> tuple[RunMetr
     Raises `HengyuError` for a run without a number: nothing can be held against it.
     """
     scores = scores_of(run, metrics)
-    draws, digests, notes = draw(scores)
+    blocks, about, notes = keep_blocks(scores)
     cells = {k: _rounded(v) for k, v in scores.cells.items() if v.value is not None}
     if not cells:
         raise HengyuError(f"{run.path}: has no number a baseline could keep; run the suite again")
     left = len(scores.cells) - len(cells)
     if left:
         notes.append(f"{left} cells without a number are left out")
-    tasks = {name: {**about, "draws": digests.get(name, "")} for name, about in scores.tasks.items()}
-    packed = {k: _pack(row, cells[k].value) for k, row in draws.items() if k in cells}
-    kept = {k: _unpack(text, cells[k].value) for k, text in packed.items() if text}
-    return replace(scores, tasks=_ceilings(tasks), cells=cells, draws=kept, folder=None), notes
+    tasks = {name: {**of, **about.get(name, {"blocks": ""})} for name, of in scores.tasks.items()}
+    kept = {k: _unpack(_pack(row, cells[k].value), cells[k].value) for k, row in blocks.items() if k in cells}
+    return replace(scores, tasks=_ceilings(tasks), cells=cells, blocks=kept, folder=None), notes
 
 
 def settle(old: RunMetrics, new: RunMetrics) -> RunMetrics:
     """Return the new numbers, but the old line of every cell that moved by less than boards print."""
-    cells, draws = dict(new.cells), dict(new.draws)
+    cells, blocks = dict(new.cells), dict(new.blocks)
     for key, now in new.cells.items():
         was = old.cells.get(key)
-        same = old.tasks.get(key.task) == new.tasks[key.task] and (key in old.draws) == (key in draws)
+        same = old.tasks.get(key.task) == new.tasks[key.task] and (key in old.blocks) == (key in blocks)
         if was is not None and same and old.seed == new.seed and _near(was, now):
             cells[key] = was
-            if key in draws:
-                draws[key] = old.draws[key]
-    return replace(new, cells=cells, draws=draws)
+            if key in blocks:
+                blocks[key] = old.blocks[key]
+    return replace(new, cells=cells, blocks=blocks)
 
 
 def changes(old: RunMetrics, new: RunMetrics) -> list[str]:
@@ -129,13 +132,12 @@ def write_baseline(path: Path, scores: RunMetrics) -> None:
     cells = [
         {**key._asdict(), "value": v.value, "low": v.low, "high": v.high} for key, v in sorted(scores.cells.items())
     ]
-    packed = {k: _pack(row, scores.cells[k].value) for k, row in sorted(scores.draws.items())}
-    draws = [{**key._asdict(), "draws": text} for key, text in packed.items()]
+    blocks = [{**k._asdict(), "blocks": _pack(v, scores.cells[k].value)} for k, v in sorted(scores.blocks.items())]
     lists = {
         "tasks": [dict(scores.tasks[t]) for t in sorted(scores.tasks)],
         "encoders": [dict(scores.encoders[e]) for e in sorted(scores.encoders)],
         "cells": cells,
-        "draws": draws,
+        "blocks": blocks,
     }
     content = {"schema": SCHEMA, **{word: getattr(scores, word) for word in _FIELDS}, **lists}
     parts = [f" {_json('schema')}: {SCHEMA}", f" {_json('sha256')}: {_json(digest(content))}", *head]
@@ -148,11 +150,15 @@ def write_baseline(path: Path, scores: RunMetrics) -> None:
 def read_baseline(path: Path) -> RunMetrics:
     """Read a baseline; raises `HengyuError` for a file that is none, of another schema, or changed since it was written."""
     remedy = "make it anew with 'hengyu baseline'"
+    lines = _refuse_merge_conflict(path)
     content = read_document(path, f"check the path and its permissions, or {remedy}")
-    if type(content.get("schema")) is not int or content["schema"] != SCHEMA:
-        found = str(content.get("schema"))[:40]
-        raise HengyuError(f"{path}: baseline schema {found} where this version reads {SCHEMA}; {remedy}")
+    schema = content.get("schema")
+    if type(schema) is not int or schema not in _READ:
+        raise HengyuError(
+            f"{path}: baseline schema {str(schema)[:40]} where this version reads {' and '.join(map(str, _READ))}; {remedy}"
+        )
     check(content, BASELINE, path, remedy)
+    _refuse_repeats(path, content, lines)
     # files of before there were digests have none; a digest under a changed name is refused as an unknown key
     if (sealed := content.pop("sha256", None)) not in (None, digest(content)):
         raise HengyuError(
@@ -167,10 +173,57 @@ def read_baseline(path: Path) -> RunMetrics:
             tasks={str(t["task"]): t for t in content["tasks"]},
             encoders={str(e["encoder"]): e for e in content["encoders"]},
             cells=cells,
-            draws={_key(d): _unpack(str(d["draws"]), values[_key(d)]) for d in content["draws"]},
+            blocks={_key(d): _unpack(str(d["blocks"]), values[_key(d)]) for d in content.get("blocks", ())},
+            draws={_key(d): _unpack_draws(str(d["draws"]), values[_key(d)]) for d in content.get("draws", ())},
         )
     except (KeyError, TypeError, ValueError, OverflowError) as e:
         raise HengyuError(f"{path}: not a baseline ({type(e).__name__}: {e}); {remedy}") from None
+
+
+def _refuse_merge_conflict(path: Path) -> list[str]:
+    """Return the lines of a file; raise `HengyuError` where Git left the marks of a merge conflict in it."""
+    try:
+        lines = path.read_bytes().decode("utf-8").split("\n")
+    except (OSError, UnicodeDecodeError):
+        return []  # `read_document` says what is wrong
+    marked = [n for n, line in enumerate(lines, 1) if line.startswith(_MARKS) or line.rstrip("\r") == _BETWEEN]
+    if any(lines[n - 1].startswith(_MARKS) for n in marked):
+        where = ", ".join(map(str, marked[:6])) + (", ..." if len(marked) > 6 else "")
+        raise HengyuError(
+            f"{path}: has merge conflict markers (line {where}); take one side whole ('git checkout --ours' or '--theirs'), "
+            "or make it again with 'hengyu baseline'"
+        )
+    return lines
+
+
+def _refuse_repeats(path: Path, content: Mapping[str, Any], lines: Sequence[str]) -> None:
+    """Raise `HengyuError` for a task, an encoder or a cell that stands twice, as after a merge that kept both lines."""
+    problems = []
+    for name, words in _ROWS.items():
+        seen: set[tuple[str, ...]] = set()
+        for row in content.get(name, ()):
+            if not isinstance(row, dict) or any(not isinstance(row.get(word), str) for word in words):
+                continue  # whoever reads the row says so
+            place = tuple(row[word] for word in words)
+            if place in seen:
+                at = [n for n, line in enumerate(lines, 1) if _same_row(line, place, words, name)]
+                where = f" (lines {', '.join(map(str, at))})" if len(at) > 1 else ""
+                problems.append(
+                    f"{path}: '{name}' holds {' | '.join(place)} twice{where}; keep one of them, or make the baseline again "
+                    "with 'hengyu baseline'"
+                )
+            seen.add(place)
+    gather(dict.fromkeys(problems))
+
+
+def _same_row(line: str, place: tuple[str, ...], words: Sequence[str], name: str) -> bool:
+    try:
+        row = json.loads(line.strip().rstrip(","))
+    except ValueError:
+        return False
+    if not isinstance(row, dict) or tuple(row.get(word) for word in words) != place:
+        return False
+    return {"cells": "value"}.get(name, name if name in ("blocks", "draws") else words[0]) in row
 
 
 def _key(row: Mapping[str, Any]) -> Key:
@@ -218,14 +271,18 @@ def _json(value: Any) -> str:
 
 
 def _pack(row: NDArray[np.float64], value: float | None) -> str:
-    """Return replicates as base64 of 16-bit steps from the value; "" where they lie too far off for that."""
-    steps = np.rint((row - (value or 0.0)) / _UNIT)
-    if np.abs(steps).max(initial=0) > np.iinfo(np.int16).max:
-        return ""
-    return base64.b64encode(steps.astype("<i2").tobytes()).decode("ascii")
+    """Return block means as base64 of their distances from the value, in half precision."""
+    return base64.b64encode((row - (value or 0.0)).astype("<f2").tobytes()).decode("ascii")
 
 
 def _unpack(text: str, value: float | None) -> NDArray[np.float64]:
+    steps = np.frombuffer(base64.b64decode(text, validate=True), dtype="<f2").astype(np.float64)
+    if not 0 < len(steps) <= BLOCKS or not np.isfinite(steps).all():
+        raise ValueError(f"{len(steps)} block means, or one that is no number, where at most {BLOCKS} are kept")
+    return (value or 0.0) + steps
+
+
+def _unpack_draws(text: str, value: float | None) -> NDArray[np.float64]:
     steps = np.frombuffer(base64.b64decode(text, validate=True), dtype="<i2")
     if len(steps) != DRAWS:
         raise ValueError(f"{len(steps)} replicates where {DRAWS} are kept")

@@ -26,6 +26,7 @@ EXIT = {
     "failed cell": 11,
     "missing cell": 12,
     "inconclusive": 13,
+    "unfinished run": 14,
 }
 """Exit codes, stable: of all that apply the lowest one is the gate's."""
 
@@ -43,7 +44,8 @@ EXIT_WORDS = {
     "nothing measured": "not one cell could be compared",
     "failed cell": "a cell of this run gave no number",
     "missing cell": "the baseline has a cell that the run has not",
-    "inconclusive": "with --strict: a fall beyond the tolerance that may be chance",
+    "inconclusive": "a fall beyond the tolerance that may be chance, with --strict (without it: a warning, exit code 0)",
+    "unfinished run": "the run did not finish, or 'latest' was asked for and a newer run did not",
 }
 
 ACCEPTABLE = ("protocol", "tokenizer", "settings")

@@ -1,20 +1,22 @@
 """The gate: did the numbers of a run get worse than a baseline's? One verdict a cell, and findings of their own.
 
-A cell fails when it fell by more than its tolerance and the interval of the fall excludes 0, over all compared cells
-together (Holm, at `LEVEL`), or when it lies below its floor. Cells that did not move at all take no part in Holm's
-adjustment: there is nothing to be wrong about. Nothing measured is never green.
+A cell fails when it fell by more than its tolerance and the fall is significant (its p-value, adjusted over all compared
+cells by Holm's method, is at most 1 - `LEVEL`), or when it lies below its floor. A fall beyond the tolerance that is not
+significant is inconclusive: the reason says how many independent groups of pairs or queries would be needed. Cells that
+did not move at all take no part in Holm's adjustment. Nothing measured is never green.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from hengyu.base.errors import gather
 from hengyu.evaluation.gate.findings import EXIT, Finding, comparability
 from hengyu.evaluation.gate.rules import Rules
-from hengyu.evaluation.paired import Errors, paired_errors
+from hengyu.evaluation.paired import Paired, paired_differences
 from hengyu.evaluation.paired_test import PairedChange, holm, smallest_detectable, stored_error
 from hengyu.evaluation.run_metrics import Key, MetricValue, RunMetrics
 
@@ -37,9 +39,11 @@ class Verdict:
     change: PairedChange | None = None
     low: float | None = None
     high: float | None = None
-    p: float | None = None  # Holm's adjusted p-value
+    p: float | None = None  # adjusted by Holm's method: this one decides
     tolerance: float | None = None
     floor: float | None = None
+    raw_p: float | None = None  # of this cell alone
+    needed: int | None = None  # independent groups with which the same fall would be significant
 
 
 @dataclass(frozen=True)
@@ -101,10 +105,11 @@ def judge(
             verdicts.append(replace(verdict, reason=f"not comparable: {why}"))
         else:
             both.append(key)
-    errors, amiss = paired_errors(baseline, current, same) if both else ({}, [])
+    rules.refuse_unmatched(baseline.cells.keys() | current.cells.keys())
+    paired, amiss = paired_differences(baseline, current, same) if both else ({}, [])
     notes += amiss
-    moves = {k: _change(baseline, current, k, errors) for k in both}
-    _refuse_too_tight(baseline, both, errors, rules, level)
+    moves = {k: _change(baseline, current, k, paired) for k in both}
+    _refuse_too_tight(baseline, both, moves, rules, level)
     told = [k for k in both if moves[k].test != "identical"]
     adjusted = dict(zip(told, holm([moves[k].p for k in told], level), strict=True))
     for key in both:
@@ -125,20 +130,31 @@ def _without_baseline(verdict: Verdict, now: MetricValue) -> Verdict:
     return replace(verdict, verdict="new", reason="not in the baseline")
 
 
-def _change(baseline: RunMetrics, current: RunMetrics, key: Key, errors: Errors) -> PairedChange:
+def _change(baseline: RunMetrics, current: RunMetrics, key: Key, paired: Mapping[Key, Paired]) -> PairedChange:
     """Return how far a cell moved, by the best test there is."""
     before, now = baseline.cells[key], current.cells[key]
     assert before.value is not None and now.value is not None
     size = now.value - before.value
     if abs(size) <= _ROUNDING:
         return PairedChange(0.0, 0.0, test="identical")
-    if key in errors:
-        error, resamples = errors[key]
-        return PairedChange(size, error, resamples - 1, "paired", resamples)
+    groups = _groups(baseline.tasks[key.task])
+    if (found := paired.get(key)) is not None:
+        blocks = None if found.blocks is None else found.blocks - found.blocks.mean() + size
+        return PairedChange(
+            *(size, found.error, found.freedom, "paired", found.groups, blocks, found.bound, found.limit),
+            resamples=found.resamples,
+        )
     parts = stored_error(before, baseline.level), stored_error(now, current.level)
     if parts[0] is None or parts[1] is None:
-        return PairedChange(size, None, test="none")
-    return PairedChange(size, (parts[0] ** 2 + parts[1] ** 2) ** 0.5)
+        return PairedChange(size, None, test="none", groups=groups)
+    # a bootstrap's variance is that of n, not of n - 1
+    error = (parts[0] ** 2 + parts[1] ** 2) ** 0.5 * (groups / (groups - 1)) ** 0.5 if groups > 1 else 0.0
+    return PairedChange(size, error, groups - 1.0, groups=groups)
+
+
+def _groups(task: Mapping[str, Any]) -> int:
+    """Return the number of independent groups of a task's pairs or queries, as far as its head tells."""
+    return int(task.get("groups") or task.get("queries") or task.get("n") or 0)
 
 
 def _judged(
@@ -153,9 +169,9 @@ def _judged(
 ) -> Verdict:
     before, now = baseline.cells[key], current.cells[key]
     assert before.value is not None and now.value is not None
-    low, high = change.interval(share)
+    low, high = change.interval(share) if change.test != "identical" else (0.0, 0.0)
     allowed, floor = rules.tolerance(key).of(before.value), rules.floor(key)
-    verdict = Verdict(key, "pass", "", before, now, change, low, high, p, allowed, floor)
+    verdict = Verdict(key, "pass", "", before, now, change, low, high, p, allowed, floor, raw_p=change.p)
     if floor is not None and now.value < floor:
         return replace(verdict, verdict="fail", reason=f"below its floor {100 * floor:.2f}")
     if change.test == "identical":
@@ -165,11 +181,18 @@ def _judged(
     if change.test == "none":
         return replace(verdict, verdict="inconclusive", reason="fell beyond the tolerance, and there is no interval")
     if p <= alpha:
-        return replace(verdict, verdict="fail", reason="fell beyond the tolerance, and the interval excludes 0")
-    return replace(verdict, verdict="inconclusive", reason="fell beyond the tolerance, but the interval holds 0")
+        return replace(verdict, verdict="fail", reason="fell beyond the tolerance, and the fall is significant")
+    needed = change.groups_needed(1.0 - share)
+    about = baseline.tasks[key.task]
+    word = "queries" if "queries" in about else "pairs"
+    many = "no number of them" if needed is None else f"about {needed:,}"
+    words = f"fell beyond the tolerance, but {change.groups:,.0f} independent {word} cannot tell this from chance"
+    return replace(verdict, verdict="inconclusive", reason=f"{words}; it would take {many}", needed=needed)
 
 
-def _refuse_too_tight(baseline: RunMetrics, both: Sequence[Key], errors: Errors, rules: Rules, level: float) -> None:
+def _refuse_too_tight(
+    baseline: RunMetrics, both: Sequence[Key], moves: Mapping[Key, PairedChange], rules: Rules, level: float
+) -> None:
     """Refuse a stated tolerance that the gate could not keep: a fall that size would drown in chance.
 
     It depends on what is asked and on what the two sides have kept, never on how the run came out.
@@ -180,7 +203,7 @@ def _refuse_too_tight(baseline: RunMetrics, both: Sequence[Key], errors: Errors,
         error = stored_error(before, baseline.level)
         if not tolerance.where or error is None or before.value is None:
             continue
-        freedom = errors[key][1] - 1 if key in errors else None
+        freedom = moves[key].freedom if moves[key].test == "paired" else None
         least = smallest_detectable(error, cells=len(both), level=level, freedom=freedom)
         if tolerance.of(before.value) < least > worst.get(tolerance.where, (0.0, ""))[0]:
             how = "compared pair by pair" if freedom else "by the stored intervals"
@@ -190,7 +213,7 @@ def _refuse_too_tight(baseline: RunMetrics, both: Sequence[Key], errors: Errors,
                 least,
                 f"{tolerance.where}: {tolerance} is tighter than the smallest drop that can be told from chance, "
                 f"{100 * least:.2f} points ({key}; {n}, {len(both)} cells, {how}); "
-                "allow that much, weigh more, or state none: then such a fall is shown as inconclusive",
+                "allow that much, evaluate more of them, or state none: then such a fall is shown as inconclusive",
             )
     gather(sentence for _, sentence in worst.values())
 
@@ -206,7 +229,7 @@ def _holes(verdicts: Iterable[Verdict], baseline: RunMetrics) -> list[Finding]:
     if failed:
         found.append(Finding("failed cell", _some(failed), f"{len(failed)} cells gave no number in this run"))
     if missing:
-        words = f"{len(missing)} of the baseline's cells are not in this run; weigh them, or make the baseline anew"
+        words = f"{len(missing)} of the baseline's cells are not in this run; evaluate them, or make the baseline again"
         found.append(Finding("missing cell", _some(missing), words))
     return found
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from hengyu.storage.records import Record, Standing
+from hengyu.storage.records.significance import direction
 
 __all__ = ["HEATS", "Cell", "between", "percent", "word_of"]
 
@@ -23,6 +24,11 @@ def percent(value: float | None, *, signed: bool = False) -> str:
         return ""
     rounded = round(100 * value, 2) + 0.0
     return f"{rounded:+.2f}" if signed else f"{rounded:.2f}"
+
+
+def p_words(p: float | None) -> str:
+    """Return a p-value with two significant digits, very small ones as a bound; "" for none."""
+    return "" if p is None else "<1e-6" if p < 1e-6 else f"{p:.2g}"
 
 
 def between(low: float | None, high: float | None, *, signed: bool = False) -> str:
@@ -87,15 +93,13 @@ class Cell:
 
     @property
     def clear(self) -> int:
-        """1 or -1 where the interval of the difference lies above or below 0, else 0."""
+        """1 or -1 where the difference is a significant gain or loss, else 0."""
         r = self.record
-        if r is None or r.delta_low is None or r.delta_high is None:
-            return 0
-        return (r.delta_low > 0) - (r.delta_high < 0)
+        return 0 if r is None else direction(r.delta_low, r.delta_high, r.n)
 
     @property
     def tied(self) -> bool:
-        """Whether it is not told apart from the best of its column; False for the best itself, and where nothing tells."""
+        """Whether it is not significantly behind the best of its column; False for the best itself, and where nothing tells."""
         return self.standing is not None and self.standing.tied and not self.best
 
     @property

@@ -11,6 +11,7 @@ from rich.text import Text
 
 from hengyu.base.escapes import plain
 from hengyu.report.board.board import METRICS, Board, Cell, Row, make_board, percent
+from hengyu.report.board.cell import p_words
 from hengyu.storage.records import Run
 
 __all__ = ["print_sts_board"]
@@ -60,14 +61,16 @@ def _differences(console: Console, run: Run) -> None:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold", title_justify="left")
     for word in ("task", "encoder", "pooling", "fit_on", "entry", "minus"):
         table.add_column(word, overflow="fold")
-    for word in ("difference", "interval"):
+    for word in ("difference", "interval", "p", "p (Holm)"):
         table.add_column(word, justify="right", no_wrap=True)
     table.add_column("verdict")
     for d in run.differences:
         words = (d.task, d.encoder, d.pooling, d.fit_on, d.entry, d.against)
         span = f"[{percent(d.low, signed=True)}, {percent(d.high, signed=True)}]"
-        table.add_row(*(Text(plain(w)) for w in words), percent(d.value, signed=True), Text(span), d.verdict)
-    _say(console, "Differences, Spearman x 100, paired: the same pairs under the same resamples", "bold")
+        numbers = (percent(d.value, signed=True), Text(span), p_words(d.p), p_words(d.p_adjusted))
+        table.add_row(*(Text(plain(w)) for w in words), *numbers, d.verdict)
+    about = "significant where the interval excludes 0, by the p-value of the line alone; p (Holm) is adjusted over all lines"
+    _say(console, f"Differences, Spearman x 100, paired: the same pairs under the same resamples; {about}", "bold")
     if console.is_terminal:
         console.print(table)
     else:

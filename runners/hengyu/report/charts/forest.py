@@ -8,16 +8,17 @@ from dataclasses import dataclass
 
 import altair as alt
 
-from hengyu.report.board.cell import between, percent
+from hengyu.report.board.cell import between, p_words, percent
 from hengyu.report.charts.style import Chart, dressed
 from hengyu.report.sheet import Sheet
 from hengyu.storage.records import Run
+from hengyu.storage.records.significance import NOT_SIGNIFICANT
 
 __all__ = ["Span", "differences", "forest", "places"]
 
 _VERDICTS = {
     "better": ("#009E73", "triangle-right"),
-    "not told apart": ("#575757", "circle"),
+    NOT_SIGNIFICANT: ("#575757", "circle"),
     "worse": ("#D55E00", "triangle-left"),
 }
 
@@ -33,6 +34,8 @@ class Span:
     low: float
     high: float
     verdict: str
+    p: float | None = None
+    p_adjusted: float | None = None
 
 
 def places(names: Sequence[Sequence[str]]) -> list[str]:
@@ -45,7 +48,7 @@ def differences(run: Run) -> Chart | None:
     """Return the paired differences that a run's suite asks for; None without any."""
     told = places([(d.encoder, d.pooling, f"fit_on {d.fit_on}") for d in run.differences])
     spans = [
-        Span(d.task, f"{d.entry} - {d.against}", place, d.value, d.low, d.high, d.verdict)
+        Span(d.task, f"{d.entry} - {d.against}", place, d.value, d.low, d.high, d.verdict, d.p, d.p_adjusted)
         for d, place in zip(run.differences, told, strict=True)
     ]
     about = "Each line is a paired difference of Spearman with its interval. Right of 0 the first entry is better."
@@ -88,9 +91,9 @@ def forest(id: str, title: str, about: str, spans: Sequence[Span]) -> Chart:
         Sheet(
             title,
             "",
-            ("task", "difference", "row", "value", "interval", "verdict"),
+            ("task", "difference", "row", "value", "interval", "p", "p (Holm)", "verdict"),
             tuple(_rows(spans)),
-            frozenset({3, 4}),
+            frozenset({3, 4, 5, 6}),
         ),
     )
 
@@ -107,4 +110,5 @@ def _groups(spans: Iterable[Span]) -> Iterable[dict[str, dict[str, object]]]:
 
 def _rows(spans: Iterable[Span]) -> Iterable[tuple[str, ...]]:
     for s in spans:
-        yield (s.task, s.kind, s.place, percent(s.value, signed=True), between(s.low, s.high, signed=True), s.verdict)
+        numbers = (percent(s.value, signed=True), between(s.low, s.high, signed=True))
+        yield (s.task, s.kind, s.place, *numbers, p_words(s.p), p_words(s.p_adjusted), s.verdict)

@@ -13,7 +13,7 @@ from rich.text import Text
 from hengyu.base.escapes import plain
 from hengyu.evaluation.comparison import AXES, Comparison, Line
 from hengyu.report.board.board import METRICS
-from hengyu.report.board.cell import between, percent
+from hengyu.report.board.cell import between, p_words, percent
 from hengyu.report.charts.forest import Span, forest, places
 from hengyu.report.charts.style import Chart
 from hengyu.report.page.page import make_page
@@ -32,8 +32,8 @@ _STYLES = {"better": "green", "worse": "red"}
 
 def _words(line: Line) -> list[str]:
     numbers = [*(percent(v) for v in line.values), percent(line.difference, signed=True)]
-    p = "" if line.test == "none" else f"{line.p:.2g}"
-    return [*numbers, between(line.low, line.high, signed=True), p]
+    p = ["", ""] if line.test == "none" else [p_words(line.p), p_words(line.p_adjusted)]
+    return [*numbers, between(line.low, line.high, signed=True), *p]
 
 
 def _title(found: Comparison) -> str:
@@ -46,8 +46,9 @@ def _metric(found: Comparison) -> str:
 
 def _about(found: Comparison) -> str:
     return (
-        f"{_metric(found)} x 100, first minus second, with {100 * found.level:g} % intervals; p of no difference, "
-        "adjusted over all lines (Holm), gives the verdict"
+        f"{_metric(found)} x 100, first minus second, with {100 * found.level:g} % intervals; "
+        f"a difference is significant where p, the p-value of its own line, is at most {1 - found.level:.2g}, as on every "
+        "page; p (Holm) is adjusted over all lines, for a claim about all of them at once"
     )
 
 
@@ -64,7 +65,7 @@ def print_comparison(found: Comparison, console: Console | None = None) -> None:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True, header_style="bold")
     for head in ("task", *AXES):
         table.add_column(head, overflow="fold")
-    for head in ("first", "second", "difference", "interval", "p"):
+    for head in ("first", "second", "difference", "interval", "p", "p (Holm)"):
         table.add_column(head, justify="right", no_wrap=True)
     table.add_column("verdict", no_wrap=True)
     for line in found.lines:
@@ -89,10 +90,10 @@ def _say(console: Console, line: str, style: str = "") -> None:
 
 
 def _table(found: Comparison) -> Sheet:
-    heads = ("task", *AXES, "first", "second", "difference", "interval", "p", "verdict")
+    heads = ("task", *AXES, "first", "second", "difference", "interval", "p", "p (Holm)", "verdict")
     names = ((line.first.task, *(line.shared(axis) for axis in AXES)) for line in found.lines)
     rows = tuple((*name, *_words(line), line.verdict) for name, line in zip(names, found.lines, strict=True))
-    return Sheet("Differences", "", heads, rows, frozenset(range(5, 10)))
+    return Sheet("Differences", "", heads, rows, frozenset(range(5, 11)))
 
 
 def _charts(found: Comparison) -> list[Chart]:
@@ -100,7 +101,7 @@ def _charts(found: Comparison) -> list[Chart]:
     kind = f"{found.sides[0]} - {found.sides[1]}"
     told = places([[line.shared(axis) for axis in AXES] for line in found.lines])
     spans = [
-        Span(line.first.task, kind, place, line.difference, line.low, line.high, line.verdict)
+        Span(line.first.task, kind, place, line.difference, line.low, line.high, line.verdict, line.p, line.p_adjusted)
         for line, place in zip(found.lines, told, strict=True)
         if line.low is not None and line.high is not None
     ]

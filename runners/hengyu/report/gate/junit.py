@@ -1,7 +1,11 @@
-"""What the gate says as JUnit XML: one test case a cell and a finding, so that a CI shows them as tests."""
+"""What the gate says as JUnit XML: one test case a cell and a finding, so that a CI shows them as tests.
+
+The elements and attributes are those of the Jenkins schema: the totals of a testsuites element have no ``skipped``.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from xml.etree import ElementTree as ET
 
 from hengyu.base.escapes import xml
@@ -9,7 +13,9 @@ from hengyu.evaluation.gate.gate import Judgement, Verdict
 from hengyu.report.board.board import percent
 from hengyu.report.gate.text import summary
 
-__all__ = ["gate_junit"]
+__all__ = ["error_junit", "gate_junit"]
+
+_TOTALS = {"failure": "failures", "error": "errors", "skipped": "skipped"}
 
 
 def gate_junit(judged: Judgement) -> str:
@@ -18,29 +24,45 @@ def gate_junit(judged: Judgement) -> str:
     Under ``--strict`` inconclusive is a failure.
     """
     suite = ET.Element("testsuite", name=xml(f"hengyu gate {judged.current.suite}"))
-    totals = {"tests": 0, "failures": 0, "errors": 0, "skipped": 0}
-    plural = {"failure": "failures", "error": "errors", "skipped": "skipped"}
     for v in judged.verdicts:
         case = _case(suite, f"{v.key.task}.{v.key.encoder}", f"{v.key.pooling} | {v.key.entry} | {v.key.fit_on}", v)
         word = _word(v, strict=judged.strict)
-        totals["tests"] += 1
-        if word:
-            totals[plural[word]] += 1
+        if word == "skipped":  # older versions of the schema have no attributes here
+            ET.SubElement(case, word).text = xml(f"{v.verdict}: {_story(v)}")
+        elif word:
             ET.SubElement(case, word, message=xml(f"{v.verdict}: {_story(v)}"))
         else:
             ET.SubElement(case, "system-out").text = xml(_story(v))
     for f in judged.findings:
-        case = ET.SubElement(suite, "testcase", classname="findings", name=xml(f"{f.kind}: {f.where}"))
-        ET.SubElement(case, "error", message=xml(f"{f.kind}: {f.where}: {f.words}"))
-        totals["tests"] += 1
-        totals["errors"] += 1
+        _error(suite, "findings", f"{f.kind}: {f.where}", f"{f.kind}: {f.where}: {f.words}")
     ET.SubElement(suite, "system-out").text = xml("\n".join([summary(judged), *judged.notes]))
-    for word, number in totals.items():
-        suite.set(word, str(number))
-    root = ET.Element("testsuites", {k: str(n) for k, n in totals.items()})
+    return _document(suite)
+
+
+def error_junit(kind: str, problems: Sequence[str]) -> str:
+    """Return JUnit XML for a gate that had nothing to judge: one error for each problem."""
+    suite = ET.Element("testsuite", name="hengyu gate")
+    for number, problem in enumerate(problems, 1):
+        _error(suite, "findings", kind if len(problems) == 1 else f"{kind} {number}", f"{kind}: {problem}")
+    return _document(suite)
+
+
+def _document(suite: ET.Element) -> str:
+    """Return a suite as a document, with its totals."""
+    root = ET.Element("testsuites")
+    suite.set("tests", str(len(suite.findall("testcase"))))
+    for word, plural in _TOTALS.items():
+        suite.set(plural, str(len(suite.findall(f"testcase/{word}"))))
+    for word in ("tests", "failures", "errors"):
+        root.set(word, suite.get(word, "0"))
     root.append(suite)
     ET.indent(root)
     return '<?xml version="1.0" encoding="UTF-8"?>\n' + ET.tostring(root, encoding="unicode") + "\n"
+
+
+def _error(suite: ET.Element, group: str, name: str, message: str) -> None:
+    case = ET.SubElement(suite, "testcase", classname=group, name=xml(name))
+    ET.SubElement(case, "error", message=xml(message))
 
 
 def _case(suite: ET.Element, group: str, name: str, v: Verdict) -> ET.Element:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
@@ -17,12 +18,13 @@ from hengyu.base.escapes import markdown, markdown_row, plain
 from hengyu.evaluation.gate.findings import EXIT, EXIT_WORDS
 from hengyu.evaluation.gate.gate import Judgement, Verdict
 from hengyu.report.board.board import percent
+from hengyu.report.board.cell import p_words
 
-__all__ = ["gate_json", "gate_markdown", "print_gate", "shown", "summary"]
+__all__ = ["gate_json", "gate_markdown", "print_gate", "shown", "summary", "warning"]
 
 _PASSES = 5  # of the cells that pass, those that fell most are shown
 _HEADS = ("verdict", "task", "encoder", "pooling", "entry", "fit_on")
-_NUMBERS = ("baseline", "now", "change", "its interval", "allowed", "test")
+_NUMBERS = ("baseline", "now", "change", "its interval", "p", "p (Holm)", "allowed", "test")
 _STYLES = {"fail": "bold red", "not measured": "red", "inconclusive": "yellow", "new": "cyan", "pass": "green"}
 
 
@@ -31,7 +33,22 @@ def summary(judged: Judgement) -> str:
     counts = ", ".join(f"{n} {word}" for word, n in judged.counts.items() if n) or "no cells"
     kind = next(word for word, code in EXIT.items() if code == judged.code)
     colour = "green" if judged.code == 0 else "red"
-    return f"{colour}: {EXIT_WORDS[kind]} ({counts}; exit code {judged.code})"
+    words = EXIT_WORDS[kind]
+    if judged.code == 0 and judged.counts["inconclusive"]:
+        words = "no significant fall, but not every fall could be told from chance"
+    return f"{colour}: {words} ({counts}; exit code {judged.code})"
+
+
+def warning(judged: Judgement) -> str:
+    """Return one sentence on falls that may be chance; "" without one, and where they are red anyway."""
+    n = judged.counts["inconclusive"]
+    if not n or judged.strict:
+        return ""
+    cells = "1 cell" if n == 1 else f"{n} cells"
+    return (
+        f"warning: {cells} fell beyond the tolerance, and the data cannot tell whether that is chance: inconclusive. "
+        f"Evaluate more pairs or queries, allow more, or make it red with --strict (exit code {EXIT['inconclusive']})."
+    )
 
 
 def shown(judged: Judgement) -> tuple[list[Verdict], int]:
@@ -43,20 +60,22 @@ def shown(judged: Judgement) -> tuple[list[Verdict], int]:
 
 def tests(judged: Judgement) -> list[str]:
     """Return how the cells were compared, one sentence a test."""
-    found: dict[tuple[str, int], int] = {}
+    found: dict[tuple[str, float, int], int] = {}
     for v in judged.verdicts:
         if v.change is not None:
-            place = (v.change.test, v.change.resamples)
+            groups = v.change.groups if v.change.test == "paired" else 0
+            place = (v.change.test, groups, v.change.resamples)
             found[place] = found.get(place, 0) + 1
     words = {
         "identical": "the same number as in the baseline",
-        "stored": "by the stored intervals, as if the two runs had other pairs: a careful test that sees large drops only",
+        "stored": "compared by the stored intervals, as if the two runs had other data: it detects large falls only",
         "none": "no interval to compare by",
     }
-    return [
-        f"{n} cells: " + (f"compared pair by pair, under the same {b:,} resamples" if test == "paired" else words[test])
-        for (test, b), n in sorted(found.items())
-    ]
+    lines = []
+    for (test, groups, resamples), n in sorted(found.items()):
+        how = words.get(test, f"compared on the same data, {groups:,.0f} independent groups of pairs or queries")
+        lines.append(f"{n} cells: {how}" + (f", under the same {resamples} resamples" if resamples else ""))
+    return lines
 
 
 def _row(v: Verdict) -> tuple[str, ...]:
@@ -65,7 +84,8 @@ def _row(v: Verdict) -> tuple[str, ...]:
         names = (*names[:1], f"{v.key.task} {v.key.metric}", *names[2:])
     interval = f"[{percent(v.low, signed=True)}, {percent(v.high, signed=True)}]" if v.low is not None else ""
     test = v.change.test if v.change else ""
-    if v.change is None or test == "identical":
+    moved = v.change is not None and test not in ("identical", "none")
+    if not moved:
         interval = ""
     return (
         *names,
@@ -73,6 +93,7 @@ def _row(v: Verdict) -> tuple[str, ...]:
         percent(v.now.value if v.now else None),
         percent(v.change.size, signed=True) if v.change else "",
         interval,
+        *((p_words(v.raw_p), p_words(v.p)) if moved else ("", "")),
         percent(None if v.tolerance is None else -v.tolerance),
         test,
         v.reason,
@@ -92,7 +113,10 @@ def _title(judged: Judgement) -> str:
 
 def _legend(judged: Judgement) -> str:
     level = f"{100 * judged.level:g} %"
-    return f"scores x 100; change: now minus baseline, with its {level} interval over all compared cells (Holm)"
+    return (
+        f"scores x 100; change: now minus baseline, with its {level} interval over all compared cells (Holm); "
+        f"p (Holm), the p-value adjusted over them, decides: significant at {1 - judged.level:.2g} or below"
+    )
 
 
 def print_gate(judged: Judgement, console: Console | None = None, *, everything: bool = False) -> None:
@@ -114,6 +138,8 @@ def print_gate(judged: Judgement, console: Console | None = None, *, everything:
         _say(console, f"{more} more cells pass")
     for kind, line in _said(judged):
         _say(console, line if kind == "test" else f"{kind}: {line}", "yellow" if kind == "finding" else "dim")
+    if line := warning(judged):
+        _say(console, line, "bold yellow")
     _say(console, summary(judged), "bold green" if judged.code == 0 else "bold red")
 
 
@@ -131,10 +157,11 @@ def _table(rows: Sequence[Verdict]) -> Table:
 
 def _stack(console: Console, v: Verdict) -> None:
     """One block a cell, for a terminal too narrow for the table."""
-    verdict, *names, before, now, change, interval, allowed, test, reason = _row(v)
+    verdict, *names, before, now, change, interval, p, adjusted, allowed, test, reason = _row(v)
     _say(console, f"{verdict}: {' | '.join(names)}", _STYLES[v.verdict])
     moved = f"{before or '-'} -> {now or '-'}"
-    parts = [moved, change, interval, f"allowed {allowed}" if allowed else "", test]
+    tested = f"p {p}, Holm {adjusted}" if p else ""
+    parts = [moved, change, interval, tested, f"allowed {allowed}" if allowed else "", test]
     _say(console, "  " + "  ".join(part for part in parts if part) + f": {reason}")
 
 
@@ -146,7 +173,10 @@ def _say(console: Console, line: str, style: str = "") -> None:
 def gate_markdown(judged: Judgement) -> str:
     """Return the gate's answer as Markdown, for the step summary of a CI."""
     rows, more = shown(judged)
-    lines = [f"### {markdown(summary(judged))}", "", markdown(_title(judged)), "", markdown(_legend(judged)) + ".", ""]
+    lines = [f"### {markdown(summary(judged))}", ""]
+    if line := warning(judged):
+        lines += [markdown(line), ""]
+    lines += [markdown(_title(judged)), "", markdown(_legend(judged)) + ".", ""]
     if rows:
         lines.append(markdown_row((*_HEADS, *_NUMBERS, "why")))
         lines.append(markdown_row([*("---" for _ in _HEADS), *("--:" for _ in _NUMBERS), "---"]))
@@ -178,6 +208,10 @@ def gate_json(judged: Judgement) -> str:
     return json.dumps(content, ensure_ascii=False, indent=1, allow_nan=False) + "\n"
 
 
+def _whole(number: float) -> int | None:
+    return int(number) if math.isfinite(number) else None
+
+
 def _cell(v: Verdict) -> dict[str, Any]:
     return {
         **v.key._asdict(),
@@ -189,6 +223,9 @@ def _cell(v: Verdict) -> dict[str, Any]:
         "change_low": v.low,
         "change_high": v.high,
         "p": v.p,
+        "p_raw": v.raw_p,
+        "groups": _whole(v.change.groups) if v.change else None,
+        "groups_needed": v.needed,
         "test": v.change.test if v.change else None,
         "resamples": v.change.resamples if v.change else None,
         "tolerance": v.tolerance,

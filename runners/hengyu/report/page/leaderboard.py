@@ -25,12 +25,13 @@ _LISTED = 3000  # cells up to which the other metrics stand in the page for a re
 
 _READING = (
     "The large number is the score; beneath it stands its interval. Point at a cell for the whole sentence.",
-    "The small number beside it is the difference to raw of the same encoder and pooling; ▲ and ▼ stand where its "
-    "paired interval leaves out 0. For the mean it has a column of its own.",
+    "The small number beside it is the difference to raw of the same encoder and pooling; ▲ and ▼ mark a "
+    "significant gain or loss: its own paired interval excludes 0. For the mean it has a column of its own.",
     "± over seeds is the standard deviation over the seeds of a method that draws random numbers; its score and interval "
     "are means over them. 1 seed marks a row whose luck is unknown.",
-    "The best of each column is underlined. ≈ marks what is not told apart from it: a paired test of the difference under "
-    "the shared resamples, corrected over all rows (Holm). Rows with a bar at their left are level with the best mean.",
+    "The best of each column is underlined. ≈ marks rows that are not significantly behind it: a paired test of the "
+    "difference under the shared resamples, adjusted over all rows (Holm). Rows with a bar at their left are level with the "
+    "best mean.",
     "Beneath a rank stand the ranks that the row has over the resamples, at the level of the intervals.",
     "Rows stand by the mean; one with a hole has no mean and no rank, and stands last.",
     "fit_on: what the method learned from. target is the sentences of the task itself, without labels.",
@@ -111,7 +112,7 @@ def _about_cell(board: Board, column: Column, cell: Cell) -> str:
         parts.append(f"standard deviation {cell.spread}" if "seeds" in cell.spread else "one seed only")
     if cell.tied and cell.standing is not None:
         s = cell.standing
-        parts.append(f"not told apart from the best {percent(s.behind, signed=True)} (p {s.p:.2g})")
+        parts.append(f"not significantly behind the best {percent(s.behind, signed=True)} (p {s.p:.2g})")
     elif cell.standing is not None and not cell.best:
         parts.append(f"behind the best {percent(cell.standing.behind, signed=True)} (p {cell.standing.p:.2g})")
     if cell.share is not None:

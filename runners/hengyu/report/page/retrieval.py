@@ -17,6 +17,7 @@ from hengyu.report.page.worst_pairs import Mistakes
 from hengyu.report.retrieval.pareto import pareto_svg
 from hengyu.report.retrieval.tables import Column, Line, Table, make_tables, shown
 from hengyu.storage.records import Run
+from hengyu.storage.records.significance import direction
 from hengyu.tasks.ranking import MAIN
 
 __all__ = ["retrieval_page"]
@@ -78,8 +79,6 @@ def _about(table: Table, column: Column, line: Line) -> str:
 
 
 def _clear(line: Line, metric: str) -> int:
-    """Return 1 or -1 where the interval of the difference to flat lies above or below 0, else 0."""
+    """Return 1 or -1 where the difference to flat is a significant gain or loss, else 0."""
     r = line.records.get(metric)
-    if r is None or r.delta_low is None or r.delta_high is None:
-        return 0
-    return (r.delta_low > 0) - (r.delta_high < 0)
+    return 0 if r is None else direction(r.delta_low, r.delta_high, r.n)

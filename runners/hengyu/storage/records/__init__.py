@@ -33,6 +33,7 @@ from hengyu.storage.identity import cell, parts_of
 from hengyu.storage.records.checksums import break_seal, check_seal, unverified
 from hengyu.storage.records.costs import read_costs
 from hengyu.storage.records.schemas import HEADER
+from hengyu.storage.records.significance import verdict
 
 __all__ = [
     "SCHEMA",
@@ -50,7 +51,6 @@ __all__ = [
 ]
 
 SCHEMA = 1
-_ROUNDING = 1e-9
 _CELL = 7  # parts of a cell's key
 _AGAIN = "run the suite again"
 
@@ -75,7 +75,7 @@ class Record:
     value: float | None
     low: float | None
     high: float | None
-    interval: str  # how low and high came about: "bootstrap", "delta" (delta method), "" for none
+    interval: str  # how low and high came about: "bootstrap", "logit" (AUC, AP), "delta" (delta method), "" for none
     n: int  # pairs; queries in a retrieval suite
     ceiling: float | None  # the highest Spearman the labels allow (for metric "spearman")
     delta: float | None  # minus raw of the same encoder and pooling, paired
@@ -119,11 +119,13 @@ class Difference:
     value: float
     low: float
     high: float
+    p: float | None = None  # two-sided, of no difference; at most 1 - level where the interval excludes 0
+    p_adjusted: float | None = None  # by Holm's method, over all differences of the run
 
     @property
     def verdict(self) -> str:
-        """What the interval says: better, worse, or not told apart (it holds 0, up to rounding)."""
-        return "better" if self.low > _ROUNDING else "worse" if self.high < -_ROUNDING else "not told apart"
+        """What the interval says: better, worse, or not significant (`hengyu.storage.records.significance`)."""
+        return verdict(self.low, self.high, self.n)
 
 
 @dataclass(frozen=True)
@@ -139,7 +141,7 @@ class Standing:
     low: float | None  # of the interval of ``behind``, for this row by itself
     high: float | None
     p: float  # two-sided, of no difference to the best row, adjusted over the rows of the column (Holm)
-    tied: bool  # not told apart from the best row: p is above 1 - level
+    tied: bool  # not significantly behind the best row: p is above 1 - level
     rank_low: int | None  # the ranks that the row has over the resamples, at the interval's level
     rank_high: int | None
 

@@ -21,6 +21,7 @@ __all__ = [
     "Observation",
     "damaged_in",
     "kept_in",
+    "load_groups",
     "load_labels",
     "load_observation",
     "save_labels",
@@ -29,6 +30,7 @@ __all__ = [
 
 Place = tuple[str, str, str, str, str]  # task, encoder, pooling, entry, fit_on
 _LABELS = "labels.safetensors"
+_GROUPS = "groups of "  # no task's name holds a space
 
 
 @dataclass(frozen=True)
@@ -171,19 +173,37 @@ def _files(run: Path) -> list[Path]:
     return sorted((run / "observations").glob("*.safetensors"))
 
 
-def save_labels(run: Path, labels: Mapping[str, NDArray[np.float64]]) -> None:
-    """Write the labels (n,) of a run's tasks beside its observations, so that numbers can be derived without the data."""
+def save_labels(
+    run: Path, labels: Mapping[str, NDArray[np.float64]], groups: Mapping[str, NDArray[np.int64]] | None = None
+) -> None:
+    """Write the labels (n,) of a run's tasks beside its observations, so that numbers can be derived without the data.
+
+    ``groups`` (n,) numbers the pairs that share a sentence; it is left out for a task whose pairs share none.
+    """
     from safetensors.numpy import save
 
-    write_bytes(run / _LABELS, save({task: np.ascontiguousarray(y, np.float64) for task, y in labels.items()}))
+    tensors: dict[str, NDArray[Any]] = {task: np.ascontiguousarray(y, np.float64) for task, y in labels.items()}
+    shared = {task: g for task, g in (groups or {}).items() if len(np.unique(g)) < len(g)}
+    tensors |= {f"{_GROUPS}{task}": np.ascontiguousarray(g, np.int64) for task, g in shared.items()}
+    write_bytes(run / _LABELS, save(tensors))
 
 
 def load_labels(run: Path) -> dict[str, NDArray[np.float64]]:
     """Return the labels (n,) of a run's tasks; none for a run that kept none, or whose file cannot be read."""
+    return {k: np.asarray(y, np.float64) for k, y in _label_file(run).items() if not k.startswith(_GROUPS)}
+
+
+def load_groups(run: Path) -> dict[str, NDArray[np.int64]]:
+    """Return the groups (n,) of pairs that share a sentence, for each task of a run that has such pairs."""
+    found = _label_file(run)
+    return {k.removeprefix(_GROUPS): np.asarray(g, np.int64) for k, g in found.items() if k.startswith(_GROUPS)}
+
+
+def _label_file(run: Path) -> dict[str, NDArray[Any]]:
     from safetensors import SafetensorError
     from safetensors.numpy import load
 
     try:
-        return {task: np.asarray(y, np.float64) for task, y in load(read_bytes(run / _LABELS)).items()}
+        return load(read_bytes(run / _LABELS))
     except (SafetensorError, OSError, ValueError):
         return {}

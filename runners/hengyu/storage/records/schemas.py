@@ -96,7 +96,7 @@ CLOUDS: dict[str, Any] = {
 
 BASELINE: dict[str, Any] = {
     "type": "object",
-    "required": ["suite", "run", "hengyu", "protocol", *_JUDGED, "tasks", "encoders", "cells", "draws"],
+    "required": ["suite", "run", "hengyu", "protocol", *_JUDGED, "tasks", "encoders", "cells"],
     "additionalProperties": False,
     "properties": {
         "schema": {},
@@ -110,7 +110,8 @@ BASELINE: dict[str, Any] = {
         "encoders": _ENCODERS,
         # each of the many cells is checked as it is read
         "cells": {"type": "array"},
-        "draws": {"type": "array"},
+        "draws": {"type": "array"},  # of schema 1
+        "blocks": {"type": "array"},
     },
 }
 """Of a baseline; one of this version holds nothing else, so that a key whose name has changed is found."""
