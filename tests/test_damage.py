@@ -21,7 +21,7 @@ from hengyu.bench.run import Outcome, run
 from hengyu.cli import main
 from hengyu.encoders import EncoderSpec
 from hengyu.evaluation.gate.baselines import baseline_of, read_baseline, write_baseline
-from hengyu.methods.fit_cache import FitStore
+from hengyu.storage.fits import FitStore
 from hengyu.storage.records import load_run
 from hengyu.storage.records.observations import damaged_in
 from hengyu.storage.vectors import VectorStore

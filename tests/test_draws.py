@@ -18,11 +18,11 @@ from hengyu.evaluation.gate.gate import judge
 from hengyu.evaluation.influence import spearman_contributions
 from hengyu.evaluation.paired import paired_differences
 from hengyu.evaluation.run_metrics import scores_of
-from hengyu.methods.fit_cache import FitStore
 from hengyu.methods.transforms.flow import Flow
 from hengyu.report.board.board import make_board
 from hengyu.report.exports.table import tidy
 from hengyu.report.page.leaderboard import render
+from hengyu.storage.fits import FitStore
 from hengyu.storage.identity import parts_of
 from hengyu.storage.records import Record, Run, load_run
 from hengyu.storage.records.observations import kept_in, load_groups, load_labels

@@ -30,8 +30,8 @@ from hengyu.bench.run import Outcome, run
 from hengyu.bench.units import Executor, WorkerContext, WorkUnit
 from hengyu.cli import main
 from hengyu.encoders import EncoderSpec, open_encoder
-from hengyu.methods.fit_cache import FitStore
 from hengyu.numerics import moments
+from hengyu.storage.fits import FitStore
 from hengyu.storage.vectors import VectorStore, text_keys
 from hengyu.suites.plan import make_plan
 from hengyu.suites.suite import load_suite

@@ -20,8 +20,8 @@ from hengyu.cards.data import load_pairs
 from hengyu.cli import main
 from hengyu.encoders import EncoderSpec, open_encoder
 from hengyu.methods import find_method, method_names
-from hengyu.methods.fit_cache import FitStore
 from hengyu.numerics.affine import Affine, affine_of
+from hengyu.storage.fits import FitStore
 from hengyu.storage.records import Run, load_run
 from hengyu.storage.vectors import VectorStore
 from hengyu.suites.entries import SuiteEntry

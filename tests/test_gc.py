@@ -16,10 +16,10 @@ from test_killed import lay_out, surroundings
 
 from hengyu.base.errors import HengyuError
 from hengyu.cli import main
-from hengyu.methods.fit_cache import FitStore
-from hengyu.methods.training.cache import TunedStore
+from hengyu.storage.fits import FitStore
 from hengyu.storage.in_use import hold, unused
 from hengyu.storage.records import load_run
+from hengyu.storage.tuned import TunedStore
 from hengyu.storage.vector_space import Vanished
 from hengyu.storage.vectors import VectorStore, text_keys
 

@@ -15,8 +15,8 @@ from hengyu.base.errors import HengyuError
 from hengyu.base.progress import Progress
 from hengyu.base.remote import Mirror, Unreachable
 from hengyu.cli import main
-from hengyu.methods.fit_cache import FitStore
-from hengyu.methods.training.cache import TunedStore
+from hengyu.storage.fits import FitStore
+from hengyu.storage.tuned import TunedStore
 from hengyu.storage.vectors import VectorStore, text_keys
 from hengyu.suites.grammar import parse_entry
 

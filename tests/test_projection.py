@@ -17,7 +17,7 @@ from hengyu.bench.run import run
 from hengyu.cli import main
 from hengyu.encoders import EncoderSpec
 from hengyu.methods import SampleTransform, find_method
-from hengyu.methods.fit_cache import FitCache, FitStore
+from hengyu.methods.fit_cache import FitCache
 from hengyu.numerics.distortion import measure
 from hengyu.numerics.hadamard import next_power_of_two, srht, walsh_hadamard
 from hengyu.numerics.projections import KINDS, draw, orthogonal_blocks
@@ -29,6 +29,7 @@ from hengyu.numerics.winners import winners
 from hengyu.report.charts.dimensions import collect
 from hengyu.report.exports.table import tidy
 from hengyu.report.page.leaderboard import render
+from hengyu.storage.fits import FitStore
 from hengyu.storage.records import Run, load_run
 from hengyu.storage.vectors import VectorStore
 from hengyu.suites.grammar import parse_entry

@@ -12,12 +12,12 @@ from click.testing import CliRunner
 
 from hengyu.base.errors import HengyuError
 from hengyu.cli import main
-from hengyu.methods.training.cache import TunedStore
 from hengyu.report.page.index import write_index
 from hengyu.report.page.leaderboard import render
 from hengyu.storage.records import load_run
 from hengyu.storage.records.checksums import is_verified, seal, unverified, what_broke
 from hengyu.storage.records.observations import save_labels
+from hengyu.storage.tuned import TunedStore
 
 NAMES = ("run.json", "records.json", "clouds.json", "labels.safetensors")
 

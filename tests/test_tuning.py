@@ -16,12 +16,13 @@ from hengyu.base.errors import HengyuError
 from hengyu.base.progress import silent
 from hengyu.bench.run import Outcome, run
 from hengyu.encoders import EncoderSpec, open_encoder
-from hengyu.methods.training.cache import TunedEncoderCache, TunedStore
+from hengyu.methods.training.cache import TunedEncoderCache
 from hengyu.methods.training.data import LabelledPairs, TrainingData
 from hengyu.methods.training.model import TrainableEncoder
 from hengyu.report.page.leaderboard import render
 from hengyu.storage.identity import parts_of
 from hengyu.storage.records import Record, Run, load_run
+from hengyu.storage.tuned import TunedStore
 from hengyu.storage.vectors import VectorStore
 from hengyu.suites.grammar import parse_entry
 from hengyu.suites.plan import make_plan

@@ -135,7 +135,7 @@ def run(
     """
     from hengyu.base.paths import reports_dir
     from hengyu.bench import run as bench
-    from hengyu.methods.fit_cache import FitStore
+    from hengyu.storage.fits import FitStore
     from hengyu.storage.vectors import VectorStore
     from hengyu.suites.plan import make_plan
     from hengyu.suites.suite import find_suite, load_suite

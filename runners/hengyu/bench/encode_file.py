@@ -20,8 +20,9 @@ from hengyu.bench.run_log import RunLog
 from hengyu.bench.units import Executor, WorkerContext
 from hengyu.encoders import Encoder
 from hengyu.encoders.api import Api
-from hengyu.methods.training.cache import TunedEncoderCache, TunedStore
+from hengyu.methods.training.cache import TunedEncoderCache
 from hengyu.storage.timings import Clock
+from hengyu.storage.tuned import TunedStore
 from hengyu.storage.vectors import VectorStore
 from hengyu.suites.plan import Plan
 from hengyu.suites.suite import Suite

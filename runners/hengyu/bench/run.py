@@ -30,8 +30,8 @@ from hengyu.evaluation.blocks import pair_groups
 from hengyu.evaluation.derive import derive
 from hengyu.evaluation.derive_retrieval import derive_retrieval
 from hengyu.evaluation.relevance_file import save_relevance
-from hengyu.methods.fit_cache import FitStore
-from hengyu.methods.training.cache import TunedEncoderCache, TunedStore
+from hengyu.methods.training.cache import TunedEncoderCache
+from hengyu.storage.fits import FitStore
 from hengyu.storage.identity import cell, made_by, run_key
 from hengyu.storage.records import save_records, write_json
 from hengyu.storage.records.checksums import break_seal, broken_seals, seal
@@ -39,6 +39,7 @@ from hengyu.storage.records.clouds import save_clouds
 from hengyu.storage.records.observations import save_labels
 from hengyu.storage.records.unfinished import mark_finished, mark_started
 from hengyu.storage.timings import Clock
+from hengyu.storage.tuned import TunedStore
 from hengyu.storage.vectors import VectorStore
 from hengyu.suites.plan import Plan
 

@@ -12,7 +12,7 @@ from hengyu.base.errors import HengyuError
 from hengyu.base.json_files import read_seconds
 from hengyu.base.progress import Progress, Tick
 from hengyu.base.remote import Mirror
-from hengyu.methods.fit_cache import FitStore
+from hengyu.storage.fits import FitStore
 from hengyu.storage.identity import cell
 from hengyu.storage.records import cell_key, write_bytes
 from hengyu.storage.records.costs import note_costs, read_costs

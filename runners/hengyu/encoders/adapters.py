@@ -4,21 +4,19 @@ from __future__ import annotations
 
 from dataclasses import replace
 from importlib.util import find_spec
-from typing import TYPE_CHECKING
+from typing import Any, cast
 
 from hengyu.base.errors import HengyuError
 from hengyu.encoders.files import join, weight_files
+from hengyu.encoders.folder_view import FolderView
 from hengyu.encoders.hub import find_folder
-
-if TYPE_CHECKING:
-    from hengyu.encoders.model_folder import ModelFolder
 
 __all__ = ["ADAPTER", "base_of", "refuse_adapter"]
 
 ADAPTER = "adapter_config.json"
 
 
-def base_of(folder: ModelFolder) -> ModelFolder | None:
+def base_of(folder: FolderView) -> Any:
     """The folder of an adapter's base model where its weights are elsewhere; None where they are here."""
     beside = folder.files.find(join(folder.first, "config.json")) is not None and weight_files(
         folder.files, folder.first
@@ -35,7 +33,7 @@ def base_of(folder: ModelFolder) -> ModelFolder | None:
     try:
         place, revision = find_folder(spec, offline=folder.offline)
         plain = not any((place / name).exists() for name in (ADAPTER, "modules.json"))  # else it could be its own base
-        base = type(folder)(place, spec, identifier=named, revision=revision) if plain else None
+        base = cast(Any, type(folder))(place, spec, identifier=named, revision=revision) if plain else None
     except HengyuError as e:
         raise HengyuError(
             f"{folder.where}: is an adapter alone, and its base model '{named}' cannot be used: {e}"
@@ -48,7 +46,7 @@ def base_of(folder: ModelFolder) -> ModelFolder | None:
     return base
 
 
-def refuse_adapter(folder: ModelFolder) -> None:
+def refuse_adapter(folder: FolderView) -> None:
     """Refuse an adapter that cannot be applied."""
     for part in folder.walk():
         inside = join(part.inside, ADAPTER)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property, partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from hengyu.base.errors import HengyuError, did_you_mean, first_line
 from hengyu.encoders import POOLINGS, Chunk, EncoderFailed, Vectors, token_print
 from hengyu.encoders.architectures import ATTENTION, decodes, open_attention
 from hengyu.encoders.engines import export
+from hengyu.encoders.layout import STEP
 from hengyu.encoders.mixed_precision import halve
 from hengyu.encoders.model_folder import ModelFolder
 from hengyu.encoders.passes import TOKENS_PER_BATCH, Passes
@@ -100,6 +102,15 @@ class HuggingFace(Passes):
     def _decodes(self) -> bool:
         """Whether the library reads the states of a decoder; all poolings but ``native`` read those of the encoder."""
         return decodes(self.folder.config)
+
+    @property
+    def made_with(self) -> tuple[str, ...]:
+        """The modules beside this class whose code makes the vectors: those of a step in an exported model."""
+        if not any(part.kind == "Step" for part in self.folder.walk()):
+            return ()
+        methods = Path(__file__).parents[1] / "methods"
+        steps = (p for kind in ("transforms", "codes") for p in sorted((methods / kind).glob("[!_]*.py")))
+        return (STEP.rpartition(".")[0], *(f"hengyu.methods.{p.parent.name}.{p.stem}" for p in steps))
 
     def identity(self) -> dict[str, Any]:
         """What the vectors depend on beside text and pooling."""

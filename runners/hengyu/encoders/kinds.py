@@ -4,13 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from importlib.util import find_spec
-from typing import TYPE_CHECKING
 
 from hengyu.base.errors import HengyuError
 from hengyu.encoders.files import shown
-
-if TYPE_CHECKING:
-    from hengyu.encoders.model_folder import ModelFolder
+from hengyu.encoders.folder_view import FolderView
 
 __all__ = ["CROSS", "LATE", "SPARSE", "is_cross_encoder", "other_kind", "refuse_other_kinds"]
 
@@ -20,7 +17,7 @@ CROSS = ("LogitScore",)
 """The last words of types of modules that only other kinds of model have; a Dense counts outside of the library alone."""
 
 
-def is_cross_encoder(folder: ModelFolder) -> bool:
+def is_cross_encoder(folder: FolderView) -> bool:
     """Whether it is a reranker: a model of one score for a pair of texts, with no vectors of its own."""
     if folder.settings.get("model_type") == "CrossEncoder" or any(p.name in CROSS for p in folder.parts):
         return True
@@ -29,7 +26,7 @@ def is_cross_encoder(folder: ModelFolder) -> bool:
     return not folder.parts and folder.architecture.endswith("ForSequenceClassification") and _labels(folder) == 1
 
 
-def _labels(folder: ModelFolder) -> int:
+def _labels(folder: FolderView) -> int:
     for key in ("num_labels", "id2label", "label2id"):
         value = folder.config.get(key)
         if isinstance(value, dict):
@@ -39,7 +36,7 @@ def _labels(folder: ModelFolder) -> int:
     return 2  # as transformers has it
 
 
-def other_kind(folder: ModelFolder) -> str:
+def other_kind(folder: FolderView) -> str:
     """What the model is where it is no encoder of single texts into dense vectors, "" where it is one."""
     names: Sequence[str] = [part.name for part in folder.walk()]
     if folder.settings.get("model_type") == "SparseEncoder" or any(n in SPARSE for n in names):
@@ -63,7 +60,7 @@ def other_kind(folder: ModelFolder) -> str:
     return ""
 
 
-def refuse_other_kinds(folder: ModelFolder) -> None:
+def refuse_other_kinds(folder: FolderView) -> None:
     """Raise `HengyuError` for a model that is no encoder of single texts, and for what can be known to fail later."""
     if folder.other_kind:
         raise HengyuError(f"{folder.where}: {folder.other_kind}")
@@ -84,7 +81,7 @@ def refuse_other_kinds(folder: ModelFolder) -> None:
     _ = folder.config, folder.sentence_config, folder.tokenizer_config, folder.prompt, folder.truncate_dim
 
 
-def _gives_vectors(folder: ModelFolder) -> bool:
+def _gives_vectors(folder: FolderView) -> bool:
     """Whether some module makes one vector of a text's tokens."""
     done = ("Pooling", "StaticEmbedding", "BoW")
     return any(part.kind in done for part in folder.walk()) or any(
@@ -94,7 +91,7 @@ def _gives_vectors(folder: ModelFolder) -> bool:
     )
 
 
-def _refuse_unroutable(folder: ModelFolder) -> None:
+def _refuse_unroutable(folder: FolderView) -> None:
     for part in folder.pipeline:
         if part.kind != "Router":
             continue
@@ -112,7 +109,7 @@ def _refuse_unroutable(folder: ModelFolder) -> None:
             )
 
 
-def _refuse_sentencepiece(folder: ModelFolder) -> None:
+def _refuse_sentencepiece(folder: FolderView) -> None:
     """Name the package that a tokenizer without tokenizer.json needs, before the library guesses at another."""
     if folder.static or find_spec("sentencepiece") is not None:
         return

@@ -13,7 +13,10 @@ from hengyu.encoders.foreign import LIBRARY
 
 __all__ = ["STEP", "Part", "read_parts"]
 
-STEP = "hengyu.tools.export_model.steps.Step"  # the module of a step that `hengyu take` wrote; its code lies in this package
+STEP = "hengyu.tools.export_model.steps.Step"
+"""The module of a step in an exported model; its code lies in this package."""
+
+_OLD_STEP = "hengyu.take.steps.Step"  # the same in models that version 0.1 exported
 
 _DEEPEST = 8  # routers inside routers
 # kind -> where its configuration stands, and whether it has weights
@@ -158,7 +161,7 @@ def read_parts(files: Files) -> tuple[Part, ...]:
 
 
 def _part(files: Files, type_: str, inside: str, depth: int = 0) -> Part:
-    if type_ == STEP:
+    if type_ in (STEP, _OLD_STEP):
         return Part("Step", type_, inside, files.table(join(inside, "config.json")))
     name = type_.rsplit(".", 1)[-1]
     kind = _ALIASES.get(name, name)

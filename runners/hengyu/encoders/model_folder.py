@@ -140,7 +140,8 @@ class ModelFolder:
     @cached_property
     def base(self) -> ModelFolder | None:
         """The folder of an adapter's base model where its weights are elsewhere; None where they are here."""
-        return base_of(self)
+        found: ModelFolder | None = base_of(self)
+        return found
 
     @property
     def body(self) -> Path:

@@ -6,11 +6,12 @@ import ast
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from importlib import import_module
 from typing import Any
 
 from hengyu.base.errors import HengyuError, first_line
 from hengyu.encoders.architectures import load_transformer
-from hengyu.encoders.layout import Part
+from hengyu.encoders.layout import STEP, Part
 from hengyu.encoders.model_folder import ModelFolder
 
 __all__ = ["build", "load_tokenizer"]
@@ -123,9 +124,8 @@ def _module(folder: ModelFolder, part: Part, dtype: Any) -> Any:
     if part.kind == "Router":
         return _router(folder, part, dtype)
     if part.kind == "Step":
-        from hengyu.tools.export_model.steps import Step
-
-        return Step.load(str(folder.path), subfolder=part.inside)
+        # by its name, as sentence-transformers loads it: encoders do not depend on the tools that export models
+        return import_module(STEP.rpartition(".")[0]).Step.load(str(folder.path), subfolder=part.inside)
     if part.kind not in _CLASSES:
         raise HengyuError(f"{folder.where}: module {part.type} cannot be built here")
     try:

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from hengyu.base.errors import HengyuError
 from hengyu.encoders.adapters import ADAPTER, refuse_adapter
 from hengyu.encoders.files import join, weight_files
+from hengyu.encoders.folder_view import FolderView
 from hengyu.encoders.foreign import ACTIVATIONS, code_in
 from hengyu.encoders.kinds import CROSS, LATE, SPARSE
 from hengyu.encoders.layout import Part
-
-if TYPE_CHECKING:
-    from hengyu.encoders.model_folder import ModelFolder
 
 __all__ = ["foreign", "refuse_unsafe"]
 
@@ -21,7 +18,7 @@ _PICKLED = {".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt"}
 _NAMESPACES = ("sentence_transformers.", "pylate.models.")
 
 
-def foreign(folder: ModelFolder) -> tuple[str, ...]:
+def foreign(folder: FolderView) -> tuple[str, ...]:
     """What in the folder would run code, import by name or fetch something else."""
     # modules of the library for other kinds of model, which is refused as what it is, are never built
     known = (*SPARSE, *LATE, *CROSS) if folder.other_kind else ()
@@ -42,7 +39,7 @@ def foreign(folder: ModelFolder) -> tuple[str, ...]:
     return tuple(dict.fromkeys(found))
 
 
-def refuse_unsafe(folder: ModelFolder) -> None:
+def refuse_unsafe(folder: FolderView) -> None:
     """Refuse folders without safetensors weights, and code of the model's own unless the user opted in."""
     if folder.foreign and not folder.spec.trust_remote_code:
         raise HengyuError(
@@ -59,7 +56,7 @@ def refuse_unsafe(folder: ModelFolder) -> None:
     refuse_adapter(folder)
 
 
-def _refuse_pickled(folder: ModelFolder, part: Part) -> None:
+def _refuse_pickled(folder: FolderView, part: Part) -> None:
     """Refuse a module whose weights are no safetensors file, or are not there."""
     if not part.has_weights:
         return
@@ -88,7 +85,7 @@ def _refuse_pickled(folder: ModelFolder, part: Part) -> None:
     raise HengyuError(f"{place}: holds no weights (model.safetensors) for {part.name}; get the model again")
 
 
-def _refuse_checkpoints(folder: ModelFolder) -> None:
+def _refuse_checkpoints(folder: FolderView) -> None:
     """Name the last checkpoint in the output folder of a Trainer."""
     steps = [
         int(name.removeprefix("checkpoint-"))

@@ -3,108 +3,21 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 from hengyu.base.errors import HengyuError
 from hengyu.base.progress import Progress, silent
-from hengyu.base.remote import Mirror, Unreachable, drafted, is_url
+from hengyu.base.remote import Unreachable
 from hengyu.methods.base import SampleTransform
+from hengyu.methods.step import Step
 from hengyu.numerics.moments import Moments
 from hengyu.numerics.sample import Sample
-from hengyu.storage.folder import StoreFolder
+from hengyu.storage.fits import FitStore
 from hengyu.storage.identity import fit_key
-from hengyu.storage.in_use import in_seconds, note_use
-from hengyu.storage.tensor_file import Tensors, load_sealed, read_sealed, save_sealed, sealed_path
-from hengyu.storage.vectors import Damage
-from hengyu.suites.grammar import Step
 
-__all__ = ["FitStore", "FitCache"]
-
-
-@dataclass(frozen=True)
-class FitStore(StoreFolder):
-    """Fitted states, one sealed file each."""
-
-    kind = "fits"
-
-    @classmethod
-    def at(cls, place: str | None) -> Self:
-        """Return the store that goes with the vectors of a place: below a URL, for a folder the one in the user's cache."""
-        if not place or not is_url(place):
-            return cls.default()
-        return cls.below(Mirror(place))
-
-    def recall(self, meaning: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]] | None:
-        """Return (arrays, about) of a fit; None when it was not made yet, `HengyuError` when its bytes have changed."""
-        name = sealed_path(self.root, meaning).name
-        found = load_sealed(self.root, meaning)
-        note_use(self.root / name)
-        if self.mirror is not None:
-            there = self.mirror.has(name)
-            if found is None and there:
-                return self._fetch(self.mirror, name, meaning)
-            if found is not None and not there:
-                self.mirror.send(self.root, [name])
-        return found
-
-    def keep(self, meaning: Mapping[str, Any], tensors: Tensors, about: Mapping[str, Any]) -> None:
-        """Save a fit here, and send it where the store is; raises `HengyuError` when either cannot be done."""
-        path = save_sealed(self.root, meaning, tensors, about)
-        if self.mirror is not None:
-            self.mirror.send(self.root, [path.name])
-
-    def _fetch(self, mirror: Mirror, name: str, meaning: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-        with drafted(self.root) as draft:
-            mirror.fetch([name], draft)
-            try:
-                found = read_sealed(draft / name, meaning)
-            except HengyuError:
-                raise HengyuError(f"{mirror.url}/{name}: has changed since it was written") from None
-            (draft / name).replace(self.root / name)
-        return found
-
-    def files(self) -> list[Path]:
-        """Return the files of all states, sorted."""
-        return sorted(self.root.glob("*.safetensors"))
-
-    def verify(self) -> list[Damage]:
-        """Check every file against its checksum and return what is damaged."""
-        found = []
-        for path in self.files():
-            try:
-                read_sealed(path)
-            except HengyuError:
-                found.append(Damage(path, "has changed since it was written (its sha256 differs)"))
-        return found
-
-    def repair(self) -> list[Damage]:
-        """Delete the damaged files; the next run fits them again."""
-        found = self.verify()
-        for damage in found:
-            try:
-                damage.path.unlink(missing_ok=True)
-            except OSError as e:
-                raise HengyuError(f"{damage.path}: cannot be deleted ({e.strerror or e}); check permissions") from None
-        return found
-
-    def gc(self, days: float = 90.0, spared: Callable[[Path], object] = lambda path: None) -> int:
-        """Delete the states that were not used for ``days``; return the bytes freed.
-
-        A state is read as a whole, so that none is in use for longer than a moment, and ``spared`` is never called. Raises
-        `HengyuError` when ``days`` is negative or not finite.
-        """
-        longest, freed = in_seconds(days), 0
-        for path in self.files():
-            with suppress(OSError):
-                about = path.stat()
-                if time.time() - about.st_mtime > longest:
-                    path.unlink(missing_ok=True)
-                    freed += about.st_size
-        return freed
+__all__ = ["FitCache"]
 
 
 @dataclass

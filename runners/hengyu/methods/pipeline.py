@@ -10,9 +10,9 @@ import numpy as np
 
 from hengyu.methods.base import MomentTransform, SampleTransform, Transform
 from hengyu.methods.fit_cache import FitCache
+from hengyu.methods.step import Step
 from hengyu.numerics.moments import Moments
 from hengyu.numerics.sample import Sample
-from hengyu.suites.grammar import Step
 
 __all__ = ["FittedPipeline", "PipelineFitter", "fit_report"]
 

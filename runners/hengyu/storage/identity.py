@@ -174,12 +174,10 @@ def _plain(value: Any) -> Any:
 
 
 _NOT_OF_VECTORS = (
-    "model",
-    "name",
-    "revision",
-    "device",
-    "texts",
-)  # the fingerprint says which model, whatever its name
+    *("model", "name", "revision", "device", "texts"),  # the fingerprint says which model, whatever its name
+    *("key_env", "batch_size", "requests_per_minute", "timeout", "price_per_million", "allow_api", "key_over_http"),
+)
+"""Settings of an encoder that say where it is and how it is asked, and change no vector."""
 
 
 def vectors_key(encoder: Any, pooling: str, identity: Mapping[str, Any] | None = None) -> Key:
@@ -201,7 +199,7 @@ def vectors_key(encoder: Any, pooling: str, identity: Mapping[str, Any] | None =
         if f.name not in (*_NOT_OF_VECTORS, *given) and (value := getattr(spec, f.name)) != f.default
     }
     words = " ".join(str(given.get(k, "")) for k in ("backend", "pre_tokenizer"))
-    modules = sorted({c.__module__ for c in type(encoder).__mro__})
+    modules = sorted({*(c.__module__ for c in type(encoder).__mro__), *getattr(encoder, "made_with", ())})
     return {**given, **settings, "pooling": pooling, **made_by(*modules, settings=words)}
 
 

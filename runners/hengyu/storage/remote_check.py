@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hengyu.base.remote import Mirror, drafted
-from hengyu.methods.fit_cache import FitStore
-from hengyu.methods.training.cache import TunedStore
+from hengyu.storage.fits import FitStore
+from hengyu.storage.tuned import TunedStore
 from hengyu.storage.vectors import VectorStore
 
 __all__ = ["RemoteDamage", "damaged_elsewhere"]

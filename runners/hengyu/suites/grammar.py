@@ -17,10 +17,10 @@ from itertools import pairwise
 from typing import Any, get_args, get_type_hints
 
 from hengyu.base.errors import HengyuError, did_you_mean
-from hengyu.methods import Index, Method, Transform, Tuner, find_method, home_of, method_names
-from hengyu.storage.identity import step_key
+from hengyu.methods import Index, Transform, Tuner, find_method, method_names
+from hengyu.methods.step import Step, Value, print_value
 
-__all__ = ["Entry", "Step", "parse_entry"]
+__all__ = ["Entry", "parse_entry"]
 
 _TOKEN = re.compile(r'\s*(?:(?P<text>"[^"]*")|(?P<word>[A-Za-z0-9_.+\-]+)|(?P<mark>[(),=>]))')
 _NAME = re.compile(r"[a-z][a-z0-9-]*\Z")
@@ -29,39 +29,6 @@ _FLOAT_BYTES = 4  # a float32, which vectors are stored as
 _LARGEST = 1 << 63
 _LONGEST = 4096  # characters of an entry
 _SHOWN = 60
-
-Value = int | float | bool | str | None
-
-
-@dataclass(frozen=True)
-class Step:
-    """One stage: a method's name and the parameters that differ from its defaults, in the method's order."""
-
-    name: str
-    parameters: tuple[tuple[str, Value], ...] = ()
-
-    def __str__(self) -> str:
-        """Print the step in the grammar."""
-        inside = ", ".join(f"{k}={_print(v)}" for k, v in self.parameters)
-        return f"{self.name}({inside})" if inside else self.name
-
-    @property
-    def method(self) -> type[Method]:
-        """The class of its method."""
-        return find_method(self.name)
-
-    def make(self) -> Any:
-        """Return a fresh, unfitted method object."""
-        return self.method(**dict(self.parameters))
-
-    @property
-    def key(self) -> dict[str, Any]:
-        """What the step is, for cache keys: its method, every parameter, and the code that it reaches."""
-        return step_key(self.name, self.make(), home_of(self.name))
-
-    def get(self, key: str) -> Value:
-        """Return a parameter's value; None when it is left at its default."""
-        return dict(self.parameters).get(key)
 
 
 @dataclass(frozen=True)
@@ -237,17 +204,6 @@ def _value(token: str) -> Value:
     return token
 
 
-def _print(value: Value) -> str:
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, str) and (
-        not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_.+\-]*", value)
-        or value in ("true", "false", "True", "False", "nan", "inf", "infinity")
-    ):
-        return f'"{value}"'
-    return str(value)
-
-
 def _step(name: str, given: Mapping[str, Value], text: str) -> Step:
     """Check a step's parameters against the method's fields and drop those that equal the default."""
     if name not in method_names():
@@ -283,5 +239,5 @@ def _typed(value: Value, hint: Any, where: str) -> Value:
     if type(value) not in kinds or (type(value) is int and abs(value) >= _LARGEST):
         words = {int: "a whole number", float: "a number", bool: "true or false", str: "a word"}
         wanted = " or ".join(words[k] for k in kinds if k in words)
-        raise HengyuError(f"{where} must be {wanted}, not {_print(value)}")
+        raise HengyuError(f"{where} must be {wanted}, not {print_value(value)}")
     return value

@@ -16,9 +16,10 @@ from hengyu.methods.fit_cache import FitCache
 from hengyu.methods.pipeline import PipelineFitter
 from hengyu.methods.search.cost import Peak, queries_per_second, threads
 from hengyu.methods.search.exact import Exact, exact_search
+from hengyu.methods.step import Step
 from hengyu.numerics.cloud_sample import CloudSample
 from hengyu.numerics.sample import Sample
-from hengyu.suites.grammar import Entry, Step
+from hengyu.suites.grammar import Entry
 from hengyu.tasks.ranking import DEPTH
 
 __all__ = ["RetrievalResult", "RetrievalVectors"]

@@ -20,9 +20,10 @@ from hengyu.bench.run_log import RunLog
 from hengyu.bench.units import WorkerContext, WorkUnit
 from hengyu.encoders import EncoderFailed, EncoderSpec, Unavailable
 from hengyu.methods.external import external_files, load_methods
-from hengyu.methods.fit_cache import FitStore
-from hengyu.methods.training.cache import TunedEncoderCache, TunedStore
+from hengyu.methods.training.cache import TunedEncoderCache
+from hengyu.storage.fits import FitStore
 from hengyu.storage.timings import Clock
+from hengyu.storage.tuned import TunedStore
 from hengyu.storage.vectors import VectorStore
 from hengyu.suites.plan import Plan
 

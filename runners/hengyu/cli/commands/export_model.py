@@ -50,8 +50,8 @@ def command(
     from hengyu.base.errors import HengyuError
     from hengyu.base.escapes import plain
     from hengyu.base.progress import Progress
-    from hengyu.methods.fit_cache import FitStore
     from hengyu.report.board.board import percent
+    from hengyu.storage.fits import FitStore
     from hengyu.storage.records import find_run, load_run
     from hengyu.tools.export_model.card import model_card
     from hengyu.tools.export_model.fitted import Places, refit

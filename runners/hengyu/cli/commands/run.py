@@ -111,10 +111,10 @@ def command(
     from hengyu.bench.run import run
     from hengyu.cli.pairs import show_pairs
     from hengyu.encoders import POOLINGS, EncoderSpec, pooling_name
-    from hengyu.methods.fit_cache import FitStore
     from hengyu.report.page.index import write_index
     from hengyu.report.page.leaderboard import write_report
     from hengyu.report.terminal import print_board
+    from hengyu.storage.fits import FitStore
     from hengyu.storage.records import load_run
     from hengyu.storage.vectors import VectorStore
     from hengyu.suites.plan import make_plan

@@ -10,9 +10,9 @@ import click
 from hengyu.cli import options
 
 if TYPE_CHECKING:
-    from hengyu.methods.fit_cache import FitStore
-    from hengyu.methods.training.cache import TunedStore
+    from hengyu.storage.fits import FitStore
     from hengyu.storage.remote_check import RemoteDamage
+    from hengyu.storage.tuned import TunedStore
     from hengyu.storage.vectors import VectorStore
 
 __all__ = ["command"]
@@ -31,8 +31,8 @@ def info() -> None:
     from rich.text import Text
 
     from hengyu.base.escapes import plain
-    from hengyu.methods.fit_cache import FitStore
-    from hengyu.methods.training.cache import TunedStore
+    from hengyu.storage.fits import FitStore
+    from hengyu.storage.tuned import TunedStore
     from hengyu.storage.vectors import VectorStore
 
     store = VectorStore.default()
@@ -118,8 +118,8 @@ def repair(store: str | None) -> None:
 
 def _kept(place: str | None) -> tuple[VectorStore, FitStore, TunedStore]:
     """Return the stores of a place, by default those in the user's cache."""
-    from hengyu.methods.fit_cache import FitStore
-    from hengyu.methods.training.cache import TunedStore
+    from hengyu.storage.fits import FitStore
+    from hengyu.storage.tuned import TunedStore
     from hengyu.storage.vectors import VectorStore
 
     vectors = VectorStore.at(place)
@@ -155,8 +155,8 @@ def gc(days: float) -> None:
 
     What a running process uses stays, so that this may be done at any time.
     """
-    from hengyu.methods.fit_cache import FitStore
-    from hengyu.methods.training.cache import TunedStore
+    from hengyu.storage.fits import FitStore
+    from hengyu.storage.tuned import TunedStore
     from hengyu.storage.vectors import VectorStore
 
     spared: list[Path] = []

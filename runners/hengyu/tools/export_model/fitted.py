@@ -19,17 +19,20 @@ from hengyu.cards.data import unlike
 from hengyu.encoders import EncoderSpec, open_encoder
 from hengyu.encoders.huggingface import HuggingFace
 from hengyu.methods import Transform
-from hengyu.methods.fit_cache import FitCache, FitStore
+from hengyu.methods.fit_cache import FitCache
 from hengyu.methods.pipeline import PipelineFitter
-from hengyu.methods.training.cache import TunedEncoder, TunedEncoderCache, TunedStore
+from hengyu.methods.step import Step
+from hengyu.methods.training.cache import TunedEncoder, TunedEncoderCache
 from hengyu.numerics import metrics
 from hengyu.numerics.sample import Sample
 from hengyu.numerics.similarity import cosines
+from hengyu.storage.fits import FitStore
 from hengyu.storage.identity import vectors_key
 from hengyu.storage.records import Run
+from hengyu.storage.tuned import TunedStore
 from hengyu.storage.vectors import VectorStore
 from hengyu.suites.entries import SuiteEntry
-from hengyu.suites.grammar import Entry, Step
+from hengyu.suites.grammar import Entry
 from hengyu.suites.plan import FitData, Plan, make_plan
 from hengyu.suites.suite import Suite
 from hengyu.tasks.sts import restrict

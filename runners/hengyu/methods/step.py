@@ -1,0 +1,57 @@
+"""A step of an entry: a method by its name, with the parameters that differ from their defaults."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from hengyu.methods import Method, find_method, home_of
+from hengyu.storage.identity import step_key
+
+__all__ = ["Step", "Value", "print_value"]
+
+Value = int | float | bool | str | None
+
+
+@dataclass(frozen=True)
+class Step:
+    """One stage: a method's name and the parameters that differ from its defaults, in the method's order."""
+
+    name: str
+    parameters: tuple[tuple[str, Value], ...] = ()
+
+    def __str__(self) -> str:
+        """Print the step in the grammar."""
+        inside = ", ".join(f"{k}={print_value(v)}" for k, v in self.parameters)
+        return f"{self.name}({inside})" if inside else self.name
+
+    @property
+    def method(self) -> type[Method]:
+        """The class of its method."""
+        return find_method(self.name)
+
+    def make(self) -> Any:
+        """Return a fresh, unfitted method object."""
+        return self.method(**dict(self.parameters))
+
+    @property
+    def key(self) -> dict[str, Any]:
+        """What the step is, for cache keys: its method, every parameter, and the code that it reaches."""
+        return step_key(self.name, self.make(), home_of(self.name))
+
+    def get(self, key: str) -> Value:
+        """Return a parameter's value; None when it is left at its default."""
+        return dict(self.parameters).get(key)
+
+
+def print_value(value: Value) -> str:
+    """Return a value as the entry grammar writes it."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, str) and (
+        not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_.+\-]*", value)
+        or value in ("true", "false", "True", "False", "nan", "inf", "infinity")
+    ):
+        return f'"{value}"'
+    return str(value)

@@ -1,0 +1,227 @@
+"""Tuned encoders, kept: trained once for an encoder, a pooling, a recipe with its seed, and the sentences it learned from.
+
+Each is a sentence-transformers folder ``<root>/<hash>/`` that anyone can load; its ``hengyu.json`` says what it is, what
+the training saw, and the sha256 of every file and of itself. It appears whole: written under a temporary name, then renamed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import shutil
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+from hengyu.base.bounded import open_regular, read_bytes
+from hengyu.base.errors import HengyuError
+from hengyu.base.json_files import NAME
+from hengyu.base.paths import cache_mirror
+from hengyu.base.remote import Mirror, drafted
+from hengyu.storage.folder import StoreFolder
+from hengyu.storage.identity import digest, name_of
+from hengyu.storage.in_use import Held, changed_at, delete, hold, in_seconds, leftovers, note_use, size_of, unused
+from hengyu.storage.records import write_json
+from hengyu.storage.vectors import Damage, VectorStore
+
+if TYPE_CHECKING:
+    pass
+
+__all__ = ["ABOUT", "TunedStore"]
+
+ABOUT = "hengyu.json"
+_STALE_SECONDS = 24 * 3600
+
+
+@dataclass(frozen=True)
+class TunedStore(StoreFolder):
+    """Tuned encoders, a folder each."""
+
+    kind = "tuned"
+
+    @classmethod
+    def beside(cls, store: VectorStore) -> Self:
+        """Return the store that goes with one of vectors: the folder beside it, below the URL that it stands for."""
+        if store.mirror is None or store.mirror == cache_mirror("vectors"):
+            return cls(store.root.parent / cls.kind, cache_mirror(cls.kind) if store.mirror else None)
+        return cls.below(store.mirror)
+
+    def path(self, meaning: Mapping[str, Any]) -> Path:
+        """Return the folder of a meaning: its name is the hash of every key and value."""
+        return self.root / name_of(meaning, 24)
+
+    def folders(self) -> list[Path]:
+        """Return the folders of all tuned encoders, sorted."""
+        return sorted(p for p in self.root.glob("*") if p.is_dir() and not p.name.startswith("."))
+
+    def info(self) -> list[dict[str, Any]]:
+        """Return for each tuned encoder its folder, the step that made it, its pooling, and its bytes."""
+        rows = []
+        for path in self.folders():
+            meaning = _about(path).get("meaning")
+            meaning = meaning if isinstance(meaning, dict) else {}
+            encoder = meaning.get("encoder")
+            rows.append(
+                {
+                    "folder": path.name,
+                    "step": meaning.get("step", "?"),
+                    "pooling": meaning.get("pooling", "?"),
+                    "encoder": str(encoder.get("fingerprint", "?")) if isinstance(encoder, dict) else "?",
+                    "bytes": size_of(path),
+                }
+            )
+        return rows
+
+    def recall(self, meaning: Mapping[str, Any]) -> dict[str, Any] | None:
+        """Return what a training saw; None when it was not made yet, `HengyuError` when a file has changed since."""
+        found = self.find(meaning)
+        return found[0] if found else None
+
+    def find(self, meaning: Mapping[str, Any]) -> tuple[dict[str, Any], Held] | None:
+        """Return as `recall` what a training saw, and what keeps `gc` from the encoder as long as it lives."""
+        path = self.path(meaning)
+        held = hold(path / ABOUT)
+        there = self.mirror is not None and self.mirror.has(f"{path.name}/{ABOUT}")
+        if not path.is_dir():
+            if self.mirror is None or not there:
+                return None
+            held = self._fetch(self.mirror, path.name)
+        damage = _check(path)
+        if damage and not path.is_dir():
+            return None  # it was deleted while it was read
+        if damage:
+            raise HengyuError(f"{damage.path}: {damage.reason}")
+        note_use(path / ABOUT)
+        if not there:
+            self._send(path)
+        if held is None or not held.names(path / ABOUT):  # another process has put it there
+            held = hold(path / ABOUT)
+        return None if held is None else (_about(path)["report"], held)
+
+    def _fetch(self, mirror: Mirror, name: str) -> Held | None:
+        """Get one that is elsewhere, those files of it that it says it has; raises `HengyuError` when it is not whole."""
+        away = mirror.below(name)
+        with drafted(self.root) as around:
+            draft = around / name
+            away.fetch([ABOUT], draft)
+            names = _about(draft).get("sha256")
+            parts = [part for n in names for part in n.split("/")] if isinstance(names, dict) else [""]
+            if not all(re.match(NAME, part) for part in parts):
+                raise HengyuError(f"{away.url}/{ABOUT}: is unreadable, or of another encoder")
+            away.fetch(sorted(names or ()), draft)
+            damage = _check(draft)
+            if damage:
+                raise HengyuError(f"{away.url}/{damage.path.relative_to(draft).as_posix()}: {damage.reason}")
+            held = hold(draft / ABOUT)
+            _place(draft, self.root / name)
+        return held
+
+    def _send(self, path: Path) -> None:
+        if self.mirror is not None:
+            names = sorted(p.relative_to(path).as_posix() for p in _files(path))
+            self.mirror.below(path.name).send(path, sorted(names, key=lambda n: n == ABOUT))
+
+    def keep(self, meaning: Mapping[str, Any], report: Mapping[str, Any], draft: Path) -> Held | None:
+        """Put a folder written as a draft in its place; one that another process has put there meanwhile stays, whole.
+
+        Returns what keeps `gc` from it as long as it lives; None when another process has deleted it already.
+        """
+        files = sorted(p for p in draft.rglob("*") if p.is_file())
+        sums = {p.relative_to(draft).as_posix(): _sum(p) for p in files}
+        about = {"meaning": dict(meaning), "report": dict(report), "sha256": sums}
+        write_json(draft / ABOUT, {**about, "digest": digest(about)})
+        path = self.path(meaning)
+        held = hold(draft / ABOUT)
+        _place(draft, path)
+        if held is None or not held.names(path / ABOUT):
+            held = hold(path / ABOUT)
+        self._send(path)
+        return held
+
+    def verify(self) -> list[Damage]:
+        """Check every file against its checksum and return what is damaged."""
+        return [damage for path in self.folders() if (damage := _check(path))]
+
+    def repair(self) -> list[Damage]:
+        """Delete the damaged ones; the next run trains them again."""
+        found = self.verify()
+        for damage in found:
+            shutil.rmtree(self.root / damage.path.relative_to(self.root).parts[0])
+        return found
+
+    def gc(self, days: float = 90.0, spared: Callable[[Path], object] = lambda path: None) -> int:
+        """Delete drafts of killed runs, and what was not used for ``days``; return the bytes freed.
+
+        An encoder that a running process uses stays, whatever its age; ``spared`` is called with the folder of each that
+        would have been deleted. Raises `HengyuError` when ``days`` is negative or not finite.
+        """
+        longest, now = in_seconds(days), time.time()
+        freed = sum(map(delete, leftovers(self.root)))
+        freed += sum(delete(p) for p in self.root.glob(".draft-*") if now - changed_at(p) > _STALE_SECONDS)
+        for path in self.folders():
+            if not time.time() - max(changed_at(p) for p in (path, path / ABOUT) if p.exists() or p == path) > longest:
+                continue
+            with unused(path / ABOUT) as free:
+                freed += delete(path) if free else 0
+            if not free:
+                spared(path)
+        return freed
+
+
+def _place(draft: Path, path: Path) -> None:
+    """Rename a draft to its place; one that another process has put there meanwhile stays, if it is whole."""
+    if path.exists() and _check(path):
+        shutil.rmtree(path)
+    try:
+        draft.rename(path)
+    except OSError:
+        if not path.exists():
+            raise
+        shutil.rmtree(draft)
+
+
+def _about(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(read_bytes(path / ABOUT))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def _check(path: Path) -> Damage | None:
+    """Compare the files of a folder with their checksums."""
+    about = _about(path)
+    sums, meaning = about.get("sha256"), about.get("meaning")
+    named = isinstance(meaning, dict) and TunedStore(path.parent).path(meaning) == path
+    if not isinstance(sums, dict) or not named or not isinstance(about.get("report"), dict):
+        return Damage(path / ABOUT, "is missing, unreadable, or of another encoder")
+    if about.get("digest") != _own_digest(about):
+        return Damage(path / ABOUT, "has changed since it was written (its own digest differs)")
+    for file in sorted(_files(path)):
+        name = file.relative_to(path).as_posix()
+        if name not in sums and name != ABOUT and not file.name.startswith("."):
+            return Damage(file, "was not written with the encoder, and could change its vectors")
+    for name, expected in sums.items():
+        try:
+            if _sum(path / name) != expected:
+                return Damage(path / name, "has changed since it was written (its sha256 differs)")
+        except OSError as e:
+            return Damage(path / name, f"cannot be read ({e.strerror or e})")
+    return None
+
+
+def _own_digest(about: Mapping[str, Any]) -> str:
+    """Return the digest of what hengyu.json says, its digest left out."""
+    return digest({key: value for key, value in about.items() if key != "digest"})
+
+
+def _sum(path: Path) -> str:
+    with open_regular(path) as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _files(path: Path) -> Iterator[Path]:
+    yield from (f for f in path.rglob("*") if f.is_file())
