@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 
@@ -44,6 +44,7 @@ COMPRESSED = (".gz", ".xz", ".bz2")
 PARTS = ("corpus", "queries", "qrels")
 """The files of a split of a retrieval card."""
 
+_LATER = ("separator", "quoting", "encoding", "label_map")  # keys that cards of version 0.1 did not have
 _PROSE = ("path", "title", "language", "licence", "terms", "homepage", "citation", "description")
 
 
@@ -151,7 +152,12 @@ class Card:
     @cached_property
     def digest(self) -> str:
         """The sha256 of everything that decides what is read; titles, terms and other prose do not count."""
-        content = {key: value for key, value in asdict(self).items() if key not in _PROSE}
+        usual = {f.name: f.default for f in fields(self) if f.name in _LATER} | {"label_map": {}}
+        content = {
+            key: value
+            for key, value in asdict(self).items()
+            if key not in _PROSE and not (key in _LATER and value == usual[key])
+        }
         return hashlib.sha256(json.dumps(content, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
 
     def split(self, name: str) -> Split:
