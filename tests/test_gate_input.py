@@ -237,3 +237,14 @@ def test_cells_of_the_json_name_both_p_values(kept: Path, tmp_path: Path) -> Non
     assert CliRunner().invoke(main, ["gate", "synthetic", "latest", "--json", str(out)]).exit_code == 0
     cells = json.loads(out.read_bytes())["cells"]
     assert cells and all({"p", "p_raw", "groups", "groups_needed"} <= cell.keys() for cell in cells)
+
+
+def test_a_run_without_checksums_is_red_with_a_code_of_its_own(kept: Path, tmp_path: Path) -> None:
+    folder = find_finished("latest")
+    (folder / "sums.json").unlink()
+    out = tmp_path / "g.xml"
+    done = CliRunner().invoke(main, ["gate", "synthetic", "latest", "--junit", str(out)])
+    assert done.exit_code == EXIT["unverified run"] == 15
+    assert "sums.json: is missing" in done.output
+    assert valid_junit(out.read_text(encoding="utf-8"))["errors"] == 1
+    assert CliRunner().invoke(main, ["baseline", "latest", "--show"]).exit_code == 2

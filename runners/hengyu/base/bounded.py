@@ -274,10 +274,17 @@ class ParquetColumns:
         self.names = list(names)
         self._source, self._where, self._size = source, where, size
         self._texts = []
+        self._leaves: dict[str, str] = {}  # path of the values in the file -> the column they are of
         with pq.ParquetFile(source) as file:
             self._about = file.metadata
+            for place in range(self._about.num_columns):
+                path = self._about.schema.column(place).path
+                if path.partition(".")[0] in self.names:
+                    self._leaves[path] = path.partition(".")[0]
             for name in self.names:
                 kind = file.schema_arrow.field(name).type
+                if pa.types.is_list(kind) or pa.types.is_large_list(kind):
+                    kind = kind.value_type
                 if pa.types.is_nested(kind):
                     raise HengyuError(
                         f"{where}: column '{name}' holds {kind} where text or numbers belong; name another column, or "
@@ -295,7 +302,7 @@ class ParquetColumns:
             own = self._about.row_group(group)
             for place in range(own.num_columns):
                 chunk = own.column(place)
-                if chunk.path_in_schema in self.names:
+                if chunk.path_in_schema in self._leaves:
                     total += max(chunk.total_uncompressed_size, 0)
                     if any(word.startswith("DELTA") for word in chunk.encodings):
                         self._delta.add(chunk.path_in_schema)
@@ -320,12 +327,14 @@ class ParquetColumns:
         budget = Budget(self._where, self._size)
         least, most = self._DELTA
         rows = max(least, min(most, self._STEP // max(self._chunk, 1))) if self._delta else self._COUNTED
-        encoded = [name for name in self._texts if name not in self._delta]
+        encoded = [path for path, name in self._leaves.items() if name in self._texts and path not in self._delta]
         with pq.ParquetFile(self._source, metadata=self._about, read_dictionary=encoded) as file:
             for batch in file.iter_batches(rows, columns=self.names):
                 for name in self.names:
                     column = batch.column(name)
-                    budget.spend(_VALUE * batch.num_rows)
+                    if pa.types.is_list(column.type) or pa.types.is_large_list(column.type):
+                        column = column.flatten()
+                    budget.spend(_VALUE * max(len(column), batch.num_rows))
                     if pa.types.is_dictionary(column.type) and _is_text(column.type.value_type):
                         sizes = pc.binary_length(column.dictionary).take(column.indices)
                         budget.spend(pc.sum(sizes).as_py() or 0)

@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
+from hengyu.base.bounded import read_bytes
 from hengyu.base.environment import begin, environment
 from hengyu.base.errors import HengyuError
 from hengyu.base.json_files import parse
@@ -185,7 +186,7 @@ def run_key_of(plan: Plan, jobs: Sequence[PreparedEncoder]) -> str:
 def refuse_other_plan(folder: Path, key: str) -> None:
     """Raise `HengyuError` where a folder holds the finished run of another plan; one that has changed since is made again."""
     try:
-        other = parse((folder / "run.json").read_bytes())
+        other = parse(read_bytes(folder / "run.json"))
     except (OSError, ValueError):
         return
     if broken_seals(folder) or not isinstance(other, dict) or other.get("key") == key:

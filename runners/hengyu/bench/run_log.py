@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from hengyu.base.bounded import DATA, read_bytes
 from hengyu.base.errors import HengyuError
 from hengyu.base.json_files import read_seconds
 from hengyu.base.progress import Progress, Tick
@@ -89,7 +90,7 @@ class RunLog:
             return
         try:
             seen = load_observation(source.parent, meaning)
-            content = source.read_bytes()
+            content = read_bytes(source, DATA)
         except (HengyuError, OSError):
             return  # it is observed here
         if seen is None:

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from hengyu.base.bounded import user_path
+from hengyu.base.bounded import read_bytes, user_path
 from hengyu.cards.data import Pairs
 from hengyu.encoders import Encoder
 from hengyu.suites.plan import Plan
@@ -42,7 +42,7 @@ def splits_read(plan: Plan) -> list[dict[str, Any]]:
 
 def _sum(path: Path) -> str:
     try:
-        return hashlib.sha256(path.read_bytes()).hexdigest()
+        return hashlib.sha256(read_bytes(path)).hexdigest()
     except OSError:
         return ""
 

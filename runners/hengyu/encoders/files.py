@@ -7,6 +7,7 @@ import re
 from pathlib import Path, PureWindowsPath
 from typing import Any
 
+from hengyu.base.bounded import read_bytes
 from hengyu.base.errors import HengyuError
 
 __all__ = ["CODE_ENDING", "TOKENIZER", "Files", "is_plain", "join", "shown", "weight_files"]
@@ -53,7 +54,7 @@ class Files:
         try:
             if path.stat().st_size > _LARGEST:
                 raise ValueError(f"more than {_LARGEST >> 20} MiB")
-            return json.loads(path.read_bytes())
+            return json.loads(read_bytes(path, _LARGEST))
         except (OSError, ValueError, RecursionError) as e:
             raise HengyuError(f"{path}: cannot be read as JSON ({e}); get the model again") from None
 

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from hengyu.base.bounded import open_regular, user_path
 from hengyu.base.errors import HengyuError, first_line
 from hengyu.encoders import VECTOR_FILES, EncoderSpec
 from hengyu.encoders.precomputed import Precomputed
@@ -30,7 +31,7 @@ _DTYPES = {"F16": np.float16, "F32": np.float32, "F64": np.float64}
 
 def open_vectors(spec: EncoderSpec) -> Precomputed:
     """Return the vectors that a file or a folder holds; raises `HengyuError` where the folder holds several."""
-    path = Path(spec.model).expanduser()
+    path = user_path(spec.model)
     if path.is_dir():
         spec = _inside(path, spec)
     kinds = {".safetensors": SafetensorsVectors, ".parquet": ParquetVectors}
@@ -206,7 +207,7 @@ class ParquetVectors(Precomputed):
     def identity(self) -> dict[str, Any]:
         """What the vectors depend on beside the text: the bytes of the file."""
         width = self.vectors.shape[1]
-        with self.path.open("rb") as file:
+        with open_regular(self.path) as file:
             total = hashlib.sha256(f"{width}\0".encode() + hashlib.file_digest(file, "sha256").digest())
         empty = {"tokens": "", "max_length": 0, "prompt": "", "pre_tokenizer": ""}
         return {"fingerprint": total.hexdigest()[:16], "dtype": "float32", "protocol": 1, **empty}
@@ -234,7 +235,7 @@ def _choose(names: Sequence[str], known: Sequence[str]) -> str | None:
 
 def _header(path: Path) -> tuple[int, dict[str, Any]]:
     """Return where the data of a safetensors file begin, and its header, whose size the library has checked."""
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         size = int.from_bytes(file.read(8), "little")
         header: dict[str, Any] = json.loads(file.read(size))
     return 8 + size, header

@@ -8,6 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from hengyu.base.bounded import open_regular
 from hengyu.base.errors import HengyuError
 from hengyu.encoders import EncoderSpec
 from hengyu.encoders.adapters import ADAPTER, base_of
@@ -314,7 +315,7 @@ class ModelFolder:
         """sha256 (16 digits) over the names and bytes of all files that loading opens, an adapter's base included."""
         total = hashlib.sha256()
         for inside in self.loaded:
-            with (self.path / inside).open("rb") as file:
+            with open_regular(self.path / inside) as file:
                 total.update(f"{inside}\0{hashlib.file_digest(file, 'sha256').hexdigest()}\n".encode())
         if self.base:
             total.update(f"base\0{self.base.fingerprint}\n".encode())

@@ -229,7 +229,7 @@ def with_references(run: Run, references: Iterable[Reference], reports: Path) ->
     header = {**run.header, "encoders": encoders, "references": taken}
     if run.unverified:
         header["unverified"] = f"the run {run.id}, which these results were added to, could not be verified"
-    copied = {name: (run.path / name).read_bytes() for name in _COPIED if (run.path / name).is_file()}
+    copied = {name: read_bytes(run.path / name) for name in _COPIED if (run.path / name).is_file()}
     content = digest(
         {
             "header": header,
@@ -258,7 +258,7 @@ def _refuse_other(folder: Path, content: str) -> None:
     """Raise `HengyuError` for a folder of that name that holds something else."""
     path = folder / "run.json"
     try:
-        known = json.loads(path.read_bytes()).get("content")
+        known = json.loads(read_bytes(path)).get("content")
     except (OSError, ValueError, AttributeError, RecursionError):
         return  # nothing whole is there
     if known != content:

@@ -44,6 +44,8 @@ def command(run: str, out: Path | None, metrics: tuple[str, ...], show: bool) ->
         if metric not in (*METRICS, *QUALITY):
             raise HengyuError(f"--metric '{metric}' is unknown{did_you_mean(metric, (*METRICS, *QUALITY))}")
     found = load_run(find_finished(run))
+    if found.unverified:
+        raise HengyuError(found.unverified)
     new, notes = baseline_of(found, tuple(dict.fromkeys((*metrics_of(found), *metrics))))
     path = out or reports_dir() / "baselines" / f"{new.suite}.json"
     old = read_baseline(path) if path.is_file() else None

@@ -41,6 +41,7 @@ def command(
     differs. p is adjusted over all lines (Holm).
     """
     from hengyu.base.errors import HengyuError
+    from hengyu.base.escapes import plain
     from hengyu.evaluation.comparison import compare
     from hengyu.report.comparison.text import print_comparison, write_comparison
     from hengyu.storage.records import find_run, load_run
@@ -58,7 +59,11 @@ def command(
         "entry": [same(e) for e in entries],
         **{"encoder": list(encoders), "pooling": list(poolings), "fit_on": list(fits), "task": list(tasks)},
     }
-    found = compare(first, load_run(find_run(other)) if other else None, chosen)
+    second = load_run(find_run(other)) if other else None
+    for one in (first, second):
+        if one is not None and one.unverified:
+            click.echo(plain(f"warning: not verified: {one.unverified}"), err=True)
+    found = compare(first, second, chosen)
     print_comparison(found)
     if out:
         click.echo(f"page: {write_comparison(found, out)}")

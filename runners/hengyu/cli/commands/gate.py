@@ -108,6 +108,8 @@ def command(
         run = load_run(find_finished(current))
     except Unfinished as e:
         _end("unfinished run", e, junit)
+    if run.unverified:
+        _end("unverified run", HengyuError(run.unverified), junit)
     wanted = tuple(dict.fromkeys((*metrics_of(run), *metrics)))
     try:
         before = find_scores(baseline, wanted)

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hengyu.base.bounded import user_path
+from hengyu.base.bounded import read_bytes, user_path
 from hengyu.base.errors import HengyuError, gather
 from hengyu.base.json_files import check, read_document
 from hengyu.base.paths import reports_dir, share
@@ -183,7 +183,7 @@ def read_baseline(path: Path) -> RunMetrics:
 def _refuse_merge_conflict(path: Path) -> list[str]:
     """Return the lines of a file; raise `HengyuError` where Git left the marks of a merge conflict in it."""
     try:
-        lines = path.read_bytes().decode("utf-8").split("\n")
+        lines = read_bytes(path).decode("utf-8").split("\n")
     except (OSError, UnicodeDecodeError):
         return []  # `read_document` says what is wrong
     marked = [n for n, line in enumerate(lines, 1) if line.startswith(_MARKS) or line.rstrip("\r") == _BETWEEN]

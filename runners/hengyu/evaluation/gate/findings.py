@@ -27,6 +27,7 @@ EXIT = {
     "missing cell": 12,
     "inconclusive": 13,
     "unfinished run": 14,
+    "unverified run": 15,
 }
 """Exit codes, stable: of all that apply the lowest one is the gate's."""
 
@@ -46,6 +47,7 @@ EXIT_WORDS = {
     "missing cell": "the baseline has a cell that the run has not",
     "inconclusive": "a fall beyond the tolerance that may be chance, with --strict (without it: a warning, exit code 0)",
     "unfinished run": "the run did not finish, or 'latest' was asked for and a newer run did not",
+    "unverified run": "the run has no checksums, so nothing shows that its numbers are as they were written",
 }
 
 ACCEPTABLE = ("protocol", "tokenizer", "settings")

@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+from hengyu.base.bounded import read_bytes
 from hengyu.base.json_files import parse
 from hengyu.report.board.cell import between, percent
 from hengyu.report.charts.trainings import tunings
@@ -96,7 +97,7 @@ def earlier_environments(run: Run) -> list[Mapping[str, Any]]:
 def suite_digest(run: Run) -> str:
     """Return the sha256 of the file of a run's suite, "" where it is not kept."""
     try:
-        return str(parse((run.path / "sources.json").read_bytes())["suite"]["sha256"])
+        return str(parse(read_bytes(run.path / "sources.json"))["suite"]["sha256"])
     except (OSError, ValueError, KeyError, TypeError):
         return ""
 

@@ -13,6 +13,7 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 from urllib.parse import urlsplit
 
+from hengyu.base.bounded import read_bytes, resolved, user_path
 from hengyu.base.paths import cache_dir, checkout
 from hengyu.storage.records import Run
 
@@ -88,7 +89,7 @@ def _name(word: str) -> str:
         return windows.name or "."
     path = PurePosixPath(word)
     if path.is_absolute() or ".." in path.parts or word.startswith("~"):
-        return Path(word).expanduser().resolve().name or "."
+        return resolved(user_path(word)).name or "."
     return word
 
 
@@ -128,7 +129,7 @@ def _places(run: Run) -> list[Path]:
     """Return the folders that a run is known to have to do with."""
     found = [*_usual(), run.path.absolute(), run.path.absolute().parent.parent]
     try:
-        sources = json.loads((run.path / "sources.json").read_bytes())
+        sources = json.loads(read_bytes(run.path / "sources.json"))
         named = [str(sources["data"]), *map(str, sources["datasets"])]
         named += [
             str(spec[key]) for spec in sources["encoders"].values() for key in ("model", "texts") if spec.get(key)

@@ -55,7 +55,7 @@ def unverified(folder: Path) -> str:
 def _inherited(path: Path) -> str:
     """Return why the run that a run was made from could not be verified."""
     try:
-        said = parse(path.read_bytes()).get("unverified")
+        said = parse(read_bytes(path)).get("unverified")
     except (OSError, ValueError, AttributeError):
         return ""  # whoever reads the run says what is wrong with the file
     return f"{path}: {said}" if isinstance(said, str) and said else ""
