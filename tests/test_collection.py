@@ -186,7 +186,7 @@ def test_the_commands(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     card_of(folder)
     run = CliRunner().invoke
     done = run(main, ["validate", str(folder / "mine.toml")])
-    assert (done.exit_code, done.output.splitlines()[-1]) == (0, "0 suites and 1 cards can be read")
+    assert (done.exit_code, done.output.splitlines()[-1]) == (0, "valid: 1 card")
     listed = run(main, ["list", "datasets", "--datasets", str(folder)])
     assert re.search(r"mine +test +grades +not stated +beside its card", listed.output)
     options = ["--datasets", str(folder), "--task", "mine:test", "--quiet"]

@@ -33,7 +33,7 @@ def test_everything_that_ships_can_be_read() -> None:
     suites, cards = (sorted(share(folder).glob("*.toml")) for folder in ("suites", "datasets"))
     done = run(*suites, *cards)
     assert done.exit_code == 0, done.output
-    assert f"{len(suites)} suites and {len(cards)} cards can be read" in done.output
+    assert f"valid: {len(suites)} suites, {len(cards)} cards" in done.output
 
 
 def test_a_suite_may_name_a_card_given_beside_it_or_with_datasets(tmp_path: Path) -> None:

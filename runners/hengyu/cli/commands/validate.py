@@ -83,6 +83,10 @@ def command(files: tuple[Path, ...], data: Path | None, datasets: tuple[Path, ..
                 click.echo(line)
     if away:
         click.echo(f"not here, and not checked: {', '.join(away)} (hengyu fetch NAME, or --data DIR)")
-    if not problems or tasks:
-        click.echo(f"{len(suites)} suites and {len(own)} cards can be read")
     gather(dict.fromkeys(problems))
+    counts = ((len(suites), "suite"), (len(own), "card"))
+    click.echo(f"valid: {', '.join(_counted(n, word) for n, word in counts if n)}")
+
+
+def _counted(n: int, word: str) -> str:
+    return f"{n} {word}" if n == 1 else f"{n} {word}s"
