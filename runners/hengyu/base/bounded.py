@@ -258,14 +258,14 @@ def bounded_lines(
 class ParquetColumns:
     """Reads columns of a parquet file in batches, within a budget.
 
-    The metadata are held against the budget before anything is read. They can be wrong, and a text that stands a million times
-    is stored once: so everything is counted as it is encoded, in a pass of its own, before the first value is made.
+    What the metadata say of sizes can be wrong, and a text that stands a million times is stored once. So everything is
+    counted as it is encoded, in a pass of its own, before the first value is made. The metadata of column chunks are not
+    looked at: pyarrow ends the process where they are damaged.
     """
 
     _ROWS = 4096  # of a batch of values
-    _COUNTED = 65536  # of a batch that is only counted
-    _DELTA = (16, 256)  # the same, where texts are stored as what differs from the one before: they come whole
-    _STEP = 256 << 20  # bytes that such a batch may come to
+    _COUNTED = 256  # of a batch that is only counted: a delta-encoded text comes whole, however often it is repeated
+    _WHOLE = 16  # the same where texts cannot be counted as they are encoded
 
     def __init__(self, source: Any, names: Iterable[str], where: str, size: int) -> None:
         import pyarrow as pa
@@ -273,14 +273,10 @@ class ParquetColumns:
 
         self.names = list(names)
         self._source, self._where, self._size = source, where, size
-        self._texts = []
-        self._leaves: dict[str, str] = {}  # path of the values in the file -> the column they are of
+        self._texts: list[str] = []  # paths of the columns that hold texts
         with pq.ParquetFile(source) as file:
             self._about = file.metadata
-            for place in range(self._about.num_columns):
-                path = self._about.schema.column(place).path
-                if path.partition(".")[0] in self.names:
-                    self._leaves[path] = path.partition(".")[0]
+            leaves = [self._about.schema.column(place).path for place in range(self._about.num_columns)]
             for name in self.names:
                 kind = file.schema_arrow.field(name).type
                 if pa.types.is_list(kind) or pa.types.is_large_list(kind):
@@ -291,43 +287,29 @@ class ParquetColumns:
                         "write the table with one value a row"
                     )
                 if _is_text(kind.value_type if pa.types.is_dictionary(kind) else kind):
-                    self._texts.append(name)
-        Budget(where, size).spend(self._declared() + _VALUE * max(self._about.num_rows, 0) * len(self.names))
-
-    def _declared(self) -> int:
-        """Return the bytes that the columns say they unpack to; notes which texts are delta-encoded, and in what chunks."""
-        total = self._chunk = 0
-        self._delta = set()
-        for group in range(self._about.num_row_groups):
-            own = self._about.row_group(group)
-            for place in range(own.num_columns):
-                chunk = own.column(place)
-                if chunk.path_in_schema in self._leaves:
-                    total += max(chunk.total_uncompressed_size, 0)
-                    if any(word.startswith("DELTA") for word in chunk.encodings):
-                        self._delta.add(chunk.path_in_schema)
-                        self._chunk = max(self._chunk, chunk.total_uncompressed_size)
-        return total
+                    self._texts += [path for path in leaves if path.partition(".")[0] == name]
+        Budget(where, size).spend(_VALUE * max(self._about.num_rows, 0) * len(self.names))
 
     def batches(self) -> Iterator[tuple[int, dict[str, list[Any]]]]:
         """Yield the number of rows and the values of each column, batch by batch; raises `HengyuError` beyond the budget."""
+        import pyarrow as pa
         import pyarrow.parquet as pq
 
-        self._count()
+        try:
+            self._count(self._texts, self._COUNTED)
+        except (pa.ArrowException, OSError):  # an encoding that gives no dictionary, or a damaged file
+            self._count([], self._WHOLE)
         with pq.ParquetFile(self._source, metadata=self._about) as file:
             for batch in file.iter_batches(self._ROWS, columns=self.names):
                 yield batch.num_rows, {name: batch.column(name).to_pylist() for name in self.names}
 
-    def _count(self) -> None:
-        """Count what the columns unpack to, texts as they are encoded, so that one which stands a million times is one text."""
+    def _count(self, encoded: list[str], rows: int) -> None:
+        """Count what the columns unpack to; those in ``encoded`` as dictionaries, so that a repeated text is one text."""
         import pyarrow as pa
         import pyarrow.compute as pc
         import pyarrow.parquet as pq
 
         budget = Budget(self._where, self._size)
-        least, most = self._DELTA
-        rows = max(least, min(most, self._STEP // max(self._chunk, 1))) if self._delta else self._COUNTED
-        encoded = [path for path, name in self._leaves.items() if name in self._texts and path not in self._delta]
         with pq.ParquetFile(self._source, metadata=self._about, read_dictionary=encoded) as file:
             for batch in file.iter_batches(rows, columns=self.names):
                 for name in self.names:
