@@ -190,7 +190,7 @@ def save_family(folder: Path, name: str, *, seed: int = 0, **options: Any) -> An
     import torch
 
     config, model = configuration(name)
-    config.pad_token_id = options.get("padding", config.pad_token_id)
+    config.pad_token_id = options.get("padding", getattr(config, "pad_token_id", None))
     with torch.device("meta"):
         count = sum(p.numel() for p in model(config).parameters())
     if count > 5_000_000:

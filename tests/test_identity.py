@@ -30,7 +30,7 @@ from hengyu.cards.data import Pairs, load_pairs, unlike
 from hengyu.encoders import EncoderSpec, find_encoder
 from hengyu.methods import find_method, home_of, method_names
 from hengyu.storage import identity
-from hengyu.storage.code_graph import Code, library_version
+from hengyu.storage.code_graph import NOT_FOLLOWED, Code, library_version
 from hengyu.storage.identity import (
     array_digest,
     cell,
@@ -150,7 +150,7 @@ def _code(tree: Path) -> Code:
 
 
 def file_of(method: str) -> str:
-    return f"methods/{method.replace('-', '_')}.py"
+    return home_of(method).removeprefix("hengyu.").replace(".", "/") + ".py"
 
 
 def of(code: Code, *modules: str) -> dict[str, str]:
@@ -175,22 +175,22 @@ def test_the_source_of_a_method_is_in_its_own_key_and_in_no_other(method: str, c
 @pytest.mark.parametrize(
     ("file", "reached_by", "untouched"),
     [
-        ("vectors/moments.py", ["whitening", "pca", "flow", "sts"], ["jl", "vectors"]),
-        ("flows/glow.py", ["flow", "linear-flow"], ["whitening", "itq", "sts", "vectors"]),
-        ("flows/training.py", ["flow", "linear-flow"], ["itq", "sts"]),
-        ("vectors/similarity.py", ["sts"], ["whitening", "vectors"]),
-        ("vectors/glimpse.py", ["sts", "retrieval"], ["whitening", "vectors"]),
-        ("tuning/losses.py", ["simcse"], ["whitening", "sts", "vectors"]),
-        ("tuning/loop.py", ["simcse", "tsdae"], ["whitening", "vectors"]),
+        ("numerics/moments.py", ["whitening", "pca", "flow", "sts"], ["jl", "vectors"]),
+        ("methods/flows/glow.py", ["flow", "linear-flow"], ["whitening", "itq", "sts", "vectors"]),
+        ("methods/flows/training.py", ["flow", "linear-flow"], ["itq", "sts"]),
+        ("numerics/similarity.py", ["sts"], ["whitening", "vectors"]),
+        ("numerics/cloud_sample.py", ["sts", "retrieval"], ["whitening", "vectors"]),
+        ("methods/training/losses.py", ["simcse"], ["whitening", "sts", "vectors"]),
+        ("methods/training/loop.py", ["simcse", "tsdae"], ["whitening", "vectors"]),
         ("encoders/pooling.py", ["vectors", "simcse"], ["whitening", "sts"]),
-        ("encoders/tokens.py", ["vectors"], ["whitening", "sts"]),
-        ("indexes/base.py", ["hnsw", "ivf", "flat"], ["simhash", "sts"]),
-        ("indexes/exact.py", ["retrieval"], ["whitening", "sts"]),
-        ("fitting.py", ["sts", "retrieval"], ["whitening", "vectors"]),
-        ("report/page.py", [], ["vectors", "sts", "retrieval", "whitening", "simcse"]),
-        ("report/escapes.py", [], ["vectors", "sts", "retrieval", "simcse"]),
-        ("progress.py", [], ["vectors", "sts", "retrieval", "simcse"]),
-        ("cli/run.py", [], ["vectors", "sts", "retrieval", "simcse"]),
+        ("encoders/tokenizer.py", ["vectors"], ["whitening", "sts"]),
+        ("methods/search/base.py", ["hnsw", "ivf", "flat"], ["simhash", "sts"]),
+        ("methods/search/exact.py", ["retrieval"], ["whitening", "sts"]),
+        ("methods/pipeline.py", ["sts", "retrieval"], ["whitening", "vectors"]),
+        ("report/page/page.py", [], ["vectors", "sts", "retrieval", "whitening", "simcse"]),
+        ("base/escapes.py", [], ["vectors", "sts", "retrieval", "simcse"]),
+        ("base/progress.py", [], ["vectors", "sts", "retrieval", "simcse"]),
+        ("cli/commands/run.py", [], ["vectors", "sts", "retrieval", "simcse"]),
     ],
 )
 def test_what_a_module_imports_is_in_its_key(
@@ -207,7 +207,12 @@ def test_numbers_are_derived_by_code_that_is_in_the_key_of_a_run(code: Edited) -
     from hengyu.bench import run as bench
 
     roots, within = bench.DERIVED_BY, bench.DERIVED_IN
-    for file in ("evaluation/metrics.py", "evaluation/bootstrap.py", "evaluation/stats.py", "evaluation/standing.py"):
+    for file in (
+        "numerics/metrics.py",
+        "numerics/bootstrap.py",
+        "numerics/resampling.py",
+        "evaluation/rank_intervals.py",
+    ):
         after = code.edit(file, lambda text: text + "\n_CHANGED = 1\n")
         assert after.reached(*roots, within=within)[0] != code.before.reached(*roots, within=within)[0], file
 
@@ -219,7 +224,8 @@ def prose(text: str) -> str:
 
 
 @pytest.mark.parametrize(
-    "file", ["methods/whitening.py", "methods/flow.py", "vectors/moments.py", "encoders/pooling.py"]
+    "file",
+    ["methods/transforms/whitening.py", "methods/transforms/flow.py", "numerics/moments.py", "encoders/pooling.py"],
 )
 def test_comments_docstrings_and_layout_are_in_no_key(file: str, code: Edited) -> None:
     after = code.edit(file, prose)
@@ -241,7 +247,7 @@ def test_the_graph_holds_all_that_an_import_loads() -> None:
         packages = {
             f"hengyu.{p.relative_to(PACKAGE).parent.as_posix().replace('/', '.')}" for p in PACKAGE.rglob("__init__.py")
         }
-        silent = tuple(f"hengyu.{name}" for name in ("report", "progress", "mirror", "resources", "kept"))
+        silent = tuple(f"hengyu.{name}" for name in NOT_FOLLOWED)
         loaded = {m for m in done.stdout.split() if m not in packages and not m.startswith(silent)}
         around = {m.rpartition(".")[0] for m in loaded} - {"hengyu"}  # packages, which are loaded and not asked for
         hidden = {m for m in done.stdout.split() if m.startswith(silent)}
@@ -686,12 +692,12 @@ RUN = """
 import json, sys
 from pathlib import Path
 import hengyu
-from hengyu.bench import run
-from hengyu.fits import FitStore
-from hengyu.plan import make_plan
-from hengyu.records import load_run
-from hengyu.store import VectorStore
-from hengyu.suites import load_suite
+from hengyu.bench.run import run
+from hengyu.storage.fits import FitStore
+from hengyu.suites.plan import make_plan
+from hengyu.storage.records import load_run
+from hengyu.storage.vectors import VectorStore
+from hengyu.suites.suite import load_suite
 root, reports = Path(sys.argv[1]), Path(sys.argv[2])
 assert Path(hengyu.__file__).is_relative_to(root), hengyu.__file__
 plan = make_plan(load_suite(root / "suite.toml"), datasets=[root])
@@ -700,9 +706,9 @@ numbers = {r.entry: r.value for r in load_run(done.folder).records if r.metric =
 print(json.dumps([done.folder.name, done.encoded, done.observed, done.kept, numbers]))
 """
 EDITED = {
-    "methods/center.py": ("return x - self.mean", "return x - 3 * self.mean"),
-    "methods/whitening.py": ("gamma: float = 1.0", "gamma: float = 0.3"),
-    "methods/itq.py": ("_ROUNDS = 50", "_ROUNDS = 1"),
+    "methods/transforms/center.py": ("return x - self.mean", "return x - 3 * self.mean"),
+    "methods/transforms/whitening.py": ("gamma: float = 1.0", "gamma: float = 0.3"),
+    "methods/codes/itq.py": ("_ROUNDS = 50", "_ROUNDS = 1"),
 }
 BY_HAND = ("center", "whitening(dim=4)", "pca(dim=4)", "itq(bits=8)", "raw")
 
@@ -759,10 +765,10 @@ def test_methods_and_cards_edited_by_hand_give_new_numbers_without_a_flag(by_han
         text = (package / name).read_text(encoding="utf-8")
         assert old in text, name
         (package / name).write_text(text.replace(old, new), encoding="utf-8")
-    for name in ("methods/pca.py", "encoders/precomputed.py", "report/page.py"):
+    for name in ("methods/transforms/pca.py", "encoders/precomputed.py", "report/page/page.py"):
         path = package / name
         path.write_text(path.read_text(encoding="utf-8") + "\n# nothing changes\n", encoding="utf-8")
-    path = package / "report" / "board.py"
+    path = package / "report" / "board" / "board.py"
     path.write_text(path.read_text(encoding="utf-8") + "\n_CHANGED = 1\n", encoding="utf-8")
     second = weigh(by_hand)
     assert second[0] != first[0] and second[1:4] == (0, 3, 2)

@@ -18,7 +18,8 @@ from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, Transfo
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from hengyu.base.errors import did_you_mean
-from hengyu.methods import Transform, find_method, method_names
+from hengyu.methods.base import Transform
+from hengyu.methods.registry import find_method, method_names
 
 __all__ = ["Estimator"]
 

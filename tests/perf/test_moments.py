@@ -17,9 +17,9 @@ WIDTH = 256
 PROGRAM = """
 import json, sys, time
 import numpy as np
-from hengyu.methods.whitening import Whitening
-from hengyu.vectors.moments import Moments
-from hengyu.vectors.sample import Sample
+from hengyu.methods.transforms.whitening import Whitening
+from hengyu.numerics.moments import Moments
+from hengyu.numerics.sample import Sample
 
 rows, width = int(sys.argv[1]), int(sys.argv[2])
 rng = np.random.default_rng(0)

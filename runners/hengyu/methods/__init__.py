@@ -6,25 +6,14 @@ means adding a file; there is no list to edit. Methods from outside the package 
 
 from __future__ import annotations
 
-from functools import cache
-from importlib import import_module
-from pathlib import Path
-
-from hengyu.methods.base import (
-    Code,
-    Floats,
-    Ids,
-    Index,
-    Method,
-    MomentTransform,
-    SampleTransform,
-    Transform,
-)
-from hengyu.methods.external import external_methods
-from hengyu.methods.training.tuner import Tuner
+from hengyu.methods.base import Code, Floats, Ids, Index, Method, Transform
+from hengyu.methods.fitted import MomentTransform, SampleTransform
+from hengyu.methods.registry import find_method, home_of, method_names
+from hengyu.methods.training.tuner import FineTuner, Tuner
 
 __all__ = [
     "Code",
+    "FineTuner",
     "Floats",
     "Ids",
     "Index",
@@ -37,39 +26,3 @@ __all__ = [
     "home_of",
     "method_names",
 ]
-
-_KINDS = ("transforms", "codes", "indexes", "tuners")
-
-
-@cache
-def _modules() -> dict[str, str]:
-    """Return the module of every method of this package by the method's name: the file's name, with - for _."""
-    root = Path(__file__).parent
-    return {
-        path.stem.replace("_", "-"): f"{__name__}.{kind}.{path.stem}"
-        for kind in _KINDS
-        for path in sorted((root / kind).glob("[!_]*.py"))
-    }
-
-
-def method_names() -> tuple[str, ...]:
-    """Return the names of all methods, sorted."""
-    return tuple(sorted({*_modules(), *external_methods()}))
-
-
-def find_method(name: str) -> type[Method]:
-    """Return the class of a method by its name; raises KeyError for a name that no method has."""
-    external = external_methods().get(name)
-    return external if external is not None else _own(name)
-
-
-@cache
-def _own(name: str) -> type[Method]:
-    method: type[Method] = import_module(_modules()[name]).METHOD
-    return method
-
-
-def home_of(name: str) -> str:
-    """Return the name of the module that a method is found in."""
-    external = external_methods().get(name)
-    return external.__module__ if external is not None else _modules()[name]

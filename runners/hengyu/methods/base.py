@@ -9,15 +9,15 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from hengyu.numerics.moments import Moments
-from hengyu.numerics.sample import Sample
+if TYPE_CHECKING:
+    from hengyu.numerics.sample import Sample
 
-__all__ = ["Code", "Floats", "Ids", "Index", "Method", "MomentTransform", "SampleTransform", "Transform"]
+__all__ = ["Code", "Floats", "Ids", "Index", "Method", "Transform"]
 
 Floats = NDArray[np.floating[Any]]
 Ids = NDArray[np.int64]
@@ -63,44 +63,6 @@ class Transform(Method):
     def bytes_per_vector(self, width: int) -> int:
         """Return the bytes that one mapped vector of ``width`` columns takes: float32, unless the method stores codes."""
         return 4 * width
-
-
-class MomentTransform(Transform):
-    """A transform that learns from count, mean and covariance alone, so that one pass over the rows serves many of them."""
-
-    @abstractmethod
-    def fit_moments(self, moments: Moments) -> Self:
-        """Learn from the moments of the rows."""
-
-    def fit(self, x: Floats) -> Self:
-        """Learn from the rows of x (n, d)."""
-        return self.fit_moments(Moments.of(x))
-
-
-class SampleTransform(Transform):
-    """A transform that is trained on batches of rows, read as they are needed; what it learned can be stored.
-
-    Attributes:
-        report: what the fit found, as JSON; the same for the same rows and seed.
-    """
-
-    report: dict[str, Any]
-
-    @abstractmethod
-    def fit_sample(self, sample: Sample) -> Self:
-        """Learn from a sample of rows."""
-
-    @abstractmethod
-    def state(self) -> dict[str, NDArray[Any]]:
-        """Return what was learned, as arrays."""
-
-    @abstractmethod
-    def restore(self, state: dict[str, NDArray[Any]], report: dict[str, Any]) -> Self:
-        """Take up a stored state and report; the mapping is then the same as after the fit."""
-
-    def fit(self, x: Floats) -> Self:
-        """Learn from the rows of x (n, d)."""
-        return self.fit_sample(Sample.of(x))
 
 
 class Code(Transform):

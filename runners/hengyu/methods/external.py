@@ -10,8 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from hengyu.base.errors import HengyuError
-from hengyu.methods.base import Index, Method, Transform
-from hengyu.methods.training.tuner import Tuner
+from hengyu.methods.base import Method
 
 __all__ = ["GROUP", "external_files", "external_methods", "load_methods"]
 
@@ -79,7 +78,8 @@ def _checked(method: Any, where: str) -> type[Method]:
     """Return a class if it is a complete method; raises `HengyuError` that says what is missing."""
     if not (
         isinstance(method, type)
-        and issubclass(method, (Transform, Index, Tuner))
+        and issubclass(method, Method)
+        and hasattr(method, "category")
         and "__dataclass_fields__" in vars(method)
     ):
         raise HengyuError(

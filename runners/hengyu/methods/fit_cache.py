@@ -10,7 +10,7 @@ from typing import Any
 from hengyu.base.errors import HengyuError
 from hengyu.base.progress import Progress, silent
 from hengyu.base.remote import Unreachable
-from hengyu.methods.base import SampleTransform
+from hengyu.methods.fitted import SampleTransform
 from hengyu.methods.step import Step
 from hengyu.numerics.moments import Moments
 from hengyu.numerics.sample import Sample

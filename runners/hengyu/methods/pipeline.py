@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from hengyu.methods.base import MomentTransform, SampleTransform, Transform
+from hengyu.methods.base import Transform
 from hengyu.methods.fit_cache import FitCache
+from hengyu.methods.fitted import MomentTransform, SampleTransform
 from hengyu.methods.step import Step
 from hengyu.numerics.moments import Moments
 from hengyu.numerics.sample import Sample

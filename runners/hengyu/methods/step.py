@@ -6,7 +6,8 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from hengyu.methods import Method, find_method, home_of
+from hengyu.methods.base import Method
+from hengyu.methods.registry import find_method, home_of
 from hengyu.storage.identity import step_key
 
 __all__ = ["Step", "Value", "print_value"]

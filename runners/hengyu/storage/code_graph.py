@@ -22,7 +22,7 @@ from typing import Any
 
 __all__ = ["NOT_FOLLOWED", "Code", "library_version"]
 
-NOT_FOLLOWED = ("cli", "report", "base.progress", "base.remote", "base.paths", "storage.folder")
+NOT_FOLLOWED = ("cli", "report", "base.escapes", "base.progress", "base.remote", "base.paths", "storage.folder")
 """Modules and packages below ours whose code shows things or says where files lie, and so changes no number."""
 
 _DISTRIBUTIONS = {

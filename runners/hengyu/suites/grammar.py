@@ -17,7 +17,8 @@ from itertools import pairwise
 from typing import Any, get_args, get_type_hints
 
 from hengyu.base.errors import HengyuError, did_you_mean
-from hengyu.methods import Index, Transform, Tuner, find_method, method_names
+from hengyu.methods.base import Index, Transform
+from hengyu.methods.registry import find_method, method_names
 from hengyu.methods.step import Step, Value, print_value
 
 __all__ = ["Entry", "parse_entry"]
@@ -66,7 +67,7 @@ class Entry:
     @property
     def tuners(self) -> tuple[Step, ...]:
         """The steps at its head that train an encoder."""
-        return tuple(s for s in self.steps if issubclass(s.method, Tuner))
+        return tuple(s for s in self.steps if s.method.category == "tuner")
 
     @property
     def labelled(self) -> bool:
@@ -165,7 +166,7 @@ def parse_entry(text: str) -> Entry:
 def _refuse_late_tuner(steps: list[Step], text: str) -> None:
     """Refuse a step that trains an encoder after one that maps vectors: there is no encoder left to train."""
     for before, step in pairwise(steps):
-        if issubclass(step.method, Tuner) and not issubclass(before.method, Tuner):
+        if step.method.category == "tuner" and before.method.category != "tuner":
             raise HengyuError(
                 f"entry '{text}': {step.name} trains the encoder, so it must stand before {before.name}, not after it"
             )

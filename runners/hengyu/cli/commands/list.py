@@ -74,7 +74,7 @@ def _methods(folders: tuple[Path, ...], data: Path | None) -> None:
     """Print every method with its parameters and what it does."""
     from dataclasses import MISSING, fields
 
-    from hengyu.methods import find_method, method_names
+    from hengyu.methods.registry import find_method, method_names
 
     rows: list[tuple[str, ...]] = []
     for name in method_names():

@@ -10,7 +10,7 @@ from mkdocs.structure.files import File, Files
 from hengyu.cli.manual.commands import cli_reference
 from hengyu.cli.manual.interface import api_reference
 from hengyu.cli.manual.methods import GROUPS, method_page, methods_overview
-from hengyu.methods import find_method, method_names
+from hengyu.methods.registry import find_method, method_names
 
 __all__ = ["EXAMPLES", "NOTES", "on_config", "on_files", "pages"]
 

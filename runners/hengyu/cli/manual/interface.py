@@ -10,7 +10,8 @@ from typing import Any
 import hengyu
 from hengyu import estimators
 from hengyu.cli.manual.prose import prose, section
-from hengyu.methods import Transform, find_method, method_names
+from hengyu.methods.base import Transform
+from hengyu.methods.registry import find_method, method_names
 
 __all__ = ["api_reference"]
 

@@ -10,7 +10,8 @@ from typing import Any
 
 from hengyu.base.escapes import markdown_row
 from hengyu.cli.manual.prose import prose, section
-from hengyu.methods import Method, find_method, method_names
+from hengyu.methods.base import Method
+from hengyu.methods.registry import find_method, method_names
 
 __all__ = ["GROUPS", "method_page", "methods_overview", "signature"]
 

@@ -8,7 +8,8 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from hengyu.methods.base import Code, Floats, SampleTransform
+from hengyu.methods.base import Code, Floats
+from hengyu.methods.fitted import SampleTransform
 from hengyu.numerics.sample import Sample
 
 __all__ = ["METHOD", "Int8"]

@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hengyu.base.errors import Degenerate, WrongSize
-from hengyu.methods.base import Code, Floats, SampleTransform
+from hengyu.methods.base import Code, Floats
+from hengyu.methods.fitted import SampleTransform
 from hengyu.numerics.moments import Moments
 from hengyu.numerics.projections import orthogonal
 from hengyu.numerics.sample import Sample

@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 from typing import Self
 
 from hengyu.base.errors import WrongSize
-from hengyu.methods.base import Floats, MomentTransform
+from hengyu.methods.base import Floats
+from hengyu.methods.fitted import MomentTransform
 from hengyu.numerics.moments import Moments
 
 __all__ = ["METHOD", "AllButTheTop"]

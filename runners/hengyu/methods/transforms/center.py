@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Self
 
-from hengyu.methods.base import Floats, MomentTransform
+from hengyu.methods.base import Floats
+from hengyu.methods.fitted import MomentTransform
 from hengyu.numerics.moments import Moments
 
 __all__ = ["METHOD", "Center"]

@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hengyu.base.errors import Degenerate
-from hengyu.methods.base import Floats, SampleTransform
+from hengyu.methods.base import Floats
+from hengyu.methods.fitted import SampleTransform
 from hengyu.numerics.moments import Moments, spanning_columns
 from hengyu.numerics.sample import Sample
 

@@ -7,7 +7,8 @@ from typing import Self
 
 import numpy as np
 
-from hengyu.methods.base import Floats, MomentTransform
+from hengyu.methods.base import Floats
+from hengyu.methods.fitted import MomentTransform
 from hengyu.numerics.moments import FLOOR, Moments
 
 __all__ = ["METHOD", "Standardize"]

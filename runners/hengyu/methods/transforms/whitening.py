@@ -8,7 +8,8 @@ from typing import Self
 import numpy as np
 
 from hengyu.base.errors import Degenerate, WrongSize
-from hengyu.methods.base import Floats, MomentTransform
+from hengyu.methods.base import Floats
+from hengyu.methods.fitted import MomentTransform
 from hengyu.numerics.moments import FLOOR, Moments
 
 __all__ = ["METHOD", "Whitening"]

@@ -18,7 +18,7 @@ from hengyu.bench.task_inputs import make_training_data
 from hengyu.cards.data import unlike
 from hengyu.encoders import EncoderSpec, open_encoder
 from hengyu.encoders.huggingface import HuggingFace
-from hengyu.methods import Transform
+from hengyu.methods.base import Transform
 from hengyu.methods.fit_cache import FitCache
 from hengyu.methods.pipeline import PipelineFitter
 from hengyu.methods.step import Step

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from hengyu.base.errors import HengyuError
-from hengyu.methods import Transform
+from hengyu.methods.base import Transform
 from hengyu.methods.transforms.l2 import L2
 from hengyu.numerics.affine import Affine, affine_of
 from hengyu.tools.export_model.fitted import Fitted

@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hengyu.base.errors import HengyuError
-from hengyu.methods import SampleTransform, Transform
+from hengyu.methods.base import Transform
+from hengyu.methods.fitted import SampleTransform
 from hengyu.suites.grammar import parse_entry
 
 __all__ = ["restored", "state_of"]

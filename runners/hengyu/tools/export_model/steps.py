@@ -18,7 +18,7 @@ from safetensors.numpy import load_file, save
 from torch import Tensor
 
 from hengyu.base.errors import HengyuError, first_line
-from hengyu.methods import Transform
+from hengyu.methods.base import Transform
 from hengyu.storage.records import write_bytes, write_json
 from hengyu.tools.export_model.library import Module
 from hengyu.tools.export_model.state import restored

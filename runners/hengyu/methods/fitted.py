@@ -1,0 +1,52 @@
+"""The base classes of transforms that learn from rows: from their moments, or batch by batch."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import Any, Self
+
+from numpy.typing import NDArray
+
+from hengyu.methods.base import Floats, Transform
+from hengyu.numerics.moments import Moments
+from hengyu.numerics.sample import Sample
+
+__all__ = ["MomentTransform", "SampleTransform"]
+
+
+class MomentTransform(Transform):
+    """A transform that learns from count, mean and covariance alone, so that one pass over the rows serves many of them."""
+
+    @abstractmethod
+    def fit_moments(self, moments: Moments) -> Self:
+        """Learn from the moments of the rows."""
+
+    def fit(self, x: Floats) -> Self:
+        """Learn from the rows of x (n, d)."""
+        return self.fit_moments(Moments.of(x))
+
+
+class SampleTransform(Transform):
+    """A transform that is trained on batches of rows, read as they are needed; what it learned can be stored.
+
+    Attributes:
+        report: what the fit found, as JSON; the same for the same rows and seed.
+    """
+
+    report: dict[str, Any]
+
+    @abstractmethod
+    def fit_sample(self, sample: Sample) -> Self:
+        """Learn from a sample of rows."""
+
+    @abstractmethod
+    def state(self) -> dict[str, NDArray[Any]]:
+        """Return what was learned, as arrays."""
+
+    @abstractmethod
+    def restore(self, state: dict[str, NDArray[Any]], report: dict[str, Any]) -> Self:
+        """Take up a stored state and report; the mapping is then the same as after the fit."""
+
+    def fit(self, x: Floats) -> Self:
+        """Learn from the rows of x (n, d)."""
+        return self.fit_sample(Sample.of(x))
