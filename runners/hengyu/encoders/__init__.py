@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from hengyu.base.bounded import resolved, user_path
 from hengyu.base.errors import HengyuError
+from hengyu.encoders.pooling_names import POOLINGS, pooling_name
 
 if TYPE_CHECKING:
     from hengyu.encoders.huggingface import HuggingFace
@@ -39,31 +40,6 @@ __all__ = [
     "probes",
     "token_print",
 ]
-
-POOLINGS = (
-    "native",
-    "cls",
-    "pooler",
-    "mean",
-    "first-last-mean",
-    "embedding-last-mean",
-    "last2-mean",
-    "mask",
-    "last",
-    "weighted-mean",
-    "echo",
-)
-"""``native`` is what the model's own sentence-transformers pipeline gives; the others are read off the hidden states."""
-
-_ALIASES = {
-    "lasttoken": "last",
-    "cls-token": "cls",
-    "last-token": "last",
-    "weightedmean": "weighted-mean",
-    "weighted": "weighted-mean",
-    "avg": "mean",
-    "first-last-avg": "first-last-mean",
-}
 
 BASELINES = ("random", "tfidf", "char-mean")
 COMMAND_LINE_ONLY = {"allow_api": "--allow-api", "key_over_http": "--key-over-http"}
@@ -106,12 +82,6 @@ class Unavailable(EncoderFailed):
         self.encoder = encoder
         self.reasons = dict(reasons)
         self.broken = broken
-
-
-def pooling_name(word: str) -> str:
-    """Return the name of a pooling that sentence-transformers or a paper calls something else; any other word as it is."""
-    plain = word.strip().lower().replace("_", "-").removeprefix("pooling-mode-").removesuffix("-tokens")
-    return plain if plain in POOLINGS else _ALIASES.get(plain, word)
 
 
 def is_vectors(model: str) -> bool:

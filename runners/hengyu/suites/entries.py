@@ -7,7 +7,7 @@ from typing import Literal
 
 from hengyu.base.errors import HengyuError, did_you_mean
 from hengyu.base.toml_tables import Table, shown
-from hengyu.encoders import pooling_name
+from hengyu.encoders.pooling_names import pooling_name
 from hengyu.methods.registry import find_method
 from hengyu.suites.grammar import Entry, parse_entry
 
