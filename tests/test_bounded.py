@@ -618,4 +618,4 @@ def test_a_full_stderr_ends_no_work(tmp_path: Path) -> None:
             cwd=tmp_path,
             env={**os.environ, "PYTHONPATH": str(PACKAGE.parent)},
         )
-    assert done.returncode == 0 and "1 suites" in done.stdout
+    assert done.returncode == 0 and "valid: 1 suite" in done.stdout

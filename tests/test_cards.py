@@ -230,7 +230,7 @@ def test_list_datasets(tmp_path: Path) -> None:
 def test_help_is_light() -> None:
     # what makes a command line slow is what it imports, and that can be counted on any machine
     code = (
-        "import sys; from hengyu.cli import main; from hengyu.cli import fetch, list\n"
+        "import sys; from hengyu.cli import main; from hengyu.cli.commands import fetch, list\n"
         "for args in (['list', '--help'], ['fetch', '--help']): main(args, standalone_mode=False)\n"
         "print(sorted({'numpy', 'pandas', 'pyarrow', 'huggingface_hub', 'rich', 'torch'} & set(sys.modules)))"
     )

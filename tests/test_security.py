@@ -29,6 +29,7 @@ from hengyu.cards.hub import fetch
 from hengyu.cli import main
 from hengyu.encoders import EncoderSpec, open_encoder
 from hengyu.storage.records import load_run, write_json
+from hengyu.storage.records.checksums import seal
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = Path(hengyu.__file__).parent
@@ -249,6 +250,7 @@ def test_names_that_become_paths_are_names(tmp_path: Path, name: str, monkeypatc
     before = {p for p in tmp_path.rglob("*")}
     for bad in ({**header, "run": name}, {**header, "suite": {**header["suite"], "name": name}}):
         write_json(folder / "run.json", bad)
+        seal(folder)
         with pytest.raises(HengyuError, match="not as it was written"):
             load_run(folder)
         for words in (["report", str(folder)], ["baseline", str(folder)], ["export", str(folder)]):
@@ -309,6 +311,7 @@ def test_nothing_from_outside_steers_the_terminal(tmp_path: Path) -> None:
     for name in ("run.json", "records.json"):
         text = (folder / name).read_text(encoding="utf-8")
         (folder / name).write_text(text.replace("示例编码器", json.dumps("示例" + STEERING)[1:-1]), encoding="utf-8")
+    seal(folder)
     suite = tmp_path / "suite.toml"
     suite.write_text(f'tasks = ["hengyu-sts:test"]\nentries = [{json.dumps(STEERING)}]\n', encoding="utf-8")
     for words in (["gate", str(folder), str(folder)], ["validate", str(suite)], ["baseline", str(folder), "--show"]):

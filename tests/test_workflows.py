@@ -76,9 +76,7 @@ def test_there_is_something_to_hold() -> None:
 
 
 def find(name: str) -> click.Command:
-    if name == "gate":
-        pytest.importorskip("hengyu.cli.commands.gate", reason="hengyu gate is not here yet")
-    command: click.Command = importlib.import_module(f"hengyu.cli.{name}").command
+    command: click.Command = importlib.import_module(f"hengyu.cli.commands.{name}").command
     return command
 
 
