@@ -9,6 +9,7 @@ import numpy as np
 
 from hengyu.base.version import __version__
 from hengyu.bench.encoder_jobs import PreparedEncoder
+from hengyu.bench.prompts import say_prompts
 from hengyu.encoders.api import Api
 from hengyu.evaluation.derive import Derived
 from hengyu.numerics.metrics import ceiling
@@ -55,7 +56,8 @@ def header(plan: Plan, name: str, key: str, jobs: Sequence[PreparedEncoder], fou
             "dim": j.dim,
             "coverage": j.coverage,
             **j.identity,
-            **_served(j, len(plan.texts)),
+            **({"query_prompt": j.asking.identity()["prompt"]} if j.asking else {}),
+            **_served(plan, j),
         }
         for j in jobs
     ]
@@ -81,6 +83,7 @@ def header(plan: Plan, name: str, key: str, jobs: Sequence[PreparedEncoder], fou
         "warnings": [
             *plan.warnings,
             *(w for j in jobs if isinstance(j.encoder, Api) and (w := j.encoder.warning)),
+            *_prompt_warnings(plan, jobs),
             *_coverage_warnings(jobs),
             *_fit_warnings(found.fits),
             *_below_raw(found.records, plan.suite.level),
@@ -104,17 +107,25 @@ def _asked(plan: Plan, task: TaskData) -> dict[str, Any]:
     }
 
 
-def _served(job: PreparedEncoder, texts: int) -> dict[str, Any]:
+def _served(plan: Plan, job: PreparedEncoder) -> dict[str, Any]:
     """Return what an API says of its vectors: when the model was first asked, the tokens of all texts, and their price."""
     if not isinstance(job.encoder, Api) or job.encoder.served is None or job.vectors is None:
         return {}
-    tokens = job.vectors.tokens_of(np.arange(texts))
+    if job.vectors.asking:
+        tokens = job.vectors.tokens_of(plan.texts_of("document")) + job.vectors.asking.tokens_of(plan.texts_of("query"))
+    else:
+        tokens = job.vectors.tokens_of(np.arange(len(plan.texts)))
     return {
         "first_encoded": job.encoder.served.since,
         "counted_tokens": tokens,
         "price": job.encoder.price(tokens),
         "price_per_million": job.encoder.spec.price_per_million or None,
     }
+
+
+def _prompt_warnings(plan: Plan, jobs: Sequence[PreparedEncoder]) -> list[str]:
+    """Say which encoders were given prompts for queries and documents that no text of the suite is."""
+    return [said for j in jobs if plan.suite.kind != "retrieval" and (said := say_prompts(plan, j))]
 
 
 def _coverage_warnings(jobs: Sequence[PreparedEncoder]) -> list[str]:

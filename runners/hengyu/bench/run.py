@@ -21,6 +21,7 @@ from hengyu.bench.estimate import estimate, refuse_what_cannot_fit
 from hengyu.bench.executors.local import Local
 from hengyu.bench.header import header
 from hengyu.bench.observe import every_key, observe_all
+from hengyu.bench.prompts import say_prompts
 from hengyu.bench.run_log import RunLog
 from hengyu.bench.sources import sources
 from hengyu.bench.units import Executor, WorkerContext
@@ -99,12 +100,17 @@ def run(
         away.exchange(folder, "observations")
     clock = Clock(folder / "timings.json")
     state = RunLog(plan, folder, progress, force, clock, fits, mirror=away)
+    for job in jobs:
+        if job.poolings and (said := say_prompts(plan, job)):
+            progress.say(said)
     progress.say(f"run {name}: {len(plan.tasks)} tasks, {len(plan.texts)} distinct texts, {len(jobs)} encoders")
     for job in jobs:
         if job.poolings:
             _try(job, partial(look_before, job.encoder, _some(plan.texts)), progress)
+        if job.poolings and job.asking:
+            _try(job, partial(look_before, job.asking, _some(plan.texts)), progress)
     given = [j.encoder for j in jobs if j.poolings], [j.poolings for j in jobs if j.poolings]
-    needed = estimate(plan, *given)
+    needed = estimate(plan, *given, sided=[j.encoder.id for j in jobs if j.asking])
     progress.say(f"it takes {needed}")
     if max_memory is not None:
         refuse_what_cannot_fit(needed, max_memory, plan, *given)
@@ -120,7 +126,7 @@ def run(
             progress.say(spent)
         if job.vectors.encoded:
             clock.note(cell("encode", job.encoder.id), time.perf_counter() - started)
-        job.coverage = {t.name: job.vectors.coverage(t.ids) for t in plan.tasks}
+        job.coverage = {t.name: job.vectors.coverage(t) for t in plan.tasks}
         for pooling in job.poolings:
             job.dim = job.vectors.spaces[pooling].dim
     under = [spec for job in jobs for pooling in job.poolings for spec in plan.suite.under(job.encoder.id, pooling)]
@@ -205,6 +211,15 @@ def _try(job: PreparedEncoder, do: Callable[[], T], progress: Progress) -> T | N
         return None
 
 
+def _prepare(plan: Plan, api: Api, store: VectorStore, progress: Progress) -> None:
+    """Let an API find out which model answers, before its vectors are looked for."""
+    if plan.suite.kind == "retrieval" and api.side("query").prompt != api.side("document").prompt:
+        texts, queries = plan.select(plan.texts_of("document")), plan.select(plan.texts_of("query"))
+        api.prepare(store, texts, progress, queries)
+    else:
+        api.prepare(store, plan.texts, progress)
+
+
 def _some(texts: Sequence[str]) -> list[str]:
     """Return texts evenly spaced over all, enough to tell whether a model can read them."""
     return [*texts[:: max(1, len(texts) // _LOOKED_AT)]]
@@ -219,7 +234,7 @@ def _jobs(plan: Plan, progress: Progress, offline: bool, store: VectorStore) -> 
         try:
             encoder = find_encoder(spec, offline=offline)
             if isinstance(encoder, Api):
-                encoder.prepare(store, plan.texts, progress)
+                _prepare(plan, encoder, store, progress)
             jobs.append(prepare_encoder(plan, encoder))
         except HengyuError as e:
             if "encoders" not in plan.suite.partial:

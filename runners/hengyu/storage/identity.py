@@ -179,6 +179,7 @@ _NOT_OF_VECTORS = (
     "revision",
     "device",
     "texts",
+    *("query_prompt", "document_prompt"),  # an identity says which prompt was used
 )  # the fingerprint says which model, whatever its name
 
 

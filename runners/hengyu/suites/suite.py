@@ -10,7 +10,7 @@ from hengyu.base.bounded import name_fault, user_path
 from hengyu.base.errors import HengyuError, did_you_mean, gather
 from hengyu.base.paths import share
 from hengyu.base.toml_tables import Table, read_toml, shown
-from hengyu.encoders import BASELINES, COMMAND_LINE_ONLY, POOLINGS, EncoderSpec, pooling_name
+from hengyu.encoders import BASELINES, COMMAND_LINE_ONLY, POOLINGS, SIDES, EncoderSpec, pooling_name
 from hengyu.suites.entries import FIRST, SuiteEntry, misplaced, read_entries, with_first
 from hengyu.suites.grammar import parse_entry
 
@@ -18,6 +18,7 @@ __all__ = ["Suite", "find_suite", "load_suite"]
 
 _OF_A_CARD = "splits"  # a key that every card has, and no suite
 _AGGREGATES = ("", "avg", "w-avg")
+_PROMPTS = ("prompt", *(f"{side}_prompt" for side in SIDES))  # fields that the key ``prompt`` says
 
 
 @dataclass(frozen=True)
@@ -233,6 +234,20 @@ def _compare(table: Table) -> tuple[tuple[str, str], ...]:
     return tuple(found)
 
 
+def _prompts(table: Table) -> dict[str, str]:
+    """Read ``prompt``: one for every text, or a table with one for queries and one for documents."""
+    if not isinstance(table.peek("prompt"), dict):
+        return {"prompt": table.take("prompt", str, "")}
+    empty = not table.peek("prompt")
+    sides = table.table("prompt")
+    found = {f"{side}_prompt": sides.take(side, str, "") for side in SIDES if sides.has(side)}
+    sides.known(*SIDES)
+    if empty:
+        table.problem("prompt", 'must hold query, document or both, like { query = "query: ", document = "" }')
+    sides.finish()
+    return found
+
+
 def _encoders(table: Table) -> tuple[EncoderSpec, ...]:
     found: list[EncoderSpec] = []
     for number, item in enumerate(table.take("encoders", list, ["hengyu-mini"])):
@@ -256,6 +271,10 @@ def _encoders(table: Table) -> tuple[EncoderSpec, ...]:
                     inner.problem(
                         field.name, f"may not stand in a file; give {COMMAND_LINE_ONLY[field.name]} on the command line"
                     )
+                continue
+            if field.name == "prompt":
+                values |= _prompts(inner)
+            if field.name in _PROMPTS:
                 continue
             default = getattr(defaults, field.name)
             values[field.name] = inner.take(field.name, type(default), default, required=field.name == "model")

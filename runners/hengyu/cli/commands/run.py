@@ -44,6 +44,7 @@ __all__ = ["command"]
 @click.option(
     "--backend", "backends", multiple=True, type=options.BACKEND, help="Encode with this engine; several: with each."
 )
+@options.prompts
 @options.attention
 @options.device
 @options.offline
@@ -75,6 +76,9 @@ def command(
     store: str | None,
     dtypes: tuple[str, ...],
     backends: tuple[str, ...],
+    prompt: str | None,
+    query_prompt: str | None,
+    document_prompt: str | None,
     attention: str | None,
     device: str,
     offline: bool,
@@ -144,9 +148,15 @@ def command(
         entries=entries,
         fit_on=fit_on,
     )
+    asked: dict[str, str | None] = {}
+    if prompt is not None:
+        asked |= {"prompt": prompt, "query_prompt": None, "document_prompt": None}
+    sides = {"query_prompt": query_prompt, "document_prompt": document_prompt}
+    asked |= {side: text for side, text in sides.items() if text is not None}
     specs = tuple(
         replace(
             e,
+            **asked,  # type: ignore[arg-type]
             attention=attention or e.attention,
             device=device or e.device,
             trust_remote_code=trust_remote_code,
