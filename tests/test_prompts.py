@@ -299,6 +299,44 @@ def test_given_vectors_take_no_prompt(tmp_path: Path) -> None:
         find_encoder(EncoderSpec(str(tmp_path / "x.npy"), query_prompt="a"))
 
 
+@pytest.mark.parametrize("workers", [1, 3])
+def test_units_done_elsewhere_leave_the_same_numbers(place: Path, model: Path, tmp_path: Path, workers: int) -> None:
+    from test_executors import Elsewhere
+
+    loaded = load_suite(place / "suites" / "sides.toml").with_overrides(
+        encoders=(EncoderSpec(str(model)),), poolings=("mean",)
+    )
+    plan = make_plan(loaded, datasets=[place])
+
+    def made(name: str, **more: Any) -> tuple[Outcome, bytes]:
+        own = tmp_path / name
+        outcome = run(plan, reports=own / "reports", store=VectorStore(own / "store"), **more)
+        return outcome, (outcome.folder / "run.json").read_bytes()
+
+    here, there = made("here"), made("there", executor=Elsewhere(workers))
+    assert here[1] == there[1] and numbers(here[0]) == numbers(there[0])
+    assert here[0].encoded == there[0].encoded == len(DOCUMENTS) + len(QUERIES)
+    again, _ = made("there", executor=Elsewhere(workers))
+    assert (again.encoded, again.observed) == (0, 0)
+
+
+def test_moments_taken_elsewhere_are_those_of_each_side(
+    place: Path, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from test_executors import Elsewhere
+
+    before = numbers(evaluate(place, EncoderSpec(str(model))))
+    for module in ("hengyu.bench.observe", "hengyu.numerics.moments"):
+        monkeypatch.setattr(f"{module}.LEAF", 2)
+    loaded = load_suite(place / "suites" / "sides.toml").with_overrides(
+        encoders=(EncoderSpec(str(model)),), poolings=("native",)
+    )
+    plan = make_plan(loaded, datasets=[place])
+    own = tmp_path / "own"
+    found = run(plan, reports=own / "reports", store=VectorStore(own / "store"), executor=Elsewhere(2))
+    assert numbers(found) == pytest.approx(before, abs=1e-9)
+
+
 def test_the_command_line(place: Path, model: Path) -> None:
     def run(*more: str) -> Mapping[str, Any]:
         options = ["--encoder", str(model), "--datasets", str(place), "--pooling", "native"]

@@ -19,7 +19,7 @@ from hengyu.encoders.api import Api
 from hengyu.numerics.sample import Sample
 from hengyu.storage.identity import vectors_key
 from hengyu.storage.vectors import VectorSpace, VectorStore, text_keys
-from hengyu.suites.plan import FitData, SearchData, TaskData
+from hengyu.suites.plan import FitData
 
 __all__ = ["Vectors", "costs_of", "encode_missing", "encode_some", "look_before", "open_spaces", "refuse_unknown"]
 
@@ -75,13 +75,16 @@ class Vectors:
         """Return the tokens of texts by their numbers, as the encoder counted them."""
         return int(self.get(_TOKENS, ids)[:, 0].astype(np.float64).sum())
 
-    def coverage(self, task: TaskData) -> dict[str, float]:
-        """Return the share of [UNK] among the tokens of a task's texts, and of truncated texts, each repeat counted."""
-        if self.asking is not None and isinstance(task, SearchData):
-            counts = np.concatenate([self.get(_TOKENS, task.corpus), self.asking.get(_TOKENS, task.queries)])
-        else:
-            counts = self.get(_TOKENS, task.ids)
-        counts = counts.astype(np.float64)
+    def coverage(self, ids: NDArray[np.int64], asked: NDArray[np.int64] | None = None) -> dict[str, float]:
+        """Return the share of [UNK] among the tokens, and of truncated texts, each repeat counted.
+
+        Args:
+            ids: numbers of texts.
+            asked: numbers of queries that are encoded otherwise than ``ids``.
+        """
+        counts = self.get(_TOKENS, ids).astype(np.float64)
+        if asked is not None and self.asking is not None:
+            counts = np.concatenate([counts, self.asking.get(_TOKENS, asked)])
         tokens = max(counts[:, 0].sum(), 1.0)
         return {"unk": round(float(counts[:, 1].sum() / tokens), 6), "truncated": round(float(counts[:, 2].mean()), 6)}
 

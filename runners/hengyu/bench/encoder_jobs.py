@@ -225,9 +225,8 @@ def observed_key(
     )
 
 
-def refuse_same_names(jobs: Sequence[PreparedEncoder]) -> None:
+def refuse_same_names(names: Sequence[str]) -> None:
     """Raise `HengyuError` when two encoders would share a row of the board."""
-    names = [j.encoder.id for j in jobs]
     for name in names:
         if names.count(name) > 1:
             raise HengyuError(

@@ -10,6 +10,7 @@ import numpy as np
 from hengyu.base.version import __version__
 from hengyu.bench.encoder_jobs import PreparedEncoder
 from hengyu.bench.prompts import say_prompts
+from hengyu.bench.score_pairs import Scorer, scorer_header, scorer_warnings
 from hengyu.encoders.api import Api
 from hengyu.evaluation.derive import Derived
 from hengyu.numerics.metrics import ceiling
@@ -21,7 +22,9 @@ __all__ = ["header"]
 _NAMED = 4  # entries that a warning names
 
 
-def header(plan: Plan, name: str, key: str, jobs: Sequence[PreparedEncoder], found: Derived) -> dict[str, Any]:
+def header(
+    plan: Plan, name: str, key: str, jobs: Sequence[PreparedEncoder], found: Derived, scorers: Sequence[Scorer] = ()
+) -> dict[str, Any]:
     """Return run.json: the same for the same plan, whenever and wherever it ran; ``key`` is the whole of what names it."""
     suite = plan.suite
     tasks = [
@@ -61,6 +64,7 @@ def header(plan: Plan, name: str, key: str, jobs: Sequence[PreparedEncoder], fou
         }
         for j in jobs
     ]
+    encoders += scorer_header(scorers)
     encoders += [{"encoder": b, "kind": "lexical", "baseline": True} for b in suite.baselines]
     return {
         "schema": SCHEMA,
@@ -84,6 +88,7 @@ def header(plan: Plan, name: str, key: str, jobs: Sequence[PreparedEncoder], fou
             *plan.warnings,
             *(w for j in jobs if isinstance(j.encoder, Api) and (w := j.encoder.warning)),
             *_prompt_warnings(plan, jobs),
+            *scorer_warnings(scorers),
             *_coverage_warnings(jobs),
             *_fit_warnings(found.fits),
             *_below_raw(found.records, plan.suite.level),

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import TypeVar
 
@@ -14,7 +15,7 @@ from hengyu.base.errors import HengyuError
 from hengyu.base.json_files import parse
 from hengyu.base.progress import Progress, silent
 from hengyu.base.remote import Mirror
-from hengyu.bench.encode import look_before
+from hengyu.bench.encode import Vectors, look_before
 from hengyu.bench.encode_shards import encode_all
 from hengyu.bench.encoder_jobs import PreparedEncoder, absent_job, data_key, prepare_encoder, refuse_same_names
 from hengyu.bench.estimate import estimate, refuse_what_cannot_fit
@@ -23,6 +24,7 @@ from hengyu.bench.header import header
 from hengyu.bench.observe import every_key, observe_all
 from hengyu.bench.prompts import say_prompts
 from hengyu.bench.run_log import RunLog
+from hengyu.bench.score_pairs import Scorer, open_scorers, score_all, scorer_keys
 from hengyu.bench.sources import sources
 from hengyu.bench.units import Executor, WorkerContext
 from hengyu.encoders import EncoderFailed, find_encoder
@@ -39,7 +41,7 @@ from hengyu.storage.records.clouds import save_clouds
 from hengyu.storage.records.observations import save_labels
 from hengyu.storage.timings import Clock
 from hengyu.storage.vectors import VectorStore
-from hengyu.suites.plan import Plan
+from hengyu.suites.plan import Plan, SearchData, TaskData
 
 __all__ = ["DERIVED_BY", "DERIVED_IN", "Outcome", "refuse_other_plan", "run", "run_key_of"]
 
@@ -90,8 +92,12 @@ def run(
     Raises `HengyuError` before anything is encoded when it would hold more than ``max_memory`` bytes.
     """
     jobs = _jobs(plan, progress, offline, store)
-    refuse_same_names(jobs)
-    key = run_key_of(plan, jobs)
+    scorers = open_scorers(plan, offline=offline)
+    refuse_same_names([*(j.encoder.id for j in jobs), *(s.id for s in scorers)])
+    for scorer in scorers:
+        if scorer.reason:
+            progress.say(f"warning: {scorer.reason}; its rows give the reason")
+    key = run_key_of(plan, jobs, scorers)
     name = f"{plan.suite.name}-{key[:_DIGITS]}"
     folder = reports / "records" / name
     refuse_other_plan(folder, key)
@@ -126,7 +132,7 @@ def run(
             progress.say(spent)
         if job.vectors.encoded:
             clock.note(cell("encode", job.encoder.id), time.perf_counter() - started)
-        job.coverage = {t.name: job.vectors.coverage(t) for t in plan.tasks}
+        job.coverage = {t.name: _coverage(job.vectors, t) for t in plan.tasks}
         for pooling in job.poolings:
             job.dim = job.vectors.spaces[pooling].dim
     under = [spec for job in jobs for pooling in job.poolings for spec in plan.suite.under(job.encoder.id, pooling)]
@@ -134,6 +140,7 @@ def run(
     with progress.stage("weighing", total) as tick:
         state.ticking = tick
         observe_all(executor, site)
+    score_all(state, scorers)
     found = (derive_retrieval if plan.suite.kind == "retrieval" else derive)(plan, state.seen, progress)
     break_seal(folder)
     save_labels(folder, {t.name: t.pairs.labels for t in plan.tasks})
@@ -141,7 +148,7 @@ def run(
         save_relevance(folder, plan.relevance)
     save_records(folder, found.records, found.differences, found.standings)
     save_clouds(folder, state.seen, plan.suite.seed)
-    write_json(folder / "run.json", header(plan, name, key, jobs, found))
+    write_json(folder / "run.json", header(plan, name, key, jobs, found, scorers))
     seal(folder)
     write_json(folder / "environment.json", environment(command))
     write_json(folder / "sources.json", sources(plan, [j.encoder for j in jobs]))
@@ -160,12 +167,12 @@ def run(
     )
 
 
-def run_key_of(plan: Plan, jobs: Sequence[PreparedEncoder]) -> str:
+def run_key_of(plan: Plan, jobs: Sequence[PreparedEncoder], scorers: Sequence[Scorer] = ()) -> str:
     """Return the digest of everything that the numbers of a run depend on."""
     suite = plan.suite
     return run_key(
         tasks=[{"task": t.name, **data_key(plan, t)} for t in plan.tasks],
-        cells=every_key(plan, jobs),
+        cells=chain(every_key(plan, jobs), scorer_keys(plan, scorers)),
         judged={
             "kind": suite.kind,
             "encoders": [[j.encoder.id, j.poolings, j.unavailable, j.failed] for j in jobs],
@@ -176,6 +183,7 @@ def run_key_of(plan: Plan, jobs: Sequence[PreparedEncoder]) -> str:
             "seed": suite.seed,
             "resamples": suite.resamples,
             "level": suite.level,
+            **({"cross_encoders": [[s.id, s.reason] for s in scorers]} if scorers else {}),
         },
         made=made_by(*DERIVED_BY, within=DERIVED_IN),
     )
@@ -218,6 +226,13 @@ def _prepare(plan: Plan, api: Api, store: VectorStore, progress: Progress) -> No
         api.prepare(store, texts, progress, queries)
     else:
         api.prepare(store, plan.texts, progress)
+
+
+def _coverage(vectors: Vectors, task: TaskData) -> dict[str, float]:
+    """Return what an encoder read of a task's texts, of its queries as they were encoded."""
+    if vectors.asking is not None and isinstance(task, SearchData):
+        return vectors.coverage(task.corpus, task.queries)
+    return vectors.coverage(task.ids)
 
 
 def _some(texts: Sequence[str]) -> list[str]:

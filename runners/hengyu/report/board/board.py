@@ -59,6 +59,12 @@ class Row:
     rank: int | None  # by the main column; None for a row with a hole; equal numbers share a rank
     baseline: bool
     cells: tuple[Cell, ...]  # one a column
+    joint: bool = False  # whether pairs are scored jointly, without vectors: an upper bound
+
+    @property
+    def mark(self) -> str:
+        """What is said of the row beside its encoder, "" for nothing."""
+        return "baseline" if self.baseline else "upper bound" if self.joint else ""
 
     @property
     def key(self) -> RowKey:
@@ -113,6 +119,7 @@ def make_board(run: Run, metric: str = "spearman") -> Board:
     stands = {(s.row, s.task): s for s in run.standings} if metric == "spearman" else {}
     notes: dict[str, int] = {}
     baselines = {str(e.get("encoder")) for e in run.header.get("encoders", ()) if e.get("baseline")}
+    joint = {str(e.get("encoder")) for e in run.header.get("encoders", ()) if e.get("kind") == "cross-encoder"}
     rows = []
     for key in dict.fromkeys(r.row for r in records):
         seen = [found.get((key, c.task)) for c in columns]
@@ -121,7 +128,7 @@ def make_board(run: Run, metric: str = "spearman") -> Board:
             for r, c in zip(seen, columns, strict=True)
         )
         dim = next((r.dim for r in seen if r and r.dim is not None), None)
-        rows.append(Row(*key, dim=dim, rank=None, baseline=key[0] in baselines, cells=cells))
+        rows.append(Row(*key, dim=dim, rank=None, baseline=key[0] in baselines, cells=cells, joint=key[0] in joint))
     if main is not None:
         rows = _ranked(rows, main)
     elif metric != "spearman":
