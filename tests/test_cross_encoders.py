@@ -124,7 +124,8 @@ def test_what_is_no_cross_encoder_is_refused(tmp_path: Path, tiny_bert: Path) ->
     refused(folder, "prompt does not fit a cross-encoder", prompt="a")
     refused(folder, "backend does not fit a cross-encoder", backend="onnx")
     refused(folder, "max_length 999 is more than", max_length=999)
-    refused(tmp_path / "nowhere", "no such folder")
+    refused(tmp_path / "nowhere", "^cross-encoder '.*no such folder")
+    refused(folder / "config.json", "^cross-encoder '.*is a file; give the folder that it lies in, '[^']*'$")
     merge(folder / "config.json", sbert_ce_default_activation_function="torch.hub.load")
     refused(folder, "names the activation function torch.hub.load")
 
@@ -250,11 +251,8 @@ def test_one_that_stops_on_the_way_is_a_row_with_the_reason(place: Path) -> None
     outcome = evaluate(place)
     (failure,) = outcome.failures
     assert "is not finite" in failure
-    rows = [
-        r
-        for r in load_run(outcome.folder).records
-        if r.encoder == "reranker" and r.metric == "spearman" and r.on_board and r.task in TASKS
-    ]
+    records = [r for r in load_run(outcome.folder).records if r.encoder == "reranker" and r.task in TASKS]
+    rows = [r for r in records if r.metric == "spearman" and r.on_board]
     assert [r.status for r in rows] == ["failed", "failed"]
 
 
@@ -284,3 +282,5 @@ def test_the_command_line(place: Path) -> None:
     done = CliRunner().invoke(main, ["run", "smoke", *options])
     assert done.exit_code == 0, done.output
     assert "(upper bound)" in done.output.replace("\n", " ")
+    empty = CliRunner().invoke(main, ["run", "smoke", "--cross-encoder", ""])
+    assert (empty.exit_code, empty.stderr.count("\n")) == (2, 1) and "is empty" in empty.stderr

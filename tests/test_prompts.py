@@ -240,7 +240,7 @@ def test_sts_has_the_default_prompt_and_says_so(place: Path, model: Path) -> Non
     assert (sided.encoded, sided.observed, sided.folder) == (0, 0, plain.folder)
     assert numbers(sided) == numbers(plain)
     (warning,) = [w for w in load_run(sided.folder).header["warnings"] if "prompts" in w]
-    assert warning.endswith("used in retrieval suites only; here every sentence is encoded with no prompt")
+    assert warning.endswith("used in retrieval suites only; here every sentence is encoded without a prompt")
 
 
 def test_pairs_in_a_retrieval_suite_are_documents_and_some_ask(place: Path, model: Path) -> None:
@@ -292,6 +292,57 @@ def test_a_suite_names_one_side_both_or_one_prompt_for_both(tmp_path: Path) -> N
         ("q", "", None),
         (None, None, None),
     ]
+
+
+def test_an_api_is_sent_each_side_with_its_prompt_and_nothing_twice(place: Path) -> None:
+    from fakeapi import FakeApi
+
+    api = FakeApi()
+
+    def sent(**prompts: str) -> set[str]:
+        before = len(api.asked)
+        outcome = evaluate(place, EncoderSpec("m", api=api.url, allow_api=True, **prompts))
+        assert not outcome.failures
+        texts = [t for some in api.asked[before:] for t in some if any(own in t for own in (*DOCUMENTS, *QUERIES))]
+        assert len(texts) == len(set(texts)) == outcome.encoded
+        return set(texts)
+
+    try:
+        asked, searched = {f"问：{q}" for q in QUERIES}, {f"文：{d}" for d in DOCUMENTS}
+        assert sent(query_prompt="问：", document_prompt="文：") == asked | searched
+        requests = len(api.asked)
+        assert sent(query_prompt="问：", document_prompt="文：") == set()
+        assert len(api.asked) == requests  # not even the probe sentences
+        assert sent(query_prompt="请问：", document_prompt="文：") == {f"请问：{q}" for q in QUERIES}
+        assert sent() == {*DOCUMENTS, *QUERIES}
+    finally:
+        api.close()
+
+
+EOL = ["这句话：“{text}”用一个词来概括是：“", 'This sentence : "{text}" means in one word:"']
+
+
+@pytest.mark.parametrize("template", EOL)
+def test_prompt_eol_is_the_state_of_the_templates_last_token(tmp_path: Path, template: str) -> None:
+    """As docs/models.md gives them (arXiv 2307.16645), on a causal model whose tokenizer adds no special token."""
+    import torch
+    from families import save_family
+    from transformers import AutoModel, AutoTokenizer
+
+    assert template.replace('"', '\\"') in (Path(__file__).parents[1] / "docs" / "models.md").read_text(
+        encoding="utf-8"
+    )
+    save_family(tmp_path, "qwen3", framed=False)
+    merge(tmp_path / "config.json", max_position_embeddings=256)
+    tokenizer, body = AutoTokenizer.from_pretrained(tmp_path), AutoModel.from_pretrained(tmp_path).eval()
+    ours = open_encoder(EncoderSpec(str(tmp_path), prompt=template)).encode(DOCUMENTS, ["last"])["last"]
+    for text, vector in zip(DOCUMENTS, ours, strict=True):
+        ids = tokenizer(template.replace("{text}", text), return_tensors="pt")["input_ids"]
+        with torch.inference_mode():
+            state = body(input_ids=ids).last_hidden_state[0, -1].numpy()
+        assert np.abs(vector - state).max() < 1e-5
+    plain = open_encoder(EncoderSpec(str(tmp_path))).encode(DOCUMENTS, ["last"])["last"]
+    assert np.abs(ours - plain).max() > 1e-3
 
 
 def test_given_vectors_take_no_prompt(tmp_path: Path) -> None:

@@ -19,15 +19,15 @@ def say_prompts(plan: Plan, job: PreparedEncoder) -> str:
             return ""
         return (
             f"{name}: prompts for queries and documents are used in retrieval suites only; here every sentence is encoded "
-            f"with {_shown(str(job.identity['prompt']))}"
+            f"{_shown(str(job.identity['prompt']))}"
         )
     document = str(job.identity["prompt"])
     query = str(job.asking.identity()["prompt"]) if job.asking else document
     routes = ", each through its own route" if "task" in job.identity else ""
     if not (query or document or routes):
         return ""
-    return f"{name}: queries are encoded with {_shown(query)}, documents with {_shown(document)}{routes}"
+    return f"{name}: queries are encoded {_shown(query)}, documents {_shown(document)}{routes}"
 
 
 def _shown(prompt: str) -> str:
-    return f"the prompt '{prompt}'" if prompt else "no prompt"
+    return f"with the prompt '{prompt}'" if prompt else "without a prompt"

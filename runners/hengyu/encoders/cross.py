@@ -37,10 +37,19 @@ def open_cross_encoder(spec: EncoderSpec, *, offline: bool = False) -> CrossEnco
             raise HengyuError(f"{where}: {key} does not fit a cross-encoder; leave it out")
     if spec.backend != "torch":
         raise HengyuError(f"{where}: backend does not fit a cross-encoder; leave it out")
-    path, revision = find_folder(spec, offline=offline)
-    folder = ModelFolder(path, spec, identifier=spec.called, revision=revision, offline=offline)
+    try:
+        path, revision = find_folder(spec, offline=offline)
+        folder = ModelFolder(path, spec, identifier=spec.called, revision=revision, offline=offline)
+    except HengyuError as e:
+        raise HengyuError(*map(_called, e.problems)) from None
     folder.where = f"cross-encoder '{folder.id}' ({path})"
     return CrossEncoder(folder)
+
+
+def _called(problem: str) -> str:
+    """Return a sentence on an encoder as it is said of a cross-encoder."""
+    own = f"cross-{problem}" if problem.startswith("encoder '") else problem
+    return own.replace(", or vectors (.npy)", "").replace("AutoModel.", "AutoModelForSequenceClassification.")
 
 
 class CrossEncoder:

@@ -83,6 +83,8 @@ class Suite:
         if cross_encoders:
             if self.kind != "sts":
                 raise HengyuError(f"--cross-encoder {cross_encoders[0]}: {_NO_SEARCH}; leave it out")
+            if "" in cross_encoders:
+                raise HengyuError("--cross-encoder is empty; give a model's folder, or a hub id")
             changed["cross_encoders"] = tuple(map(EncoderSpec, dict.fromkeys(cross_encoders)))
         names = {e.name or e.model for e in self.encoders}
         others = [
