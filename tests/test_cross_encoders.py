@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from hengyu.cli import main
 from hengyu.encoders import EncoderSpec
 from hengyu.encoders.cross import open_cross_encoder
 from hengyu.numerics.metrics import spearman
+from hengyu.report.board.board import make_board
 from hengyu.report.exports.table import export
 from hengyu.report.page.leaderboard import render
 from hengyu.storage.records import load_run
@@ -210,9 +212,21 @@ def test_a_row_of_its_own_with_the_numbers_of_a_plain_script(place: Path) -> Non
     assert about["kind"] == "cross-encoder" and about["fingerprint"] and not about["baseline"]
     assert any("has no vectors; its row is an upper bound" in w for w in found.header["warnings"])
     assert {r.entry for r in found.records if r.encoder == "reranker"} == {"cross-encoder"}
+    assert "reranker" not in {s.encoder for s in found.standings} and found.standings
     page = render(found)
     assert "upper bound</span>" in page
     assert "reranker (upper bound)" in export(found, "md")
+
+
+def test_an_upper_bound_takes_no_rank_and_is_not_the_best(place: Path) -> None:
+    found = load_run(evaluate(place).folder)
+    top = [replace(r, value=0.99) if r.encoder == "reranker" and r.metric == "spearman" else r for r in found.records]
+    board = make_board(replace(found, records=top))
+    first, *others = board.rows
+    assert (first.encoder, first.rank, first.mark) == ("reranker", None, "upper bound")
+    assert not any(c.best for c in first.cells)
+    assert [row.rank for row in others][:3] == [1, 2, 3]
+    assert any(c.best for c in others[0].cells)
 
 
 def test_a_second_run_scores_nothing_and_a_changed_model_does(place: Path, tiny_bert: Path) -> None:

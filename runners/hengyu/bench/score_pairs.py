@@ -16,14 +16,14 @@ from hengyu.bench.run_log import RunLog
 from hengyu.cards.data import Pairs
 from hengyu.encoders import EncoderSpec
 from hengyu.encoders.cross import CrossEncoder, open_cross_encoder
+from hengyu.evaluation.cells import JOINT
 from hengyu.storage.identity import made_by, observation_key
 from hengyu.storage.records.observations import Observation
 from hengyu.suites.plan import Plan, TaskData
 
-__all__ = ["ENTRY", "Scorer", "open_scorers", "score_all", "scorer_header", "scorer_keys", "scorer_warnings"]
+__all__ = ["Scorer", "open_scorers", "score_all", "scorer_header", "scorer_keys", "scorer_warnings"]
 
-ENTRY = "cross-encoder"  # what stands in the place of an entry
-_ROW = {"pooling": "-", "entry": ENTRY, "fit_on": "none"}
+_ROW = {"pooling": "-", "entry": JOINT, "fit_on": "none"}
 _CHUNK = 4096  # pairs that are tokenised at a time
 
 
@@ -81,7 +81,7 @@ def score_all(state: RunLog, scorers: Sequence[Scorer]) -> None:
                 state.enter(_score(state, scorer, scorer.encoder, task))
             if scorer.encoder is None:  # from the start, or since it failed just now
                 about = {"task": task.name, "encoder": scorer.id, **_ROW}
-                state.seen.append(Observation(about, (ENTRY,), status="failed", reason=scorer.reason))
+                state.seen.append(Observation(about, (JOINT,), status="failed", reason=scorer.reason))
         if scorer.encoder is not None:
             scorer.encoder.release()
         else:
@@ -106,7 +106,7 @@ def _score(state: RunLog, scorer: Scorer, encoder: CrossEncoder, task: TaskData)
         return Observation(meaning, ())
     state.observed += 1
     # there are no vectors to look at
-    seen = Observation(meaning, (ENTRY,), (None,), similarity[None], beside=other, clouds={})
+    seen = Observation(meaning, (JOINT,), (None,), similarity[None], beside=other, clouds={})
     found = state.keep(seen, started)
     state.adopt(found)
     return found
@@ -136,7 +136,7 @@ def scorer_header(scorers: Sequence[Scorer]) -> list[dict[str, Any]]:
     return [
         {
             "encoder": s.id,
-            "kind": ENTRY,
+            "kind": JOINT,
             "baseline": False,
             "revision": s.encoder.revision if s.encoder else "",
             **s.identity,
