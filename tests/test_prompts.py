@@ -264,6 +264,7 @@ def test_a_pooling_that_one_side_lacks_is_unavailable(place: Path, model: Path) 
     ("prompt", "said"),
     [
         ('{ query = "a", docment = "b" }', "key 'encoders[0].prompt.docment' is unknown; did you mean 'document'"),
+        ('{ query = "a", passage = "b" }', "key 'encoders[0].prompt.passage' is unknown; known: document, query"),
         ("{ query = 3 }", "key 'encoders[0].prompt.query' must be a string, not 3"),
         ("{}", "key 'encoders[0].prompt' must hold query, document or both"),
         ("3", "key 'encoders[0].prompt' must be a string, not 3"),

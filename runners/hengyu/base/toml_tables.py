@@ -110,7 +110,7 @@ class Table:
 
     def known(self, *keys: str) -> None:
         """Name keys that may stand here, for a suggestion where one is misspelt."""
-        self._known += keys
+        self._known += [key for key in keys if key not in self._known]
 
     def raw(self, key: str) -> Any:
         """Return a key as it stands, of whatever type; None when it is not there."""
