@@ -119,6 +119,7 @@ def run(
     datasets: Sequence[str | Path] = (),
     tasks: Sequence[str] = (),
     encoders: Sequence[str | EncoderSpec] = (),
+    cross_encoders: Sequence[str] = (),
     entries: Sequence[str] = (),
     out: str | Path | None = None,
     offline: bool = False,
@@ -141,9 +142,13 @@ def run(
     from hengyu.suites.suite import find_suite, load_suite
 
     loaded = load_suite(find_suite(str(suite))).with_overrides(
-        tasks=tuple(tasks), encoders=tuple(encoders), entries=tuple(entries)
+        tasks=tuple(tasks), encoders=tuple(encoders), cross_encoders=tuple(cross_encoders), entries=tuple(entries)
     )
-    loaded = replace(loaded, encoders=tuple(replace(e, trust_remote_code=trust_remote_code) for e in loaded.encoders))
+    loaded = replace(
+        loaded,
+        encoders=tuple(replace(e, trust_remote_code=trust_remote_code) for e in loaded.encoders),
+        cross_encoders=tuple(replace(e, trust_remote_code=trust_remote_code) for e in loaded.cross_encoders),
+    )
     plan = make_plan(loaded, data_dir=Path(data) if data else None, datasets=[Path(d) for d in datasets])
     outcome = bench.run(
         plan,

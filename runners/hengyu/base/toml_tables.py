@@ -104,6 +104,14 @@ class Table:
         """Tell whether a key is present and not yet taken."""
         return key in self._content
 
+    def peek(self, key: str) -> Any:
+        """Return a key as it stands and leave it to be taken; None when it is not there."""
+        return self._content.get(key)
+
+    def known(self, *keys: str) -> None:
+        """Name keys that may stand here, for a suggestion where one is misspelt."""
+        self._known += [key for key in keys if key not in self._known]
+
     def raw(self, key: str) -> Any:
         """Return a key as it stands, of whatever type; None when it is not there."""
         self._known.append(key)

@@ -41,6 +41,7 @@ class Vectors:
     encoded: int  # how many texts had to be encoded now
     tokens: float = 0.0  # that were read for it
     unknown: float = 0.0  # [UNK] among them
+    asking: Vectors | None = None  # those of queries, where they are encoded otherwise than documents
     _mapped: str = ""
 
     def get(self, pooling: str, ids: NDArray[np.int64]) -> NDArray[np.float32]:
@@ -52,7 +53,19 @@ class Vectors:
 
     def sample(self, pooling: str, fit: FitData) -> Sample:
         """Return the rows that a method is fitted on, read from the store block by block."""
-        return Sample(lambda at: self.get(pooling, fit.ids[at]), fit.counts)
+        return Sample(lambda at: self._sided(pooling, fit, at), fit.counts)
+
+    def _sided(self, pooling: str, fit: FitData, at: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Return the vectors (n, d) of rows of a fit, each of the side that the fit says."""
+        ids, asking = fit.ids[at], self.asking
+        asks = np.zeros(len(at), bool) if asking is None or fit.asks is None else fit.asks[at]
+        if asking is None or not asks.any():
+            return self.get(pooling, ids)
+        if asks.all():
+            return asking.get(pooling, ids)
+        out = np.empty((len(ids), self.spaces[pooling].dim or 0), np.float32)
+        out[~asks], out[asks] = self.get(pooling, ids[~asks]), asking.get(pooling, ids[asks])
+        return out
 
     def rows(self, pooling: str, ids: NDArray[np.int64]) -> Sample:
         """Return texts by their numbers (n,), each once, read from the store block by block."""
@@ -62,9 +75,16 @@ class Vectors:
         """Return the tokens of texts by their numbers, as the encoder counted them."""
         return int(self.get(_TOKENS, ids)[:, 0].astype(np.float64).sum())
 
-    def coverage(self, ids: NDArray[np.int64]) -> dict[str, float]:
-        """Return the share of [UNK] among the tokens, and of truncated texts, each repeat counted."""
+    def coverage(self, ids: NDArray[np.int64], asked: NDArray[np.int64] | None = None) -> dict[str, float]:
+        """Return the share of [UNK] among the tokens, and of truncated texts, each repeat counted.
+
+        Args:
+            ids: numbers of texts.
+            asked: numbers of queries that are encoded otherwise than ``ids``.
+        """
         counts = self.get(_TOKENS, ids).astype(np.float64)
+        if asked is not None and self.asking is not None:
+            counts = np.concatenate([counts, self.asking.get(_TOKENS, asked)])
         tokens = max(counts[:, 0].sum(), 1.0)
         return {"unk": round(float(counts[:, 1].sum() / tokens), 6), "truncated": round(float(counts[:, 2].mean()), 6)}
 

@@ -30,7 +30,8 @@ class Batches:
     """Unit: the batches that an encoder would go through, as the numbers of their texts; nothing is encoded."""
 
     job: int
-    texts: tuple[str, ...] | None = None  # by default those of the plan
+    texts: tuple[str, ...] | None = None  # by default those of the plan that the side has
+    side: str = ""
     weight: int = 1
     trains: bool = True  # how large a batch is depends on the device
 
@@ -43,7 +44,9 @@ class Batches:
             return False
 
         job = site.jobs[self.job]
-        for _ in job.encoder.stream(site.plan.texts if self.texts is None else self.texts, job.poolings, note):
+        ids = _numbers(site, self.side)
+        texts = self.texts if self.texts is not None else site.plan.texts if ids is None else site.plan.select(ids)
+        for _ in job.encodes(self.side).stream(texts, job.poolings, note):
             pass
         return found
 
@@ -64,22 +67,24 @@ class Encode:
     texts: Ids  # numbers of the plan's texts
     weight: int
     carried: Carried | None = None
+    side: str = ""
     trains: bool = True
 
     def __call__(self, site: WorkerContext) -> tuple[float, float]:
         """Encode those that the store lacks; returns the tokens read and the [UNK] among them."""
         job = site.jobs[self.job]
-        for other in site.jobs:
-            if other is not job:
-                other.encoder.release()
+        encoder = job.encodes(self.side)
+        for other in (one for j in site.jobs for one in (j.encoder, j.asking)):
+            if other is not None and other is not encoder:
+                other.release()
         if self.carried:
             texts, missing = list(self.carried.texts), self.carried.missing
-            spaces = open_spaces(site.store, job.encoder, job.poolings, blind=True)
+            spaces = open_spaces(site.store, encoder, job.poolings, blind=True)
         else:
-            texts, missing = [site.plan.texts[int(i)] for i in self.texts], None
-            spaces = site.spaces(self.job)
+            texts, missing = site.plan.select(self.texts), None
+            spaces = site.spaces(self.job, self.side)
         found = encode_missing(
-            site.store, job.encoder, texts, job.poolings, silent, spaces=spaces, missing=missing, whole=False
+            site.store, encoder, texts, job.poolings, silent, spaces=spaces, missing=missing, whole=False
         )
         if len(texts) > _MOST // 4:
             give_back_memory()
@@ -124,13 +129,36 @@ class _Judged:
 def encode_all(executor: Executor, site: WorkerContext, number: int) -> Vectors:
     """Encode the texts of the plan that the store lacks, with the encoder of a number; returns access to all.
 
+    Where queries are encoded otherwise than documents, each side's texts are encoded for that side alone.
     Raises `HengyuError` when the model's vocabulary turns more than half of the tokens into [UNK].
     """
-    job, progress = site.jobs[number], site.ledger.progress
-    if not executor.away or isinstance(job.encoder, Api):  # workers need no key, and share no rate limit
-        return encode_missing(site.store, job.encoder, site.plan.texts, job.poolings, progress)
-    spaces = open_spaces(site.store, job.encoder, job.poolings)
-    return _encode(executor, site, number, site.plan.texts, spaces, progress, carried=False)
+    first, *rest = [_encode_side(executor, site, number, side) for side in site.jobs[number].sides]
+    for asking in rest:
+        first = replace(
+            first,
+            encoded=first.encoded + asking.encoded,
+            tokens=first.tokens + asking.tokens,
+            unknown=first.unknown + asking.unknown,
+            asking=asking,
+        )
+    return first
+
+
+def _numbers(site: WorkerContext, side: str) -> Ids | None:
+    """Return the numbers of the texts of a side, None for all texts."""
+    return site.plan.texts_of(side) if side else None
+
+
+def _encode_side(executor: Executor, site: WorkerContext, number: int, side: str) -> Vectors:
+    """Encode what the store lacks of the texts of a side; what is returned is asked for by the numbers of the plan."""
+    job, progress, ids = site.jobs[number], site.ledger.progress, _numbers(site, side)
+    encoder, texts = job.encodes(side), site.plan.texts if ids is None else site.plan.select(ids)
+    if not executor.away or isinstance(encoder, Api):  # workers need no key, and share no rate limit
+        found = encode_missing(site.store, encoder, texts, job.poolings, progress)
+    else:
+        spaces = open_spaces(site.store, encoder, job.poolings)
+        found = _encode(executor, site, number, texts, spaces, progress, carried=False, side=side)
+    return found if ids is None else replace(found, keys=text_keys(site.plan.texts))
 
 
 def encode_block(
@@ -152,9 +180,10 @@ def _encode(
     progress: Progress,
     *,
     carried: bool,
+    side: str = "",
 ) -> Vectors:
     """Encode what the spaces lack in shards; texts that the plan does not hold are ``carried`` by the units."""
-    job = site.jobs[number]
+    job, numbers = site.jobs[number], _numbers(site, side)
     found = Vectors(spaces, text_keys(texts), 0)
     missing = {name: space.find(found.keys) < 0 for name, space in spaces.items()}
     wanted = np.logical_or.reduce(list(missing.values()))
@@ -162,13 +191,13 @@ def _encode(
     if not total:
         return found
     cost = costs_of(texts, job.identity)
-    ((_, batches),) = executor.run([Batches(number, tuple(texts) if carried else None)], site)
+    ((_, batches),) = executor.run([Batches(number, tuple(texts) if carried else None, side)], site)
     most = cost[wanted].sum() / (_ROUNDS * executor.workers)
 
     def unit(ids: Ids) -> Encode:
         own = {name: lacks[ids] for name, lacks in missing.items()}
         some = Carried(tuple(texts[int(i)] for i in ids), own) if carried else None
-        return Encode(number, ids, int(cost[ids].sum()), some)
+        return Encode(number, ids if numbers is None else numbers[ids], int(cost[ids].sum()), some, side)
 
     units = list(map(unit, shards(batches, wanted, cost, most)))
     done, judged = 0, _Judged(job.encoder, len(units))

@@ -17,7 +17,7 @@ from hengyu.encoders.api import Api
 from hengyu.methods.training.cache import TRAINEE
 from hengyu.storage.identity import made_by, observation_key, vectors_key
 from hengyu.suites.entries import SuiteEntry
-from hengyu.suites.plan import Plan, TaskData
+from hengyu.suites.plan import FitData, Plan, TaskData
 
 __all__ = [
     "PreparedEncoder",
@@ -32,7 +32,10 @@ __all__ = [
 
 @dataclass
 class PreparedEncoder:
-    """One encoder's part of a run."""
+    """One encoder's part of a run.
+
+    In a retrieval suite ``encoder`` encodes the documents, and the queries too unless ``asking`` is there.
+    """
 
     encoder: Encoder
     identity: dict[str, Any]
@@ -42,13 +45,28 @@ class PreparedEncoder:
     vectors: Vectors | None = None
     coverage: dict[str, dict[str, float]] = field(default_factory=dict)
     dim: int | None = None
+    asking: Encoder | None = None  # encodes the queries, where their prompt or route is another than the documents'
     _keys: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def key(self, pooling: str) -> dict[str, Any]:
-        """Return the key of its vectors under a pooling (`hengyu.storage.identity.vectors_key`)."""
+        """Return the key of its vectors under a pooling (`hengyu.storage.identity.vectors_key`), of both sides if they differ."""
         if pooling not in self._keys:
-            self._keys[pooling] = vectors_key(self.encoder, pooling, self.identity)
+            key = vectors_key(self.encoder, pooling, self.identity)
+            self._keys[pooling] = {"document": key, "query": vectors_key(self.asking, pooling)} if self.asking else key
         return self._keys[pooling]
+
+    @property
+    def sides(self) -> tuple[str, ...]:
+        """The sides that are encoded each by itself: one of all texts, called "", or documents and queries."""
+        return ("document", "query") if self.asking else ("",)
+
+    def encodes(self, side: str) -> Encoder:
+        """Return what encodes the texts of a side."""
+        return self.asking if side == "query" and self.asking else self.encoder
+
+    def fitted_on(self, fit: FitData) -> FitData:
+        """Return the rows that a method is fitted on, as this encoder has vectors for them."""
+        return fit.by_side if self.asking else fit
 
     @property
     def problems(self) -> list[str]:
@@ -84,6 +102,10 @@ class Absent:
     def poolings(self) -> Mapping[str, str]:
         """No pooling, with the reason."""
         return dict.fromkeys(POOLINGS, self.reason)
+
+    def side(self, side: str) -> Absent:
+        """Return this one."""
+        return self
 
     def identity(self) -> dict[str, Any]:
         """What was asked for; there are no vectors."""
@@ -135,14 +157,21 @@ def prepare_encoder(plan: Plan, encoder: Encoder) -> PreparedEncoder:
 
     One that has native vectors alone is weighed by those, whatever poolings the suite names.
     """
+    asking: Encoder | None = None
+    if plan.suite.kind == "retrieval":
+        encoder, asking = (encoder.side(side) for side in ("document", "query"))
+        if asking.identity() == encoder.identity():
+            asking = None
     given = encoder.poolings
+    if asking:
+        given = {p: reason or asking.poolings[p] for p, reason in given.items()}
     asked = ("native",) if [p for p, reason in given.items() if not reason] == ["native"] else plan.suite.poolings
     wanted = [p for p in asked if not given[p]]
     unavailable = {p: given[p] for p in asked if given[p]}
     if encoder.native_is in wanted and "native" in wanted:
         wanted.remove("native")
         unavailable["native"] = f"the vectors of '{encoder.native_is}' are the native ones; its rows show both"
-    return PreparedEncoder(encoder, encoder.identity(), wanted, unavailable)
+    return PreparedEncoder(encoder, encoder.identity(), wanted, unavailable, asking=asking)
 
 
 def data_key(plan: Plan, task: TaskData) -> dict[str, str]:
@@ -167,6 +196,7 @@ def observed_key(
     """Return the key of what is observed of an entry under one of its seeds; ``made`` is the code that observes."""
     word = plan.fit_word(spec)
     fit, held = plan.fits.get((task.name, word)), plan.held.get(task.name)
+    fit = job.fitted_on(fit) if fit else None
     entry = spec.entry if seed is None else spec.entry.with_seed(seed)
     fitted: dict[str, Any] = {"rows": fit.digest if fit else ""}
     if fit and entry.tuners:
@@ -195,9 +225,8 @@ def observed_key(
     )
 
 
-def refuse_same_names(jobs: Sequence[PreparedEncoder]) -> None:
+def refuse_same_names(names: Sequence[str]) -> None:
     """Raise `HengyuError` when two encoders would share a row of the board."""
-    names = [j.encoder.id for j in jobs]
     for name in names:
         if names.count(name) > 1:
             raise HengyuError(

@@ -6,7 +6,7 @@ Time is told while encoding, from the speed of the batches that have passed.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -14,7 +14,7 @@ import numpy as np
 
 from hengyu.base.errors import HengyuError
 from hengyu.base.memory import as_words, resident
-from hengyu.encoders import Encoder
+from hengyu.encoders import SIDES, Encoder
 from hengyu.encoders.model_folder import ModelFolder
 from hengyu.suites.plan import Plan, TaskData
 
@@ -68,14 +68,20 @@ def base_memory(encoder: Encoder, poolings: int) -> int:
     return max(resident(), _LIBRARIES) + weights + batch + 3 * _PENDING * poolings * width * 4
 
 
-def estimate(plan: Plan, encoders: Sequence[Encoder], poolings: Sequence[Sequence[str]]) -> Estimate:
-    """Estimate a plan with its encoders and the poolings of each; heavy libraries need not be loaded."""
+def estimate(
+    plan: Plan, encoders: Sequence[Encoder], poolings: Sequence[Sequence[str]], *, sided: Collection[str] = ()
+) -> Estimate:
+    """Estimate a plan with its encoders and the poolings of each; heavy libraries need not be loaded.
+
+    ``sided`` are the ids of those that encode queries otherwise than documents: a text that is both is stored twice.
+    """
     shapes = [_shape(e) for e in encoders]
     widths = [width for width, _, _ in shapes]
     texts = len(plan.texts)
     sizes = _lesson_texts(plan)
+    both = sum(len(plan.texts_of(side)) for side in SIDES) if sided else texts
     disk = sum(
-        _stored(texts, w, len(names))
+        _stored(both if e.id in sided else texts, w, len(names))
         + sum(_stored(n, w, 1) for name in names for n in _tuned_texts(plan, e.id, name, sizes))
         for e, w, names in zip(encoders, widths, poolings, strict=True)
     )

@@ -9,6 +9,8 @@ import numpy as np
 
 from hengyu.base.version import __version__
 from hengyu.bench.encoder_jobs import PreparedEncoder
+from hengyu.bench.prompts import say_prompts
+from hengyu.bench.score_pairs import Scorer, scorer_header, scorer_warnings
 from hengyu.bench.sources import splits_read
 from hengyu.encoders.api import Api
 from hengyu.evaluation.derive import Derived
@@ -21,7 +23,9 @@ __all__ = ["header"]
 _NAMED = 4  # entries that a warning names
 
 
-def header(plan: Plan, name: str, key: str, jobs: Sequence[PreparedEncoder], found: Derived) -> dict[str, Any]:
+def header(
+    plan: Plan, name: str, key: str, jobs: Sequence[PreparedEncoder], found: Derived, scorers: Sequence[Scorer] = ()
+) -> dict[str, Any]:
     """Return run.json: the same for the same plan, whenever and wherever it ran; ``key`` is the whole of what names it."""
     suite = plan.suite
     tasks = [
@@ -56,10 +60,12 @@ def header(plan: Plan, name: str, key: str, jobs: Sequence[PreparedEncoder], fou
             "dim": j.dim,
             "coverage": j.coverage,
             **j.identity,
-            **_served(j, len(plan.texts)),
+            **({"query_prompt": j.asking.identity()["prompt"]} if j.asking else {}),
+            **_served(plan, j),
         }
         for j in jobs
     ]
+    encoders += scorer_header(scorers)
     encoders += [{"encoder": b, "kind": "lexical", "baseline": True} for b in suite.baselines]
     return {
         "schema": SCHEMA,
@@ -87,6 +93,8 @@ def header(plan: Plan, name: str, key: str, jobs: Sequence[PreparedEncoder], fou
         "warnings": [
             *plan.warnings,
             *(w for j in jobs if isinstance(j.encoder, Api) and (w := j.encoder.warning)),
+            *_prompt_warnings(plan, jobs),
+            *scorer_warnings(scorers),
             *_coverage_warnings(jobs),
             *_fit_warnings(found.fits),
             *_below_raw(found.records, plan.suite.level),
@@ -110,17 +118,25 @@ def _asked(plan: Plan, task: TaskData) -> dict[str, Any]:
     }
 
 
-def _served(job: PreparedEncoder, texts: int) -> dict[str, Any]:
+def _served(plan: Plan, job: PreparedEncoder) -> dict[str, Any]:
     """Return what an API says of its vectors: when the model was first asked, the tokens of all texts, and their price."""
     if not isinstance(job.encoder, Api) or job.encoder.served is None or job.vectors is None:
         return {}
-    tokens = job.vectors.tokens_of(np.arange(texts))
+    if job.vectors.asking:
+        tokens = job.vectors.tokens_of(plan.texts_of("document")) + job.vectors.asking.tokens_of(plan.texts_of("query"))
+    else:
+        tokens = job.vectors.tokens_of(np.arange(len(plan.texts)))
     return {
         "first_encoded": job.encoder.served.since,
         "counted_tokens": tokens,
         "price": job.encoder.price(tokens),
         "price_per_million": job.encoder.spec.price_per_million or None,
     }
+
+
+def _prompt_warnings(plan: Plan, jobs: Sequence[PreparedEncoder]) -> list[str]:
+    """Say which encoders were given prompts for queries and documents that no text of the suite is."""
+    return [said for j in jobs if plan.suite.kind != "retrieval" and (said := say_prompts(plan, j))]
 
 
 def _coverage_warnings(jobs: Sequence[PreparedEncoder]) -> list[str]:

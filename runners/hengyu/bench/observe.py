@@ -101,7 +101,8 @@ class Leaf:
 
     def __call__(self, site: WorkerContext) -> Moments:
         """Take them."""
-        sample = site.vectors(self.job).sample(self.pooling, site.plan.fits[self.of])
+        fit = site.jobs[self.job].fitted_on(site.plan.fits[self.of])
+        sample = site.vectors(self.job).sample(self.pooling, fit)
         return Moments.of(sample.part(self.start, self.start + LEAF))
 
 
@@ -115,7 +116,10 @@ def _moments(executor: Executor, site: WorkerContext, units: Sequence[Observe]) 
         every = cells(site.plan, site.jobs[unit.job], unit.pooling, site.plan.tasks[unit.task])
         for spec, _ in (every[i] for i in unit.missing):
             fit = site.plan.fits.get((task, site.plan.fit_word(spec)))
-            if fit is None or spec.entry.tuners or len(fit.ids) < _MANY * LEAF:
+            if fit is None or spec.entry.tuners:
+                continue
+            fit = site.jobs[unit.job].fitted_on(fit)
+            if len(fit.ids) < _MANY * LEAF:
                 continue
             key = own[fit.word] = (unit.job, unit.pooling, fit.digest)
             if key not in wanted:

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import TypeVar
 
@@ -15,14 +16,16 @@ from hengyu.base.errors import HengyuError
 from hengyu.base.json_files import parse
 from hengyu.base.progress import Progress, silent
 from hengyu.base.remote import Mirror
-from hengyu.bench.encode import look_before
+from hengyu.bench.encode import Vectors, look_before
 from hengyu.bench.encode_shards import encode_all
 from hengyu.bench.encoder_jobs import PreparedEncoder, absent_job, data_key, prepare_encoder, refuse_same_names
 from hengyu.bench.estimate import estimate, refuse_what_cannot_fit
 from hengyu.bench.executors.local import Local
 from hengyu.bench.header import header
 from hengyu.bench.observe import every_key, observe_all
+from hengyu.bench.prompts import say_prompts
 from hengyu.bench.run_log import RunLog
+from hengyu.bench.score_pairs import Scorer, open_scorers, score_all, scorer_keys
 from hengyu.bench.sources import sources
 from hengyu.bench.units import Executor, WorkerContext
 from hengyu.encoders import EncoderFailed, find_encoder
@@ -42,7 +45,7 @@ from hengyu.storage.records.unfinished import mark_finished, mark_started
 from hengyu.storage.timings import Clock
 from hengyu.storage.tuned import TunedStore
 from hengyu.storage.vectors import VectorStore
-from hengyu.suites.plan import Plan
+from hengyu.suites.plan import Plan, SearchData, TaskData
 
 __all__ = ["DERIVED_BY", "DERIVED_IN", "Outcome", "refuse_other_plan", "run", "run_key_of"]
 
@@ -93,8 +96,12 @@ def run(
     Raises `HengyuError` before anything is encoded when it would hold more than ``max_memory`` bytes.
     """
     jobs = _jobs(plan, progress, offline, store)
-    refuse_same_names(jobs)
-    key = run_key_of(plan, jobs)
+    scorers = open_scorers(plan, offline=offline)
+    refuse_same_names([*(j.encoder.id for j in jobs), *(s.id for s in scorers)])
+    for scorer in scorers:
+        if scorer.reason:
+            progress.say(f"warning: {scorer.reason}; its rows give the reason")
+    key = run_key_of(plan, jobs, scorers)
     name = f"{plan.suite.name}-{key[:_DIGITS]}"
     folder = reports / "records" / name
     refuse_other_plan(folder, key)
@@ -104,12 +111,17 @@ def run(
     clock = Clock(folder / "timings.json")
     state = RunLog(plan, folder, progress, force, clock, fits, mirror=away)
     earlier = begin(folder / "environment.json", command)
+    for job in jobs:
+        if job.poolings and (said := say_prompts(plan, job)):
+            progress.say(said)
     progress.say(f"run {name}: {len(plan.tasks)} tasks, {len(plan.texts)} distinct texts, {len(jobs)} encoders")
     for job in jobs:
         if job.poolings:
             _try(job, partial(look_before, job.encoder, _some(plan.texts)), progress)
+        if job.poolings and job.asking:
+            _try(job, partial(look_before, job.asking, _some(plan.texts)), progress)
     given = [j.encoder for j in jobs if j.poolings], [j.poolings for j in jobs if j.poolings]
-    needed = estimate(plan, *given)
+    needed = estimate(plan, *given, sided=[j.encoder.id for j in jobs if j.asking])
     progress.say(f"it takes {needed}")
     if max_memory is not None:
         refuse_what_cannot_fit(needed, max_memory, plan, *given)
@@ -126,7 +138,7 @@ def run(
             progress.say(spent)
         if job.vectors.encoded:
             clock.note(cell("encode", job.encoder.id), time.perf_counter() - started)
-        job.coverage = {t.name: job.vectors.coverage(t.ids) for t in plan.tasks}
+        job.coverage = {t.name: _coverage(job.vectors, t) for t in plan.tasks}
         for pooling in job.poolings:
             job.dim = job.vectors.spaces[pooling].dim
     under = [spec for job in jobs for pooling in job.poolings for spec in plan.suite.under(job.encoder.id, pooling)]
@@ -134,6 +146,7 @@ def run(
     with progress.stage("weighing", total) as tick:
         state.ticking = tick
         observe_all(executor, site)
+    score_all(state, scorers)
     found = (derive_retrieval if plan.suite.kind == "retrieval" else derive)(plan, state.seen, progress)
     break_seal(folder)
     groups = {} if plan.relevance else {t.name: pair_groups(t.first, t.second) for t in plan.tasks}
@@ -142,7 +155,7 @@ def run(
         save_relevance(folder, plan.relevance)
     save_records(folder, found.records, found.differences, found.standings)
     save_clouds(folder, state.seen, plan.suite.seed)
-    write_json(folder / "run.json", header(plan, name, key, jobs, found))
+    write_json(folder / "run.json", header(plan, name, key, jobs, found, scorers))
     seal(folder)
     write_json(folder / "environment.json", environment(command, earlier if state.kept else ()))
     write_json(folder / "sources.json", sources(plan, [j.encoder for j in jobs]))
@@ -162,12 +175,12 @@ def run(
     )
 
 
-def run_key_of(plan: Plan, jobs: Sequence[PreparedEncoder]) -> str:
+def run_key_of(plan: Plan, jobs: Sequence[PreparedEncoder], scorers: Sequence[Scorer] = ()) -> str:
     """Return the digest of everything that the numbers of a run depend on."""
     suite = plan.suite
     return run_key(
         tasks=[{"task": t.name, **data_key(plan, t)} for t in plan.tasks],
-        cells=every_key(plan, jobs),
+        cells=chain(every_key(plan, jobs), scorer_keys(plan, scorers)),
         judged={
             "kind": suite.kind,
             "encoders": [[j.encoder.id, j.poolings, j.unavailable, j.failed] for j in jobs],
@@ -178,6 +191,7 @@ def run_key_of(plan: Plan, jobs: Sequence[PreparedEncoder]) -> str:
             "seed": suite.seed,
             "resamples": suite.resamples,
             "level": suite.level,
+            **({"cross_encoders": [[s.id, s.reason] for s in scorers]} if scorers else {}),
         },
         made=made_by(*DERIVED_BY, within=DERIVED_IN),
     )
@@ -213,6 +227,22 @@ def _try(job: PreparedEncoder, do: Callable[[], T], progress: Progress) -> T | N
         return None
 
 
+def _prepare(plan: Plan, api: Api, store: VectorStore, progress: Progress) -> None:
+    """Let an API find out which model answers, before its vectors are looked for."""
+    if plan.suite.kind == "retrieval" and api.side("query").prompt != api.side("document").prompt:
+        texts, queries = plan.select(plan.texts_of("document")), plan.select(plan.texts_of("query"))
+        api.prepare(store, texts, progress, queries)
+    else:
+        api.prepare(store, plan.texts, progress)
+
+
+def _coverage(vectors: Vectors, task: TaskData) -> dict[str, float]:
+    """Return what an encoder read of a task's texts, of its queries as they were encoded."""
+    if vectors.asking is not None and isinstance(task, SearchData):
+        return vectors.coverage(task.corpus, task.queries)
+    return vectors.coverage(task.ids)
+
+
 def _some(texts: Sequence[str]) -> list[str]:
     """Return texts evenly spaced over all, enough to tell whether a model can read them."""
     return [*texts[:: max(1, len(texts) // _LOOKED_AT)]]
@@ -227,7 +257,7 @@ def _jobs(plan: Plan, progress: Progress, offline: bool, store: VectorStore) -> 
         try:
             encoder = find_encoder(spec, offline=offline)
             if isinstance(encoder, Api):
-                encoder.prepare(store, plan.texts, progress)
+                _prepare(plan, encoder, store, progress)
             jobs.append(prepare_encoder(plan, encoder))
         except HengyuError as e:
             if "encoders" not in plan.suite.partial:

@@ -74,8 +74,8 @@ def _vectors(
     relevance = plan.relevance[task.name]
     samples, rows = {}, {}
     for word in words - {"none"}:
-        fit = plan.fits[task.name, word]
+        fit = job.fitted_on(plan.fits[task.name, word])
         samples[word], rows[word] = read.sample(pooling, fit), fit.digest
     fits = FitCache(state.fits, job.key(pooling), rows, state.progress, moments=known)
-    corpus, queries = read.rows(pooling, relevance.corpus), read.rows(pooling, relevance.queries)
+    corpus, queries = read.rows(pooling, relevance.corpus), (read.asking or read).rows(pooling, relevance.queries)
     return RetrievalVectors(corpus, queries, relevance, samples, fits)

@@ -36,23 +36,28 @@ class WorkerContext:
     ledger: RunLog
     offline: bool = False
     memory: int = 0
-    _spaces: dict[int, dict[str, VectorSpace]] = field(default_factory=dict)
+    _spaces: dict[tuple[int, str], dict[str, VectorSpace]] = field(default_factory=dict)
 
-    def spaces(self, number: int) -> dict[str, VectorSpace]:
-        """Return the spaces of the encoder of a number, with all that the store holds by now; a segment is checked once."""
-        job = self.jobs[number]
-        if number in self._spaces:
-            for space in self._spaces[number].values():
+    def spaces(self, number: int, side: str = "") -> dict[str, VectorSpace]:
+        """Return the spaces of the encoder of a number, of one of its sides, with all that the store holds by now.
+
+        A segment is checked once.
+        """
+        job, key = self.jobs[number], (number, side)
+        if key in self._spaces:
+            for space in self._spaces[key].values():
                 space.refresh()
         else:
-            self._spaces[number] = open_spaces(self.store, job.encoder, job.poolings)
-        return self._spaces[number]
+            self._spaces[key] = open_spaces(self.store, job.encodes(side), job.poolings)
+        return self._spaces[key]
 
     def vectors(self, number: int) -> Vectors:
         """Return the vectors that the encoder of a number has given."""
         job = self.jobs[number]
         if job.vectors is None:
-            job.vectors = Vectors(self.spaces(number), text_keys(self.plan.texts), 0)
+            keys = text_keys(self.plan.texts)
+            asking = Vectors(self.spaces(number, "query"), keys, 0) if job.asking else None
+            job.vectors = Vectors(self.spaces(number, job.sides[0]), keys, 0, asking=asking)
         return job.vectors
 
 

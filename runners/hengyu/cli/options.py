@@ -27,6 +27,7 @@ __all__ = [
     "key_env",
     "key_over_http",
     "offline",
+    "prompts",
     "store",
     "trust_remote_code",
     "workers",
@@ -68,6 +69,19 @@ attention = click.option(
 device = click.option(
     "--device", default="", metavar="NAME", help="cpu, cuda, cuda:1, ...; by default CUDA where there is one."
 )
+
+
+def prompts(command: Any) -> Any:
+    """Add the options for what is put around texts."""
+    for name, text in (
+        ("--document-prompt", 'The same for the documents of a retrieval suite alone; "" for none.'),
+        ("--query-prompt", 'The same for the queries of a retrieval suite alone; "" for none.'),
+        ("--prompt", "A prefix for every text, or a template with {text}; by default what the model's folder names."),
+    ):
+        command = click.option(name, metavar="TEXT", help=text)(command)
+    return command
+
+
 store = click.option(
     "--store", type=PLACE, metavar="DIR|URL", help="Folder of the vector store, or URL, like s3://bucket/vectors."
 )

@@ -27,6 +27,7 @@ __all__ = [
     "BUILTIN",
     "COMMAND_LINE_ONLY",
     "POOLINGS",
+    "SIDES",
     "Chunk",
     "Encoder",
     "EncoderFailed",
@@ -40,6 +41,9 @@ __all__ = [
     "probes",
     "token_print",
 ]
+
+SIDES = ("query", "document")
+"""What a text of a retrieval suite is: one that asks, or one that is searched. "" is neither, as in STS."""
 
 BASELINES = ("random", "tfidf", "char-mean")
 COMMAND_LINE_ONLY = {"allow_api": "--allow-api", "key_over_http": "--key-over-http"}
@@ -103,7 +107,9 @@ class EncoderSpec:
     model: str  # "hengyu-mini" (built in), a folder, a hub id, a file or folder of vectors, or what an API calls it
     name: str = ""  # how the board calls it; by default the id or the folder's name
     revision: str = ""  # of a hub id
-    prompt: str = ""  # a prefix, or a template with {text}
+    prompt: str = ""  # a prefix, or a template with {text}; "" for the model's own
+    query_prompt: str | None = None  # the same of the queries of a retrieval suite; "" for none, None for ``prompt``
+    document_prompt: str | None = None  # the same of its documents
     max_length: int = 0  # tokens, special ones counted; 0 for the model's own
     dtype: str = "float32"  # or "bfloat16", "float16"
     backend: str = "torch"  # or "onnx", "openvino"
@@ -129,6 +135,11 @@ class EncoderSpec:
         if self.api:
             return "api"
         return "vectors" if is_vectors(self.model) else "model"
+
+    def prompt_of(self, side: str) -> str | None:
+        """Return the prompt asked for on a side (one of `SIDES`, or ""); None where the model's own is to be taken."""
+        own = {"query": self.query_prompt, "document": self.document_prompt}.get(side)
+        return (self.prompt or None) if own is None else own
 
     @property
     def called(self) -> str:
@@ -183,6 +194,9 @@ class Encoder(Protocol):
     @property
     def revision(self) -> str:
         """The hub revision the weights are of; "" for a folder."""
+
+    def side(self, side: str) -> Encoder:
+        """Return the same encoder for texts of one side of a retrieval suite (one of `SIDES`), with that side's prompt."""
 
     def identity(self) -> dict[str, Any]:
         """What its vectors depend on beside text and pooling: fingerprints, max_length, dtype, prompt."""

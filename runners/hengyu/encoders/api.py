@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 from typing import Any
@@ -88,6 +89,18 @@ class Api:
             )
         self.batch = spec.batch_size or _BATCH
         self.served: Served | None = None
+        self._side = ""
+
+    def side(self, side: str) -> Api:
+        """Return the same API for texts of one side of a retrieval suite; both count what they send together."""
+        other = copy(self)
+        other._side = side
+        return other
+
+    @property
+    def prompt(self) -> str:
+        """What is put around a text; an API names no prompts of its own."""
+        return self.spec.prompt_of(self._side) or ""
 
     @property
     def poolings(self) -> Mapping[str, str]:
@@ -119,7 +132,7 @@ class Api:
             "tokens": "",
             "max_length": 0,
             "dtype": "float32",
-            "prompt": self.spec.prompt,
+            "prompt": self.prompt,
             "pre_tokenizer": "",
             "protocol": 1,
             **model,
@@ -129,10 +142,13 @@ class Api:
         """Take it as known which model answers, as a worker does that sends nothing."""
         self.served = Served(str(identity["probes"]), "")
 
-    def prepare(self, store: VectorStore, texts: Sequence[str] | None, progress: Progress) -> None:
+    def prepare(
+        self, store: VectorStore, texts: Sequence[str] | None, progress: Progress, queries: Sequence[str] | None = None
+    ) -> None:
         """Find out which model answers, before `identity` is asked; nothing is sent when the store holds all the texts.
 
-        ``texts`` are those that will be encoded, None where they are not known yet.
+        ``texts`` are those that will be encoded, None where they are not known yet; with ``queries``, those of a retrieval
+        suite, they are the documents.
         Raises `HengyuError` when something must be sent and cannot be: no key, no server, no network.
         """
         self.endpoint.say = progress.say
@@ -140,11 +156,14 @@ class Api:
         missing = -1
         if known and texts is not None:
             self.served = known[-1][1]
-            space = store.space(vectors_key(self, "native"))
-            missing = int((space.find(text_keys(texts)) < 0).sum())
+            views = (
+                [(self, texts)] if queries is None else [(self.side("document"), texts), (self.side("query"), queries)]
+            )
+            spaces = [(store.space(vectors_key(view, "native")), some) for view, some in views]
+            missing = sum(int((space.find(text_keys(some)) < 0).sum()) for space, some in spaces)
             if not missing:
                 return
-        count = len(texts) if texts is not None and missing < 0 else missing
+        count = len(texts) + len(queries or ()) if texts is not None and missing < 0 else missing
         sent = f"{count:,} texts" if count >= 0 else "texts"
         key = f" with the key in {self.spec.key_env}" if self.endpoint.key else ""
         progress.say(f"{self.endpoint.where}: {sent} to send to {self.endpoint.address.url}{key}")
@@ -230,7 +249,7 @@ class Api:
             )
 
     def _prompted(self, text: str) -> str:
-        prompt = self.spec.prompt
+        prompt = self.prompt
         return prompt.replace("{text}", text) if "{text}" in prompt else prompt + text
 
     def read(self, texts: Sequence[str]) -> tuple[float, float]:

@@ -45,6 +45,10 @@ class HuggingFace(Passes):
         if self.spec.attention and folder.static:
             raise HengyuError(f"{folder.where}: is no transformer and has no attention; leave attention out")
 
+    def side(self, side: str) -> HuggingFace:
+        """Return the same model for texts of one side of a retrieval suite: with its prompt, and a Router's route."""
+        return HuggingFace(self.folder.on(side))
+
     @cached_property
     def poolings(self) -> Mapping[str, str]:
         """Every pooling, mapped to "" where the model gives it, else to the reason why not."""
@@ -76,6 +80,11 @@ class HuggingFace(Passes):
         if normalised or self.folder.static or self._decodes or self.folder.truncate_dim or self._chats:
             return ""
         return pooling
+
+    @property
+    def _task(self) -> dict[str, Any]:
+        """What a Router chooses the route of a side by; nothing in other folders, and for texts of no side."""
+        return {"task": self.folder.side} if self.folder.routed and self.folder.side else {}
 
     @cached_property
     def _chats(self) -> bool:
@@ -128,6 +137,7 @@ class HuggingFace(Passes):
             # whether an adapter was applied does not show in the files alone
             **({"adapter": self.folder.adapter} if self.folder.adapter else {}),
             **({"truncate_dim": self.folder.truncate_dim} if self.folder.truncate_dim else {}),
+            **self._task,
         }
 
     def encode(self, texts: Sequence[str], poolings: Sequence[str]) -> dict[str, Vectors]:
@@ -264,7 +274,7 @@ class HuggingFace(Passes):
 
     def _tail(self, modules: list[Any], output: Any, last: Tensor, given: dict[str, Tensor]) -> Tensor:
         """Run the sentence-transformers modules after the transformer, and cut their vectors to the width the folder says."""
-        features: dict[str, Any] = {**given, "token_embeddings": last}
+        features: dict[str, Any] = {**given, "token_embeddings": last, **self._task}
         # the library leaves the other layers unread unless the configuration asks for them
         if (
             self.folder.config.get("output_hidden_states") is True
@@ -304,9 +314,9 @@ class HuggingFace(Passes):
                 given, prompt = [texts[int(i)] for i in batch], self.folder.prompt
                 if "{text}" in prompt:
                     given, prompt = [self.tokenizer.wrap(t) for t in given], ""
-                one = {"batch_size": 1} if self.folder.routed else {}  # so that nothing is padded
+                one: dict[str, Any] = {"batch_size": 1} if self.folder.routed else {}  # so that nothing is padded
                 try:
-                    found = library.encode(given, prompt=prompt, show_progress_bar=False, **one)
+                    found = library.encode(given, prompt=prompt, show_progress_bar=False, **one, **self._task)
                 except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as e:
                     raise HengyuError(
                         f"{self.folder.where}: its modules do not fit each other ({first_line(e)}); get the model again"

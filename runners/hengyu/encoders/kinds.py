@@ -9,7 +9,7 @@ from hengyu.base.errors import HengyuError
 from hengyu.encoders.files import shown
 from hengyu.encoders.folder_view import FolderView
 
-__all__ = ["CROSS", "LATE", "SPARSE", "is_cross_encoder", "other_kind", "refuse_other_kinds"]
+__all__ = ["CROSS", "LATE", "SPARSE", "is_cross_encoder", "labels_of", "other_kind", "refuse_other_kinds"]
 
 SPARSE = ("SpladePooling", "MLMTransformer", "SparseAutoEncoder", "CSRSparsity", "SparseStaticEmbedding", "IDF")
 LATE = ("MultiVectorMask", "TokenPooling", "ColBERT", "Dense")
@@ -23,10 +23,11 @@ def is_cross_encoder(folder: FolderView) -> bool:
         return True
     if any(folder.sentence_config_of(p).get("transformer_task") == "sequence-classification" for p in folder.parts):
         return True
-    return not folder.parts and folder.architecture.endswith("ForSequenceClassification") and _labels(folder) == 1
+    return not folder.parts and folder.architecture.endswith("ForSequenceClassification") and labels_of(folder) == 1
 
 
-def _labels(folder: FolderView) -> int:
+def labels_of(folder: FolderView) -> int:
+    """How many numbers a classification head gives."""
     for key in ("num_labels", "id2label", "label2id"):
         value = folder.config.get(key)
         if isinstance(value, dict):
@@ -54,8 +55,8 @@ def other_kind(folder: FolderView) -> str:
         )
     if folder.is_cross_encoder:
         return (
-            "is a cross-encoder (a reranker): it scores a pair of texts and has no vectors for a single one; give an "
-            "encoder (bi-encoder), or evaluate it as a cross-encoder"
+            "is a cross-encoder (a reranker): it scores a pair of texts and has no vectors for a single one; give it with "
+            "--cross-encoder (cross_encoders in a suite), or give an encoder"
         )
     return ""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping
+from copy import copy
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,14 @@ from hengyu.encoders.engines import refuse_backend
 from hengyu.encoders.files import CODE_ENDING, Files, join, weight_files
 from hengyu.encoders.kinds import is_cross_encoder, other_kind, refuse_other_kinds
 from hengyu.encoders.layout import STEP, Part, read_parts
-from hengyu.encoders.settings import check_length, check_sizes, default_prompt_of, prompts_of, truncate_dim_of
+from hengyu.encoders.settings import (
+    check_length,
+    check_sizes,
+    default_prompt_of,
+    prompts_of,
+    side_prompt,
+    truncate_dim_of,
+)
 from hengyu.encoders.unsafe import foreign, refuse_unsafe
 
 __all__ = ["STEP", "ModelFolder"]
@@ -43,6 +51,7 @@ class ModelFolder:
         self.id = spec.name or identifier
         self.revision = revision
         self.offline = offline
+        self.side = ""
         self.where = f"encoder '{self.id}' ({path})"
         self.files = Files(path)
         if spec.dtype not in _DTYPES:
@@ -57,6 +66,12 @@ class ModelFolder:
         refuse_unsafe(self)
         if self.static and spec.backend != "torch":
             raise HengyuError(f"{self.where}: is no transformer, so backend {spec.backend} cannot run it; leave it out")
+
+    def on(self, side: str) -> ModelFolder:
+        """Return the same folder for texts of one side of a retrieval suite (`hengyu.encoders.SIDES`)."""
+        other = copy(self)
+        other.side = side
+        return other
 
     # --- what it consists of ---
 
@@ -250,8 +265,11 @@ class ModelFolder:
 
     @property
     def prompt(self) -> str:
-        """The prompt as asked for, else the default one the sentence-transformers folder names."""
-        return self.spec.prompt or self.default_prompt
+        """The prompt as asked for, else the one that the sentence-transformers folder names for the side, or by default."""
+        asked = self.spec.prompt_of(self.side)
+        if asked is not None:
+            return asked
+        return side_prompt(self.prompts, self.side) if self.side else self.default_prompt
 
     @property
     def goes_on(self) -> bool:

@@ -14,7 +14,9 @@ from hengyu.encoders.architectures import load_transformer
 from hengyu.encoders.layout import STEP, Part
 from hengyu.encoders.model_folder import ModelFolder
 
-__all__ = ["build", "load_tokenizer"]
+__all__ = ["build", "build_cross_encoder", "load_tokenizer"]
+
+_CLASSIFY = "sequence-classification"  # what the library calls the task of a cross-encoder's transformer
 
 
 def build(folder: ModelFolder, dtype: Any, device: str) -> Any:
@@ -28,6 +30,30 @@ def build(folder: ModelFolder, dtype: Any, device: str) -> Any:
     with _quiet():
         try:
             model = _trusted(folder, dtype, device) if folder.custom else _own(folder, dtype, device)
+        except HengyuError:
+            raise
+        except Exception as e:
+            raise HengyuError(f"{folder.where}: cannot be loaded ({first_line(e)}); get the model again") from None
+    return model.eval()
+
+
+def build_cross_encoder(folder: ModelFolder, dtype: Any, device: str, activation: Any) -> Any:
+    """Return the library's `CrossEncoder` of a folder that is a transformer with a classification head.
+
+    Raises:
+        HengyuError: for files that do not fit each other.
+    """
+    from sentence_transformers import CrossEncoder
+
+    with _quiet():
+        try:
+            model = CrossEncoder(
+                modules=[_transformer(folder, folder.pipeline[0], dtype, _CLASSIFY)],
+                device=device,
+                prompts=dict(folder.prompts),
+                default_prompt_name=folder.default_prompt_name or None,
+                activation_fn=activation,
+            )
         except HengyuError:
             raise
         except Exception as e:
@@ -170,8 +196,8 @@ def _mappings(named: Any) -> dict[tuple[Any, Any], str] | None:
     return found
 
 
-def _transformer(folder: ModelFolder, part: Part, dtype: Any) -> Any:
-    """Return the library's module of a transformer, its weights complete, an adapter applied."""
+def _transformer(folder: ModelFolder, part: Part, dtype: Any, task: str = "") -> Any:
+    """Return the library's module of a transformer, its weights complete, an adapter applied; with the head of a ``task``."""
     from sentence_transformers.sentence_transformer.modules import Transformer
     from transformers import AutoConfig
 
@@ -193,7 +219,7 @@ def _transformer(folder: ModelFolder, part: Part, dtype: Any) -> Any:
             found = super()._load_model(name if base is None else str(folder.body), *args, **kwargs)
             if isinstance(found, tuple):
                 found, report = found
-                if not adapter and any("pooler" not in k for k in report.get("missing_keys", ())):
+                if not (adapter or task) and any("pooler" not in k for k in report.get("missing_keys", ())):
                     found, report = load_transformer(place, dtype=dtype, trust_remote_code=trust)
                 reports.append(report)
             if base is not None:
@@ -219,20 +245,23 @@ def _transformer(folder: ModelFolder, part: Part, dtype: Any) -> Any:
         processor_kwargs={**given["processor_kwargs"], **common},
         config_kwargs={**given["config_kwargs"], **common},
         **({"tokenizer_name_or_path": str(folder.tokenizer)} if first and folder.tokenizer != place else {}),
-        **settings,
+        **(settings | ({"transformer_task": task} if task else {})),
     )
     body.__class__ = Transformer  # a folder that is written from it names the library's class
     for report in reports:
-        _refuse_incomplete(folder, report)
+        _refuse_incomplete(folder, report, pooler=bool(task))
     return body
 
 
 _OURS = ("trust_remote_code", "torch_dtype", "dtype", "use_safetensors", "local_files_only", "output_loading_info")
 
 
-def _refuse_incomplete(folder: ModelFolder, report: Mapping[str, Any]) -> None:
-    """Raise `HengyuError` for weights that the library made up because the files do not hold them."""
-    missing = sorted(k for k in report.get("missing_keys", ()) if "pooler" not in k)
+def _refuse_incomplete(folder: ModelFolder, report: Mapping[str, Any], *, pooler: bool) -> None:
+    """Raise `HengyuError` for weights that the library made up because the files do not hold them.
+
+    A ``pooler`` counts only where a head reads it.
+    """
+    missing = sorted(k for k in report.get("missing_keys", ()) if pooler or "pooler" not in k)
     wrong: Sequence[Any] = sorted(map(str, report.get("mismatched_keys") or ()))
     if missing or wrong:
         names = ", ".join(map(str, (missing or wrong)[:3]))

@@ -36,11 +36,23 @@ class Precomputed:
         self.path = user_path(spec.model)
         self.id = spec.called
         self.where = f"encoder '{self.id}' ({self.path})"
-        for key in ("revision", "prompt", "max_length", "pre_tokenizer", "attention"):
+        for key in (
+            "revision",
+            "prompt",
+            "query_prompt",
+            "document_prompt",
+            "max_length",
+            "pre_tokenizer",
+            "attention",
+        ):
             if getattr(spec, key):
                 raise HengyuError(f"{self.where}: {key} does not fit vectors that are there already; leave it out")
         if spec.backend != "torch":
             raise HengyuError(f"{self.where}: backend does not fit vectors that are there already; leave it out")
+
+    def side(self, side: str) -> Precomputed:
+        """Return these vectors: a text has one, whatever it is for."""
+        return self
 
     @property
     def poolings(self) -> Mapping[str, str]:

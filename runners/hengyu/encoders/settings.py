@@ -9,7 +9,7 @@ from typing import Any
 from hengyu.base.errors import HengyuError
 from hengyu.encoders.files import shown
 
-__all__ = ["check_length", "check_sizes", "default_prompt_of", "prompts_of", "truncate_dim_of"]
+__all__ = ["check_length", "check_sizes", "default_prompt_of", "prompts_of", "side_prompt", "truncate_dim_of"]
 
 _SIZES = ("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size", "vocab_size", "num_labels")
 _LONGEST = 1e40  # tokenizers without a limit say 1e30
@@ -53,6 +53,16 @@ def default_prompt_of(settings: Mapping[str, Any], prompts: Mapping[str, str], w
             "model again"
         )
     return default
+
+
+def side_prompt(prompts: Mapping[str, str], side: str) -> str:
+    """Return the prompt that a folder puts before queries or documents, "" for none.
+
+    It is what ``encode_query`` and ``encode_document`` of sentence-transformers take: the prompt called ``query`` or
+    ``document``, and never the default one. The library gives every model a prompt of either name, an empty one where the
+    folder has none, so that prompts called ``passage`` or ``corpus`` are not reached.
+    """
+    return prompts.get(side, "")
 
 
 def truncate_dim_of(settings: Mapping[str, Any], where: Path) -> int:

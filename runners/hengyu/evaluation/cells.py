@@ -20,6 +20,7 @@ from hengyu.suites.suite import Suite
 __all__ = [
     "BINARY",
     "GRADED",
+    "JOINT",
     "Cell",
     "Row",
     "average",
@@ -32,6 +33,9 @@ __all__ = [
 
 Floats = NDArray[np.float64]
 Row = tuple[str, str, str, str]  # encoder, pooling, entry, fit_on
+JOINT = "cross-encoder"
+"""The entry of rows whose pairs are scored jointly, without vectors: an upper bound, which takes no rank from the others."""
+
 GRADED = ("spearman", "pearson")
 BINARY = (*GRADED, "auc", "ap", "f1", "accuracy")
 

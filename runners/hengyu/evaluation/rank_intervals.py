@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from hengyu.evaluation.cells import Cell, Row
+from hengyu.evaluation.cells import JOINT, Cell, Row
 from hengyu.evaluation.paired_test import PairedChange, holm
 from hengyu.storage.records import Standing
 
@@ -25,10 +25,13 @@ _NOISE = 1e-12  # what is left of the difference of two equal rows is rounding
 
 
 def standings(columns: Mapping[str, Mapping[Row, Cell]], level: float) -> list[Standing]:
-    """Return the standing of every row that has a Spearman, column by column; columns of a single row are left out."""
+    """Return the standing of every row that has a Spearman, column by column; columns of a single row are left out.
+
+    Rows of cross-encoders have none: the others are not held against an upper bound.
+    """
     found: list[Standing] = []
     for task, cells in columns.items():
-        whole = [c for c in cells.values() if c.whole and _METRIC in c.replicates]
+        whole = [c for c in cells.values() if c.whole and _METRIC in c.replicates and c.row[2] != JOINT]
         if len(whole) > 1:
             found += _column(task, whole, level)
     return found

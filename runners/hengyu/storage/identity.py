@@ -176,6 +176,7 @@ def _plain(value: Any) -> Any:
 _NOT_OF_VECTORS = (
     *("model", "name", "revision", "device", "texts"),  # the fingerprint says which model, whatever its name
     *("key_env", "batch_size", "requests_per_minute", "timeout", "price_per_million", "allow_api", "key_over_http"),
+    *("query_prompt", "document_prompt"),  # an identity says which prompt was used
 )
 """Settings of an encoder that say where it is and how it is asked, and change no vector."""
 

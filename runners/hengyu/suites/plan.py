@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ from hengyu.cards.collection import Collection, load_collection
 from hengyu.cards.data import Pairs, load_pairs
 from hengyu.cards.relevance import Relevance
 from hengyu.numerics.cloud_sample import CloudSample
-from hengyu.storage.identity import text_digest
+from hengyu.storage.identity import array_digest, digest, text_digest
 from hengyu.suites.entries import SuiteEntry
 from hengyu.suites.suite import Suite
 
@@ -75,11 +76,32 @@ class FitData:
     counts: Ids
     digest: str  # of texts and counts
     parts: tuple[TaskData, ...] = ()  # the splits as pairs, for methods that learn from labels
+    asks: NDArray[np.bool_] | None = None  # which of the texts are queries, where queries have vectors of their own
 
     @property
     def distinct(self) -> bool:
         """Whether repeats are left out."""
         return self.word.endswith(_DISTINCT)
+
+    @cached_property
+    def by_side(self) -> FitData:
+        """The same for an encoder that encodes queries otherwise than documents: the documents, then the queries.
+
+        A text that is both counts on each side as often as it occurs there. Sentences of pairs are documents.
+        """
+        parts = [p for p in self.parts if isinstance(p, SearchData)]
+        if not parts:
+            return self
+        searched = np.concatenate([p.corpus if isinstance(p, SearchData) else p.ids for p in self.parts])
+        sides = [_counted(ids) for ids in (searched, np.concatenate([p.queries for p in parts]))]
+        ids, counts = (np.concatenate(both) for both in zip(*sides, strict=True))
+        if self.distinct:
+            counts = np.ones_like(counts)
+        asks = np.arange(len(ids)) >= len(sides[0][0])
+        order = np.argsort(self.ids)
+        places = order[np.searchsorted(self.ids, ids, sorter=order)]
+        key = digest({"rows": self.digest, "sides": array_digest(places, counts, asks)})
+        return FitData(self.word, self.splits, ids, counts, key, self.parts, asks)
 
 
 @dataclass
@@ -99,6 +121,18 @@ class Plan:
     left_out: list[str] = field(default_factory=list)  # what the suite runs without, and how to get it
     relevance: dict[str, Relevance] = field(default_factory=dict)  # task -> what a retrieval suite asks of it
 
+    def select(self, ids: Ids) -> list[str]:
+        """Return the texts of numbers (n,)."""
+        return [self.texts[int(i)] for i in ids]
+
+    def texts_of(self, side: str) -> Ids:
+        """Return the numbers of the texts that a retrieval suite needs as queries or as documents, ascending."""
+        fits = [fit.by_side for fit in self.fits.values()]
+        asked = [r.queries for r in self.relevance.values()] + [f.ids[f.asks] for f in fits if f.asks is not None]
+        searched = [r.corpus for r in self.relevance.values()]
+        searched += [f.ids if f.asks is None else f.ids[~f.asks] for f in fits]
+        return np.unique(np.concatenate([np.zeros(0, np.int64), *(asked if side == "query" else searched)]))
+
     def fit_word(self, spec: SuiteEntry) -> str:
         """Return what an entry is fitted on, as the board says it."""
         word = spec.fit_on or self.suite.fit_on
@@ -107,6 +141,13 @@ class Plan:
     def glimpse(self, seed: int | None) -> CloudSample | None:
         """Return what looks at the cloud of an entry's vectors; nothing does for the draws after the first."""
         return None if seed not in (None, self.suite.seed) else CloudSample(self.suite.seed)
+
+
+def _counted(ids: Ids) -> tuple[Ids, Ids]:
+    """Return the distinct numbers in the order of their first appearance, and how often each occurs."""
+    distinct, at, counts = np.unique(ids, return_index=True, return_counts=True)
+    order = np.argsort(at)
+    return distinct[order], counts[order]
 
 
 class TextIndex:
@@ -313,9 +354,8 @@ class _Loader:
     def _sentences(self, splits: tuple[str, ...], parts: Sequence[TaskData], *, distinct: bool) -> tuple[Ids, Ids, str]:
         """Return the texts of splits as they first appear there, whatever else the plan holds; their counts, the digest."""
         if (splits, distinct) not in self._rows:
-            ids, at, counts = np.unique(np.concatenate([p.ids for p in parts]), return_index=True, return_counts=True)
-            order = np.argsort(at)
-            ids, counts = ids[order], np.ones_like(counts) if distinct else counts[order]
+            ids, counts = _counted(np.concatenate([p.ids for p in parts]))
+            counts = np.ones_like(counts) if distinct else counts
             digest = text_digest((self.texts.texts[i] for i in ids), counts)
             self._rows[splits, distinct] = ids, counts, digest
         return self._rows[splits, distinct]

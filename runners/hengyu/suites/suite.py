@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -10,14 +11,16 @@ from hengyu.base.bounded import name_fault, user_path
 from hengyu.base.errors import HengyuError, did_you_mean, gather
 from hengyu.base.paths import share
 from hengyu.base.toml_tables import Table, read_toml, shown
-from hengyu.encoders import BASELINES, COMMAND_LINE_ONLY, POOLINGS, EncoderSpec, pooling_name
+from hengyu.encoders import BASELINES, COMMAND_LINE_ONLY, POOLINGS, SIDES, EncoderSpec, pooling_name
 from hengyu.suites.entries import FIRST, SuiteEntry, misplaced, read_entries, with_first
 from hengyu.suites.grammar import parse_entry
 
 __all__ = ["Suite", "find_suite", "load_suite"]
 
 _OF_A_CARD = "splits"  # a key that every card has, and no suite
+_NO_SEARCH = "a cross-encoder has no vectors that an index could hold, and scores pairs of STS suites only"
 _AGGREGATES = ("", "avg", "w-avg")
+_PROMPTS = ("prompt", *(f"{side}_prompt" for side in SIDES))  # fields that the key ``prompt`` says
 
 
 @dataclass(frozen=True)
@@ -31,6 +34,7 @@ class Suite:
     title: str = ""
     description: str = ""
     encoders: tuple[EncoderSpec, ...] = (EncoderSpec("hengyu-mini"),)
+    cross_encoders: tuple[EncoderSpec, ...] = ()
     poolings: tuple[str, ...] = ("mean",)
     baselines: tuple[str, ...] = BASELINES
     fit_on: str = "target"
@@ -61,6 +65,7 @@ class Suite:
         *,
         tasks: tuple[str, ...] = (),
         encoders: tuple[str | EncoderSpec, ...] = (),
+        cross_encoders: tuple[str, ...] = (),
         poolings: tuple[str, ...] = (),
         entries: tuple[str, ...] = (),
         fit_on: str = "",
@@ -75,6 +80,12 @@ class Suite:
             changed["tasks"] = tasks
         if encoders:
             changed["encoders"] = tuple(map(self._encoder, encoders))
+        if cross_encoders:
+            if self.kind != "sts":
+                raise HengyuError(f"--cross-encoder {cross_encoders[0]}: {_NO_SEARCH}; leave it out")
+            if "" in cross_encoders:
+                raise HengyuError("--cross-encoder is empty; give a model's folder, or a hub id")
+            changed["cross_encoders"] = tuple(map(EncoderSpec, dict.fromkeys(cross_encoders)))
         names = {e.name or e.model for e in self.encoders}
         others = [
             *(["tasks"] if not set(tasks) <= set(self.tasks) else []),
@@ -171,6 +182,9 @@ def load_suite(path: Path) -> Suite:
     if relevant is not None and kind != "retrieval":
         table.problem("relevant", "is of retrieval suites; leave it out, or set kind = 'retrieval'")
     encoders = _encoders(table)
+    cross_encoders = _encoders(table, "cross_encoders", [])
+    if cross_encoders and kind == "retrieval":
+        table.problem("cross_encoders", f"does not fit a retrieval suite: {_NO_SEARCH}; leave it out")
     entries = read_entries(table, FIRST[kind], poolings, tuple(e.called for e in encoders))
     table.problems.extend(f"{table.where}: {p}" for p in misplaced(entries, kind))
     baselines = table.strings("baselines", BASELINES if kind == "sts" else ())
@@ -187,6 +201,7 @@ def load_suite(path: Path) -> Suite:
         title=table.take("title", str, ""),
         description=table.take("description", str, "").strip(),
         encoders=encoders,
+        cross_encoders=cross_encoders,
         poolings=poolings,
         baselines=baselines,
         fit_on=table.take("fit_on", str, "target"),
@@ -233,11 +248,27 @@ def _compare(table: Table) -> tuple[tuple[str, str], ...]:
     return tuple(found)
 
 
-def _encoders(table: Table) -> tuple[EncoderSpec, ...]:
+def _prompts(table: Table) -> dict[str, str]:
+    """Read ``prompt``: one for every text, or a table with one for queries and one for documents."""
+    if not isinstance(table.peek("prompt"), dict):
+        return {"prompt": table.take("prompt", str, "")}
+    empty = not table.peek("prompt")
+    sides = table.table("prompt")
+    found = {f"{side}_prompt": sides.take(side, str, "") for side in SIDES if sides.has(side)}
+    sides.known(*SIDES)
+    if empty:
+        table.problem("prompt", 'must hold query, document or both, like { query = "query: ", document = "" }')
+    sides.finish()
+    return found
+
+
+def _encoders(
+    table: Table, key: str = "encoders", default: Sequence[str] = ("hengyu-mini",)
+) -> tuple[EncoderSpec, ...]:
     found: list[EncoderSpec] = []
-    for number, item in enumerate(table.take("encoders", list, ["hengyu-mini"])):
+    for number, item in enumerate(table.take(key, list, list(default))):
         inner = Table(
-            table.where, item if isinstance(item, dict) else {"model": item}, table.problems, f"encoders[{number}]."
+            table.where, item if isinstance(item, dict) else {"model": item}, table.problems, f"{key}[{number}]."
         )
         defaults = EncoderSpec("")
         values: dict[str, Any] = {}
@@ -257,8 +288,12 @@ def _encoders(table: Table) -> tuple[EncoderSpec, ...]:
                         field.name, f"may not stand in a file; give {COMMAND_LINE_ONLY[field.name]} on the command line"
                     )
                 continue
-            default = getattr(defaults, field.name)
-            values[field.name] = inner.take(field.name, type(default), default, required=field.name == "model")
+            if field.name == "prompt":
+                values |= _prompts(inner)
+            if field.name in _PROMPTS:
+                continue
+            usual = getattr(defaults, field.name)
+            values[field.name] = inner.take(field.name, type(usual), usual, required=field.name == "model")
         inner.finish()
         found.append(EncoderSpec(**values))
     return tuple(found)

@@ -29,6 +29,13 @@ __all__ = ["command"]
     metavar="ID|DIR|NAME=DIR",
     help="Weigh this model instead; NAME=DIR puts a folder in the place of one of the suite's; repeatable.",
 )
+@click.option(
+    "--cross-encoder",
+    "cross_encoders",
+    multiple=True,
+    metavar="ID|DIR",
+    help="Score the pairs with this cross-encoder (reranker), too: an upper bound; repeatable.",
+)
 @options.api
 @options.key_env
 @options.dimensions
@@ -44,6 +51,7 @@ __all__ = ["command"]
 @click.option(
     "--backend", "backends", multiple=True, type=options.BACKEND, help="Encode with this engine; several: with each."
 )
+@options.prompts
 @options.attention
 @options.device
 @options.offline
@@ -62,6 +70,7 @@ def command(
     datasets: tuple[Path, ...],
     pairs: tuple[Path, ...],
     encoders: tuple[str, ...],
+    cross_encoders: tuple[str, ...],
     api: str,
     key_env: str,
     dimensions: int,
@@ -75,6 +84,9 @@ def command(
     store: str | None,
     dtypes: tuple[str, ...],
     backends: tuple[str, ...],
+    prompt: str | None,
+    query_prompt: str | None,
+    document_prompt: str | None,
     attention: str | None,
     device: str,
     offline: bool,
@@ -140,13 +152,20 @@ def command(
             EncoderSpec(e, api=api, key_env=key_env, dimensions=dimensions, allow_api=True) if api else e
             for e in encoders
         ),
+        cross_encoders=cross_encoders,
         poolings=poolings,
         entries=entries,
         fit_on=fit_on,
     )
+    asked: dict[str, str | None] = {}
+    if prompt is not None:
+        asked |= {"prompt": prompt, "query_prompt": None, "document_prompt": None}
+    sides = {"query_prompt": query_prompt, "document_prompt": document_prompt}
+    asked |= {side: text for side, text in sides.items() if text is not None}
     specs = tuple(
         replace(
             e,
+            **asked,  # type: ignore[arg-type]
             attention=attention or e.attention,
             device=device or e.device,
             trust_remote_code=trust_remote_code,
@@ -156,7 +175,10 @@ def command(
         for spec in loaded.encoders
         for e in spec.variants(dtypes, backends)
     )
-    plan = make_plan(replace(loaded, encoders=specs), data_dir=data, datasets=(*datasets, *pairs))
+    cross = tuple(
+        replace(e, device=device or e.device, trust_remote_code=trust_remote_code) for e in loaded.cross_encoders
+    )
+    plan = make_plan(replace(loaded, encoders=specs, cross_encoders=cross), data_dir=data, datasets=(*datasets, *pairs))
     place = out or os.environ.get("HENGYU_REPORTS", "")
     reports, mirror = local(place) if place else reports_dir(), Mirror(place) if is_url(place) else None
     if fresh and store:

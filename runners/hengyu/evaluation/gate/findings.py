@@ -51,7 +51,7 @@ EXIT_WORDS = {
 }
 
 ACCEPTABLE = ("protocol", "tokenizer", "settings")
-_SETTINGS = ("max_length", "dtype", "backend", "prompt", "pre_tokenizer", "attention")
+_SETTINGS = ("max_length", "dtype", "backend", "prompt", "query_prompt", "pre_tokenizer", "attention")
 _TASK = (
     ("different n", "n", "pairs"),
     ("different n", "queries", "queries"),

@@ -56,9 +56,17 @@ class Row:
     entry: str
     fit_on: str
     dim: int | None
-    rank: int | None  # by the main column; None for a row with a hole; equal numbers share a rank
+    rank: (
+        int | None
+    )  # by the main column; None for a row with a hole, and for an upper bound; equal numbers share a rank
     baseline: bool
     cells: tuple[Cell, ...]  # one a column
+    joint: bool = False  # whether pairs are scored jointly, without vectors: an upper bound
+
+    @property
+    def mark(self) -> str:
+        """What is said of the row beside its encoder, "" for nothing."""
+        return "baseline" if self.baseline else "upper bound" if self.joint else ""
 
     @property
     def key(self) -> RowKey:
@@ -113,6 +121,7 @@ def make_board(run: Run, metric: str = "spearman") -> Board:
     stands = {(s.row, s.task): s for s in run.standings} if metric == "spearman" else {}
     notes: dict[str, int] = {}
     baselines = {str(e.get("encoder")) for e in run.header.get("encoders", ()) if e.get("baseline")}
+    joint = {str(e.get("encoder")) for e in run.header.get("encoders", ()) if e.get("kind") == "cross-encoder"}
     rows = []
     for key in dict.fromkeys(r.row for r in records):
         seen = [found.get((key, c.task)) for c in columns]
@@ -121,7 +130,7 @@ def make_board(run: Run, metric: str = "spearman") -> Board:
             for r, c in zip(seen, columns, strict=True)
         )
         dim = next((r.dim for r in seen if r and r.dim is not None), None)
-        rows.append(Row(*key, dim=dim, rank=None, baseline=key[0] in baselines, cells=cells))
+        rows.append(Row(*key, dim=dim, rank=None, baseline=key[0] in baselines, cells=cells, joint=key[0] in joint))
     if main is not None:
         rows = _ranked(rows, main)
     elif metric != "spearman":
@@ -183,25 +192,32 @@ def _ranked(rows: list[Row], main: int) -> list[Row]:
     ordered = sorted(((v, row) for v, row in whole if v is not None), key=lambda item: -item[0])
     ranked: list[Row] = []
     before: float | None = None
-    for place, (value, row) in enumerate(ordered, 1):
-        rank = ranked[-1].rank if before is not None and _same(before, value) else place
+    rank = place = 0
+    for value, row in ordered:
+        if row.joint:
+            ranked.append(row)
+            continue
+        place += 1
+        rank = rank if before is not None and _same(before, value) else place
         ranked.append(replace(row, rank=rank))
         before = value
     return ranked + [row for v, row in whole if v is None]
 
 
 def _marked(rows: Sequence[Row], width: int) -> tuple[Row, ...]:
-    """Mark the best of every column that has more than one number, and shade all of them."""
+    """Mark the best of every column that has more than one number, and shade all of them; an upper bound is not the best."""
     marked: list[list[Cell]] = [[] for _ in rows]
     for i in range(width):
         cells = [row.cells[i] for row in rows]
-        values = [c.value for c in cells if c.value is not None]
+        values = [c.value for c, row in zip(cells, rows, strict=True) if c.value is not None and not row.joint]
         if len(values) > 1:
             # one row far below the others would leave them all the same shade
             low, top = float(np.quantile(values, 0.1)), max(values)
             cells = [
-                replace(c, best=_same(c.value, top), heat=_shade(c.value, low, top)) if c.value is not None else c
-                for c in cells
+                replace(c, best=not row.joint and _same(c.value, top), heat=_shade(c.value, low, top))
+                if c.value is not None
+                else c
+                for c, row in zip(cells, rows, strict=True)
             ]
         for line, cell in zip(marked, cells, strict=True):
             line.append(cell)

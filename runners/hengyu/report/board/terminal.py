@@ -117,7 +117,7 @@ def _table(board: Board) -> Table:
 
 
 def _names(row: Row) -> list[str]:
-    mark = " (baseline)" if row.baseline else ""
+    mark = f" ({row.mark})" if row.mark else ""
     return [plain(row.encoder) + mark, plain(row.pooling), plain(row.entry), plain(row.fit_on)]
 
 

@@ -130,7 +130,7 @@ def _markdown(run: Run) -> str:
         main = row.cells[board.main] if board.main is not None else None
         change = [" ".join(w for w in (main.delta, main.delta_interval) if w)] if main else []
         names = [
-            markdown(row.encoder) + (" (baseline)" if row.baseline else ""),
+            markdown(row.encoder) + (f" ({row.mark})" if row.mark else ""),
             markdown(row.pooling),
             markdown(row.entry),
         ]
@@ -163,7 +163,7 @@ def _latex(run: Run) -> str:
         "\\midrule",
     ]
     for row in board.rows:
-        names = [latex(n) for n in (row.encoder + (" (baseline)" if row.baseline else ""), *row.key[1:])]
+        names = [latex(n) for n in (row.encoder + (f" ({row.mark})" if row.mark else ""), *row.key[1:])]
         numbers = [f"\\textbf{{{c.text}}}" if c.best else c.text if c.value is not None else "--" for c in row.cells]
         lines.append(_ampersands([str(row.rank or "--"), *names, *numbers]))
     feet = {"ceiling": [percent(c.ceiling) for c in board.columns], "pairs": [str(c.n) for c in board.columns]}

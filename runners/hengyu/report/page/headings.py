@@ -27,7 +27,7 @@ ABOUT: dict[str, str] = {
     "citation": "whose data it is",
     "data SHA-256": "checksum of the file that was read",
     "card SHA-256": "checksum of the dataset's card",
-    "kind": "model, or a baseline that knows no model",
+    "kind": "model, cross-encoder, or a baseline that knows no model",
     "baseline": "whether it knows no model",
     "dim": "dimension of the vectors",
     "max length": "tokens after which a text is cut",

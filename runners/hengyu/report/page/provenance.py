@@ -172,6 +172,9 @@ def _encoders(run: Run) -> Sheet:
     heads = {"max_length": "max length", "tokens": "token fingerprint"}
     readers: list[_Reader] = [(heads.get(n, n), _key(n)) for n in names]
     readers += [
+        ("prompt", lambda o: None if "query_prompt" in o else o.get("prompt")),
+        ("query prompt", lambda o: _prompt(o, "query_prompt")),
+        ("document prompt", lambda o: _prompt(o, "prompt")),
         ("API", _key("api")),
         ("first encoded", _key("first_encoded")),
         ("tokens counted", _key("counted_tokens")),
@@ -182,6 +185,11 @@ def _encoders(run: Run) -> Sheet:
     return _listed(
         "Encoders", about, run.header.get("encoders", ()), readers, {"dim", "max length", "tokens counted", "price"}
     )
+
+
+def _prompt(encoder: Mapping[str, Any], key: str) -> Any:
+    """Return the prompt of one side, where the sides have different ones."""
+    return (encoder.get(key) or "none") if "query_prompt" in encoder else None
 
 
 def _coverage(run: Run) -> Sheet:

@@ -40,7 +40,7 @@ class Observation:
     Attributes:
         meaning: what it is of (task, encoder, pooling, entry, fit_on, hashes); makes the file's name.
         entries: the entries (K,) it shows, which differ in their dimension alone.
-        dims: the dimension (K,) of the vectors compared, row by row.
+        dims: the dimension (K,) of the vectors compared, row by row; None where there are no vectors.
         similarity: the cosine (K, n) of every pair, in the order of the task's file.
         sweep: for a sweep over all dimensions: "dim", "value", "error", each (D,): Spearman and its standard error.
         neighbours: of a retrieval task: "ids" and "ranks", each (Q, k), as `hengyu.tasks.ranking.scores` takes them.
@@ -55,7 +55,7 @@ class Observation:
 
     meaning: Mapping[str, Any]
     entries: tuple[str, ...]
-    dims: tuple[int, ...] = ()
+    dims: tuple[int | None, ...] = ()
     similarity: NDArray[np.float64] = field(default_factory=lambda: np.zeros((0, 0)))
     sweep: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)
     fit: Mapping[str, Any] = field(default_factory=dict)

@@ -1,0 +1,189 @@
+"""Cross-encoders: a model of one score for a pair of texts, read together; there are no vectors."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hengyu.base.errors import HengyuError, first_line
+from hengyu.encoders import EncoderFailed, EncoderSpec, token_print
+from hengyu.encoders.foreign import ACTIVATIONS
+from hengyu.encoders.hub import find_folder
+from hengyu.encoders.kinds import CROSS, labels_of
+from hengyu.encoders.model_folder import ModelFolder
+
+__all__ = ["CrossEncoder", "open_cross_encoder"]
+
+_BATCH = 32
+_HEAD = "ForSequenceClassification"
+_UNFIT = ("prompt", "query_prompt", "document_prompt", "pre_tokenizer", "attention", "texts", "api")
+_ACTIVATION = "activation_fn"
+_OLD_ACTIVATION = "sbert_ce_default_activation_function"  # before sentence-transformers 4
+
+
+def open_cross_encoder(spec: EncoderSpec, *, offline: bool = False) -> CrossEncoder:
+    """Return the cross-encoder that a folder or hub id names.
+
+    Its folder is held to the same rules as an encoder's: safetensors only, no code that was not asked for.
+    Raises `HengyuError` where it is none.
+    """
+    where = f"cross-encoder '{spec.called}'"
+    for key in _UNFIT:
+        if getattr(spec, key) not in ("", None):
+            raise HengyuError(f"{where}: {key} does not fit a cross-encoder; leave it out")
+    if spec.backend != "torch":
+        raise HengyuError(f"{where}: backend does not fit a cross-encoder; leave it out")
+    try:
+        path, revision = find_folder(spec, offline=offline)
+        folder = ModelFolder(path, spec, identifier=spec.called, revision=revision, offline=offline)
+    except HengyuError as e:
+        raise HengyuError(*map(_called, e.problems)) from None
+    folder.where = f"cross-encoder '{folder.id}' ({path})"
+    return CrossEncoder(folder)
+
+
+def _called(problem: str) -> str:
+    """Return a sentence on an encoder as it is said of a cross-encoder."""
+    own = f"cross-{problem}" if problem.startswith("encoder '") else problem
+    return own.replace(", or vectors (.npy)", "").replace("AutoModel.", "AutoModelForSequenceClassification.")
+
+
+class CrossEncoder:
+    """A transformer with a classification head of one label, as ``CrossEncoder`` of sentence-transformers loads it.
+
+    Pairs of equal token length share a batch, so that no batch holds padding, and a score hardly depends on the others.
+    """
+
+    def __init__(self, folder: ModelFolder) -> None:
+        self.folder = folder
+        self.spec = folder.spec
+        self.id = folder.id
+        self._refuse_others()
+        _ = self._activation, self.folder.max_length
+
+    def _refuse_others(self) -> None:
+        """Raise `HengyuError` for a model that gives no single score for a pair, or gives it in another way."""
+        folder = self.folder
+        if any(part.name in CROSS for part in folder.parts):
+            raise HengyuError(
+                f"{folder.where}: takes its score from a language model's next token (LogitScore), which Hengyu does not "
+                "evaluate; give a cross-encoder with a classification head"
+            )
+        head = folder.is_cross_encoder or (not folder.parts and folder.architecture.endswith(_HEAD))
+        if not head:
+            raise HengyuError(
+                f"{folder.where}: is no cross-encoder, its config.json names no {_HEAD}; give an encoder with --encoder"
+            )
+        if folder.custom or folder.adapter or [p.kind for p in folder.pipeline] != ["Transformer"]:
+            raise HengyuError(
+                f"{folder.where}: is more than a transformer with a classification head; merge an adapter into its "
+                "base, and save the model again without further modules"
+            )
+        if labels_of(folder) != 1:
+            raise HengyuError(
+                f"{folder.where}: gives {labels_of(folder)} numbers for a pair, as a classifier does; a cross-encoder "
+                "gives one score (num_labels = 1)"
+            )
+
+    @property
+    def revision(self) -> str:
+        """The hub revision the weights are of; "" for a folder."""
+        return self.folder.revision
+
+    @cached_property
+    def _activation(self) -> str:
+        """The class of torch.nn that the logit passes, as the folder names it; the sigmoid by default."""
+        folder = self.folder
+        named = folder.config.get("sentence_transformers")
+        found = named.get(_ACTIVATION) if isinstance(named, dict) else None
+        found = found or folder.config.get(_OLD_ACTIVATION) or folder.settings.get(_ACTIVATION)
+        if found is None:
+            return "torch.nn.modules.activation.Sigmoid"
+        if not isinstance(found, str) or found not in ACTIVATIONS:
+            raise HengyuError(
+                f"{folder.where}: names the activation function {str(found)[:80]}, which is none of torch.nn that can be "
+                "built here; refused"
+            )
+        return found
+
+    def identity(self) -> dict[str, Any]:
+        """What the scores depend on beside the texts."""
+        return {
+            "fingerprint": self.folder.fingerprint,
+            "tokens": token_print(lambda texts: [self._tokenizer(t)["input_ids"] for t in texts]),
+            "max_length": self.folder.max_length,
+            "dtype": self.spec.dtype,
+            "prompt": self.folder.default_prompt,
+            "activation": self._activation,
+            "trusted": self.spec.trust_remote_code,
+        }
+
+    @cached_property
+    def _tokenizer(self) -> Any:
+        from hengyu.encoders.pipeline import load_tokenizer
+
+        try:
+            return load_tokenizer(self.folder)
+        except Exception as e:
+            raise HengyuError(
+                f"{self.folder.where}: its tokenizer cannot be loaded ({first_line(e)}); get the model again"
+            ) from None
+
+    @cached_property
+    def _library(self) -> Any:
+        import torch
+
+        from hengyu.encoders.pipeline import build_cross_encoder
+
+        function = getattr(torch.nn, self._activation.rsplit(".", 1)[-1])()
+        device = self.spec.device or ("cuda" if torch.cuda.is_available() else "cpu")
+        model = build_cross_encoder(self.folder, getattr(torch, self.spec.dtype), device, function)
+        if self.spec.max_length:
+            model.max_seq_length = self.folder.max_length
+        return model
+
+    def stream(self, first: Sequence[str], second: Sequence[str]) -> Iterator[tuple[NDArray[np.int64], NDArray[Any]]]:
+        """Score n pairs of texts in batches; yields the numbers (k,) of pairs, and their scores (k,) in float64.
+
+        Raises `EncoderFailed` where the model stops, or gives a score that is not finite.
+        """
+        try:
+            model = self._library
+            rows = model.preprocess(
+                [[a, b] for a, b in zip(first, second, strict=True)], prompt=model._resolve_prompt(None, None)
+            )
+            lengths = np.asarray(rows["attention_mask"].sum(dim=1).cpu())
+            size = _BATCH if model.transformers_model.config.pad_token_id is not None else 1
+            order = np.argsort(-lengths, kind="stable")
+            start = 0
+            while start < len(order):
+                batch = order[start : start + size]
+                batch = batch[lengths[batch] == lengths[batch[0]]]
+                start += len(batch)
+                pairs = [[first[i], second[i]] for i in batch]
+                scores = np.asarray(model.predict(pairs, batch_size=size, show_progress_bar=False), np.float64)
+                if scores.shape != (len(batch),):
+                    raise HengyuError(
+                        f"{self.folder.where}: gives scores of shape {scores.shape} for {len(batch)} pairs"
+                    )
+                if not np.isfinite(scores).all():
+                    at = batch[int((~np.isfinite(scores)).argmax())]
+                    raise HengyuError(
+                        f"{self.folder.where}: the score of the pair '{first[at][:30]}', '{second[at][:30]}' is not finite; "
+                        "check the model's weights, and run it in float32"
+                    )
+                yield batch.astype(np.int64), scores
+        except HengyuError as e:
+            raise EncoderFailed(*e.problems) from None
+        except Exception as e:  # whatever the model's code raises
+            raise EncoderFailed(
+                f"{self.folder.where}: cannot score pairs ({type(e).__name__}: {first_line(e)[:200]})"
+            ) from None
+
+    def release(self) -> None:
+        """Let go of the model's memory."""
+        self.__dict__.pop("_library", None)
