@@ -539,8 +539,8 @@ def weighed(words: list[str], *, offline: bool = False, force: bool = False, sto
 
 
 def header(tmp_path: Path) -> dict[str, Any]:
-    (folder,) = (tmp_path / "out" / "records").iterdir()
-    return dict(load_run(folder).header)
+    newest = max((tmp_path / "out" / "records").iterdir(), key=lambda p: (p / "run.json").stat().st_mtime_ns)
+    return dict(load_run(newest).header)
 
 
 def test_a_suite_that_names_an_api_needs_permission(api: FakeApi, few: list[str]) -> None:
@@ -640,8 +640,7 @@ def test_another_model_under_the_same_name_is_noticed_and_not_mixed(
     assert any("has changed since" in w for w in header(tmp_path)["warnings"])
     store = VectorStore.default()
     encoder = opened(api, name="served", key_env="HENGYU_TEST_KEY", price_per_million=500.0)
-    found = load_run(next((tmp_path / "out" / "records").iterdir())).header
-    encoder.adopt(found["encoders"][0])
+    encoder.adopt(header(tmp_path)["encoders"][0])
     space = store.space(vectors_key(encoder, "native"))
     texts = [t for t in dict.fromkeys(api.texts) if t not in probes()]
     assert np.array_equal(space.get(text_keys(texts)), np.stack([api.vector(t) for t in texts]))

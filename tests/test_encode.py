@@ -27,6 +27,7 @@ from hengyu.bench.encode_file import archive, block_size
 from hengyu.bench.estimate import Estimate, estimate, refuse_what_cannot_fit
 from hengyu.cli import main
 from hengyu.encoders import EncoderSpec, open_encoder
+from hengyu.storage.identity import vectors_key
 from hengyu.storage.vectors import VectorStore, text_keys
 from hengyu.suites.plan import make_plan
 from hengyu.suites.suite import load_suite
@@ -57,7 +58,7 @@ def test_every_line_has_the_vector_of_its_text(
     assert not any(t.startswith("\ufeff") or t.endswith("\r") for t in texts)
     plain = encoder.encode(texts, ["mean", "cls"])
     for pooling in ("mean", "cls"):
-        space = store.space({**encoder.identity(), "pooling": pooling})
+        space = store.space(vectors_key(encoder, pooling))
         assert space.folder == done.spaces[pooling]
         np.testing.assert_allclose(space.get(text_keys(texts)), plain[pooling], atol=1e-5)
     again = archive(corpus, encoder, ["mean", "cls"], store)
@@ -87,7 +88,7 @@ def test_an_interrupted_job_goes_on_and_ends_with_the_same_vectors(
     rest = archive(corpus, encoder, ["mean"], store)
     assert 0 < rest.encoded < whole.encoded
     keys = text_keys(texts_of(corpus))
-    meaning = {**encoder.identity(), "pooling": "mean"}
+    meaning = vectors_key(encoder, "mean")
     assert (store.space(meaning).get(keys) == VectorStore(tmp_path / "whole").space(meaning).get(keys)).all()
 
 
