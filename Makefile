@@ -11,17 +11,19 @@ SUITE ?= suites/smoke.toml
 BASELINE ?= reports/baselines/$(basename $(notdir $(SUITE))).json
 SOAK ?= 100
 GUIDED ?= 60
+MARK ?= long or not long
 AUDIT ?=
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 .DEFAULT_GOAL := help
 # several test processes share the cores: PyTorch's threads would spin and wait for each other
+SPREAD := --numprocesses auto --maxprocesses 4 --dist loadfile
 SINGLE := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1
 
-.PHONY: help setup bench check baseline golden test soak audit perf lint format data report docs clean
+.PHONY: help setup bench check baseline golden test test-all soak audit perf lint format data report docs clean
 
 help:  ## list the targets
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
 
 setup: $(VENV)/.run  ## make the environment that runs Hengyu (.venv)
 
@@ -51,7 +53,10 @@ golden: $(VENV)/.dev  ## write the golden pages (tests/golden) anew: read the di
 	$(SINGLE) $(BIN)/python -m pytest --quiet --golden tests/test_golden.py
 
 test: $(VENV)/.dev  ## run the tests
-	$(SINGLE) $(BIN)/python -m pytest --benchmark-disable --ignore=tests/perf --numprocesses auto --maxprocesses 4 --dist loadfile
+	$(SINGLE) $(BIN)/python -m pytest --benchmark-disable --ignore=tests/perf $(SPREAD) --durations 25
+
+test-all: $(VENV)/.dev  ## run the tests, those that take minutes too
+	$(SINGLE) $(BIN)/python -m pytest --benchmark-disable --ignore=tests/perf $(SPREAD) --durations 25 -m "$(MARK)"
 
 # SOAK: how often a run is killed; bytes flipped and examples of the fuzzing grow with it
 # GUIDED: seconds of fuzzing guided by coverage, for each of 8 readers; atheris has no wheel for some systems
