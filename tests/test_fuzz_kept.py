@@ -198,6 +198,7 @@ SOURCES = {
 def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
     reports = tmp_path_factory.mktemp("fuzz-kept")
     folder = runs.write_run(runs.make_run(sweep=False), reports)
+    (folder / "sums.json").unlink()  # with it every change would be found before anything is read
     header = json.loads((folder / "run.json").read_bytes())
     (folder / "run.json").write_text(json.dumps({**header, "fits": FITS}), encoding="utf-8")
     (folder / "sources.json").write_text(json.dumps(SOURCES), encoding="utf-8")
