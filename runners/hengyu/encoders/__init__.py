@@ -93,6 +93,8 @@ def is_vectors(model: str) -> bool:
     named = model.endswith(VECTOR_FILES)
     try:
         path = user_path(model)
+        if path.suffix == ".safetensors" and (path.parent / "config.json").exists():
+            return False  # the weights of a model: its folder is meant
         if named or not path.is_dir() or any((path / name).exists() for name in ("config.json", "modules.json")):
             return named and not path.is_dir()
         return any((path / f"vectors{s}").exists() for s in VECTOR_FILES)
