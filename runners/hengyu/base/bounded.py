@@ -343,7 +343,7 @@ _WHITE = " \t\r\n\f\v"
 def map_npy(path: Path) -> NDArray[Any]:
     """Map the array of a .npy file into memory; raises OSError, or ValueError for a file that holds no whole array.
 
-    The header is matched, never evaluated, and what it claims is held against the size of the file. Format: numpy's NEP 1.
+    The header is matched, never evaluated, and what it claims is compared with the size of the file. Format: numpy's NEP 1.
     """
     import numpy as np
 

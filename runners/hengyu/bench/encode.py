@@ -157,7 +157,7 @@ def encode_missing(
                     tick(int(pace.done))
                     if sum(len(c.indices) for c in pending) >= (1 if paid else _SAVE_EVERY):
                         save()
-            except (KeyboardInterrupt, HengyuError):
+            except (KeyboardInterrupt, EncoderFailed):
                 if pending:
                     save()
                 raise

@@ -215,9 +215,7 @@ def _try(job: PreparedEncoder, do: Callable[[], T], progress: Progress) -> T | N
     """Do what needs an encoder; where the encoder fails, its poolings become rows with the reason, and None is returned."""
     try:
         return do()
-    except HengyuError as e:
-        if not isinstance(e, EncoderFailed) and not isinstance(job.encoder, Api):
-            raise
+    except EncoderFailed as e:
         said = set(job.problems)
         job.give_up(e)
         job.encoder.release()

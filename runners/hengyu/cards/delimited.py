@@ -87,7 +87,6 @@ class _Scan:
     quoted: int = 0  # quoted fields that hold something
     first: int = 0  # line of the first of them
     across: int = 0  # quoted fields that hold a separator or a line end
-    doubled: int = 0  # quoted fields that hold a doubled quote
     comma: int = 0  # other quoted fields that hold a comma, which Excel quotes
     commas: int = 0  # unquoted fields that hold a comma
     plain: Counter[int] = field(default_factory=Counter)  # column -> quoted fields without any reason
@@ -112,7 +111,7 @@ def _scan(text: str, separator: str) -> _Scan:
             if separator in quoted or "\n" in quoted or "\r" in quoted:
                 scan.across += 1
             elif '"' in quoted:
-                scan.doubled += 1
+                pass  # a quote inside is a reason for the quotes around
             elif "," in quoted:
                 scan.comma += 1
             else:

@@ -114,7 +114,7 @@ class Api:
 
     @property
     def _model(self) -> dict[str, Any]:
-        """What is asked for: models seen under the same are told apart by their probes."""
+        """What is asked for; models served under the same name differ in their probes."""
         return {
             "api": self.endpoint.address.name,
             "model": self.spec.model,

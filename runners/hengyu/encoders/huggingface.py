@@ -43,7 +43,9 @@ class HuggingFace(Passes):
                 f"encoder '{self.id}': attention '{self.spec.attention}' is unknown; use bidirectional, or leave it out"
             )
         if self.spec.attention and folder.static:
-            raise HengyuError(f"{folder.where}: is no transformer and has no attention; leave attention out")
+            raise HengyuError(
+                f"{folder.where}: is not a transformer, so it has no attention to open; leave attention out"
+            )
 
     def side(self, side: str) -> HuggingFace:
         """Return the same model for texts of one side of a retrieval suite: with its prompt, and a Router's route."""

@@ -65,7 +65,9 @@ class ModelFolder:
             )
         refuse_unsafe(self)
         if self.static and spec.backend != "torch":
-            raise HengyuError(f"{self.where}: is no transformer, so backend {spec.backend} cannot run it; leave it out")
+            raise HengyuError(
+                f"{self.where}: is not a transformer, so backend {spec.backend} cannot run it; leave backend out"
+            )
 
     def on(self, side: str) -> ModelFolder:
         """Return the same folder for texts of one side of a retrieval suite (`hengyu.encoders.SIDES`)."""
@@ -118,7 +120,7 @@ class ModelFolder:
 
     @property
     def static(self) -> bool:
-        """Whether the first module is no transformer, so that only ``native`` can be had."""
+        """Whether the first module is not a transformer, so that only ``native`` is available."""
         first = self.pipeline[0]
         return not (first.kind == "Transformer" or (not first.kind and first.name.endswith("Transformer")))
 

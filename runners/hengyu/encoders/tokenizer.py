@@ -134,12 +134,6 @@ class Tokenizer:
             kept.append([0] * more + [1] * len(row) if left else [1] * len(row) + [0] * more)
         return rows, kept
 
-    @cached_property
-    def prompt_length(self) -> int:
-        """The number of tokens that a prefix prompt takes, special ones before it counted, as sentence-transformers counts it."""
-        ids = self._library(self.wrap(""))["input_ids"]
-        return len(ids) - (bool(ids) and ids[-1] in self._library.all_special_ids)
-
     @property
     def left(self) -> bool:
         """Whether a text that is too long loses its beginning."""

@@ -39,6 +39,10 @@ class Method(ABC):
     labelled: ClassVar[bool] = False
     version: ClassVar[int] = 1
 
+    def bytes_per_vector(self, width: int) -> int:
+        """Return the bytes that one vector of ``width`` columns takes as the step leaves it: float32, unless it is a code."""
+        return 4 * width
+
 
 class Transform(Method):
     """Vectors to vectors, row by row: no row of a batch may influence another.
@@ -59,10 +63,6 @@ class Transform(Method):
     @abstractmethod
     def __call__(self, x: Floats) -> NDArray[Any]:
         """Map the rows of x (n, d) to (n, k): floats, or small integers for some codes."""
-
-    def bytes_per_vector(self, width: int) -> int:
-        """Return the bytes that one mapped vector of ``width`` columns takes: float32, unless the method stores codes."""
-        return 4 * width
 
 
 class Code(Transform):

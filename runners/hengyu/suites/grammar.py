@@ -25,7 +25,6 @@ __all__ = ["Entry", "parse_entry"]
 
 _TOKEN = re.compile(r'\s*(?:(?P<text>"[^"]*")|(?P<word>[A-Za-z0-9_.+\-]+)|(?P<mark>[(),=>]))')
 _NAME = re.compile(r"[a-z][a-z0-9-]*\Z")
-_FLOAT_BYTES = 4  # a float32, which vectors are stored as
 
 _LARGEST = 1 << 63
 _LONGEST = 4096  # characters of an entry
@@ -85,8 +84,8 @@ class Entry:
         What all vectors share (matrices, centroids) is not counted. A method says so with ``bytes_per_vector(width)``;
         a step after it makes floats of the codes again.
         """
-        method = self.steps[-1].make()
-        return method.bytes_per_vector(width) if isinstance(method, Transform) else _FLOAT_BYTES * width
+        size: int = self.steps[-1].make().bytes_per_vector(width)
+        return size
 
     def with_seed(self, seed: int) -> Entry:
         """Return the entry with the seed set in every step that has one and leaves it open."""
