@@ -29,6 +29,7 @@ __all__ = [
     "DATA",
     "DECLARATION",
     "DOCUMENT",
+    "MAGIC_BYTES",
     "NAME_BYTES",
     "Budget",
     "ParquetColumns",
@@ -37,6 +38,7 @@ __all__ = [
     "map_npy",
     "name_fault",
     "open_regular",
+    "packing",
     "read_bytes",
     "refuse_special",
     "resolved",
@@ -224,13 +226,26 @@ class _Xz(io.RawIOBase):
                 return len(out)
 
 
+MAGIC_BYTES = 6  # that `packing` looks at
+
+
+def packing(head: bytes) -> str:
+    """Return ``gzip``, ``xz`` or ``bzip2``, by a file's first `MAGIC_BYTES`; "" for a file that is not packed."""
+    if head.startswith(b"\x1f\x8b"):
+        return "gzip"
+    if head.startswith(b"\xfd7zXZ\x00"):
+        return "xz"
+    # the fourth byte is the size of blocks, a digit: a text may begin with BZh, too
+    return "bzip2" if head.startswith(b"BZh") and head[3:4].isdigit() else ""
+
+
 def unpacked(file: io.BufferedIOBase) -> tuple[io.BufferedIOBase, bool]:
     """Return what a file holds, unpacked if it is gzip or xz, and whether it is."""
-    head = file.read(6)
+    packed = packing(file.read(MAGIC_BYTES))
     file.seek(0)
-    if head.startswith(b"\x1f\x8b"):
+    if packed == "gzip":
         return gzip.GzipFile(fileobj=file), True
-    if head == b"\xfd7zXZ\x00":
+    if packed == "xz":
         return io.BufferedReader(_Xz(file), _CHUNK), True
     return file, False
 

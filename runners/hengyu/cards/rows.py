@@ -10,7 +10,7 @@ from bz2 import BZ2File
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from hengyu.base.bounded import Budget, ParquetColumns, bounded_lines, open_regular
+from hengyu.base.bounded import MAGIC_BYTES, Budget, ParquetColumns, bounded_lines, open_regular, packing
 from hengyu.base.bounded import unpacked as unpacked_stream
 from hengyu.base.errors import HengyuError, did_you_mean, first_line
 from hengyu.cards.card import Columns
@@ -32,8 +32,6 @@ __all__ = [
     "unpacked",
 ]
 
-_BATCH = 4096  # rows of parquet
-_GZIP, _XZ, _BZIP2 = b"\x1f\x8b", b"\xfd7zXZ\x00", b"BZh"
 _SEPARATORS = {"csv": ",", "tsv": "\t"}
 
 
@@ -126,16 +124,9 @@ def quoting_of(text: str, format: str, separator: str, quoting: str) -> tuple[bo
 def compression(source: bytes | Path) -> str:
     """Return ``gzip``, ``xz`` or ``bzip2``, by a file's first bytes; "" for a file that is not compressed."""
     if isinstance(source, bytes):
-        start = source[: len(_XZ)]
-    else:
-        with open_regular(source) as file:
-            start = file.read(len(_XZ))
-    if start.startswith(_GZIP):
-        return "gzip"
-    if start == _XZ:
-        return "xz"
-    # the fourth byte is the size of blocks, a digit: a text may begin with BZh, too
-    return "bzip2" if start.startswith(_BZIP2) and start[3:4].isdigit() else ""
+        return packing(source[:MAGIC_BYTES])
+    with open_regular(source) as file:
+        return packing(file.read(MAGIC_BYTES))
 
 
 def _open(source: bytes | Path) -> io.BufferedIOBase:
