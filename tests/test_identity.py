@@ -646,6 +646,7 @@ def test_a_setting_that_an_identity_forgets_counts_all_the_same() -> None:
 
     class Forgetful:
         spec = Spec("m")
+        made_with = ()
 
         def identity(self) -> dict[str, Any]:
             return {"fingerprint": "f", "prompt": ""}

@@ -92,6 +92,7 @@ class Absent:
 
     revision = ""
     native_is = ""
+    made_with = ()
 
     def __init__(self, spec: EncoderSpec, reason: str) -> None:
         self.spec = spec

@@ -186,6 +186,10 @@ class Encoder(Protocol):
     spec: EncoderSpec
 
     @property
+    def made_with(self) -> tuple[str, ...]:
+        """The modules whose code makes the vectors, beside those of its class."""
+
+    @property
     def poolings(self) -> Mapping[str, str]:
         """Every pooling, mapped to "" where the encoder gives it, else to the reason why not."""
 

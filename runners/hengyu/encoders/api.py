@@ -52,6 +52,7 @@ class Api:
     """
 
     native_is = ""
+    made_with = ()
 
     def __init__(self, spec: EncoderSpec, *, offline: bool = False) -> None:
         self.spec = spec

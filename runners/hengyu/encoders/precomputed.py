@@ -30,6 +30,7 @@ class Precomputed:
 
     revision = ""
     native_is = ""
+    made_with = ()
 
     def __init__(self, spec: EncoderSpec) -> None:
         self.spec = spec

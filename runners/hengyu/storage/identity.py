@@ -200,7 +200,7 @@ def vectors_key(encoder: Any, pooling: str, identity: Mapping[str, Any] | None =
         if f.name not in (*_NOT_OF_VECTORS, *given) and (value := getattr(spec, f.name)) != f.default
     }
     words = " ".join(str(given.get(k, "")) for k in ("backend", "pre_tokenizer"))
-    modules = sorted({*(c.__module__ for c in type(encoder).__mro__), *getattr(encoder, "made_with", ())})
+    modules = sorted({*(c.__module__ for c in type(encoder).__mro__), *encoder.made_with})
     return {**given, **settings, "pooling": pooling, **made_by(*modules, settings=words)}
 
 
