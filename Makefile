@@ -63,7 +63,7 @@ test-all: $(VENV)/.dev  ## run the tests, those that take minutes too
 soak: $(VENV)/.dev  ## the tests of trust at length: killed at a hundred moments, bytes flipped, files fuzzed
 	HENGYU_SOAK=$(SOAK) $(BIN)/python -m pytest --benchmark-disable tests/test_killed.py tests/test_damage.py \
 	  tests/test_fuzz.py tests/test_fuzz_kept.py tests/test_fuzz_files.py tests/test_gate_small.py
-	@if $(PIP) --only-binary atheris 'atheris>=3'; then $(BIN)/python tests/guided.py $(GUIDED); \
+	@if $(PIP) --only-binary atheris 'atheris>=3'; then $(BIN)/python tests/helpers/guided.py $(GUIDED); \
 	else echo "SKIPPED: fuzzing guided by coverage; atheris cannot be installed here"; fi
 
 # AUDIT=--strict: red where the database cannot be asked, which is a line otherwise

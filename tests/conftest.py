@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from fakehub import FakeHub
-from models import save_random_bert
+from helpers.fakehub import FakeHub
+from helpers.models import save_random_bert
 
 ROOT = Path(__file__).resolve().parents[1]
 # with the root on the path, `import datasets` could find our folder of cards instead of Hugging Face's package

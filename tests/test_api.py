@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-import runs
 from click.testing import CliRunner
+from helpers import runs
 from scipy.stats import pearsonr, spearmanr
 from sklearn.metrics import roc_auc_score
 

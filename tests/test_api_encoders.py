@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from fakeapi import FakeApi
+from helpers.fakeapi import FakeApi
 
 import hengyu
 from hengyu.base.errors import HengyuError

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from families import FAMILIES, LEFT_OUT, POSITIONS, NotText, configuration, names, save_family
+from helpers.families import FAMILIES, LEFT_OUT, POSITIONS, NotText, configuration, names, save_family
 
 from hengyu.encoders import EncoderSpec, open_encoder
 from hengyu.encoders.huggingface import HuggingFace

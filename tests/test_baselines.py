@@ -7,9 +7,9 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-import runs
-import simulated as made
 from click.testing import CliRunner
+from helpers import runs
+from helpers import simulated as made
 
 from hengyu.base.errors import HengyuError
 from hengyu.base.paths import share

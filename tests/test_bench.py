@@ -12,8 +12,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers.words import sentences
 from scipy.stats import spearmanr
-from words import sentences
 
 from hengyu.base.errors import HengyuError
 from hengyu.bench.run import Outcome, run

@@ -6,7 +6,7 @@ import io
 from dataclasses import replace
 
 import pytest
-import runs
+from helpers import runs
 from rich.console import Console
 
 from hengyu.report.board.board import make_board, metrics_of, percent

@@ -22,8 +22,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-import runs
 from click.testing import CliRunner
+from helpers import runs
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hn

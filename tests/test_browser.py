@@ -10,9 +10,8 @@ import re
 from dataclasses import replace
 
 import numpy as np
-import observed
 import pytest
-import runs
+from helpers import observed, runs
 
 from hengyu.evaluation.comparison import compare
 from hengyu.report.board.board import make_board

@@ -5,9 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
-import observed
 import pytest
-import runs
+from helpers import observed, runs
 
 from hengyu.numerics.moments import Moments
 from hengyu.report.charts.distributions import classes, distributions

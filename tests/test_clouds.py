@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import runs
 from click.testing import CliRunner
+from helpers import runs
 from test_report import _in_chinese, _Page
 
 from hengyu.base.errors import HengyuError

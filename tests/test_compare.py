@@ -9,9 +9,9 @@ import re
 from dataclasses import replace
 
 import numpy as np
-import observed
 import pytest
 from click.testing import CliRunner
+from helpers import observed
 from rich.console import Console
 
 from hengyu.base.errors import HengyuError

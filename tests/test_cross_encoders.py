@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from folders import evil, merge
-from words import save_grades
+from helpers.folders import evil, merge
+from helpers.words import save_grades
 
 from hengyu.base.errors import HengyuError
 from hengyu.bench.run import Outcome, run

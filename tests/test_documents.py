@@ -18,7 +18,7 @@ from typing import Any
 import click
 import pytest
 from click.testing import CliRunner
-from examples import ROOT, Block, blocks, commands, documents
+from helpers.examples import ROOT, Block, blocks, commands, documents
 
 import hengyu
 from hengyu import cards

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from words import sentences
+from helpers.words import sentences
 
 from hengyu.base.errors import HengyuError
 from hengyu.bench.run import Outcome, run

@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from helpers.words import sentences
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_killed import lay_out, surroundings
-from words import sentences
 
 from hengyu.base.errors import HengyuError
 from hengyu.base.memory import as_bytes, as_words

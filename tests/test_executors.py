@@ -14,9 +14,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from fakeapi import FakeApi
+from helpers.fakeapi import FakeApi
+from helpers.words import sentences
 from test_killed import lay_out
-from words import sentences
 
 from hengyu.base.errors import HengyuError
 from hengyu.bench import encode_file as archiving

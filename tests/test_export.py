@@ -13,8 +13,8 @@ from dataclasses import replace
 
 import pandas as pd
 import pytest
-import runs
 from click.testing import CliRunner
+from helpers import runs
 
 from hengyu.base.errors import HengyuError
 from hengyu.cli.commands.export import command

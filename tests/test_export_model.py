@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-import runs
-from byothers import mteb_score
 from click.testing import CliRunner
+from helpers import runs
+from helpers.byothers import mteb_score
 
 from hengyu.base.errors import HengyuError
 from hengyu.bench.run import run as weigh

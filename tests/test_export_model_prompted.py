@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from byothers import library_vectors
 from click.testing import CliRunner
-from words import save_grades
+from helpers.byothers import library_vectors
+from helpers.words import save_grades
 
 from hengyu.base.errors import HengyuError
 from hengyu.bench.run import run as weigh

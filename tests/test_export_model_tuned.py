@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from byothers import library_vectors, mteb_score
 from click.testing import CliRunner
-from words import save_grades
+from helpers.byothers import library_vectors, mteb_score
+from helpers.words import save_grades
 
 import hengyu.methods.training.loop
 from hengyu.base.errors import HengyuError

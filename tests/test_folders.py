@@ -13,10 +13,10 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-import folders
 import numpy as np
 import pytest
-from folders import OWN, WIDTH, copy, merge, modules, pooled, router, saved, write
+from helpers import folders
+from helpers.folders import OWN, WIDTH, copy, merge, modules, pooled, router, saved, write
 
 from hengyu.base.errors import HengyuError
 from hengyu.encoders import EncoderSpec, adapters, kinds, open_encoder

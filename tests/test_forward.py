@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from families import POSITIONS, save_family, save_tokenizer
+from helpers.families import POSITIONS, save_family, save_tokenizer
 
 from hengyu.base.errors import HengyuError
 from hengyu.base.progress import silent

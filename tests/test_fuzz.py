@@ -21,11 +21,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-import runs
+from helpers import runs
+from helpers.simulated import DESIGNS, labelled, versions
+from helpers.simulated import scores as simulated_scores
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from simulated import DESIGNS, labelled, versions
-from simulated import scores as simulated_scores
 
 from hengyu.base.errors import HengyuError
 from hengyu.cards import load_card

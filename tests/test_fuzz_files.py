@@ -17,8 +17,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-import runs
 from click.testing import CliRunner
+from helpers import runs
 from hypothesis import given
 from hypothesis import strategies as st
 from test_fuzz import NASTY, VALUES, as_parquet, broken, changed, fuzz, refused_or

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import runs
+from helpers import runs
 from hypothesis import given
 from hypothesis import strategies as st
 from test_fuzz import ATOMS, VALUES, broken, changed, fuzz, refused_or, toml, use
@@ -167,7 +167,7 @@ def test_judgements_are_those_of_the_file(card: CollectionCard) -> None:
 
 @pytest.mark.parametrize("white", "\x1c\x1d\x1e\x1f\u3000\x0b")
 def test_what_strip_takes_for_white_space_is_that_around_a_number_too(white: str) -> None:
-    """Found by tests/guided.py: float() alone does not take all of it, and its ValueError went out as a traceback."""
+    """Found by tests/helpers/guided.py: float() alone does not take all of it, and its ValueError went out as a traceback."""
     for word in (f"1{white}", f"{white}1.5", f"{white}-2e1{white}"):
         assert number_of(word, "label") == (float(word.strip()), "")
 

@@ -14,9 +14,9 @@ from xml.etree import ElementTree as ET
 
 import numpy as np
 import pytest
-import runs
-import simulated as made
 from click.testing import CliRunner
+from helpers import runs
+from helpers import simulated as made
 from rich.console import Console
 from scipy.stats import t as student
 

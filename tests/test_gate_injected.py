@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from words import sentences
+from helpers.words import sentences
 
 import hengyu.suites.plan
 from hengyu.bench.encode import Vectors

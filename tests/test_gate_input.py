@@ -9,8 +9,8 @@ from pathlib import Path
 from xml.etree import ElementTree as ET
 
 import pytest
-import runs
 from click.testing import CliRunner
+from helpers import runs
 from test_gate import hostile, key, scores
 
 from hengyu.base.errors import HengyuError

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-import simulated as made
+from helpers import simulated as made
 
 from hengyu.evaluation.gate.gate import judge
 from hengyu.numerics.metrics import spearman

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-import small_samples as small
+from helpers import small_samples as small
 from scipy.stats import beta, ttest_1samp
 from test_gate import ABOUT, key, scores
 

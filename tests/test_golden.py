@@ -10,8 +10,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-import runs
-from outlines import outline
+from helpers import runs
+from helpers.outlines import outline
 
 from hengyu.report.page.index import listed, write_listing
 from hengyu.report.page.leaderboard import render

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
-from fakehub import REVISION, FakeHub
+from helpers.fakehub import REVISION, FakeHub
 
 from hengyu.base.errors import HengyuError
 from hengyu.cards import load_card

@@ -17,8 +17,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from helpers.words import sentences
 from safetensors.numpy import load_file, save_file
-from words import sentences
 
 import hengyu
 from hengyu.base.errors import HengyuError

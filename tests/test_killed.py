@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from words import sentences
+from helpers.words import sentences
 
 SUITE = """
 name = "suite"
@@ -59,7 +59,7 @@ def surroundings(**more: str) -> dict[str, str]:
 def test_killed_at_any_moment_the_next_run_ends_with_the_same_bytes(tmp_path: Path, tiny_bert: Path) -> None:
     here = lay_out(tmp_path / "here", tiny_bert)
     points = max(4, SOAK)
-    command = [sys.executable, "-P", str(Path(__file__).with_name("mortal.py")), str(here), str(points), "20"]
+    command = [sys.executable, "-P", str(Path(__file__).parent / "helpers" / "mortal.py"), str(here), str(points), "20"]
     done = subprocess.run(command, env=surroundings(), capture_output=True, text=True)
     log = (here / "mortal.log").read_text(encoding="utf-8")[-3000:]
     assert done.returncode == 0, done.stderr + log

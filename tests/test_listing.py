@@ -9,8 +9,8 @@ import shutil
 from dataclasses import replace
 
 import pytest
-import runs
 from click.testing import CliRunner
+from helpers import runs
 from test_report import _in_chinese, _Page
 
 from hengyu.base.errors import HengyuError

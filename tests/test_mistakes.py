@@ -6,9 +6,9 @@ import hashlib
 from dataclasses import replace
 
 import numpy as np
-import observed
 import pytest
 from click.testing import CliRunner
+from helpers import observed
 
 from hengyu.base.errors import HengyuError
 from hengyu.cli import main

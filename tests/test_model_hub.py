@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fakehub import REVISION, FakeHub
+from helpers.fakehub import REVISION, FakeHub
 
 from hengyu.base.errors import HengyuError
 from hengyu.encoders import EncoderSpec, open_encoder

@@ -7,11 +7,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import fakehub
 import pytest
-import runs
 from click.testing import CliRunner
-from fakehub import FakeHub
+from helpers import fakehub, runs
+from helpers.fakehub import FakeHub
 from test_hub import parquet
 
 from hengyu.base.errors import HengyuError

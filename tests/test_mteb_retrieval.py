@@ -9,12 +9,12 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-import fakehub
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from fakehub import FakeHub
-from words import sentences
+from helpers import fakehub
+from helpers.fakehub import FakeHub
+from helpers.words import sentences
 
 from hengyu.base.errors import HengyuError
 from hengyu.cards import load_cards, parse_task

@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
+from helpers.words import sentences
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from words import sentences
 
 import hengyu
 from hengyu.base.errors import HengyuError

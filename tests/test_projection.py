@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from helpers.words import sentences
 from scipy.linalg import hadamard
 from scipy.stats import spearmanr
-from words import sentences
 
 from hengyu.base.errors import Degenerate, HengyuError
 from hengyu.bench.run import run

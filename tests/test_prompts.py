@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from folders import merge, pooled, router
+from helpers.folders import merge, pooled, router
 
 from hengyu.base.errors import HengyuError
 from hengyu.bench.run import Outcome, run
@@ -296,7 +296,7 @@ def test_a_suite_names_one_side_both_or_one_prompt_for_both(tmp_path: Path) -> N
 
 
 def test_an_api_is_sent_each_side_with_its_prompt_and_nothing_twice(place: Path) -> None:
-    from fakeapi import FakeApi
+    from helpers.fakeapi import FakeApi
 
     api = FakeApi()
 
@@ -327,7 +327,7 @@ EOL = ["这句话：“{text}”用一个词来概括是：“", 'This sentence 
 def test_prompt_eol_is_the_state_of_the_templates_last_token(tmp_path: Path, template: str) -> None:
     """As docs/models.md gives them (arXiv 2307.16645), on a causal model whose tokenizer adds no special token."""
     import torch
-    from families import save_family
+    from helpers.families import save_family
     from transformers import AutoModel, AutoTokenizer
 
     assert template.replace('"', '\\"') in (Path(__file__).parents[1] / "docs" / "models.md").read_text(

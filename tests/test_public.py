@@ -10,9 +10,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import runs
 from click.testing import CliRunner
-from words import sentences
+from helpers import runs
+from helpers.words import sentences
 
 from hengyu.base import environment
 from hengyu.cli import main

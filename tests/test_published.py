@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-import runs
+from helpers import runs
 
 from hengyu.base.paths import share
 from hengyu.cards import load_cards

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from models import save_random_bert
+from helpers.models import save_random_bert
 from scipy.stats import spearmanr
 
 from hengyu.cards import load_cards

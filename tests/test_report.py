@@ -10,8 +10,8 @@ from dataclasses import replace
 from html.parser import HTMLParser
 
 import pytest
-import runs
 from click.testing import CliRunner
+from helpers import runs
 
 from hengyu.base.paths import share
 from hengyu.cli.commands.report import command

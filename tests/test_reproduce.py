@@ -9,9 +9,9 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-import runs
 from click.testing import CliRunner
-from words import sentences
+from helpers import runs
+from helpers.words import sentences
 
 from hengyu.cli import main
 from hengyu.report.page.leaderboard import render

@@ -15,9 +15,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from helpers.words import sentences
 from rich.console import Console
 from test_report import _in_chinese, _Page
-from words import sentences
 
 from hengyu.base.errors import HengyuError
 from hengyu.bench.run import Outcome, run

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import runs
 from click.testing import CliRunner
+from helpers import runs
 
 from hengyu.base.errors import HengyuError
 from hengyu.cli import main

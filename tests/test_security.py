@@ -13,11 +13,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-import folders
 import pytest
-import runs
 from click.testing import CliRunner
-from fakehub import REVISION, FakeHub
+from helpers import folders, runs
+from helpers.fakehub import REVISION, FakeHub
 from test_killed import lay_out, surroundings
 
 import hengyu
@@ -90,7 +89,7 @@ def test_commands_read_and_write_no_pickle_reach_no_network_and_write_where_they
         ["report", "latest"],
     ]
     for words in commands:
-        command = [sys.executable, "-P", str(HERE / "audited.py"), str(own), *words]
+        command = [sys.executable, "-P", str(HERE / "helpers" / "audited.py"), str(own), *words]
         done = subprocess.run(command, env=environment, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr[-6000:]
     for path in own.rglob("*"):

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
-from ratios import hold
+from helpers.ratios import hold
 
 from hengyu.base.errors import HengyuError
 from hengyu.cli import main

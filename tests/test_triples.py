@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
+from helpers.words import WHAT, WHEN, WHO, save_grades
 from test_losses import Given, features
-from words import WHAT, WHEN, WHO, save_grades
 
 from hengyu.base.errors import Degenerate, HengyuError
 from hengyu.bench.run import run

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from words import save_grades, sentences
+from helpers.words import save_grades, sentences
 
 import hengyu.methods.training.loop
 from hengyu.base.errors import HengyuError

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from click.testing import CliRunner, Result
-from words import save_grades
+from helpers.words import save_grades
 
 from hengyu.cli import main
 from hengyu.storage.records import Record, Run, load_run

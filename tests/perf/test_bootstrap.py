@@ -7,7 +7,7 @@ import time
 
 import numpy as np
 import pytest
-from ratios import hold
+from helpers.ratios import hold
 from scipy import stats as reference
 
 from hengyu.numerics.metrics import spearman_many

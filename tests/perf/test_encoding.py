@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from ratios import hold
+from helpers.ratios import hold
 
 from hengyu.base.progress import silent
 from hengyu.bench.encode import encode_missing

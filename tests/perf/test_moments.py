@@ -10,7 +10,7 @@ import subprocess
 import sys
 from typing import Any
 
-from ratios import hold
+from helpers.ratios import hold
 
 ROWS = int(os.environ.get("HENGYU_ROWS", "10_000_000"))
 WIDTH = 256

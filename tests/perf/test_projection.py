@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from ratios import hold
+from helpers.ratios import hold
 from threadpoolctl import threadpool_limits
 
 from hengyu.numerics.projections import draw

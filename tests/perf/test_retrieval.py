@@ -11,8 +11,8 @@ from typing import Any
 import faiss
 import numpy as np
 import pytest
-from ratios import hold
-from vectors import synthetic_block, synthetic_file
+from helpers.ratios import hold
+from helpers.vectors import synthetic_block, synthetic_file
 
 from hengyu.methods import Index
 from hengyu.methods.search.cost import queries_per_second, threads

@@ -5,7 +5,7 @@ import time
 from typing import Any
 
 import numpy as np
-from ratios import hold
+from helpers.ratios import hold
 
 from hengyu.numerics import metrics
 from hengyu.numerics.sample import Sample

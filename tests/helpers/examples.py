@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 # <!-- run -->, <!-- file: NAME -->, <!-- shows -->; a block without a mark is read, and not run
 _FENCE = re.compile(r"(?ms)^(?:<!-- (?P<mark>run|shows|file: \S+) -->\n)?^```(?P<kind>\w*)\n(?P<text>.*?)^```$")
 _INDENTED = re.compile(r"(?m)^    (?:\.venv/bin/)?(hengyu .*)$")

@@ -1,6 +1,6 @@
 """Runs Hengyu's commands in processes that are killed at chosen moments.
 
-    python -P tests/mortal.py FOLDER POINTS SEED
+    python -P tests/helpers/mortal.py FOLDER POINTS SEED
 
 FOLDER holds ``suite.toml``, ``found.toml``, ``model/`` and ``cards/``. The same work (encode, fit, train, weigh, baseline, gate,
 report, search) is done twice undisturbed; then, POINTS times, a process is killed: by SIGKILL at one of its writes (before

@@ -1,6 +1,6 @@
 """Runs hengyu with an audit hook: a pickle read or written, a connection, or a file written elsewhere ends the process.
 
-python -P tests/audited.py ALLOWED[:ALLOWED...] COMMAND...
+python -P tests/helpers/audited.py ALLOWED[:ALLOWED...] COMMAND...
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 Scores are normal, with the positives shifted so that the true AUC is 0.7, 0.85 or 0.95. Run as a program it prints the
 table of docs/gate.md:
 
-    PYTHONPATH=runners python tests/auc_coverage.py 500
+    PYTHONPATH=runners python tests/helpers/auc_coverage.py 500
 """
 
 from __future__ import annotations

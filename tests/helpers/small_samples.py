@@ -3,7 +3,7 @@
 Nothing got worse in any of the designs: the difference of the two versions is 0 in the population. Run as a program it
 prints the tables of docs/gate.md:
 
-    PYTHONPATH=runners:tests python tests/small_samples.py 4000
+    PYTHONPATH=runners:tests python tests/helpers/small_samples.py 4000
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ import sys
 from collections.abc import Callable, Mapping
 
 import numpy as np
-import simulated as made
 
+from helpers import simulated as made
 from hengyu.base.errors import Degenerate
 from hengyu.evaluation.blocks import block_means
 from hengyu.evaluation.influence import spearman_contributions

@@ -1,6 +1,6 @@
 """Fuzzes readers of files from outside, guided by the code that an input reaches (atheris), for some seconds each.
 
-    python -P tests/guided.py SECONDS [TARGET ...]
+    python -P tests/helpers/guided.py SECONDS [TARGET ...]
 
 Beside what `refused_or` allows (a right reading, or sentences) everything is a find: it is printed with the bytes that led
 to it, and the exit code is 1. The inputs start from the files of `test_fuzz` and `test_fuzz_kept`.
@@ -103,7 +103,7 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    here = Path(__file__).resolve().parent
+    here = Path(__file__).resolve().parents[1]
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     sys.path[:0] = [str(here), str(here.parent / "runners")]
     if sys.argv[1] == "one":
