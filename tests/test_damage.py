@@ -311,6 +311,7 @@ def test_a_fit_that_cannot_be_kept_is_used_all_the_same(
 # --- two at once ---
 
 
+@pytest.mark.long
 def test_two_runs_at_once_share_a_store_and_end_with_the_same_bytes(tmp_path: Path, tiny_bert: Path) -> None:
     here = lay_out(tmp_path / "here", tiny_bert)
     whole = weigh(here, tmp_path / "whole")

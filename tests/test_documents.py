@@ -116,7 +116,7 @@ def vectors(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     yield tmp_path_factory.mktemp("vectors")
 
 
-@pytest.mark.parametrize("name", RUN)
+@pytest.mark.parametrize("name", [n if n == "README.md" else pytest.param(n, marks=pytest.mark.long) for n in RUN])
 def test_examples_do_what_their_page_shows(
     name: str, vectors: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
