@@ -73,7 +73,7 @@ audit: $(VENV)/.dev  ## look the pinned dependencies up among the known vulnerab
 
 perf: $(VENV)/.dev  ## measure the claims of speed, as ratios to references timed in the same run; compare with earlier runs
 	$(BIN)/python -m pytest tests/perf --benchmark-autosave --benchmark-columns=min,median,rounds; \
-	status=$$?; $(BIN)/hengyu speed && exit $$status
+	status=$$?; $(BIN)/python tests/perf/compare.py && exit $$status
 
 lint: $(VENV)/.dev  ## ruff, mypy (strict) and import-linter (imports point downwards)
 	$(BIN)/ruff check .
