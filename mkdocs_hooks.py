@@ -81,7 +81,10 @@ def _page(name: str, notes: str) -> str:
     method = find_method(name)
     about, said = _headline(name), advice(notes, name)
     lines = [f"# {name}", "", f"{about[:1].upper()}{about[1:]}.", "", "```text", _wrapped(signature(name)), "```", ""]
-    lines += [f"*{GROUPS[method.category]}. Learns from {_learns(method)}.*", "", *_docstring(method)]
+    lines += [f"*{GROUPS[method.category]}. Learns from {_learns(method)}.*", ""]
+    if issubclass(method, Transform):
+        lines += [f"For scikit-learn: `hengyu.estimators.{method.__name__}`.", ""]
+    lines += _docstring(method)
     for base in method.__mro__[1:]:
         if base.__module__ == "hengyu.methods.training.config":
             lines += ["## What all training shares", "", *_docstring(base)]
@@ -105,17 +108,13 @@ def _overview() -> str:
         "",
         "One page a method, made from the code: formula, paper, parameters, and when it helps or hurts. An entry is a",
         "pipeline of them, `step > step`. Rows of x are the vectors of sentences; n is their number, d their width.",
-        "A method with a class is also a scikit-learn transformer: `hengyu.estimators.Whitening(dim=64)`.",
         "",
     ]
     for key, title in GROUPS.items():
-        methods = {name: find_method(name) for name in method_names() if find_method(name).category == key}
-        classes = any(issubclass(method, Transform) for method in methods.values())
-        head = ("method", *(["class"] if classes else []), "learns from", "what it does")
-        lines += [f"## {title}", "", markdown_row(head), markdown_row(["---"] * len(head))]
-        for name, method in methods.items():
-            of = [method.__name__ if issubclass(method, Transform) else ""] if classes else []
-            lines.append(markdown_row((f"[{name}]({name}.md)", *of, _learns(method), _headline(name))))
+        lines += [f"## {title}", "", "| method | learns from | what it does |", "|---|---|---|"]
+        for name in method_names():
+            if find_method(name).category == key:
+                lines.append(markdown_row((f"[{name}]({name}.md)", _learns(find_method(name)), _headline(name))))
         lines.append("")
     return "\n".join(lines)
 
