@@ -38,10 +38,10 @@ $(VENV)/.dev: pyproject.toml constraints.txt $(VENV)/.run
 	$(PIP) --editable '.[dev]'
 	@touch $@
 
-bench: $(VENV)/.run  ## weigh the embedded default, or SUITE=path; prints the board and where its page is
+bench: $(VENV)/.run  ## evaluate the smoke suite, or SUITE=path; prints the leaderboard and where its page is
 	$(BIN)/hengyu run $(SUITE)
 
-check: $(VENV)/.run  ## run SUITE and hold it against its baseline: red where a score got worse
+check: $(VENV)/.run  ## run SUITE and compare it with its baseline: red where a score got worse
 	$(BIN)/hengyu run $(SUITE) --quiet
 	$(BIN)/hengyu gate $(BASELINE) latest
 
