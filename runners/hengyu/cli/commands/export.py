@@ -33,7 +33,7 @@ def command(run: str, format_: str, out: Path | None, clouds: bool) -> None:
     csv and json are tidy: one record a row, scores not x 100, an empty cell or null for no number; task and split
     stand apart (LCQMC, test), means over tasks are the tasks mean and w-mean. rank, rank_low and rank_high are the row's
     rank by Spearman and those it has over the resamples; tied: it is not told apart from the best. Text is kept as it
-    is, but for characters that are not seen (shown as <U+202E>), so a spreadsheet may take a name that begins with = for a
+    is, but for characters that are not seen (shown as `<U+202E>`), so a spreadsheet may take a name that begins with = for a
     formula.
 
     mteb writes each row as a model of mteb's result cache: mteb.ResultCache(DIR).load_results() reads it.

@@ -11,7 +11,7 @@ from hengyu.cli import options
 __all__ = ["command"]
 
 
-@click.command()
+@click.command("fetch")
 @click.argument("names", nargs=-1, metavar="[NAME]...")
 @click.option("--all", "everything", is_flag=True, help="Every dataset that has a hub id.")
 @options.datasets

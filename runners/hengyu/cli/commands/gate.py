@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 __all__ = ["command"]
 
 _FILE = click.Path(dir_okay=False, path_type=Path)
-_CODES = "\n".join(f"  {code:>2}  {word}: {EXIT_WORDS[word]}" for word, code in EXIT.items())
+_CODES = "\n".join(f"* {code:>2}  {word}: {EXIT_WORDS[word]}" for word, code in EXIT.items())
 _HELP = f"""Hold the run CURRENT against BASELINE: red on a regression, quiet on noise, never green on nothing.
 
 BASELINE is a baseline file ('hengyu baseline' makes one), the name of a suite that has one, or a run; CURRENT is a run
@@ -27,8 +27,9 @@ says which. Tolerances and floors in NAME.rules.toml beside a baseline NAME.json
 A fall beyond the tolerance that may be chance is inconclusive: a warning, which says how many independent pairs or queries
 it would take, and with --strict an exit code of its own.
 
-\b
 Exit codes; of all that apply, the lowest:
+
+\b
 {_CODES}
 """
 

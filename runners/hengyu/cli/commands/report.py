@@ -35,8 +35,8 @@ def command(
 ) -> None:
     """Write the page of each RUN (a folder, an id, the start of one, or 'latest'), nothing is weighed again.
 
-    Pages are site/<run>/index.html, and site/index.html lists every run of the reports folder. With --out, one run is
-    DIR/index.html; several are DIR/<run>/index.html, and DIR/index.html lists them.
+    Pages are site/RUN/index.html, and site/index.html lists every run of the reports folder. With --out, one run is
+    DIR/index.html; several are DIR/RUN/index.html, and DIR/index.html lists them.
     """
     from hengyu.base.errors import HengyuError
     from hengyu.base.paths import reports_dir
