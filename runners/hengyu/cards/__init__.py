@@ -150,7 +150,7 @@ def free_name(file: Path) -> str:
 
 def card_from(text: str, path: Path) -> Card:
     """Read a card from its text; ``path`` is where it would stand. Raises `HengyuError`."""
-    return _card(Table(str(path), tomllib.loads(text), []), path)
+    return _card(Table(str(path), tomllib.loads(text)), path)
 
 
 def load_card(path: Path) -> Card:
