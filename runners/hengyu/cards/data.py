@@ -158,6 +158,12 @@ def _near(data_dir: Path, file: str) -> str:
     return next((f"{folder} holds it: give --data {folder}" for folder in folders if (folder / file).is_file()), "")
 
 
+class _Fetched(Struct):
+    """fetch.json."""
+
+    splits: dict[str, dict[str, Any]]
+
+
 def fetched_digest(path: Path, split: str) -> str:
     """Return the sha256 that `hengyu fetch` noted for a split of its cache, "" if none."""
     return str(fetched_splits(path.parent / "fetch.json").get(split, {}).get("sha256", ""))
@@ -167,9 +173,3 @@ def fetched_splits(path: Path) -> dict[str, dict[str, Any]]:
     """Return what a fetch.json notes of the splits beside it; nothing where it cannot be read."""
     found = find_json(path, _Fetched)
     return found.splits if found else {}
-
-
-class _Fetched(Struct):
-    """fetch.json."""
-
-    splits: dict[str, dict[str, Any]]
