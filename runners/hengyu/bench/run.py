@@ -10,10 +10,9 @@ from itertools import chain
 from pathlib import Path
 from typing import TypeVar
 
-from hengyu.base.bounded import read_bytes
 from hengyu.base.environment import begin, environment
 from hengyu.base.errors import HengyuError
-from hengyu.base.json_files import parse
+from hengyu.base.json_files import find_json
 from hengyu.base.progress import Progress, silent
 from hengyu.base.remote import Mirror
 from hengyu.bench.encode import Vectors, look_before
@@ -41,6 +40,7 @@ from hengyu.storage.records import save_records, write_json
 from hengyu.storage.records.checksums import break_seal, broken_seals, seal
 from hengyu.storage.records.clouds import save_clouds
 from hengyu.storage.records.observations import save_labels
+from hengyu.storage.records.schemas import Header
 from hengyu.storage.records.unfinished import mark_finished, mark_started
 from hengyu.storage.timings import Clock
 from hengyu.storage.tuned import TunedStore
@@ -199,14 +199,11 @@ def run_key_of(plan: Plan, jobs: Sequence[PreparedEncoder], scorers: Sequence[Sc
 
 def refuse_other_plan(folder: Path, key: str) -> None:
     """Raise `HengyuError` where a folder holds the finished run of another plan; one that has changed since is made again."""
-    try:
-        other = parse(read_bytes(folder / "run.json"))
-    except (OSError, ValueError):
-        return
-    if broken_seals(folder) or not isinstance(other, dict) or other.get("key") == key:
+    other = find_json(folder / "run.json", Header)
+    if other is None or other.key == key or broken_seals(folder):
         return
     raise HengyuError(
-        f"{folder / 'run.json'}: is of another plan (key {str(other.get('key'))[:12]}..., not {key[:12]}...); "
+        f"{folder / 'run.json'}: is of another plan (key {other.key[:12] or 'unknown'}..., not {key[:12]}...); "
         "move the folder away, or give another --out"
     )
 

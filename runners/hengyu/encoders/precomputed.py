@@ -112,12 +112,9 @@ class Precomputed:
         if path.suffix != ".json":
             return tuple(line.removesuffix("\r") for line in content.removesuffix("\n").split("\n"))
         try:
-            found = parse(raw)
+            return tuple(parse(raw, list[str]))
         except ValueError as e:
-            raise HengyuError(f"{path}: not JSON ({e}); write a list of strings") from None
-        if not isinstance(found, list) or not all(isinstance(t, str) for t in found):
-            raise HengyuError(f"{path}: must be a list of strings, one a row of {self.path.name}")
-        return tuple(found)
+            raise HengyuError(f"{path}: {e}; write a list of strings, one a row of {self.path.name}") from None
 
     @cached_property
     def _rows(self) -> dict[str, int]:

@@ -9,8 +9,11 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from msgspec import Struct
+
 from hengyu.base.bounded import read_bytes
 from hengyu.base.errors import HengyuError, Problems
+from hengyu.base.json_files import find_json
 from hengyu.evaluation.run_metrics import METRIC, headline
 from hengyu.report.exports.mteb import NAMES, OUR_SPLITS, TASKS, our_card
 from hengyu.storage.identity import digest
@@ -80,6 +83,12 @@ def read_results(folder: Path) -> list[Reference]:
             f"{folder}: holds no result of an STS or retrieval task of mteb; give the folder that mteb wrote"
         )
     return list(found.values())
+
+
+class _Imported(Struct):
+    """What run.json of an import says of itself."""
+
+    content: str = ""
 
 
 class _Wrong(ValueError):
@@ -256,11 +265,8 @@ def _plain(record: Record) -> dict[str, Any]:
 def _refuse_other(folder: Path, content: str) -> None:
     """Raise `HengyuError` for a folder of that name that holds something else."""
     path = folder / "run.json"
-    try:
-        known = json.loads(read_bytes(path)).get("content")
-    except (OSError, ValueError, AttributeError, RecursionError):
-        return  # nothing whole is there
-    if known != content:
+    known = find_json(path, _Imported)
+    if known is not None and known.content != content:  # else nothing whole is there
         raise HengyuError(
             f"{path}: is of another import that has the same name; move the folder away, or give another --out"
         )

@@ -8,13 +8,15 @@ from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
+from msgspec import Struct
 from numpy.typing import NDArray
 
 from hengyu.base.bounded import read_bytes
 from hengyu.base.errors import Degenerate, HengyuError, WrongSize
+from hengyu.base.json_files import check, shaped
 from hengyu.numerics.cloud_sample import SAMPLE
 from hengyu.storage.records import write_bytes
-from hengyu.storage.tensor_file import glance, load_sealed, read_sealed, save_sealed
+from hengyu.storage.tensor_file import glance, load_sealed, read_sealed, save_sealed, sealed_path
 
 __all__ = [
     "ObservationRef",
@@ -31,6 +33,33 @@ __all__ = [
 Place = tuple[str, str, str, str, str]  # task, encoder, pooling, entry, fit_on
 _LABELS = "labels.safetensors"
 _GROUPS = "groups of "  # no task's name holds a space
+
+
+class _Head(Struct):
+    """What the file of an observation says of itself beside its meaning."""
+
+    entries: tuple[str, ...]
+    dims: tuple[int | None, ...]
+    fit: dict[str, Any]
+    too_wide: dict[str, str] = {}
+    index: dict[str, float] = {}
+    clouds: dict[str, Any] | None = None
+    sample: dict[str, Any] = {}
+
+
+class _Meaning(Struct):
+    task: str
+    encoder: str
+    pooling: str
+    fit_on: str
+    seed_of_draw: int | None = None
+
+
+class _Glance(Struct):
+    """What the file of an observation says of what it is of."""
+
+    meaning: _Meaning
+    entries: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -98,20 +127,21 @@ def load_observation(folder: Path, meaning: Mapping[str, Any]) -> Observation | 
     if found is None:
         return None
     tensors, about = found
+    head = check(about, _Head, sealed_path(folder, meaning), "delete it, the next run makes it again")
     sweep = {key.removeprefix("sweep."): value for key, value in tensors.items() if key.startswith("sweep.")}
     near = {key.removeprefix("neighbours."): x for key, x in tensors.items() if key.startswith("neighbours.")}
     return Observation(
         meaning,
-        tuple(about["entries"]),
-        tuple(about["dims"]),
+        head.entries,
+        head.dims,
         tensors["similarity"],
         sweep,
-        about["fit"],
+        head.fit,
         beside=tensors["beside"],
-        too_wide=about.get("too_wide", {}),
+        too_wide=head.too_wide,
         neighbours=near,
-        index=about.get("index", {}),
-        clouds=about.get("clouds") if about.get("sample") == SAMPLE else None,
+        index=head.index,
+        clouds=head.clouds if head.sample == SAMPLE else None,
     )
 
 
@@ -145,16 +175,14 @@ def kept_in(run: Path) -> dict[Place, list[ObservationRef]]:
     """
     found: dict[Place, dict[int | None, ObservationRef]] = {}
     for path in _files(run):
-        about = glance(path) or {}
-        m, entries = about.get("meaning"), about.get("entries")
-        if not (isinstance(m, dict) and isinstance(entries, list)):
+        try:
+            about = shaped(glance(path), _Glance)
+        except ValueError:
             continue
-        for row, entry in enumerate(entries):
-            place = tuple(
-                str(word) for word in (m.get("task"), m.get("encoder"), m.get("pooling"), entry, m.get("fit_on"))
-            )
-            seed = m.get("seed_of_draw")
-            found.setdefault(place, {}).setdefault(seed if isinstance(seed, int) else None, ObservationRef(path, row))  # type: ignore[arg-type]
+        m = about.meaning
+        for row, entry in enumerate(about.entries):
+            place = (m.task, m.encoder, m.pooling, entry, m.fit_on)
+            found.setdefault(place, {}).setdefault(m.seed_of_draw, ObservationRef(path, row))
     return {place: list(draws.values()) for place, draws in found.items()}
 
 

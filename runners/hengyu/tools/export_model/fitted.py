@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hengyu.base.bounded import read_bytes
 from hengyu.base.errors import HengyuError
 from hengyu.base.progress import Progress, silent
 from hengyu.bench.encode import Vectors, encode_some
@@ -29,6 +28,7 @@ from hengyu.numerics.similarity import cosines
 from hengyu.storage.fits import FitStore
 from hengyu.storage.identity import vectors_key
 from hengyu.storage.records import Run
+from hengyu.storage.records.sources import read_sources
 from hengyu.storage.tuned import TunedStore
 from hengyu.storage.vectors import VectorStore
 from hengyu.suites.entries import SuiteEntry
@@ -133,9 +133,9 @@ def _fit(
 
 
 def _plan(run: Run, choice: Choice, fit_on: str, places: Places) -> tuple[Plan, HuggingFace]:
-    known = _sources(run)
+    known = read_sources(run.path, "delete it and give --encoder and --data")
     name = choice.row[0]
-    given = known.get("encoders", {}).get(name, {})
+    given = known.encoders.get(name, {})
     if not given and not places.encoder and name != "hengyu-mini" and "/" not in name:
         raise HengyuError(f"run {run.id} does not say where the encoder '{name}' lies; say so with --encoder DIR")
     about = next(e for e in run.header["encoders"] if e["encoder"] == name)
@@ -174,28 +174,14 @@ def _plan(run: Run, choice: Choice, fit_on: str, places: Places) -> tuple[Plan, 
         poolings=(choice.row[1],),
         baselines=(),
     )
-    data = places.data or (Path(known["data"]) if known.get("data") else None)
-    folders = [*places.datasets] or [Path(p) for p in known.get("datasets", ())]
+    data = places.data or (Path(known.data) if known.data else None)
+    folders = [*places.datasets] or [Path(p) for p in known.datasets]
     plan = make_plan(suite, data_dir=data, datasets=folders)
     about = next(t for t in run.header["tasks"] if t["task"] == choice.task)
     problem = unlike(plan.tasks[0].pairs, about, run.id)
     if problem:
         raise HengyuError(f"{problem}; give what it read with --data and --datasets, or run the suite again")
     return plan, encoder
-
-
-def _sources(run: Run) -> dict[str, Any]:
-    """Return sources.json, {} for a run without one."""
-    import json
-
-    path = run.path / "sources.json"
-    if not path.is_file():
-        return {}
-    try:
-        content = json.loads(read_bytes(path))
-    except (OSError, ValueError) as e:
-        raise HengyuError(f"{path}: cannot be read as JSON ({e}); delete it and give --encoder and --data") from None
-    return content if isinstance(content, dict) else {}
 
 
 def _look(
