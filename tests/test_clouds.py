@@ -26,8 +26,8 @@ from hengyu.storage.records.checksums import seal
 from hengyu.storage.records.clouds import load_clouds, save_clouds
 from hengyu.storage.records.observations import Observation, load_observation, save_observation
 from hengyu.suites.grammar import parse_entry
-from hengyu.tasks.retrieval import RetrievalVectors
-from hengyu.tasks.sts import StsVectors
+from hengyu.tasks.pairs.vectors import StsVectors
+from hengyu.tasks.search.vectors import RetrievalVectors
 
 FLOATS = ("mean_norm", "anisotropy", "effective_rank", "uniformity", "hubness", "angle_mean", "angle_sd")
 

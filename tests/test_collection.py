@@ -19,7 +19,7 @@ from hengyu.cli import main
 from hengyu.storage.records import load_run
 from hengyu.suites.plan import make_plan
 from hengyu.suites.suite import load_suite
-from hengyu.tasks.ranking import scores
+from hengyu.tasks.search.ranking import scores
 
 CORPUS = [
     ("d1", "", "登录密码可以在设置里修改"),

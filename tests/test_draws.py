@@ -15,10 +15,10 @@ from hengyu.encoders import EncoderSpec
 from hengyu.evaluation.blocks import block_means
 from hengyu.evaluation.gate.baselines import baseline_of
 from hengyu.evaluation.gate.gate import judge
-from hengyu.evaluation.influence import spearman_contributions
 from hengyu.evaluation.paired import paired_differences
 from hengyu.evaluation.run_metrics import scores_of
 from hengyu.methods.transforms.flow import Flow
+from hengyu.numerics.influence import spearman_contributions
 from hengyu.report.board.board import make_board
 from hengyu.report.exports.table import tidy
 from hengyu.report.page.leaderboard import render

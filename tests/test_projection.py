@@ -35,7 +35,7 @@ from hengyu.storage.vectors import VectorStore
 from hengyu.suites.grammar import parse_entry
 from hengyu.suites.plan import make_plan
 from hengyu.suites.suite import find_suite, load_suite
-from hengyu.tasks.sts import StsVectors
+from hengyu.tasks.pairs.vectors import StsVectors
 
 DRAWN = ("jl(dim=8)", "simhash(bits=40)", "itq(bits=8)", "pq(m=4, bits=3)", "flyhash(expand=5)", "biohash(epochs=2)")
 EVERY = (*DRAWN, "int8", "binary", *(f"jl(dim=8, kind={k})" for k in KINDS))

@@ -16,7 +16,7 @@ from hengyu.numerics import metrics
 from hengyu.numerics.sample import Sample
 from hengyu.numerics.similarity import cosines
 from hengyu.suites.grammar import parse_entry
-from hengyu.tasks.sts import StsVectors, restrict
+from hengyu.tasks.pairs.vectors import StsVectors, restrict
 
 pytestmark = pytest.mark.real
 

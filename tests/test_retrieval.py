@@ -36,8 +36,8 @@ from hengyu.storage.vectors import VectorStore
 from hengyu.suites.grammar import parse_entry
 from hengyu.suites.plan import make_plan
 from hengyu.suites.suite import load_suite
-from hengyu.tasks.ranking import QUALITY, scores
-from hengyu.tasks.retrieval import RetrievalVectors
+from hengyu.tasks.search.ranking import QUALITY, scores
+from hengyu.tasks.search.vectors import RetrievalVectors
 
 TIMES = {"qps", "qps-batch", "qps-batch-threads", "build-seconds", "peak-memory"}
 SIZES = {"bytes-per-vector", "index-bytes"}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -13,32 +13,33 @@ from hengyu.base.remote import Unreachable
 from hengyu.bench.encode import Vectors
 from hengyu.bench.encoder_jobs import PreparedEncoder, data_key, observed_key
 from hengyu.bench.run_log import RunLog
-from hengyu.bench.search import MADE_BY, Cell, search
-from hengyu.bench.task_inputs import task_vectors, tuned_vectors
+from hengyu.bench.task_inputs import task_inputs, tuned_inputs
 from hengyu.bench.units import Executor, WorkerContext
 from hengyu.encoders.lexical import baseline_cosines, baseline_digest
+from hengyu.methods.fit_cache import FitCache
 from hengyu.methods.pipeline import PipelineFitter
 from hengyu.numerics.moments import LEAF, Moments, tree
 from hengyu.storage.identity import made_by, observation_key
+from hengyu.storage.records import cell_key
 from hengyu.storage.records.observations import Observation
 from hengyu.suites.entries import SuiteEntry
 from hengyu.suites.plan import Plan, TaskData
-from hengyu.tasks.sts import StsVectors
+from hengyu.tasks.interface.base import Task
+from hengyu.tasks.interface.registry import find_task
 
 __all__ = ["Observe", "every_key", "observe_all"]
 
-_MADE_BY = (StsVectors.__module__, PipelineFitter.__module__)
-_ALONE = (
-    __name__,
-    task_vectors.__module__,
-    Vectors.__module__,
-)  # what they import is of the plan, whose results are digested
+_FITTED_BY = PipelineFitter.__module__
+# what they import is of the plan, whose results are digested
+_ALONE = (__name__, task_inputs.__module__, Vectors.__module__)
+Cell = tuple[SuiteEntry, dict[str, Any]]  # and the key of what is observed
 _MANY = 4  # leaves from which on the moments of a fit are worth a unit each
 
 
 def cells(plan: Plan, job: PreparedEncoder, pooling: str, task: TaskData) -> list[Cell]:
     """Return the cells of one task, encoder and pooling, in the suite's order."""
-    made = made_by(*MADE_BY) if plan.suite.kind == "retrieval" else made_by(*_MADE_BY, alone=_ALONE)
+    whole, alone = find_task(plan.suite.kind).observing_code()
+    made = made_by(*whole, _FITTED_BY, alone=(*_ALONE, *alone))
     return [
         (spec, observed_key(plan, job, pooling, task, spec, seed, made))
         for spec in plan.suite.under(job.encoder.id, pooling)
@@ -83,8 +84,7 @@ class Observe:
         wanted = [every[i] for i in self.missing]
         done = [site.ledger.load(meaning) if site.ledger.away else None for _, meaning in wanted]
         rest = [cell for cell, found in zip(wanted, done, strict=True) if found is None]
-        observe = search if site.plan.suite.kind == "retrieval" else _observe
-        new = iter(observe(site, job, self.pooling, task, rest, self.moments) if rest else ())
+        new = iter(_observe(site, job, self.pooling, task, rest, self.moments) if rest else ())
         return [found or next(new) for found in done]
 
 
@@ -176,6 +176,13 @@ def observe_all(executor: Executor, site: WorkerContext) -> None:
             ledger.enter(_observe_baseline(ledger, baseline, task))
 
 
+class _Opened(NamedTuple):
+    """What entries work on, as their kind of task has it, and what recalls and times their fits."""
+
+    vectors: Any
+    fits: FitCache
+
+
 def _observe(
     site: WorkerContext,
     job: PreparedEncoder,
@@ -185,53 +192,62 @@ def _observe(
     known: Mapping[str, Moments],
 ) -> list[Observation]:
     """Observe cells of one task, encoder and pooling; ``known`` are moments of what they are fitted on, where taken."""
-    state = site.ledger
-    plain = [spec for spec, _ in wanted if not spec.entry.tuners]
+    state, plan = site.ledger, site.plan
+    kind = find_task(plan.suite.kind)
     assert job.vectors is not None
-    lacking = site.plan.lacking
-    words = {word for word in map(site.plan.fit_word, plain) if (task.name, word) not in lacking}
-    vectors = task_vectors(state, job.vectors, job.key(pooling), pooling, task, words, known=known) if words else None
+    words = [plan.fit_word(spec) for spec, _ in wanted if not spec.entry.tuners]
+    here = {word for word in words if (task.name, word) not in plan.lacking}
+    fits = {word: job.fitted_on(plan.fits[task.name, word]) for word in sorted(here - {"none"})}
+    opened = None
+    if here:
+        inputs = task_inputs(state, job.vectors, job.key(pooling), pooling, task, fits, known=known)
+        opened = _Opened(kind.open(inputs), inputs.fits)
 
-    def of(spec: SuiteEntry, meaning: dict[str, Any]) -> StsVectors:
-        """Return the vectors that an entry works on; those of a tuned encoder are its own."""
-        if vectors is not None and not spec.entry.tuners:
-            return vectors
+    def of(spec: SuiteEntry, meaning: dict[str, Any]) -> _Opened:
+        """Return what an entry works on; the vectors of a tuned encoder are its own."""
+        if opened is not None and not spec.entry.tuners:
+            return opened
         seed = meaning["seed_of_draw"]
         entry = spec.entry if seed is None else spec.entry.with_seed(seed)
-        return tuned_vectors(state, site.store, site.tuning, job, pooling, task, entry, meaning["fit_on"])
+        inputs = tuned_inputs(state, site.store, site.tuning, job, pooling, task, entry, meaning["fit_on"])
+        return _Opened(kind.open(inputs), inputs.fits)
 
     seen = []
     for spec, meaning in wanted:
-        lacks = lacking.get((task.name, meaning["fit_on"]))
+        lacks = plan.lacking.get((task.name, meaning["fit_on"]))
         if lacks:
             seen.append(Observation(meaning, tuple(spec.names), status="unavailable", reason=lacks))
         else:
-            seen.append(_observe_one(state, spec, meaning, of))
+            seen.append(_observe_one(state, kind, spec, meaning, of))
         state.tick(1)
     return seen
 
 
 def _observe_one(
-    state: RunLog, spec: SuiteEntry, meaning: dict[str, Any], of: Callable[[SuiteEntry, dict[str, Any]], StsVectors]
+    state: RunLog,
+    kind: Task,
+    spec: SuiteEntry,
+    meaning: dict[str, Any],
+    of: Callable[[SuiteEntry, dict[str, Any]], _Opened],
 ) -> Observation:
     """Observe an entry; a tuner that fails fails alone, and dims that the vectors do not have are named in what comes back."""
     started = time.perf_counter()
-    vectors = None
+    opened = None
     try:
-        vectors = of(spec, meaning)
-        seed = meaning["seed_of_draw"]
-        got = vectors.observe(spec.entry, spec.dims, meaning["fit_on"], seed, state.plan.glimpse(seed))
+        opened = of(spec, meaning)
+        glimpse = state.plan.glimpse(meaning["seed_of_draw"])
+        seen, costs = kind.observe(opened.vectors, spec.entry, spec.dims, meaning, glimpse)
     except Unreachable:
         raise  # it says nothing of the cell
     except ValueError as e:
         return Observation.missed(meaning, spec.names, e)
     finally:
-        if vectors is not None:
-            state.note_fits(meaning, vectors)
-    found = (got.entries, got.dims, got.similarity, got.sweep, got.fit)
-    return state.keep(
-        Observation(meaning, *found, beside=got.beside, too_wide=got.too_wide, clouds=got.clouds), started
-    )
+        if opened is not None:
+            state.note_fits(meaning, opened.fits)
+    if costs:
+        row = (meaning["encoder"], meaning["pooling"], seen.entries[0], meaning["fit_on"])
+        state.note_costs(cell_key(meaning["task"], row, meaning["seed_of_draw"]), costs)
+    return state.keep(seen, started)
 
 
 def baseline_key(plan: Plan, name: str, task: TaskData) -> dict[str, Any]:

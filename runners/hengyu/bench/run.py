@@ -30,34 +30,27 @@ from hengyu.bench.sources import sources
 from hengyu.bench.units import Executor, WorkerContext
 from hengyu.encoders import EncoderFailed, find_encoder
 from hengyu.encoders.api import Api
-from hengyu.evaluation.blocks import pair_groups
 from hengyu.evaluation.derive import derive
-from hengyu.evaluation.derive_retrieval import derive_retrieval
-from hengyu.evaluation.relevance_file import save_relevance
 from hengyu.methods.training.cache import TunedEncoderCache
 from hengyu.storage.fits import FitStore
 from hengyu.storage.identity import cell, made_by, run_key
 from hengyu.storage.records import save_records, write_json
 from hengyu.storage.records.checksums import break_seal, broken_seals, seal
 from hengyu.storage.records.clouds import save_clouds
-from hengyu.storage.records.observations import save_labels
 from hengyu.storage.records.unfinished import mark_finished, mark_started
 from hengyu.storage.timings import Clock
 from hengyu.storage.tuned import TunedStore
 from hengyu.storage.vectors import VectorStore
 from hengyu.suites.plan import Plan, SearchData, TaskData
+from hengyu.tasks.interface.registry import find_task
 
 __all__ = ["DERIVED_BY", "DERIVED_IN", "Outcome", "refuse_other_plan", "run", "run_key_of"]
 
 T = TypeVar("T")
 _LOCAL = Local()
 _DIGITS = 16  # of the key, in the name of a run's folder
-DERIVED_BY = (derive.__module__, derive_retrieval.__module__)
-DERIVED_IN = (
-    "hengyu.evaluation",
-    "hengyu.numerics",
-    "hengyu.tasks.ranking",
-)  # what else they import makes no number of an observation
+DERIVED_BY = (derive.__module__,)  # and the modules of the kind of task
+DERIVED_IN = ("hengyu.evaluation", "hengyu.numerics", "hengyu.tasks")  # what else they import makes no number
 _LOOKED_AT = 4096  # texts that are tokenised before any encoder starts
 
 
@@ -147,12 +140,10 @@ def run(
         state.ticking = tick
         observe_all(executor, site)
     score_all(state, scorers)
-    found = (derive_retrieval if plan.suite.kind == "retrieval" else derive)(plan, state.seen, progress)
+    found = derive(plan, state.seen, progress)
     break_seal(folder)
-    groups = {} if plan.relevance else {t.name: pair_groups(t.first, t.second) for t in plan.tasks}
-    save_labels(folder, {t.name: t.pairs.labels for t in plan.tasks}, groups)
-    if plan.relevance:
-        save_relevance(folder, plan.relevance)
+    kind = find_task(plan.suite.kind)
+    kind.save(folder, plan.tasks, {t.name: kind.truth(plan, t) for t in plan.tasks})
     save_records(folder, found.records, found.differences, found.standings)
     save_clouds(folder, state.seen, plan.suite.seed)
     write_json(folder / "run.json", header(plan, name, key, jobs, found, scorers))
@@ -193,7 +184,7 @@ def run_key_of(plan: Plan, jobs: Sequence[PreparedEncoder], scorers: Sequence[Sc
             "level": suite.level,
             **({"cross_encoders": [[s.id, s.reason] for s in scorers]} if scorers else {}),
         },
-        made=made_by(*DERIVED_BY, within=DERIVED_IN),
+        made=made_by(*DERIVED_BY, *find_task(suite.kind).deriving_code(), within=DERIVED_IN),
     )
 
 

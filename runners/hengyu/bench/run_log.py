@@ -13,6 +13,7 @@ from hengyu.base.errors import HengyuError
 from hengyu.base.json_files import read_seconds
 from hengyu.base.progress import Progress, Tick
 from hengyu.base.remote import Mirror
+from hengyu.methods.fit_cache import FitCache
 from hengyu.storage.fits import FitStore
 from hengyu.storage.identity import cell
 from hengyu.storage.records import cell_key, write_bytes
@@ -21,8 +22,7 @@ from hengyu.storage.records.observations import Observation, load_observation, s
 from hengyu.storage.tensor_file import sealed_path
 from hengyu.storage.timings import Clock
 from hengyu.suites.plan import Plan
-from hengyu.tasks.retrieval import RetrievalVectors
-from hengyu.tasks.sts import StsVectors
+from hengyu.tasks.interface.registry import find_task
 
 __all__ = ["RunLog"]
 
@@ -97,8 +97,9 @@ class RunLog:
             return
         run = source.parent.parent
         keys = [_cell_key(meaning, entry) for entry in seen.entries]
-        costs = read_costs(run / "costs.json") if seen.neighbours else {}
-        if seen.neighbours and not all(key in costs for key in keys):
+        measures = find_task(self.plan.suite.kind).costs
+        costs = read_costs(run / "costs.json") if measures else {}
+        if measures and not all(key in costs for key in keys):
             return
         write_bytes(target, content)
         seconds = read_seconds(run / "timings.json")
@@ -133,12 +134,12 @@ class RunLog:
         self.done += cells
         self.ticking(self.done)
 
-    def note_fits(self, meaning: Mapping[str, Any], vectors: StsVectors | RetrievalVectors) -> None:
+    def note_fits(self, meaning: Mapping[str, Any], fits: FitCache) -> None:
         """Note the seconds of the fits made since the last time."""
-        for step, seconds in vectors.fits.seconds.items():
+        for step, seconds in fits.seconds.items():
             words = (meaning["task"], meaning["encoder"], meaning["pooling"], step, meaning["fit_on"])
             self.clock.note(cell("fit", *words), seconds)
-        vectors.fits.seconds.clear()
+        fits.seconds.clear()
 
     def note_costs(self, key: str, costs: Mapping[str, float]) -> None:
         """Note what the index of one cell cost."""

@@ -16,7 +16,7 @@ from hengyu.report.exports.mteb import NAMES, OUR_SPLITS, TASKS, our_card
 from hengyu.storage.identity import digest
 from hengyu.storage.records import Record, Run, save_records, write_bytes, write_json
 from hengyu.storage.records.checksums import break_seal, seal
-from hengyu.tasks.ranking import MAIN
+from hengyu.tasks.search.ranking import MAIN
 
 __all__ = ["Reference", "read_results", "with_references"]
 

@@ -38,7 +38,7 @@ def command(run: str, out: Path | None, metrics: tuple[str, ...], show: bool) ->
     from hengyu.report.board.board import METRICS
     from hengyu.storage.records import load_run
     from hengyu.storage.records.unfinished import find_finished
-    from hengyu.tasks.ranking import QUALITY
+    from hengyu.tasks.search.ranking import QUALITY
 
     for metric in metrics:
         if metric not in (*METRICS, *QUALITY):

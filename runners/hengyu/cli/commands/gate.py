@@ -97,7 +97,7 @@ def command(
     from hengyu.report.gate.text import gate_json, gate_markdown, print_gate
     from hengyu.storage.records import load_run, write_bytes
     from hengyu.storage.records.unfinished import Unfinished, find_finished, refuse_unfinished
-    from hengyu.tasks.ranking import QUALITY
+    from hengyu.tasks.search.ranking import QUALITY
 
     for metric in metrics:
         if metric not in (*METRICS, *QUALITY):

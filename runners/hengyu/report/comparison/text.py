@@ -19,7 +19,7 @@ from hengyu.report.charts.style import Chart
 from hengyu.report.page.page import make_page
 from hengyu.report.sheet import Sheet
 from hengyu.storage.records import write_bytes
-from hengyu.tasks.ranking import MAIN
+from hengyu.tasks.search.ranking import MAIN
 
 __all__ = ["print_comparison", "write_comparison"]
 

@@ -29,6 +29,7 @@ from hengyu.report.page.public import public
 from hengyu.report.retrieval.text import retrieval_latex, retrieval_markdown
 from hengyu.storage.records import Record, Run, Standing
 from hengyu.storage.records.clouds import load_clouds
+from hengyu.tasks.interface.registry import find_task
 
 __all__ = ["COLUMNS", "FORMATS", "export", "export_clouds", "tidied", "tidy"]
 
@@ -115,7 +116,7 @@ def _lines(rows: Iterable[Mapping[str, Any]]) -> str:
 
 
 def _markdown(run: Run) -> str:
-    if run.is_retrieval:
+    if find_task(run.kind).layout == "tables":
         return retrieval_markdown(run)
     board = make_board(run)
     suite = run.header.get("suite", {})
@@ -151,7 +152,7 @@ def _md_cell(cell: Cell) -> str:
 
 
 def _latex(run: Run) -> str:
-    if run.is_retrieval:
+    if find_task(run.kind).layout == "tables":
         return retrieval_latex(run)
     board = make_board(run)
     heads = [latex(c.task) for c in board.columns]

@@ -16,7 +16,8 @@ from hengyu.report.page.public import hide_paths
 from hengyu.report.page.summaries import Listed, Summaries
 from hengyu.report.retrieval.tables import make_tables
 from hengyu.storage.records import Run, list_runs, load_run, write_bytes
-from hengyu.tasks.ranking import MAIN
+from hengyu.tasks.interface.registry import find_task
+from hengyu.tasks.search.ranking import MAIN
 
 __all__ = ["listed", "write_index", "write_listing"]
 
@@ -63,7 +64,7 @@ def _line(run: Run) -> Listed:
     suite = run.header.get("suite", {})
     encoders = run.header.get("encoders", ())
     models = tuple(str(e["encoder"]) for e in encoders if not e.get("baseline"))
-    value, between_, of, row, rows = _best_found(run) if run.is_retrieval else _best_weighed(run)
+    value, between_, of, row, rows = _best_found(run) if find_task(run.kind).layout == "tables" else _best_weighed(run)
     return Listed(
         run.id,
         str(suite.get("name") or ""),
@@ -71,7 +72,7 @@ def _line(run: Run) -> Listed:
         tuple(str(t["task"]) for t in run.header.get("tasks", ())),
         models or tuple(str(e["encoder"]) for e in encoders),
         rows,
-        "nDCG@10" if run.is_retrieval else "Spearman",
+        "nDCG@10" if find_task(run.kind).layout == "tables" else "Spearman",
         of,
         value,
         between_,

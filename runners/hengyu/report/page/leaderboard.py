@@ -18,6 +18,7 @@ from hengyu.report.page.reproduce import command_of_row, reproduce_sheet
 from hengyu.report.page.retrieval import retrieval_page
 from hengyu.report.page.worst_pairs import Mistakes
 from hengyu.storage.records import Run, write_bytes
+from hengyu.tasks.interface.registry import find_task
 
 __all__ = ["render", "write_report"]
 
@@ -51,7 +52,7 @@ def write_report(run: Run, out: Path, wrong: Sequence[Mistakes] = (), *, listed:
 def render(run: Run, wrong: Sequence[Mistakes] = (), *, index: str = "") -> str:
     """Return the page of a run, with the pairs that went wrong and a link to an index where they are given."""
     run = public(run)
-    if run.is_retrieval:
+    if find_task(run.kind).layout == "tables":
         return retrieval_page(run, wrong, index)
     board = make_board(run)
     others = [make_board(run, m) for m in metrics_of(run) if m != "spearman"]

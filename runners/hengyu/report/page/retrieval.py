@@ -18,7 +18,7 @@ from hengyu.report.retrieval.pareto import pareto_svg
 from hengyu.report.retrieval.tables import Column, Line, Table, make_tables, shown
 from hengyu.storage.records import Run
 from hengyu.storage.records.significance import direction
-from hengyu.tasks.ranking import MAIN
+from hengyu.tasks.search.ranking import MAIN
 
 __all__ = ["retrieval_page"]
 

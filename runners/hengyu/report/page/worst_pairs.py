@@ -22,6 +22,7 @@ from hengyu.report.retrieval.missed_queries import misses
 from hengyu.report.sheet import Sheet
 from hengyu.storage.records import Record, Run
 from hengyu.storage.records.observations import ObservationRef, kept_in
+from hengyu.tasks.interface.registry import find_task
 
 __all__ = ["Mistakes", "mistakes", "most"]
 
@@ -57,7 +58,7 @@ def mistakes(run: Run, count: int, *, data_dir: Path | None = None, datasets: Se
             raise HengyuError(
                 f"{problem}; give the folder that holds that data with --data DIR, or run the suite again"
             )
-        sheets = tuple((misses if run.is_retrieval else _task)(run, pairs, kept, count))
+        sheets = tuple((misses if find_task(run.kind).layout == "tables" else _task)(run, pairs, kept, count))
         if sheets:
             found.append(Mistakes(pairs.task, sheets))
     return found

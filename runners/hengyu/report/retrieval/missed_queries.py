@@ -15,12 +15,12 @@ from hengyu.base.errors import HengyuError
 from hengyu.cards.collection import Collection
 from hengyu.cards.data import Pairs
 from hengyu.cards.relevance import Relevance
-from hengyu.evaluation.relevance_file import load_relevance
 from hengyu.report.board.cell import percent
 from hengyu.report.sheet import Sheet
 from hengyu.storage.records import Record, Run
 from hengyu.storage.records.observations import ObservationRef
-from hengyu.tasks.ranking import MAIN
+from hengyu.tasks.search.ranking import MAIN
+from hengyu.tasks.search.relevance_file import load_relevance
 
 __all__ = ["misses"]
 

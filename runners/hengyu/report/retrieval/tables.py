@@ -8,7 +8,7 @@ from typing import Any
 
 from hengyu.report.board.board import family_of, percent
 from hengyu.storage.records import Record, Run
-from hengyu.tasks.ranking import MAIN
+from hengyu.tasks.search.ranking import MAIN
 
 __all__ = ["COLUMNS", "Column", "Line", "Table", "front", "make_tables", "shown"]
 

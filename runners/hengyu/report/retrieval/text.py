@@ -13,7 +13,7 @@ from hengyu.report.board.board import percent
 from hengyu.report.board.cell import word_of
 from hengyu.report.retrieval.tables import Column, Line, Table, make_tables, shown
 from hengyu.storage.records import Run
-from hengyu.tasks.ranking import MAIN
+from hengyu.tasks.search.ranking import MAIN
 
 __all__ = ["print_retrieval", "retrieval_latex", "retrieval_markdown"]
 

@@ -35,7 +35,7 @@ from hengyu.suites.entries import SuiteEntry
 from hengyu.suites.grammar import Entry
 from hengyu.suites.plan import FitData, Plan, make_plan
 from hengyu.suites.suite import Suite
-from hengyu.tasks.sts import restrict
+from hengyu.tasks.pairs.vectors import restrict
 from hengyu.tools.export_model.pooled import refuse_unsayable
 from hengyu.tools.export_model.row import Choice
 
