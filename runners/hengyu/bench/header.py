@@ -17,6 +17,8 @@ from hengyu.evaluation.derive import Derived
 from hengyu.numerics.metrics import ceiling
 from hengyu.storage.records import SCHEMA, Record
 from hengyu.suites.plan import Plan, SearchData, TaskData
+from hengyu.tasks.interface.base import Task
+from hengyu.tasks.interface.registry import find_task
 
 __all__ = ["header"]
 
@@ -27,7 +29,7 @@ def header(
     plan: Plan, name: str, key: str, jobs: Sequence[PreparedEncoder], found: Derived, scorers: Sequence[Scorer] = ()
 ) -> dict[str, Any]:
     """Return run.json: the same for the same plan, whenever and wherever it ran; ``key`` is the whole of what names it."""
-    suite = plan.suite
+    suite, kind = plan.suite, find_task(plan.suite.kind)
     tasks = [
         {
             "task": t.name,
@@ -97,7 +99,7 @@ def header(
             *scorer_warnings(scorers),
             *_coverage_warnings(jobs),
             *_fit_warnings(found.fits),
-            *_below_raw(found.records, plan.suite.level),
+            *([] if kind.index else _below_raw(found.records, kind, plan.suite.level)),  # an index loses on purpose
         ],
     }
 
@@ -167,11 +169,11 @@ def _fit_warnings(fits: list[dict[str, Any]]) -> list[str]:
     return list(dict.fromkeys(found))
 
 
-def _below_raw(records: Sequence[Record], level: float) -> list[str]:
+def _below_raw(records: Sequence[Record], kind: Task, level: float) -> list[str]:
     """Say where a fitted method scores below raw and the interval of the paired difference leaves out 0."""
     found: dict[tuple[str, str, str, str], list[tuple[float, str]]] = {}
     for r in records:
-        fitted = r.on_board and r.metric == "spearman" and r.card and r.split in r.task and r.fit_on != "none"
+        fitted = r.on_board and r.metric == kind.main and r.card and r.split in r.task and r.fit_on != "none"
         if fitted and r.delta is not None and r.delta_high is not None and r.delta_high < 0:
             place = (r.task, r.encoder, r.pooling, r.fit_on)
             found.setdefault(place, []).append((r.delta, f"{r.entry} {100 * r.delta:+.2f}"))
@@ -180,8 +182,7 @@ def _below_raw(records: Sequence[Record], level: float) -> list[str]:
         worst = [text for _, text in sorted(entries)]
         more = f" and {len(worst) - _NAMED} more" if len(worst) > _NAMED else ""
         lines.append(
-            f"{task}, {encoder}, {pooling}, fit_on {fit_on}: worse than raw, the {100 * level:g} % interval leaving out 0: "
-            + ", ".join(worst[:_NAMED])
-            + more
+            f"{task}, {encoder}, {pooling}, fit_on {fit_on}: worse than {kind.reference}, the {100 * level:g} % interval "
+            "leaving out 0: " + ", ".join(worst[:_NAMED]) + more
         )
     return lines

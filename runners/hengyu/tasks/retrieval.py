@@ -82,7 +82,8 @@ class Retrieval(SearchTask):
     }
     standings = False
     keeps = "relevance"
-    layout = "tables"
+    layout = "search"
+    traded = ("qps", "bytes-per-vector")
     observed_by = ()
 
     def truth(self, plan: Plan, task: TaskData) -> Relevant:

@@ -60,9 +60,9 @@ _READERS: dict[str, Callable[[CloudOf], str]] = {
 
 
 def clouds_of(run: Run) -> tuple[CloudOf, ...]:
-    """Return the clouds of a run; of a retrieval run those that indexes search, once for all that search the same."""
+    """Return the clouds of a run; of entries that end in an index those that it searches, once for all that search the same."""
     found = load_clouds(run.path)
-    if find_task(run.kind).layout != "tables":
+    if not find_task(run.kind).index:
         return found
     before = (replace(c, entry=c.entry.rpartition(" > ")[0] or "raw") for c in found)
     return tuple({c.place: c for c in before}.values())

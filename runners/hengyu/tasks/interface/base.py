@@ -119,8 +119,9 @@ class Task(ABC):
         costs: whether observing an entry measures what differs from run to run (costs.json).
         standings: whether rows are tested against the best of their column.
         keeps: what `save` keeps of a task, in a word.
-        layout: how it is shown (`hengyu.report.layouts`): "board", a table of tasks for each metric, or "tables", a table of
-            metrics for each task.
+        layout: how its runs are shown (`hengyu.report.layout`): as a "board", whose columns are tasks, one metric at a time, or
+            as a "search", a table a task whose columns are what is found and what that costs.
+        traded: metrics of a "search" that are marked where no other row has more of both that and `main`.
         observed_by: modules whose code makes the observations, which count in their keys with all that they import. A class
             that does not say counts with its own module; one that says () has its parents observe.
         handed_by: modules that only hand data over to `observed_by`, which count by themselves.
@@ -141,7 +142,8 @@ class Task(ABC):
     costs: ClassVar[bool] = False
     standings: ClassVar[bool] = True
     keeps: ClassVar[str] = "labels"
-    layout: ClassVar[Literal["board", "tables"]] = "board"
+    layout: ClassVar[Literal["board", "search"]] = "board"
+    traded: ClassVar[tuple[str, ...]] = ()
     observed_by: ClassVar[tuple[str, ...]]
     handed_by: ClassVar[tuple[str, ...]] = ()
 
@@ -178,6 +180,11 @@ class Task(ABC):
     def bytes_per_vector(self, entry: Entry, dim: int | None, values: Mapping[str, float]) -> int | None:
         """Return the bytes that a vector takes as an entry leaves it at a dimension; None where that is not known."""
         return None if dim is None else entry.bytes_per_vector(dim)
+
+    @classmethod
+    def metric(cls, name: str) -> Metric:
+        """Return one of its metrics by name; one that it does not know is called by its name."""
+        return next((m for m in cls.metrics if m.name == name), Metric(name, name))
 
     @classmethod
     def titles(cls) -> dict[str, str]:
