@@ -138,7 +138,7 @@ def run(
     from hengyu.bench import run as bench
     from hengyu.storage.fits import FitStore
     from hengyu.storage.vectors import VectorStore
-    from hengyu.suites.plan import make_plan
+    from hengyu.suites.planning import make_plan
     from hengyu.suites.suite import find_suite, load_suite
 
     loaded = load_suite(find_suite(str(suite))).with_overrides(
