@@ -231,7 +231,7 @@ def test_both_kinds_of_cards_stand_in_one_suite(folder: Path) -> None:
         encoding="utf-8",
     )
     plan = make_plan(load_suite(path), datasets=[folder])
-    own = plan.relevance["mine:test"]
+    own = plan.truths["mine:test"].relevance
     assert [plan.texts[i] for i in own.queries] == [x for _, x in QUERIES[:3]]
     fit = plan.fits["mine:test", "target"]
     assert len(fit.ids) == len(CORPUS) + 3

@@ -29,6 +29,7 @@ from hengyu.cards import load_cards
 from hengyu.cards.data import Pairs, load_pairs, unlike
 from hengyu.encoders import EncoderSpec, find_encoder
 from hengyu.methods import find_method, home_of, method_names
+from hengyu.methods.grammar import parse_entry
 from hengyu.storage import identity
 from hengyu.storage.code_graph import NOT_FOLLOWED, Code, library_version
 from hengyu.storage.identity import (
@@ -44,7 +45,6 @@ from hengyu.storage.identity import (
     vectors_key,
 )
 from hengyu.storage.records import Record, cell_key, load_run, save_records, write_json
-from hengyu.suites.grammar import parse_entry
 from hengyu.suites.planning import make_plan
 from hengyu.suites.suite import load_suite
 

@@ -26,6 +26,7 @@ from hengyu.cards.data import load_pairs
 from hengyu.cards.relevance import Relevance
 from hengyu.cli import main
 from hengyu.encoders import EncoderSpec, open_encoder
+from hengyu.methods.grammar import parse_entry
 from hengyu.numerics.sample import Sample
 from hengyu.report.exports.table import export
 from hengyu.report.page.leaderboard import render
@@ -33,7 +34,6 @@ from hengyu.report.retrieval.tables import front, make_tables
 from hengyu.report.terminal import print_board
 from hengyu.storage.records import Record, Run, load_run
 from hengyu.storage.vectors import VectorStore
-from hengyu.suites.grammar import parse_entry
 from hengyu.suites.planning import make_plan
 from hengyu.suites.suite import load_suite
 from hengyu.tasks.retrieval import Retrieval
@@ -199,7 +199,7 @@ def test_numbers_follow_from_what_was_kept(folder: Path, finished: Run) -> None:
         tensors, about = read_sealed(path)
         m = about["meaning"]
         if m["seed_of_draw"] is None:
-            kept = scores(plan.relevance[m["task"]], tensors["neighbours.ids"], tensors["neighbours.ranks"])
+            kept = scores(plan.truths[m["task"]].relevance, tensors["neighbours.ids"], tensors["neighbours.ranks"])
             for metric, values in kept.items():
                 record = find(finished, task=m["task"], entry=m["entry"], metric=metric)
                 assert record.value == pytest.approx(values.mean())
@@ -231,7 +231,7 @@ def test_the_query_is_never_among_its_own_results() -> None:
 
 def test_the_interval_knows_that_both_sentences_of_a_pair_ask(finished: Run, folder: Path) -> None:
     plan = make_plan(load_suite(folder / "suites" / "toy.toml"), datasets=[folder])
-    task = plan.relevance["toy:test"]
+    task = plan.truths["toy:test"].relevance
     record = find(finished, task="toy:test", entry="flat", metric="recall@10")
     sizes = np.bincount(task.groups)
     assert sizes.max() > 1
@@ -407,4 +407,4 @@ def test_the_shipped_suite_is_of_the_embedded_default() -> None:
     suite = load_suite(Path(__file__).parents[1] / "suites" / "retrieval.toml")
     plan = make_plan(suite)
     assert [t.name for t in plan.tasks] == ["hengyu-sts:test"]
-    assert len(plan.relevance["hengyu-sts:test"].queries) > 700
+    assert len(plan.truths["hengyu-sts:test"].relevance.queries) > 700

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 from helpers.ratios import hold
 
+from hengyu.methods.grammar import parse_entry
 from hengyu.numerics import metrics
 from hengyu.numerics.sample import Sample
-from hengyu.suites.grammar import parse_entry
 from hengyu.tasks.pairs.vectors import StsVectors
 
 

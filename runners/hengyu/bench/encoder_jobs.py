@@ -17,7 +17,8 @@ from hengyu.encoders.api import Api
 from hengyu.methods.training.cache import TRAINEE
 from hengyu.storage.identity import made_by, observation_key, vectors_key
 from hengyu.suites.entries import SuiteEntry
-from hengyu.suites.plan import FitData, Plan, TaskData
+from hengyu.suites.plan import FitData, Plan
+from hengyu.tasks.interface.data import TaskData
 
 __all__ = [
     "PreparedEncoder",
@@ -159,7 +160,7 @@ def prepare_encoder(plan: Plan, encoder: Encoder) -> PreparedEncoder:
     One that has native vectors alone is weighed by those, whatever poolings the suite names.
     """
     asking: Encoder | None = None
-    if plan.suite.kind == "retrieval":
+    if plan.suite.task_kind.sided:
         encoder, asking = (encoder.side(side) for side in ("document", "query"))
         if asking.identity() == encoder.identity():
             asking = None
@@ -177,11 +178,11 @@ def prepare_encoder(plan: Plan, encoder: Encoder) -> PreparedEncoder:
 
 def data_key(plan: Plan, task: TaskData) -> dict[str, str]:
     """Return the digests of what was read of a task: texts, labels, and what the suite makes of them."""
-    beside, relevance = plan.thresholds.get(task.name), plan.relevance.get(task.name)
+    beside = plan.thresholds.get(task.name)
     return {
         "task": task.pairs.digest,
         "thresholds": beside.pairs.digest if beside else "",
-        "relevance": relevance.digest if relevance else "",
+        "truth": plan.truths[task.name].digest,
     }
 
 

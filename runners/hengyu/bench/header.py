@@ -14,11 +14,9 @@ from hengyu.bench.score_pairs import Scorer, scorer_header, scorer_warnings
 from hengyu.bench.sources import splits_read
 from hengyu.encoders.api import Api
 from hengyu.evaluation.derive import Derived
-from hengyu.numerics.metrics import ceiling
 from hengyu.storage.records import SCHEMA, Record
-from hengyu.suites.plan import Plan, SearchData, TaskData
+from hengyu.suites.plan import Plan
 from hengyu.tasks.interface.base import Task
-from hengyu.tasks.interface.registry import find_task
 
 __all__ = ["header"]
 
@@ -29,7 +27,7 @@ def header(
     plan: Plan, name: str, key: str, jobs: Sequence[PreparedEncoder], found: Derived, scorers: Sequence[Scorer] = ()
 ) -> dict[str, Any]:
     """Return run.json: the same for the same plan, whenever and wherever it ran; ``key`` is the whole of what names it."""
-    suite, kind = plan.suite, find_task(plan.suite.kind)
+    suite, kind = plan.suite, plan.suite.task_kind
     tasks = [
         {
             "task": t.name,
@@ -40,7 +38,7 @@ def header(
             "labels": "binary" if t.pairs.card.binary else "graded",
             "scale": list(t.pairs.card.scale),
             "positive_rate": float(t.pairs.labels.mean()) if t.pairs.card.binary else None,
-            "ceiling": None if isinstance(t, SearchData) else ceiling(t.pairs.labels),
+            "ceiling": t.ceiling,
             "sha256": t.pairs.sha256,
             "digest": t.pairs.digest,
             "card_sha256": t.pairs.card.digest,
@@ -48,7 +46,8 @@ def header(
             "citation": t.pairs.card.citation,
             "dropped": len(t.pairs.dropped),
             "threshold_on": plan.thresholds[t.name].name if t.name in plan.thresholds else "",
-            **_asked(plan, t),
+            **t.about,
+            **plan.truths[t.name].about,
         }
         for t in plan.tasks
     ]
@@ -104,22 +103,6 @@ def header(
     }
 
 
-def _asked(plan: Plan, task: TaskData) -> dict[str, Any]:
-    """Return what a retrieval suite asks of a task; nothing for another."""
-    relevance = plan.relevance.get(task.name)
-    if relevance is None:
-        return {}
-    graded = (
-        {"kind": "retrieval", "scale": [0.0, float(task.pairs.labels.max())]} if isinstance(task, SearchData) else {}
-    )
-    return graded | {
-        "corpus": len(relevance.corpus),
-        "queries": len(relevance.queries),
-        "relevant": len(relevance.partners),
-        "groups": int(relevance.groups.max()) + 1,
-    }
-
-
 def _served(plan: Plan, job: PreparedEncoder) -> dict[str, Any]:
     """Return what an API says of its vectors: when the model was first asked, the tokens of all texts, and their price."""
     if not isinstance(job.encoder, Api) or job.encoder.served is None or job.vectors is None:
@@ -138,7 +121,7 @@ def _served(plan: Plan, job: PreparedEncoder) -> dict[str, Any]:
 
 def _prompt_warnings(plan: Plan, jobs: Sequence[PreparedEncoder]) -> list[str]:
     """Say which encoders were given prompts for queries and documents that no text of the suite is."""
-    return [said for j in jobs if plan.suite.kind != "retrieval" and (said := say_prompts(plan, j))]
+    return [said for j in jobs if not plan.suite.task_kind.sided and (said := say_prompts(plan, j))]
 
 
 def _coverage_warnings(jobs: Sequence[PreparedEncoder]) -> list[str]:

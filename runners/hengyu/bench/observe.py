@@ -23,9 +23,9 @@ from hengyu.storage.identity import made_by, observation_key
 from hengyu.storage.records import cell_key
 from hengyu.storage.records.observations import Observation
 from hengyu.suites.entries import SuiteEntry
-from hengyu.suites.plan import Plan, TaskData
+from hengyu.suites.plan import Plan
 from hengyu.tasks.interface.base import Task
-from hengyu.tasks.interface.registry import find_task
+from hengyu.tasks.interface.data import TaskData
 
 __all__ = ["Observe", "every_key", "observe_all"]
 
@@ -38,7 +38,7 @@ _MANY = 4  # leaves from which on the moments of a fit are worth a unit each
 
 def cells(plan: Plan, job: PreparedEncoder, pooling: str, task: TaskData) -> list[Cell]:
     """Return the cells of one task, encoder and pooling, in the suite's order."""
-    whole, alone = find_task(plan.suite.kind).observing_code()
+    whole, alone = plan.suite.task_kind.observing_code()
     made = made_by(*whole, _FITTED_BY, alone=(*_ALONE, *alone))
     return [
         (spec, observed_key(plan, job, pooling, task, spec, seed, made))
@@ -193,7 +193,7 @@ def _observe(
 ) -> list[Observation]:
     """Observe cells of one task, encoder and pooling; ``known`` are moments of what they are fitted on, where taken."""
     state, plan = site.ledger, site.plan
-    kind = find_task(plan.suite.kind)
+    kind = plan.suite.task_kind
     assert job.vectors is not None
     words = [plan.fit_word(spec) for spec, _ in wanted if not spec.entry.tuners]
     here = {word for word in words if (task.name, word) not in plan.lacking}

@@ -41,8 +41,8 @@ from hengyu.storage.records.unfinished import mark_finished, mark_started
 from hengyu.storage.timings import Clock
 from hengyu.storage.tuned import TunedStore
 from hengyu.storage.vectors import VectorStore
-from hengyu.suites.plan import Plan, SearchData, TaskData
-from hengyu.tasks.interface.registry import find_task
+from hengyu.suites.plan import Plan
+from hengyu.tasks.interface.data import TaskData
 
 __all__ = ["DERIVED_BY", "DERIVED_IN", "Outcome", "refuse_other_plan", "run", "run_key_of"]
 
@@ -142,8 +142,7 @@ def run(
     score_all(state, scorers)
     found = derive(plan, state.seen, progress)
     break_seal(folder)
-    kind = find_task(plan.suite.kind)
-    kind.save(folder, plan.tasks, {t.name: kind.truth(plan, t) for t in plan.tasks})
+    plan.suite.task_kind.save(folder, plan.tasks, plan.truths)
     save_records(folder, found.records, found.differences, found.standings)
     save_clouds(folder, state.seen, plan.suite.seed)
     write_json(folder / "run.json", header(plan, name, key, jobs, found, scorers))
@@ -184,7 +183,7 @@ def run_key_of(plan: Plan, jobs: Sequence[PreparedEncoder], scorers: Sequence[Sc
             "level": suite.level,
             **({"cross_encoders": [[s.id, s.reason] for s in scorers]} if scorers else {}),
         },
-        made=made_by(*DERIVED_BY, *find_task(suite.kind).deriving_code(), within=DERIVED_IN),
+        made=made_by(*DERIVED_BY, *suite.task_kind.deriving_code(), within=DERIVED_IN),
     )
 
 
@@ -218,7 +217,7 @@ def _try(job: PreparedEncoder, do: Callable[[], T], progress: Progress) -> T | N
 
 def _prepare(plan: Plan, api: Api, store: VectorStore, progress: Progress) -> None:
     """Let an API find out which model answers, before its vectors are looked for."""
-    if plan.suite.kind == "retrieval" and api.side("query").prompt != api.side("document").prompt:
+    if plan.suite.task_kind.sided and api.side("query").prompt != api.side("document").prompt:
         texts, queries = plan.select(plan.texts_of("document")), plan.select(plan.texts_of("query"))
         api.prepare(store, texts, progress, queries)
     else:
@@ -227,8 +226,8 @@ def _prepare(plan: Plan, api: Api, store: VectorStore, progress: Progress) -> No
 
 def _coverage(vectors: Vectors, task: TaskData) -> dict[str, float]:
     """Return what an encoder read of a task's texts, of its queries as they were encoded."""
-    if vectors.asking is not None and isinstance(task, SearchData):
-        return vectors.coverage(task.corpus, task.queries)
+    if vectors.asking is not None and len(task.asked):
+        return vectors.coverage(task.searched, task.asked)
     return vectors.coverage(task.ids)
 
 

@@ -22,7 +22,6 @@ from hengyu.storage.records.observations import Observation, load_observation, s
 from hengyu.storage.tensor_file import sealed_path
 from hengyu.storage.timings import Clock
 from hengyu.suites.plan import Plan
-from hengyu.tasks.interface.registry import find_task
 
 __all__ = ["RunLog"]
 
@@ -97,7 +96,7 @@ class RunLog:
             return
         run = source.parent.parent
         keys = [_cell_key(meaning, entry) for entry in seen.entries]
-        measures = find_task(self.plan.suite.kind).costs
+        measures = self.plan.suite.task_kind.costs
         costs = read_costs(run / "costs.json") if measures else {}
         if measures and not all(key in costs for key in keys):
             return

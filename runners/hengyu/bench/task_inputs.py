@@ -14,16 +14,16 @@ from hengyu.bench.encoder_jobs import PreparedEncoder
 from hengyu.bench.run_log import RunLog
 from hengyu.encoders.huggingface import HuggingFace
 from hengyu.methods.fit_cache import FitCache
+from hengyu.methods.grammar import Entry
 from hengyu.methods.training.cache import TunedEncoder, TunedEncoderCache
 from hengyu.methods.training.data import LabelledPairs, TrainingData
 from hengyu.numerics.moments import Moments
 from hengyu.numerics.sample import Sample
 from hengyu.storage.identity import cell, vectors_key
 from hengyu.storage.vectors import VectorStore
-from hengyu.suites.grammar import Entry
-from hengyu.suites.plan import FitData, Plan, TaskData, TextIndex
+from hengyu.suites.plan import FitData, Plan, TextIndex
 from hengyu.tasks.interface.base import Inputs
-from hengyu.tasks.interface.registry import find_task
+from hengyu.tasks.interface.data import TaskData
 from hengyu.tasks.interface.truth import Truth
 from hengyu.tasks.pairs.vectors import restrict
 
@@ -81,9 +81,8 @@ def task_inputs(
     """
     plan = state.plan
     recalled = FitCache(state.fits, key, {w: f.digest for w, f in fits.items()}, state.progress, moments=known or {})
-    truth = find_task(plan.suite.kind).truth(plan, task)
     beside = plan.thresholds.get(task.name)
-    return TaskInputs(task, truth, beside, recalled, trained, read, pooling, fits)
+    return TaskInputs(task, plan.truths[task.name], beside, recalled, trained, read, pooling, fits)
 
 
 def tuned_inputs(

@@ -15,12 +15,11 @@ from hengyu.base.progress import Progress
 from hengyu.evaluation.cells import Cell, Row, average, blank_record, delta, task_cells
 from hengyu.evaluation.differences import differences
 from hengyu.evaluation.rank_intervals import standings
+from hengyu.methods.grammar import Entry, parse_entry
 from hengyu.storage.records import Difference, Record, Standing
 from hengyu.storage.records.observations import Observation
-from hengyu.suites.grammar import Entry, parse_entry
 from hengyu.suites.plan import Plan
 from hengyu.tasks.interface.base import Average, Task
-from hengyu.tasks.interface.registry import find_task
 from hengyu.tasks.interface.truth import Truth, percentiles
 
 __all__ = ["Derived", "derive", "fits_seen"]
@@ -41,7 +40,7 @@ class Derived:
 
 def derive(plan: Plan, seen: Sequence[Observation], progress: Progress) -> Derived:
     """Return all numbers of a run."""
-    kind = find_task(plan.suite.kind)
+    kind = plan.suite.task_kind
     by_task: dict[str, list[Observation]] = defaultdict(list)
     for observation in seen:
         by_task[observation.meaning["task"]].append(observation)
@@ -50,7 +49,7 @@ def derive(plan: Plan, seen: Sequence[Observation], progress: Progress) -> Deriv
     sizes: dict[str, int] = {}
     with progress.stage("intervals", len(plan.tasks)) as tick:
         for number, task in enumerate(plan.tasks):
-            truth = kind.truth(plan, task)
+            truth = plan.truths[task.name]
             cells = columns[task.name] = task_cells(plan.suite, truth, by_task[task.name])
             sizes[task.name] = truth.n
             records += _task_records(plan, kind, truth, cells)
@@ -58,7 +57,7 @@ def derive(plan: Plan, seen: Sequence[Observation], progress: Progress) -> Deriv
                 records += _sweep_records(plan, kind, truth, by_task[task.name])
             tick(number + 1)
     rows = list(dict.fromkeys(row for cells in columns.values() for row in cells))
-    for mean in kind.averages(plan):
+    for mean in kind.averages(plan.tasks, plan.suite.aggregate):
         records += _mean_records(plan, kind, mean, rows, sizes, columns)
     stands = standings(columns, kind.main, plan.suite.level) if kind.standings else []
     return Derived(records, differences(plan, columns, kind.main), stands, fits_seen(seen))

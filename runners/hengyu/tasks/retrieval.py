@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from hengyu.base.errors import HengyuError
+from hengyu.cards.relevance import Relevance
+from hengyu.methods.grammar import Entry
 from hengyu.storage.records.observations import save_labels
-from hengyu.suites.grammar import Entry
-from hengyu.suites.plan import Plan, TaskData
 from hengyu.tasks.interface.base import Average, Metric
+from hengyu.tasks.interface.data import SearchData, TaskData
 from hengyu.tasks.interface.truth import Truth
 from hengyu.tasks.search.observing import SearchTask
 from hengyu.tasks.search.ranking import MAIN, QUALITY
@@ -86,13 +88,26 @@ class Retrieval(SearchTask):
     traded = ("qps", "bytes-per-vector")
     observed_by = ()
 
-    def truth(self, plan: Plan, task: TaskData) -> Relevant:
-        """Return which texts answer which."""
-        return Relevant(task.name, plan.relevance[task.name])
+    def truth(self, task: TaskData, thresholds: TaskData | None, relevant: float | None) -> Relevant:
+        """Return which texts answer which; raises `HengyuError` where nothing says what is relevant."""
+        if isinstance(task, SearchData):
+            c = task.collection
+            judged = Relevance.judged(task.corpus, task.queries, c.own, c.asked, c.answers, c.labels)
+            return Relevant(task.name, judged)
+        card = task.pairs.card
+        least = 1.0 if card.binary else relevant
+        if least is None:
+            low, high = card.scale
+            raise HengyuError(
+                f"task '{task.name}': its labels are graded from {low:g} to {high:g}; "
+                f"say from which on a pair is relevant, like relevant = {low + 0.8 * (high - low):g}"
+            )
+        drawn = Relevance.of(task.first, task.second, task.pairs.labels >= least, f"task '{task.name}'")
+        return Relevant(task.name, drawn)
 
-    def averages(self, plan: Plan) -> list[Average]:
+    def averages(self, tasks: Sequence[TaskData], aggregate: str) -> list[Average]:
         """Return the plain mean over several tasks; of one task there is none."""
-        names = tuple(t.name for t in plan.tasks)
+        names = tuple(t.name for t in tasks)
         return [Average("mean", names, draws=True)] if len(names) > 1 else []
 
     def bytes_per_vector(self, entry: Entry, dim: int | None, values: Mapping[str, float]) -> int | None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Sequence
 from functools import partial
 
 from hengyu.numerics.metrics import ceiling
-from hengyu.suites.plan import Plan, TaskData
 from hengyu.tasks.interface.base import Average, Metric
+from hengyu.tasks.interface.data import TaskData
 from hengyu.tasks.pairs.groups import pair_groups
 from hengyu.tasks.pairs.observing import PairTask
 from hengyu.tasks.pairs.truth import BINARY, GRADED, PairLabels
@@ -33,36 +34,36 @@ class Sts(PairTask):
     averaged = ("spearman",)
     swept = "spearman"
     refused = {"relevant": "is of retrieval suites; leave it out, or set kind = 'retrieval'"}
+    decides = True
     observed_by = ()
 
-    def truth(self, plan: Plan, task: TaskData) -> PairLabels:
+    def truth(self, task: TaskData, thresholds: TaskData | None, relevant: float | None) -> PairLabels:
         """Return the labels, and those of the split that thresholds are chosen on where they are binary."""
-        other = plan.thresholds.get(task.name)
         return PairLabels(
             task.name,
             task.pairs.labels,
             partial(pair_groups, task.first, task.second),
             BINARY if task.pairs.card.binary else GRADED,
-            other.pairs.labels if other else None,
+            thresholds.pairs.labels if thresholds else None,
             ceiling(task.pairs.labels),
-            other.name if other else task.name,
+            thresholds.name if thresholds else task.name,
         )
 
-    def averages(self, plan: Plan) -> list[Average]:
+    def averages(self, tasks: Sequence[TaskData], aggregate: str) -> list[Average]:
         """Return the means over the splits of each card, plain and weighted, and over the tasks (`Suite.aggregate`)."""
         splits: dict[str, list[TaskData]] = defaultdict(list)
-        for task in plan.tasks:
+        for task in tasks:
             splits[task.pairs.card.name].append(task)
         found: list[Average] = []
         tops: list[str] = []  # the columns that the means over tasks are taken of
-        for card, tasks in splits.items():
-            names = tuple(t.name for t in tasks)
+        for card, own in splits.items():
+            names = tuple(t.name for t in own)
             if len(names) == 1:
                 tops += names
                 continue
-            split = "+".join(t.pairs.split for t in tasks)
+            split = "+".join(t.pairs.split for t in own)
             found += [Average(f"{card}:{kind}", names, kind == "w-avg", split) for kind in ("avg", "w-avg")]
-            tops += [f"{card}:{plan.suite.aggregate}"] if plan.suite.aggregate else names
+            tops += [f"{card}:{aggregate}"] if aggregate else names
         return [*found, Average("mean", tuple(tops)), Average("w-mean", tuple(tops), weighted=True)]
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from hengyu.methods.grammar import Entry
 from hengyu.numerics.cloud import Cloud, describe
 from hengyu.numerics.sample import Sample
-from hengyu.suites.grammar import Entry
 from hengyu.tasks.pairs.vectors import StsVectors
 from hengyu.tools.task_vectors import Sentences
 

@@ -92,7 +92,7 @@ def metrics_of(run: Run) -> tuple[str, ...]:
 
 
 def family_of(entry: str) -> str:
-    """Return the methods of an entry without their parameters, as `hengyu.suites.grammar.Entry.family`, for any text."""
+    """Return the methods of an entry without their parameters, as `hengyu.methods.grammar.Entry.family`, for any text."""
     return _PARAMETERS.sub("", entry)
 
 

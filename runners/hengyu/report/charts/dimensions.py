@@ -63,7 +63,7 @@ def collect(run: Run) -> tuple[Series, ...]:
 
 
 def _without_dim(entry: str) -> str:
-    """Leave out the last step's ``dim``, as `hengyu.suites.grammar.Entry.with_dim` does, for any text; or its ``bits``.
+    """Leave out the last step's ``dim``, as `hengyu.methods.grammar.Entry.with_dim` does, for any text; or its ``bits``.
 
     A code of so many bits has as many columns; in pq the bits are those of a part, and stay.
     """

@@ -17,12 +17,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hengyu.methods.fit_cache import FitCache
+from hengyu.methods.grammar import Dims, Entry
 from hengyu.numerics.cloud_sample import CloudSample
 from hengyu.numerics.sample import Sample
 from hengyu.storage.records.observations import Observation
-from hengyu.suites.entries import Dims
-from hengyu.suites.grammar import Entry
-from hengyu.suites.plan import Plan, TaskData
+from hengyu.tasks.interface.data import TaskData
 from hengyu.tasks.interface.truth import Truth
 
 __all__ = ["Average", "Inputs", "Metric", "Task"]
@@ -115,6 +114,8 @@ class Task(ABC):
         index: whether entries end in an index.
         tuners: whether an entry may train the encoder.
         refused: keys of a suite that it may not have -> what is said to who writes them.
+        collections: whether a task may be one of documents, queries and judgements, and not of labelled pairs.
+        decides: whether metrics of binary labels need a threshold, which the valid split of a card is asked for.
         sided: whether queries are encoded by their own prompt or route, apart from documents.
         costs: whether observing an entry measures what differs from run to run (costs.json).
         standings: whether rows are tested against the best of their column.
@@ -138,6 +139,8 @@ class Task(ABC):
     index: ClassVar[bool] = False
     tuners: ClassVar[bool] = True
     refused: ClassVar[Mapping[str, str]] = {}
+    collections: ClassVar[bool] = False
+    decides: ClassVar[bool] = False
     sided: ClassVar[bool] = False
     costs: ClassVar[bool] = False
     standings: ClassVar[bool] = True
@@ -148,8 +151,11 @@ class Task(ABC):
     handed_by: ClassVar[tuple[str, ...]] = ()
 
     @abstractmethod
-    def truth(self, plan: Plan, task: TaskData) -> Truth:
-        """Return what the observations of a task are judged by."""
+    def truth(self, task: TaskData, thresholds: TaskData | None, relevant: float | None) -> Truth:
+        """Return what the observations of a task are judged by; raises `HengyuError` for one that cannot be.
+
+        ``thresholds`` is the split that a kind which `decides` chooses thresholds on; ``relevant`` is the suite's key.
+        """
 
     @abstractmethod
     def open(self, inputs: Inputs) -> Any:
@@ -173,9 +179,12 @@ class Task(ABC):
     def load(self, run: Path, task: str) -> Truth | None:
         """Return what a run's folder kept of a task, for a comparison in the `compared` metrics; None where it kept nothing."""
 
-    def averages(self, plan: Plan) -> list[Average]:
-        """Return the means of the boards of a run: the plain mean over its tasks, unless told otherwise."""
-        return [Average("mean", tuple(t.name for t in plan.tasks))]
+    def averages(self, tasks: Sequence[TaskData], aggregate: str) -> list[Average]:
+        """Return the means of the boards of a run: the plain mean over its tasks, unless told otherwise.
+
+        ``aggregate`` is the suite's key.
+        """
+        return [Average("mean", tuple(t.name for t in tasks))]
 
     def bytes_per_vector(self, entry: Entry, dim: int | None, values: Mapping[str, float]) -> int | None:
         """Return the bytes that a vector takes as an entry leaves it at a dimension; None where that is not known."""

@@ -56,6 +56,15 @@ class Truth(ABC):
         return ""
 
     @property
+    def about(self) -> dict[str, Any]:
+        """What the header of a run says of the task."""
+        return {}
+
+    def texts(self, side: str) -> Ids:
+        """Return the numbers of the texts that are needed as "query" or as "document", of kinds that are `Task.sided`."""
+        return np.zeros(0, np.int64)
+
+    @property
     @abstractmethod
     def n(self) -> int:
         """The number of items."""

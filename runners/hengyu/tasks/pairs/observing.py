@@ -8,13 +8,12 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from hengyu.methods.grammar import Dims, Entry
 from hengyu.numerics.cloud import means_same
 from hengyu.numerics.cloud_sample import CloudSample
 from hengyu.storage.records.observations import Observation, load_groups, load_labels, save_labels
-from hengyu.suites.entries import Dims
-from hengyu.suites.grammar import Entry
-from hengyu.suites.plan import TaskData
 from hengyu.tasks.interface.base import Inputs, Task
+from hengyu.tasks.interface.data import TaskData
 from hengyu.tasks.interface.truth import Truth
 from hengyu.tasks.pairs.truth import PairLabels
 from hengyu.tasks.pairs.vectors import StsVectors, restrict

@@ -12,13 +12,12 @@ from numpy.typing import NDArray
 from hengyu.base.errors import Degenerate, WrongSize
 from hengyu.methods.base import Floats, Transform
 from hengyu.methods.fit_cache import FitCache
+from hengyu.methods.grammar import Dims, Entry
 from hengyu.methods.pipeline import PipelineFitter
 from hengyu.numerics.cloud_sample import CloudSample
 from hengyu.numerics.metrics import spearman_many
 from hengyu.numerics.sample import Sample
 from hengyu.numerics.similarity import cosines_by_dim
-from hengyu.suites.entries import Dims
-from hengyu.suites.grammar import Entry
 
 __all__ = ["StsResult", "StsVectors", "board_dims"]
 

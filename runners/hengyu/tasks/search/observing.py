@@ -7,10 +7,9 @@ from typing import Any, ClassVar
 
 from numpy.typing import NDArray
 
+from hengyu.methods.grammar import Dims, Entry
 from hengyu.numerics.cloud_sample import CloudSample
 from hengyu.storage.records.observations import Observation
-from hengyu.suites.entries import Dims
-from hengyu.suites.grammar import Entry
 from hengyu.tasks.interface.base import Inputs, Task
 from hengyu.tasks.search.truth import Relevant
 from hengyu.tasks.search.vectors import RetrievalVectors
@@ -23,6 +22,7 @@ class SearchTask(Task):
 
     index = True
     tuners = False
+    collections = True
     sided = True
     costs = True
     observed_by: ClassVar[tuple[str, ...]] = (RetrievalVectors.__module__,)

@@ -42,6 +42,21 @@ class Relevant(ItemMeans):
         """The group (Q,) of each query: those that relevance connects are no two chances to be right."""
         return self.relevance.groups
 
+    @property
+    def about(self) -> dict[str, Any]:
+        """How much is searched and asked."""
+        r = self.relevance
+        return {
+            "corpus": len(r.corpus),
+            "queries": len(r.queries),
+            "relevant": len(r.partners),
+            "groups": int(r.groups.max()) + 1,
+        }
+
+    def texts(self, side: str) -> NDArray[np.int64]:
+        """Return the numbers of the queries or of the documents."""
+        return self.relevance.queries if side == "query" else self.relevance.corpus
+
     def scores(self, tensors: Mapping[str, NDArray[Any]], row: int) -> dict[str, Floats] | None:
         """Return every metric of every query; an observation is of one row."""
         ids, ranks = tensors.get("neighbours.ids"), tensors.get("neighbours.ranks")

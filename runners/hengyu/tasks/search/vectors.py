@@ -13,13 +13,13 @@ from numpy.typing import NDArray
 from hengyu.cards.relevance import Relevance
 from hengyu.methods.base import Floats, Index
 from hengyu.methods.fit_cache import FitCache
+from hengyu.methods.grammar import Entry
 from hengyu.methods.pipeline import PipelineFitter
 from hengyu.methods.search.cost import Peak, queries_per_second, threads
 from hengyu.methods.search.exact import Exact, exact_search
 from hengyu.methods.step import Step
 from hengyu.numerics.cloud_sample import CloudSample
 from hengyu.numerics.sample import Sample
-from hengyu.suites.grammar import Entry
 from hengyu.tasks.search.ranking import DEPTH
 
 __all__ = ["RetrievalResult", "RetrievalVectors"]

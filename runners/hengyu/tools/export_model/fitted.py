@@ -20,6 +20,7 @@ from hengyu.encoders import EncoderSpec, open_encoder
 from hengyu.encoders.huggingface import HuggingFace
 from hengyu.methods.base import Transform
 from hengyu.methods.fit_cache import FitCache
+from hengyu.methods.grammar import Entry
 from hengyu.methods.pipeline import PipelineFitter
 from hengyu.methods.step import Step
 from hengyu.methods.training.cache import TunedEncoder, TunedEncoderCache
@@ -32,7 +33,6 @@ from hengyu.storage.records import Run
 from hengyu.storage.tuned import TunedStore
 from hengyu.storage.vectors import VectorStore
 from hengyu.suites.entries import SuiteEntry
-from hengyu.suites.grammar import Entry
 from hengyu.suites.plan import FitData, Plan
 from hengyu.suites.planning import make_plan
 from hengyu.suites.suite import Suite
