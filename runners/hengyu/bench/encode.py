@@ -15,7 +15,6 @@ from hengyu.base.memory import give_back_memory
 from hengyu.base.progress import Progress
 from hengyu.bench.estimate import refuse_full_disk
 from hengyu.encoders import Chunk, Encoder, EncoderFailed, Unavailable
-from hengyu.encoders.api import Api
 from hengyu.numerics.sample import Sample
 from hengyu.storage.identity import vectors_key
 from hengyu.storage.vectors import VectorSpace, VectorStore, text_keys
@@ -126,7 +125,6 @@ def encode_missing(
     wanted = np.logical_or.reduce(list(missing.values()))
     total = int(wanted.sum())
     seen = unknown = 0.0
-    paid = isinstance(encoder, Api)  # by the request, so each is stored at once
     if total:
         if whole:
             look_before(encoder, texts)
@@ -141,7 +139,7 @@ def encode_missing(
                 new = missing[name][indices]
                 space.append(keys[indices[new]], rows[new])
             pending.clear()
-            if whole and not paid:
+            if whole and not encoder.hosted:
                 give_back_memory()
 
         with progress.stage(f"encoding {total} texts with {encoder.id}, characters", int(pace.total)) as tick:
@@ -155,7 +153,7 @@ def encode_missing(
                     seen += float(chunk.counts[:, 0].sum())
                     unknown += float(chunk.counts[:, 1].sum())
                     tick(int(pace.done))
-                    if sum(len(c.indices) for c in pending) >= (1 if paid else _SAVE_EVERY):
+                    if sum(len(c.indices) for c in pending) >= (1 if encoder.hosted else _SAVE_EVERY):
                         save()
             except (KeyboardInterrupt, EncoderFailed):
                 if pending:

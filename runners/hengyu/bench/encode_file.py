@@ -19,7 +19,6 @@ from hengyu.bench.executors.local import Local
 from hengyu.bench.run_log import RunLog
 from hengyu.bench.units import Executor, WorkerContext
 from hengyu.encoders import Encoder
-from hengyu.encoders.api import Api
 from hengyu.methods.training.cache import TunedEncoderCache
 from hengyu.storage.timings import Clock
 from hengyu.storage.tuned import TunedStore
@@ -75,8 +74,7 @@ def archive(
         raise HengyuError(f"{path}: cannot be read ({e.strerror or e}); check the path") from None
     expected = size / typical_line(path)
     lines = block_size(encoder, poolings, expected, max_memory)
-    if isinstance(encoder, Api):
-        encoder.prepare(store, None, progress)
+    encoder.prepare(store, None, progress)
     progress.say(f"{path}: about {expected:,.0f} lines, in blocks of {lines:,}, into {store.root}")
     spaces = open_spaces(store, encoder, poolings)
     site = _site(path, encoder, poolings, store, progress, offline=offline)
@@ -101,8 +99,8 @@ def archive(
                     progress.say(f"{seen:,} lines, {pace:,.0f} sentences/s, about {_clock(left)} left")
             before = block.done
             tick(min(block.done, size))
-    if isinstance(encoder, Api) and (bill := encoder.spent()):
-        progress.say(bill)
+    if sent := encoder.spent():
+        progress.say(sent)
     encoder.release()
     return Archived(seen, blank, encoded, time.perf_counter() - started, {p: spaces[p].folder for p in poolings})
 

@@ -14,7 +14,6 @@ from hengyu.base.progress import Progress, silent
 from hengyu.bench.encode import Vectors, costs_of, encode_missing, open_spaces, refuse_unknown
 from hengyu.bench.units import Executor, WorkerContext
 from hengyu.encoders import Encoder
-from hengyu.encoders.api import Api
 from hengyu.storage.vectors import VectorSpace, text_keys
 
 __all__ = ["Batches", "Encode", "encode_all", "encode_block", "shards"]
@@ -153,7 +152,7 @@ def _encode_side(executor: Executor, site: WorkerContext, number: int, side: str
     """Encode what the store lacks of the texts of a side; what is returned is asked for by the numbers of the plan."""
     job, progress, ids = site.jobs[number], site.ledger.progress, _numbers(site, side)
     encoder, texts = job.encodes(side), site.plan.texts if ids is None else site.plan.select(ids)
-    if not executor.away or isinstance(encoder, Api):  # workers need no key, and share no rate limit
+    if not executor.away or encoder.hosted:  # workers need no key, and share no rate limit
         found = encode_missing(site.store, encoder, texts, job.poolings, progress)
     else:
         spaces = open_spaces(site.store, encoder, job.poolings)
@@ -166,7 +165,7 @@ def encode_block(
 ) -> Vectors:
     """Encode as `encode_all` texts that no plan holds, quietly; ``spaces`` are those that `open_spaces` gave."""
     job = site.jobs[number]
-    if not executor.away or isinstance(job.encoder, Api):
+    if not executor.away or job.encoder.hosted:
         return encode_missing(site.store, job.encoder, texts, job.poolings, silent, spaces=spaces)
     return _encode(executor, site, number, texts, spaces, silent, carried=True)
 

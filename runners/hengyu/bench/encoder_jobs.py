@@ -11,9 +11,17 @@ from numpy.typing import NDArray
 
 from hengyu.base.errors import HengyuError
 from hengyu.bench.encode import Vectors
-from hengyu.encoders import POOLINGS, Chunk, Encoder, EncoderFailed, EncoderSpec, Unavailable, find_encoder
+from hengyu.encoders import (
+    POOLINGS,
+    Chunk,
+    Encoder,
+    EncoderFailed,
+    EncoderSpec,
+    LocalEncoder,
+    Unavailable,
+    find_encoder,
+)
 from hengyu.encoders import Vectors as Rows
-from hengyu.encoders.api import Api
 from hengyu.methods.training.cache import TRAINEE
 from hengyu.storage.identity import made_by, observation_key, vectors_key
 from hengyu.suites.entries import SuiteEntry
@@ -87,7 +95,7 @@ class PreparedEncoder:
         self.poolings = [p for p in self.poolings if p not in gone]
 
 
-class Absent:
+class Absent(LocalEncoder):
     """What stands for an encoder that could not be opened."""
 
     revision = ""
@@ -139,7 +147,7 @@ def open_job(
     """
     try:
         encoder = find_encoder(spec, offline=offline)
-        if isinstance(encoder, Api) and served is not None:
+        if served is not None:
             encoder.adopt(served)
         return prepare_encoder(plan, encoder)
     except HengyuError as e:

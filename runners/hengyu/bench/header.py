@@ -12,7 +12,6 @@ from hengyu.bench.encoder_jobs import PreparedEncoder
 from hengyu.bench.prompts import say_prompts
 from hengyu.bench.score_pairs import Scorer, scorer_header, scorer_warnings
 from hengyu.bench.sources import splits_read
-from hengyu.encoders.api import Api
 from hengyu.evaluation.derive import Derived
 from hengyu.numerics.metrics import ceiling
 from hengyu.storage.records import SCHEMA, Record
@@ -92,7 +91,7 @@ def header(
         ],
         "warnings": [
             *plan.warnings,
-            *(w for j in jobs if isinstance(j.encoder, Api) and (w := j.encoder.warning)),
+            *(j.encoder.warning for j in jobs if j.encoder.warning),
             *_prompt_warnings(plan, jobs),
             *scorer_warnings(scorers),
             *_coverage_warnings(jobs),
@@ -119,19 +118,14 @@ def _asked(plan: Plan, task: TaskData) -> dict[str, Any]:
 
 
 def _served(plan: Plan, job: PreparedEncoder) -> dict[str, Any]:
-    """Return what an API says of its vectors: when the model was first asked, the tokens of all texts, and their price."""
-    if not isinstance(job.encoder, Api) or job.encoder.served is None or job.vectors is None:
+    """Return what is said of vectors that a service made; nothing of others."""
+    if not job.encoder.hosted or job.vectors is None:
         return {}
     if job.vectors.asking:
         tokens = job.vectors.tokens_of(plan.texts_of("document")) + job.vectors.asking.tokens_of(plan.texts_of("query"))
     else:
         tokens = job.vectors.tokens_of(np.arange(len(plan.texts)))
-    return {
-        "first_encoded": job.encoder.served.since,
-        "counted_tokens": tokens,
-        "price": job.encoder.price(tokens),
-        "price_per_million": job.encoder.spec.price_per_million or None,
-    }
+    return job.encoder.bill(tokens)
 
 
 def _prompt_warnings(plan: Plan, jobs: Sequence[PreparedEncoder]) -> list[str]:

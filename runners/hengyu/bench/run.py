@@ -28,8 +28,7 @@ from hengyu.bench.run_log import RunLog
 from hengyu.bench.score_pairs import Scorer, open_scorers, score_all, scorer_keys
 from hengyu.bench.sources import sources
 from hengyu.bench.units import Executor, WorkerContext
-from hengyu.encoders import EncoderFailed, find_encoder
-from hengyu.encoders.api import Api
+from hengyu.encoders import SIDES, Encoder, EncoderFailed, find_encoder
 from hengyu.evaluation.blocks import pair_groups
 from hengyu.evaluation.derive import derive
 from hengyu.evaluation.derive_retrieval import derive_retrieval
@@ -134,7 +133,7 @@ def run(
             job.vectors = _try(job, partial(encode_all, executor, site, number), progress)
         if job.vectors is None:
             continue
-        if isinstance(job.encoder, Api) and (spent := job.encoder.spent()):
+        if spent := job.encoder.spent():
             progress.say(spent)
         if job.vectors.encoded:
             clock.note(cell("encode", job.encoder.id), time.perf_counter() - started)
@@ -225,13 +224,16 @@ def _try(job: PreparedEncoder, do: Callable[[], T], progress: Progress) -> T | N
         return None
 
 
-def _prepare(plan: Plan, api: Api, store: VectorStore, progress: Progress) -> None:
-    """Let an API find out which model answers, before its vectors are looked for."""
-    if plan.suite.kind == "retrieval" and api.side("query").prompt != api.side("document").prompt:
+def _prepare(plan: Plan, encoder: Encoder, store: VectorStore, progress: Progress) -> None:
+    """Let an encoder find out which model answers, before its vectors are looked for."""
+    if not encoder.hosted:
+        return
+    asked, searched = (encoder.spec.prompt_of(side) or "" for side in SIDES)
+    if plan.suite.kind == "retrieval" and asked != searched:
         texts, queries = plan.select(plan.texts_of("document")), plan.select(plan.texts_of("query"))
-        api.prepare(store, texts, progress, queries)
+        encoder.prepare(store, texts, progress, queries)
     else:
-        api.prepare(store, plan.texts, progress)
+        encoder.prepare(store, plan.texts, progress)
 
 
 def _coverage(vectors: Vectors, task: TaskData) -> dict[str, float]:
@@ -254,8 +256,7 @@ def _jobs(plan: Plan, progress: Progress, offline: bool, store: VectorStore) -> 
     for spec in plan.suite.encoders:
         try:
             encoder = find_encoder(spec, offline=offline)
-            if isinstance(encoder, Api):
-                _prepare(plan, encoder, store, progress)
+            _prepare(plan, encoder, store, progress)
             jobs.append(prepare_encoder(plan, encoder))
         except HengyuError as e:
             if "encoders" not in plan.suite.partial:
