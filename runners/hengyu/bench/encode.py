@@ -20,10 +20,19 @@ from hengyu.storage.identity import vectors_key
 from hengyu.storage.vectors import VectorSpace, VectorStore, text_keys
 from hengyu.suites.plan import FitData
 
-__all__ = ["Vectors", "costs_of", "encode_missing", "encode_some", "look_before", "open_spaces", "refuse_unknown"]
+__all__ = [
+    "TOKENS",
+    "Vectors",
+    "costs_of",
+    "encode_missing",
+    "encode_some",
+    "look_before",
+    "open_spaces",
+    "refuse_unknown",
+]
 
 _SAVE_EVERY = 8192  # texts: a killed run loses at most this many
-_TOKENS = "tokens"  # the space of the token counts, beside those of the poolings
+TOKENS = "tokens"  # the space of the token counts, beside those of the poolings
 _MOSTLY_UNKNOWN = 0.5
 _MEASURED = 3.0  # seconds of encoding that an estimate is made from
 
@@ -72,7 +81,7 @@ class Vectors:
 
     def tokens_of(self, ids: NDArray[np.int64]) -> int:
         """Return the tokens of texts by their numbers, as the encoder counted them."""
-        return int(self.get(_TOKENS, ids)[:, 0].astype(np.float64).sum())
+        return int(self.get(TOKENS, ids)[:, 0].astype(np.float64).sum())
 
     def coverage(self, ids: NDArray[np.int64], asked: NDArray[np.int64] | None = None) -> dict[str, float]:
         """Return the share of [UNK] among the tokens, and of truncated texts, each repeat counted.
@@ -81,9 +90,9 @@ class Vectors:
             ids: numbers of texts.
             asked: numbers of queries that are encoded otherwise than ``ids``.
         """
-        counts = self.get(_TOKENS, ids).astype(np.float64)
+        counts = self.get(TOKENS, ids).astype(np.float64)
         if asked is not None and self.asking is not None:
-            counts = np.concatenate([counts, self.asking.get(_TOKENS, asked)])
+            counts = np.concatenate([counts, self.asking.get(TOKENS, asked)])
         tokens = max(counts[:, 0].sum(), 1.0)
         return {"unk": round(float(counts[:, 1].sum() / tokens), 6), "truncated": round(float(counts[:, 2].mean()), 6)}
 
@@ -93,7 +102,7 @@ def open_spaces(
 ) -> dict[str, VectorSpace]:
     """Return the spaces of an encoder's poolings, and that of its token counts; every segment is checked once."""
     identity = encoder.identity()
-    return {name: store.space(vectors_key(encoder, name, identity), blind=blind) for name in (*poolings, _TOKENS)}
+    return {name: store.space(vectors_key(encoder, name, identity), blind=blind) for name in (*poolings, TOKENS)}
 
 
 def encode_missing(
@@ -135,7 +144,7 @@ def encode_missing(
         def save() -> None:
             for name, space in spaces.items():
                 indices = np.concatenate([c.indices for c in pending])
-                rows = np.concatenate([c.counts if name == _TOKENS else c.vectors[name] for c in pending])
+                rows = np.concatenate([c.counts if name == TOKENS else c.vectors[name] for c in pending])
                 new = missing[name][indices]
                 space.append(keys[indices[new]], rows[new])
             pending.clear()

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from hengyu.base.version import __version__
-from hengyu.bench.encoder_jobs import PreparedEncoder
+from hengyu.bench.encoder_jobs import EncodedEncoder
 from hengyu.bench.prompts import say_prompts
 from hengyu.bench.score_pairs import Scorer, scorer_header, scorer_warnings
 from hengyu.bench.sources import splits_read
@@ -23,9 +23,18 @@ _NAMED = 4  # entries that a warning names
 
 
 def header(
-    plan: Plan, name: str, key: str, jobs: Sequence[PreparedEncoder], found: Derived, scorers: Sequence[Scorer] = ()
+    plan: Plan,
+    name: str,
+    key: str,
+    jobs: Sequence[EncodedEncoder],
+    found: Derived,
+    scorers: Sequence[Scorer] = (),
+    warnings: Sequence[str] = (),
 ) -> dict[str, Any]:
-    """Return run.json: the same for the same plan, whenever and wherever it ran; ``key`` is the whole of what names it."""
+    """Return run.json: the same for the same plan, whenever and wherever it ran.
+
+    ``key`` is the whole of what names the run; ``warnings`` are those of its encoders, beside the plan's.
+    """
     suite = plan.suite
     tasks = [
         {
@@ -58,8 +67,8 @@ def header(
             "native": j.encoder.native_is or "its own",
             "dim": j.dim,
             "coverage": j.coverage,
-            **j.identity,
-            **({"query_prompt": j.asking.identity()["prompt"]} if j.asking else {}),
+            **j.prepared.identity,
+            **({"query_prompt": asking.identity()["prompt"]} if (asking := j.prepared.asking) else {}),
             **_served(plan, j),
         }
         for j in jobs
@@ -91,6 +100,7 @@ def header(
         ],
         "warnings": [
             *plan.warnings,
+            *warnings,
             *(j.encoder.warning for j in jobs if j.encoder.warning),
             *_prompt_warnings(plan, jobs),
             *scorer_warnings(scorers),
@@ -117,7 +127,7 @@ def _asked(plan: Plan, task: TaskData) -> dict[str, Any]:
     }
 
 
-def _served(plan: Plan, job: PreparedEncoder) -> dict[str, Any]:
+def _served(plan: Plan, job: EncodedEncoder) -> dict[str, Any]:
     """Return what is said of vectors that a service made; nothing of others."""
     if not job.encoder.hosted or job.vectors is None:
         return {}
@@ -128,12 +138,12 @@ def _served(plan: Plan, job: PreparedEncoder) -> dict[str, Any]:
     return job.encoder.bill(tokens)
 
 
-def _prompt_warnings(plan: Plan, jobs: Sequence[PreparedEncoder]) -> list[str]:
+def _prompt_warnings(plan: Plan, jobs: Sequence[EncodedEncoder]) -> list[str]:
     """Say which encoders were given prompts for queries and documents that no text of the suite is."""
-    return [said for j in jobs if plan.suite.kind != "retrieval" and (said := say_prompts(plan, j))]
+    return [said for j in jobs if plan.suite.kind != "retrieval" and (said := say_prompts(plan, j.prepared))]
 
 
-def _coverage_warnings(jobs: Sequence[PreparedEncoder]) -> list[str]:
+def _coverage_warnings(jobs: Sequence[EncodedEncoder]) -> list[str]:
     """Say where more than 1 % of the tokens are unknown or of the texts cut."""
     found = []
     for job in jobs:
@@ -141,7 +151,7 @@ def _coverage_warnings(jobs: Sequence[PreparedEncoder]) -> list[str]:
             if shares["unk"] > 0.01:
                 found.append(f"{job.encoder.id} on {task}: {shares['unk']:.1%} of the tokens are [UNK]")
             if shares["truncated"] > 0.01:
-                longest = job.identity["max_length"]
+                longest = job.prepared.identity["max_length"]
                 found.append(
                     f"{job.encoder.id} on {task}: {shares['truncated']:.1%} of the texts cut at {longest} tokens"
                 )

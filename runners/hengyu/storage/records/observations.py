@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -66,6 +66,11 @@ class Observation:
     neighbours: Mapping[str, NDArray[Any]] = field(default_factory=dict)
     index: Mapping[str, float] = field(default_factory=dict)
     clouds: Mapping[str, Any] | None = None
+
+    @property
+    def bare(self) -> Self:
+        """The same without its arrays, which lie on disk."""
+        return replace(self, similarity=np.zeros((0, 0)), sweep={}, beside=np.zeros((0, 0)), neighbours={})
 
     @classmethod
     def missed(cls, meaning: Mapping[str, Any], names: Sequence[str], error: ValueError) -> Self:
