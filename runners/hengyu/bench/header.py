@@ -12,7 +12,6 @@ from hengyu.bench.encoder_jobs import EncodedEncoder
 from hengyu.bench.prompts import say_prompts
 from hengyu.bench.score_pairs import Scorer, scorer_header, scorer_warnings
 from hengyu.bench.sources import splits_read
-from hengyu.evaluation.derive import Derived
 from hengyu.numerics.metrics import ceiling
 from hengyu.storage.records import SCHEMA, Record
 from hengyu.suites.plan import Plan, SearchData, TaskData
@@ -27,7 +26,8 @@ def header(
     name: str,
     key: str,
     jobs: Sequence[EncodedEncoder],
-    found: Derived,
+    records: Sequence[Record],
+    fits: list[dict[str, Any]],
     scorers: Sequence[Scorer] = (),
     warnings: Sequence[str] = (),
 ) -> dict[str, Any]:
@@ -92,7 +92,7 @@ def header(
         },
         "tasks": tasks,
         "encoders": encoders,
-        "fits": found.fits,
+        "fits": fits,
         "read": splits_read(plan),
         "fitted_on": [
             {"task": task, "fit_on": word, "splits": list(fit.splits)}
@@ -105,8 +105,8 @@ def header(
             *_prompt_warnings(plan, jobs),
             *scorer_warnings(scorers),
             *_coverage_warnings(jobs),
-            *_fit_warnings(found.fits),
-            *_below_raw(found.records, plan.suite.level),
+            *_fit_warnings(fits),
+            *_below_raw(records, plan.suite.level),
         ],
     }
 

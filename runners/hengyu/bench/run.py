@@ -29,7 +29,7 @@ from hengyu.bench.sources import sources
 from hengyu.bench.units import Executor
 from hengyu.encoders import SIDES
 from hengyu.evaluation.blocks import pair_groups
-from hengyu.evaluation.derive import Derived, derive
+from hengyu.evaluation.derive import Derived, derive, fits_seen
 from hengyu.evaluation.derive_retrieval import derive_retrieval
 from hengyu.evaluation.relevance_file import save_relevance
 from hengyu.methods.training.cache import TunedEncoderCache
@@ -122,7 +122,8 @@ def run(
     observe_all(executor, context, encoded, log)
     score_all(context, scorers, log)
     found = _derive(context, log)
-    _write(context, found, log, header(plan, folder.name, key, encoded, found, scorers, left_out))
+    about = header(plan, folder.name, key, encoded, found.records, fits_seen(log.seen), scorers, left_out)
+    _write(context, found, log, about)
     write_json(folder / "environment.json", environment(command, earlier if log.kept else ()))
     write_json(folder / "sources.json", sources(plan, [e.encoder for e in encoded]))
     mark_finished(folder)
@@ -152,9 +153,9 @@ def _estimate(plan: Plan, encoders: Sequence[PreparedEncoder], limit: int | None
 
 
 def _derive(context: RunContext, log: ResultLog) -> Derived:
-    """Return the numbers that follow from what was seen."""
+    """Return the numbers that follow from what was seen, which is read back from disk task by task."""
     how = derive_retrieval if context.plan.suite.kind == "retrieval" else derive
-    return how(context.plan, context.observations.read_back(log.seen), context.progress)
+    return how(context.plan, lambda task: context.observations.read_back(log.of_task(task)), context.progress)
 
 
 def _write(context: RunContext, found: Derived, log: ResultLog, about: dict[str, Any]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -63,6 +63,16 @@ class Cell:
     def whole(self) -> bool:
         """Whether it has numbers."""
         return self.status == "ok" and bool(self.values)
+
+    def reduced(self, metric: str) -> Cell:
+        """Return it with the replicates of one metric, and without the scores of pairs."""
+        return replace(
+            self,
+            scores=None,
+            beside=None,
+            replicates={m: drawn for m, drawn in self.replicates.items() if m == metric},
+            draws=tuple(draw.reduced(metric) for draw in self.draws),
+        )
 
     def spread(self, metric: str) -> float | None:
         """Return the standard deviation of a metric over the seeds; None with fewer than two."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
@@ -30,29 +30,31 @@ _OF_CLASSES = ("auc", "ap")  # whose percentile intervals are too short where on
 
 @dataclass(frozen=True)
 class Derived:
-    """What follows from a run's observations: its numbers, differences and standings, what each fit found."""
+    """What follows from a run's observations: its numbers, differences and standings."""
 
     records: list[Record]
     differences: list[Difference]
     standings: list[Standing]
-    fits: list[dict[str, Any]]
 
 
-def derive(plan: Plan, seen: Sequence[Observation], progress: Progress) -> Derived:
-    """Return all numbers of a run."""
-    by_task: dict[str, list[Observation]] = defaultdict(list)
-    for observation in seen:
-        by_task[observation.meaning["task"]].append(observation)
+def derive(plan: Plan, seen_of: Callable[[str], Sequence[Observation]], progress: Progress) -> Derived:
+    """Return all numbers of a run; ``seen_of`` reads what was seen of a task, and the tasks are read one after the other."""
     records: list[Record] = []
     columns: dict[str, dict[Row, Cell]] = {}
     with progress.stage("intervals", len(plan.tasks)) as tick:
         for number, task in enumerate(plan.tasks):
-            columns[task.name] = task_cells(plan, task, by_task[task.name])
-            records += _task_records(plan, task, columns[task.name])
-            records += _sweep_records(plan, task, by_task[task.name])
+            columns[task.name], found = _of_task(plan, task, seen_of(task.name))
+            records += found
             tick(number + 1)
     records += _aggregates(plan, columns)
-    return Derived(records, differences(plan, columns), standings(columns, plan.suite.level), fits_seen(seen))
+    return Derived(records, differences(plan, columns), standings(columns, plan.suite.level))
+
+
+def _of_task(plan: Plan, task: TaskData, seen: Sequence[Observation]) -> tuple[dict[Row, Cell], list[Record]]:
+    """Return the cells of a task without what was seen of its pairs, as means and differences take them, and its records."""
+    cells = task_cells(plan, task, seen)
+    records = _task_records(plan, task, cells) + _sweep_records(plan, task, seen)
+    return {row: cell.reduced("spearman") for row, cell in cells.items()}, records
 
 
 def _task_records(plan: Plan, task: TaskData, cells: dict[Row, Cell]) -> list[Record]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from hengyu.base.progress import Progress
 from hengyu.evaluation.cells import Row, between, blank_record, interval_of
-from hengyu.evaluation.derive import Derived, fits_seen
+from hengyu.evaluation.derive import Derived
 from hengyu.evaluation.query_bootstrap import group_sums, mean_replicates
 from hengyu.storage.records import Record
 from hengyu.storage.records.observations import Observation
@@ -45,21 +45,18 @@ class _Column:
         return np.asarray(np.mean([draw[metric] for draw in self.replicates[row]], axis=0))
 
 
-def derive_retrieval(plan: Plan, seen: Sequence[Observation], progress: Progress) -> Derived:
-    """Return all numbers of a run of a retrieval suite."""
-    by_task: dict[str, list[Observation]] = defaultdict(list)
-    for observation in seen:
-        by_task[observation.meaning["task"]].append(observation)
+def derive_retrieval(plan: Plan, seen_of: Callable[[str], Sequence[Observation]], progress: Progress) -> Derived:
+    """Return all numbers of a run of a retrieval suite; its tasks are read one after the other, as `derive` does."""
     columns: dict[str, _Column] = {}
     records: list[Record] = []
     with progress.stage("intervals", len(plan.tasks)) as tick:
         for number, task in enumerate(plan.tasks):
-            columns[task.name] = _column(plan, task.name, by_task[task.name])
+            columns[task.name] = _column(plan, task.name, seen_of(task.name))
             records += _records(plan, task.name, columns[task.name])
             tick(number + 1)
     if len(columns) > 1:
         records += _records(plan, "mean", _mean(columns))
-    return Derived(records, [], [], fits_seen(seen))
+    return Derived(records, [], [])
 
 
 def _column(plan: Plan, task: str, seen: Sequence[Observation]) -> _Column:
