@@ -195,7 +195,7 @@ def test_a_triple_is_two_labelled_pairs(home: Path) -> None:
     assert len(pairs.labels) == 80 and pairs.labels.tolist() == [1, 0] * 40
     assert pairs.first[::2] == pairs.first[1::2]
     plan = plan_of(home, '{ entry = "simcse-sup", fit_on = "nli:train" }')
-    lesson = make_training_data(plan, plan.tasks[0], plan.fits["grades:test", "nli:train"])
+    lesson = make_training_data(plan.texts, plan.tasks[0], plan.fits["grades:test", "nli:train"], None)
     assert lesson.pairs is not None
     triples = triples_of(lesson.pairs)
     shown = [[lesson.texts[int(i)] for i in part] for part in (triples.anchors, triples.positives, triples.negatives)]

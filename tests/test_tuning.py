@@ -172,7 +172,7 @@ def test_a_training_is_watched_on_valid_only_where_that_is_another_split(folder:
         test.pairs.second
     )  # no vector of others is read
     for word, task, watched in (("target", test, True), ("train", test, True), ("target", valid, False)):
-        lesson = make_training_data(plan, task, plan.fits[task.name, word])
+        lesson = make_training_data(plan.texts, task, plan.fits[task.name, word], plan.held.get(task.name))
         assert (lesson.held is not None) is watched
         if lesson.held is not None:  # its sentences stand behind those of the training, and are never drawn
             assert min(lesson.held.first.min(), lesson.held.second.min()) >= len(lesson.counts)

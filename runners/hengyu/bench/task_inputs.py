@@ -9,19 +9,20 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from hengyu.bench.context import RunContext
 from hengyu.bench.encode import Vectors, encode_some
 from hengyu.bench.encoder_jobs import PreparedEncoder
-from hengyu.bench.run_log import RunLog
+from hengyu.bench.notes import UnitLog
+from hengyu.cards.data import Pairs
 from hengyu.encoders.huggingface import HuggingFace
 from hengyu.methods.fit_cache import FitCache
 from hengyu.methods.grammar import Entry
-from hengyu.methods.training.cache import TunedEncoder, TunedEncoderCache
+from hengyu.methods.training.cache import TunedEncoder
 from hengyu.methods.training.data import LabelledPairs, TrainingData
 from hengyu.numerics.moments import Moments
 from hengyu.numerics.sample import Sample
 from hengyu.storage.identity import cell, vectors_key
-from hengyu.storage.vectors import VectorStore
-from hengyu.suites.plan import FitData, Plan, TextIndex
+from hengyu.suites.plan import FitData, TextIndex
 from hengyu.tasks.interface.base import Inputs
 from hengyu.tasks.interface.data import TaskData
 from hengyu.tasks.interface.truth import Truth
@@ -65,7 +66,7 @@ class TaskInputs(Inputs):
 
 
 def task_inputs(
-    state: RunLog,
+    context: RunContext,
     read: Vectors,
     key: Mapping[str, Any],
     pooling: str,
@@ -79,16 +80,16 @@ def task_inputs(
     ``key`` is that of the vectors (`hengyu.storage.identity`), ``fits`` what the entries are fitted on, and ``known`` are
     moments of these rows, where taken.
     """
-    plan = state.plan
-    recalled = FitCache(state.fits, key, {w: f.digest for w, f in fits.items()}, state.progress, moments=known or {})
+    plan = context.plan
+    digests = {word: fit.digest for word, fit in fits.items()}
+    recalled = FitCache(context.fits, key, digests, context.progress, moments=known or {})
     beside = plan.thresholds.get(task.name)
     return TaskInputs(task, plan.truths[task.name], beside, recalled, trained, read, pooling, fits)
 
 
 def tuned_inputs(
-    state: RunLog,
-    store: VectorStore,
-    tuning: TunedEncoderCache,
+    context: RunContext,
+    log: UnitLog,
     job: PreparedEncoder,
     pooling: str,
     task: TaskData,
@@ -99,29 +100,29 @@ def tuned_inputs(
 
     Raises ValueError or `Degenerate` when it cannot be tuned.
     """
-    plan = state.plan
+    plan, tuning = context.plan, context.tuning
     if not isinstance(job.encoder, HuggingFace):
         raise ValueError(f"encoder '{job.encoder.id}' is no model that can be trained")
     fit = plan.fits[task.name, word]
-    lesson = make_training_data(plan, task, fit)
+    lesson = make_training_data(plan.texts, task, fit, plan.held.get(task.name))
     tuned: TunedEncoder = tuning.tune(job.encoder, pooling, entry.tuners, lesson, "+".join(fit.splits))
     for where, seconds in tuning.seconds.items():
-        state.clock.note(cell("tune", *where), seconds)
+        log.note_seconds(cell("tune", *where), seconds)
     tuning.seconds.clear()
     beside = plan.thresholds.get(task.name)
     needed = np.unique(np.concatenate([task.ids, fit.ids, *([beside.ids] if beside else [])]))
-    read = encode_some(store, tuned.encoder, plan.texts, needed, pooling, state.progress)
-    return task_inputs(state, read, vectors_key(tuned.encoder, pooling), pooling, task, {word: fit}, tuned.trained)
+    read = encode_some(context.store, tuned.encoder, plan.texts, needed, pooling, context.progress)
+    return task_inputs(context, read, vectors_key(tuned.encoder, pooling), pooling, task, {word: fit}, tuned.trained)
 
 
-def make_training_data(plan: Plan, task: TaskData, fit: FitData) -> TrainingData:
+def make_training_data(texts: Sequence[str], task: TaskData, fit: FitData, watched: Pairs | None) -> TrainingData:
     """Return the sentences of a fit with their labelled pairs, and the pairs that a training is watched on.
 
-    These are of the card's valid split, unless it is trained on, or is the split that is weighed. Sentences stand in the
-    order of their own files, so that a training does not depend on what else the plan holds.
+    These are ``watched``, of the card's valid split, unless it is trained on, or is the split that is weighed. Sentences stand
+    in the order of their own files, so that a training does not depend on what other ``texts`` are numbered.
     """
     _, places = restrict([p.ids for p in fit.parts])
-    texts = [plan.texts[int(i)] for i in fit.ids]
+    own = [texts[int(i)] for i in fit.ids]
     halves = [np.split(at, 2) for at in places]
     first, second = (np.concatenate([half[k] for half in halves]) for k in (0, 1))
     card = fit.parts[0].pairs.card
@@ -129,13 +130,12 @@ def make_training_data(plan: Plan, task: TaskData, fit: FitData) -> TrainingData
     labelled = LabelledPairs(first, second, labels, card.scale, card.binary)
     if fit.distinct:
         labelled = labelled.distinct()
-    watched = plan.held.get(task.name)
     held = None
     seen = {task.pairs.digest, *(p.pairs.digest for p in fit.parts)}
     if watched is not None and watched.digest not in seen:
         others = TextIndex()
         a, b = others.number(watched.first), others.number(watched.second)
-        own = watched.card
-        held = LabelledPairs(a + len(texts), b + len(texts), watched.labels, own.scale, own.binary)
-        texts += others.texts
-    return TrainingData(texts, fit.counts, labelled, held)
+        scale, binary = watched.card.scale, watched.card.binary
+        held = LabelledPairs(a + len(own), b + len(own), watched.labels, scale, binary)
+        own += others.texts
+    return TrainingData(own, fit.counts, labelled, held)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -45,6 +45,15 @@ class Cell:
     def whole(self) -> bool:
         """Whether it has numbers."""
         return self.status == "ok" and bool(self.values)
+
+    def reduced(self, metrics: Sequence[str]) -> Cell:
+        """Return it with the replicates of some metrics alone, and without the scores of items."""
+        return replace(
+            self,
+            scores=None,
+            replicates={m: drawn for m, drawn in self.replicates.items() if m in metrics},
+            draws=tuple(draw.reduced(metrics) for draw in self.draws),
+        )
 
     def spread(self, metric: str) -> float | None:
         """Return the standard deviation of a metric over the seeds; None with fewer than two."""

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
@@ -30,37 +29,40 @@ Columns = dict[str, dict[Row, Cell]]
 
 @dataclass(frozen=True)
 class Derived:
-    """What follows from a run's observations: its numbers, differences and standings, what each fit found."""
+    """What follows from a run's observations: its numbers, differences and standings."""
 
     records: list[Record]
     differences: list[Difference]
     standings: list[Standing]
-    fits: list[dict[str, Any]]
 
 
-def derive(plan: Plan, seen: Sequence[Observation], progress: Progress) -> Derived:
-    """Return all numbers of a run."""
+def derive(plan: Plan, seen_of: Callable[[str], Sequence[Observation]], progress: Progress) -> Derived:
+    """Return all numbers of a run; ``seen_of`` reads what was seen of a task, and the tasks are read one after the other."""
     kind = plan.suite.task_kind
-    by_task: dict[str, list[Observation]] = defaultdict(list)
-    for observation in seen:
-        by_task[observation.meaning["task"]].append(observation)
     records: list[Record] = []
     columns: Columns = {}
     sizes: dict[str, int] = {}
     with progress.stage("intervals", len(plan.tasks)) as tick:
         for number, task in enumerate(plan.tasks):
             truth = plan.truths[task.name]
-            cells = columns[task.name] = task_cells(plan.suite, truth, by_task[task.name])
+            columns[task.name], found = _of_task(plan, kind, truth, seen_of(task.name))
+            records += found
             sizes[task.name] = truth.n
-            records += _task_records(plan, kind, truth, cells)
-            if kind.swept:
-                records += _sweep_records(plan, kind, truth, by_task[task.name])
             tick(number + 1)
     rows = list(dict.fromkeys(row for cells in columns.values() for row in cells))
     for mean in kind.averages(plan.tasks, plan.suite.aggregate):
         records += _mean_records(plan, kind, mean, rows, sizes, columns)
     stands = standings(columns, kind.main, plan.suite.level) if kind.standings else []
-    return Derived(records, differences(plan, columns, kind.main), stands, fits_seen(seen))
+    return Derived(records, differences(plan, columns, kind.main), stands)
+
+
+def _of_task(plan: Plan, kind: Task, truth: Truth, seen: Sequence[Observation]) -> tuple[dict[Row, Cell], list[Record]]:
+    """Return the cells of a task without what was seen of its items, as means and differences take them, and its records."""
+    cells = task_cells(plan.suite, truth, seen)
+    records = _task_records(plan, kind, truth, cells)
+    if kind.swept:
+        records += _sweep_records(plan, kind, truth, seen)
+    return {row: cell.reduced((*kind.averaged, kind.main)) for row, cell in cells.items()}, records
 
 
 def _task_records(plan: Plan, kind: Task, truth: Truth, cells: Mapping[Row, Cell]) -> list[Record]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -73,6 +73,11 @@ class Observation:
         tensors: dict[str, NDArray[Any]] = {"similarity": self.similarity, "beside": self.beside}
         tensors |= {f"sweep.{k}": v for k, v in self.sweep.items()}
         return tensors | {f"neighbours.{k}": v for k, v in self.neighbours.items()}
+
+    @property
+    def bare(self) -> Self:
+        """The same without its arrays, which lie on disk."""
+        return replace(self, similarity=np.zeros((0, 0)), sweep={}, beside=np.zeros((0, 0)), neighbours={})
 
     @classmethod
     def missed(cls, meaning: Mapping[str, Any], names: Sequence[str], error: ValueError) -> Self:

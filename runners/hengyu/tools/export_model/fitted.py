@@ -99,7 +99,11 @@ def refit(
         tuning = TunedEncoderCache(TunedStore.beside(store), progress)
         try:
             tuned = tuning.tune(
-                encoder, pooling, entry.tuners, make_training_data(plan, task, fit), "+".join(fit.splits)
+                encoder,
+                pooling,
+                entry.tuners,
+                make_training_data(plan.texts, task, fit, plan.held.get(task.name)),
+                "+".join(fit.splits),
             )
         except ValueError as e:
             raise HengyuError(f"entry '{entry}' cannot be trained: {e}") from None
