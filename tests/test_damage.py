@@ -25,7 +25,7 @@ from hengyu.storage.fits import FitStore
 from hengyu.storage.records import load_run
 from hengyu.storage.records.observations import damaged_in
 from hengyu.storage.vectors import VectorStore
-from hengyu.suites.plan import make_plan
+from hengyu.suites.planning import make_plan
 from hengyu.suites.suite import load_suite
 
 FLIPS = max(60, int(os.environ.get("HENGYU_SOAK", "0")) * 20)

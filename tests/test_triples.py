@@ -21,6 +21,7 @@ from hengyu.cards import load_card
 from hengyu.cards.data import load_pairs
 from hengyu.cli import main
 from hengyu.encoders import EncoderSpec, open_encoder
+from hengyu.methods.grammar import parse_entry
 from hengyu.methods.training.data import LabelledPairs, TrainingData
 from hengyu.methods.training.model import TrainableEncoder
 from hengyu.methods.training.triples import Triples
@@ -28,8 +29,7 @@ from hengyu.methods.tuners.simcse_sup import SupervisedSimCse
 from hengyu.storage.records import load_run
 from hengyu.storage.tuned import TunedStore
 from hengyu.storage.vectors import VectorStore
-from hengyu.suites.grammar import parse_entry
-from hengyu.suites.plan import make_plan
+from hengyu.suites.planning import make_plan
 from hengyu.suites.suite import load_suite
 
 CARD = 'name = "nli"\nkind = "triples"\n[splits.train]\nfile = "nli.tsv"\n'

@@ -16,6 +16,7 @@ from hengyu.base.errors import HengyuError
 from hengyu.base.progress import silent
 from hengyu.bench.run import Outcome, run
 from hengyu.encoders import EncoderSpec, open_encoder
+from hengyu.methods.grammar import parse_entry
 from hengyu.methods.training.cache import TunedEncoderCache
 from hengyu.methods.training.data import LabelledPairs, TrainingData
 from hengyu.methods.training.model import TrainableEncoder
@@ -24,8 +25,7 @@ from hengyu.storage.identity import parts_of
 from hengyu.storage.records import Record, Run, load_run
 from hengyu.storage.tuned import TunedStore
 from hengyu.storage.vectors import VectorStore
-from hengyu.suites.grammar import parse_entry
-from hengyu.suites.plan import make_plan
+from hengyu.suites.planning import make_plan
 from hengyu.suites.suite import load_suite
 
 SUITE = """

@@ -25,7 +25,8 @@ from hengyu.encoders import Vectors as Rows
 from hengyu.methods.training.cache import TRAINEE
 from hengyu.storage.identity import made_by, observation_key, vectors_key
 from hengyu.suites.entries import SuiteEntry
-from hengyu.suites.plan import FitData, Plan, SearchData, TaskData
+from hengyu.suites.plan import FitData, Plan
+from hengyu.tasks.interface.data import TaskData
 
 __all__ = [
     "EncodedEncoder",
@@ -140,8 +141,8 @@ class EncodedEncoder:
     def of(cls, prepared: PreparedEncoder, vectors: Vectors, tasks: Sequence[TaskData]) -> Self:
         """Return it with what it read of the texts of tasks, of queries as they were encoded."""
         coverage = {
-            t.name: vectors.coverage(t.corpus, t.queries)
-            if vectors.asking is not None and isinstance(t, SearchData)
+            t.name: vectors.coverage(t.searched, t.asked)
+            if vectors.asking is not None and len(t.asked)
             else vectors.coverage(t.ids)
             for t in tasks
         }
@@ -204,16 +205,16 @@ def absent_encoder(spec: EncoderSpec, poolings: Sequence[str], reason: str) -> P
 
 def prepare_encoder(plan: Plan, encoder: Encoder) -> PreparedEncoder:
     """Return what an encoder can do of what the suite asks for."""
-    return PreparedEncoder.of(encoder, plan.suite.poolings, sided=plan.suite.kind == "retrieval")
+    return PreparedEncoder.of(encoder, plan.suite.poolings, sided=plan.suite.task_kind.sided)
 
 
 def data_key(plan: Plan, task: TaskData) -> dict[str, str]:
     """Return the digests of what was read of a task: texts, labels, and what the suite makes of them."""
-    beside, relevance = plan.thresholds.get(task.name), plan.relevance.get(task.name)
+    beside = plan.thresholds.get(task.name)
     return {
         "task": task.pairs.digest,
         "thresholds": beside.pairs.digest if beside else "",
-        "relevance": relevance.digest if relevance else "",
+        "truth": plan.truths[task.name].digest,
     }
 
 

@@ -16,7 +16,8 @@ from hengyu.base.errors import HengyuError
 from hengyu.base.memory import as_words, resident
 from hengyu.encoders import SIDES, Encoder
 from hengyu.encoders.model_folder import ModelFolder
-from hengyu.suites.plan import Plan, TaskData
+from hengyu.suites.plan import Plan
+from hengyu.tasks.interface.data import TaskData
 
 __all__ = ["Estimate", "base_memory", "estimate", "free_space", "refuse_full_disk", "refuse_what_cannot_fit"]
 

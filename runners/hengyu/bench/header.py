@@ -12,9 +12,9 @@ from hengyu.bench.encoder_jobs import EncodedEncoder
 from hengyu.bench.prompts import say_prompts
 from hengyu.bench.score_pairs import Scorer, scorer_header, scorer_warnings
 from hengyu.bench.sources import splits_read
-from hengyu.numerics.metrics import ceiling
 from hengyu.storage.records import SCHEMA, Record
-from hengyu.suites.plan import Plan, SearchData, TaskData
+from hengyu.suites.plan import Plan
+from hengyu.tasks.interface.base import Task
 
 __all__ = ["header"]
 
@@ -35,7 +35,7 @@ def header(
 
     ``key`` is the whole of what names the run; ``warnings`` are those of its encoders, beside the plan's.
     """
-    suite = plan.suite
+    suite, kind = plan.suite, plan.suite.task_kind
     tasks = [
         {
             "task": t.name,
@@ -46,7 +46,7 @@ def header(
             "labels": "binary" if t.pairs.card.binary else "graded",
             "scale": list(t.pairs.card.scale),
             "positive_rate": float(t.pairs.labels.mean()) if t.pairs.card.binary else None,
-            "ceiling": None if isinstance(t, SearchData) else ceiling(t.pairs.labels),
+            "ceiling": t.ceiling,
             "sha256": t.pairs.sha256,
             "digest": t.pairs.digest,
             "card_sha256": t.pairs.card.digest,
@@ -54,7 +54,8 @@ def header(
             "citation": t.pairs.card.citation,
             "dropped": len(t.pairs.dropped),
             "threshold_on": plan.thresholds[t.name].name if t.name in plan.thresholds else "",
-            **_asked(plan, t),
+            **t.about,
+            **plan.truths[t.name].about,
         }
         for t in plan.tasks
     ]
@@ -106,24 +107,8 @@ def header(
             *scorer_warnings(scorers),
             *_coverage_warnings(jobs),
             *_fit_warnings(fits),
-            *_below_raw(records, plan.suite.level),
+            *([] if kind.index else _below_raw(records, kind, plan.suite.level)),  # an index loses on purpose
         ],
-    }
-
-
-def _asked(plan: Plan, task: TaskData) -> dict[str, Any]:
-    """Return what a retrieval suite asks of a task; nothing for another."""
-    relevance = plan.relevance.get(task.name)
-    if relevance is None:
-        return {}
-    graded = (
-        {"kind": "retrieval", "scale": [0.0, float(task.pairs.labels.max())]} if isinstance(task, SearchData) else {}
-    )
-    return graded | {
-        "corpus": len(relevance.corpus),
-        "queries": len(relevance.queries),
-        "relevant": len(relevance.partners),
-        "groups": int(relevance.groups.max()) + 1,
     }
 
 
@@ -140,7 +125,7 @@ def _served(plan: Plan, job: EncodedEncoder) -> dict[str, Any]:
 
 def _prompt_warnings(plan: Plan, jobs: Sequence[EncodedEncoder]) -> list[str]:
     """Say which encoders were given prompts for queries and documents that no text of the suite is."""
-    return [said for j in jobs if plan.suite.kind != "retrieval" and (said := say_prompts(plan, j.prepared))]
+    return [said for j in jobs if not plan.suite.task_kind.sided and (said := say_prompts(plan, j.prepared))]
 
 
 def _coverage_warnings(jobs: Sequence[EncodedEncoder]) -> list[str]:
@@ -171,11 +156,11 @@ def _fit_warnings(fits: list[dict[str, Any]]) -> list[str]:
     return list(dict.fromkeys(found))
 
 
-def _below_raw(records: Sequence[Record], level: float) -> list[str]:
+def _below_raw(records: Sequence[Record], kind: Task, level: float) -> list[str]:
     """Say where a fitted method scores below raw and the interval of the paired difference leaves out 0."""
     found: dict[tuple[str, str, str, str], list[tuple[float, str]]] = {}
     for r in records:
-        fitted = r.on_board and r.metric == "spearman" and r.card and r.split in r.task and r.fit_on != "none"
+        fitted = r.on_board and r.metric == kind.main and r.card and r.split in r.task and r.fit_on != "none"
         if fitted and r.delta is not None and r.delta_high is not None and r.delta_high < 0:
             place = (r.task, r.encoder, r.pooling, r.fit_on)
             found.setdefault(place, []).append((r.delta, f"{r.entry} {100 * r.delta:+.2f}"))
@@ -184,8 +169,7 @@ def _below_raw(records: Sequence[Record], level: float) -> list[str]:
         worst = [text for _, text in sorted(entries)]
         more = f" and {len(worst) - _NAMED} more" if len(worst) > _NAMED else ""
         lines.append(
-            f"{task}, {encoder}, {pooling}, fit_on {fit_on}: worse than raw, the {100 * level:g} % interval leaving out 0: "
-            + ", ".join(worst[:_NAMED])
-            + more
+            f"{task}, {encoder}, {pooling}, fit_on {fit_on}: worse than {kind.reference}, the {100 * level:g} % interval "
+            "leaving out 0: " + ", ".join(worst[:_NAMED]) + more
         )
     return lines

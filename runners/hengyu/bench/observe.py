@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -13,34 +13,33 @@ from hengyu.base.remote import Unreachable
 from hengyu.bench.context import RunContext
 from hengyu.bench.encode import Vectors
 from hengyu.bench.encoder_jobs import EncodedEncoder, PreparedEncoder, data_key, observed_key
-from hengyu.bench.notes import UnitLog, note_fits
+from hengyu.bench.notes import UnitLog, note_fits, timing_key
 from hengyu.bench.results import ResultLog
-from hengyu.bench.search import MADE_BY, Cell, search
-from hengyu.bench.task_inputs import task_vectors, tuned_vectors
+from hengyu.bench.task_inputs import task_inputs, tuned_inputs
 from hengyu.bench.units import Executor
 from hengyu.encoders.lexical import baseline_cosines, baseline_digest
+from hengyu.methods.fit_cache import FitCache
 from hengyu.methods.pipeline import PipelineFitter
 from hengyu.numerics.moments import LEAF, Moments, tree
 from hengyu.storage.identity import made_by, observation_key
 from hengyu.storage.records.observations import Observation
 from hengyu.suites.entries import SuiteEntry
-from hengyu.suites.plan import Plan, TaskData
-from hengyu.tasks.sts import StsVectors
+from hengyu.suites.plan import Plan
+from hengyu.tasks.interface.data import TaskData
 
 __all__ = ["Observe", "every_key", "observe_all"]
 
-_MADE_BY = (StsVectors.__module__, PipelineFitter.__module__)
-_ALONE = (
-    __name__,
-    task_vectors.__module__,
-    Vectors.__module__,
-)  # what they import is of the plan, whose results are digested
+_FITTED_BY = PipelineFitter.__module__
+# what they import is of the plan, whose results are digested
+_ALONE = (__name__, task_inputs.__module__, Vectors.__module__)
+Cell = tuple[SuiteEntry, dict[str, Any]]  # and the key of what is observed
 _MANY = 4  # leaves from which on the moments of a fit are worth a unit each
 
 
 def cells(plan: Plan, job: PreparedEncoder, pooling: str, task: TaskData) -> list[Cell]:
     """Return the cells of one task, encoder and pooling, in the suite's order."""
-    made = made_by(*MADE_BY) if plan.suite.kind == "retrieval" else made_by(*_MADE_BY, alone=_ALONE)
+    whole, alone = plan.suite.task_kind.observing_code()
+    made = made_by(*whole, _FITTED_BY, alone=(*_ALONE, *alone))
     return [
         (spec, observed_key(plan, job, pooling, task, spec, seed, made))
         for spec in plan.suite.under(job.encoder.id, pooling)
@@ -86,8 +85,7 @@ class Observe:
         # a worker that died may have seen some of them
         done = [context.observations.load(meaning) if context.is_worker else None for _, meaning in wanted]
         rest = [cell for cell, found in zip(wanted, done, strict=True) if found is None]
-        observe = search if context.plan.suite.kind == "retrieval" else _observe
-        new = iter(observe(context, log, job, read, self.pooling, task, rest, self.moments) if rest else ())
+        new = iter(_observe(context, log, job, read, self.pooling, task, rest, self.moments) if rest else ())
         return [found or next(new) for found in done]
 
 
@@ -205,6 +203,13 @@ def _enter_all(
                     log.enter_missing(task, encoder.encoder.id, pooling, status, reason)
 
 
+class _Opened(NamedTuple):
+    """What entries work on, as their kind of task has it, and what recalls and times their fits."""
+
+    vectors: Any
+    fits: FitCache
+
+
 def _observe(
     context: RunContext,
     log: UnitLog,
@@ -217,22 +222,27 @@ def _observe(
 ) -> list[Observation]:
     """Observe cells of one task, encoder and pooling; ``known`` are moments of what they are fitted on, where taken."""
     plan = context.plan
-    plain = [spec for spec, _ in wanted if not spec.entry.tuners]
-    lacking = plan.lacking
-    words = {word for word in map(plan.fit_word, plain) if (task.name, word) not in lacking}
-    vectors = task_vectors(context, read, job.key(pooling), pooling, task, words, known=known) if words else None
+    kind = plan.suite.task_kind
+    words = [plan.fit_word(spec) for spec, _ in wanted if not spec.entry.tuners]
+    here = {word for word in words if (task.name, word) not in plan.lacking}
+    fits = {word: job.fitted_on(plan.fits[task.name, word]) for word in sorted(here - {"none"})}
+    opened = None
+    if here:
+        inputs = task_inputs(context, read, job.key(pooling), pooling, task, fits, known=known)
+        opened = _Opened(kind.open(inputs), inputs.fits)
 
-    def of(spec: SuiteEntry, meaning: dict[str, Any]) -> StsVectors:
-        """Return the vectors that an entry works on; those of a tuned encoder are its own."""
-        if vectors is not None and not spec.entry.tuners:
-            return vectors
+    def of(spec: SuiteEntry, meaning: dict[str, Any]) -> _Opened:
+        """Return what an entry works on; the vectors of a tuned encoder are its own."""
+        if opened is not None and not spec.entry.tuners:
+            return opened
         seed = meaning["seed_of_draw"]
         entry = spec.entry if seed is None else spec.entry.with_seed(seed)
-        return tuned_vectors(context, log, job, pooling, task, entry, meaning["fit_on"])
+        inputs = tuned_inputs(context, log, job, pooling, task, entry, meaning["fit_on"])
+        return _Opened(kind.open(inputs), inputs.fits)
 
     seen = []
     for spec, meaning in wanted:
-        lacks = lacking.get((task.name, meaning["fit_on"]))
+        lacks = plan.lacking.get((task.name, meaning["fit_on"]))
         if lacks:
             seen.append(Observation(meaning, tuple(spec.names), status="unavailable", reason=lacks))
         else:
@@ -246,24 +256,24 @@ def _observe_one(
     log: UnitLog,
     spec: SuiteEntry,
     meaning: dict[str, Any],
-    of: Callable[[SuiteEntry, dict[str, Any]], StsVectors],
+    of: Callable[[SuiteEntry, dict[str, Any]], _Opened],
 ) -> Observation:
     """Observe an entry; a tuner that fails fails alone, and dims that the vectors do not have are named in what comes back."""
     started = time.perf_counter()
-    vectors = None
+    opened = None
     try:
-        vectors = of(spec, meaning)
-        seed = meaning["seed_of_draw"]
-        got = vectors.observe(spec.entry, spec.dims, meaning["fit_on"], seed, context.plan.glimpse(seed))
+        opened = of(spec, meaning)
+        kind, glimpse = context.plan.suite.task_kind, context.plan.glimpse(meaning["seed_of_draw"])
+        seen, costs = kind.observe(opened.vectors, spec.entry, spec.dims, meaning, glimpse)
     except Unreachable:
         raise  # it says nothing of the cell
     except ValueError as e:
         return Observation.missed(meaning, spec.names, e)
     finally:
-        if vectors is not None:
-            note_fits(log, meaning, vectors.fits)
-    found = (got.entries, got.dims, got.similarity, got.sweep, got.fit)
-    seen = Observation(meaning, *found, beside=got.beside, too_wide=got.too_wide, clouds=got.clouds)
+        if opened is not None:
+            note_fits(log, meaning, opened.fits)
+    if costs:
+        log.note_costs(timing_key(meaning, seen.entries[0]), costs)
     return context.observations.save(seen, log, started)
 
 

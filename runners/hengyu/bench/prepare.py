@@ -62,7 +62,7 @@ def _ask(plan: Plan, encoder: Encoder, store: VectorStore, progress: Progress) -
     if not encoder.hosted:
         return
     asked, searched = (encoder.spec.prompt_of(side) or "" for side in SIDES)
-    if plan.suite.kind == "retrieval" and asked != searched:
+    if plan.suite.task_kind.sided and asked != searched:
         texts, queries = plan.select(plan.texts_of("document")), plan.select(plan.texts_of("query"))
         encoder.prepare(store, texts, progress, queries)
     else:

@@ -12,8 +12,8 @@ from hengyu.base.progress import Progress, Tick
 from hengyu.storage.records.costs import note_costs
 from hengyu.storage.records.observations import Observation
 from hengyu.storage.timings import Clock
-from hengyu.suites.plan import TaskData
 from hengyu.suites.suite import Suite
+from hengyu.tasks.interface.data import TaskData
 
 __all__ = ["ResultLog"]
 

@@ -28,17 +28,13 @@ from hengyu.bench.score_pairs import Scorer, open_scorers, score_all, scorer_key
 from hengyu.bench.sources import sources
 from hengyu.bench.units import Executor
 from hengyu.encoders import SIDES
-from hengyu.evaluation.blocks import pair_groups
 from hengyu.evaluation.derive import Derived, derive, fits_seen
-from hengyu.evaluation.derive_retrieval import derive_retrieval
-from hengyu.evaluation.relevance_file import save_relevance
 from hengyu.methods.training.cache import TunedEncoderCache
 from hengyu.storage.fits import FitStore
 from hengyu.storage.identity import made_by, run_key
 from hengyu.storage.records import save_records, write_json
 from hengyu.storage.records.checksums import break_seal, broken_seals, seal
 from hengyu.storage.records.clouds import save_clouds
-from hengyu.storage.records.observations import save_labels
 from hengyu.storage.records.unfinished import mark_finished, mark_started
 from hengyu.storage.tuned import TunedStore
 from hengyu.storage.vectors import VectorStore
@@ -48,12 +44,8 @@ __all__ = ["DERIVED_BY", "DERIVED_IN", "Outcome", "refuse_other_plan", "run", "r
 
 _LOCAL = Local()
 _DIGITS = 16  # of the key, in the name of a run's folder
-DERIVED_BY = (derive.__module__, derive_retrieval.__module__)
-DERIVED_IN = (
-    "hengyu.evaluation",
-    "hengyu.numerics",
-    "hengyu.tasks.ranking",
-)  # what else they import makes no number of an observation
+DERIVED_BY = (derive.__module__,)  # and the modules of the kind of task
+DERIVED_IN = ("hengyu.evaluation", "hengyu.numerics", "hengyu.tasks")  # what else they import makes no number
 
 
 @dataclass
@@ -154,18 +146,14 @@ def _estimate(plan: Plan, encoders: Sequence[PreparedEncoder], limit: int | None
 
 def _derive(context: RunContext, log: ResultLog) -> Derived:
     """Return the numbers that follow from what was seen, which is read back from disk task by task."""
-    how = derive_retrieval if context.plan.suite.kind == "retrieval" else derive
-    return how(context.plan, lambda task: context.observations.read_back(log.of_task(task)), context.progress)
+    return derive(context.plan, lambda task: context.observations.read_back(log.of_task(task)), context.progress)
 
 
 def _write(context: RunContext, found: Derived, log: ResultLog, about: dict[str, Any]) -> None:
     """Write what a run has found, and seal it; ``about`` is its header."""
     plan, folder = context.plan, log.folder
     break_seal(folder)
-    groups = {} if plan.relevance else {t.name: pair_groups(t.first, t.second) for t in plan.tasks}
-    save_labels(folder, {t.name: t.pairs.labels for t in plan.tasks}, groups)
-    if plan.relevance:
-        save_relevance(folder, plan.relevance)
+    plan.suite.task_kind.save(folder, plan.tasks, plan.truths)
     save_records(folder, found.records, found.differences, found.standings)
     save_clouds(folder, log.seen, plan.suite.seed)
     write_json(folder / "run.json", about)
@@ -197,7 +185,7 @@ def run_key_of(plan: Plan, encoders: Sequence[PreparedEncoder], scorers: Sequenc
             "level": suite.level,
             **({"cross_encoders": [[s.id, s.reason] for s in scorers]} if scorers else {}),
         },
-        made=made_by(*DERIVED_BY, within=DERIVED_IN),
+        made=made_by(*DERIVED_BY, *suite.task_kind.deriving_code(), within=DERIVED_IN),
     )
 
 

@@ -19,7 +19,7 @@ from hengyu.bench.run import Outcome, run
 from hengyu.encoders import EncoderSpec
 from hengyu.storage.fits import FitStore
 from hengyu.storage.vectors import VectorStore
-from hengyu.suites.plan import make_plan
+from hengyu.suites.planning import make_plan
 from hengyu.suites.suite import Suite
 
 __all__ = ["RunOptions", "run_suite"]

@@ -21,7 +21,8 @@ from hengyu.encoders.cross import CrossEncoder, open_cross_encoder
 from hengyu.evaluation.cells import JOINT
 from hengyu.storage.identity import made_by, observation_key
 from hengyu.storage.records.observations import Observation
-from hengyu.suites.plan import Plan, TaskData
+from hengyu.suites.plan import Plan
+from hengyu.tasks.interface.data import TaskData
 
 __all__ = ["Scorer", "open_scorers", "score_all", "scorer_header", "scorer_keys", "scorer_warnings"]
 

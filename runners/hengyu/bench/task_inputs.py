@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,55 +16,78 @@ from hengyu.bench.notes import UnitLog
 from hengyu.cards.data import Pairs
 from hengyu.encoders.huggingface import HuggingFace
 from hengyu.methods.fit_cache import FitCache
+from hengyu.methods.grammar import Entry
 from hengyu.methods.training.cache import TunedEncoder
 from hengyu.methods.training.data import LabelledPairs, TrainingData
-from hengyu.numerics.cloud import means_same
 from hengyu.numerics.moments import Moments
 from hengyu.numerics.sample import Sample
 from hengyu.storage.identity import cell, vectors_key
-from hengyu.suites.grammar import Entry
-from hengyu.suites.plan import FitData, TaskData, TextIndex
-from hengyu.tasks.sts import StsVectors, restrict
+from hengyu.suites.plan import FitData, TextIndex
+from hengyu.tasks.interface.base import Inputs
+from hengyu.tasks.interface.data import TaskData
+from hengyu.tasks.interface.truth import Truth
+from hengyu.tasks.pairs.vectors import restrict
 
-__all__ = ["make_training_data", "task_vectors", "tuned_vectors"]
+__all__ = ["TaskInputs", "make_training_data", "task_inputs", "tuned_inputs"]
 
 Ids = NDArray[np.int64]
 
 
-def task_vectors(
+@dataclass(frozen=True)
+class TaskInputs(Inputs):
+    """What the entries of a task read of the vector store under one encoder and pooling."""
+
+    task: TaskData
+    truth: Truth
+    thresholds: TaskData | None
+    fits: FitCache
+    trained: Sequence[Mapping[str, Any]]
+    vectors: Vectors
+    pooling: str
+    fitted_on: Mapping[str, FitData]  # by the fit_on word
+
+    def read(self, ids: Ids) -> NDArray[np.float32]:
+        """Return the vectors (n, d) of texts by their numbers (n,)."""
+        return self.vectors.get(self.pooling, ids)
+
+    def rows(self, ids: Ids, side: str = "document") -> Sample:
+        """Return the vectors of texts, read block by block."""
+        asking = self.vectors.asking if side == "query" else None
+        return (asking or self.vectors).rows(self.pooling, ids)
+
+    def samples(self, ids: Ids | None = None, x: NDArray[np.float32] | None = None) -> dict[str, Sample]:
+        """Return what methods are fitted on, by the fit_on word; the vectors ``x`` of ``ids`` are not read again."""
+        return {
+            word: Sample.of(x, fit.counts)
+            if ids is not None and x is not None and np.array_equal(fit.ids, ids)
+            else self.vectors.sample(self.pooling, fit)
+            for word, fit in self.fitted_on.items()
+        }
+
+
+def task_inputs(
     context: RunContext,
     read: Vectors,
     key: Mapping[str, Any],
     pooling: str,
     task: TaskData,
-    words: set[str],
+    fits: Mapping[str, FitData],
     trained: Sequence[dict[str, Any]] = (),
     known: Mapping[str, Moments] | None = None,
-) -> StsVectors:
-    """Read from the store what the entries of one task need.
+) -> TaskInputs:
+    """Return what the entries of one task need.
 
-    ``key`` is that of the vectors (`hengyu.storage.identity`); ``known`` are moments of the words' rows, where taken.
+    ``key`` is that of the vectors (`hengyu.storage.identity`), ``fits`` what the entries are fitted on, and ``known`` are
+    moments of these rows, where taken.
     """
     plan = context.plan
-    ids, (first, second) = restrict([task.first, task.second])
-    x = read.get(pooling, ids)
-    samples, rows = {}, {}
-    for word in words - {"none"}:
-        fit = plan.fits[task.name, word]
-        samples[word] = Sample.of(x, fit.counts) if np.array_equal(fit.ids, ids) else read.sample(pooling, fit)
-        rows[word] = fit.digest
-    other = None
+    digests = {word: fit.digest for word, fit in fits.items()}
+    recalled = FitCache(context.fits, key, digests, context.progress, moments=known or {})
     beside = plan.thresholds.get(task.name)
-    if beside:
-        other_ids, (a, b) = restrict([beside.first, beside.second])
-        other = (read.get(pooling, other_ids), a, b)
-    fits = FitCache(context.fits, key, rows, context.progress, moments=known or {})
-    labels = task.pairs.labels
-    same = means_same(labels, task.pairs.card.scale)
-    return StsVectors(x, first, second, samples, labels, other, fits, trained, same)
+    return TaskInputs(task, plan.truths[task.name], beside, recalled, trained, read, pooling, fits)
 
 
-def tuned_vectors(
+def tuned_inputs(
     context: RunContext,
     log: UnitLog,
     job: PreparedEncoder,
@@ -71,8 +95,8 @@ def tuned_vectors(
     task: TaskData,
     entry: Entry,
     word: str,
-) -> StsVectors:
-    """Tune the encoder as an entry says, or recall it; encode what the entry needs, and read that.
+) -> TaskInputs:
+    """Tune the encoder as an entry says, or recall it; encode what the entry needs, and return that.
 
     Raises ValueError or `Degenerate` when it cannot be tuned.
     """
@@ -88,7 +112,7 @@ def tuned_vectors(
     beside = plan.thresholds.get(task.name)
     needed = np.unique(np.concatenate([task.ids, fit.ids, *([beside.ids] if beside else [])]))
     read = encode_some(context.store, tuned.encoder, plan.texts, needed, pooling, context.progress)
-    return task_vectors(context, read, vectors_key(tuned.encoder, pooling), pooling, task, {word}, tuned.trained)
+    return task_inputs(context, read, vectors_key(tuned.encoder, pooling), pooling, task, {word: fit}, tuned.trained)
 
 
 def make_training_data(texts: Sequence[str], task: TaskData, fit: FitData, watched: Pairs | None) -> TrainingData:

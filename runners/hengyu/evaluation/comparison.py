@@ -210,7 +210,7 @@ def _differences(
     notes = [*notes, *amiss]
     if one is None or two is None:
         return {}, notes
-    if not one.like(two):
+    if not one.truth.like(two.truth):
         return {}, [*notes, f"{task}: the two runs kept different labels or relevance"]
     before = one.replicates({k for k, _ in pairs if k in one.cells}, a.resamples, a.seed)
     after = two.replicates({k for _, k in pairs if k in two.cells}, a.resamples, a.seed)

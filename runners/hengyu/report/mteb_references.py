@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from hengyu.base.bounded import read_bytes
-from hengyu.base.errors import HengyuError
+from hengyu.base.errors import HengyuError, Problems
 from hengyu.evaluation.run_metrics import METRIC, headline
 from hengyu.report.exports.mteb import NAMES, OUR_SPLITS, TASKS, our_card
 from hengyu.storage.identity import digest
 from hengyu.storage.records import Record, Run, save_records, write_bytes, write_json
 from hengyu.storage.records.checksums import break_seal, seal
-from hengyu.tasks.ranking import MAIN
+from hengyu.tasks.interface.registry import find_task
+from hengyu.tasks.search.ranking import MAIN
 
 __all__ = ["Reference", "read_results", "with_references"]
 
@@ -53,7 +54,7 @@ def read_results(folder: Path) -> list[Reference]:
     model different numbers for one task are refused: nothing says which of them holds.
     """
     found: dict[tuple[str, str, str], Reference] = {}
-    problems: list[str] = []
+    problems = Problems()
     files = sorted(p for p in folder.rglob("*.json") if p.name != "model_meta.json")
     for path in files:
         try:
@@ -73,9 +74,8 @@ def read_results(folder: Path) -> list[Reference]:
                 if isinstance(e, _Wrong)
                 else f"{path}: is no result file of mteb ({e}); get it again or move it away"
             )
-            problems.append(what)
-    if problems:
-        raise HengyuError(*problems)
+            problems.add(what)
+    problems.finish()
     if not found:
         raise HengyuError(
             f"{folder}: holds no result of an STS or retrieval task of mteb; give the folder that mteb wrote"
@@ -277,7 +277,7 @@ def _records(run: Run, name: str, found: list[Reference], tasks: dict[str, Any])
         split="",
         encoder=name,
         pooling="native",
-        entry="raw" if main == METRIC else "flat",  # mteb searches exactly
+        entry=find_task(run.kind).reference,  # mteb searches exactly
         dim=None,
         metric=main,
         value=None,
@@ -306,7 +306,7 @@ def _records(run: Run, name: str, found: list[Reference], tasks: dict[str, Any])
             out.append(replace(one, metric="pearson", value=r.pearson))
     sizes = {task: int(about.get("queries", about["n"])) for task, about in tasks.items()}
     holes = [task for task in tasks if task not in values]
-    means = ("mean", "w-mean") if main == METRIC else ("mean",) if len(tasks) > 1 else ()
+    means = dict.fromkeys(r.task for r in run.records if r.metric == main and r.on_board and not r.card)
     for kind in means:
         mean = replace(blank, task=kind, n=sum(sizes.values()))
         if holes:

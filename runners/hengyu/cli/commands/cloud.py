@@ -2,37 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from hengyu.cli import options
 
+if TYPE_CHECKING:
+    from hengyu.tools.task_vectors import Sentences
+
 __all__ = ["command"]
 
 
 @click.command("cloud")
-@click.argument("model", default="hengyu-mini")
-@click.option("--task", default="hengyu-sts:test", show_default=True, metavar="CARD:SPLIT", help="Whose sentences.")
-@click.option("--pooling", default="mean", show_default=True, metavar="NAME", help="Whose vectors.")
+@options.task_vectors
 @click.option("--entry", "entries", multiple=True, help="Look at them after this entry too; repeatable.")
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(min=0), help="Of samples and of entries.")
-@options.data
-@options.datasets
-@options.device
-@options.offline
 @click.option("--json", "json_", type=click.Path(dir_okay=False, path_type=Path), help="Write the numbers here too.")
 @options.methods
 def command(
-    model: str,
-    task: str,
-    pooling: str,
+    load: Callable[[], Sentences],
     entries: tuple[str, ...],
     seed: int,
-    data: Path | None,
-    datasets: tuple[Path, ...],
-    device: str,
-    offline: bool,
     json_: Path | None,
 ) -> None:
     """Describe the cloud of MODEL's sentence vectors: mean, anisotropy, effective rank, uniformity, hubness, angles.
@@ -40,26 +33,15 @@ def command(
     Entries are fitted on the sentences of the task, as 'hengyu run' does with fit_on target. The histogram of the angles
     of random pairs stands beside that of independent directions, uniform in as many dimensions.
     """
-    from rich.console import Console
-
     from hengyu.base.errors import HengyuError, gather
-    from hengyu.base.progress import Progress
+    from hengyu.methods.grammar import parse_entry
     from hengyu.storage.records import write_json
-    from hengyu.suites.grammar import parse_entry
     from hengyu.tools.cloud import describe_entry
     from hengyu.tools.cloud_report import print_clouds, to_json
-    from hengyu.tools.task_vectors import load_sentences
 
     parsed = [parse_entry(e) for e in dict.fromkeys(("raw", *entries))]
     gather(f"entry '{e}' ends in an index, which leaves no vectors to look at; leave it out" for e in parsed if e.index)
-    loaded = load_sentences(
-        *(model, task, pooling),
-        data=data,
-        datasets=datasets,
-        device=device,
-        offline=offline,
-        progress=Progress(Console(stderr=True)),
-    )
+    loaded = load()
     found = {}
     for entry in parsed:
         try:

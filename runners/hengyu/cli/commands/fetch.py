@@ -20,7 +20,7 @@ def command(names: tuple[str, ...], everything: bool, datasets: tuple[Path, ...]
 
     'hengyu list datasets' shows the names. HF_ENDPOINT names a mirror of the Hugging Face hub.
     """
-    from hengyu.base.errors import HengyuError, gather
+    from hengyu.base.errors import HengyuError, Problems
     from hengyu.base.escapes import plain
     from hengyu.cards import find_card, load_cards
     from hengyu.cards.hub import fetch
@@ -30,15 +30,15 @@ def command(names: tuple[str, ...], everything: bool, datasets: tuple[Path, ...]
         raise click.UsageError("name the datasets to fetch, or give --all")
     cards = load_cards(datasets)
     wanted = [c for c in cards.values() if c.hub] if everything else [find_card(cards, name) for name in names]
-    problems: list[str] = []
+    problems = Problems()
     for card in wanted:
         try:
             paths = fetch(card, progress=lambda line: click.echo(plain(line), err=True))
         except HengyuError as e:
-            problems += e.problems
+            problems.add(*e.problems)
             if isinstance(e, Unreachable):
                 break
         else:
             for path in paths:
                 click.echo(path)
-    gather(problems)
+    problems.finish()

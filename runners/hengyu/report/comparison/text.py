@@ -12,14 +12,13 @@ from rich.text import Text
 
 from hengyu.base.escapes import plain
 from hengyu.evaluation.comparison import AXES, Comparison, Line
-from hengyu.report.board.board import METRICS
 from hengyu.report.board.cell import between, p_words, percent
 from hengyu.report.charts.forest import Span, forest, places
 from hengyu.report.charts.style import Chart
 from hengyu.report.page.page import make_page
 from hengyu.report.sheet import Sheet
 from hengyu.storage.records import write_bytes
-from hengyu.tasks.ranking import MAIN
+from hengyu.tasks.interface.registry import kind_of_metric
 
 __all__ = ["print_comparison", "write_comparison"]
 
@@ -41,7 +40,8 @@ def _title(found: Comparison) -> str:
 
 
 def _metric(found: Comparison) -> str:
-    return "nDCG@10" if found.lines[0].first.metric == MAIN else METRICS["spearman"]
+    metric = found.lines[0].first.metric
+    return kind_of_metric(metric).metric(metric).title
 
 
 def _about(found: Comparison) -> str:

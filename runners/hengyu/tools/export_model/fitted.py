@@ -20,6 +20,7 @@ from hengyu.encoders import EncoderSpec, open_encoder
 from hengyu.encoders.huggingface import HuggingFace
 from hengyu.methods.base import Transform
 from hengyu.methods.fit_cache import FitCache
+from hengyu.methods.grammar import Entry
 from hengyu.methods.pipeline import PipelineFitter
 from hengyu.methods.step import Step
 from hengyu.methods.training.cache import TunedEncoder, TunedEncoderCache
@@ -32,10 +33,10 @@ from hengyu.storage.records import Run
 from hengyu.storage.tuned import TunedStore
 from hengyu.storage.vectors import VectorStore
 from hengyu.suites.entries import SuiteEntry
-from hengyu.suites.grammar import Entry
-from hengyu.suites.plan import FitData, Plan, make_plan
+from hengyu.suites.plan import FitData, Plan
+from hengyu.suites.planning import make_plan
 from hengyu.suites.suite import Suite
-from hengyu.tasks.sts import restrict
+from hengyu.tasks.pairs.vectors import restrict
 from hengyu.tools.export_model.pooled import refuse_unsayable
 from hengyu.tools.export_model.row import Choice
 

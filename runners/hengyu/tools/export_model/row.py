@@ -6,9 +6,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from hengyu.base.errors import HengyuError, did_you_mean
+from hengyu.methods.grammar import Entry, parse_entry
 from hengyu.report.board.board import make_board
 from hengyu.storage.records import Record, Run
-from hengyu.suites.grammar import Entry, parse_entry
 
 __all__ = ["Choice", "choose", "written"]
 
