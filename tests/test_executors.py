@@ -32,10 +32,12 @@ from hengyu.bench.notes import UnitLog
 from hengyu.bench.run import Outcome, run
 from hengyu.bench.units import Executor, WorkUnit
 from hengyu.cli import main
-from hengyu.encoders import EncoderSpec, open_encoder
+from hengyu.encoders import EncoderSpec, Unavailable, open_encoder
+from hengyu.encoders.huggingface import HuggingFace
 from hengyu.numerics import moments
 from hengyu.storage.fits import FitStore
 from hengyu.storage.identity import vectors_key
+from hengyu.storage.records import load_run
 from hengyu.storage.vectors import VectorStore, text_keys
 from hengyu.suites.planning import make_plan
 from hengyu.suites.suite import load_suite
@@ -243,6 +245,25 @@ def test_a_model_that_cannot_read_the_texts_gives_rows_with_the_reason(here: Pat
             assert len(done.failures) == 1 and re.search(r"vocabulary turns .* into .UNK.", done.failures[0])
     finally:
         (tmp_path / "kept").replace(here / "cards" / "test.tsv")
+
+
+def test_a_pooling_that_turns_out_not_to_exist_is_a_row_under_workers_too(
+    here: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usual = HuggingFace.stream
+
+    def without_cls(encoder: HuggingFace, texts: Sequence[str], poolings: Sequence[str], wanted: Any) -> Any:
+        if "cls" in poolings:
+            raise Unavailable(encoder.id, {"cls": "there is no first token"})
+        return usual(encoder, texts, poolings, wanted)
+
+    monkeypatch.setattr(HuggingFace, "stream", without_cls)
+    suite = 'tasks = ["grades:test"]\npoolings = ["mean", "cls"]\nresamples = 20\nbaselines = []\nentries = ["raw"]\n'
+    (here / "lacking.toml").write_text(suite, encoding="utf-8")
+    one, two = (weigh(here, tmp_path / str(e.workers), e, "lacking") for e in (Local(), Elsewhere(2)))
+    assert left(one) == left(two)
+    rows = {r.pooling: (r.status, r.reason) for r in load_run(two.folder).records if r.task == "grades:test"}
+    assert rows == {"mean": ("ok", ""), "cls": ("unavailable", "there is no first token")}
 
 
 @pytest.fixture(scope="module")

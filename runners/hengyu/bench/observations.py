@@ -31,12 +31,14 @@ class ObservationStore:
         run: the run's folder.
         mirror: the folder elsewhere that it stands for.
         force: whether everything is observed again.
+        costs: whether every observation of the run has costs (`hengyu.storage.records.costs`).
     """
 
     run: Path
     mirror: Mirror | None = None
     force: bool = False
     progress: Progress = silent
+    costs: bool = False
 
     @property
     def folder(self) -> Path:
@@ -124,8 +126,8 @@ class ObservationStore:
             return
         other = source.parent.parent
         cells = [timing_key(key, entry) for entry in seen.entries]
-        costs = read_costs(other / "costs.json") if seen.neighbours else {}
-        if seen.neighbours and not all(cell in costs for cell in cells):
+        costs = read_costs(other / "costs.json") if self.costs else {}
+        if self.costs and not all(cell in costs for cell in cells):
             return
         write_bytes(target, content)
         seconds = read_seconds(other / "timings.json")

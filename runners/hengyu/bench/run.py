@@ -104,7 +104,7 @@ def run(
         sides={side: plan.texts_of(side) for side in SIDES} if any(e.asking for e in prepared) else {},
         fits=fits,
         tuning=TunedEncoderCache(tuned or TunedStore.beside(store), progress),
-        observations=ObservationStore(folder, run_mirror, force, progress),
+        observations=ObservationStore(folder, run_mirror, force, progress, plan.suite.task_kind.costs),
         progress=progress,
         offline=offline,
         memory=needed.worker,
