@@ -89,7 +89,7 @@ def header(
             "resamples": suite.resamples,
             "level": suite.level,
             "aggregate": suite.aggregate,
-            **({"kind": suite.kind, "relevant": suite.relevant} if suite.kind != "sts" else {}),
+            **({"kind": suite.kind, "relevant": suite.relevant} if suite.kind != type(suite).kind else {}),
         },
         "tasks": tasks,
         "encoders": encoders,

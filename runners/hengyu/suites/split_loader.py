@@ -85,7 +85,7 @@ class SplitLoader:
             gather(
                 f"{p.name} has judgements and no labelled pairs; name another split to learn from"
                 for p in parts
-                if isinstance(p, SearchData)
+                if not p.paired
             )
         splits = tuple(p.name for p in parts)
         return FitData(word, splits, *self._sentences(splits, parts, distinct=source != word), tuple(parts))

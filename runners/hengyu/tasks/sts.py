@@ -6,7 +6,6 @@ from collections import defaultdict
 from collections.abc import Sequence
 from functools import partial
 
-from hengyu.numerics.metrics import ceiling
 from hengyu.tasks.interface.base import Average, Metric
 from hengyu.tasks.interface.data import TaskData
 from hengyu.tasks.pairs.groups import pair_groups
@@ -35,6 +34,7 @@ class Sts(PairTask):
     swept = "spearman"
     refused = {"relevant": "is of retrieval suites; leave it out, or set kind = 'retrieval'"}
     decides = True
+    bounded = True
     observed_by = ()
 
     def truth(self, task: TaskData, thresholds: TaskData | None, relevant: float | None) -> PairLabels:
@@ -45,7 +45,7 @@ class Sts(PairTask):
             partial(pair_groups, task.first, task.second),
             BINARY if task.pairs.card.binary else GRADED,
             thresholds.pairs.labels if thresholds else None,
-            ceiling(task.pairs.labels),
+            task.ceiling,
             thresholds.name if thresholds else task.name,
         )
 

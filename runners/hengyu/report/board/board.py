@@ -15,6 +15,7 @@ import numpy as np
 
 from hengyu.report.board.cell import HEATS, Cell, percent
 from hengyu.storage.records import Record, Run
+from hengyu.tasks.interface.base import Task
 from hengyu.tasks.interface.registry import find_task
 
 __all__ = ["Board", "Cell", "Column", "Row", "family_of", "make_board", "metrics_of", "percent"]
@@ -107,7 +108,7 @@ def make_board(run: Run, metric: str = "") -> Board:
     metric = metric or kind.main
     records = [r for r in run.records if r.metric == metric and r.on_board]
     found = {(r.row, r.task): r for r in records}
-    columns = _columns(run, records, kind.metric(kind.main).title)
+    columns = _columns(run, records, kind)
     main = next((i for i, c in enumerate(columns) if c.task == "mean"), 0 if len(columns) == 1 else None)
     shares = {
         (r.row, r.task): r.value
@@ -136,7 +137,7 @@ def make_board(run: Run, metric: str = "") -> Board:
     return Board(metric, kind.metric(metric).title, level, columns, _marked(rows, len(columns)), tuple(notes), main)
 
 
-def _columns(run: Run, records: Sequence[Record], title: str) -> tuple[Column, ...]:
+def _columns(run: Run, records: Sequence[Record], kind: Task) -> tuple[Column, ...]:
     """Tasks in the header's order, the suite's aggregate after its card's splits, the means last."""
     heads: dict[str, Mapping[str, Any]] = {str(t.get("task")): t for t in run.header.get("tasks", ())}
     first: dict[str, Record] = {}
@@ -144,7 +145,8 @@ def _columns(run: Run, records: Sequence[Record], title: str) -> tuple[Column, .
         known = first.setdefault(r.task, r)
         if known.ceiling is None and r.ceiling is not None:
             first[r.task] = r
-    kind = run.header.get("suite", {}).get("aggregate")
+    aggregate = run.header.get("suite", {}).get("aggregate")
+    title = kind.metric(kind.main).title
     places = {task: i for i, task in enumerate(dict.fromkeys([*heads, *first]))}
     tops: list[tuple[tuple[int, int], Column]] = []
     for task, r in first.items():
@@ -152,13 +154,13 @@ def _columns(run: Run, records: Sequence[Record], title: str) -> tuple[Column, .
         if task in MEANS:
             continue
         if task not in heads and split in ("avg", "w-avg"):
-            if split == kind:
+            if split == aggregate:
                 about = f"{'weighted ' if split == 'w-avg' else ''}mean over the splits {r.split} of {card}"
                 last = max((places[h] for h in heads if h.startswith(f"{card}:")), default=len(places))
                 tops.append(((last, 1), Column(task, "aggregate", r.n, None, about)))
             continue
         head = heads.get(task, {})
-        ceiling = r.ceiling if r.ceiling is not None else head.get("ceiling")
+        ceiling = r.ceiling if r.ceiling is not None or not kind.bounded else head.get("ceiling")
         tops.append(((places[task], 0), Column(task, "task", r.n, ceiling, _about(task, r.n, ceiling, head, title))))
     columns = [column for _, column in sorted(tops, key=lambda item: item[0])]
     if len(columns) > 1:

@@ -83,7 +83,7 @@ def _board_page(run: Run, wrong: Sequence[Mistakes], index: str) -> str:
         others=others,
         listed=sum(len(o.rows) * len(o.columns) for o in others) <= _LISTED,
         view=script_json(view(board, others)),
-        reading=_READING,
+        reading=[line for line in _READING if "ceiling" not in line or any(c.ceiling for c in board.columns)],
         standings=run.standings,
         command=command_of(run),
         command_of_row=command_of_row(run),

@@ -116,6 +116,7 @@ class Task(ABC):
         refused: keys of a suite that it may not have -> what is said to who writes them.
         collections: whether a task may be one of documents, queries and judgements, and not of labelled pairs.
         decides: whether metrics of binary labels need a threshold, which the valid split of a card is asked for.
+        bounded: whether ties of the labels bound the main metric, as they do Spearman (`TaskData.ceiling`).
         sided: whether queries are encoded by their own prompt or route, apart from documents.
         costs: whether observing an entry measures what differs from run to run (costs.json).
         standings: whether rows are tested against the best of their column.
@@ -141,6 +142,7 @@ class Task(ABC):
     refused: ClassVar[Mapping[str, str]] = {}
     collections: ClassVar[bool] = False
     decides: ClassVar[bool] = False
+    bounded: ClassVar[bool] = False
     sided: ClassVar[bool] = False
     costs: ClassVar[bool] = False
     standings: ClassVar[bool] = True

@@ -51,6 +51,11 @@ class TaskData:
         return np.zeros(0, np.int64)
 
     @property
+    def paired(self) -> bool:
+        """Whether it has labelled pairs, which can be learned from."""
+        return True
+
+    @property
     def ceiling(self) -> float | None:
         """The highest Spearman that the labels allow; None where they are no labels of pairs."""
         return ceiling(self.pairs.labels)
@@ -83,6 +88,11 @@ class SearchData(TaskData):
     def asked(self) -> Ids:
         """The queries."""
         return self.queries
+
+    @property
+    def paired(self) -> bool:
+        """False: it has judgements."""
+        return False
 
     @property
     def ceiling(self) -> float | None:

@@ -14,7 +14,7 @@ from typing import Any
 from hengyu.base.errors import HengyuError, did_you_mean
 from hengyu.tasks.interface.base import Task
 
-__all__ = ["GROUP", "find_task", "kind_of_metric", "score_names", "task_names"]
+__all__ = ["GROUP", "find_task", "score_names", "task_names"]
 
 GROUP = "hengyu.tasks"
 """The entry-point group of packages that offer kinds of task: ``my-kind = "my_package.my_kind:MyKind"``."""
@@ -50,12 +50,6 @@ def score_names() -> tuple[str, ...]:
     """Return the names of the scores of all kinds, costs left out."""
     kinds = map(find_task, task_names())
     return tuple(dict.fromkeys(m.name for kind in kinds for m in kind.metrics if m.unit == "score"))
-
-
-def kind_of_metric(name: str) -> Task:
-    """Return the first kind that has a metric; the first of all where none has."""
-    kinds = list(map(find_task, task_names()))
-    return next((kind for kind in kinds if name in kind.titles()), kinds[0])
 
 
 @cache
