@@ -71,7 +71,7 @@ class Plan:
         texts: distinct, in order of first appearance.
         lacking: like fits, of a partial suite: what is not here.
         held: task -> the valid split that tuners are watched on.
-        warnings: for the page of the run, which adds the encoders that it has to leave out.
+        warnings: for the page of the run.
         datasets: folders of cards beside the shipped ones.
         left_out: what the suite runs without, and how to get it.
         truths: task -> what its observations are judged by.
@@ -85,7 +85,7 @@ class Plan:
     texts: list[str] = field(default_factory=list)
     lacking: Mapping[tuple[str, str], str] = field(default_factory=dict)
     held: Mapping[str, Pairs] = field(default_factory=dict)
-    warnings: list[str] = field(default_factory=list)
+    warnings: Sequence[str] = ()
     datasets: tuple[Path, ...] = ()
     left_out: Sequence[str] = ()
     truths: Mapping[str, Truth] = field(default_factory=dict)
