@@ -43,12 +43,12 @@ from hengyu.cards.rows import read_rows
 from hengyu.cli import main
 from hengyu.encoders import EncoderSpec, find_encoder
 from hengyu.encoders.precomputed import Precomputed
+from hengyu.methods.grammar import parse_entry
 from hengyu.report.exports.table import export
 from hengyu.report.mteb_references import read_results
 from hengyu.report.page.leaderboard import render
 from hengyu.storage.records import load_run
 from hengyu.storage.records.checksums import seal
-from hengyu.suites.grammar import parse_entry
 from hengyu.suites.suite import find_suite, load_suite
 
 PACKAGE = Path(hengyu.__file__).parent

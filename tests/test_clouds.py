@@ -15,6 +15,7 @@ from test_report import _in_chinese, _Page
 from hengyu.base.errors import HengyuError
 from hengyu.cards.relevance import Relevance
 from hengyu.cli import main
+from hengyu.methods.grammar import parse_entry
 from hengyu.numerics.cloud import describe, random_histogram, unit_rows
 from hengyu.numerics.cloud_sample import BINS, SAMPLE, CloudSample
 from hengyu.numerics.sample import Sample
@@ -25,9 +26,8 @@ from hengyu.storage.records import Run, load_run
 from hengyu.storage.records.checksums import seal
 from hengyu.storage.records.clouds import load_clouds, save_clouds
 from hengyu.storage.records.observations import Observation, load_observation, save_observation
-from hengyu.suites.grammar import parse_entry
-from hengyu.tasks.retrieval import RetrievalVectors
-from hengyu.tasks.sts import StsVectors
+from hengyu.tasks.pairs.vectors import StsVectors
+from hengyu.tasks.search.vectors import RetrievalVectors
 
 FLOATS = ("mean_norm", "anisotropy", "effective_rank", "uniformity", "hubness", "angle_mean", "angle_sd")
 

@@ -29,12 +29,12 @@ from hengyu.base.json_files import parse
 from hengyu.base.text_lines import blocks
 from hengyu.cli import main
 from hengyu.encoders import EncoderSpec, find_encoder
-from hengyu.evaluation.relevance_file import load_relevance
 from hengyu.report.mteb_references import read_results, with_references
 from hengyu.storage.records import load_run
 from hengyu.storage.records.costs import read_costs
 from hengyu.storage.records.observations import load_labels
 from hengyu.storage.tensor_file import glance, read_sealed, save_sealed
+from hengyu.tasks.search.relevance_file import load_relevance
 
 VECTORS = np.arange(12, dtype=np.float32).reshape(4, 3) + 1
 TEXTS = ["甲", "乙\n丙", "丁", "é\u202e"]

@@ -14,14 +14,14 @@ from numpy.typing import NDArray
 from hengyu.base.bounded import DATA, map_npy, open_regular, read_bytes, user_path
 from hengyu.base.errors import HengyuError, first_line
 from hengyu.base.json_files import parse
-from hengyu.encoders import POOLINGS, Chunk, EncoderSpec, Vectors
+from hengyu.encoders import POOLINGS, Chunk, EncoderSpec, LocalEncoder, Vectors
 
 __all__ = ["Precomputed"]
 
 _BATCH = 4096
 
 
-class Precomputed:
+class Precomputed(LocalEncoder):
     """The vectors (m, d) of a .npy file for the texts (m,) beside it; it has ``native`` vectors alone.
 
     The texts stand in the file ``texts`` names, by default the one of the same name that ends in .txt (a line each) or .json

@@ -19,7 +19,8 @@ from hengyu.report.exports.mteb import NAMES, OUR_SPLITS, TASKS, our_card
 from hengyu.storage.identity import digest
 from hengyu.storage.records import Record, Run, save_records, write_bytes, write_json
 from hengyu.storage.records.checksums import break_seal, seal
-from hengyu.tasks.ranking import MAIN
+from hengyu.tasks.interface.registry import find_task
+from hengyu.tasks.search.ranking import MAIN
 
 __all__ = ["Reference", "read_results", "with_references"]
 
@@ -282,7 +283,7 @@ def _records(run: Run, name: str, found: list[Reference], tasks: dict[str, Any])
         split="",
         encoder=name,
         pooling="native",
-        entry="raw" if main == METRIC else "flat",  # mteb searches exactly
+        entry=find_task(run.kind).reference,  # mteb searches exactly
         dim=None,
         metric=main,
         value=None,
@@ -311,7 +312,7 @@ def _records(run: Run, name: str, found: list[Reference], tasks: dict[str, Any])
             out.append(replace(one, metric="pearson", value=r.pearson))
     sizes = {task: int(about.get("queries", about["n"])) for task, about in tasks.items()}
     holes = [task for task in tasks if task not in values]
-    means = ("mean", "w-mean") if main == METRIC else ("mean",) if len(tasks) > 1 else ()
+    means = dict.fromkeys(r.task for r in run.records if r.metric == main and r.on_board and not r.card)
     for kind in means:
         mean = replace(blank, task=kind, n=sum(sizes.values()))
         if holes:

@@ -34,8 +34,8 @@ def command(
     of random pairs stands beside that of independent directions, uniform in as many dimensions.
     """
     from hengyu.base.errors import HengyuError, gather
+    from hengyu.methods.grammar import parse_entry
     from hengyu.storage.records import write_json
-    from hengyu.suites.grammar import parse_entry
     from hengyu.tools.cloud import describe_entry
     from hengyu.tools.cloud_report import print_clouds, to_json
 

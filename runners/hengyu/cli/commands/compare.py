@@ -43,9 +43,9 @@ def command(
     from hengyu.base.errors import HengyuError
     from hengyu.base.escapes import plain
     from hengyu.evaluation.comparison import compare
+    from hengyu.methods.grammar import parse_entry
     from hengyu.report.comparison.text import print_comparison, write_comparison
     from hengyu.storage.records import find_run, load_run
-    from hengyu.suites.grammar import parse_entry
 
     def same(text: str) -> str:
         # an entry is known by its printed form; what does not parse is looked up as it is, and told if it is not there

@@ -11,7 +11,7 @@ A run is a folder ``records/<run>/`` with
 * ``costs.json``: of a retrieval suite, what each index cost (`hengyu.storage.records.costs`), which differs from run to run too,
 * ``observations/``: the similarity of every pair, one file a cell (see `hengyu.storage.records.observations`),
 * ``labels.safetensors``: the labels of every task, in the order of the pairs,
-* ``relevance.safetensors``: of a retrieval suite, which rows answer which queries (see `hengyu.evaluation.relevance_file`),
+* ``relevance.safetensors``: of a retrieval suite, which rows answer which queries (see `hengyu.tasks.search.relevance_file`),
 * ``sums.json``: checksums of header, numbers, clouds, labels and relevance (see `hengyu.storage.records.checksums`); a run
   without it
   is read, but is not verified (`Run.unverified`).
@@ -180,9 +180,9 @@ class Run:
         return str(self.header["run"])
 
     @property
-    def is_retrieval(self) -> bool:
-        """Whether it is the run of a retrieval suite."""
-        return bool(self.header.get("suite", {}).get("kind") == "retrieval")
+    def kind(self) -> str:
+        """The kind of task that it is a run of, as a suite's ``kind`` says it."""
+        return str(self.header.get("suite", {}).get("kind", "sts"))
 
 
 def save_records(

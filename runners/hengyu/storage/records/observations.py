@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -72,7 +72,7 @@ class Observation:
         dims: the dimension (K,) of the vectors compared, row by row; None where there are no vectors.
         similarity: the cosine (K, n) of every pair, in the order of the task's file.
         sweep: for a sweep over all dimensions: "dim", "value", "error", each (D,): Spearman and its standard error.
-        neighbours: of a retrieval task: "ids" and "ranks", each (Q, k), as `hengyu.tasks.ranking.scores` takes them.
+        neighbours: of a retrieval task: "ids" and "ranks", each (Q, k), as `hengyu.tasks.search.ranking.scores` takes them.
         index: of a retrieval task: what the index takes, "index-bytes" and "bytes-per-vector".
         too_wide: entries that ask for more columns than the vectors have (or another number that they do not have), and
             the words to say so.
@@ -96,6 +96,18 @@ class Observation:
     index: Mapping[str, float] = field(default_factory=dict)
     clouds: Mapping[str, Any] | None = None
 
+    @property
+    def tensors(self) -> dict[str, NDArray[Any]]:
+        """What was seen as arrays, as they are stored: "similarity", "beside", "sweep.dim", "neighbours.ids", ..."""
+        tensors: dict[str, NDArray[Any]] = {"similarity": self.similarity, "beside": self.beside}
+        tensors |= {f"sweep.{k}": v for k, v in self.sweep.items()}
+        return tensors | {f"neighbours.{k}": v for k, v in self.neighbours.items()}
+
+    @property
+    def bare(self) -> Self:
+        """The same without its arrays, which lie on disk."""
+        return replace(self, similarity=np.zeros((0, 0)), sweep={}, beside=np.zeros((0, 0)), neighbours={})
+
     @classmethod
     def missed(cls, meaning: Mapping[str, Any], names: Sequence[str], error: ValueError) -> Self:
         """Return what stands in the place of entries that could not be observed, and why."""
@@ -107,9 +119,6 @@ class Observation:
 
 def save_observation(folder: Path, observation: Observation) -> Path:
     """Write an observation to its file, whole or not at all; returns the file."""
-    tensors: dict[str, NDArray[Any]] = {"similarity": observation.similarity, "beside": observation.beside}
-    tensors |= {f"sweep.{k}": v for k, v in observation.sweep.items()}
-    tensors |= {f"neighbours.{k}": v for k, v in observation.neighbours.items()}
     about = {
         "entries": list(observation.entries),
         "dims": list(observation.dims),
@@ -118,7 +127,7 @@ def save_observation(folder: Path, observation: Observation) -> Path:
         **({"index": dict(observation.index)} if observation.index else {}),
         **({"clouds": dict(observation.clouds), "sample": SAMPLE} if observation.clouds is not None else {}),
     }
-    return save_sealed(folder, observation.meaning, tensors, about)
+    return save_sealed(folder, observation.meaning, observation.tensors, about)
 
 
 def load_observation(folder: Path, meaning: Mapping[str, Any]) -> Observation | None:
@@ -152,19 +161,26 @@ class ObservationRef:
     path: Path
     row: int
 
+    def tensors(self) -> dict[str, NDArray[Any]] | None:
+        """Return all arrays of the observation (`Observation.tensors`), None for a file that cannot be read or has changed."""
+        try:
+            return read_sealed(self.path)[0]
+        except HengyuError:
+            return None
+
     def read(self) -> NDArray[np.float64] | None:
         """Return the similarity (n,) of every pair, None for a file that cannot be read or has changed."""
         try:
-            return np.asarray(read_sealed(self.path)[0]["similarity"][self.row], dtype=np.float64)
-        except (HengyuError, KeyError, IndexError):
+            return np.asarray((self.tensors() or {})["similarity"][self.row], dtype=np.float64)
+        except (KeyError, IndexError):
             return None
 
     def neighbours(self) -> tuple[NDArray[Any], NDArray[Any]] | None:
         """Return ids and ranks (Q, k) of what a retrieval cell found, None for a file that cannot be read or has changed."""
+        tensors = self.tensors() or {}
         try:
-            tensors = read_sealed(self.path)[0]
             return tensors["neighbours.ids"], tensors["neighbours.ranks"]
-        except (HengyuError, KeyError):
+        except KeyError:
             return None
 
 
