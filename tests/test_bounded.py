@@ -348,18 +348,18 @@ def npy(header: str, body: bytes = b"\0" * 64, magic: bytes = b"\x93NUMPY\x01\x0
 WRONG_NPY = {
     "": "empty",
     "PK": "zip archive",
-    "{'descr': '<f4', 'fortran_order': False, 'shape': (True, True), }": "not that of an array",
-    "{'descr': '<f4', 'fortran_order': 0, 'shape': (2, 3), }": "not that of an array",
-    "{'descr': '<f4', 'fortran_order': False, 'shape': (-1, 4), }": "not that of an array",
+    "{'descr': '<f4', 'fortran_order': False, 'shape': (True, True), }": "does not describe an array",
+    "{'descr': '<f4', 'fortran_order': 0, 'shape': (2, 3), }": "does not describe an array",
+    "{'descr': '<f4', 'fortran_order': False, 'shape': (-1, 4), }": "does not describe an array",
     "{'descr': '<f4', 'fortran_order': False, 'shape': (" + "9" * 30 + ", 4), }": "impossible shape",
-    "{'descr': '<f4', 'fortran_order': False, 'shape': (" + "9" * 18 + ", 4), }": "where the file has 64",
-    "{'descr': '<f4', 'fortran_order': False, 'shape': ((((2, 3": "not that of an array",
-    "{'descr': '<f4', 'fortran_order': False, 'shape': (2, 3), 'x': '1'}": "not that of an array",
-    "{'descr': '<f4', 'fortran_order': False}": "not that of an array",
+    "{'descr': '<f4', 'fortran_order': False, 'shape': (" + "9" * 18 + ", 4), }": "but the file has 64",
+    "{'descr': '<f4', 'fortran_order': False, 'shape': ((((2, 3": "does not describe an array",
+    "{'descr': '<f4', 'fortran_order': False, 'shape': (2, 3), 'x': '1'}": "does not describe an array",
+    "{'descr': '<f4', 'fortran_order': False}": "does not describe an array",
     "{'descr': '|O', 'fortran_order': False, 'shape': (2, 3), }": "Python objects",
-    "{'descr': [('a', '<f4')], 'fortran_order': False, 'shape': (2, 3), }": "not that of an array",
-    "(" * 900: "not that of an array",
-    "-" * 9000: "not that of an array",
+    "{'descr': [('a', '<f4')], 'fortran_order': False, 'shape': (2, 3), }": "does not describe an array",
+    "(" * 900: "does not describe an array",
+    "-" * 9000: "does not describe an array",
 }
 
 
@@ -370,7 +370,7 @@ def test_a_header_that_lies_is_a_sentence(header: str, tmp_path: Path) -> None:
     (tmp_path / "x.txt").write_text("a\nb\n", encoding="utf-8")
     with pytest.raises(ValueError, match=WRONG_NPY[header]):
         map_npy(path)
-    with pytest.raises(HengyuError, match="no array of numbers"):
+    with pytest.raises(HengyuError, match="not an array of numbers"):
         _ = Precomputed(EncoderSpec(str(path))).vectors
 
 
@@ -459,7 +459,7 @@ def test_a_long_entry_is_refused_at_once(text: str) -> None:
         (b"9" * 400, "400 digits"),
         (b"[" * 100_000, "nested"),
         (b'{"a":' * 100_000, "nested"),
-        (b"NaN", "no number"),
+        (b"NaN", "not a number"),
         (b"1e999", "too large"),
     ],
 )

@@ -90,7 +90,7 @@ def test_mistakes_are_sentences(tmp_path: Path, tiny_bert: Path) -> None:
     refused(hengyu(tmp_path, "run", str(bad)), f"{bad}: key 'pooling'", "did you mean 'poolings'", "did you mean 'dim'")
     refused(hengyu(tmp_path, "run", "zh-sts"), "LCQMC:test is not here", "hengyu fetch LCQMC", "--data DIR")
     refused(hengyu(tmp_path, "run", "smoke", "--task", "hengyu-sts:tset"), "did you mean 'test'")
-    refused(hengyu(tmp_path, "run", "smoke", "--encoder", str(tmp_path)), "holds no weights")
+    refused(hengyu(tmp_path, "run", "smoke", "--encoder", str(tmp_path)), "has no weights")
     refused(hengyu(tmp_path, "run", "smoke", "--encoder", "owner/model"), "the network is off")
     refused(hengyu(tmp_path, "run", "smoke", "--device", "warp"), "device 'warp' cannot be used")
     refused(hengyu(tmp_path, "rnu"), "did you mean 'run'")

@@ -94,7 +94,7 @@ def test_rows_are_sampled_alike_for_all_entries_and_wide_vectors_are_looked_at_i
 
 def test_what_cannot_be_described_says_why() -> None:
     (found,) = CloudSample(0).of(np.zeros((9, 4)), [4], [None])
-    assert found == {"dim": 4, "problem": "0 vectors are not zero; a cloud needs at least 2"}
+    assert found == {"dim": 4, "problem": "0 vectors are non-zero; embedding geometry needs at least 2"}
 
 
 def test_an_index_is_described_by_the_vectors_it_searches() -> None:
@@ -140,7 +140,7 @@ def test_clouds_are_kept_and_read_back(written: Run) -> None:
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        (lambda c: c | {"clouds": [1]}, "an object must"),
+        (lambda c: c | {"clouds": [1]}, "is not an object"),
         (lambda c: c | {"schema": 2}, "schema"),
         (lambda c: c | {"clouds": [c["clouds"][0] | {"angles": ["x"]}]}, "'angles' is"),
         (lambda c: c | {"clouds": [c["clouds"][0] | {"angles_from": 89}]}, "beyond 90 bins"),

@@ -104,7 +104,7 @@ def test_a_text_that_is_too_long_is_cut_and_its_template_is_not(home: Path) -> N
 
 def test_a_template_that_leaves_no_room_for_a_text_is_said(home: Path) -> None:
     spec = EncoderSpec(str(home / "model"), prompt=TEMPLATE, max_length=10)
-    with pytest.raises(HengyuError, match="the prompt takes 10 tokens of 10, so that no text fits; raise max_length"):
+    with pytest.raises(HengyuError, match="the prompt takes 10 tokens of 10, so no text fits; raise max_length"):
         open_encoder(spec).tokenizer(["我们"])
     (row,) = open_encoder(replace(spec, max_length=11)).tokenizer(["我们"])[0]
     assert len(row) == 11

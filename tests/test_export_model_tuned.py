@@ -93,7 +93,7 @@ def test_the_folder_is_the_trained_encoder_with_its_steps(
     finished: Run, home: Path, tmp_path: Path, words: str, seed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def never(*_: Any) -> None:
-        raise AssertionError("trained again")
+        raise AssertionError("training it again")
 
     monkeypatch.setattr("hengyu.methods.training.loop.train", never)
     done = take(finished, tmp_path / "model", words, "--seed", str(seed))

@@ -130,7 +130,7 @@ def test_what_is_amiss_in_a_repository_is_one_sentence(served: Any, hub: FakeHub
     files = hub.repositories["mteb/CovidRetrieval"]
     whole = dict(files)
     files["data/dev-00000-of-00001.parquet"] = parquet({"query-id": ["q1"], "corpus-id": ["d999"], "score": [1]})
-    with pytest.raises(HengyuError, match=r"data/dev.*row 1: the document must be one that there is, not 'd999'"):
+    with pytest.raises(HengyuError, match=r"data/dev.*row 1: the document must be an existing id, not 'd999'"):
         fetch(card)
     shutil.rmtree(fakehub_cache())
     del files["data/dev-00000-of-00001.parquet"]

@@ -195,10 +195,10 @@ def test_bad_input_is_a_sentence_and_exit_code_2(tmp_path: Path) -> None:
         (("hengyu-mini", "--task", "hengyu-sts"), "names no split"),
         (("hengyu-mini", "--task", "LCQMC:test"), "LCQMC:test is not here"),
         (("hengyu-mini", "--pooling", "maen"), "did you mean 'mean'"),
-        (("hengyu-mini", "--pooling", "pooler"), "the model's weights hold no pooler"),
+        (("hengyu-mini", "--pooling", "pooler"), "the model's weights have no pooler"),
         (("hengyu-mini", "--device", "warp"), "device 'warp' cannot be used"),
         (("hengyu-mini", "--limit", "-1"), "--limit"),
-        ((str(tmp_path),), "holds no weights"),
+        ((str(tmp_path),), "has no weights"),
         ((str(tmp_path / "nowhere"),), "no such folder"),
         (("somebody/some-model",), "the network is off"),
     ):
@@ -219,7 +219,7 @@ def test_a_vocabulary_that_knows_nothing_is_broken(tiny_bert: Path, tmp_path: Pa
     BertTokenizer(str(folder / "vocab.txt"), model_max_length=64).save_pretrained(folder)
     done = run(str(folder), "--limit", "20")
     assert done.exit_code == 1, done.output
-    assert "give a model made for Chinese" in done.output
+    assert "use a model for Chinese" in done.output
 
 
 def test_vectors_that_are_not_finite_are_refused(sample: Excerpt) -> None:

@@ -95,7 +95,7 @@ def test_a_rotation_moves_nothing() -> None:
 
 
 def test_distortion_needs_directions() -> None:
-    with pytest.raises(Degenerate, match="0 vectors are not zero"):
+    with pytest.raises(Degenerate, match="0 vectors are non-zero"):
         measure(np.zeros((5, 4)), 2)
     with pytest.raises(Degenerate, match="equal direction"):
         measure(np.ones((5, 4)), 2)

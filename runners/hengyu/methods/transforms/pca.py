@@ -17,7 +17,7 @@ __all__ = ["METHOD", "PCA"]
 class PCA(MomentTransform):
     """Centres the rows and rotates them onto the first ``dim`` principal axes; (n, d) to (n, dim).
 
-    At full dimension it changes no cosine against ``center``. Pearson, 1901; equals scikit-learn's ``PCA`` up to signs.
+    At full dimension its cosines equal those of ``center``. Pearson, 1901; equals scikit-learn's ``PCA`` up to signs.
     """
 
     dim: int | None = None
@@ -32,9 +32,9 @@ class PCA(MomentTransform):
             raise ValueError(f"pca(dim={self.dim}) must keep at least 1 column")
 
     def fit_moments(self, moments: Moments) -> Self:
-        """Learn them from moments; raises `WrongSize` when ``dim`` exceeds d."""
+        """Learn mean and axes from moments; raises `WrongSize` if ``dim`` exceeds d."""
         if self.dim is not None and self.dim > len(moments.mean):
-            raise WrongSize(f"dim={self.dim} is larger than the {len(moments.mean)} the vectors have")
+            raise WrongSize(f"dim={self.dim} is larger than the vectors' {len(moments.mean)}")
         self.mean = moments.mean
         self.matrix = moments.spectrum.vectors[:, : self.dim]
         return self

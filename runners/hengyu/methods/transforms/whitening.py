@@ -24,8 +24,8 @@ class Whitening(MomentTransform):
     SVD, W = U diag(1/sqrt(s)), first k columns); other values are those of Su's post 9079, where beta = gamma = 0 is a
     rotation.
 
-    Directions whose eigenvalue lies below ``floor`` times the largest hold rounding noise only and are left out, so that
-    the result may have fewer than ``dim`` columns; ``floor=0`` keeps every positive one, as the published lines do.
+    Directions whose eigenvalue is below ``floor`` times the largest are only rounding noise and are left out, so the result
+    may have fewer than ``dim`` columns; ``floor=0`` keeps every positive one, like the published code.
     """
 
     dim: int | None = None
@@ -47,13 +47,13 @@ class Whitening(MomentTransform):
             raise ValueError("whitening(beta, gamma) must be finite numbers")
 
     def fit_moments(self, moments: Moments) -> Self:
-        """Learn them from moments; raises `WrongSize` when ``dim`` exceeds d, `Degenerate` when no direction varies."""
+        """Learn mean and axes from moments; raises `WrongSize` if ``dim`` exceeds d, `Degenerate` if no direction varies."""
         spectrum = moments.spectrum
         if self.dim is not None and self.dim > len(spectrum.values):
-            raise WrongSize(f"dim={self.dim} is larger than the {len(spectrum.values)} the vectors have")
+            raise WrongSize(f"dim={self.dim} is larger than the vectors' {len(spectrum.values)}")
         rank = spectrum.rank(self.floor)
         if rank == 0:
-            raise Degenerate("the vectors it is fitted on are all the same, so there is nothing to whiten")
+            raise Degenerate("it is fitted on vectors that are all the same, so there is nothing to whiten")
         keep = min(rank, self.dim or rank)
         self.mean = moments.mean
         self.matrix = spectrum.vectors[:, :keep] * spectrum.values[:keep] ** (-self.gamma / 2)
