@@ -713,7 +713,7 @@ def test_keys_of_an_api_need_one() -> None:
 
 def test_options_of_an_api_belong_together(api: FakeApi, tmp_path: Path) -> None:
     for words in (["--api", api.url], ["--key-env", "X", "--encoder", "m"], ["--dimensions", "3"]):
-        assert "belong together with --encoder" in ran(["run", "smoke", *words], 2).output
+        assert "need --encoder" in ran(["run", "smoke", *words], 2).output
 
 
 def test_an_encoder_of_the_command_line_needs_no_other_permission(api: FakeApi, few: list[str], tmp_path: Path) -> None:

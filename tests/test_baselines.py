@@ -119,7 +119,7 @@ def test_what_is_no_baseline_is_told_in_one_sentence(tmp_path, content, words):
 @pytest.mark.parametrize(
     ("word", "bad", "words"),
     [
-        ("value", "NaN", "NaN is not a number"),
+        ("value", "NaN", "NaN is no number"),
         *((w, b, "not a baseline") for w, b in (("value", '"0.5"'), ("value", "true"), ("low", "7"))),
     ],
 )
@@ -129,7 +129,7 @@ def test_a_cell_that_holds_no_score_is_refused(tmp_path, simulated, word, bad, w
     content = json.loads(path.read_text(encoding="utf-8"))
     content["cells"][0][word] = json.loads(bad)
     path.write_text(json.dumps(content), encoding="utf-8")
-    with pytest.raises(HengyuError, match="NaN is not a number" if bad == "NaN" else "has changed since it was written"):
+    with pytest.raises(HengyuError, match="NaN is no number" if bad == "NaN" else "has changed since it was written"):
         read_baseline(path)
     del content["sha256"]  # as written by earlier versions
     path.write_text(json.dumps(content), encoding="utf-8")

@@ -459,7 +459,7 @@ def test_a_long_entry_is_refused_at_once(text: str) -> None:
         (b"9" * 400, "400 digits"),
         (b"[" * 100_000, "nested"),
         (b'{"a":' * 100_000, "nested"),
-        (b"NaN", "not a number"),
+        (b"NaN", "no number"),
         (b"1e999", "too large"),
     ],
 )
@@ -580,7 +580,7 @@ def test_what_nobody_foresaw_is_called_a_bug(
 def test_what_the_machine_refuses_is_a_sentence(failing: Callable[..., tuple[int, str]]) -> None:
     assert failing(OSError(28, "No space left on device")) == (
         2,
-        "error: the output cannot be written (No space left on device); make room, or send it elsewhere\n",
+        "error: the output cannot be written (No space left on device); free some space, or write it elsewhere\n",
     )
     code, said = failing(PermissionError(13, "Permission denied", "/x/y"))
     assert code == 2 and said.startswith("error: /x/y: Permission denied;")

@@ -131,7 +131,7 @@ def test_an_interrupted_run_goes_on(tmp_path: Path) -> None:
     _, errors = process.communicate()
     assert process.returncode == 130, errors
     assert "Traceback" not in errors
-    assert "the same command goes on from there" in errors
+    assert "the same command continues from there" in errors
     again = hengyu(tmp_path, "run", "smoke")
     assert again.returncode == 0
     assert "0 texts encoded" in again.stderr

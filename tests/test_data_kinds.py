@@ -160,9 +160,8 @@ def test_keys_that_do_not_fit(tmp_path: Path, keys: tuple[str, ...], said: str) 
 
 def test_headers_that_are_not_as_the_card_says(tmp_path: Path) -> None:
     bare = TSV.removeprefix(HEAD)
-    assert (
-        "line 1 looks like data, not like a header (今天天气怎么样, 今天下雨吗, 1); add header = false"
-        in refused(tmp_path, bare)
+    assert "line 1 looks like data, not like a header (今天天气怎么样, 今天下雨吗, 1); add header = false" in refused(
+        tmp_path, bare
     )
     first = "1\t甲\t乙\n0\t丙\t丁\n"
     assert "add header = false to the card, and columns = { sentence1 = 1, sentence2 = 2, label = 0 }" in refused(
@@ -216,11 +215,11 @@ def test_archives(tmp_path: Path) -> None:
                 archive.writestr(name, TSV)
         return out.getvalue()
 
-    assert "is an Office file" in refused(
-        tmp_path, packed("[Content_Types].xml", "xl/workbook.xml"), file="x.csv"
-    )
+    assert "is an Office file" in refused(tmp_path, packed("[Content_Types].xml", "xl/workbook.xml"), file="x.csv")
     assert "unpack it and name the file inside 'data.tsv'" in refused(tmp_path, packed("data.tsv"))
-    assert "is a zip file, 'x.zip', which is not supported; unpack it" in refused(tmp_path, packed("data.tsv"), file="x.zip")
+    assert "is a zip file, 'x.zip', which is not supported; unpack it" in refused(
+        tmp_path, packed("data.tsv"), file="x.zip"
+    )
 
 
 @pytest.mark.parametrize(("ending", "pack"), [("gz", gzip.compress), ("xz", lzma.compress), ("bz2", bz2.compress)])

@@ -151,7 +151,10 @@ def test_mask_pooling_takes_the_vector_of_the_mask(tiny_bert: Path) -> None:
     at = batch["input_ids"][0].tolist().index(tokenizer.mask_token_id)
     assert np.abs(ours[0] - hidden[at].numpy()).max() < 1e-5
     assert "mask token" in open_encoder(EncoderSpec(str(tiny_bert))).poolings["mask"]
-    assert "does not contain the model's mask token" in open_encoder(EncoderSpec(str(tiny_bert), prompt="意思：")).poolings["mask"]
+    assert (
+        "does not contain the model's mask token"
+        in open_encoder(EncoderSpec(str(tiny_bert), prompt="意思：")).poolings["mask"]
+    )
 
 
 def test_jieba_takes_whole_words_of_the_vocabulary(tmp_path: Path, tiny_bert: Path) -> None:

@@ -86,7 +86,7 @@ def test_the_folder_gives_the_vectors_that_were_weighed(
     said = json.loads((tmp_path / "model" / "config_sentence_transformers.json").read_bytes())
     assert (said.get("default_prompt_name") == "hengyu") == (prompt == PREFIX)
     card = (tmp_path / "model" / "README.md").read_text(encoding="utf-8")
-    assert ("its tokenizer says it around a text" in card) == (prompt == TEMPLATE)
+    assert ("added around a text by the tokenizer" in card) == (prompt == TEMPLATE)
     # weighed as a folder of somebody else's, its own vectors are the same
     again = open_encoder(EncoderSpec(str(tmp_path / "model"))).encode(list(ours.texts[:40]), ["native"])["native"]
     assert np.abs(again - ours.vectors[:40]).max() < 1e-5 * np.abs(ours.vectors).max()
@@ -116,5 +116,5 @@ def test_a_tokenizer_that_can_hold_no_template_is_said(home: Path, monkeypatch: 
     class Body:
         tokenizer: Any = object()
 
-    with pytest.raises(HengyuError, match="its tokenizer is none that could hold a template; weigh it with a prefix"):
+    with pytest.raises(HengyuError, match="its tokenizer cannot hold a template; evaluate it with a prefix"):
         put_template(open_encoder(EncoderSpec(str(home / "model"), prompt=TEMPLATE)), Body())

@@ -261,7 +261,7 @@ def test_a_model2vec_folder_in_its_own_layout(tmp_path: Path, tiny_bert: Path) -
     ours = encoder.encode(["今天天气"], ["native"])["native"][0]
     by_hand = rows[tokenizer.encode("今天天气", add_special_tokens=False).ids].mean(0)
     assert np.abs(ours - by_hand / np.linalg.norm(by_hand)).max() < 1e-6
-    assert "no transformer" in encoder.poolings["mean"]
+    assert "not a transformer" in encoder.poolings["mean"]
 
 
 def test_a_step_of_our_own_beside_the_librarys(tmp_path: Path, tiny_bert: Path) -> None:
@@ -548,7 +548,7 @@ def test_sparse_and_late_interaction_models_are_named(tmp_path: Path, tiny_bert:
     modules(folder, ("", f"{OWN}Transformer"))
     refused(folder, "no Pooling.*late-interaction")
     modules(folder, ("1_Pooling", f"{OWN}Pooling"))
-    refused(folder, "takes no texts")
+    refused(folder, "does not accept texts")
 
 
 def test_a_router_without_a_default_route_is_refused(tmp_path: Path, tiny_bert: Path) -> None:

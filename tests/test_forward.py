@@ -244,7 +244,11 @@ def test_bidirectional_attention_is_a_mask_that_hides_nothing(tmp_path: Path, na
 
 @pytest.mark.parametrize(
     ("name", "why"),
-    [("bert", "is bidirectional already"), ("mamba", "cannot be made bidirectional"), ("bart", "cannot be made bidirectional")],
+    [
+        ("bert", "is bidirectional already"),
+        ("mamba", "cannot be made bidirectional"),
+        ("bart", "cannot be made bidirectional"),
+    ],
 )
 def test_attention_that_cannot_be_opened_is_refused(tmp_path: Path, name: str, why: str) -> None:
     save_family(tmp_path, name)

@@ -175,7 +175,7 @@ def test_a_card_is_written_once(tmp_path: Path) -> None:
         assert part in done.output, done.output
     assert load_card(card).name == "my-pairs"
     again = run("card", file)
-    assert again.exit_code == 2 and "is there already; --force replaces it" in again.output
+    assert again.exit_code == 2 and "already exists; --force replaces it" in again.output
     assert run("card", file, "--force", "--columns", "1,0,2").exit_code == 0
     assert load_card(card).columns.sentence1 == 1
     assert pairs_card(file).columns.sentence1 == 1  # the card beside a file counts, and not the guess
@@ -193,9 +193,9 @@ def test_a_card_is_written_once(tmp_path: Path) -> None:
     [
         (("--encoding", "gb18031"), "did you mean 'gb18030'?"),
         (("--columns", "a,b"), "name three different columns"),
-        (("--map", "x"), "write each label of the file and what it means"),
+        (("--map", "x"), "write each label of the file and its value"),
         (("--scale", "5", "0"), "give the lowest label first"),
-        (("--out", "."), ".: is there already"),
+        (("--out", "."), ".: already exists"),
     ],
 )
 def test_options_that_make_no_sense(tmp_path: Path, words: tuple[str, ...], said: str) -> None:

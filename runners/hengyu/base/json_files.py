@@ -1,4 +1,4 @@
-"""JSON documents: written atomically, and never trusted when read: shapes are checked and NaN is refused."""
+"""JSON documents: written whole or not at all, read back as if from a stranger: shapes are checked, NaN is refused."""
 
 from __future__ import annotations
 
@@ -33,21 +33,21 @@ __all__ = [
 T = TypeVar("T")
 
 NAME = r"^(?!\.)[\w.-]+\Z"
-"""Allowed names of files and folders: letters, digits, '-', '_' and '.', no leading dot."""
+"""What may become the name of a file or folder: letters, digits, '-', '_' and '.', no leading dot."""
 
 
-_DIGITS = 300  # of an integer: a double's largest has 309
-_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")  # may be half a pair; the parsed strings decide
+_DIGITS = 300  # of a whole number: a double holds 308
+_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")  # an escape of half a pair, as far as the text shows
 _HALF = re.compile("[\ud800-\udfff]")
 
 
 def write_bytes(path: Path, content: bytes) -> None:
-    """Write a file atomically: to a temporary file beside it, flushed, then renamed."""
+    """Write a file whole or not at all: to a temporary neighbour, flushed, then renamed."""
     write_blocks(path, (content,))
 
 
 def write_blocks(path: Path, blocks: Iterable[bytes]) -> None:
-    """Write a file atomically from an iterator of blocks."""
+    """Write a file of blocks, which are asked for one by one, whole or not at all."""
     handle = -1
     temporary = ""
     _refuse_special(path)
@@ -67,16 +67,16 @@ def write_blocks(path: Path, blocks: Iterable[bytes]) -> None:
         if temporary:
             Path(temporary).unlink(missing_ok=True)
         raise HengyuError(
-            f"{path}: cannot be written ({e.strerror or e}); free some space or check permissions; finished parts are kept"
+            f"{path}: cannot be written ({e.strerror or e}); make room or check permissions, what was finished is kept"
         ) from e
 
 
 def _refuse_special(path: Path) -> None:
-    """Refuse to replace a device or pipe, like /dev/null, by a file."""
+    """Refuse to put a file in the place of a device or pipe, like /dev/null."""
     try:
         mode = path.stat().st_mode
     except (OSError, ValueError):
-        return  # it does not exist, or creating it will report what is wrong
+        return  # it is not there, or whoever makes it will say what is wrong
     if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
         raise HengyuError(f"{path}: is a device, pipe or socket, which would be replaced; name a regular file")
 
@@ -88,10 +88,10 @@ def write_json(path: Path, content: Any) -> None:
 
 
 def parse(content: bytes, *, finite: bool = True) -> Any:
-    """Parse UTF-8 JSON; raises ValueError if it is invalid, or has values that no double or UTF-8 text can hold.
+    """Parse JSON in UTF-8; raises ValueError for what is none, or holds what no double or no UTF-8 text can.
 
-    Refused are lone surrogates, integers of hundreds of digits and nesting thousands deep; with ``finite`` also NaN and
-    infinity, which other programs write into their JSON.
+    That is half a surrogate pair, a whole number of hundreds of digits, or nesting of thousands of brackets; with ``finite``
+    also NaN and infinity, which other programs write into their JSON.
     """
     text = content.decode("utf-8-sig")
     try:
@@ -100,14 +100,14 @@ def parse(content: bytes, *, finite: bool = True) -> Any:
         else:
             found = json.loads(text, parse_int=_whole)
     except RecursionError:
-        raise ValueError("it is nested too deeply") from None
+        raise ValueError("it is nested too deep") from None
     if _SURROGATE.search(text):
         _refuse_halves(found)
     return found
 
 
 def _refuse_halves(content: Any) -> None:
-    """Raise ValueError if a string contains half a surrogate pair, which cannot be written as UTF-8."""
+    """Raise ValueError where a string holds half a surrogate pair, which cannot be written anywhere."""
     rest = [content]
     while rest:
         one = rest.pop()
@@ -117,7 +117,7 @@ def _refuse_halves(content: Any) -> None:
         elif isinstance(one, list):
             rest += one
         elif isinstance(one, str) and _HALF.search(one):
-            raise ValueError("it contains half a surrogate pair, which is not a character")
+            raise ValueError("it holds half a surrogate pair, which is no character")
 
 
 def _whole(text: str) -> int:
@@ -127,18 +127,18 @@ def _whole(text: str) -> int:
 
 
 def _refuse(word: str) -> float:
-    raise ValueError(f"{word} is not a number")
+    raise ValueError(f"{word} is no number")
 
 
 def _finite(text: str) -> float:
     number = float(text)
     if not math.isfinite(number):
-        raise ValueError(f"the number {text} is too large")
+        raise ValueError(f"{text} is too large a number")
     return number
 
 
 def read_document(path: Path, remedy: str) -> dict[str, Any]:
-    """Read a JSON object; raises `HengyuError` that ends with ``remedy``."""
+    """Read a JSON object; raises `HengyuError`, which ends with the remedy."""
     try:
         content = parse(read_bytes(path))
     except OSError as e:
@@ -151,7 +151,7 @@ def read_document(path: Path, remedy: str) -> dict[str, Any]:
 
 
 def read_seconds(path: Path) -> dict[str, float]:
-    """Return the seconds by key of a timings.json; empty if it cannot be read, since no score depends on it."""
+    """Return the seconds by key of a timings.json; what cannot be read counts as nothing, since no number follows from it."""
     try:
         seconds = parse(read_bytes(path))["seconds"]
         return {str(k): float(v) for k, v in seconds.items() if type(v) in (int, float)}
@@ -160,9 +160,9 @@ def read_seconds(path: Path) -> dict[str, float]:
 
 
 def fill(kind: type[T], row: Any) -> T:
-    """Make a dataclass from a JSON object, ignoring unknown keys; raises TypeError for a value of the wrong type."""
+    """Make a dataclass of a JSON object, unknown keys left out; raises TypeError where a value is not of its field's type."""
     if not isinstance(row, Mapping):
-        raise TypeError(f"{str(row)[:40]!r} is not an object")
+        raise TypeError(f"{str(row)[:40]!r} stands where an object must")
     values: dict[str, Any] = {}
     for name, kinds, required in _shape(kind):  # type: ignore[arg-type]
         if name not in row:
@@ -192,7 +192,7 @@ def _shape(kind: type[Any]) -> tuple[tuple[str, tuple[type, ...], bool], ...]:
 
 
 def check(content: Mapping[str, Any], shape: Mapping[str, Any], path: Path, remedy: str) -> None:
-    """Check a document against a JSON schema; raises `HengyuError` that names the first mistake."""
+    """Hold a document against a JSON schema; raises `HengyuError` that names the place of the first mistake."""
     from jsonschema import Draft202012Validator
 
     mistake = next(iter(Draft202012Validator(shape).iter_errors(content)), None)

@@ -95,7 +95,11 @@ def guess(file: Path, wishes: Wishes | None = None) -> Guess:
     """Decide the layout of a file of pairs; raises `HengyuError` with what is undecided and which option to add."""
     wishes = wishes or Wishes()
     if not file.is_file():
-        what = "is a folder; name a file of pairs in it" if file.is_dir() else "no such file, or not a regular file; check the path"
+        what = (
+            "is a folder; name a file of pairs in it"
+            if file.is_dir()
+            else "no such file, or not a regular file; check the path"
+        )
         raise HengyuError(f"{file}: {what}")
     if file.suffix == ".toml":
         raise HengyuError(

@@ -1,4 +1,4 @@
-"""hengyu cloud: how the sentence vectors of a model lie in space, before and after a method."""
+"""hengyu cloud: the embedding geometry of a model, before and after a method."""
 
 from __future__ import annotations
 
@@ -15,13 +15,15 @@ __all__ = ["command"]
 @click.argument("model", default="hengyu-mini")
 @click.option("--task", default="hengyu-sts:test", show_default=True, metavar="CARD:SPLIT", help="Whose sentences.")
 @click.option("--pooling", default="mean", show_default=True, metavar="NAME", help="Whose vectors.")
-@click.option("--entry", "entries", multiple=True, help="Look at them after this entry too; repeatable.")
-@click.option("--seed", default=0, show_default=True, type=click.IntRange(min=0), help="Of samples and of entries.")
+@click.option("--entry", "entries", multiple=True, help="Also describe the vectors after this method; repeatable.")
+@click.option("--seed", default=0, show_default=True, type=click.IntRange(min=0), help="Seed of samples and methods.")
 @options.data
 @options.datasets
 @options.device
 @options.offline
-@click.option("--json", "json_", type=click.Path(dir_okay=False, path_type=Path), help="Write the numbers here too.")
+@click.option(
+    "--json", "json_", type=click.Path(dir_okay=False, path_type=Path), help="Also write the numbers to this file."
+)
 @options.methods
 def command(
     model: str,
@@ -35,10 +37,11 @@ def command(
     offline: bool,
     json_: Path | None,
 ) -> None:
-    """Describe the cloud of MODEL's sentence vectors: mean, anisotropy, effective rank, uniformity, hubness, angles.
+    """Describe the embedding geometry of a model.
 
-    Entries are fitted on the sentences of the task, as 'hengyu run' does with fit_on target. The histogram of the angles
-    of random pairs stands beside that of independent directions, uniform in as many dimensions.
+    Printed are mean norm, anisotropy, effective rank, uniformity, hubness and angles. Methods are fitted on the sentences
+    of the task, like 'hengyu run' with fit_on target. The histogram of the angles of random pairs is shown with that of
+    independent uniform directions in the same number of dimensions.
     """
     from rich.console import Console
 
@@ -51,7 +54,7 @@ def command(
     from hengyu.tools.task_vectors import load_sentences
 
     parsed = [parse_entry(e) for e in dict.fromkeys(("raw", *entries))]
-    gather(f"entry '{e}' ends in an index, which leaves no vectors to look at; leave it out" for e in parsed if e.index)
+    gather(f"entry '{e}' ends in an index, which gives no vectors; remove the index" for e in parsed if e.index)
     loaded = load_sentences(
         *(model, task, pooling),
         data=data,
