@@ -18,8 +18,8 @@ __all__ = ["command"]
 def command(names: tuple[str, ...], everything: bool, datasets: tuple[Path, ...]) -> None:
     """Download datasets into the cache.
 
-    'hengyu list datasets' shows the names. Files that are already there are kept. HF_ENDPOINT sets a mirror of the Hugging
-        Face hub.
+    'hengyu list datasets' shows the names. Files that are already there are kept. HF_ENDPOINT sets a mirror of the
+    Hugging Face hub.
     """
     from hengyu.base.errors import HengyuError, gather
     from hengyu.base.escapes import plain

@@ -12,7 +12,7 @@ __all__ = ["command"]
 @click.command("reference")
 @click.argument("run")
 @click.argument("results", type=click.Path(exists=True, file_okay=False, path_type=Path))
-@click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="Where records/ and site/ go.")
+@click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="Folder for records/ and site/.")
 def command(run: str, results: Path, out: Path | None) -> None:
     """Compare a run with results of mteb.
 
