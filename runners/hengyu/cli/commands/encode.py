@@ -41,7 +41,7 @@ __all__ = ["command"]
 @click.option("--backend", type=options.BACKEND, default="torch", show_default=True, help="The engine.")
 @options.attention
 @options.device
-@click.option("--max-memory", metavar="SIZE", help="Use about this much memory at most, like 4GiB.")
+@click.option("--max-memory", metavar="SIZE", help="Refuse to use more memory than about this, like 4GiB.")
 @options.executor
 @options.address
 @options.workers
