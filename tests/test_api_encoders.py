@@ -197,7 +197,7 @@ def test_a_proxy_from_the_environment_sees_nothing_of_this_machine(
         (None, "HENGYU_TEST_KEY is not set"),
         ("  ", "HENGYU_TEST_KEY is not set"),
         ("ab cd", "contains a space"),
-        ("密钥", "not ASCII"),
+        ("密钥", "non-ASCII"),
     ],
 )
 def test_a_key_that_cannot_be_used_is_one_sentence(

@@ -188,7 +188,7 @@ def test_the_commands(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     done = run(main, ["validate", str(folder / "mine.toml")])
     assert (done.exit_code, done.output.splitlines()[-1]) == (0, "valid: 1 card")
     listed = run(main, ["list", "datasets", "--datasets", str(folder)])
-    assert re.search(r"mine +test +grades +not stated +beside its card", listed.output)
+    assert re.search(r"mine +test +grades +not stated +next to its card", listed.output)
     options = ["--datasets", str(folder), "--task", "mine:test", "--quiet"]
     weighed = run(main, ["run", "retrieval", *options, "--entry", "flat", "--entry", "binary-flat"])
     assert weighed.exit_code == 0, weighed.output

@@ -120,7 +120,7 @@ def refused(folder: Path, said: str, **spec: Any) -> None:
 
 
 def test_what_is_no_cross_encoder_is_refused(tmp_path: Path, tiny_bert: Path) -> None:
-    refused(tiny_bert, "is no cross-encoder.*give an encoder with --encoder")
+    refused(tiny_bert, "is not a cross-encoder.*give an encoder with --encoder")
     refused(classifier(tmp_path / "nli", tiny_bert, num_labels=3), "gives 3 numbers for a pair, like a classifier")
     folder = classifier(tmp_path / "m", tiny_bert)
     refused(folder, "prompt does not apply to a cross-encoder", prompt="a")

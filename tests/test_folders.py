@@ -324,7 +324,7 @@ def test_adapters_that_cannot_be_applied_are_refused(
     alone = folders.adapter(tmp_path / "alone", tiny_bert)
     for named, said in (
         ("somebody/not-here", "is only an adapter, and its base model 'somebody/not-here' .*network is off"),
-        ("/nowhere/at/all", "adapter alone.*no such folder"),
+        ("/nowhere/at/all", "is only an adapter.*no such folder"),
         (7, "names no base model"),
         (str(alone), "is not a plain transformers folder|is only an adapter"),
     ):
@@ -603,7 +603,7 @@ def test_a_tokenizer_of_pieces_alone_names_sentencepiece(
         ("modules.json", [{"type": "x", "path": ["a"]}], "must be a string"),
         ("model.safetensors.index.json", {"weight_map": []}, "'weight_map' must name"),
         ("model.safetensors.index.json", {"weight_map": {"a": 3}}, "'weight_map' must name"),
-        ("model.safetensors.index.json", {"weight_map": {"a": "b.safetensors"}}, "which is not there"),
+        ("model.safetensors.index.json", {"weight_map": {"a": "b.safetensors"}}, "which is missing"),
     ],
 )
 def test_values_of_the_wrong_kind_are_one_sentence(

@@ -174,7 +174,7 @@ def test_a_damaged_safetensors_file_is_one_sentence(tmp_path: Path, content: byt
         ({"vectors": [[1.0], [None], [1.0]]}, "is missing or has a missing number"),
         ({"vectors": [[1.0], [float("nan")], [1.0]]}, "row 1 .from 0. is not finite"),
         ({"words": ["甲", None, "丙"]}, "a text is missing"),
-        ({"vectors": pa.array([], pa.list_(pa.float32())), "words": pa.array([], pa.string())}, "holds no rows"),
+        ({"vectors": pa.array([], pa.list_(pa.float32())), "words": pa.array([], pa.string())}, "has no rows"),
     ],
 )
 def test_parquet_that_does_not_fit_is_one_sentence(tmp_path: Path, table: Any, reason: str) -> None:

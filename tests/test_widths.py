@@ -89,7 +89,7 @@ def test_what_one_encoder_is_wide_enough_for_is_no_mistake(both: tuple[Result, R
     reasons = {entry: narrow["grades:test", entry].reason for entry in TOO_WIDE}
     assert reasons["pca(dim=40)"] == "dim=40 is larger than the 20 the vectors have"
     assert reasons["whitening(dim=30)"] == "dim=30 is larger than the 20 the vectors have"
-    assert reasons["abtt(top=45)"] == "top=45 leaves nothing of the vectors' 20 dimensions"
+    assert reasons["abtt(top=45)"] == "top=45 leaves nothing of the 20 dimensions the vectors have"
 
 
 def test_such_a_row_has_no_mean_no_rank_and_its_reason_on_the_board(both: tuple[Result, Run]) -> None:

@@ -111,7 +111,7 @@ def pool(
         if name == "pooler" and pooler is not None:
             out[name] = pooler
         elif last is None:
-            raise ValueError(f"pooling '{name}' cannot be had here")
+            raise ValueError(f"pooling '{name}' is not available here")
         elif name == "cls":
             # the first token that is not padding: models that pad on the left do not start at 0
             out[name] = last[range(len(mask)), mask.argmax(1)]
@@ -129,5 +129,5 @@ def pool(
             layers = [mean(layer) for layer in LAYERS[name]]
             out[name] = layers[0] if len(layers) == 1 else (layers[0] + layers[1]) / 2
         else:
-            raise ValueError(f"pooling '{name}' cannot be had here")
+            raise ValueError(f"pooling '{name}' is not available here")
     return out

@@ -43,7 +43,7 @@ def orthogonal(d: int, dim: int, seed: int) -> NDArray[np.float64]:
     """Return the first ``dim`` columns of a uniform rotation, times sqrt(d / dim); raises `WrongSize` for dim > d."""
     if dim > d:
         raise WrongSize(
-            f"dim={dim} is larger than the vectors' {d}, and there are no more orthogonal directions; "
+            f"dim={dim} is larger than the {d} the vectors have, and there are no more orthogonal directions; "
             "lower it, or choose another kind"
         )
     return _frame(d, dim, _rng(seed)) * np.float64(d / dim) ** 0.5

@@ -1,4 +1,4 @@
-"""flyhash(expand, active, seed): the fruit fly's hash, a sparse random expansion of which the strongest few win."""
+"""flyhash(expand, active, seed): the fruit fly's hash, a sparse random expansion whose strongest units win."""
 
 from __future__ import annotations
 

@@ -49,7 +49,7 @@ class ITQ(SampleTransform, Code):
         moments = Moments.of(sample)
         d, rank = len(moments.mean), moments.spectrum.rank()
         if self.bits > d:
-            raise WrongSize(f"bits={self.bits} is larger than the vectors' {d} columns; lower it")
+            raise WrongSize(f"bits={self.bits} is larger than the {d} columns the vectors have; lower it")
         if self.bits > rank:
             raise Degenerate(f"it is fitted on vectors that span {rank} directions, too few for bits={self.bits}")
         axes = moments.spectrum.vectors[:, : self.bits]

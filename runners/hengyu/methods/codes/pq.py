@@ -55,7 +55,7 @@ class PQ(SampleTransform, Code):
         ids = np.sort(np.random.default_rng(self.seed).permutation(len(sample))[: _PER_CENTROID * k])
         x = sample.rows(ids)
         if self.m > x.shape[1]:
-            raise WrongSize(f"m={self.m} is larger than the vectors' {x.shape[1]} columns; lower it")
+            raise WrongSize(f"m={self.m} is larger than the {x.shape[1]} columns the vectors have; lower it")
         padded = self._pad(x)
         trained: Any = faiss.ProductQuantizer(padded.shape[1], self.m, self.bits)
         trained.cp.seed = self.seed

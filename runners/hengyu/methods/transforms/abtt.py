@@ -33,7 +33,7 @@ class AllButTheTop(MomentTransform):
     def fit_moments(self, moments: Moments) -> Self:
         """Learn mean and axes from moments; raises `WrongSize` if nothing would be left."""
         if self.top >= len(moments.mean):
-            raise WrongSize(f"top={self.top} leaves nothing of the vectors' {len(moments.mean)} dimensions")
+            raise WrongSize(f"top={self.top} leaves nothing of the {len(moments.mean)} dimensions the vectors have")
         self.mean = moments.mean
         self.axes = moments.spectrum.vectors[:, : self.top]
         return self

@@ -34,7 +34,7 @@ class PCA(MomentTransform):
     def fit_moments(self, moments: Moments) -> Self:
         """Learn mean and axes from moments; raises `WrongSize` if ``dim`` exceeds d."""
         if self.dim is not None and self.dim > len(moments.mean):
-            raise WrongSize(f"dim={self.dim} is larger than the vectors' {len(moments.mean)}")
+            raise WrongSize(f"dim={self.dim} is larger than the {len(moments.mean)} the vectors have")
         self.mean = moments.mean
         self.matrix = moments.spectrum.vectors[:, : self.dim]
         return self

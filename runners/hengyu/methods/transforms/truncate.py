@@ -35,7 +35,7 @@ class Truncate(Transform):
     def __call__(self, x: Floats) -> Floats:
         """Return the first ``dim`` columns of x (n, d); raises `WrongSize` if there are fewer."""
         if self.dim is not None and self.dim > x.shape[1]:
-            raise WrongSize(f"dim={self.dim} is larger than the vectors' {x.shape[1]}")
+            raise WrongSize(f"dim={self.dim} is larger than the {x.shape[1]} the vectors have")
         return x[:, : self.dim]
 
 

@@ -50,7 +50,7 @@ class Whitening(MomentTransform):
         """Learn mean and axes from moments; raises `WrongSize` if ``dim`` exceeds d, `Degenerate` if no direction varies."""
         spectrum = moments.spectrum
         if self.dim is not None and self.dim > len(spectrum.values):
-            raise WrongSize(f"dim={self.dim} is larger than the vectors' {len(spectrum.values)}")
+            raise WrongSize(f"dim={self.dim} is larger than the {len(spectrum.values)} the vectors have")
         rank = spectrum.rank(self.floor)
         if rank == 0:
             raise Degenerate("it is fitted on vectors that are all the same, so there is nothing to whiten")
