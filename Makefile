@@ -38,10 +38,10 @@ $(VENV)/.dev: pyproject.toml constraints.txt $(VENV)/.run
 	$(PIP) --editable '.[dev]'
 	@touch $@
 
-bench: $(VENV)/.run  ## weigh the embedded default, or SUITE=path; prints the board and where its page is
+bench: $(VENV)/.run  ## evaluate the smoke suite, or SUITE=path; prints the leaderboard and where its page is
 	$(BIN)/hengyu run $(SUITE)
 
-check: $(VENV)/.run  ## run SUITE and hold it against its baseline: red where a score got worse
+check: $(VENV)/.run  ## run SUITE and compare it with its baseline: red where a score got worse
 	$(BIN)/hengyu run $(SUITE) --quiet
 	$(BIN)/hengyu gate $(BASELINE) latest
 
@@ -73,7 +73,7 @@ audit: $(VENV)/.dev  ## look the pinned dependencies up among the known vulnerab
 
 perf: $(VENV)/.dev  ## measure the claims of speed, as ratios to references timed in the same run; compare with earlier runs
 	$(BIN)/python -m pytest tests/perf --benchmark-autosave --benchmark-columns=min,median,rounds; \
-	status=$$?; $(BIN)/hengyu speed && exit $$status
+	status=$$?; $(BIN)/python tests/perf/compare.py && exit $$status
 
 lint: $(VENV)/.dev  ## ruff, mypy (strict) and import-linter (imports point downwards)
 	$(BIN)/ruff check .

@@ -36,7 +36,7 @@ from hengyu.encoders.response import Refused
 from hengyu.storage.identity import vectors_key
 from hengyu.storage.records import load_run
 from hengyu.storage.vectors import VectorStore, text_keys
-from hengyu.suites.plan import make_plan
+from hengyu.suites.planning import make_plan
 from hengyu.suites.suite import load_suite
 
 KEY = "sk-0123456789abcdefghij"

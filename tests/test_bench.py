@@ -22,7 +22,7 @@ from hengyu.cards.data import load_pairs
 from hengyu.encoders import EncoderSpec, open_encoder
 from hengyu.storage.records import Record, load_run
 from hengyu.storage.vectors import VectorStore
-from hengyu.suites.plan import make_plan
+from hengyu.suites.planning import make_plan
 from hengyu.suites.suite import load_suite
 
 SUITE = """

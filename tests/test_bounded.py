@@ -169,7 +169,7 @@ def test_nothing_is_written_over_a_device(tmp_path: Path) -> None:
 
 # these read files of our own package or of the system, or those of a folder that has been looked through for pipes
 _OWN = {
-    *("base/bounded.py", "base/environment.py", "base/memory.py", "storage/code_graph.py", "cli/manual/hook.py"),
+    *("base/bounded.py", "base/environment.py", "base/memory.py", "storage/code_graph.py"),
     *("cli/__init__.py", "encoders/given.py"),  # the latter maps a file after `open_regular` has read its header
     *("report/page/page.py", "report/page/summaries.py", "encoders/__init__.py", "encoders/lexical.py"),
     *("tools/export_model/card.py", "tools/export_model/steps.py", "storage/vector_space.py", "storage/in_use.py"),

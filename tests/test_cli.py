@@ -51,6 +51,7 @@ def refused(done: subprocess.CompletedProcess[str], *parts: str) -> None:
         assert part in done.stderr, done.stderr
 
 
+@pytest.mark.long
 def test_the_smoke_suite_runs_without_any_network_and_twice_the_same(tmp_path: Path) -> None:
     first = hengyu(tmp_path, "run", "smoke")
     assert first.returncode == 0, first.stderr

@@ -17,7 +17,7 @@ from hengyu.cards.collection import load_collection
 from hengyu.cards.relevance import Relevance
 from hengyu.cli import main
 from hengyu.storage.records import load_run
-from hengyu.suites.plan import make_plan
+from hengyu.suites.planning import make_plan
 from hengyu.suites.suite import load_suite
 from hengyu.tasks.ranking import scores
 

@@ -26,7 +26,7 @@ from hengyu.report.exports.table import export
 from hengyu.report.page.leaderboard import render
 from hengyu.storage.records import load_run
 from hengyu.storage.vectors import VectorStore
-from hengyu.suites.plan import make_plan
+from hengyu.suites.planning import make_plan
 from hengyu.suites.suite import load_suite
 
 FIRST = ["今天天气真好", "我们去公园散步吧", "他在家学数学，不去海边", "老人问路", "今天天气真好"]

@@ -25,7 +25,7 @@ from hengyu.storage.fits import FitStore
 from hengyu.storage.records import load_run
 from hengyu.storage.records.observations import damaged_in
 from hengyu.storage.vectors import VectorStore
-from hengyu.suites.plan import make_plan
+from hengyu.suites.planning import make_plan
 from hengyu.suites.suite import load_suite
 
 FLIPS = max(60, int(os.environ.get("HENGYU_SOAK", "0")) * 20)
@@ -311,6 +311,7 @@ def test_a_fit_that_cannot_be_kept_is_used_all_the_same(
 # --- two at once ---
 
 
+@pytest.mark.long
 def test_two_runs_at_once_share_a_store_and_end_with_the_same_bytes(tmp_path: Path, tiny_bert: Path) -> None:
     here = lay_out(tmp_path / "here", tiny_bert)
     whole = weigh(here, tmp_path / "whole")

@@ -28,7 +28,7 @@ from hengyu.storage.records import Record, Run, load_run
 from hengyu.storage.records.observations import kept_in, load_groups, load_labels
 from hengyu.storage.vectors import VectorStore
 from hengyu.suites.grammar import parse_entry
-from hengyu.suites.plan import make_plan
+from hengyu.suites.planning import make_plan
 from hengyu.suites.suite import load_suite
 
 SUITE = """

@@ -29,7 +29,7 @@ from hengyu.cli import main
 from hengyu.encoders import EncoderSpec, open_encoder
 from hengyu.storage.identity import vectors_key
 from hengyu.storage.vectors import VectorStore, text_keys
-from hengyu.suites.plan import make_plan
+from hengyu.suites.planning import make_plan
 from hengyu.suites.suite import load_suite
 
 

@@ -35,7 +35,7 @@ from hengyu.numerics import moments
 from hengyu.storage.fits import FitStore
 from hengyu.storage.identity import vectors_key
 from hengyu.storage.vectors import VectorStore, text_keys
-from hengyu.suites.plan import make_plan
+from hengyu.suites.planning import make_plan
 from hengyu.suites.suite import load_suite
 
 SUITE = """

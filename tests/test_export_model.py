@@ -26,7 +26,7 @@ from hengyu.storage.records import Run, load_run
 from hengyu.storage.vectors import VectorStore
 from hengyu.suites.entries import SuiteEntry
 from hengyu.suites.grammar import parse_entry
-from hengyu.suites.plan import make_plan
+from hengyu.suites.planning import make_plan
 from hengyu.suites.suite import Suite
 from hengyu.tools.export_model.fitted import Places, refit
 from hengyu.tools.export_model.row import choose

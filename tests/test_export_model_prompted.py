@@ -20,7 +20,7 @@ from hengyu.cli import main
 from hengyu.encoders import EncoderSpec, open_encoder
 from hengyu.storage.records import Run, load_run
 from hengyu.storage.vectors import VectorStore
-from hengyu.suites.plan import make_plan
+from hengyu.suites.planning import make_plan
 from hengyu.suites.suite import load_suite
 from hengyu.tools.export_model.fitted import refit
 from hengyu.tools.export_model.row import choose

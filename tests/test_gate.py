@@ -124,7 +124,7 @@ def test_exit_codes_are_distinct_documented_and_stable():
     assert dict(zip(EXIT_WORDS, range(16), strict=True)) == EXIT
     help_ = CliRunner().invoke(main, ["gate", "--help"]).output
     for word, code in EXIT.items():
-        assert re.search(rf"^ +{code}  {word}: ", help_, re.MULTILINE)
+        assert re.search(rf"^ +\* +{code}  {word}: ", help_, re.MULTILINE)
 
 
 def test_the_help_with_its_codes_imports_nothing_heavy():

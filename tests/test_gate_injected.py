@@ -11,7 +11,7 @@ import pytest
 from click.testing import CliRunner
 from helpers.words import sentences
 
-import hengyu.suites.plan
+import hengyu.suites.split_loader
 from hengyu.bench.encode import Vectors
 from hengyu.bench.run import run
 from hengyu.cli import main
@@ -21,7 +21,7 @@ from hengyu.evaluation.run_metrics import RunMetrics, scores_of
 from hengyu.methods.transforms.whitening import Whitening
 from hengyu.storage.records import load_run
 from hengyu.storage.vectors import VectorStore
-from hengyu.suites.plan import make_plan
+from hengyu.suites.planning import make_plan
 from hengyu.suites.suite import load_suite
 
 SUITE = """
@@ -109,13 +109,13 @@ def test_a_wrong_pooling_is_red(bench: Bench, monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_a_shuffled_label_column_is_red(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    load = hengyu.suites.plan.load_pairs
+    load = hengyu.suites.split_loader.load_pairs
 
     def shuffled(card, split, data_dir=None):
         pairs = load(card, split, data_dir)
         return replace(pairs, labels=np.random.default_rng(1).permutation(pairs.labels))
 
-    monkeypatch.setattr(hengyu.suites.plan, "load_pairs", shuffled)
+    monkeypatch.setattr(hengyu.suites.split_loader, "load_pairs", shuffled)
     judged = bench.judge("shuffled")
     assert judged.code == 1
     assert ("mean", "raw") in failing(judged) and ("-", "raw") in failing(judged)
@@ -161,7 +161,7 @@ def test_a_run_keeps_its_labels_and_says_its_protocol(bench: Bench) -> None:
     folder = bench.other().folder
     assert folder is not None
     kept = load_labels(folder)
-    pairs = hengyu.suites.plan.load_pairs(load_cards()["hengyu-sts"], "test")
+    pairs = hengyu.suites.split_loader.load_pairs(load_cards()["hengyu-sts"], "test")
     assert set(kept) == {"hengyu-sts:test"}
     np.testing.assert_array_equal(kept["hengyu-sts:test"], pairs.labels)
 

@@ -13,7 +13,8 @@ from hengyu.evaluation.gate.gate import judge
 from hengyu.numerics.metrics import spearman
 from hengyu.numerics.resampling import Resamples, interval
 
-REPLAYS = 1000
+REPLAYS = 1000  # in the tests that take minutes; the others draw fewer
+long = pytest.mark.long
 
 
 @pytest.mark.parametrize("design", made.DESIGNS)
@@ -43,13 +44,20 @@ def test_the_formula_of_the_true_value_is_that_of_a_very_large_sample() -> None:
         assert spearman(score, labels) == pytest.approx(made.truth(0.6, shares), abs=0.003)  # three standard errors
 
 
-@pytest.mark.parametrize(("n", "cells", "c"), [(1000, 6, 0.95), (10_000, 1, 0.9)])
-def test_reruns_on_resampled_data_give_at_most_one_false_alarm_in_a_hundred(tmp_path, n, cells, c) -> None:
+@pytest.mark.parametrize(
+    ("n", "cells", "c", "replays"),
+    [
+        (1000, 2, 0.95, 100),
+        pytest.param(1000, 6, 0.95, REPLAYS, marks=long),
+        pytest.param(10_000, 1, 0.9, REPLAYS, marks=long),
+    ],
+)
+def test_reruns_on_resampled_data_give_at_most_one_false_alarm_in_a_hundred(tmp_path, n, cells, c, replays) -> None:
     """Nothing got worse: both versions are as good in the population, every replay draws new pairs from it."""
     shares = made.DESIGNS["binary balanced"]
     rng = np.random.default_rng(made.SEED)
     red = 0
-    for _ in range(REPLAYS):
+    for _ in range(replays):
         z, labels = made.labelled(rng, n, shares)
         pairs = {f"entry{i}": made.versions(rng, z, (0.6, 0.6), c) for i in range(cells)}
         before = made.scores(tmp_path / "before", labels, {k: v[0] for k, v in pairs.items()})
@@ -60,16 +68,17 @@ def test_reruns_on_resampled_data_give_at_most_one_false_alarm_in_a_hundred(tmp_
             "identical",
         }  # six digits agree by chance at times
         red += judged.code != 0
-    assert red <= REPLAYS // 100, red
+    assert red <= replays // 100, red
 
 
-def test_reruns_on_other_pairs_compared_by_stored_intervals_are_quiet(tmp_path) -> None:
+@pytest.mark.parametrize("replays", [200, pytest.param(REPLAYS, marks=long)])
+def test_reruns_on_other_pairs_compared_by_stored_intervals_are_quiet(tmp_path, replays) -> None:
     """The same scores on other pairs of the same population, where only values and intervals are at hand."""
     shares = made.DESIGNS["binary 18 % positive"]
     rng = np.random.default_rng(made.SEED)
     red = 0
     before = None
-    for _ in range(REPLAYS):
+    for _ in range(replays):
         z, labels = made.labelled(rng, 1000, shares)
         seen = {f"entry{i}": made.versions(rng, z, (0.6, 0.6), 0.9)[1] for i in range(4)}
         now = made.scores(tmp_path / "now", labels, seen)
@@ -78,10 +87,10 @@ def test_reruns_on_other_pairs_compared_by_stored_intervals_are_quiet(tmp_path) 
             assert {v.change.test for v in judged.verdicts} == {"stored"}
             red += judged.code != 0
         before = made.without_observations(now)
-    assert red <= REPLAYS // 100, red
+    assert red <= replays // 100, red
 
 
-@pytest.mark.parametrize(("keep", "replays"), [("baseline file", 500), ("observations", 100)])
+@pytest.mark.parametrize(("keep", "replays"), [pytest.param("baseline file", 500, marks=long), ("observations", 100)])
 def test_a_true_drop_of_one_point_at_ten_thousand_pairs_is_caught(tmp_path, keep, replays) -> None:
     """Assumed: balanced binary labels, a Spearman of 60, and noise of which the two versions share 97 %.
 

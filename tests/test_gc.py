@@ -142,6 +142,7 @@ def test_days_that_are_none_are_refused(tmp_path: Path, monkeypatch: pytest.Monk
             store(tmp_path / store.kind).gc(float(days))
 
 
+@pytest.mark.long
 @pytest.mark.skipif(sys.platform == "win32", reason="there are no such locks")
 def test_an_evaluation_and_gc_at_the_same_time(tmp_path: Path, tiny_bert: Path) -> None:
     """While a run encodes, trains and evaluates, gc deletes what it can again and again; the numbers are the same."""

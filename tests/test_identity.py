@@ -45,7 +45,7 @@ from hengyu.storage.identity import (
 )
 from hengyu.storage.records import Record, cell_key, load_run, save_records, write_json
 from hengyu.suites.grammar import parse_entry
-from hengyu.suites.plan import make_plan
+from hengyu.suites.planning import make_plan
 from hengyu.suites.suite import load_suite
 
 PACKAGE = Path(hengyu.__file__).parent
@@ -695,7 +695,7 @@ from pathlib import Path
 import hengyu
 from hengyu.bench.run import run
 from hengyu.storage.fits import FitStore
-from hengyu.suites.plan import make_plan
+from hengyu.suites.planning import make_plan
 from hengyu.storage.records import load_run
 from hengyu.storage.vectors import VectorStore
 from hengyu.suites.suite import load_suite

@@ -55,6 +55,7 @@ def surroundings(**more: str) -> dict[str, str]:
     return {**own, **one, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p), **more}
 
 
+@pytest.mark.long
 @pytest.mark.skipif(os.name != "posix", reason="needs SIGKILL")
 def test_killed_at_any_moment_the_next_run_ends_with_the_same_bytes(tmp_path: Path, tiny_bert: Path) -> None:
     here = lay_out(tmp_path / "here", tiny_bert)

@@ -174,3 +174,11 @@ def test_standard_error_is_the_sum_of_squared_derivatives():
     (value,), (error,) = metrics.spearman_many([x], y)
     assert value == pytest.approx(rho(np.ones(40)), abs=1e-12)
     assert error == pytest.approx(math.sqrt(np.square(slopes).sum()), rel=1e-7)
+
+
+@pytest.mark.parametrize("decimals", [0, 1, 9])
+def test_ranks_and_places_are_scipys(decimals):
+    x = np.round(np.random.default_rng(decimals).normal(size=(37, 50)), decimals)
+    np.testing.assert_array_equal(metrics.places(x), reference.rankdata(-x, method="min", axis=0))
+    np.testing.assert_array_equal(metrics.midranks(x[:, 0]), reference.rankdata(x[:, 0]))
+    assert metrics.places(x[:1]).tolist() == [[1] * 50]

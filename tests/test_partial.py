@@ -12,7 +12,7 @@ from hengyu.base.errors import HengyuError, Missing
 from hengyu.base.paths import share
 from hengyu.cli import main
 from hengyu.storage.records import load_run
-from hengyu.suites.plan import make_plan
+from hengyu.suites.planning import make_plan
 from hengyu.suites.suite import load_suite
 
 PUBLISHED = ("whitening-2021", "simcse-2021", "cosent-2022", "flow-2020", "cmteb-sts")

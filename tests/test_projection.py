@@ -33,7 +33,7 @@ from hengyu.storage.fits import FitStore
 from hengyu.storage.records import Run, load_run
 from hengyu.storage.vectors import VectorStore
 from hengyu.suites.grammar import parse_entry
-from hengyu.suites.plan import make_plan
+from hengyu.suites.planning import make_plan
 from hengyu.suites.suite import find_suite, load_suite
 from hengyu.tasks.sts import StsVectors
 

@@ -21,7 +21,7 @@ from hengyu.numerics.moments import Moments
 from hengyu.report.page.provenance import sheets
 from hengyu.storage.records import Run, load_run
 from hengyu.storage.vectors import VectorStore
-from hengyu.suites.plan import make_plan
+from hengyu.suites.planning import make_plan
 from hengyu.suites.suite import load_suite
 
 OWN = {"query": "查询：", "document": "文章：", "sts": "句子："}

@@ -96,7 +96,7 @@ def test_a_row_says_what_was_read_with_what(made: tuple[Path, Path]) -> None:
 
 def test_other_columns_of_the_same_file_are_other_data(made: tuple[Path, Path], tmp_path: Path) -> None:
     from hengyu.bench.sources import splits_read
-    from hengyu.suites.plan import make_plan
+    from hengyu.suites.planning import make_plan
     from hengyu.suites.suite import load_suite
 
     here, folder = made

@@ -34,7 +34,7 @@ from hengyu.report.terminal import print_board
 from hengyu.storage.records import Record, Run, load_run
 from hengyu.storage.vectors import VectorStore
 from hengyu.suites.grammar import parse_entry
-from hengyu.suites.plan import make_plan
+from hengyu.suites.planning import make_plan
 from hengyu.suites.suite import load_suite
 from hengyu.tasks.ranking import QUALITY, scores
 from hengyu.tasks.retrieval import RetrievalVectors

@@ -1,16 +1,18 @@
 """Ratios of speed over time, on made-up files in pytest-benchmark's form."""
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
-from click.testing import CliRunner, Result
 from helpers.ratios import hold
+from perf import compare as program
+from perf.compare import compare, load_timings
 
 from hengyu.base.errors import HengyuError
-from hengyu.cli import main
-from hengyu.tools.speed import compare, load_timings
 
 
 def stored(
@@ -38,11 +40,14 @@ def cost(value: float) -> dict[str, Any]:
     return {"many / one": {"value": value, "at_least": None, "at_most": 3.0}}
 
 
-def run(*words: str) -> Result:
-    return CliRunner().invoke(main, ["speed", *words], prog_name="hengyu")
+def run(*words: str) -> tuple[int, str]:
+    """The program's exit code and what it prints, as `make perf` calls it."""
+    command = [sys.executable, str(program.__file__), *words]
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+    return done.returncode, done.stdout
 
 
-def test_the_newest_is_held_against_the_median_of_the_earlier_ones(tmp_path: Path) -> None:
+def test_the_newest_is_compared_with_the_median_of_the_earlier_ones(tmp_path: Path) -> None:
     for day, (a, b) in enumerate([(3.0, 1.0), (5.0, 1.5), (4.0, 2.0), (2.0, 3.0)], 1):
         stored(tmp_path, day, gain(a) | cost(b))
     stored(tmp_path, 9, gain(100.0), cpu="Another CPU")
@@ -52,43 +57,79 @@ def test_the_newest_is_held_against_the_median_of_the_earlier_ones(tmp_path: Pat
     assert found["theirs / ours"].median == 3.5
     assert found["theirs / ours"].worse == pytest.approx(0.75)  # more is better here: 3.5 / 2 - 1
     assert found["many / one"].worse == pytest.approx(3.0 / 1.75 - 1)  # less is better here
-    assert found["theirs / ours"].held and found["many / one"].held
+    assert found["theirs / ours"].ratio.kept and found["many / one"].ratio.kept
 
 
-def test_the_command_prints_and_judges(tmp_path: Path) -> None:
+def test_the_program_prints_and_judges(tmp_path: Path) -> None:
     stored(tmp_path, 1, gain(4.0))
-    alone = run(str(tmp_path))
-    assert alone.exit_code == 0
-    assert "theirs / ours" in alone.output and ">= 2" in alone.output
+    code, said = run(str(tmp_path))
+    assert code == 0
+    assert "theirs / ours" in said and ">= 2" in said
     stored(tmp_path, 2, gain(3.0), dirty=True)
-    both = run(str(tmp_path))
-    assert both.exit_code == 0
-    assert "33.3% worse" in both.output and "000000000000-dirty" in both.output
-    assert run(str(tmp_path), "--tolerance", "40").exit_code == 0
-    beyond = run(str(tmp_path), "--tolerance", "30")
-    assert beyond.exit_code == 1
-    assert "theirs / ours: 3 is worse than before" in beyond.output
+    code, said = run(str(tmp_path))
+    assert code == 0
+    assert "33.3% worse" in said and "000000000000-dirty" in said
+    assert run(str(tmp_path), "--tolerance", "40")[0] == 0
+    code, said = run(str(tmp_path), "--tolerance", "30")
+    assert code == 1
+    assert "theirs / ours: 3 is worse than before" in said
     stored(tmp_path, 3, gain(1.9))
-    below = run(str(tmp_path))
-    assert below.exit_code == 1
-    assert "theirs / ours: 1.9 is not >= 2" in below.output
+    code, said = run(str(tmp_path))
+    assert code == 1
+    assert "theirs / ours: 1.9 is not >= 2" in said
+    assert run(str(tmp_path), "--tolerance", "nan")[0] == 2
 
 
-def test_what_is_no_stored_run_is_a_sentence(tmp_path: Path) -> None:
-    assert "no such folder; 'make perf' makes it" in run(str(tmp_path / "nowhere")).output
-    assert run(str(tmp_path / "nowhere")).exit_code == 2
-    assert "holds no stored ratios" in run(str(tmp_path)).output
-    path = stored(tmp_path, 1, {"x": {"value": 1.0, "at_least": None, "at_most": None}})
-    with pytest.raises(HengyuError, match="ratio 'x' must be positive and have one bound"):
+def test_a_file_that_is_not_a_stored_run_is_a_sentence(tmp_path: Path) -> None:
+    code, said = run(str(tmp_path / "nowhere"))
+    assert code == 2 and "no such folder; 'make perf' makes it" in said
+    code, said = run(str(tmp_path))
+    assert code == 2 and "holds no stored ratios" in said
+    for ratios, reason in (
+        ({"x": {"value": 1.0, "at_least": None, "at_most": None}}, "ratio 'x' must be positive and have one bound"),
+        ({"x": {"value": 1.0, "at_least": 1.0, "at_most": 2.0}}, "ratio 'x' must be positive and have one bound"),
+        ({"x": {"value": 0.0, "at_least": 1.0}}, "ratio 'x' must be positive and have one bound"),
+    ):
+        path = stored(tmp_path, 1, ratios)
+        with pytest.raises(HengyuError, match=reason):
+            load_timings(tmp_path)
+    content = json.loads(stored(tmp_path, 1, gain(3.0)).read_text(encoding="utf-8"))
+    content["benchmarks"].append(content["benchmarks"][0])
+    path.write_text(json.dumps(content), encoding="utf-8")
+    with pytest.raises(HengyuError, match="two tests call a ratio 'theirs / ours'"):
         load_timings(tmp_path)
     for text in ("{", "[]", '{"commit_info": {}}', '{"commit_info": [], "machine_info": 1}'):
         path.write_text(text, encoding="utf-8")
-        done = run(str(tmp_path))
-        assert done.exit_code == 2, text
-        assert f"{path}: not a file of pytest-benchmark" in done.output
+        code, said = run(str(tmp_path))
+        assert code == 2 and "Traceback" not in said, text
+        assert f"{path}: not a file of pytest-benchmark" in said
 
 
-def test_a_ratio_is_stored_before_it_is_held(tmp_path: Path) -> None:
+def test_make_perf_is_red_where_the_tests_or_the_comparison_are(tmp_path: Path) -> None:
+    """The recipe of the Makefile, with a stand-in for Python that ends as it is told to."""
+    (tmp_path / "bin").mkdir()
+    stub = tmp_path / "bin" / "python"
+    stub.write_text(
+        '#!/bin/sh\ncase "$*" in *pytest*) exit $TESTS;; *tests/perf/compare.py*) exit $COMPARED;; esac\nexit 99\n'
+    )
+    stub.chmod(0o755)
+    (tmp_path / ".run").touch()
+    (tmp_path / ".dev").touch()
+    root = Path(program.__file__).resolve().parents[2]
+    codes = {}
+    for tests, compared in ((0, 0), (1, 0), (0, 1), (1, 1)):
+        done = subprocess.run(
+            ["make", "--silent", "--directory", str(root), "perf", f"VENV={tmp_path}"],
+            env={**os.environ, "TESTS": str(tests), "COMPARED": str(compared)},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        codes[tests, compared] = done.returncode
+    assert {pair: code != 0 for pair, code in codes.items()} == {pair: any(pair) for pair in codes}
+
+
+def test_a_ratio_is_stored_before_it_is_judged(tmp_path: Path) -> None:
     class Fixture:
         extra_info: dict[str, Any] = {}
 

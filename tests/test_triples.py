@@ -29,7 +29,7 @@ from hengyu.storage.records import load_run
 from hengyu.storage.tuned import TunedStore
 from hengyu.storage.vectors import VectorStore
 from hengyu.suites.grammar import parse_entry
-from hengyu.suites.plan import make_plan
+from hengyu.suites.planning import make_plan
 from hengyu.suites.suite import load_suite
 
 CARD = 'name = "nli"\nkind = "triples"\n[splits.train]\nfile = "nli.tsv"\n'

@@ -26,14 +26,15 @@ class Score:
     """What two columns of vectors score against labels.
 
     Attributes:
-        spearman: of the cosines, in [-1, 1], average ranks for ties.
-        low, high: its bootstrap interval over pairs.
-        ceiling: the highest Spearman that the labels allow.
-        n: pairs.
+        spearman: Spearman's correlation of the cosines with the labels, in [-1, 1]; ties have average ranks.
+        low: lower end of its confidence interval, from a bootstrap over pairs.
+        high: upper end of that interval.
+        ceiling: highest Spearman that the labels allow.
+        n: number of pairs.
         metrics: metric -> value: pearson; for labels of 0 and 1 also auc, ap, f1 and accuracy, whose thresholds are the best
             ones on these pairs.
         intervals: metric -> (low, high).
-        similarity: the cosine (n,) of every pair.
+        similarity: cosine of every pair, shape (n,).
     """
 
     spearman: float
@@ -60,15 +61,15 @@ def score(
     level: float = 0.95,
     seed: int = 0,
 ) -> Score:
-    """Score vectors that are there already: row i of both columns is a pair.
+    """Score vectors that you have already: row i of both arrays is a pair.
 
     Args:
-        vectors_a: (n, d), n >= 2.
-        vectors_b: (n, d).
-        labels: (n,), graded, or 0 and 1.
-        resamples: of the bootstrap over pairs.
-        level: of the intervals.
-        seed: of the bootstrap.
+        vectors_a: shape (n, d), n >= 2.
+        vectors_b: shape (n, d).
+        labels: shape (n,), graded, or 0 and 1.
+        resamples: number of resamples of the bootstrap over pairs.
+        level: confidence level of the intervals.
+        seed: seed of the bootstrap.
 
     Raises:
         HengyuError: for shapes that do not fit, values that are not finite, arguments out of range.
@@ -138,7 +139,7 @@ def run(
     from hengyu.bench import run as bench
     from hengyu.storage.fits import FitStore
     from hengyu.storage.vectors import VectorStore
-    from hengyu.suites.plan import make_plan
+    from hengyu.suites.planning import make_plan
     from hengyu.suites.suite import find_suite, load_suite
 
     loaded = load_suite(find_suite(str(suite))).with_overrides(

@@ -8,7 +8,7 @@ from typing import Any
 def hold(
     benchmark: Any, name: str, value: float, *, at_least: float | None = None, at_most: float | None = None
 ) -> None:
-    """Store a ratio in pytest-benchmark's record of the run, where `hengyu speed` reads it; then hold it to its bound."""
+    """Store a ratio in pytest-benchmark's record of the run, where tests/perf/compare.py reads it; then hold it to its bound."""
     assert (at_least is None) != (at_most is None)
     benchmark.extra_info.setdefault("ratios", {})[name] = {
         "value": round(value, 4),

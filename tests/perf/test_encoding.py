@@ -25,7 +25,7 @@ from hengyu.methods.transforms.whitening import Whitening
 from hengyu.numerics.metrics import spearman
 from hengyu.numerics.similarity import cosines
 from hengyu.storage.vectors import VectorStore
-from hengyu.suites.plan import make_plan
+from hengyu.suites.planning import make_plan
 from hengyu.suites.suite import load_suite
 
 pytestmark = pytest.mark.real

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import AbstractContextManager
 from difflib import get_close_matches
+from types import TracebackType
 
-__all__ = ["Degenerate", "HengyuError", "Missing", "WrongSize", "did_you_mean", "first_line", "gather"]
+__all__ = ["Degenerate", "HengyuError", "Missing", "Problems", "WrongSize", "did_you_mean", "first_line", "gather"]
 
 
 _LONGEST = 4000  # characters of a sentence
@@ -58,6 +60,40 @@ def gather(problems: Iterable[str]) -> None:
     found = tuple(problems)
     if found:
         raise HengyuError(*found)
+
+
+class Problems:
+    """What is wrong, one sentence each: noted where it is found, and raised all at once."""
+
+    def __init__(self) -> None:
+        self._noted: dict[str, None] = {}  # a sentence is said once
+
+    def add(self, *sentences: str) -> None:
+        """Note sentences."""
+        self._noted |= dict.fromkeys(sentences)
+
+    def caught(self, before: str = "") -> AbstractContextManager[None, bool]:
+        """Note what a `HengyuError` of the block says, each sentence with words before it, and go on after the block."""
+        return _Caught(self, before)
+
+    def finish(self) -> None:
+        """Raise one `HengyuError` holding all that was noted, if anything was."""
+        gather(self._noted)
+
+
+class _Caught(AbstractContextManager[None, bool]):
+    """What `Problems.caught` gives."""
+
+    def __init__(self, problems: Problems, before: str) -> None:
+        self._problems, self._before = problems, before
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> bool:
+        if not isinstance(error, HengyuError):
+            return False
+        self._problems.add(*(self._before + problem for problem in error.problems))
+        return True
 
 
 class WrongSize(ValueError):

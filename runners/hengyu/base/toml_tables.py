@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, TypeVar
 
 from hengyu.base.bounded import DECLARATION, read_bytes
-from hengyu.base.errors import HengyuError, did_you_mean, gather
+from hengyu.base.errors import HengyuError, Problems, did_you_mean
 
 __all__ = ["Table", "read_toml", "shown"]
 
@@ -31,7 +33,7 @@ def read_toml(path: Path) -> Table:
     """Read a TOML file into a `Table`; a missing, unreadable, non-UTF-8 or malformed file is a `HengyuError`."""
     try:
         text = read_bytes(path, DECLARATION).decode("utf-8-sig")
-        return Table(str(path), tomllib.loads(text), [])
+        return Table(str(path), tomllib.loads(text))
     except FileNotFoundError:
         raise HengyuError(f"{path}: no such file; check the path") from None
     except UnicodeDecodeError as e:
@@ -56,9 +58,9 @@ def shown(value: Any) -> str:
 class Table:
     """One table of a declaration: `take` keys by type, then `finish` to refuse the keys nobody took."""
 
-    def __init__(self, where: str, content: dict[str, Any], problems: list[str], prefix: str = "") -> None:
+    def __init__(self, where: str, content: dict[str, Any], problems: Problems | None = None, prefix: str = "") -> None:
         self.where = where
-        self.problems = problems
+        self.problems = Problems() if problems is None else problems
         self.prefix = prefix
         self._content = dict(content)
         self._known: list[str] = []
@@ -88,17 +90,28 @@ class Table:
 
     def table(self, key: str, *, required: bool = False) -> Table:
         """Return a nested table, empty if missing; it must be finished too."""
-        return Table(self.where, self.take(key, dict, {}, required=required), self.problems, f"{self.prefix}{key}.")
+        return self.within(key, self.take(key, dict, {}, required=required))
 
     def tables(self, key: str) -> dict[str, Table]:
         """Return a table of tables, name to table."""
         found: dict[str, Table] = {}
         for name, value in self.take(key, dict, {}).items():
             if isinstance(value, dict):
-                found[name] = Table(self.where, value, self.problems, f"{self.prefix}{key}.{name}.")
+                found[name] = self.within(f"{key}.{name}", value)
             else:
                 self.problem(f"{key}.{name}", f"must be a table, not {shown(value)}")
         return found
+
+    def items(self, key: str, default: Sequence[Any], *, short: str) -> list[Table]:
+        """Return the tables of a list; an item that is no table stands for one that holds it as the key ``short``."""
+        return [
+            self.within(f"{key}[{number}]", item if isinstance(item, dict) else {short: item})
+            for number, item in enumerate(self.take(key, list, list(default)))
+        ]
+
+    def within(self, key: str, content: dict[str, Any]) -> Table:
+        """Return a table that stands in this one under a key; its problems are noted with those of this one."""
+        return Table(self.where, content, self.problems, f"{self.prefix}{key}.")
 
     def has(self, key: str) -> bool:
         """Tell whether a key is present and not yet taken."""
@@ -119,7 +132,11 @@ class Table:
 
     def problem(self, key: str, sentence: str) -> None:
         """Record a problem with a key; `finish` of the outermost table raises all of them."""
-        self.problems.append(f"{self.where}: key '{self.prefix}{key}' {sentence}")
+        self.problems.add(f"{self.where}: key '{self.prefix}{key}' {sentence}")
+
+    def caught(self, key: str) -> AbstractContextManager[None, bool]:
+        """Note what a `HengyuError` of the block says of a key, and go on after the block."""
+        return self.problems.caught(f"{self.where}: key '{self.prefix}{key}': ")
 
     def finish(self) -> None:
         """Refuse keys that were not taken; in the outermost table, raise every problem found so far."""
@@ -127,4 +144,4 @@ class Table:
             self.problem(key, f"is unknown{did_you_mean(key, self._known)}")
         self._content = {}
         if not self.prefix:
-            gather(self.problems)
+            self.problems.finish()

@@ -112,7 +112,7 @@ def _site(
 ) -> WorkerContext:
     """Return what workers need: a plan that weighs nothing, whose texts come with the units."""
     suite = Suite("encode", path, (), (), encoders=(encoder.spec,), poolings=tuple(poolings), baselines=())
-    plan = Plan(suite, None, [], {}, {}, [])
+    plan = Plan(suite)
     ledger = RunLog(plan, store.root, progress, False, Clock(None))
     jobs = [prepare_encoder(plan, encoder)]
     return WorkerContext(plan, jobs, store, TunedEncoderCache(TunedStore.beside(store), progress), ledger, offline)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from hengyu.base.bounded import resolved
-from hengyu.base.errors import HengyuError, did_you_mean, gather
+from hengyu.base.errors import HengyuError, Problems, did_you_mean
 from hengyu.base.paths import share
 from hengyu.base.toml_tables import Table, read_toml, shown
 from hengyu.cards import keys
@@ -47,36 +47,30 @@ def load_cards(extra: Sequence[Path] = ()) -> dict[str, Card]:
     `pairs_card`.
     """
     files = sorted(share("datasets").glob("*.toml"))
-    problems: list[str] = []
+    problems = Problems()
     guessed: list[Card] = []
     for place in extra:
         if place.is_file() and place.suffix != ".toml":
-            try:
+            with problems.caught():
                 guessed.append(pairs_card(place))
-            except HengyuError as e:
-                problems += e.problems
             continue
         beside = (p for p in sorted(place.glob("*.toml")) if not p.name.endswith(".rules.toml"))  # those of the gate
         found = [place] if place.is_file() else [p for p in beside if not is_suite(p)]
         if not found:
-            problems.append(f"{place}: no such folder, or no card (*.toml) in it; check --datasets")
+            problems.add(f"{place}: no such folder, or no card (*.toml) in it; check --datasets")
         files += found
     cards: dict[str, Card] = {}
     owner: dict[str, Card] = {}
     read: list[Card] = []
     for path in {resolved(p): p for p in files}.values():
-        try:
+        with problems.caught():
             read.append(load_card(path))
-        except HengyuError as e:
-            problems += e.problems
     for card in (*read, *guessed):
         other = owner.setdefault(card.name.casefold(), card)
         if other is not card and (other.path.resolve(), other.digest) != (card.path.resolve(), card.digest):
-            problems.append(
-                f"{card.path}: the name '{card.name}' is taken by {other.path}; give this card another name"
-            )
+            problems.add(f"{card.path}: the name '{card.name}' is taken by {other.path}; give this card another name")
         cards[card.name] = card
-    gather(problems)
+    problems.finish()
     return cards
 
 
@@ -150,7 +144,7 @@ def free_name(file: Path) -> str:
 
 def card_from(text: str, path: Path) -> Card:
     """Read a card from its text; ``path`` is where it would be. Raises `HengyuError`."""
-    return _card(Table(str(path), tomllib.loads(text), []), path)
+    return _card(Table(str(path), tomllib.loads(text)), path)
 
 
 def load_card(path: Path) -> Card:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from hengyu.base.bounded import open_regular
-from hengyu.base.errors import HengyuError, gather
+from hengyu.base.errors import HengyuError, Problems
 from hengyu.cards.card import PARTS, Card, CollectionCard, Columns, Hub, Split, format_of
 from hengyu.cards.checks import Checked, check_rows, check_split
 from hengyu.cards.collection_fetch import fetch_collection, note, plain, write_rows
@@ -44,23 +44,20 @@ def fetch(card: Card, cache_root: Path | None = None, progress: Callable[[str], 
             done += paths.values()
         else:
             missing.append((split, paths))
-    problems: list[str] = []
+    problems = Problems()
     if missing:
         remote = Remote(card.hub, card.name)
         say(f"{card.name}: asking for {card.hub.id} at {card.hub.revision[:8]}")
         files = remote.files()
         for split, paths in missing:
             say(f"{card.name}:{split.name}: fetching")
-            try:
+            with problems.caught():
                 if isinstance(card, CollectionCard):
                     fetch_collection(card, split, paths, remote, files)
                 else:
                     _fetch_split(card, card.hub, split, paths[""], remote, files)
-            except HengyuError as e:
-                problems += e.problems
-            else:
                 done += paths.values()
-    gather(dict.fromkeys(problems))
+    problems.finish()
     return done
 
 

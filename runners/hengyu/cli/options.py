@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import wraps
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from hengyu.base.bounded import user_path
+
+if TYPE_CHECKING:
+    from hengyu.tools.task_vectors import Sentences
 
 __all__ = [
     "BACKEND",
@@ -29,6 +34,7 @@ __all__ = [
     "offline",
     "prompts",
     "store",
+    "task_vectors",
     "trust_remote_code",
     "workers",
 ]
@@ -123,6 +129,48 @@ methods = click.option(
     help="Run this Python file and add the method it defines. Read it first; repeatable.",
 )
 offline = click.option("--offline", is_flag=True, help="Never use the network, like HF_HUB_OFFLINE=1.")
+
+
+def task_vectors(command: Callable[..., None]) -> Callable[..., None]:
+    """Add the argument and options that say whose sentence vectors a command looks at; it is given ``load``, which gets them."""
+
+    @wraps(command)
+    def looking(
+        model: str,
+        task: str,
+        pooling: str,
+        data: Path | None,
+        datasets: tuple[Path, ...],
+        device: str,
+        offline: bool,
+        **given: Any,
+    ) -> None:
+        def load() -> Sentences:
+            from rich.console import Console
+
+            from hengyu.base.progress import Progress
+            from hengyu.tools.task_vectors import load_sentences
+
+            places: dict[str, Any] = {"data": data, "datasets": datasets, "device": device, "offline": offline}
+            return load_sentences(model, task, pooling, **places, progress=Progress(Console(stderr=True)))
+
+        command(load=load, **given)
+
+    for add in (
+        offline,
+        device,
+        datasets,
+        data,
+        click.option("--pooling", default="mean", show_default=True, metavar="NAME", help="Whose vectors."),
+        click.option(
+            "--task", default="hengyu-sts:test", show_default=True, metavar="CARD:SPLIT", help="Whose sentences."
+        ),
+        click.argument("model", default="hengyu-mini"),
+    ):
+        looking = add(looking)
+    return looking
+
+
 trust_remote_code = click.option(
     "--trust-remote-code", is_flag=True, help="Run code that comes with a model. Read it first."
 )

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from hengyu.evaluation.cells import JOINT, Cell, Row
 from hengyu.evaluation.paired_test import PairedChange, holm
+from hengyu.numerics.metrics import places
 from hengyu.storage.records import Standing
 
 __all__ = ["paired_p", "rank_intervals", "standings"]
@@ -79,9 +80,7 @@ def rank_intervals(drawn: Floats, level: float) -> tuple[NDArray[np.int64], NDAr
     """
     if not drawn.size:
         return None
-    from scipy.stats import rankdata
-
-    ranks = rankdata(-np.round(drawn, 9), method="min", axis=0)
+    ranks = places(np.round(drawn, 9))
     low = np.quantile(ranks, 0.5 - 0.5 * level, axis=1, method="lower")
     high = np.quantile(ranks, 0.5 + 0.5 * level, axis=1, method="higher")
     return low.astype(np.int64), high.astype(np.int64)

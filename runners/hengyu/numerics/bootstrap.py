@@ -1,4 +1,4 @@
-"""The compiled loops of the bootstrap, each compiled when it is first called (numba is not imported before that).
+"""The loops of the bootstrap, compiled where the work is large enough (`hengyu.numerics.compiled`).
 
 A block holds `LANES` resamples. Its weights are a matrix (n, LANES) of bytes, how often each pair was drawn, so that
 the weights of one pair fill one cache line and every inner loop runs over the resamples of a block as vector
@@ -9,18 +9,19 @@ with C the weight below a tie group and G its own, its mid-rank, doubled and cen
 from __future__ import annotations
 
 import os
-import threading
-from collections.abc import Callable
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
+
+from hengyu.numerics import bootstrap_numpy as plain
+from hengyu.numerics.compiled import compiled
 
 __all__ = [
     "CUTS",
     "LANES",
     "ap_sums",
-    "compiled",
+    "cores",
     "draw",
     "label_sides",
     "rank_products",
@@ -48,32 +49,7 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-class _Compiled:
-    """A function compiled by numba at its first call, for one signature."""
-
-    def __init__(self, function: Callable[..., None], signature: str) -> None:
-        self.function, self.signature = function, signature
-        self.__doc__ = function.__doc__
-        self._lock = threading.Lock()
-        self._ready: Callable[..., None] | None = None
-
-    def __call__(self, *args: Any) -> None:
-        if self._ready is None:
-            with self._lock:
-                if self._ready is None:
-                    from numba import njit
-
-                    # cache=False: numba's cache index is a pickle, and nothing here reads pickles.
-                    self._ready = njit(self.signature, nogil=True, error_model="numpy", cache=False)(self.function)
-        self._ready(*args)
-
-
-def compiled(signature: str) -> Callable[[Callable[..., None]], _Compiled]:
-    """Decorate a function on arrays: it is compiled for this numba signature at its first call."""
-    return lambda function: _Compiled(function, f"void({signature})")
-
-
-@compiled("u4[:,::1], u4[::1], u1[:,::1], i4[::1], u1[::1]")
+@compiled("u4[:,::1], u4[::1], u1[:,::1], i4[::1], u1[::1]", plain.draw)
 def draw(raw: U32, cuts: U32, weights: U8, total: I32, top: U8) -> None:
     """Turn uniform 32-bit numbers (m, LANES) into Poisson(1) weights, adding to total and raising top (LANES,)."""
     for i in range(weights.shape[0]):
@@ -88,7 +64,7 @@ def draw(raw: U32, cuts: U32, weights: U8, total: I32, top: U8) -> None:
             top[b] = max(top[b], weights[i, b])
 
 
-@compiled("u1[:,::1], i4[::1], u1[::1], u8[::1]")
+@compiled("u1[:,::1], i4[::1], u1[::1], u8[::1]", plain.settle)
 def settle(weights: U8, total: I32, top: U8, state: U64) -> None:
     """Add or remove single draws until every resample has n of them; state (LANES,) seeds a SplitMix64 per resample.
 
@@ -118,7 +94,7 @@ def settle(weights: U8, total: I32, top: U8, state: U64) -> None:
                     total[b] -= 1
 
 
-@compiled("u1[:,::1], i4[::1], i4[:,::1], i4[:,::1], f8[::1], i8[::1]")
+@compiled("u1[:,::1], i4[::1], i4[:,::1], i4[:,::1], f8[::1], i8[::1]", plain.label_sides)
 def label_sides(weights: U8, classes: I32, counts: I32, ranks: I32, cubes: F64, singles: I64) -> None:
     """Fill in what all methods on a task share: class weights and centred ranks (k, LANES), sums of G^3 and of w^3."""
     n = weights.shape[0]
@@ -142,7 +118,7 @@ def label_sides(weights: U8, classes: I32, counts: I32, ranks: I32, cubes: F64, 
             cubes[b] += g * g * g
 
 
-@compiled("u1[:,::1], i4[::1], i4[::1], i4[::1], i4, i4, i8[:,::1], f8[::1], i8[::1]")
+@compiled("u1[:,::1], i4[::1], i4[::1], i4[::1], i4, i4, i8[:,::1], f8[::1], i8[::1]", plain.rank_sums)
 def rank_sums(
     weights: U8, order: I32, ends: I32, classes: I32, skip: int, rows: int, out: I64, cubes: F64, ties: I64
 ) -> None:
@@ -211,7 +187,7 @@ def rank_sums(
         s += size
 
 
-@compiled("u1[:,::1], i4[::1], i4[::1], i4[::1], i4[:,::1], f8[::1], f8[::1], i8[::1]")
+@compiled("u1[:,::1], i4[::1], i4[::1], i4[::1], i4[:,::1], f8[::1], f8[::1], i8[::1]", plain.rank_products)
 def rank_products(
     weights: U8, order: I32, ends: I32, classes: I32, ranks: I32, out: F64, cubes: F64, ties: I64
 ) -> None:
@@ -249,7 +225,7 @@ def rank_products(
         s = e
 
 
-@compiled("u1[:,::1], i4[::1], i4[::1], i4[::1], f8[::1]")
+@compiled("u1[:,::1], i4[::1], i4[::1], i4[::1], f8[::1]", plain.ap_sums)
 def ap_sums(weights: U8, order: I32, ends: I32, classes: I32, out: F64) -> None:
     """Add (positives of the tie group) * (precision down to it), summed over the groups from the highest score, to out."""
     above, hits, group = np.zeros(LANES, np.int32), np.zeros(LANES, np.int32), np.zeros(LANES, np.int32)
@@ -271,7 +247,7 @@ def ap_sums(weights: U8, order: I32, ends: I32, classes: I32, out: F64) -> None:
                 group[b] = 0
 
 
-@compiled("u1[:,::1], f8[:,::1], f8[:,::1]")
+@compiled("u1[:,::1], f8[:,::1], f8[:,::1]", plain.sums)
 def sums(weights: U8, columns: F64, out: F64) -> None:
     """Add the weighted sums of columns (n, m) to out (m, LANES)."""
     row = np.zeros(LANES)

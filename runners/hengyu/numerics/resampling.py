@@ -139,6 +139,8 @@ class Resamples:
                 part[:] = values[:, : part.shape[1]]
 
         blocks = -(-self.resamples // LANES)
+        for loop in (bootstrap.rank_sums, bootstrap.rank_products, bootstrap.ap_sums, bootstrap.sums):
+            loop.expect(self.n * LANES * blocks * len(entries))
         with ThreadPoolExecutor(min(self._pool, blocks)) as pool:
             for done, _ in enumerate(pool.map(work, range(blocks)), 1):
                 if progress is not None:

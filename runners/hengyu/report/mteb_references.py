@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from hengyu.base.bounded import read_bytes
-from hengyu.base.errors import HengyuError
+from hengyu.base.errors import HengyuError, Problems
 from hengyu.evaluation.run_metrics import METRIC, headline
 from hengyu.report.exports.mteb import NAMES, OUR_SPLITS, TASKS, our_card
 from hengyu.storage.identity import digest
@@ -53,7 +53,7 @@ def read_results(folder: Path) -> list[Reference]:
     model different numbers for one task are refused: nothing says which of them holds.
     """
     found: dict[tuple[str, str, str], Reference] = {}
-    problems: list[str] = []
+    problems = Problems()
     files = sorted(p for p in folder.rglob("*.json") if p.name != "model_meta.json")
     for path in files:
         try:
@@ -73,9 +73,8 @@ def read_results(folder: Path) -> list[Reference]:
                 if isinstance(e, _Wrong)
                 else f"{path}: is no result file of mteb ({e}); get it again or move it away"
             )
-            problems.append(what)
-    if problems:
-        raise HengyuError(*problems)
+            problems.add(what)
+    problems.finish()
     if not found:
         raise HengyuError(
             f"{folder}: holds no result of an STS or retrieval task of mteb; give the folder that mteb wrote"

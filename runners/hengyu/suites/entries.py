@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from hengyu.base.errors import HengyuError, did_you_mean
+from hengyu.base.errors import did_you_mean
 from hengyu.base.toml_tables import Table, shown
 from hengyu.encoders.pooling_names import pooling_name
 from hengyu.methods.registry import find_method
@@ -59,10 +59,7 @@ def read_entries(
 ) -> tuple[SuiteEntry, ...]:
     """Read ``entries`` of a suite of these poolings and encoders; mistakes are noted in the table."""
     found: list[SuiteEntry] = []
-    for number, item in enumerate(table.take("entries", list, [first])):
-        inner = Table(
-            table.where, item if isinstance(item, dict) else {"entry": item}, table.problems, f"entries[{number}]."
-        )
+    for number, inner in enumerate(table.items("entries", [first], short="entry")):
         text = inner.take("entry", str, "", required=True)
         fit_on = inner.take("fit_on", str, "")
         dims = _dims(inner)
@@ -74,10 +71,10 @@ def read_entries(
             continue
         for key in (key for key, names in only.items() if names and text == first):
             inner.problem(key, f"does not fit '{first}', which all others are held against; leave {key} out")
-        try:
+        entry: Entry | None = None
+        with table.caught(f"entries[{number}]"):
             entry = parse_entry(text)
-        except HengyuError as e:
-            table.problems.extend(f"{table.where}: key 'entries[{number}]': {p}" for p in e.problems)
+        if entry is None:
             continue
         if dims and not entry.nested:
             inner.problem(

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,8 @@ from hengyu.base.bounded import name_fault, user_path
 from hengyu.base.errors import HengyuError, did_you_mean, gather
 from hengyu.base.paths import share
 from hengyu.base.toml_tables import Table, read_toml, shown
-from hengyu.encoders import BASELINES, COMMAND_LINE_ONLY, POOLINGS, SIDES, EncoderSpec, pooling_name
+from hengyu.encoders import BASELINES, POOLINGS, EncoderSpec, pooling_name
+from hengyu.suites.encoders import read_encoders
 from hengyu.suites.entries import FIRST, SuiteEntry, misplaced, read_entries, with_first
 from hengyu.suites.grammar import parse_entry
 
@@ -19,8 +20,20 @@ __all__ = ["Suite", "find_suite", "load_suite"]
 
 _OF_A_CARD = "splits"  # a key that every card has, and no suite
 _NO_SEARCH = "a cross-encoder has no vectors that an index could hold, and scores pairs of STS suites only"
-_AGGREGATES = ("", "avg", "w-avg")
-_PROMPTS = ("prompt", *(f"{side}_prompt" for side in SIDES))  # fields that the key ``prompt`` says
+_FOREIGN: Mapping[str, Mapping[str, str]] = {  # kind of a suite -> the keys that it must leave out or empty, and why
+    "sts": {"relevant": "is of retrieval suites; leave it out, or set kind = 'retrieval'"},
+    "retrieval": {
+        "cross_encoders": f"does not fit a retrieval suite: {_NO_SEARCH}; leave it out",
+        "baselines": "make no vectors that an index could hold; leave them out of a retrieval suite",
+        "compare": "is of similarity; every row of a retrieval suite is held against flat, leave it out",
+    },
+}
+_JUDGING: Mapping[str, tuple[Callable[[Any], bool], str]] = {  # key -> what its value must be, and how that is said
+    "aggregate": (("", "avg", "w-avg").__contains__, "must be 'avg' or 'w-avg', not '{}'"),
+    "resamples": (lambda n: 20 <= n <= 100_000, "must lie in 20..100000, not {}"),
+    "level": (lambda share: 0.5 <= share < 1, "must lie in 0.5..1, not {}"),
+    "seed": (lambda n: 0 <= n < 2**63, "must not be negative or above 2^63, not {}"),
+}
 
 
 @dataclass(frozen=True)
@@ -48,6 +61,10 @@ class Suite:
     partial: tuple[str, ...] = ()
     kind: str = "sts"  # or "retrieval"
     relevant: float | None = None  # retrieval from graded labels: pairs labelled so or higher are relevant
+
+    def fit_word(self, spec: SuiteEntry) -> str:
+        """Return what an entry is fitted on, as the board says it."""
+        return (spec.fit_on or self.fit_on) if spec.needs_fit else "none"
 
     def under(self, encoder: str, pooling: str) -> tuple[SuiteEntry, ...]:
         """Return the entries that are weighed on an encoder, by its name on the board, under a pooling.
@@ -147,6 +164,39 @@ def find_suite(word: str) -> Path:
 
 def load_suite(path: Path) -> Suite:
     """Read a suite; raises one `HengyuError` that holds every mistake in it."""
+    table = _suite_table(path)
+    name, tasks = _name(table, path.stem), _tasks(table)
+    poolings, kind = _poolings(table), _kind(table)
+    encoders = read_encoders(table)
+    suite = Suite(
+        name=name,
+        path=path,
+        tasks=tasks,
+        entries=_entries(table, kind, poolings, encoders),
+        title=table.take("title", str, ""),
+        description=table.take("description", str, "").strip(),
+        encoders=encoders,
+        cross_encoders=read_encoders(table, "cross_encoders", ()),
+        poolings=poolings,
+        baselines=_baselines(table, kind),
+        fit_on=table.take("fit_on", str, "target"),
+        compare=_compare(table),
+        partial=("tasks", "encoders", "entries", "widths") if table.take("partial", bool, False) else (),
+        kind=kind,
+        relevant=table.take("relevant", float, 0.0) if table.has("relevant") else None,
+        **_judging(table),
+    )
+    for key, why in _FOREIGN[kind].items():
+        if getattr(suite, key) not in ((), None):
+            table.problem(key, why)
+    if "compare" not in _FOREIGN[kind]:
+        _check_compared(table, suite)
+    table.finish()
+    return suite
+
+
+def _suite_table(path: Path) -> Table:
+    """Read the file of a suite; raises `HengyuError` for a file of another kind."""
     if path.suffix != ".toml":
         pairs = f"; evaluate on a file of pairs with: hengyu run --pairs {path}" if path.is_file() else ""
         raise HengyuError(
@@ -158,80 +208,72 @@ def load_suite(path: Path) -> Suite:
             f"{path}: is the card of a dataset, and no suite; weigh a suite on it, like "
             f"'hengyu run smoke --datasets {path.parent} --task NAME:SPLIT'"
         )
-    name = table.take("name", str, path.stem)
+    return table
+
+
+def _name(table: Table, stem: str) -> str:
+    name = table.take("name", str, stem)
     if not name.replace("-", "").replace("_", "").replace(".", "").isalnum() or name.startswith("."):
         table.problem("name", f"must be letters, digits, '-', '_' and '.', not {shown(name)}")
     elif fault := name_fault(name):
         table.problem("name", fault)
+    return name
+
+
+def _tasks(table: Table) -> tuple[str, ...]:
     tasks = table.strings("tasks", required=True)
     if table.has("tasks") or not tasks:
         table.problem("tasks", "is empty; name at least one, like 'hengyu-sts:test'")
     for task in sorted({t for t in tasks if tasks.count(t) > 1}):
         table.problem("tasks", f"names {task} twice; keep one")
+    return tasks
+
+
+def _poolings(table: Table) -> tuple[str, ...]:
     poolings = tuple(map(pooling_name, table.strings("poolings", ("mean",))))
-    for pooling in poolings:
-        if pooling not in POOLINGS:
-            table.problem("poolings", f"holds the unknown '{pooling}'{did_you_mean(pooling, POOLINGS)}")
+    _refuse_unknown(table, "poolings", poolings, POOLINGS)
     if len(set(poolings)) < len(poolings) or not poolings:
         table.problem("poolings", "must name at least one, and none twice")
+    return poolings
+
+
+def _kind(table: Table) -> str:
     kind = table.take("kind", str, "sts")
-    if kind not in FIRST:
-        table.problem("kind", f"must be 'sts' or 'retrieval', not '{kind}'")
-        kind = "sts"
-    relevant = table.take("relevant", float, 0.0) if table.has("relevant") else None
-    if relevant is not None and kind != "retrieval":
-        table.problem("relevant", "is of retrieval suites; leave it out, or set kind = 'retrieval'")
-    encoders = _encoders(table)
-    cross_encoders = _encoders(table, "cross_encoders", [])
-    if cross_encoders and kind == "retrieval":
-        table.problem("cross_encoders", f"does not fit a retrieval suite: {_NO_SEARCH}; leave it out")
+    if kind in FIRST:
+        return kind
+    table.problem("kind", f"must be 'sts' or 'retrieval', not '{kind}'")
+    return "sts"
+
+
+def _baselines(table: Table, kind: str) -> tuple[str, ...]:
+    baselines = table.strings("baselines", () if "baselines" in _FOREIGN[kind] else BASELINES)
+    _refuse_unknown(table, "baselines", baselines, BASELINES)
+    return baselines
+
+
+def _refuse_unknown(table: Table, key: str, names: tuple[str, ...], known: Collection[str]) -> None:
+    for name in names:
+        if name not in known:
+            table.problem(key, f"holds the unknown '{name}'{did_you_mean(name, known)}")
+
+
+def _entries(
+    table: Table, kind: str, poolings: tuple[str, ...], encoders: tuple[EncoderSpec, ...]
+) -> tuple[SuiteEntry, ...]:
     entries = read_entries(table, FIRST[kind], poolings, tuple(e.called for e in encoders))
-    table.problems.extend(f"{table.where}: {p}" for p in misplaced(entries, kind))
-    baselines = table.strings("baselines", BASELINES if kind == "sts" else ())
-    if baselines and kind == "retrieval":
-        table.problem("baselines", "make no vectors that an index could hold; leave them out of a retrieval suite")
-    for baseline in baselines:
-        if baseline not in BASELINES:
-            table.problem("baselines", f"holds the unknown '{baseline}'{did_you_mean(baseline, BASELINES)}")
-    suite = Suite(
-        name=name,
-        path=path,
-        tasks=tasks,
-        entries=with_first(entries, kind),
-        title=table.take("title", str, ""),
-        description=table.take("description", str, "").strip(),
-        encoders=encoders,
-        cross_encoders=cross_encoders,
-        poolings=poolings,
-        baselines=baselines,
-        fit_on=table.take("fit_on", str, "target"),
-        compare=_compare(table),
-        aggregate=table.take("aggregate", str, ""),
-        seed=table.take("seed", int, 0),
-        resamples=table.take("resamples", int, 1000),
-        level=table.take("level", float, 0.95),
-        partial=("tasks", "encoders", "entries", "widths") if table.take("partial", bool, False) else (),
-        kind=kind,
-        relevant=relevant,
-    )
-    if suite.aggregate not in _AGGREGATES:
-        table.problem("aggregate", f"must be 'avg' or 'w-avg', not '{suite.aggregate}'")
-    if not 20 <= suite.resamples <= 100_000:
-        table.problem("resamples", f"must lie in 20..100000, not {suite.resamples}")
-    if not 0.5 <= suite.level < 1:
-        table.problem("level", f"must lie in 0.5..1, not {suite.level}")
-    if not 0 <= suite.seed < 2**63:
-        table.problem("seed", f"must not be negative or above 2^63, not {suite.seed}")
-    if suite.compare and kind == "retrieval":
-        table.problem("compare", "is of similarity; every row of a retrieval suite is held against flat, leave it out")
-    rows = {name for e in suite.entries for name in e.names}
-    swept = {str(e.entry) for e in suite.entries if e.dims == "all"}
-    for number, pair in enumerate(suite.compare if kind == "sts" else ()):
-        for name in pair:
-            if name not in rows and (not swept or str(parse_entry(name).with_dim(None)) not in swept):
-                table.problem(f"compare[{number}]", f"names '{name}', no entry of this suite{did_you_mean(name, rows)}")
-    table.finish()
-    return suite
+    table.problems.add(*(f"{table.where}: {p}" for p in misplaced(entries, kind)))
+    return with_first(entries, kind)
+
+
+def _judging(table: Table) -> dict[str, Any]:
+    """Read the keys that say how numbers are made from observations."""
+    values: dict[str, Any] = {}
+    for key, (allowed, words) in _JUDGING.items():
+        usual = getattr(Suite, key)
+        values[key] = table.take(key, type(usual), usual)
+        if not allowed(values[key]):
+            table.problem(key, words.format(values[key]))
+    return values
 
 
 def _compare(table: Table) -> tuple[tuple[str, str], ...]:
@@ -241,59 +283,16 @@ def _compare(table: Table) -> tuple[tuple[str, str], ...]:
         if not (isinstance(pair, list) and len(pair) == 2 and all(isinstance(p, str) for p in pair)):
             table.problem(f"compare[{number}]", f"must be two entries, like ['flow', 'whitening'], not {shown(pair)}")
             continue
-        try:
+        with table.caught(f"compare[{number}]"):
             found.append((str(parse_entry(pair[0])), str(parse_entry(pair[1]))))
-        except HengyuError as e:
-            table.problems.extend(f"{table.where}: key 'compare[{number}]': {p}" for p in e.problems)
     return tuple(found)
 
 
-def _prompts(table: Table) -> dict[str, str]:
-    """Read ``prompt``: one for every text, or a table with one for queries and one for documents."""
-    if not isinstance(table.peek("prompt"), dict):
-        return {"prompt": table.take("prompt", str, "")}
-    empty = not table.peek("prompt")
-    sides = table.table("prompt")
-    found = {f"{side}_prompt": sides.take(side, str, "") for side in SIDES if sides.has(side)}
-    sides.known(*SIDES)
-    if empty:
-        table.problem("prompt", 'must hold query, document or both, like { query = "query: ", document = "" }')
-    sides.finish()
-    return found
-
-
-def _encoders(
-    table: Table, key: str = "encoders", default: Sequence[str] = ("hengyu-mini",)
-) -> tuple[EncoderSpec, ...]:
-    found: list[EncoderSpec] = []
-    for number, item in enumerate(table.take(key, list, list(default))):
-        inner = Table(
-            table.where, item if isinstance(item, dict) else {"model": item}, table.problems, f"{key}[{number}]."
-        )
-        defaults = EncoderSpec("")
-        values: dict[str, Any] = {}
-        if inner.has("trust_remote_code") and inner.raw("trust_remote_code") is not False:
-            inner.problem(
-                "trust_remote_code",
-                "is not for a file to decide: read the model's code, leave the key out, and type "
-                "`hengyu run --trust-remote-code`",
-            )
-        for field in fields(EncoderSpec):
-            if field.name == "trust_remote_code":
-                continue
-            if field.name in COMMAND_LINE_ONLY:
-                if inner.has(field.name):
-                    inner.raw(field.name)
-                    inner.problem(
-                        field.name, f"may not stand in a file; give {COMMAND_LINE_ONLY[field.name]} on the command line"
-                    )
-                continue
-            if field.name == "prompt":
-                values |= _prompts(inner)
-            if field.name in _PROMPTS:
-                continue
-            usual = getattr(defaults, field.name)
-            values[field.name] = inner.take(field.name, type(usual), usual, required=field.name == "model")
-        inner.finish()
-        found.append(EncoderSpec(**values))
-    return tuple(found)
+def _check_compared(table: Table, suite: Suite) -> None:
+    """Refuse names in ``compare`` that are no rows of the suite."""
+    rows = {name for e in suite.entries for name in e.names}
+    swept = {str(e.entry) for e in suite.entries if e.dims == "all"}
+    for number, pair in enumerate(suite.compare):
+        for name in pair:
+            if name not in rows and (not swept or str(parse_entry(name).with_dim(None)) not in swept):
+                table.problem(f"compare[{number}]", f"names '{name}', no entry of this suite{did_you_mean(name, rows)}")

@@ -2,39 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from hengyu.cli import options
 
+if TYPE_CHECKING:
+    from hengyu.tools.task_vectors import Sentences
+
 __all__ = ["command"]
 
 
 @click.command("cloud")
-@click.argument("model", default="hengyu-mini")
-@click.option("--task", default="hengyu-sts:test", show_default=True, metavar="CARD:SPLIT", help="Whose sentences.")
-@click.option("--pooling", default="mean", show_default=True, metavar="NAME", help="Whose vectors.")
+@options.task_vectors
 @click.option("--entry", "entries", multiple=True, help="Also describe the vectors after this method; repeatable.")
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(min=0), help="Seed of samples and methods.")
-@options.data
-@options.datasets
-@options.device
-@options.offline
 @click.option(
     "--json", "json_", type=click.Path(dir_okay=False, path_type=Path), help="Also write the numbers to this file."
 )
 @options.methods
 def command(
-    model: str,
-    task: str,
-    pooling: str,
+    load: Callable[[], Sentences],
     entries: tuple[str, ...],
     seed: int,
-    data: Path | None,
-    datasets: tuple[Path, ...],
-    device: str,
-    offline: bool,
     json_: Path | None,
 ) -> None:
     """Describe the embedding geometry of a model.
@@ -43,26 +36,15 @@ def command(
     of the task, like 'hengyu run' with fit_on target. The histogram of the angles of random pairs is shown with that of
     independent uniform directions in the same number of dimensions.
     """
-    from rich.console import Console
-
     from hengyu.base.errors import HengyuError, gather
-    from hengyu.base.progress import Progress
     from hengyu.storage.records import write_json
     from hengyu.suites.grammar import parse_entry
     from hengyu.tools.cloud import describe_entry
     from hengyu.tools.cloud_report import print_clouds, to_json
-    from hengyu.tools.task_vectors import load_sentences
 
     parsed = [parse_entry(e) for e in dict.fromkeys(("raw", *entries))]
     gather(f"entry '{e}' ends in an index, which gives no vectors; remove the index" for e in parsed if e.index)
-    loaded = load_sentences(
-        *(model, task, pooling),
-        data=data,
-        datasets=datasets,
-        device=device,
-        offline=offline,
-        progress=Progress(Console(stderr=True)),
-    )
+    loaded = load()
     found = {}
     for entry in parsed:
         try:

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from hengyu.cli import options
 
+if TYPE_CHECKING:
+    from hengyu.tools.task_vectors import Sentences
+
 __all__ = ["command"]
 
 
 @click.command("distort")
-@click.argument("model", default="hengyu-mini")
-@click.option("--task", default="hengyu-sts:test", show_default=True, metavar="CARD:SPLIT", help="Whose sentences.")
-@click.option("--pooling", default="mean", show_default=True, metavar="NAME", help="Whose vectors.")
+@options.task_vectors
 @click.option(
     "--dim",
     "dims",
@@ -32,26 +35,16 @@ __all__ = ["command"]
 @click.option("--eps", default=0.2, show_default=True, help="Change that counts as distortion.")
 @click.option("--seeds", default=10, show_default=True, type=click.IntRange(1, 1000), help="Number of draws.")
 @click.option("--pairs", default=10_000, show_default=True, type=click.IntRange(1, 10_000_000), help="Pairs sampled.")
-@options.data
-@options.datasets
-@options.device
-@options.offline
 @click.option(
     "--json", "json_", type=click.Path(dir_okay=False, path_type=Path), help="Also write the numbers to this file."
 )
 def command(
-    model: str,
-    task: str,
-    pooling: str,
+    load: Callable[[], Sentences],
     dims: tuple[int, ...],
     kinds: tuple[str, ...],
     eps: float,
     seeds: int,
     pairs: int,
-    data: Path | None,
-    datasets: tuple[Path, ...],
-    device: str,
-    offline: bool,
     json_: Path | None,
 ) -> None:
     """Measure the distortion by random projections (jl).
@@ -68,22 +61,17 @@ def command(
 
     from hengyu.base.errors import HengyuError, did_you_mean
     from hengyu.base.escapes import plain
-    from hengyu.base.progress import Progress
     from hengyu.numerics.distortion import QUANTILES, measure
     from hengyu.numerics.projections import KINDS, MOST
     from hengyu.numerics.theory import jl_dim
     from hengyu.storage.records import write_json
-    from hengyu.tools.task_vectors import load_sentences
 
     for kind in kinds:
         if kind not in KINDS:
             raise HengyuError(f"--kind {kind}: unknown{did_you_mean(kind, KINDS)}")
     if not 0 < eps <= 1:
         raise HengyuError(f"--eps {eps:g}: must lie between 0 and 1, where the bound holds")
-    progress = Progress(Console(stderr=True))
-    loaded = load_sentences(
-        model, task, pooling, data=data, datasets=datasets, device=device, offline=offline, progress=progress
-    )
+    loaded = load()
     n, width = loaded.x.shape
     wanted = dims or (jl_dim(max(n, 2), eps, inner=True),)
     if max(wanted) > MOST:
@@ -96,7 +84,7 @@ def command(
         ]
     except ValueError as e:
         raise HengyuError(f"hengyu distort: {e}") from None
-    said = f"{loaded.encoder}, {loaded.pooling}, {task}: {n:,} vectors of {width}, {seeds} draws, eps = {eps:g}"
+    said = f"{loaded.encoder}, {loaded.pooling}, {loaded.task}: {n:,} vectors of {width}, {seeds} draws, eps = {eps:g}"
     click.echo(plain(said))
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for word in ("kind", "dim", "quantity", *(f"{100 * q:g} %" for q in QUANTILES), "share >= eps", "bound"):
@@ -112,6 +100,5 @@ def command(
     console.print(table)
     click.echo("bound: 2 exp(-eps^2 dim / 8), for inner products 4 exp(-eps^2 dim / 8); -: not proved for this kind")
     if json_:
-        write_json(
-            json_, {"task": task, "encoder": loaded.encoder, "pooling": pooling, "found": list(map(asdict, found))}
-        )
+        about = {"task": loaded.task, "encoder": loaded.encoder, "pooling": loaded.pooling}
+        write_json(json_, {**about, "found": list(map(asdict, found))})

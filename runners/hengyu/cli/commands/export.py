@@ -35,7 +35,7 @@ def command(run: str, format_: str, out: Path | None, clouds: bool) -> None:
     csv and json are tidy: one record per row, scores not x 100, an empty field or null for a missing number; task and
     split are separate (LCQMC, test), and means over tasks are the tasks mean and w-mean. rank, rank_low and rank_high are
     the row's rank by Spearman and its 95 % interval; tied: not significantly worse than the best. Text is kept as it
-    is, but for characters that are not seen (shown as <U+202E>), so a spreadsheet may take a name that begins with = for a
+    is, but for characters that are not seen (shown as `<U+202E>`), so a spreadsheet may take a name that begins with = for a
     formula.
 
     mteb writes each row as a model of mteb's result cache: mteb.ResultCache(DIR).load_results() reads it.

@@ -11,7 +11,7 @@ from hengyu.cli import options
 __all__ = ["command"]
 
 
-@click.command()
+@click.command("fetch")
 @click.argument("names", nargs=-1, metavar="[NAME]...")
 @click.option("--all", "everything", is_flag=True, help="All datasets with a hub id.")
 @options.datasets
@@ -21,7 +21,7 @@ def command(names: tuple[str, ...], everything: bool, datasets: tuple[Path, ...]
     'hengyu list datasets' shows the names. Files that are already there are kept. HF_ENDPOINT sets a mirror of the
     Hugging Face hub.
     """
-    from hengyu.base.errors import HengyuError, gather
+    from hengyu.base.errors import HengyuError, Problems
     from hengyu.base.escapes import plain
     from hengyu.cards import find_card, load_cards
     from hengyu.cards.hub import fetch
@@ -31,15 +31,15 @@ def command(names: tuple[str, ...], everything: bool, datasets: tuple[Path, ...]
         raise click.UsageError("name the datasets to fetch, or give --all")
     cards = load_cards(datasets)
     wanted = [c for c in cards.values() if c.hub] if everything else [find_card(cards, name) for name in names]
-    problems: list[str] = []
+    problems = Problems()
     for card in wanted:
         try:
             paths = fetch(card, progress=lambda line: click.echo(plain(line), err=True))
         except HengyuError as e:
-            problems += e.problems
+            problems.add(*e.problems)
             if isinstance(e, Unreachable):
                 break
         else:
             for path in paths:
                 click.echo(path)
-    gather(problems)
+    problems.finish()

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 __all__ = ["command"]
 
 _FILE = click.Path(dir_okay=False, path_type=Path)
-_CODES = "\n".join(f"  {code:>2}  {word}: {EXIT_WORDS[word]}" for word, code in EXIT.items())
+_CODES = "\n".join(f"* {code:>2}  {word}: {EXIT_WORDS[word]}" for word, code in EXIT.items())
 _HELP = f"""Check a run for significant regressions.
 
 BASELINE is a baseline file (see 'hengyu baseline'), the name of a suite that has one, or a run; CURRENT is a run: a
@@ -27,8 +27,9 @@ are also read from NAME.rules.toml next to a baseline NAME.json.
 A fall beyond the tolerance that is not significant is inconclusive: a warning that says how many independent pairs or
 queries would be needed, and with --strict a separate exit code.
 
-\b
 Exit codes (the lowest that applies):
+
+\b
 {_CODES}
 """
 

@@ -34,8 +34,8 @@ def command(
 ) -> None:
     """Write the HTML page of runs, without evaluating again.
 
-    Pages are site/<run>/index.html, and site/index.html lists every run of the reports folder. With --out, one run is
-    DIR/index.html; several are DIR/<run>/index.html, and DIR/index.html lists them.
+    Pages are site/RUN/index.html, and site/index.html lists every run of the reports folder. With --out, one run is
+    DIR/index.html; several are DIR/RUN/index.html, and DIR/index.html lists them.
     """
     from hengyu.base.errors import HengyuError
     from hengyu.base.paths import reports_dir

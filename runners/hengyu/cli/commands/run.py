@@ -128,7 +128,7 @@ def command(
     from hengyu.storage.fits import FitStore
     from hengyu.storage.records import load_run
     from hengyu.storage.vectors import VectorStore
-    from hengyu.suites.plan import make_plan
+    from hengyu.suites.planning import make_plan
     from hengyu.suites.suite import find_suite, load_suite
 
     limit = as_bytes(max_memory, "--max-memory") if max_memory else None

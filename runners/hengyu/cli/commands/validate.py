@@ -26,7 +26,7 @@ def command(files: tuple[Path, ...], data: Path | None, datasets: tuple[Path, ..
     the distribution of labels, dropped lines and odd pairs. Data that is not downloaded yet is not a mistake. Exit code 0
     or 2. It is the hook of .pre-commit-hooks.yaml.
     """
-    from hengyu.base.errors import HengyuError, Missing, gather
+    from hengyu.base.errors import Missing, Problems
     from hengyu.cards import Card, is_suite, load_card, load_cards, parse_task
     from hengyu.cards.card import CollectionCard
     from hengyu.cards.collection import load_collection
@@ -34,56 +34,46 @@ def command(files: tuple[Path, ...], data: Path | None, datasets: tuple[Path, ..
     from hengyu.cli.pairs import describe_pairs
     from hengyu.suites.suite import load_suite
 
-    problems: list[str] = []
+    problems = Problems()
     suites: list[Path] = []
     own: list[Path] = []
     tasks: dict[tuple[str, str], Card] = {}
     for path in files:
-        try:
+        with problems.caught():
             if is_suite(path):
                 suites.append(path)
             else:
                 card = load_card(path)
                 own.append(path)
                 tasks |= {(card.name, split): card for split in card.splits}
-        except HengyuError as e:
-            problems += e.problems
-    gather(problems)
+    problems.finish()
     cards = load_cards((*datasets, *own))
     for path in suites:
-        try:
-            suite = load_suite(path)
-        except HengyuError as e:
-            problems += e.problems
-            continue
-        for task in suite.tasks:
-            try:
-                card, split = parse_task(cards, task)
-                tasks.setdefault((card.name, split), card)
-            except HengyuError as e:
-                problems += [f"{path}: task '{task}': {p}" for p in e.problems]
-    gather(problems)
+        with problems.caught():
+            for task in load_suite(path).tasks:
+                with problems.caught(f"{path}: task '{task}': "):
+                    card, split = parse_task(cards, task)
+                    tasks.setdefault((card.name, split), card)
+    problems.finish()
 
     def load(card: Card, split: str) -> Pairs:
         return load_collection(card, split, data) if isinstance(card, CollectionCard) else load_pairs(card, split, data)
 
     away: list[str] = []
     for (_, split), card in {} if keys_only else tasks.items():
-        try:
-            pairs = load(card, split)
-        except Missing as e:
-            if card.hub and card.split(split).hub:
+        with problems.caught():
+            try:
+                pairs = load(card, split)
+            except Missing:
+                if not (card.hub and card.split(split).hub):
+                    raise
                 away.append(f"{card.name}:{split}")
             else:
-                problems += e.problems
-        except HengyuError as e:
-            problems += e.problems
-        else:
-            for line in describe_pairs(pairs):
-                click.echo(line)
+                for line in describe_pairs(pairs):
+                    click.echo(line)
     if away:
         click.echo(f"not here, and not checked: {', '.join(away)} (hengyu fetch NAME, or --data DIR)")
-    gather(dict.fromkeys(problems))
+    problems.finish()
     counts = ((len(suites), "suite"), (len(own), "card"))
     click.echo(f"valid: {', '.join(_counted(n, word) for n, word in counts if n)}")
 

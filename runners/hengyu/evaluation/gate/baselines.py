@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hengyu.base.bounded import read_bytes, user_path
-from hengyu.base.errors import HengyuError, gather
+from hengyu.base.errors import HengyuError, Problems
 from hengyu.base.json_files import check, read_document
 from hengyu.base.paths import reports_dir, share
 from hengyu.evaluation.paired import BLOCKS, DRAWS, keep_blocks
@@ -198,7 +198,7 @@ def _refuse_merge_conflict(path: Path) -> list[str]:
 
 def _refuse_repeats(path: Path, content: Mapping[str, Any], lines: Sequence[str]) -> None:
     """Raise `HengyuError` for a task, an encoder or a cell that stands twice, as after a merge that kept both lines."""
-    problems = []
+    problems = Problems()
     for name, words in _ROWS.items():
         seen: set[tuple[str, ...]] = set()
         for row in content.get(name, ()):
@@ -208,12 +208,12 @@ def _refuse_repeats(path: Path, content: Mapping[str, Any], lines: Sequence[str]
             if place in seen:
                 at = [n for n, line in enumerate(lines, 1) if _same_row(line, place, words, name)]
                 where = f" (lines {', '.join(map(str, at))})" if len(at) > 1 else ""
-                problems.append(
+                problems.add(
                     f"{path}: '{name}' holds {' | '.join(place)} twice{where}; keep one of them, or make the baseline again "
                     "with 'hengyu baseline'"
                 )
             seen.add(place)
-    gather(dict.fromkeys(problems))
+    problems.finish()
 
 
 def _same_row(line: str, place: tuple[str, ...], words: Sequence[str], name: str) -> bool:

@@ -147,7 +147,7 @@ def read_rules(path: Path) -> Rules:
         if not isinstance(item, dict):
             table.problem(f"rules[{number}]", f"must be a table, not {shown(item)}")
             continue
-        inner = Table(table.where, item, table.problems, f"rules[{number}].")
+        inner = table.within(f"rules[{number}]", item)
         idle = not (inner.has("tolerance") or inner.has("floor"))
         patterns = {word: pattern for word in _WORDS if (pattern := inner.take(word, str, "")) != ""}
         tolerance = _taken(inner, f"rules[{number}].")

@@ -27,8 +27,8 @@ class BioHash(SampleTransform, Code):
     """Marks the strongest ``active`` share of ``expand`` d units that learned; (n, d) to (n, expand d), int8.
 
     Ryali, Hopfield, Grinberg and Krotov, Bio-inspired hashing for unsupervised similarity search (ICML 2020), with
-    p = 2 and Delta = 0 as there: for every x the unit with the largest <w, x> moves by rate (x - <w, x> w), which keeps
-    its length near 1 and takes it to where the data are dense; the code is the winners of W x. Rows are centred and
+    p = 2 and Delta = 0 as there: for every x the unit with the largest ``<w, x>`` moves by ``rate (x - <w, x> w)``, which
+    keeps its length near 1 and takes it to where the data are dense; the code is the winners of W x. Rows are centred and
     brought to length 1 first. Learns from at most 20,000 distinct rows, drawn by ``seed``, in batches of 100.
     """
 

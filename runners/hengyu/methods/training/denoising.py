@@ -12,7 +12,7 @@ from hengyu.base.errors import first_line
 from hengyu.methods.training.config import TrainingConfig
 from hengyu.methods.training.data import TrainingData
 from hengyu.methods.training.model import TrainableEncoder
-from hengyu.methods.training.objectives import Rows, Views, deleted
+from hengyu.methods.training.objectives import Deletions, Rows
 
 if TYPE_CHECKING:
     import numpy as np
@@ -41,7 +41,7 @@ class _Vectors(nn.Module):
         return features
 
 
-class Denoised(Views):
+class Denoised(Deletions):
     """Vectors of sentences with deleted tokens; decoder and loss are sentence-transformers'."""
 
     def __init__(
@@ -55,8 +55,7 @@ class Denoised(Views):
     ) -> None:
         from sentence_transformers.losses import DenoisingAutoEncoderLoss
 
-        super().__init__(trainee, lesson, recipe)
-        self.rate = delete
+        super().__init__(trainee, lesson, recipe, rate=delete)
         self.tokenizer = trainee.tokenizer
         try:
             self.criterion: Any = DenoisingAutoEncoderLoss(_Vectors(trainee), tie_encoder_decoder=True)
@@ -68,10 +67,6 @@ class Denoised(Views):
                 module.p = recipe.dropout
         self.heads = [decoder]
         self.heads_lr = decoder_lr
-
-    def vary(self, inner: list[int]) -> list[int]:
-        """Return the remaining tokens."""
-        return deleted(inner, self.rate, self.rng)
 
     def views(self, once: Rows) -> Rows:
         """Return every sentence with tokens deleted."""

@@ -74,7 +74,7 @@ class DropoutPairs(Sentences):
     ) -> None:
         super().__init__(trainee, lesson, recipe)
         self.temperature = temperature
-        self.head = layer_on_top(trainee) if mlp else nn.Identity()
+        self.head = layer_on_top(trainee, mlp=mlp)
         self.heads = [self.head]
 
     def loss(self, vectors: Tensor, batch: Ids) -> Tensor:
@@ -122,9 +122,11 @@ class Views(DropoutPairs, ABC):
         recipe: TrainingConfig,
         temperature: float = 1.0,
         *,
+        rate: float,
         mlp: bool = False,
     ) -> None:
         super().__init__(trainee, lesson, recipe, temperature, mlp=mlp)
+        self.rate = rate  # the share of tokens that differ
         self.rng = np.random.default_rng([recipe.seed, 4])
         self.head_length, self.tail_length = trainee.tokenizer.frame_lengths
         self.longest = trainee.tokenizer.folder.max_length
@@ -157,19 +159,6 @@ class Views(DropoutPairs, ABC):
 class Deletions(Views):
     """SimCSE with word deletion: each pass of a sentence lacks different random tokens."""
 
-    def __init__(
-        self,
-        trainee: TrainableEncoder,
-        lesson: TrainingData,
-        recipe: TrainingConfig,
-        temperature: float,
-        *,
-        delete: float,
-        mlp: bool = False,
-    ) -> None:
-        super().__init__(trainee, lesson, recipe, temperature, mlp=mlp)
-        self.rate = delete
-
     def vary(self, inner: list[int]) -> list[int]:
         """Return the remaining tokens."""
         return deleted(inner, self.rate, self.rng)
@@ -189,13 +178,12 @@ class Repetitions(Views):
         recipe: TrainingConfig,
         temperature: float,
         *,
-        repeat: float,
+        rate: float,
         queue: float,
         momentum: float,
         mlp: bool = False,
     ) -> None:
-        super().__init__(trainee, lesson, recipe, temperature, mlp=mlp)
-        self.repeat = repeat
+        super().__init__(trainee, lesson, recipe, temperature, rate=rate, mlp=mlp)
         self.queue_size = round(queue * recipe.batch)  # vectors
         self.momentum = momentum
         self.trainee = trainee
@@ -205,7 +193,7 @@ class Repetitions(Views):
 
     def vary(self, inner: list[int]) -> list[int]:
         """Return the tokens, some of them repeated."""
-        return repeated(inner, self.repeat, self.rng)
+        return repeated(inner, self.rate, self.rng)
 
     def views(self, once: Rows) -> Rows:
         """Return the sentences, then their copies with repeated tokens."""
@@ -234,8 +222,10 @@ class Repetitions(Views):
         self.queue = torch.cat([new, self.queue])[: self.queue_size]
 
 
-def layer_on_top(trainee: TrainableEncoder) -> nn.Module:
-    """Return the tanh layer that SimCSE uses during training and discards."""
+def layer_on_top(trainee: TrainableEncoder, *, mlp: bool) -> nn.Module:
+    """Return the layer with tanh that SimCSE trains with, and forgets; without ``mlp`` vectors pass as they are."""
+    if not mlp:
+        return nn.Identity()
     return nn.Sequential(nn.Linear(trainee.width, trainee.width), nn.Tanh()).to(trainee.device)
 
 

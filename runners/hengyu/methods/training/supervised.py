@@ -111,7 +111,7 @@ class Contrasted:
         self.size = len(self.numbers)
         self.tokens = trainee.tokens(lesson.texts[: len(lesson.counts)])
         self.temperature = temperature
-        self.head = layer_on_top(trainee) if mlp else nn.Identity()
+        self.head = layer_on_top(trainee, mlp=mlp)
         self.heads: Sequence[nn.Module] = [self.head]
         self.device = trainee.device
 

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Self
+from dataclasses import dataclass
 
 import numpy as np
 
-from hengyu.base.errors import Degenerate, WrongSize
+from hengyu.base.errors import Degenerate
 from hengyu.methods.base import Floats
-from hengyu.methods.fitted import MomentTransform
-from hengyu.numerics.moments import FLOOR, Moments
+from hengyu.methods.spectral import SpectralTransform
+from hengyu.numerics.moments import FLOOR, Spectrum
 
 __all__ = ["METHOD", "Whitening"]
 
 
 @dataclass
-class Whitening(MomentTransform):
+class Whitening(SpectralTransform):
     """Maps x to (x - beta mean) U diag(s)^(-gamma/2), first ``dim`` columns; (n, d) to (n, k).
 
     U and s are eigenvectors and eigenvalues (descending) of the covariance. beta = gamma = 1 is whitening as published
@@ -28,36 +27,24 @@ class Whitening(MomentTransform):
     may have fewer than ``dim`` columns; ``floor=0`` keeps every positive one, like the published code.
     """
 
-    dim: int | None = None
     beta: float = 1.0
     gamma: float = 1.0
     floor: float = FLOOR
-    mean: Floats = field(init=False, repr=False)
-    matrix: Floats = field(init=False, repr=False)
-
-    affine = True
-    nested = True
 
     def __post_init__(self) -> None:
-        if self.dim is not None and self.dim < 1:
-            raise ValueError(f"whitening(dim={self.dim}) must keep at least 1 column")
+        super().__post_init__()
         if not 0 <= self.floor < 1:
             raise ValueError(f"whitening(floor={self.floor}) must lie in [0, 1)")
         if not (np.isfinite(self.beta) and np.isfinite(self.gamma)):
             raise ValueError("whitening(beta, gamma) must be finite numbers")
 
-    def fit_moments(self, moments: Moments) -> Self:
-        """Learn mean and axes from moments; raises `WrongSize` if ``dim`` exceeds d, `Degenerate` if no direction varies."""
-        spectrum = moments.spectrum
-        if self.dim is not None and self.dim > len(spectrum.values):
-            raise WrongSize(f"dim={self.dim} is larger than the {len(spectrum.values)} the vectors have")
+    def axes(self, spectrum: Spectrum) -> Floats:
+        """Return the eigenvectors, scaled; raises `Degenerate` when no direction varies."""
         rank = spectrum.rank(self.floor)
         if rank == 0:
             raise Degenerate("it is fitted on vectors that are all the same, so there is nothing to whiten")
         keep = min(rank, self.dim or rank)
-        self.mean = moments.mean
-        self.matrix = spectrum.vectors[:, :keep] * spectrum.values[:keep] ** (-self.gamma / 2)
-        return self
+        return spectrum.vectors[:, :keep] * spectrum.values[:keep] ** (-self.gamma / 2)
 
     def __call__(self, x: Floats) -> Floats:
         """Return the whitened rows (n, k) of x (n, d)."""

@@ -40,7 +40,7 @@ class ESimCse(FineTuner):
             lesson,
             self,
             self.temperature,
-            repeat=self.repeat,
+            rate=self.repeat,
             queue=self.queue,
             momentum=self.momentum,
             mlp=self.mlp,

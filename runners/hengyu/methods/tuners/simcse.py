@@ -42,7 +42,7 @@ class SimCse(FineTuner):
         from hengyu.methods.training.objectives import Deletions, DropoutPairs
 
         if self.delete:
-            return Deletions(trainee, lesson, self, self.temperature, delete=self.delete, mlp=self.mlp)
+            return Deletions(trainee, lesson, self, self.temperature, rate=self.delete, mlp=self.mlp)
         return DropoutPairs(trainee, lesson, self, self.temperature, mlp=self.mlp)
 
 

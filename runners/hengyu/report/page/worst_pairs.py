@@ -17,6 +17,7 @@ from hengyu.cards import load_cards, parse_task
 from hengyu.cards.card import CollectionCard
 from hengyu.cards.collection import load_collection
 from hengyu.cards.data import Pairs, load_pairs, unlike
+from hengyu.numerics.metrics import midranks
 from hengyu.report.board.cell import percent
 from hengyu.report.retrieval.missed_queries import misses
 from hengyu.report.sheet import Sheet
@@ -98,9 +99,7 @@ def _task(
 
 def _ranks(x: Floats) -> Floats:
     """Return mid-ranks (n,) as percentages: 0 for the lowest, 100 for the highest of distinct numbers."""
-    from scipy.stats import rankdata
-
-    return np.asarray(100 * (rankdata(x) - 1) / max(1, len(x) - 1))
+    return 100 * (midranks(np.asarray(x, np.float64)) - 1) / max(1, len(x) - 1)
 
 
 def most(change: Floats, count: int) -> NDArray[np.int64]:

@@ -33,7 +33,8 @@ from hengyu.storage.tuned import TunedStore
 from hengyu.storage.vectors import VectorStore
 from hengyu.suites.entries import SuiteEntry
 from hengyu.suites.grammar import Entry
-from hengyu.suites.plan import FitData, Plan, make_plan
+from hengyu.suites.plan import FitData, Plan
+from hengyu.suites.planning import make_plan
 from hengyu.suites.suite import Suite
 from hengyu.tasks.sts import restrict
 from hengyu.tools.export_model.pooled import refuse_unsayable

@@ -1,0 +1,138 @@
+"""A hook of MkDocs (mkdocs.yml names it): a page for every method of the registry, and their overview.
+
+mkdocs-click and mkdocstrings make the reference pages. They know nothing of the registry of methods, so the list of
+methods, their groups and the way they are written in an entry come from here.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+import textwrap
+from dataclasses import MISSING, fields
+from pathlib import Path
+
+from mkdocs.config.defaults import MkDocsConfig
+from mkdocs.structure.files import File, Files
+
+from hengyu.base.escapes import markdown_row
+from hengyu.methods.base import Method, Transform
+from hengyu.methods.registry import find_method, method_names
+
+__all__ = ["NOTES", "advice", "method_pages", "on_config", "on_files", "signature"]
+
+NOTES = "methods/notes.md"  # when each method helps or hurts; read here, not a page of its own
+WORKER = "assets/iframe-worker.js"  # third-party code, kept in docs/
+
+GROUPS = {
+    "tuner": "Training the encoder",
+    "transform": "Vectors to vectors",
+    "code": "Codes",
+    "index": "Indexes",
+}
+
+_PROVENANCE = """\
+Words in brackets name the suite that a figure is from (`hengyu run projection`, offline): hengyu-sts:test, the built-in
+encoder, mean pooling, points of Spearman x 100 (nDCG@10 x 100 in retrieval) against raw (`flat`), with 95 % intervals."""
+
+
+def on_config(config: MkDocsConfig) -> MkDocsConfig:
+    """Fill the section Methods of the navigation, and keep the search from loading a script off a CDN."""
+    methods: list[object] = ["methods/index.md"]
+    for key, title in GROUPS.items():
+        methods.append({title: [f"methods/{name}.md" for name in method_names() if find_method(name).category == key]})
+    config.nav = [{"Methods": methods} if item == {"Methods": []} else item for item in config.nav or []]
+    # browsers start no worker from a file, so searching needs a stand-in; the offline plugin would name one on a CDN
+    config.extra["polyfills"] = [WORKER]
+    return config
+
+
+def on_files(files: Files, config: MkDocsConfig) -> Files:
+    """Add the pages of the methods."""
+    notes = (Path(config.docs_dir) / NOTES).read_text(encoding="utf-8")
+    for name, text in method_pages(notes).items():
+        files.append(File.generated(config, name, content=text))
+    return files
+
+
+def method_pages(notes: str) -> dict[str, str]:
+    """Return the Markdown of the overview and of every method's page, by its name below docs/."""
+    return {"methods/index.md": _overview(), **{f"methods/{name}.md": _page(name, notes) for name in method_names()}}
+
+
+def signature(name: str) -> str:
+    """Return a method as it is written in an entry, with its defaults: ``whitening(dim=None, beta=1.0, ...)``."""
+    given = ", ".join(f"{f.name}={_value(f.default)}" for f in fields(find_method(name)) if f.init)
+    return f"{name}({given})" if given else name
+
+
+def _wrapped(text: str) -> str:
+    return textwrap.fill(text, 80, subsequent_indent="    ", break_on_hyphens=False)
+
+
+def advice(notes: str, name: str) -> str:
+    """Return what the notes say about a method, '' where they say nothing."""
+    found = re.search(rf"(?ms)^## {re.escape(name)}\n(.*?)(?=^## |\Z)", notes)
+    return found[1].strip() if found else ""
+
+
+def _page(name: str, notes: str) -> str:
+    """Return a method's page: its docstring, its parameters, and when it helps or hurts."""
+    method = find_method(name)
+    about, said = _headline(name), advice(notes, name)
+    lines = [f"# {name}", "", f"{about[:1].upper()}{about[1:]}.", "", "```text", _wrapped(signature(name)), "```", ""]
+    lines += [f"*{GROUPS[method.category]}. Learns from {_learns(method)}.*", ""]
+    if issubclass(method, Transform):
+        lines += [f"For scikit-learn: `hengyu.estimators.{method.__name__}`.", ""]
+    lines += _docstring(method)
+    for base in method.__mro__[1:]:
+        if base.__module__ == "hengyu.methods.training.config":
+            lines += ["## What all training shares", "", *_docstring(base)]
+    lines += ["## When it helps or hurts", "", said, ""]
+    if re.search(r"\((?:[^()]*, )?(?:projection|retrieval|smoke)\)", said):
+        lines += [_PROVENANCE, ""]
+    lines += [f"*Made from the docstring in `runners/{method.__module__.replace('.', '/')}.py`.*", ""]
+    return "\n".join(lines)
+
+
+def _docstring(thing: type) -> list[str]:
+    """Return the directive that mkdocstrings replaces with the docstring of a class, and with nothing else of it."""
+    options = ("show_root_heading: false", "show_root_toc_entry: false", "show_bases: false", "members: false")
+    return [f"::: {thing.__module__}.{thing.__qualname__}", "    options:", *(f"      {o}" for o in options), ""]
+
+
+def _overview() -> str:
+    """Return the list of all methods by group, each with a link to its page."""
+    lines = [
+        "# Methods",
+        "",
+        "One page a method, made from the code: formula, paper, parameters, and when it helps or hurts. An entry is a",
+        "pipeline of them, `step > step`. Rows of x are the vectors of sentences; n is their number, d their width.",
+        "",
+    ]
+    for key, title in GROUPS.items():
+        lines += [f"## {title}", "", "| method | learns from | what it does |", "|---|---|---|"]
+        for name in method_names():
+            if find_method(name).category == key:
+                lines.append(markdown_row((f"[{name}]({name}.md)", _learns(find_method(name)), _headline(name))))
+        lines.append("")
+    return "\n".join(lines)
+
+
+def _headline(name: str) -> str:
+    """Return the first line of a method's file without its name: 'the mean vector taken away'."""
+    text = (sys.modules[find_method(name).__module__].__doc__ or "").strip().split("\n")[0]
+    return text.partition(": ")[2].strip().removesuffix(".")
+
+
+def _learns(method: type[Method]) -> str:
+    if method.labelled:
+        return "labels"
+    return "sentences" if method.needs_fit else "nothing"
+
+
+def _value(value: object) -> str:
+    """Return a default as the entry grammar writes it."""
+    if value is MISSING:
+        return "..."
+    return str(value).lower() if isinstance(value, bool) else f'"{value}"' if isinstance(value, str) else str(value)

@@ -1,1 +1,0 @@
-"""What the documentation site takes from the code: method cards, the command line, the Python interface."""

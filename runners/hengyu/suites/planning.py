@@ -1,0 +1,204 @@
+"""Makes the plan of a run: loads what a suite names, and says everything at once that stands against it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+from hengyu.base.errors import HengyuError, Missing, Problems
+from hengyu.cards import load_cards, parse_task
+from hengyu.cards.card import CollectionCard, TripleCard
+from hengyu.cards.data import Pairs, load_pairs
+from hengyu.cards.relevance import Relevance
+from hengyu.suites.entries import SuiteEntry
+from hengyu.suites.plan import FitData, Plan, SearchData, TaskData
+from hengyu.suites.split_loader import SplitLoader
+from hengyu.suites.suite import Suite
+
+__all__ = ["make_plan"]
+
+
+def make_plan(suite: Suite, *, data_dir: Path | None = None, datasets: Sequence[Path] = ()) -> Plan:
+    """Load everything a suite names; raises one `HengyuError` that holds every problem found."""
+    problems = PlanProblems(suite)
+    loader = SplitLoader(load_cards(datasets), data_dir)
+    entries = entries_in_use(suite, problems)
+    tasks = load_tasks(suite, loader, problems)
+    fits: dict[tuple[str, str], FitData] = {}
+    lacking: dict[tuple[str, str], str] = {}
+    thresholds: dict[str, TaskData] = {}
+    held: dict[str, Pairs] = {}
+    relevance: dict[str, Relevance] = {}
+    for (
+        task
+    ) in tasks:  # one after the other: texts are numbered as they come, and an encoder's batches follow the numbers
+        found, absent = resolve_fits(suite, task, entries, loader, problems)
+        fits, lacking = fits | found, lacking | absent
+        if suite.kind == "retrieval":
+            relevance |= resolve_relevance(suite, task, problems)
+        else:
+            threshold_on, watched = resolve_validation(task, entries, loader)
+            thresholds, held = thresholds | threshold_on, held | watched
+    problems.finish()
+    return Plan(
+        suite,
+        data_dir,
+        tasks,
+        thresholds,
+        fits,
+        loader.texts.texts,
+        lacking=lacking,
+        held=held,
+        warnings=[*problems.warnings, *_data_warnings(loader.loaded)],
+        datasets=tuple(datasets),
+        left_out=tuple(problems.left_out),
+        relevance=relevance,
+    )
+
+
+class PlanProblems(Problems):
+    """What stands against the plan of a suite, and what it can do without.
+
+    Attributes:
+        left_out: what a run says that it leaves out, and how to get it.
+        warnings: the same for pages that others read, of what is not here.
+    """
+
+    def __init__(self, suite: Suite) -> None:
+        super().__init__()
+        self.left_out: list[str] = []
+        self.warnings: list[str] = []
+        self._suite = suite
+        self._unfit: dict[tuple[str, str], dict[str, None]] = {}  # fit_on word and problem -> the entries that have it
+
+    def leave_out(self, missing: Missing) -> None:
+        """Note what is not here and not needed."""
+        if str(missing) not in self.left_out:
+            self.left_out.append(str(missing))
+            self.warnings.append(f"left out: {missing.brief}")
+
+    def cannot_fit(self, spec: SuiteEntry, word: str, error: HengyuError) -> None:
+        """Note why an entry cannot be fitted; entries of which the same is wrong share a sentence."""
+        for problem in error.problems:
+            self._unfit.setdefault((word, problem), {})[str(spec.entry)] = None
+
+    def finish(self) -> None:
+        """Raise one `HengyuError` holding all that was noted, if anything was."""
+        for (word, problem), (first, *others) in self._unfit.items():
+            more = f" (and {len(others)} more)" if others else ""
+            self.add(f"{self._suite.path}: entry '{first}'{more} with fit_on '{word}': {problem}")
+        super().finish()
+
+
+def entries_in_use(suite: Suite, problems: PlanProblems) -> list[SuiteEntry]:
+    """Return the entries that any encoder of the suite is weighed by; the others are left out."""
+    used = [e for e in suite.entries if any(e.wanted_of(encoder.called) for encoder in suite.encoders)]
+    problems.left_out += [
+        f"entry '{e.entry}', which the suite has for {', '.join(e.encoders)} alone"
+        for e in suite.entries
+        if e not in used
+    ]
+    return used
+
+
+def load_tasks(suite: Suite, loader: SplitLoader, problems: PlanProblems) -> list[TaskData]:
+    """Return the tasks of a suite; a partial one leaves out those that are not here, if any is."""
+    tasks: list[TaskData] = []
+    absent: dict[str, Missing] = {}
+    for word in suite.tasks:
+        with problems.caught(f"{suite.path}: task '{word}': "):
+            try:
+                tasks.append(_load_task(suite, word, loader))
+            except Missing as e:
+                absent[word] = e
+    for word, missing in absent.items():
+        if "tasks" in suite.partial and tasks:
+            problems.leave_out(missing)
+        else:
+            problems.add(f"{suite.path}: task '{word}': {missing}")
+    return tasks
+
+
+def _load_task(suite: Suite, word: str, loader: SplitLoader) -> TaskData:
+    """Return a task by its name; raises `HengyuError` for data that suites of this kind cannot be weighed on."""
+    card, split = parse_task(loader.cards, word)
+    if suite.kind == "sts" and isinstance(card, CollectionCard):
+        load_pairs(card, split)  # says what to do with it
+    if isinstance(card, TripleCard):
+        raise HengyuError(
+            f"{card.path}: {card.name} holds triples, which are to train on and not to be weighed; name another "
+            f'task, and write fit_on = "{card.name}:{split}"'
+        )
+    return loader.task(card, split)
+
+
+def resolve_fits(
+    suite: Suite, task: TaskData, entries: Sequence[SuiteEntry], loader: SplitLoader, problems: PlanProblems
+) -> tuple[dict[tuple[str, str], FitData], dict[tuple[str, str], str]]:
+    """Return what entries are fitted on for a task, by task and fit_on word, and why a partial suite lacks the others."""
+    fits: dict[tuple[str, str], FitData] = {}
+    lacking: dict[tuple[str, str], str] = {}
+    may_lack = "entries" in suite.partial and suite.kind == "sts"
+    for spec in entries:
+        word = suite.fit_word(spec)
+        place = (task.name, word)
+        if word == "none" or (place in fits and not spec.entry.labelled):
+            continue
+        try:
+            fits[place] = loader.fit(task, word, labelled=spec.entry.labelled)
+        except HengyuError as e:
+            if not (isinstance(e, Missing) and may_lack):
+                problems.cannot_fit(spec, word, e)
+            elif place not in lacking:
+                lacking[place] = e.brief
+                what = f"what is fitted on '{word}', on {task.name}"
+                problems.leave_out(Missing(f"{what}: {e}", f"{what}: {e.brief}"))
+    return fits, lacking
+
+
+def resolve_validation(
+    task: TaskData, entries: Sequence[SuiteEntry], loader: SplitLoader
+) -> tuple[dict[str, TaskData], dict[str, Pairs]]:
+    """Return the valid split of a task, by the task: where its threshold is chosen on it, and where tuners are watched on it."""
+    binary = task.pairs.card.binary
+    tuned = any(spec.entry.tuners for spec in entries)
+    valid = loader.valid(task) if binary or tuned else None
+    if valid is None:
+        return {}, {}
+    threshold_on = {task.name: loader.task(task.pairs.card, "valid")} if binary else {}
+    return threshold_on, {task.name: valid} if tuned else {}
+
+
+def resolve_relevance(suite: Suite, task: TaskData, problems: PlanProblems) -> dict[str, Relevance]:
+    """Return what a retrieval suite asks of a task, by the task."""
+    with problems.caught(f"{suite.path}: "):
+        return {task.name: _relevance(suite, task)}
+    return {}
+
+
+def _relevance(suite: Suite, task: TaskData) -> Relevance:
+    """Return what a retrieval suite asks of a task; raises `HengyuError` where nothing says what is relevant."""
+    if isinstance(task, SearchData):
+        c = task.collection
+        return Relevance.judged(task.corpus, task.queries, c.own, c.asked, c.answers, c.labels)
+    card = task.pairs.card
+    if card.binary:
+        least = 1.0
+    elif suite.relevant is None:
+        low, high = card.scale
+        raise HengyuError(
+            f"task '{task.name}': its labels are graded from {low:g} to {high:g}; "
+            f"say from which on a pair is relevant, like relevant = {low + 0.8 * (high - low):g}"
+        )
+    else:
+        least = suite.relevant
+    return Relevance.of(task.first, task.second, task.pairs.labels >= least, f"task '{task.name}'")
+
+
+def _data_warnings(loaded: Iterable[Pairs]) -> Iterator[str]:
+    """Say what is odd about the splits that were read."""
+    for pairs in loaded:
+        yield from pairs.notes
+        if pairs.dropped:
+            lines = ", ".join(map(str, pairs.dropped[:5])) + (", ..." if len(pairs.dropped) > 5 else "")
+            yield f"{pairs.task}: {len(pairs.dropped)} malformed lines dropped (line {lines})"

@@ -1,0 +1,137 @@
+"""Reads each split that a plan needs once, and numbers its texts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from hengyu.base.errors import HengyuError, Missing, gather
+from hengyu.cards import parse_task
+from hengyu.cards.card import Card, CollectionCard
+from hengyu.cards.collection import Collection, load_collection
+from hengyu.cards.data import Pairs, load_pairs
+from hengyu.storage.identity import text_digest
+from hengyu.suites.plan import DISTINCT, FitData, Ids, SearchData, TaskData, TextIndex, counted
+
+__all__ = ["SplitLoader"]
+
+_USUAL = ("train", "valid", "test")  # splits that a suite may ask for of any card
+
+
+class SplitLoader:
+    """Reads each split once."""
+
+    def __init__(self, cards: Mapping[str, Card], data_dir: Path | None) -> None:
+        self.cards = cards
+        self.data_dir = data_dir
+        self.texts = TextIndex()
+        self._pairs: dict[tuple[str, str], Pairs] = {}
+        self._done: dict[tuple[str, str], TaskData] = {}
+        self._rows: dict[tuple[tuple[str, ...], bool], tuple[Ids, Ids, str]] = {}
+
+    @property
+    def loaded(self) -> list[Pairs]:
+        """The splits that were read, in that order."""
+        return list(self._pairs.values())
+
+    def pairs(self, card: Card, split: str) -> Pairs:
+        """Return the pairs of a split; their texts are the plan's only once they are a `task`."""
+        key = (card.name, split)
+        if key not in self._pairs:
+            self._pairs[key] = (
+                load_collection(card, split, self.data_dir)
+                if isinstance(card, CollectionCard)
+                else load_pairs(card, split, self.data_dir)
+            )
+        return self._pairs[key]
+
+    def task(self, card: Card, split: str) -> TaskData:
+        """Return a split with its texts numbered."""
+        key = (card.name, split)
+        if key in self._done:
+            return self._done[key]
+        found = self.pairs(card, split)
+        if isinstance(found, Collection):
+            corpus, queries = self.texts.number(found.documents), self.texts.number(found.queries)
+            numbers = (queries[found.asked], corpus[found.answers])
+            self._done[key] = SearchData(found, *numbers, found, corpus, queries)
+        else:
+            self._done[key] = TaskData(found, self.texts.number(found.first), self.texts.number(found.second))
+        return self._done[key]
+
+    def valid(self, task: TaskData) -> Pairs | None:
+        """Return the valid split of a task that is another one, where the card has one and it is at hand."""
+        card = task.pairs.card
+        if task.pairs.split == "valid" or "valid" not in card.splits:
+            return None
+        try:
+            return self.pairs(card, "valid")
+        except HengyuError:
+            return None
+
+    def fit(self, task: TaskData, word: str, *, labelled: bool = False) -> FitData:
+        """Return the sentences that ``fit_on = word`` stands for at a task.
+
+        Repeats count, as in the published scripts; a word that ends in ``-distinct`` counts every sentence once. With
+        ``labelled`` the labels are learned from too, and `HengyuError` says when they are those of the task itself.
+        """
+        source = word.removesuffix(DISTINCT)
+        parts = self._parts(task, source)
+        if labelled:
+            _refuse_own_labels(task, parts)
+            gather(
+                f"{p.name} has judgements and no labelled pairs; name another split to learn from"
+                for p in parts
+                if isinstance(p, SearchData)
+            )
+        splits = tuple(p.name for p in parts)
+        return FitData(word, splits, *self._sentences(splits, parts, distinct=source != word), tuple(parts))
+
+    def _parts(self, task: TaskData, source: str) -> list[TaskData]:
+        """Return the splits that a word stands for at a task."""
+        card = task.pairs.card
+        if source == "target":
+            return [task]
+        if source == "all":
+            return list(self._at_hand(task))
+        if ":" in source:
+            return [self.task(*parse_task(self.cards, source))]
+        if source in card.splits:
+            return [self.task(card, source)]
+        if source in _USUAL:
+            problem = f"{card.name} has no split '{source}'; give it one, or use another fit_on ({', '.join(card.splits)}, target)"
+            raise Missing(problem, problem)
+        raise HengyuError(
+            f"{card.name} has no split '{source}'; use target, all, a split ({', '.join(card.splits)}) or CARD:split"
+        )
+
+    def _at_hand(self, task: TaskData) -> Iterator[TaskData]:
+        """Yield the splits of a task's card that can be read, the task's own among them."""
+        card = task.pairs.card
+        for split in card.splits:
+            try:
+                yield self.task(card, split)
+            except HengyuError:
+                if split == task.pairs.split:
+                    raise
+
+    def _sentences(self, splits: tuple[str, ...], parts: Sequence[TaskData], *, distinct: bool) -> tuple[Ids, Ids, str]:
+        """Return the texts of splits as they first appear there, whatever else the plan holds; their counts, the digest."""
+        if (splits, distinct) not in self._rows:
+            ids, counts = counted(np.concatenate([p.ids for p in parts]))
+            counts = np.ones_like(counts) if distinct else counts
+            digest = text_digest((self.texts.texts[i] for i in ids), counts)
+            self._rows[splits, distinct] = ids, counts, digest
+        return self._rows[splits, distinct]
+
+
+def _refuse_own_labels(task: TaskData, parts: Sequence[TaskData]) -> None:
+    """Refuse labels that a method would be trained on and weighed on: of the same split, or of a copy of it."""
+    for part in parts:
+        if part.name == task.name or part.pairs.digest == task.pairs.digest:
+            raise HengyuError(
+                f"it learns from labels, and would be weighed on {task.name} by labels it was trained on; "
+                'write fit_on = "train", "valid" or another split than the one it is weighed on'
+            )
