@@ -184,16 +184,16 @@ def test_given_vectors_that_do_not_fit_are_refused(tmp_path: Path) -> None:
 
     encoder = opened("a")
     assert encoder.encode(["丙", "甲", "丙"], ["native"])["native"].tolist() == x[[2, 0, 2]].tolist()
-    with pytest.raises(HengyuError, match="no vector for 1 of the 2 texts of the suite, '丁' among them"):
+    with pytest.raises(HengyuError, match="no vector for 1 of the suite's 2 texts, such as '丁'"):
         encoder.encode(["甲", "丁"], ["native"])
-    with pytest.raises(HengyuError, match="pooling 'cls' cannot be had: the vectors are given"):
+    with pytest.raises(HengyuError, match="pooling 'cls' is not available: the vectors are given"):
         encoder.encode(["甲"], ["cls"])
     for number, (vectors, reason) in enumerate(
         [
             (x[:2], "2 vectors for the 3 texts"),
             (x[0], r"must be floating-point vectors .m, d., not float32 .4,."),
             (np.where(x > 0, np.nan, x), "row 0 .from 0. is not finite"),
-            (np.array([[1]], dtype=object), "no array of numbers"),
+            (np.array([[1]], dtype=object), "not an array of numbers"),
         ]
     ):
         with pytest.raises(HengyuError, match=reason):
@@ -201,9 +201,9 @@ def test_given_vectors_that_do_not_fit_are_refused(tmp_path: Path) -> None:
     (tmp_path / "a" / "mine.txt").unlink()
     with pytest.raises(HengyuError, match="its texts are missing; put them in .*mine.txt"):
         find_encoder(EncoderSpec(str(tmp_path / "a" / "mine.npy"))).identity()
-    with pytest.raises(HengyuError, match="prompt does not fit"):
+    with pytest.raises(HengyuError, match="prompt does not apply"):
         opened("c", prompt="查询")
-    with pytest.raises(HengyuError, match="texts belongs to a .npy file"):
+    with pytest.raises(HengyuError, match="texts applies only to a .npy file"):
         find_encoder(EncoderSpec("hengyu-mini", texts="x.txt"))
     with pytest.raises(HengyuError, match="no such file"):
         find_encoder(EncoderSpec(str(tmp_path / "gone.npy"))).identity()

@@ -348,18 +348,18 @@ def npy(header: str, body: bytes = b"\0" * 64, magic: bytes = b"\x93NUMPY\x01\x0
 WRONG_NPY = {
     "": "empty",
     "PK": "zip archive",
-    "{'descr': '<f4', 'fortran_order': False, 'shape': (True, True), }": "not that of an array",
-    "{'descr': '<f4', 'fortran_order': 0, 'shape': (2, 3), }": "not that of an array",
-    "{'descr': '<f4', 'fortran_order': False, 'shape': (-1, 4), }": "not that of an array",
+    "{'descr': '<f4', 'fortran_order': False, 'shape': (True, True), }": "does not describe an array",
+    "{'descr': '<f4', 'fortran_order': 0, 'shape': (2, 3), }": "does not describe an array",
+    "{'descr': '<f4', 'fortran_order': False, 'shape': (-1, 4), }": "does not describe an array",
     "{'descr': '<f4', 'fortran_order': False, 'shape': (" + "9" * 30 + ", 4), }": "impossible shape",
-    "{'descr': '<f4', 'fortran_order': False, 'shape': (" + "9" * 18 + ", 4), }": "where the file has 64",
-    "{'descr': '<f4', 'fortran_order': False, 'shape': ((((2, 3": "not that of an array",
-    "{'descr': '<f4', 'fortran_order': False, 'shape': (2, 3), 'x': '1'}": "not that of an array",
-    "{'descr': '<f4', 'fortran_order': False}": "not that of an array",
+    "{'descr': '<f4', 'fortran_order': False, 'shape': (" + "9" * 18 + ", 4), }": "but the file has 64",
+    "{'descr': '<f4', 'fortran_order': False, 'shape': ((((2, 3": "does not describe an array",
+    "{'descr': '<f4', 'fortran_order': False, 'shape': (2, 3), 'x': '1'}": "does not describe an array",
+    "{'descr': '<f4', 'fortran_order': False}": "does not describe an array",
     "{'descr': '|O', 'fortran_order': False, 'shape': (2, 3), }": "Python objects",
-    "{'descr': [('a', '<f4')], 'fortran_order': False, 'shape': (2, 3), }": "not that of an array",
-    "(" * 900: "not that of an array",
-    "-" * 9000: "not that of an array",
+    "{'descr': [('a', '<f4')], 'fortran_order': False, 'shape': (2, 3), }": "does not describe an array",
+    "(" * 900: "does not describe an array",
+    "-" * 9000: "does not describe an array",
 }
 
 
@@ -370,7 +370,7 @@ def test_a_header_that_lies_is_a_sentence(header: str, tmp_path: Path) -> None:
     (tmp_path / "x.txt").write_text("a\nb\n", encoding="utf-8")
     with pytest.raises(ValueError, match=WRONG_NPY[header]):
         map_npy(path)
-    with pytest.raises(HengyuError, match="no array of numbers"):
+    with pytest.raises(HengyuError, match="not an array of numbers"):
         _ = Precomputed(EncoderSpec(str(path))).vectors
 
 
@@ -580,7 +580,7 @@ def test_what_nobody_foresaw_is_called_a_bug(
 def test_what_the_machine_refuses_is_a_sentence(failing: Callable[..., tuple[int, str]]) -> None:
     assert failing(OSError(28, "No space left on device")) == (
         2,
-        "error: the output cannot be written (No space left on device); make room, or send it elsewhere\n",
+        "error: the output cannot be written (No space left on device); free some space, or write it elsewhere\n",
     )
     code, said = failing(PermissionError(13, "Permission denied", "/x/y"))
     assert code == 2 and said.startswith("error: /x/y: Permission denied;")

@@ -104,7 +104,7 @@ def test_positions_mean_no_header(tmp_path: Path) -> None:
         (("name =", "nmae ="), "key 'name' is missing"),
         (("[0, 5]", f"[0, 1{'0' * 400}]"), "key 'labels.scale' must be the lowest and the highest label"),
         (("labels =", "lables ="), "key 'lables' is unknown; did you mean 'labels'?"),
-        (("labels =", "lables ="), "key 'labels' is missing; add the lowest and highest label"),
+        (("labels =", "lables ="), "key 'labels' is missing; add the lowest and the highest label"),
         (("[0, 5]", "[5, 0]"), "key 'labels.scale' must be the lowest and the highest label"),
         (("[0, 5]", "[0, nan]"), "key 'labels.scale' must be the lowest and the highest label"),
         (("[0, 5]", '"0-5"'), "key 'labels.scale' must be a list"),
@@ -115,7 +115,7 @@ def test_positions_mean_no_header(tmp_path: Path) -> None:
         (("sentence1 =", "sentence_1 ="), "key 'columns.sentence_1' is unknown; did you mean 'sentence1'?"),
         (('"b"', "-1"), "key 'columns.sentence2' must be a column's name, or its position"),
         (('"b"', '"a"'), "must be three different columns"),
-        (('"mine.tsv"', '"mine.doc"'), "key 'splits.test.file' has an ending that says no format"),
+        (('"mine.tsv"', '"mine.doc"'), "key 'splits.test.file' has an extension of no known format"),
         (('"mine.tsv"', '"mine.xls"'), "key 'splits.test.file' is an Excel workbook"),
         (('"mine.tsv"', '"../mine.tsv"'), "key 'splits.test.file' must be a path below the card's folder"),
         (('"mine.tsv"', '"/etc/passwd.tsv"'), "key 'splits.test.file' must be a path below the card's folder"),
@@ -123,11 +123,11 @@ def test_positions_mean_no_header(tmp_path: Path) -> None:
         (('"mine.tsv"', '"mine.tsv"\nrow = 3'), "key 'splits.test.row' is unknown; did you mean 'rows'?"),
         (('"mine.tsv"', '"mine.tsv"\nrows = 0'), "key 'splits.test.rows' must be at least 1"),
         (('"mine.tsv"', '"mine.tsv"\nsha256 = "abc"'), "key 'splits.test.sha256' must be 64 hex digits"),
-        (("splits.test", "splits.target"), "'target' has another meaning"),
+        (("splits.test", "splits.target"), "'target' is reserved"),
         (("splits.test", "split.test"), "key 'split' is unknown; did you mean 'splits'?"),
         (("file =", "files ="), "key 'splits.test.file' is missing"),
-        (("name =", 'malformed = "skip"\nname ='), "key 'malformed' holds the unknown 'skip'"),
-        (("name =", "header = false\nname ="), "key 'columns' must be positions from 0, as header = false"),
+        (("name =", 'malformed = "skip"\nname ='), "key 'malformed' has the unknown value 'skip'"),
+        (("name =", "header = false\nname ="), "key 'columns' must be positions from 0, because header = false"),
         (("name =", 'hub = { id = "x/y", revision = "main" }\nname ='), "key 'hub.revision' must be a commit"),
         (("name =", 'hub = { id = "x" }\nname ='), "key 'hub.id' must be owner/name"),
     ],
@@ -142,7 +142,7 @@ def test_mistakes_in_a_card(tmp_path: Path, change: tuple[str, str], said: str) 
 
 def test_columns_of_jsonl_go_by_name(tmp_path: Path) -> None:
     text = SMALL.replace("mine.tsv", "mine.jsonl.gz").replace('"a"', "0").replace('"b"', "1").replace('"score"', "2")
-    with pytest.raises(HengyuError, match="is jsonl, where columns go by name"):
+    with pytest.raises(HengyuError, match="is jsonl, whose columns have names"):
         card_of(tmp_path, text)
 
 
@@ -185,7 +185,7 @@ def test_a_suite_beside_the_cards_is_passed_over(tmp_path: Path) -> None:
     with pytest.raises(HengyuError, match="'labels' is missing"):
         load_cards([tmp_path])
     (tmp_path / "half.toml").write_text("tasks = [", encoding="utf-8")
-    with pytest.raises(HengyuError, match="not TOML"):
+    with pytest.raises(HengyuError, match="not valid TOML"):
         load_cards([tmp_path])
 
 
@@ -200,11 +200,11 @@ def test_tasks_by_word() -> None:
     assert (card.name, split) == ("LCQMC", "test")
     assert find_card(cards, "sts-b").name == "STS-B"
     for word, said in (
-        ("LCQCM:test", "no dataset is called 'LCQCM'; did you mean 'LCQMC'?"),
+        ("LCQCM:test", "there is no dataset 'LCQCM'; did you mean 'LCQMC'?"),
         ("LCQMC:tset", "LCQMC has no split 'tset'; did you mean 'test'?"),
         ("LCQMC", "names no split; write LCQMC:test"),
         ("LCQMC:", "names no split"),
-        (":test", "no dataset is called ''"),
+        (":test", "there is no dataset ''"),
     ):
         with pytest.raises(HengyuError, match=re.escape(said)):
             parse_task(cards, word)

@@ -91,7 +91,7 @@ def test_mistakes_are_sentences(tmp_path: Path, tiny_bert: Path) -> None:
     refused(hengyu(tmp_path, "run", str(bad)), f"{bad}: key 'pooling'", "did you mean 'poolings'", "did you mean 'dim'")
     refused(hengyu(tmp_path, "run", "zh-sts"), "LCQMC:test is not here", "hengyu fetch LCQMC", "--data DIR")
     refused(hengyu(tmp_path, "run", "smoke", "--task", "hengyu-sts:tset"), "did you mean 'test'")
-    refused(hengyu(tmp_path, "run", "smoke", "--encoder", str(tmp_path)), "holds no weights")
+    refused(hengyu(tmp_path, "run", "smoke", "--encoder", str(tmp_path)), "has no weights")
     refused(hengyu(tmp_path, "run", "smoke", "--encoder", "owner/model"), "the network is off")
     refused(hengyu(tmp_path, "run", "smoke", "--device", "warp"), "device 'warp' cannot be used")
     refused(hengyu(tmp_path, "rnu"), "did you mean 'run'")
@@ -132,7 +132,7 @@ def test_an_interrupted_run_goes_on(tmp_path: Path) -> None:
     _, errors = process.communicate()
     assert process.returncode == 130, errors
     assert "Traceback" not in errors
-    assert "the same command goes on from there" in errors
+    assert "the same command continues from there" in errors
     again = hengyu(tmp_path, "run", "smoke")
     assert again.returncode == 0
     assert "0 texts encoded" in again.stderr

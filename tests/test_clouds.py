@@ -94,7 +94,7 @@ def test_rows_are_sampled_alike_for_all_entries_and_wide_vectors_are_looked_at_i
 
 def test_what_cannot_be_described_says_why() -> None:
     (found,) = CloudSample(0).of(np.zeros((9, 4)), [4], [None])
-    assert found == {"dim": 4, "problem": "0 vectors are not zero; a cloud needs at least 2"}
+    assert found == {"dim": 4, "problem": "0 vectors are non-zero; embedding geometry needs at least 2"}
 
 
 def test_an_index_is_described_by_the_vectors_it_searches() -> None:

@@ -85,18 +85,18 @@ def test_files_of_every_format_say_the_same(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("file", "line", "said"),
     [
-        ("c.jsonl", '{"_id": "d1", "text": "又一个"}', "line 6: an id must stand once, not 'd1'"),
+        ("c.jsonl", '{"_id": "d1", "text": "又一个"}', "line 6: ids must be unique, not 'd1'"),
         ("c.jsonl", '{"_id": "d9", "text": " "}', 'line 6: a text must not be empty; .*malformed = "drop"'),
         ("c.jsonl", '{"_id": "d9", "text": 3}', "line 6: a sentence must be text, not 3"),
         ("c.jsonl", '{"_id": "", "text": "空"}', "line 6: an id must be text or a whole number, and not empty"),
         ("c.jsonl", '{"_id": "d9", "title": 7, "text": "题"}', "line 6: a title must be text.*not 7"),
         ("c.jsonl", '{"_id": "d9"}', "line 6 has no key 'text'"),
         ("c.jsonl", '{"text": "无名"}', "line 6 has no key '_id'"),
-        ("q.jsonl", '{"_id": "q1", "text": "又一个"}', "line 5: an id must stand once, not 'q1'"),
-        ("r.tsv", "q9\td1\t1", "line 7: the query must be one that there is, not 'q9', which no line has"),
-        ("r.tsv", "q1\td9\t1", "line 7: the document must be one that there is, not 'd9'"),
+        ("q.jsonl", '{"_id": "q1", "text": "又一个"}', "line 5: ids must be unique, not 'q1'"),
+        ("r.tsv", "q9\td1\t1", "line 7: the query must be an existing id, not 'q9', which no line has"),
+        ("r.tsv", "q1\td9\t1", "line 7: the document must be an existing id, not 'd9'"),
         ("r.tsv", "q1\td1\t2", "line 7: a pair of query and document must be judged once"),
-        ("r.tsv", "q1\td1\t1", "line 7: a pair must have one grade, not 1 after 2"),
+        ("r.tsv", "q1\td1\t1", "line 7: a pair must have only one grade, not 1 after 2"),
         ("r.tsv", "q1\td2\t-1", "line 7: the grade must be 0 \\(not relevant\\) or above, not '-1'"),
         ("r.tsv", "q1\td2\tnan", "line 7: the grade must be finite"),
         ("r.tsv", "q1\td2\tgood", "line 7: the grade must be a number, not 'good'"),
@@ -146,8 +146,8 @@ def test_a_query_finds_itself_unless_the_card_says_otherwise(folder: Path) -> No
 @pytest.mark.parametrize(
     ("more", "said"),
     [
-        ('exclude = "own"', "key 'exclude' holds the unknown 'own'"),
-        ('columns = { text = "_id" }', "key 'columns.text' must be another column than id"),
+        ('exclude = "own"', "key 'exclude' has the unknown value 'own'"),
+        ('columns = { text = "_id" }', "key 'columns.text' must be a different column from id"),
         ('columns = { passage = "text" }', "key 'columns.passage' is unknown"),
         ("labels = { scale = [0, 1] }", "key 'labels' is unknown"),
     ],
@@ -188,7 +188,7 @@ def test_the_commands(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     done = run(main, ["validate", str(folder / "mine.toml")])
     assert (done.exit_code, done.output.splitlines()[-1]) == (0, "valid: 1 card")
     listed = run(main, ["list", "datasets", "--datasets", str(folder)])
-    assert re.search(r"mine +test +grades +not stated +beside its card", listed.output)
+    assert re.search(r"mine +test +grades +not stated +next to its card", listed.output)
     options = ["--datasets", str(folder), "--task", "mine:test", "--quiet"]
     weighed = run(main, ["run", "retrieval", *options, "--entry", "flat", "--entry", "binary-flat"])
     assert weighed.exit_code == 0, weighed.output
@@ -215,7 +215,7 @@ def test_a_suite_takes_a_small_corpus_as_far_as_it_goes(folder: Path, monkeypatc
     rows = {r.entry: r for r in made.records if r.task == "mine:test" and r.metric == "ndcg@10"}
     assert (rows["ivf"].status, rows["ivf"].reason) == (
         "unavailable",
-        "ivf(lists=64) is more lists than the 5 vectors there are; lower lists",
+        "ivf(lists=64) has more lists than there are vectors (5); lower lists",
     )
     assert {rows[e].status for e in ("flat", "hnsw", "lsh(bits=512)", "whitening > flat")} == {"ok"}
     asked = CliRunner().invoke(main, [*options, "--entry", "ivf"])

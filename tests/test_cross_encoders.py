@@ -120,14 +120,14 @@ def refused(folder: Path, said: str, **spec: Any) -> None:
 
 
 def test_what_is_no_cross_encoder_is_refused(tmp_path: Path, tiny_bert: Path) -> None:
-    refused(tiny_bert, "is no cross-encoder.*give an encoder with --encoder")
-    refused(classifier(tmp_path / "nli", tiny_bert, num_labels=3), "gives 3 numbers for a pair, as a classifier does")
+    refused(tiny_bert, "is not a cross-encoder.*give an encoder with --encoder")
+    refused(classifier(tmp_path / "nli", tiny_bert, num_labels=3), "gives 3 numbers for a pair, like a classifier")
     folder = classifier(tmp_path / "m", tiny_bert)
-    refused(folder, "prompt does not fit a cross-encoder", prompt="a")
-    refused(folder, "backend does not fit a cross-encoder", backend="onnx")
-    refused(folder, "max_length 999 is more than", max_length=999)
+    refused(folder, "prompt does not apply to a cross-encoder", prompt="a")
+    refused(folder, "backend does not apply to a cross-encoder", backend="onnx")
+    refused(folder, "max_length 999 exceeds", max_length=999)
     refused(tmp_path / "nowhere", "^cross-encoder '.*no such folder")
-    refused(folder / "config.json", "^cross-encoder '.*is a file; give the folder that it lies in, '[^']*'$")
+    refused(folder / "config.json", "^cross-encoder '.*is a file; give its folder, '[^']*'$")
     merge(folder / "config.json", sbert_ce_default_activation_function="torch.hub.load")
     refused(folder, "names the activation function torch.hub.load")
 
@@ -152,14 +152,14 @@ def test_no_code_of_a_folder_runs_and_no_pickle_is_read(tmp_path: Path, tiny_ber
         folder / "config.json",
         auto_map={"AutoConfig": "evil.Config", "AutoModelForSequenceClassification": "evil.Model"},
     )
-    refused(folder, "runs code of its own")
+    refused(folder, "runs its own code")
     pickled = classifier(tmp_path / "pickled", tiny_bert)
     (pickled / "model.safetensors").rename(pickled / "pytorch_model.bin")
     refused(pickled, "pickled weights are never loaded")
     named = classifier(tmp_path / "named", tiny_bert)
     evil(named, mark)
     merge(named / "config.json", sentence_transformers={"activation_fn": "evil.Module"})
-    refused(named, "runs code of its own|names the activation function")
+    refused(named, "runs its own code|names the activation function")
     assert not mark.exists()
 
 
@@ -249,10 +249,10 @@ def test_one_that_fails_is_a_row_with_the_reason(place: Path) -> None:
     (place / "reranker" / "model.safetensors").unlink()
     outcome = evaluate(place)
     (failure,) = outcome.failures
-    assert "holds no weights" in failure
+    assert "has no weights" in failure
     rows = [r for r in load_run(outcome.folder).records if r.metric == "spearman" and r.on_board and r.task in TASKS]
     assert {r.status for r in rows if r.encoder == "reranker"} == {"failed"}
-    assert all("holds no weights" in r.reason for r in rows if r.encoder == "reranker")
+    assert all("has no weights" in r.reason for r in rows if r.encoder == "reranker")
     assert {r.status for r in rows if r.encoder == "hengyu-mini"} == {"ok"}
 
 

@@ -161,7 +161,7 @@ def test_labels_as_json_strings(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("label", "said"),
     [
-        ("abc", "line 3: the label must be a number, not 'abc'; mend it"),
+        ("abc", "line 3: the label must be a number, not 'abc'; correct it"),
         ("", "line 3: the label must be a number, not ''"),
         ("1_0", "line 3: the label must be a number"),
         ("５", "line 3: the label must be a number"),
@@ -177,7 +177,7 @@ def test_bad_label(tmp_path: Path, label: str, said: str) -> None:
 
 
 def test_words_for_labels_of_a_binary_card(tmp_path: Path) -> None:
-    said = "line 2: the label must be a number (1 and 0 in the place of words), not 'yes'; mend it"
+    said = "line 2: the label must be a number (1 and 0 instead of words), not 'yes'; correct it"
     refuse(said, tmp_path, HEAD + "甲\t乙\tyes\n", labels=BINARY)
 
 
@@ -221,8 +221,8 @@ def test_json_label_no_number(tmp_path: Path, value: str) -> None:
 def test_wrong_number_of_fields(tmp_path: Path) -> None:
     text = f"{HEAD}甲\t乙\t1\n甲\t乙\n\n甲\t乙\t1\t2\n甲\t丙\t2\n"
     said = (
-        "lines 3, 4 and 5: a line must have 3 fields between tabs, not 2 (the first of them); mend the file, "
-        'or leave such lines out with malformed = "drop" in the card'
+        "lines 3, 4 and 5: a line must have 3 fields between tabs, not 2 (the first of them); correct the file, "
+        'or skip such lines with malformed = "drop" in the card'
     )
     refuse(said, tmp_path, text)
     pairs = load(tmp_path, text, 'malformed = "drop"')
@@ -232,7 +232,7 @@ def test_wrong_number_of_fields(tmp_path: Path) -> None:
 
 def test_empty_sentence(tmp_path: Path) -> None:
     text = f"{HEAD}甲\t \u3000\t1\n甲\t丙\t2\n"
-    refuse("line 2: a sentence must not be empty; mend the file", tmp_path, text)
+    refuse("line 2: a sentence must not be empty; correct the file", tmp_path, text)
     assert load(tmp_path, text, 'malformed = "drop"').dropped == (2,)
 
 
@@ -259,7 +259,7 @@ def test_not_utf8(tmp_path: Path) -> None:
         f"{HEAD}甲\t乙\t1\n甲".encode() + "\t乙".encode("gb18030"),
     )
     refuse("is UTF-16, like Excel's 'Unicode text'; save it as 'CSV UTF-8'", tmp_path, HEAD.encode("utf-16"))
-    refuse("is a zip file, as Excel's workbooks are", tmp_path, b"PK\x03\x04" + bytes(90), file="x.csv")
+    refuse("is a zip file (Excel workbooks are, too)", tmp_path, b"PK\x03\x04" + bytes(90), file="x.csv")
     refuse("line 2 is not UTF-8", tmp_path, b'{"sentence1":"x","sentence2":"y","label":1}\n{"\xff', file="x.jsonl")
 
 
@@ -270,7 +270,7 @@ def test_empty_split(tmp_path: Path, text: str) -> None:
 
 def test_one_class_only(tmp_path: Path) -> None:
     refuse(
-        "every label is 1, and one class alone cannot be scored",
+        "every label is 1, but scores need both classes",
         tmp_path,
         HEAD + "甲\t乙\t1\n丙\t丁\t1\n",
         labels=BINARY,
@@ -279,7 +279,7 @@ def test_one_class_only(tmp_path: Path) -> None:
 
 def test_hidden_labels(tmp_path: Path) -> None:
     refuse(
-        "every label is -1, which is how hidden labels are published",
+        "every label is -1, which marks hidden labels",
         tmp_path,
         HEAD + "甲\t乙\t-1\n丙\t丁\t-1\n",
         labels=BINARY,
@@ -307,7 +307,7 @@ def test_wrong_digest(tmp_path: Path) -> None:
     digest = hashlib.sha256(text.encode()).hexdigest()
     assert load(tmp_path, text, split=f'sha256 = "{digest}"').sha256 == digest
     refuse(
-        f"the sha256 is {digest} where {'0' * 64} was expected; get it again",
+        f"the sha256 is {digest}, but {'0' * 64} was expected; get it again",
         tmp_path,
         text,
         split=f'sha256 = "{"0" * 64}"',
@@ -316,7 +316,7 @@ def test_wrong_digest(tmp_path: Path) -> None:
 
 def test_wrong_number_of_rows(tmp_path: Path) -> None:
     text = HEAD + "甲\t乙\t1\n坏\n丙\t丁\t2\n"
-    said = f"2 rows (malformed line 3 dropped) where {tmp_path}/mine.toml says 3; get the file again"
+    said = f"2 rows (malformed line 3 dropped), but {tmp_path}/mine.toml says 3; get the file again"
     refuse(said, tmp_path, text, 'malformed = "drop"', split="rows = 3")
     assert len(load(tmp_path, text, 'malformed = "drop"', split="rows = 2").first) == 2
 
@@ -330,7 +330,7 @@ def test_number_for_a_sentence(tmp_path: Path) -> None:
     line = '{"sentence1":"甲","sentence2":%s,"label":1}'
     refuse("line 1: a sentence must be text, not 5;", tmp_path, line % "5", file="x.jsonl")
     refuse("line 1: a sentence must be text, not None;", tmp_path, line % "null", file="x.jsonl")
-    refuse("no half surrogate pairs", tmp_path, line % '"\\ud83d"', file="x.jsonl")
+    refuse("must not contain half a surrogate pair", tmp_path, line % '"\\ud83d"', file="x.jsonl")
 
 
 def test_parquet_that_cannot_be_used(tmp_path: Path) -> None:
@@ -385,7 +385,7 @@ def test_search_order(tmp_path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(f'{{"sentence1":"甲","sentence2":"乙","label":{label}}}\n', encoding="utf-8")
         if path == fetched:  # nothing vouches for it before `hengyu fetch` has noted its sha256
-            with pytest.raises(HengyuError, match="nothing says what it should be.*run 'hengyu fetch mine' again"):
+            with pytest.raises(HengyuError, match="cannot be verified.*run 'hengyu fetch mine' again"):
                 load_pairs(card, "test")
             digest = hashlib.sha256(path.read_bytes()).hexdigest()
             (path.parent / "fetch.json").write_text(

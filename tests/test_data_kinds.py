@@ -146,12 +146,12 @@ def test_runs_of_spaces(tmp_path: Path) -> None:
     ("keys", "said"),
     [
         (("separator = '\\t'",), "is written with a backslash"),
-        (('separator = "||"', 'quoting = "csv"'), "needs a separator of one character"),
-        (("separator = '\"'",), "must hold neither quotes nor line ends"),
+        (('separator = "||"', 'quoting = "csv"'), "needs a one-character separator"),
+        (("separator = '\"'",), "must contain neither quotes nor line ends"),
         (('format = "jsonl"', 'separator = ";"'), "the format is jsonl"),
         (('encoding = "gb18031"',), "did you mean 'gb18030'?"),
-        (('quoting = "maybe"',), "holds the unknown 'maybe'"),
-        (('format = "json"', "header = false"), "where columns go by name"),
+        (('quoting = "maybe"',), "has the unknown value 'maybe'"),
+        (('format = "json"', "header = false"), "whose columns have names"),
     ],
 )
 def test_keys_that_do_not_fit(tmp_path: Path, keys: tuple[str, ...], said: str) -> None:
@@ -160,9 +160,8 @@ def test_keys_that_do_not_fit(tmp_path: Path, keys: tuple[str, ...], said: str) 
 
 def test_headers_that_are_not_as_the_card_says(tmp_path: Path) -> None:
     bare = TSV.removeprefix(HEAD)
-    assert (
-        "line 1 looks like data and not like a header (今天天气怎么样, 今天下雨吗, 1); add header = false"
-        in refused(tmp_path, bare)
+    assert "line 1 looks like data, not like a header (今天天气怎么样, 今天下雨吗, 1); add header = false" in refused(
+        tmp_path, bare
     )
     first = "1\t甲\t乙\n0\t丙\t丁\n"
     assert "add header = false to the card, and columns = { sentence1 = 1, sentence2 = 2, label = 0 }" in refused(
@@ -176,7 +175,7 @@ def test_headers_that_are_not_as_the_card_says(tmp_path: Path) -> None:
     assert rows_of(load(tmp_path, more, "header = false")) == ROWS
     r = "".join(f"{i}\t{line}\n" for i, line in enumerate(bare.splitlines()))
     assert "the first column has no name, as R writes row names" in refused(tmp_path, HEAD + r)
-    assert "carriage return alone" in refused(tmp_path, TSV.replace("\n", "\r"))
+    assert "carriage returns only" in refused(tmp_path, TSV.replace("\n", "\r"))
 
 
 # --- what a file is, whatever it is called
@@ -191,7 +190,7 @@ def test_headers_that_are_not_as_the_card_says(tmp_path: Path) -> None:
         (b'<?xml version="1.0"?><Error><Code>NoSuchKey</Code></Error>', "is an HTML or XML page"),
         (b"%PDF-1.7\n", "is a PDF document"),
         (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(512), "is an old Excel or Word document"),
-        (b"\x28\xb5\x2f\xfd" + bytes(8), "is compressed with zstd, which is not read"),
+        (b"\x28\xb5\x2f\xfd" + bytes(8), "is compressed with zstd, which is not supported"),
         (b"7z\xbc\xaf\x27\x1c" + bytes(8), "is a 7z archive"),
         (bytes(257) + b"ustar\x0000", "is a tar archive"),
         (b"\x93NUMPY\x01\x00", "is a NumPy array"),
@@ -216,11 +215,11 @@ def test_archives(tmp_path: Path) -> None:
                 archive.writestr(name, TSV)
         return out.getvalue()
 
-    assert "is a zip file of Office" in refused(
-        tmp_path, packed("[Content_Types].xml", "xl/workbook.xml"), file="x.csv"
-    )
+    assert "is an Office file" in refused(tmp_path, packed("[Content_Types].xml", "xl/workbook.xml"), file="x.csv")
     assert "unpack it and name the file inside 'data.tsv'" in refused(tmp_path, packed("data.tsv"))
-    assert "is a zip file, 'x.zip', which is not read; unpack it" in refused(tmp_path, packed("data.tsv"), file="x.zip")
+    assert "is a zip file, 'x.zip', which is not supported; unpack it" in refused(
+        tmp_path, packed("data.tsv"), file="x.zip"
+    )
 
 
 @pytest.mark.parametrize(("ending", "pack"), [("gz", gzip.compress), ("xz", lzma.compress), ("bz2", bz2.compress)])
@@ -256,18 +255,18 @@ def test_encodings(tmp_path: Path, encoding: str) -> None:
 def test_utf8_in_a_card_that_says_otherwise(tmp_path: Path) -> None:
     for encoding in ("big5", "gb18030", "utf-16"):
         said = refused(tmp_path, TSV, f'encoding = "{encoding}"')
-        assert f"not {encoding}; the file is UTF-8, so leave 'encoding' out" in said
+        assert f"not {encoding}; the file is UTF-8, so remove 'encoding' from the card" in said
     # what can be decoded all the same is not taken for text
-    assert 'is not big5; the file reads as GB18030: write encoding = "gb18030"' in refused(
+    assert 'is not big5; the file seems to be GB18030: write encoding = "gb18030"' in refused(
         tmp_path, f"{HEAD}简体国务院话语\t说话对这个们\t1\n".encode("gb18030"), 'encoding = "big5"'
     )
 
 
 def test_one_damaged_line_is_not_another_encoding(tmp_path: Path) -> None:
     said = refused(tmp_path, TSV.encode() + b"\xff\xfe\xff" + "甲\t乙\t1\n".encode())
-    assert "line 5 is not UTF-8 (byte 1 of the line)" in said and "if only this line is damaged, mend it" in said
+    assert "line 5 is not UTF-8 (byte 1 of the line)" in said and "if only this line is damaged, correct it" in said
     said = refused(tmp_path, TSV.encode("gb18030") + b"\xff\n", 'encoding = "gb18030"')
-    assert "line 5 is not gb18030; mend that line" in said
+    assert "line 5 is not gb18030; correct that line" in said
 
 
 @pytest.mark.parametrize("text", ["怎么申请退款，什么时候到账？", "花呗可以提前还款吗\t可以\n"])
@@ -294,8 +293,8 @@ def test_shapes_of_json(tmp_path: Path) -> None:
     for shape, text in shapes.items():
         for file, keys in (("x.json", ()), ("x.jsonl", ()), ("x.txt", ('format = "json"',))):
             assert rows_of(load(tmp_path, text, *keys, file=file)) == ROWS, (shape, file)
-    assert "its rows are under the key 'data'" in refused(tmp_path, json.dumps({"data": objects}), file="x.json")
-    assert "item 1 of the JSON list is no object" in refused(tmp_path, json.dumps(ROWS), file="x.json")
+    assert "with its rows under the key 'data'" in refused(tmp_path, json.dumps({"data": objects}), file="x.json")
+    assert "item 1 of the JSON list is not an object" in refused(tmp_path, json.dumps(ROWS), file="x.json")
     assert "item 2 has no key 'label'" in refused(
         tmp_path,
         json.dumps([objects[0], {"sentence1": "a", "sentence2": "b"}]),
@@ -356,19 +355,19 @@ def test_labels_of_a_binary_card(tmp_path: Path, labels: tuple[str, ...], want: 
         (
             ("entailment", "neutral", "entailment"),
             BINARY,
-            "the words found are 'entailment' (2), 'neutral' (1): say what each of them means, like map = "
+            "the words found are 'entailment' (2), 'neutral' (1): give the value of each, like map = "
             '{ "entailment" = 1, "neutral" = 0 }',
         ),
         (("好", "坏", "好"), BINARY, 'like map = { "好" = ..., "坏" = ... }'),
         ((1, -1, 1), BINARY, 'map = { "1" = 1, "-1" = 0 } }, or labels = { scale = [-1, 1] }, in the card'),
-        ((0, 1, 5), BINARY, 'the labels found run from 0 to 5: if they are right, write labels = { scale = [0, 5], kind'),
+        ((0, 1, 5), BINARY, 'the labels range from 0 to 5: if they are right, write labels = { scale = [0, 5], kind'),
         ((1, 0, -1), BINARY, "line 4: the label must be 0 or 1 in a binary card, not '-1'; a label of -1 marks a pair without"),
-        ((-1, -1), BINARY, "every label is -1, which is how hidden labels are published"),
+        ((-1, -1), BINARY, "every label is -1, which marks hidden labels"),
         (("", ""), BINARY, "every label is missing"),
         (("?", "NA"), GRADED, "every label is missing"),
-        ((3, 3), GRADED, "every label is 3, and constant labels cannot be scored"),
-        ((1, "", 0), BINARY, "line 3: the label must be a number, not ''; it is missing: add it, or leave the line out"),
-        ((1, 7), GRADED, "line 3: the label must lie in 0..5, not '7'; the labels found run from 1 to 7"),
+        ((3, 3), GRADED, "every label is 3, and constant labels have no correlation"),
+        ((1, "", 0), BINARY, "line 3: the label must be a number, not ''; it is missing: add it, or remove the line"),
+        ((1, 7), GRADED, "line 3: the label must lie in 0..5, not '7'; the labels range from 1 to 7"),
         (("true", "1"), GRADED, "line 2: the label must be a number, not 'true'"),
     ],
 )  # fmt: skip
@@ -380,7 +379,7 @@ def test_a_map_says_what_labels_mean(tmp_path: Path) -> None:
     card = 'labels = { scale = [0, 1], kind = "binary", map = { entailment = 1, neutral = 0, contradiction = 0 } }'
     assert load(tmp_path, tsv("entailment", "neutral", "contradiction"), labels=card).labels.tolist() == [1, 0, 0]
     said = refused(tmp_path, tsv("entailment", "-"), labels=card)
-    assert "line 3: the label must be one that labels.map in the card knows" in said and "not '-'" in said
+    assert "line 3: the label must be one of labels.map in the card" in said and "not '-'" in said
     signs = 'labels = { scale = [0, 1], kind = "binary", map = { "1" = 1, "-1" = 0 } }'
     assert load(tmp_path, tsv("1.0", "-1"), labels=signs).labels.tolist() == [1, 0]
     lines = "".join(json.dumps({"sentence1": "甲", "sentence2": str(y), "label": y}) + "\n" for y in (1, -1))
@@ -396,7 +395,7 @@ def test_odd_pairs_are_notes_and_no_mistakes(tmp_path: Path) -> None:
     assert pairs.notes == (
         "mine:test: 2 pairs repeat an earlier pair (lines 3 and 6)",
         "mine:test: 1 pair repeats an earlier pair in the other order (line 4)",
-        "mine:test: 2 pairs contradict an earlier pair: the same two sentences with another label (lines 4 and 6)",
+        "mine:test: 2 pairs contradict an earlier pair: the same two sentences with a different label (lines 4 and 6)",
         "mine:test: 1 pair holds the same sentence twice and a low label (line 5)",
     )
     assert load(tmp_path, TSV).notes == ()

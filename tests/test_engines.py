@@ -67,7 +67,7 @@ def test_openvino_in_bfloat16_is_near_float32(tiny_bert: Path) -> None:
     [
         ({"backend": "tensorrt"}, "backend 'tensorrt' is unknown; use one of torch, onnx, openvino"),
         ({"backend": "onnx", "dtype": "bfloat16"}, "backend onnx cannot compute in bfloat16; use float32"),
-        ({"backend": "onnx", "device": "cuda"}, "backend onnx runs on the CPU; leave out device 'cuda'"),
+        ({"backend": "onnx", "device": "cuda"}, "backend onnx runs on the CPU; remove device 'cuda'"),
     ],
 )
 def test_what_an_engine_cannot_do_is_one_sentence(tiny_bert: Path, settings: dict[str, str], words: str) -> None:
@@ -93,7 +93,7 @@ def test_a_model_that_cannot_be_exported_is_one_sentence(tiny_bert: Path, monkey
 
 
 def test_vectors_that_are_there_take_no_engine(tmp_path: Path) -> None:
-    with pytest.raises(HengyuError, match="backend does not fit vectors"):
+    with pytest.raises(HengyuError, match="backend does not apply to precomputed vectors"):
         find_encoder(EncoderSpec(str(tmp_path / "x.npy"), backend="onnx"))
 
 

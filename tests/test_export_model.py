@@ -173,9 +173,9 @@ def test_the_pooler_comes_home_as_a_dense_layer(home: Path, tmp_path: Path, tiny
 @pytest.mark.parametrize(
     ("spec", "pooling", "reason"),
     [
-        ({"dtype": "bfloat16"}, "mean", "weighed in bfloat16"),
+        ({"dtype": "bfloat16"}, "mean", "evaluated in bfloat16"),
         ({"pre_tokenizer": "jieba"}, "mean", "jieba splits"),
-        ({"dtype": "float16", "prompt": "“{text}”的意思是[MASK]"}, "mask", "weighed in float16"),
+        ({"dtype": "float16", "prompt": "“{text}”的意思是[MASK]"}, "mask", "evaluated in float16"),
     ],
 )
 def test_what_a_folder_cannot_say_is_refused(tiny_bert: Path, spec: dict[str, str], pooling: str, reason: str) -> None:
@@ -195,9 +195,9 @@ def test_rows_are_named_by_number_or_by_words(finished: Run) -> None:
         "target",
     )
     for words, reason in (
-        ("whitening(dim=32)", "may be any of 5"),
+        ("whitening(dim=32)", "matches 5 rows"),
         ("mean | whitning(dim=32)", r"did you mean 'whitening\(dim=32\)'"),
-        ("999", "its rows are 1 to"),
+        ("999", "only rows 1 to"),
         ("tfidf", "is a baseline"),
         ("maen | raw", "did you mean 'mean'"),
     ):
@@ -205,13 +205,13 @@ def test_rows_are_named_by_number_or_by_words(finished: Run) -> None:
             choose(finished, words)
     with pytest.raises(HengyuError, match="nothing in it is drawn"):
         choose(finished, "mean | raw", seed=1)
-    with pytest.raises(HengyuError, match="was weighed with the seeds 0, not 5"):
+    with pytest.raises(HengyuError, match="was evaluated with the seeds 0, not 5"):
         choose(finished, f"mean | whitening(dim=8) > {FLOW}", seed=5)
 
 
 def test_a_row_of_several_tasks_asks_which() -> None:
     run = runs.make_run(sweep=False)
-    with pytest.raises(HengyuError, match="say which with --task: ATEC:test, BQ:test"):
+    with pytest.raises(HengyuError, match="choose one with --task: ATEC:test, BQ:test"):
         choose(run, "hengyu-mini | mean | whitening")
     with pytest.raises(HengyuError, match="did you mean 'BQ:test'"):
         choose(run, "hengyu-mini | mean | whitening", "BQ:tset")
@@ -228,7 +228,7 @@ def test_nothing_is_overwritten_unasked(finished: Run, home: Path, tmp_path: Pat
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").write_text("x")
     refused = take(tmp_path / "mine")
-    assert refused.exit_code == 2 and "is there already" in refused.output
+    assert refused.exit_code == 2 and "already exists" in refused.output
     refused = take(tmp_path / "mine", "--force")
     assert refused.exit_code == 2 and "does not replace it" in refused.output
     assert (tmp_path / "mine" / "thesis.txt").read_text() == "x"
@@ -239,7 +239,7 @@ def test_nothing_is_overwritten_unasked(finished: Run, home: Path, tmp_path: Pat
 
 
 def test_another_encoder_than_the_weighed_one_is_refused(finished: Run, tiny_bert: Path) -> None:
-    with pytest.raises(HengyuError, match="its fingerprint is .* so it is not the one that was weighed"):
+    with pytest.raises(HengyuError, match="its fingerprint is .* so it is not the evaluated one"):
         refit(finished, choose(finished, "mean | raw"), places=Places(encoder=str(tiny_bert)))
     header = json.loads(json.dumps(finished.header))
     header["tasks"][0] |= {"sha256": "0" * 64, "digest": "0" * 64}
@@ -277,7 +277,7 @@ def test_every_method_is_affine_as_it_says_or_keeps_its_state(name: str) -> None
     given = {f: v for f, v in (("dim", 4), ("bits", 8), ("m", 2)) if name in NEEDS and f == NEEDS[name]}
     method = find_method(name)(**given)
     if not callable(method):
-        pytest.skip("maps no vectors to vectors")
+        pytest.skip("does not map vectors to vectors")
     step = str(parse_entry(f"{name}({', '.join(f'{k}={v}' for k, v in given.items())})"))
     method.fit(x)
     wanted = np.asarray(method(x), np.float64)

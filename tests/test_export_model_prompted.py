@@ -86,7 +86,7 @@ def test_the_folder_gives_the_vectors_that_were_weighed(
     said = json.loads((tmp_path / "model" / "config_sentence_transformers.json").read_bytes())
     assert (said.get("default_prompt_name") == "hengyu") == (prompt == PREFIX)
     card = (tmp_path / "model" / "README.md").read_text(encoding="utf-8")
-    assert ("its tokenizer says it around a text" in card) == (prompt == TEMPLATE)
+    assert ("added around a text by the tokenizer" in card) == (prompt == TEMPLATE)
     # weighed as a folder of somebody else's, its own vectors are the same
     again = open_encoder(EncoderSpec(str(tmp_path / "model"))).encode(list(ours.texts[:40]), ["native"])["native"]
     assert np.abs(again - ours.vectors[:40]).max() < 1e-5 * np.abs(ours.vectors).max()
@@ -104,7 +104,7 @@ def test_a_text_that_is_too_long_is_cut_and_its_template_is_not(home: Path) -> N
 
 def test_a_template_that_leaves_no_room_for_a_text_is_said(home: Path) -> None:
     spec = EncoderSpec(str(home / "model"), prompt=TEMPLATE, max_length=10)
-    with pytest.raises(HengyuError, match="the prompt takes 10 tokens of 10, so that no text fits; raise max_length"):
+    with pytest.raises(HengyuError, match="the prompt takes 10 tokens of 10, so no text fits; raise max_length"):
         open_encoder(spec).tokenizer(["我们"])
     (row,) = open_encoder(replace(spec, max_length=11)).tokenizer(["我们"])[0]
     assert len(row) == 11
@@ -116,5 +116,5 @@ def test_a_tokenizer_that_can_hold_no_template_is_said(home: Path, monkeypatch: 
     class Body:
         tokenizer: Any = object()
 
-    with pytest.raises(HengyuError, match="its tokenizer is none that could hold a template; weigh it with a prefix"):
+    with pytest.raises(HengyuError, match="its tokenizer cannot hold a template; evaluate it with a prefix"):
         put_template(open_encoder(EncoderSpec(str(home / "model"), prompt=TEMPLATE)), Body())

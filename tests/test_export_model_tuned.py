@@ -93,7 +93,7 @@ def test_the_folder_is_the_trained_encoder_with_its_steps(
     finished: Run, home: Path, tmp_path: Path, words: str, seed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def never(*_: Any) -> None:
-        raise AssertionError("trained again")
+        raise AssertionError("training it again")
 
     monkeypatch.setattr("hengyu.methods.training.loop.train", never)
     done = take(finished, tmp_path / "model", words, "--seed", str(seed))
@@ -112,13 +112,13 @@ def test_the_folder_is_the_trained_encoder_with_its_steps(
     card = (tmp_path / "model" / "README.md").read_text(encoding="utf-8")
     assert f"seed={seed}" in card and "64 examples, " in card
     assert ("with their labels" in card) == ("cosent" in words or "sbert" in words)
-    assert "trained further" in card
+    assert "fine-tuned" in card
 
 
 def test_another_seed_is_another_folder(finished: Run) -> None:
     one, two = (refit(finished, choose(finished, f"mean | {SIMCSE}", "grades:test", seed)) for seed in (3, 4))
     assert np.abs(one.vectors - two.vectors).max() > 1e-3
-    with pytest.raises(HengyuError, match="was weighed with the seeds 3, 4, not 5"):
+    with pytest.raises(HengyuError, match="was evaluated with the seeds 3, 4, not 5"):
         choose(finished, f"mean | {SIMCSE}", "grades:test", 5)
 
 
@@ -143,7 +143,7 @@ def test_a_training_that_comes_out_otherwise_is_refused(
 
     monkeypatch.setattr("hengyu.methods.training.loop.train", other)
     done = take(finished, tmp_path / "model", f"mean | {SIMCSE}")
-    assert done.exit_code == 2 and "run the suite again with these versions, then take the row" in done.output
+    assert done.exit_code == 2 and "run the suite again with these versions, then export the row" in done.output
     assert not (tmp_path / "model").exists()
 
 

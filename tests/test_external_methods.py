@@ -56,7 +56,7 @@ def test_a_file_adds_a_method_under_its_name(tmp_path: Path) -> None:
     ("text", "says"),
     [
         ("METHOD = 3", "must be a dataclass derived from"),
-        ("1 / 0", "fails when it is run (ZeroDivisionError: division by zero)"),
+        ("1 / 0", "running it fails (ZeroDivisionError: division by zero)"),
         (SHIFT.replace("    def __call__", "    def call"), "Shift lacks __call__"),
         (SHIFT.replace("@dataclass\n", ""), "must be a dataclass"),
         ("", "must be a dataclass"),

@@ -224,7 +224,7 @@ def test_a_restored_flow_maps_the_same() -> None:
     again = Flow(steps=60, levels=3, depth=2, coupling="affine", seed=9).restore(flow.state(), flow.report)
     assert again(x).tobytes() == flow(x).tobytes()
     assert np.abs(again.inverse(again(x)) - x[:, flow.columns]).max() < 1e-3
-    with pytest.raises(ValueError, match="another flow"):
+    with pytest.raises(ValueError, match="a different flow"):
         Flow(steps=60, levels=2, depth=2).restore(flow.state(), {})
     linear = LinearFlow().fit(x)
     assert LinearFlow().restore(linear.state(), {})(x).tobytes() == linear(x).tobytes()

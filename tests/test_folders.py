@@ -261,7 +261,7 @@ def test_a_model2vec_folder_in_its_own_layout(tmp_path: Path, tiny_bert: Path) -
     ours = encoder.encode(["今天天气"], ["native"])["native"][0]
     by_hand = rows[tokenizer.encode("今天天气", add_special_tokens=False).ids].mean(0)
     assert np.abs(ours - by_hand / np.linalg.norm(by_hand)).max() < 1e-6
-    assert "no transformer" in encoder.poolings["mean"]
+    assert "not a transformer" in encoder.poolings["mean"]
 
 
 def test_a_step_of_our_own_beside_the_librarys(tmp_path: Path, tiny_bert: Path) -> None:
@@ -323,10 +323,10 @@ def test_adapters_that_cannot_be_applied_are_refused(
 ) -> None:
     alone = folders.adapter(tmp_path / "alone", tiny_bert)
     for named, said in (
-        ("somebody/not-here", "adapter alone, and its base model 'somebody/not-here' .*network is off"),
-        ("/nowhere/at/all", "adapter alone.*no such folder"),
+        ("somebody/not-here", "is only an adapter, and its base model 'somebody/not-here' .*network is off"),
+        ("/nowhere/at/all", "is only an adapter.*no such folder"),
         (7, "names no base model"),
-        (str(alone), "is no plain transformers folder|adapter alone"),
+        (str(alone), "is not a plain transformers folder|is only an adapter"),
     ):
         merge(alone / "adapter_config.json", base_model_name_or_path=named)
         with pytest.raises(HengyuError, match=said):
@@ -535,7 +535,7 @@ def test_a_reranker_is_named_a_cross_encoder(tmp_path: Path, tiny_bert: Path) ->
     modules(judged, ("", f"{OWN}Transformer"), ("1_S", "sentence_transformers.cross_encoder.modules.LogitScore"))
     refused(judged, "is a cross-encoder")
     modules(judged, ("", "evil.Transformer"), ("1_S", "sentence_transformers.cross_encoder.modules.LogitScore"))
-    refused(judged, "runs code of its own")
+    refused(judged, "runs its own code")
 
 
 def test_sparse_and_late_interaction_models_are_named(tmp_path: Path, tiny_bert: Path) -> None:
@@ -548,7 +548,7 @@ def test_sparse_and_late_interaction_models_are_named(tmp_path: Path, tiny_bert:
     modules(folder, ("", f"{OWN}Transformer"))
     refused(folder, "no Pooling.*late-interaction")
     modules(folder, ("1_Pooling", f"{OWN}Pooling"))
-    refused(folder, "takes no texts")
+    refused(folder, "does not accept texts")
 
 
 def test_a_router_without_a_default_route_is_refused(tmp_path: Path, tiny_bert: Path) -> None:
@@ -557,7 +557,7 @@ def test_a_router_without_a_default_route_is_refused(tmp_path: Path, tiny_bert: 
     content = json.loads(place.read_bytes())
     for parameters, said in (
         ({"default_route": None, "allow_empty_key": False}, "Router without a default route.*document, query"),
-        ({"default_route": "passage"}, "default_route 'passage' is none of its routes"),
+        ({"default_route": "passage"}, "default_route 'passage' is not one of its routes"),
         ({"default_route": ["query"]}, "default_route"),
     ):
         write(place, content | {"parameters": parameters})
@@ -603,7 +603,7 @@ def test_a_tokenizer_of_pieces_alone_names_sentencepiece(
         ("modules.json", [{"type": "x", "path": ["a"]}], "must be a string"),
         ("model.safetensors.index.json", {"weight_map": []}, "'weight_map' must name"),
         ("model.safetensors.index.json", {"weight_map": {"a": 3}}, "'weight_map' must name"),
-        ("model.safetensors.index.json", {"weight_map": {"a": "b.safetensors"}}, "which is not there"),
+        ("model.safetensors.index.json", {"weight_map": {"a": "b.safetensors"}}, "which is missing"),
     ],
 )
 def test_values_of_the_wrong_kind_are_one_sentence(

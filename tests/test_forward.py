@@ -194,7 +194,7 @@ def test_no_token_stands_beyond_the_positions(tmp_path: Path) -> None:
         folder = tmp_path / name
         save_family(folder, name, padding=1)
         assert open_encoder(EncoderSpec(str(folder))).folder.max_length == there, name
-        with pytest.raises(HengyuError, match=f"more than the {there} tokens"):
+        with pytest.raises(HengyuError, match=f"limit of {there} tokens"):
             open_encoder(EncoderSpec(str(folder), max_length=there + 1)).identity()
 
 
@@ -214,7 +214,7 @@ def test_echo_in_a_template_with_both_places(llama: Path) -> None:
     spec = EncoderSpec(str(llama), prompt="我{text}，{text}他", max_length=15)
     encoder = open_encoder(spec)
     assert [p for p, why in encoder.poolings.items() if not why] == ["echo"]
-    assert "for the pooling echo" in encoder.poolings["mean"]
+    assert "which only the pooling echo supports" in encoder.poolings["mean"]
     words = encoder.tokenizer.vocabulary
     for text, kept in (("今天", "今天"), (LONG, LONG[:5])):
         inside = [words[c] for c in kept]
@@ -222,7 +222,7 @@ def test_echo_in_a_template_with_both_places(llama: Path) -> None:
         at = 3 + len(kept)
         wanted = states[at : at + len(kept)].mean(0)
         assert np.abs(encoder.encode([text], ["echo"])["echo"][0] - wanted).max() < 1e-6
-    with pytest.raises(HengyuError, match="no text fits twice"):
+    with pytest.raises(HengyuError, match="two copies of a text do not fit"):
         open_encoder(EncoderSpec(str(llama), prompt="我{text}，{text}他", max_length=6)).encode(["今"], ["echo"])
 
 
@@ -244,7 +244,11 @@ def test_bidirectional_attention_is_a_mask_that_hides_nothing(tmp_path: Path, na
 
 @pytest.mark.parametrize(
     ("name", "why"),
-    [("bert", "reads in both directions already"), ("mamba", "cannot be opened"), ("bart", "cannot be opened")],
+    [
+        ("bert", "is bidirectional already"),
+        ("mamba", "cannot be made bidirectional"),
+        ("bart", "cannot be made bidirectional"),
+    ],
 )
 def test_attention_that_cannot_be_opened_is_refused(tmp_path: Path, name: str, why: str) -> None:
     save_family(tmp_path, name)
@@ -279,7 +283,7 @@ def test_code_that_gives_only_the_last_states_has_native_vectors(bert: Path) -> 
     write(bert / "config.json", auto_map={})
     assert np.abs(vectors["native"] - one_by_one(bert, TEXTS)).max() < 1e-6
     write(bert / "config.json", auto_map={"AutoModel": "own.Own"})
-    with pytest.raises(Unavailable, match="no hidden states, only the last ones") as e:
+    with pytest.raises(Unavailable, match="only the last hidden states") as e:
         encoder.encode(TEXTS, ["native", "first-last-mean", "last2-mean"])
     assert set(e.value.reasons) == {"first-last-mean", "last2-mean"}
 
@@ -421,7 +425,7 @@ def test_what_was_encoded_before_a_failure_is_kept(bert: Path, tmp_path: Path) -
 
 def test_a_text_without_a_token_is_named(tmp_path: Path) -> None:
     save_family(tmp_path, "gpt2", framed=False)
-    with pytest.raises(EncoderFailed, match="no token for the text ''"):
+    with pytest.raises(EncoderFailed, match="no tokens for the text ''"):
         open_encoder(EncoderSpec(str(tmp_path))).read(["今天", ""])
 
 

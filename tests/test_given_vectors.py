@@ -128,7 +128,7 @@ def test_vectors_of_every_kind_that_changed_have_another_address(tmp_path: Path)
 @pytest.mark.parametrize(
     ("tensors", "reason"),
     [
-        ({"a": X, "b": X}, r"must hold one matrix .m, d., or one called 'vectors', not a"),
+        ({"a": X, "b": X}, r"must hold one matrix .m, d., or one named 'vectors', not a"),
         ({"vectors": X, "embeddings": X}, "must hold one matrix"),
         ({"a": X[0]}, "must hold one matrix"),
         ({"a": X.astype(np.int32)}, r"'a' is I32 .3, 4.; save floating-point vectors"),
@@ -164,17 +164,17 @@ def test_a_damaged_safetensors_file_is_one_sentence(tmp_path: Path, content: byt
 @pytest.mark.parametrize(
     ("table", "reason"),
     [
-        ({"vectors": False}, "has no column of lists of floating-point numbers; call the one to read 'vector'"),
-        ({"words": False}, "has no column of strings; call the one to read 'text'"),
+        ({"vectors": False}, "has no column of lists of floating-point numbers; name the one to read 'vector'"),
+        ({"words": False}, "has no column of strings; name the one to read 'text'"),
         ({"vectors": [[1], [2], [3]]}, "has no column of lists of floating-point numbers"),
         ({"vectors": False, "a": X.tolist(), "b": X.tolist()}, "has 2 columns of lists"),
         ({"vectors": [[1.0, 2.0], [1.0], [1.0, 2.0]]}, "vectors of several widths"),
         ({"vectors": pa.array([[], [], []], pa.list_(pa.float32()))}, "empty ones"),
-        ({"vectors": [[1.0], None, [1.0]]}, "is missing or holds a missing number"),
-        ({"vectors": [[1.0], [None], [1.0]]}, "is missing or holds a missing number"),
+        ({"vectors": [[1.0], None, [1.0]]}, "is missing or has a missing number"),
+        ({"vectors": [[1.0], [None], [1.0]]}, "is missing or has a missing number"),
         ({"vectors": [[1.0], [float("nan")], [1.0]]}, "row 1 .from 0. is not finite"),
         ({"words": ["甲", None, "丙"]}, "a text is missing"),
-        ({"vectors": pa.array([], pa.list_(pa.float32())), "words": pa.array([], pa.string())}, "holds no rows"),
+        ({"vectors": pa.array([], pa.list_(pa.float32())), "words": pa.array([], pa.string())}, "has no rows"),
     ],
 )
 def test_parquet_that_does_not_fit_is_one_sentence(tmp_path: Path, table: Any, reason: str) -> None:
@@ -228,10 +228,10 @@ def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
 
 
 def test_what_belongs_to_no_vectors_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(HengyuError, match="texts does not fit a parquet file"):
+    with pytest.raises(HengyuError, match="texts does not apply to a parquet file"):
         find_encoder(EncoderSpec(str(parquet(tmp_path)), texts="x.txt"))
     for path in (parquet(tmp_path), safetensors(tmp_path)):
-        with pytest.raises(HengyuError, match="prompt does not fit"):
+        with pytest.raises(HengyuError, match="prompt does not apply"):
             find_encoder(EncoderSpec(str(path), prompt="查询："))
         with pytest.raises(HengyuError, match="no such file"):
             find_encoder(EncoderSpec(str(path.with_stem("gone")))).identity()

@@ -124,11 +124,11 @@ def test_label_scales(
     ("text", "said"),
     [
         ("", "is empty"),
-        ("一段话。\n另一段话。\n", "no separator gives its lines the same number of fields"),
+        ("一段话。\n另一段话。\n", "no separator gives all lines the same number of fields"),
         ("a\tb\tlabelA\tlabelB\n甲\t乙\t1\t0\n丙\t丁\t0\t1\n", "columns labelA, labelB could hold the label"),
         ("x\ty\tz\tlabel\n甲\t乙\t丙\t1\n丁\t戊\t己\t0\n", "columns x, y, z could hold the sentences"),
-        ("".join(f"甲{i}\t乙{i}\t{'好坏'[i % 2]}\n" for i in range(8)), "what '坏', '好' means is not known"),
-        ("版本\t说明\t备注\n一\t二\t三\n四\t五\t六\n", "no column seems to hold the label"),
+        ("".join(f"甲{i}\t乙{i}\t{'好坏'[i % 2]}\n" for i in range(8)), "the meaning of '坏', '好' is unknown"),
+        ("版本\t说明\t备注\n一\t二\t三\n四\t五\t六\n", "no column looks like the label"),
     ],
 )
 def test_what_cannot_be_decided_is_said(tmp_path: Path, text: str, said: str) -> None:
@@ -166,7 +166,7 @@ def test_a_card_is_written_once(tmp_path: Path) -> None:
     assert done.exit_code == 0, done.output
     card = tmp_path / "my pairs.toml"
     for part in (
-        "separator  tab: 3 fields a line",
+        "separator  tab: 3 fields per line",
         "header     no",
         TEXTS[0][0],
         f"card: {card}",
@@ -175,7 +175,7 @@ def test_a_card_is_written_once(tmp_path: Path) -> None:
         assert part in done.output, done.output
     assert load_card(card).name == "my-pairs"
     again = run("card", file)
-    assert again.exit_code == 2 and "is there already; --force replaces it" in again.output
+    assert again.exit_code == 2 and "already exists; --force replaces it" in again.output
     assert run("card", file, "--force", "--columns", "1,0,2").exit_code == 0
     assert load_card(card).columns.sentence1 == 1
     assert pairs_card(file).columns.sentence1 == 1  # the card beside a file counts, and not the guess
@@ -193,9 +193,9 @@ def test_a_card_is_written_once(tmp_path: Path) -> None:
     [
         (("--encoding", "gb18031"), "did you mean 'gb18030'?"),
         (("--columns", "a,b"), "name three different columns"),
-        (("--map", "x"), "write each label of the file and what it means"),
+        (("--map", "x"), "write each label of the file and its value"),
         (("--scale", "5", "0"), "give the lowest label first"),
-        (("--out", "."), ".: is there already"),
+        (("--out", "."), ".: already exists"),
     ],
 )
 def test_options_that_make_no_sense(tmp_path: Path, words: tuple[str, ...], said: str) -> None:
@@ -241,7 +241,7 @@ def test_run_on_pairs(tmp_path: Path) -> None:
         (("run", "--pairs", "nowhere.tsv"), "nowhere.tsv: no such file"),
         (("run", "--pairs", "."), ".: is a folder"),
         (("run", "my.tsv"), "hengyu run --pairs my.tsv"),
-        (("card", "my.toml"), "is a card or a suite, and no file of pairs"),
+        (("card", "my.toml"), "is a card or a suite, not a file of pairs"),
     ],
 )
 def test_words_in_the_wrong_place(

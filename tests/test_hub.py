@@ -132,7 +132,7 @@ def test_a_split_that_arrives_is_kept(hub: FakeHub, tmp_path: Path) -> None:
 def test_wrong_number_of_rows(hub: FakeHub, tmp_path: Path) -> None:
     hub.repositories["owner/name"] = {"test.parquet": parquet(ROWS)}
     card = card_for(tmp_path, rows=4)
-    refuse(f"3 rows where {tmp_path}/mine.toml says 4; correct splits.test.rows", card)
+    refuse(f"3 rows, but {tmp_path}/mine.toml says 4; correct splits.test.rows", card)
     assert not list((tmp_path / "cache").rglob("*.jsonl"))
 
 
@@ -140,13 +140,13 @@ def test_pinned_file(hub: FakeHub, tmp_path: Path) -> None:
     content = parquet(ROWS)
     hub.repositories["owner/name"] = {"test.parquet": content}
     digest = hashlib.sha256(content).hexdigest()
-    refuse(f"the sha256 is {digest} where", card_for(tmp_path, hub=f'sha256 = {{ "test.parquet" = "{"0" * 64}" }}'))
+    refuse(f"the sha256 is {digest}, but", card_for(tmp_path, hub=f'sha256 = {{ "test.parquet" = "{"0" * 64}" }}'))
     assert fetch(card_for(tmp_path, hub=f'sha256 = {{ "test.parquet" = "{digest}" }}'))
 
 
 def test_hidden_labels(hub: FakeHub, tmp_path: Path) -> None:
     hub.repositories["owner/name"] = {"test.parquet": parquet([(a, b, -1) for a, b, _ in ROWS])}
-    refuse("every label is -1, which is how hidden labels are published", card_for(tmp_path))
+    refuse("every label is -1, which marks hidden labels", card_for(tmp_path))
 
 
 def test_other_columns(hub: FakeHub, tmp_path: Path) -> None:
@@ -162,7 +162,7 @@ def test_other_columns(hub: FakeHub, tmp_path: Path) -> None:
         (401, "RepoNotFound", "owner/name does not exist or is private"),
         (403, "GatedRepo", "owner/name is gated; accept its terms at"),
         (404, "RevisionNotFound", f"owner/name has no revision {REVISION}; check the card's hub.revision"),
-        (400, "", "owner/name cannot be reached or does not answer as it should"),
+        (400, "", "owner/name cannot be reached or gives an unexpected answer"),
     ],
 )
 def test_what_the_hub_refuses(hub: FakeHub, tmp_path: Path, status: int, code: str, said: str) -> None:
@@ -175,7 +175,7 @@ def test_no_network(hub: FakeHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     # huggingface_hub waits between its attempts, 23 s in all
     waits: list[float] = []
     monkeypatch.setattr("time.sleep", waits.append)
-    refuse("owner/name cannot be reached or does not answer as it should (", card_for(tmp_path, "train", "test"))
+    refuse("owner/name cannot be reached or gives an unexpected answer (", card_for(tmp_path, "train", "test"))
     once = len(waits)
     result = CliRunner().invoke(main, ["fetch", "--all"])
     assert result.exit_code == 2

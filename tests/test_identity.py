@@ -805,4 +805,4 @@ def test_data_is_told_apart_by_what_is_read_and_not_by_bytes(folder: Path) -> No
     written("task.toml", '"a", sentence2 = "b"', '"c", sentence2 = "d"')(folder)
     assert "is not the file that run r read" in unlike(pairs(), about, "r")
     about["sha256"] = pairs().sha256
-    assert "task.toml: reads other texts or labels" in unlike(pairs(), about, "r")
+    assert "task.toml: gives texts or labels" in unlike(pairs(), about, "r")

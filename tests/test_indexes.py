@@ -195,10 +195,10 @@ def test_more_bits_find_more():
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("ivf(lists=5000)", "more lists than the 3000 vectors"),
+        ("ivf(lists=5000)", "more lists than there are vectors"),
         ("ivfpq(m=7)", "does not divide the 48 columns"),
-        ("ivfpq(lists=4000, probes=1, m=8)", "more centroids than the 3000 vectors"),
-        ("binary-hash(bits=20)", "hashes 80 columns of the 48"),
+        ("ivfpq(lists=4000, probes=1, m=8)", "more centroids than there are vectors"),
+        ("binary-hash(bits=20)", "needs 80 columns, but there are 48"),
     ],
 )
 def test_an_index_that_cannot_hold_the_vectors_says_why(text, said):

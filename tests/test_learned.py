@@ -100,8 +100,8 @@ def test_it_is_kept_as_a_plain_model_with_more_tokens_and_opened_with_its_prompt
 @pytest.mark.parametrize(
     ("prompt", "pooling", "entry", "says"),
     [
-        (PROMPT, "mean", "p-tuning", "p-tuning reads the vector at its prompt's .* weigh it with the pooling 'mask'"),
-        ("[MASK]{text}", "mask", "p-tuning", "has no token to learn; write some words beside"),
+        (PROMPT, "mean", "p-tuning", "p-tuning reads the vector at its prompt's .* use the pooling 'mask'"),
+        ("[MASK]{text}", "mask", "p-tuning", "has no token to learn; add some words to"),
     ],
 )
 def test_what_cannot_be_learned_is_said(tiny_bert: Path, prompt: str, pooling: str, entry: str, says: str) -> None:

@@ -155,4 +155,4 @@ def test_two_runs_of_one_name_are_refused(reports, tmp_path):
     copy = runs.write_run(RUN, tmp_path / "elsewhere")
     result = CliRunner().invoke(command, [RUN.id, str(copy)])
     assert isinstance(result.exception, HengyuError)
-    assert "both called" in str(result.exception) and "--out" in str(result.exception)
+    assert "have the same name" in str(result.exception) and "--out" in str(result.exception)

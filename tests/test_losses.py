@@ -257,7 +257,7 @@ def test_labels_that_are_all_the_same_cannot_be_learned(trainee: TrainableEncode
     lesson = lesson_of(40)
     assert lesson.pairs is not None
     lesson.pairs.labels[:] = 1.0
-    with pytest.raises(Degenerate, match="labels it is trained on are the same"):
+    with pytest.raises(Degenerate, match="all training labels are the same"):
         parse_entry("cosent").steps[0].make().tune(trainee, lesson, lambda done: None)
 
 
@@ -395,5 +395,5 @@ def test_their_gradients_can_be_cached_and_perturbed(tiny_bert: Path, entry: str
 
 
 def test_promptbert_wants_the_pooling_of_its_prompt(trainee: TrainableEncoder) -> None:
-    with pytest.raises(ValueError, match="weigh it with the pooling 'mask'"):
+    with pytest.raises(ValueError, match="use the pooling 'mask'"):
         tuned(trainee, "promptbert")

@@ -75,7 +75,7 @@ def test_what_could_not_be_sent_is_not_there_and_goes_with_the_next_run(
         monkeypatch.setattr(type(memory), "put_file", broken)
         here = tmp_path / f"here-{enough}"
         with pytest.raises(
-            HengyuError, match=r"^memory://.*cannot be written \(the line is dead\).*goes on from there"
+            HengyuError, match=r"^memory://.*cannot be written \(the line is dead\).*continues from there"
         ):
             store(here).space({**MEANING, "enough": enough}).append(keys, rows(2))
         monkeypatch.undo()
@@ -122,7 +122,7 @@ def test_names_that_lead_out_of_the_folder_are_not_taken(
 @pytest.mark.parametrize(
     ("url", "said"),
     [
-        ("s4://bucket/x", "'s4' is no kind of place that fsspec knows"),
+        ("s4://bucket/x", "'s4' is not a protocol that fsspec knows"),
         ("memry://bucket", "did you mean 'memory'"),
     ],
 )

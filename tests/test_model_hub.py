@@ -58,5 +58,5 @@ def test_a_model_that_is_not_there_is_one_sentence(hub: FakeHub, tiny_bert: Path
 def test_code_from_the_hub_is_refused(hub: FakeHub, tiny_bert: Path) -> None:
     config = json.loads((tiny_bert / "config.json").read_bytes()) | {"auto_map": {"AutoModel": "modeling.Evil"}}
     published(hub, "owner/evil", tiny_bert, **{"config.json": json.dumps(config).encode(), "modeling.py": b"1/0"})
-    with pytest.raises(HengyuError, match="code of its own"):
+    with pytest.raises(HengyuError, match="its own code"):
         open_encoder(EncoderSpec("owner/evil"))

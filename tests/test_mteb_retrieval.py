@@ -130,7 +130,7 @@ def test_what_is_amiss_in_a_repository_is_one_sentence(served: Any, hub: FakeHub
     files = hub.repositories["mteb/CovidRetrieval"]
     whole = dict(files)
     files["data/dev-00000-of-00001.parquet"] = parquet({"query-id": ["q1"], "corpus-id": ["d999"], "score": [1]})
-    with pytest.raises(HengyuError, match=r"data/dev.*row 1: the document must be one that there is, not 'd999'"):
+    with pytest.raises(HengyuError, match=r"data/dev.*row 1: the document must be an existing id, not 'd999'"):
         fetch(card)
     shutil.rmtree(fakehub_cache())
     del files["data/dev-00000-of-00001.parquet"]
@@ -203,4 +203,4 @@ def test_sentences_that_ask_for_each_other_are_no_task_of_mteb(tmp_path: Path, m
     done = CliRunner().invoke(main, ["run", "retrieval", "--task", "hengyu-sts:valid", "--entry", "flat", "--quiet"])
     assert done.exit_code == 0, done.output
     refused = CliRunner().invoke(main, ["export", "latest", "--format", "mteb", "--out", str(tmp_path)])
-    assert refused.exit_code == 2 and "on a task that mteb could have" in refused.stderr
+    assert refused.exit_code == 2 and "on a task of mteb" in refused.stderr

@@ -44,13 +44,13 @@ def told(*words: str) -> str:
     [
         (("data/mine.toml",), "is the card of a dataset, and no suite; weigh a suite on it, like 'hengyu run smoke"),
         (("data/mine.csv",), "suite 'data/mine.csv': a suite is a .toml file, or the name of a shipped one"),
-        (("smoke", "--datasets", "data/mine.csv"), "is a file; give the folder that it lies in, 'data'"),
+        (("smoke", "--datasets", "data/mine.csv"), "is a file; give its folder, 'data'"),
         (("smoke", "--encoder", "hengyu-mni"), "did you mean 'hengyu-mini'?"),
         (("smoke", "--encoder", "my-modle"), "did you mean 'my-model'?"),
         (("smoke", "--encoder", "./my-modle"), "no such folder; did you mean 'my-model'?"),
         (
             ("smoke", "--encoder", "my-model/model.safetensors"),
-            "is a file; give the folder that it lies in, 'my-model'",
+            "is a file; give its folder, 'my-model'",
         ),
     ],
 )
@@ -68,9 +68,13 @@ def test_a_wrong_word_is_answered_with_the_right_one(folder: Path, words: tuple[
         (
             "x.csv",
             HEAD + "你好,吗,在吗,1\n",
-            "line 2: a line must have 3 fields (one that holds a comma in quotes), not 4",
+            "line 2: a line must have 3 fields (a field with a comma needs quotes), not 4",
         ),
-        ("x.csv", "a,b,c\n1,2,3\n", "the header has no column 'question'; known: a, b, c; say in the card's 'columns'"),
+        (
+            "x.csv",
+            "a,b,c\n1,2,3\n",
+            "the header has no column 'question'; known: a, b, c; give its name in the card's 'columns'",
+        ),
     ],
 )
 def test_a_file_of_the_wrong_kind_is_told_how_to_become_one(folder: Path, file: str, text: str, said: str) -> None:

@@ -175,7 +175,7 @@ def test_lines_that_equal_an_evaluation_sentence_are_left_out(corpus: Path, tmp_
     out = tmp_path / "out"
     ran = run(corpus, "--out", out, *WORDS, "--exclude", "mine:test", "--datasets", tmp_path)
     assert ran.exit_code == 0, ran.output
-    assert "404 lines, 2 left out as evaluation sentences" in ran.stderr
+    assert "404 lines, 2 excluded as evaluation sentences" in ran.stderr
     card = (out / "README.md").read_text(encoding="utf-8")
     assert "| corpus.txt | 404 | 2 |" in card and "equal a sentence of mine:test" in card
     assert "--exclude mine:test" in card
@@ -268,10 +268,12 @@ def test_other_dtype_on_the_way_is_noted(corpus: Path, tmp_path: Path, monkeypat
 
     monkeypatch.setattr(loop, "_look", stops)
     stopped = run(corpus, "--out", tmp_path / "out", *WORDS)
-    assert stopped.exit_code == 130 and "the same command goes on from there" in stopped.stderr
+    assert stopped.exit_code == 130 and "the same command continues from there" in stopped.stderr
     monkeypatch.setattr(loop, "_look", real)
     ran = run(corpus, "--out", tmp_path / "out", *WORDS[:-1], "--dtype=bfloat16")
-    assert ran.exit_code == 0 and "the weights will not be those of one go" in ran.stderr, ran.output
+    assert ran.exit_code == 0 and "the weights will differ from those of an uninterrupted training" in ran.stderr, (
+        ran.output
+    )
     legs = json.loads((tmp_path / "out" / "pretraining.json").read_bytes())["legs"]
     assert [(leg["step"] > 0, leg["dtype"]) for leg in legs] == [(False, "float32"), (True, "bfloat16")]
     assert "; bfloat16, 1 thread, cpu from step" in (tmp_path / "out" / "README.md").read_text(encoding="utf-8")
@@ -331,15 +333,15 @@ def test_what_is_typed_wrong_is_one_sentence(corpus: Path, tmp_path: Path) -> No
     (part / ".thesis.txt").write_text("mine")
     out = tmp_path / "out"
     for words, said in (
-        ((empty, "--out", out), "empty.txt: 0 lines to learn from where at least 32 are needed"),
+        ((empty, "--out", out), "empty.txt: 0 training lines, but at least 32 are needed"),
         ((tmp_path / "none.txt", "--out", out), "none.txt: cannot be read (No such file"),
         ((tmp_path, "--out", out), "cannot be read (it is a folder"),
         ((bad, "--out", out), "bad.txt: line 2 is not UTF-8"),
         ((corpus, twin, "--out", out), "is the same file as corpus.txt"),
-        ((corpus, "--out", full), "is there already and holds something else"),
-        ((corpus, "--out", corpus), "is there already and holds something else"),
-        ((corpus, "--out", done, *WORDS), "steps = 2 where 8 is asked for"),
-        ((corpus, "--out", tmp_path / "half"), "half.part: is needed for the work in progress"),
+        ((corpus, "--out", full), "already exists with other content"),
+        ((corpus, "--out", corpus), "already exists with other content"),
+        ((corpus, "--out", done, *WORDS), "steps = 2 instead of 8"),
+        ((corpus, "--out", tmp_path / "half"), "half.part: is needed for work in progress"),
         ((corpus, "--out", out, "--width", 30), "must be a multiple of --heads"),
         ((corpus, "--out", out, "--steps", 0), "--steps 0 must lie in 1.."),
         ((corpus, "--out", out, "--exclude", "LCQMK:test"), "did you mean 'LCQMC'"),

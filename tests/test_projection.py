@@ -74,7 +74,7 @@ def test_the_transform_is_its_own_inverse_up_to_n_and_keeps_angles() -> None:
     x = np.random.default_rng(1).normal(size=(7, 512))
     assert np.allclose(walsh_hadamard(walsh_hadamard(x)), 512 * x)
     assert np.allclose(walsh_hadamard(x) @ walsh_hadamard(x).T, 512 * x @ x.T)
-    with pytest.raises(ValueError, match="power of two of columns, not 6"):
+    with pytest.raises(ValueError, match="must be a power of two, not 6"):
         walsh_hadamard(np.zeros((1, 6)))
     assert [next_power_of_two(d) for d in (1, 2, 3, 768, 1024)] == [1, 2, 4, 1024, 1024]
 
@@ -423,7 +423,7 @@ def test_mistakes_in_an_entry_are_said(text: str, says: str) -> None:
     ("text", "kind", "says"),
     [
         ("jl(dim=25, kind=orthogonal)", ValueError, "dim=25 is larger than the 24"),
-        ("jl(dim=33, kind=srht)", ValueError, "larger than 32, the power of two that 24 is padded to"),
+        ("jl(dim=33, kind=srht)", ValueError, "larger than 32, the power of two to which 24 is padded"),
         ("itq(bits=25)", ValueError, "bits=25 is larger than the 24"),
         ("pq(m=25, bits=2)", ValueError, "m=25 is larger than the 24"),
         ("pq(m=4)", Degenerate, "at least 256 distinct sentences, not 100"),

@@ -345,7 +345,7 @@ def test_prompt_eol_is_the_state_of_the_templates_last_token(tmp_path: Path, tem
 
 
 def test_given_vectors_take_no_prompt(tmp_path: Path) -> None:
-    with pytest.raises(HengyuError, match="query_prompt does not fit vectors that are there already"):
+    with pytest.raises(HengyuError, match="query_prompt does not apply to precomputed vectors"):
         find_encoder(EncoderSpec(str(tmp_path / "x.npy"), query_prompt="a"))
 
 

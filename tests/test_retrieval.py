@@ -267,7 +267,7 @@ def test_the_interval_knows_that_both_sentences_of_a_pair_ask(finished: Run, fol
             'kind = "retrieval"\nentries = [{ entry = "whitening > flat", dims = [8] }]',
             "does not fit 'whitening > flat'.*leave dims out",
         ),
-        ('kind = "retrieval"\nentries = ["ivf(lists=8, probes=9)"]', "must lie in 1..8, the lists there are"),
+        ('kind = "retrieval"\nentries = ["ivf(lists=8, probes=9)"]', "must lie in 1..8, the number of lists"),
     ],
 )
 def test_a_suite_that_cannot_be_is_refused_in_one_sentence(tmp_path: Path, text: str, said: str) -> None:

@@ -110,7 +110,7 @@ def test_a_pickle_in_the_place_of_any_file_is_never_loaded(tmp_path: Path, tiny_
         (folder / name).write_bytes(evil)
     open_encoder(EncoderSpec(str(folder))).encode(["好"], ["mean"])
     (folder / "model.safetensors").write_bytes(evil)
-    with pytest.raises(HengyuError, match="not a whole safetensors file"):
+    with pytest.raises(HengyuError, match="not a complete safetensors file"):
         open_encoder(EncoderSpec(str(folder))).encode(["好"], ["mean", "pooler"])
     from hengyu.storage.vectors import VectorStore
 
@@ -147,7 +147,7 @@ def test_code_beside_a_local_model_does_not_run(tmp_path: Path, tiny_bert: Path,
     content = json.loads((folder / file).read_bytes())
     auto = {"AutoConfig": "evil.A", "AutoModel": "evil.B", "AutoTokenizer": ["evil.C", None]}
     (folder / file).write_text(json.dumps({**content, "auto_map": auto}), encoding="utf-8")
-    with pytest.raises(HengyuError, match="runs code of its own.*--trust-remote-code"):
+    with pytest.raises(HengyuError, match="runs its own code.*--trust-remote-code"):
         open_encoder(EncoderSpec(str(folder)))
     assert not mark.exists()
 
@@ -216,7 +216,7 @@ def test_no_file_can_trust_a_models_code(tmp_path: Path, tiny_bert: Path) -> Non
         f'tasks = ["hengyu-sts:test"]\nencoders = [{{ model = {json.dumps(str(folder))}, trust_remote_code = false }}]\n',
         encoding="utf-8",
     )
-    with pytest.raises(HengyuError, match="runs code of its own"):
+    with pytest.raises(HengyuError, match="runs its own code"):
         hengyu.run(suite)
     assert not mark.exists()
 

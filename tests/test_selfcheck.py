@@ -57,7 +57,7 @@ def test_the_built_in_encoder_passes(tmp_path: Path) -> None:
     out = tmp_path / "deep" / "findings.json"
     done = run("hengyu-mini", "--limit", "60", "--json", str(out))
     assert done.exit_code == 0, done.output
-    assert "invariances that could be run hold" in done.output
+    assert "invariances that could be checked hold" in done.output
     found = json.loads(out.read_bytes())
     assert (found["task"], found["pairs"], found["pooling"], found["broken"]) == ("hengyu-sts:test", 60, "native", [])
     status = {c["name"]: c["status"] for c in found["invariances"]}
@@ -195,10 +195,10 @@ def test_bad_input_is_a_sentence_and_exit_code_2(tmp_path: Path) -> None:
         (("hengyu-mini", "--task", "hengyu-sts"), "names no split"),
         (("hengyu-mini", "--task", "LCQMC:test"), "LCQMC:test is not here"),
         (("hengyu-mini", "--pooling", "maen"), "did you mean 'mean'"),
-        (("hengyu-mini", "--pooling", "pooler"), "the model's weights hold no pooler"),
+        (("hengyu-mini", "--pooling", "pooler"), "the model's weights have no pooler"),
         (("hengyu-mini", "--device", "warp"), "device 'warp' cannot be used"),
         (("hengyu-mini", "--limit", "-1"), "--limit"),
-        ((str(tmp_path),), "holds no weights"),
+        ((str(tmp_path),), "has no weights"),
         ((str(tmp_path / "nowhere"),), "no such folder"),
         (("somebody/some-model",), "the network is off"),
     ):
@@ -219,7 +219,7 @@ def test_a_vocabulary_that_knows_nothing_is_broken(tiny_bert: Path, tmp_path: Pa
     BertTokenizer(str(folder / "vocab.txt"), model_max_length=64).save_pretrained(folder)
     done = run(str(folder), "--limit", "20")
     assert done.exit_code == 1, done.output
-    assert "give a model made for Chinese" in done.output
+    assert "use a model for Chinese" in done.output
 
 
 def test_vectors_that_are_not_finite_are_refused(sample: Excerpt) -> None:
@@ -273,7 +273,7 @@ def test_texts_cut_at_a_length_are_counted_and_only_they_move(sample: Excerpt) -
     assert change is not None and change.texts == (lengths > limit).sum() > 0
     assert change.mean is not None and change.mean > 0
     none = at_length(int(lengths.max()))(subject)
-    assert none.change is not None and none.change.texts == 0 and "nothing is cut" in none.verdict
+    assert none.change is not None and none.change.texts == 0 and "nothing is truncated" in none.verdict
     assert at_length(128)(subject).status == "not run"
 
 
@@ -424,7 +424,7 @@ def test_a_way_of_writing_that_the_tokenizer_folds_moves_nothing(sample: Excerpt
     made = Excerpt("made:up", texts, np.array([0, 0, 1]), np.array([1, 2, 3]), np.array([2.0, 1.0, 0.0]))
     found = written_as("upper case")(Subject(EncoderSpec("hengyu-mini"), open_encoder, made, "mean"))
     assert found.change == Change(3, 0.0, 0.0, 0.0)
-    assert "the tokenizer makes the same of both" in found.verdict
+    assert "the tokens are the same" in found.verdict
 
 
 def test_findings_fit_every_terminal(sample: Excerpt) -> None:

@@ -205,7 +205,7 @@ def test_bad_arguments():
     resamples = Resamples([0.0, 1.0, 2.0], 10)
     with pytest.raises(ValueError, match="labels 0 and 1"):
         resamples.run([[1.0, 2.0, 3.0]], ("auc",))
-    with pytest.raises(ValueError, match="no metric is called 'kendall'"):
+    with pytest.raises(ValueError, match="there is no metric 'kendall'"):
         resamples.run([[1.0, 2.0, 3.0]], ("kendall",))
     with pytest.raises(ValueError, match="shape"):
         resamples.run([[1.0, 2.0]])

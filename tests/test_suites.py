@@ -73,7 +73,7 @@ def test_all_mistakes_are_told_at_once(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "part"),
     [
-        (b"tasks = [", "not TOML"),
+        (b"tasks = [", "not valid TOML"),
         ("tasks = ['\u6d4b']".encode("gb18030"), "not UTF-8"),
         (b"", "'tasks' is missing"),
         (b"tasks = []", "is empty"),

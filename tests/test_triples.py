@@ -74,7 +74,7 @@ def test_every_negative_is_one_that_the_labels_say() -> None:
 
 def test_labels_that_contradict_each_other_make_no_negative() -> None:
     assert triples_of(pairs_of((0, 1, 1), (1, 0, 0), (0, 0, 0))).negatives.tolist() == [-1]
-    with pytest.raises(Degenerate, match="no pair it is trained on has a label of 0.8 of the scale or more"):
+    with pytest.raises(Degenerate, match="no training pair has a label of at least 0.8 of the scale"):
         triples_of(pairs_of((0, 1, 0), (2, 3, 0)))
 
 
@@ -239,7 +239,7 @@ def test_triples_are_read_from_every_format(home: Path, tmp_path: Path, form: st
         ),
         (CARD.replace("[splits", 'columns = { anchor = "positive" }\n[splits'), "must be three different columns"),
         (CARD.replace("[splits", "labels = { scale = [0, 5] }\n[splits"), "key 'labels' is unknown"),
-        (CARD.replace("triples", "triple"), "holds the unknown 'triple'.*triples"),
+        (CARD.replace("triples", "triple"), "has the unknown value 'triple'.*triples"),
         (CARD.replace("nli.tsv", "../nli.tsv"), "must be a path below the card's folder"),
     ],
 )
@@ -271,7 +271,7 @@ def test_a_malformed_triple_is_dropped_whole_and_rows_count_triples(tmp_path: Pa
     pairs = load_pairs(load_card(card), "train")
     assert pairs.first == ("a", "a", "f", "f") and pairs.dropped == (3,)
     card.write_text(card.read_text(encoding="utf-8").replace("rows = 2", "rows = 3"), encoding="utf-8")
-    with pytest.raises(HengyuError, match=r"2 rows \(malformed line 3 dropped\) where .* says 3"):
+    with pytest.raises(HengyuError, match=r"2 rows \(malformed line 3 dropped\), but .* says 3"):
         load_pairs(load_card(card), "train")
 
 

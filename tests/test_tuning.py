@@ -138,7 +138,7 @@ def test_nothing_is_trained_twice_and_the_bytes_are_the_same(
     train = hengyu.methods.training.loop.train
 
     def never(trainee: TrainableEncoder, objective: Any, *rest: Any) -> dict[str, Any]:
-        assert objective.size < 16, "trained again"  # the one that fails for being short is tried again
+        assert objective.size < 16, "training it again"  # the one that fails for being short is tried again
         return train(trainee, objective, *rest)
 
     monkeypatch.setattr("hengyu.methods.training.loop.train", never)

@@ -44,7 +44,7 @@ def test_a_suite_may_name_a_card_given_beside_it_or_with_datasets(tmp_path: Path
     assert run(suite, "--datasets", card.parent).exit_code == 0
     alone = run(suite)
     assert alone.exit_code == 2
-    assert f"{suite}: task 'mine:test': no dataset is called 'mine'" in alone.output
+    assert f"{suite}: task 'mine:test': there is no dataset 'mine'" in alone.output
 
 
 def test_every_mistake_of_every_file_is_named(tmp_path: Path) -> None:
@@ -56,7 +56,7 @@ def test_every_mistake_of_every_file_is_named(tmp_path: Path) -> None:
     broken = write(tmp_path / "broken.toml", "tasks = [")
     done = run(card, broken, tmp_path / "nowhere.toml")
     assert done.exit_code == 2
-    for part in ("did you mean 'columns'", f"{broken}: not TOML", "nowhere.toml: no such file"):
+    for part in ("did you mean 'columns'", f"{broken}: not valid TOML", "nowhere.toml: no such file"):
         assert part in done.output
     done = run(suite, good)
     assert done.exit_code == 2
@@ -78,7 +78,7 @@ def test_data_are_read_and_described(tmp_path: Path) -> None:
         "mine:test: 5 pairs, labels 0 (3), 1 (2)",
         "1 pair repeats an earlier pair (line 4)",
         "1 pair repeats an earlier pair in the other order (line 5)",
-        "1 pair contradicts an earlier pair: the same two sentences with another label (line 4)",
+        "1 pair contradicts an earlier pair: the same two sentences with a different label (line 4)",
         "1 pair holds the same sentence twice and a low label (line 6)",
     ):
         assert line in done.output, done.output

@@ -1,7 +1,7 @@
 """Files from outside: opened only if they are regular files, and read only up to a bound.
 
 Every reader of a file that a user names goes through here. What cannot be read is an OSError whose ``strerror`` completes the
-sentence "FILE: cannot be read (...)", so that a caller's message needs no case of its own for pipes, devices or names.
+sentence "FILE: cannot be read (...)", so callers need no special case for pipes, devices or names.
 """
 
 from __future__ import annotations
@@ -51,17 +51,17 @@ DECLARATION = 4 << 20
 DOCUMENT = 1 << 30
 """Bytes of a JSON document."""
 DATA = 2 << 30
-"""Bytes of a data file that is read whole, and the least that a packed one may unpack to."""
+"""Bytes of a data file that is read whole; a compressed file may always unpack to this much."""
 LINE = 64 << 20
 """Bytes of one line of a data file."""
 NAME_BYTES = 180
-"""UTF-8 bytes of a name that files are named by: 255 is the limit of a file name, and names get a digest and an ending."""
+"""UTF-8 bytes of a name used in file names: a file name has at most 255, and a digest and an extension are added."""
 
-_RATIO = 32  # text packs to a tenth at best; a bomb to a thousandth
-_VALUE = 16  # bytes that a value costs beside its content
+_RATIO = 32  # text compresses to a tenth at best, a bomb to a thousandth
+_VALUE = 16  # bytes that a value costs on top of its content
 _XZ_MEMORY = 1 << 30  # a header may ask for 4 GiB
 _CHUNK = 1 << 16
-_NAME, _PATH = 255, 4096  # bytes that file systems take
+_NAME, _PATH = 255, 4096  # bytes that file systems allow
 
 _KINDS = (
     (stat.S_ISFIFO, "it is a named pipe, not a regular file"),
@@ -72,14 +72,14 @@ _KINDS = (
 
 
 def open_regular(path: Path) -> io.BufferedReader:
-    """Open a regular file for reading; raises OSError for anything else, without waiting for it.
+    """Open a regular file for reading; raises OSError for anything else, without blocking.
 
-    The kind is taken from the open file, so that nothing can be put in its place after the look.
+    The type is checked on the open file, so the file cannot be swapped after the check.
     """
     try:
         handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
     except ValueError:  # NUL, or half a surrogate pair
-        raise OSError(errno.EINVAL, "its name holds a character that no file name can hold", str(path)) from None
+        raise OSError(errno.EINVAL, "its name contains a character that no file name can contain", str(path)) from None
     except OSError as e:
         # a socket, or a device without a driver
         raise (OSError(e.errno, _KINDS[3][1], str(path)) if e.errno == errno.ENXIO else e) from None
@@ -92,11 +92,11 @@ def open_regular(path: Path) -> io.BufferedReader:
 
 
 def refuse_special(path: Path) -> None:
-    """Raise OSError for a pipe, device, socket or folder in the place of a file that a library is about to open."""
+    """Raise OSError if a path that a library is about to open is a pipe, device, socket or folder."""
     try:
         mode = path.stat().st_mode
     except ValueError:
-        raise OSError(errno.EINVAL, "its name holds a character that no file name can hold", str(path)) from None
+        raise OSError(errno.EINVAL, "its name contains a character that no file name can contain", str(path)) from None
     _require_regular(mode, path)
 
 
@@ -109,12 +109,12 @@ def _require_regular(mode: int, path: Path) -> None:
 
 
 def read_bytes(path: Path, largest: int = DOCUMENT) -> bytes:
-    """Return the content of a regular file of at most so many bytes; raises OSError."""
+    """Return the content of a regular file of at most ``largest`` bytes; raises OSError."""
     with open_regular(path) as file:
         if os.fstat(file.fileno()).st_size > largest:
             raise _too_large(path, largest)
         content = file.read(largest + 1)
-    if len(content) > largest:  # it has grown, or says nothing of its size
+    if len(content) > largest:  # it has grown, or does not report its size
         raise _too_large(path, largest)
     return content
 
@@ -132,18 +132,18 @@ def size_words(size: int) -> str:
 
 
 def user_path(word: str | Path) -> Path:
-    """Return the path a user wrote, ``~`` expanded; raises `HengyuError` for one that no file can have."""
+    """Return the path a user wrote, with ``~`` expanded; raises `HengyuError` for an impossible path."""
     text = os.fspath(word)
     try:
         path = Path(text).expanduser()
     except RuntimeError:
-        raise HengyuError(f"'{text}': there is no user of that name; write the path in full") from None
+        raise HengyuError(f"'{text}': there is no such user; write the path in full") from None
     try:
         raw = os.fsencode(path)
     except UnicodeEncodeError:
-        raise HengyuError(f"{text!a}: holds half a surrogate pair, which no path can; correct it") from None
+        raise HengyuError(f"{text!a}: contains half a surrogate pair, which a path cannot; correct it") from None
     if b"\0" in raw:
-        raise HengyuError(f"{text!a}: holds a NUL character, which no path can; correct it")
+        raise HengyuError(f"{text!a}: contains a NUL character, which a path cannot; correct it")
     longest = max(map(len, raw.split(os.sep.encode())))
     if longest > _NAME or len(raw) >= _PATH:
         shown = text if len(text) <= 60 else f"{text[:60]}…"
@@ -155,48 +155,48 @@ def user_path(word: str | Path) -> Path:
 
 
 def resolved(path: Path) -> Path:
-    """Return the absolute path with its links followed; a loop of links stays as it is, for whoever opens it."""
+    """Return the absolute path with links resolved; a loop of links is left for whoever opens it."""
     return Path(os.path.realpath(path))
 
 
 def name_fault(name: str) -> str:
-    """Return why a name cannot name a file, as the end of a sentence that begins with the key; "" where it can."""
+    """Return why a name cannot be used in file names, to follow the key in a sentence; "" if it can."""
     size = len(name.encode("utf-8", "surrogatepass"))
     if size <= NAME_BYTES:
         return ""
     return (
-        f"is {size} bytes long ({len(name)} characters), and files are named by it; use at most {NAME_BYTES} bytes "
+        f"is {size} bytes long ({len(name)} characters), but it is used in file names; use at most {NAME_BYTES} bytes "
         f"({NAME_BYTES // 3} Chinese characters)"
     )
 
 
-# --- packed files, lines ---
+# --- compressed files, lines ---
 
 
 class Budget:
-    """Counts the bytes that a file unpacks to, and refuses to go beyond what its size allows."""
+    """Counts the bytes that a file unpacks to, and stops beyond the limit for its size."""
 
     def __init__(self, where: str, size: int) -> None:
         self.where = where
         self.left = self.largest = allowance(size)
 
     def spend(self, size: int) -> None:
-        """Take note of so many bytes; raises `HengyuError` when there are too many."""
+        """Add to the count; raises `HengyuError` beyond the limit."""
         self.left -= size
         if self.left < 0:
             raise HengyuError(
-                f"{self.where}: unpacks to more than {size_words(self.largest)}, far more than a packed file of its size "
-                "holds; if that is right, write the data as plain text, unpacked, and name that file"
+                f"{self.where}: unpacks to more than {size_words(self.largest)}, far too much for a compressed file of "
+                "its size; if it is genuine, decompress it and name the plain file"
             )
 
 
 def allowance(size: int) -> int:
-    """Return the bytes that a packed file of ``size`` bytes may unpack to."""
+    """Return the number of bytes that a compressed file of ``size`` bytes may unpack to."""
     return max(DATA, _RATIO * size)
 
 
 class _Xz(io.RawIOBase):
-    """Unpacks xz with a bound on what its header may ask for; streams may follow one another, with padding."""
+    """Decompresses xz within a memory limit; a file may hold several streams, with padding."""
 
     def __init__(self, file: io.BufferedIOBase) -> None:
         self._file = file
@@ -219,28 +219,28 @@ class _Xz(io.RawIOBase):
             else:
                 rest = self._file.read(_CHUNK) if self._decoder.needs_input else b""
                 if self._decoder.needs_input and not rest:
-                    raise EOFError("it ends before its end mark")
+                    raise EOFError("it ends before its end-of-stream marker")
             out = self._decoder.decompress(rest, wanted)
             if out:
                 buffer[: len(out)] = out
                 return len(out)
 
 
-MAGIC_BYTES = 6  # that `packing` looks at
+MAGIC_BYTES = 6  # read by `packing`
 
 
 def packing(head: bytes) -> str:
-    """Return ``gzip``, ``xz`` or ``bzip2``, by a file's first `MAGIC_BYTES`; "" for a file that is not packed."""
+    """Return ``gzip``, ``xz`` or ``bzip2`` from a file's first `MAGIC_BYTES`; "" for an uncompressed file."""
     if head.startswith(b"\x1f\x8b"):
         return "gzip"
     if head.startswith(b"\xfd7zXZ\x00"):
         return "xz"
-    # the fourth byte is the size of blocks, a digit: a text may begin with BZh, too
+    # the fourth byte is the block size, a digit: plain text may begin with BZh, too
     return "bzip2" if head.startswith(b"BZh") and head[3:4].isdigit() else ""
 
 
 def unpacked(file: io.BufferedIOBase) -> tuple[io.BufferedIOBase, bool]:
-    """Return what a file holds, unpacked if it is gzip or xz, and whether it is."""
+    """Return a file's content, decompressed if it is gzip or xz, and whether it was."""
     packed = packing(file.read(MAGIC_BYTES))
     file.seek(0)
     if packed == "gzip":
@@ -253,7 +253,7 @@ def unpacked(file: io.BufferedIOBase) -> tuple[io.BufferedIOBase, bool]:
 def bounded_lines(
     file: io.BufferedIOBase, where: str, budget: Budget | None = None, longest: int = LINE
 ) -> Iterator[bytes]:
-    """Yield lines with their ends; raises `HengyuError` for one that is too long, and beyond the budget."""
+    """Yield lines with their line ends; raises `HengyuError` for a line that is too long, or beyond the budget."""
     number = 0
     while line := file.readline(longest + 1):
         number += 1
@@ -273,14 +273,14 @@ def bounded_lines(
 class ParquetColumns:
     """Reads columns of a parquet file in batches, within a budget.
 
-    What the metadata say of sizes can be wrong, and a text that stands a million times is stored once. So everything is
-    counted as it is encoded, in a pass of its own, before the first value is made. The metadata of column chunks are not
-    looked at: pyarrow ends the process where they are damaged.
+    The sizes in the metadata can be wrong, and a text that is repeated a million times is stored once. So everything is
+    first counted in its encoded form, in a separate pass, before any value is made. The metadata of column chunks are not
+    read: pyarrow crashes the process if they are damaged.
     """
 
-    _ROWS = 4096  # of a batch of values
-    _COUNTED = 256  # of a batch that is only counted: a delta-encoded text comes whole, however often it is repeated
-    _WHOLE = 16  # the same where texts cannot be counted as they are encoded
+    _ROWS = 4096  # rows in a batch of values
+    _COUNTED = 256  # rows in a batch that is only counted: a delta-encoded text is expanded at every repetition
+    _WHOLE = 16  # the same where texts cannot be counted in encoded form
 
     def __init__(self, source: Any, names: Iterable[str], where: str, size: int) -> None:
         import pyarrow as pa
@@ -288,7 +288,7 @@ class ParquetColumns:
 
         self.names = list(names)
         self._source, self._where, self._size = source, where, size
-        self._texts: list[str] = []  # paths of the columns that hold texts
+        self._texts: list[str] = []  # paths of the text columns
         with pq.ParquetFile(source) as file:
             self._about = file.metadata
             leaves = [self._about.schema.column(place).path for place in range(self._about.num_columns)]
@@ -298,8 +298,8 @@ class ParquetColumns:
                     kind = kind.value_type
                 if pa.types.is_nested(kind):
                     raise HengyuError(
-                        f"{where}: column '{name}' holds {kind} where text or numbers belong; name another column, or "
-                        "write the table with one value a row"
+                        f"{where}: column '{name}' holds {kind}, not text or numbers; name another column, or "
+                        "write the table with one value per row"
                     )
                 if _is_text(kind.value_type if pa.types.is_dictionary(kind) else kind):
                     self._texts += [path for path in leaves if path.partition(".")[0] == name]
@@ -312,14 +312,14 @@ class ParquetColumns:
 
         try:
             self._count(self._texts, self._COUNTED)
-        except (pa.ArrowException, OSError):  # an encoding that gives no dictionary, or a damaged file
+        except (pa.ArrowException, OSError):  # an encoding without a dictionary, or a damaged file
             self._count([], self._WHOLE)
         with pq.ParquetFile(self._source, metadata=self._about) as file:
             for batch in file.iter_batches(self._ROWS, columns=self.names):
                 yield batch.num_rows, {name: batch.column(name).to_pylist() for name in self.names}
 
     def _count(self, encoded: list[str], rows: int) -> None:
-        """Count what the columns unpack to; those in ``encoded`` as dictionaries, so that a repeated text is one text."""
+        """Count the bytes of the columns; those in ``encoded`` as dictionaries, so a repeated text counts once."""
         import pyarrow as pa
         import pyarrow.compute as pc
         import pyarrow.parquet as pq
@@ -356,9 +356,9 @@ _WHITE = " \t\r\n\f\v"
 
 
 def map_npy(path: Path) -> NDArray[Any]:
-    """Map the array of a .npy file into memory; raises OSError, or ValueError for a file that holds no whole array.
+    """Map the array of a .npy file into memory; raises OSError, or ValueError if it does not hold a whole array.
 
-    The header is matched, never evaluated, and what it claims is compared with the size of the file. Format: numpy's NEP 1.
+    The header is parsed by pattern, never evaluated, and its shape is checked against the file size. Format: numpy's NEP 1.
     """
     import numpy as np
 
@@ -369,9 +369,9 @@ def map_npy(path: Path) -> NDArray[Any]:
         claimed = kind.itemsize * prod(shape)
         if start + claimed > size:
             raise ValueError(
-                f"its header says {kind} {shape}, which takes {claimed:,} bytes where the file has {size - start:,}"
+                f"its header says {kind} {shape}, which takes {claimed:,} bytes, but the file has {size - start:,}"
                 if claimed < 1 << 100
-                else "its header says an impossible shape"
+                else "its header gives an impossible shape"
             )
         if not claimed:
             return np.empty(shape, kind)
@@ -382,13 +382,13 @@ def _npy_header(file: io.BufferedReader) -> tuple[int, str]:
     head = file.read(8)
     if head[:6] != b"\x93NUMPY":
         zipped = ", but as a zip archive, which numpy.savez writes" if head[:4] == b"PK\x03\x04" else ""
-        raise ValueError(f"it does not begin as a .npy file does{zipped}" if head else "it is empty")
+        raise ValueError(f"it does not begin like a .npy file{zipped}" if head else "it is empty")
     wide = {b"\x01\x00": 2, b"\x02\x00": 4, b"\x03\x00": 4}.get(head[6:])
     if wide is None:
         raise ValueError("its format version is unknown")
     length = int.from_bytes(file.read(wide), "little")
     if length > _HEADER:
-        raise ValueError(f"its header is said to be {length:,} bytes long")
+        raise ValueError(f"its header claims to be {length:,} bytes long")
     text = file.read(length)
     if len(text) < length:
         raise ValueError("it is cut short within its header")
@@ -398,7 +398,7 @@ def _npy_header(file: io.BufferedReader) -> tuple[int, str]:
 def _npy_about(text: str) -> tuple[np.dtype[Any], bool, tuple[int, ...]]:
     import numpy as np
 
-    wrong = ValueError("its header is not that of an array of numbers")
+    wrong = ValueError("its header does not describe an array of numbers")
     inside = text.strip(_WHITE)
     if not (inside.startswith("{") and inside.endswith("}")):
         raise wrong
@@ -429,7 +429,7 @@ def _npy_about(text: str) -> tuple[np.dtype[Any], bool, tuple[int, ...]]:
     except (TypeError, ValueError):
         raise wrong from None
     if kind.hasobject:
-        raise ValueError("it holds Python objects, which only pickle could read")
+        raise ValueError("it holds pickled Python objects, which are not loaded")
     if kind.itemsize == 0 or len(shape) > 32:
         raise wrong
     return kind, word == "True", shape

@@ -32,14 +32,14 @@ _SHIPPED = (
     "suites",
     "datasets",
     "reports/templates",
-)  # folders of a clone whose files make numbers and pages
-_MOMENTARY = ("command", "earlier")  # of an environment: no number depends on them
+)  # folders of a clone whose files affect numbers and pages
+_MOMENTARY = ("command", "earlier")  # keys of an environment that no number depends on
 
 
 def begin(path: Path, command: str = "") -> list[dict[str, Any]]:
-    """Write the environment of a run that begins, and return those that earlier processes left there.
+    """Write the environment of a starting run, and return those that earlier processes left there.
 
-    Cells that such a process has finished were made in its environment, not in this one.
+    Cells finished by such a process were computed in its environment, not in this one.
     """
     before: dict[str, Any] | None = find_json(path, Environment)
     earlier = before.pop("earlier", []) if before else []
@@ -50,9 +50,9 @@ def begin(path: Path, command: str = "") -> list[dict[str, Any]]:
 
 
 def environment(command: str = "", earlier: Sequence[Mapping[str, Any]] = ()) -> dict[str, Any]:
-    """Return versions, machine and commit as strings; what cannot be found out is left out.
+    """Return versions, machine and commit as strings; what is unknown is left out.
 
-    ``earlier`` are the environments in which kept parts were made; those that differ from this one are listed.
+    ``earlier`` are the environments in which reused parts were computed; those that differ from this one are listed.
     """
     found: dict[str, Any] = {
         "hengyu": __version__,
@@ -83,7 +83,7 @@ def environment(command: str = "", earlier: Sequence[Mapping[str, Any]] = ()) ->
 
 
 def _blas_threads() -> str:
-    """Return the most threads that a loaded BLAS would use."""
+    """Return the largest number of threads that a loaded BLAS would use."""
     try:
         from threadpoolctl import threadpool_info
     except ImportError:
@@ -93,7 +93,7 @@ def _blas_threads() -> str:
 
 @cache
 def code_digest() -> str:
-    """Return the sha256 of all of Hengyu's own code: a version number does not tell two states of a clone apart."""
+    """Return the sha256 of all of Hengyu's own code: the version number is the same for different states of a clone."""
     root = Path(__file__).parents[1]
     digest = hashlib.sha256()
     for path in sorted(root.rglob("*.py")):
@@ -113,17 +113,17 @@ def _cpu() -> str:
 
 @cache
 def _commit() -> str:
-    """Return the commit of the clone that this package runs from, as of the first time it is asked for."""
+    """Return the commit of the clone that this package runs from, read once per process."""
     root = checkout()
     return commit_of(root, Path(__file__).parent) if root is not None and (root / ".git").exists() else ""
 
 
 def commit_of(root: Path, package: Path) -> str:
-    """Return the commit that a clone has checked out, "" where git does not say.
+    """Return the commit that a clone has checked out, "" if git does not tell.
 
-    It ends in ``-dirty`` where what runs is not what the commit holds: a tracked file has changed, a file that git neither
-    tracks nor ignores lies among code, suites or cards, or a source file of the package is not in the commit as it is on
-    disk, be it ignored or hidden from git's index.
+    It ends in ``-dirty`` if the running code may differ from the commit: a tracked file has changed, there is an untracked,
+    unignored file among code, suites or cards, or a source file of the package differs from the commit (even if it is
+    ignored or hidden from git's index).
     """
     described = _git(root, "describe", "--always", "--dirty", "--abbrev=12")
     if not described or described.endswith("-dirty"):
@@ -134,7 +134,7 @@ def commit_of(root: Path, package: Path) -> str:
 
 
 def _committed(root: Path, package: Path) -> bool:
-    """Tell whether every source file of the package is in the commit, byte for byte, and no other code was loaded for it."""
+    """Whether every source file of the package is in the commit, byte for byte, and no other code was loaded."""
     known = {Path(file).resolve() for m in list(sys.modules.values()) if (file := _file_of(m))}
     files = sorted({p.resolve() for p in package.rglob("*.py")} | known)
     if not all(p.is_relative_to(root.resolve()) for p in files):
@@ -159,7 +159,7 @@ def _committed(root: Path, package: Path) -> bool:
 
 
 def _file_of(module: Any) -> str:
-    """Return the source file of a module that belongs to this package, wherever it lies; "" for another."""
+    """Return the source file of a module that belongs to this package, wherever it is; "" for other modules."""
     name = getattr(module, "__name__", "")
     own = isinstance(name, str) and name.partition(".")[0] == "hengyu"
     file = getattr(module, "__file__", None) if own else None
@@ -167,7 +167,7 @@ def _file_of(module: Any) -> str:
 
 
 def _git(root: Path, *words: str, given: str = "") -> str | None:
-    """Return what git prints, None where it cannot be asked."""
+    """Return git's output, or None if git cannot be run."""
     try:
         done = subprocess.run(
             ["git", "-C", str(root), *words], input=given, capture_output=True, text=True, timeout=20, check=True

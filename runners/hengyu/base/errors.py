@@ -1,4 +1,4 @@
-"""What goes wrong through what a user typed or gave: one sentence each, exit code 2, never a traceback."""
+"""User errors: one sentence each, exit code 2, never a traceback."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ __all__ = ["Degenerate", "HengyuError", "Missing", "Problems", "WrongSize", "did
 
 
 _LONGEST = 4000  # characters of a sentence
-_NAMES = 50  # that a sentence lists
+_NAMES = 50  # listed in one sentence
 
 
 class HengyuError(ValueError):
-    """A mistake a user can mend; every problem is one sentence with the file, the key or line, and the remedy."""
+    """A mistake that the user can fix; each problem is one sentence with file, key or line, and remedy."""
 
     def __init__(self, *problems: str) -> None:
         problems = tuple(map(_short, problems))
@@ -24,10 +24,10 @@ class HengyuError(ValueError):
 
 
 class Missing(HengyuError):
-    """A file that is not here; a suite that runs what is at hand leaves it out and says so.
+    """A missing file; a suite with ``partial = true`` skips what needs it and says so.
 
     Attributes:
-        brief: the same sentence without the places of this machine, for pages that others read.
+        brief: the same sentence without local paths, for pages that others read.
     """
 
     def __init__(self, problem: str, brief: str) -> None:
@@ -36,7 +36,7 @@ class Missing(HengyuError):
 
 
 def _short(sentence: str) -> str:
-    """Return a sentence that quotes at most so much of what it was given, its end whole: there stands the remedy."""
+    """Shorten a long sentence in the middle; its end, which holds the remedy, is kept."""
     return sentence if len(sentence) <= _LONGEST else f"{sentence[: _LONGEST // 2]}…{sentence[-_LONGEST // 2 :]}"
 
 
@@ -51,12 +51,12 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
 
 
 def first_line(error: BaseException) -> str:
-    """Return the first line of what a library says went wrong, its type where it says nothing."""
+    """Return the first line of an exception's message, or its type if it has none."""
     return next(iter(str(error).strip().splitlines()), type(error).__name__)
 
 
 def gather(problems: Iterable[str]) -> None:
-    """Raise one `HengyuError` holding all the problems, if there are any."""
+    """Raise one `HengyuError` with all the problems, if there are any."""
     found = tuple(problems)
     if found:
         raise HengyuError(*found)
@@ -97,7 +97,7 @@ class _Caught(AbstractContextManager[None, bool]):
 
 
 class WrongSize(ValueError):
-    """Vectors of which there are too few, or too narrow ones, for a step, like ``dim=64`` of 32: it does not apply to them."""
+    """A step that does not apply to these vectors: too few of them, or too few dimensions (``dim=64`` of 32)."""
 
 
 class Degenerate(ValueError):

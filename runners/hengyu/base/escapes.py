@@ -1,4 +1,4 @@
-"""What comes from outside, made harmless for the format it is written into."""
+"""Escapes external text for the format it is written into."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ __all__ = ["in_page", "latex", "markdown", "markdown_row", "plain", "workflow_me
 
 
 _HIDDEN = {"Cc", "Cf", "Cn", "Cs", "Zl", "Zp"}
-"""Categories of characters that are not seen, or that move others: control, format (the bidi ones too), unassigned, surrogate,
+"""Categories of characters that are invisible or move others: control, format (including bidi), unassigned, surrogate,
 and line and paragraph separators."""
 
-_BLANK = "\u034f\u115f\u1160\u17b4\u17b5\u180b\u180c\u180d\u180f\u3164\uffa0"  # letters and marks that are not seen
+_BLANK = "\u034f\u115f\u1160\u17b4\u17b5\u180b\u180c\u180d\u180f\u3164\uffa0"  # invisible letters and marks
 _ASSIGNED_LATER = (
     (0x1F000, 0x1FBFF),
     (0x20000, 0x3FFFD),
 )  # emoji and Chinese characters that this Python does not know yet
-_JOINER = "\u200d"  # parts of one emoji stand around it
-_SPACE = "\t\n\r"  # white space where lines are wrapped anyway
+_JOINER = "\u200d"  # joins the parts of one emoji
+_SPACE = "\t\n\r"  # equal to a space where lines are wrapped anyway
 
 
 def plain(text: str, keep: str = "") -> str:
-    """Return a text in which every character is seen: U+202E becomes ``<U+202E>``, and so does all that hides or moves others.
+    """Return a text in which every character is visible: invisible and bidi characters are written like ``<U+202E>``.
 
-    A name must not steer the terminal, nor look like another. ``keep`` names characters that stay.
+    A name must not control the terminal or look like another name. Characters in ``keep`` are left alone.
     """
     if text.isprintable() and not any(c in text for c in _BLANK):
         return text
@@ -50,12 +50,12 @@ def _joins(text: str, at: int) -> bool:
 
 
 def in_page(text: str) -> str:
-    """Return a text for a page or a table of values, as `plain` but with its line ends and tabs."""
+    """Return a text for a page or a table of values: like `plain`, but line ends and tabs are kept."""
     return plain(text, _SPACE)
 
 
 def markdown(text: str) -> str:
-    """Escape what Markdown or HTML would take for markup."""
+    """Escape Markdown and HTML markup."""
     return re.sub(r"([\\`*_|<>\[\]#~&$])", r"\\\1", _line(text))
 
 
@@ -64,17 +64,17 @@ def _line(text: str) -> str:
 
 
 def markdown_row(cells: Iterable[str]) -> str:
-    """Return a row of a Markdown table, of cells that are escaped already."""
+    """Return a row of a Markdown table from escaped cells."""
     return f"| {' | '.join(cells)} |"
 
 
 def xml(text: str) -> str:
-    """Return a text without the characters that XML 1.0 cannot hold; markup is escaped by whoever writes the XML."""
+    """Return a text without the characters that XML 1.0 forbids; markup is left for the XML writer to escape."""
     return re.sub(r"[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]", "�", in_page(text))
 
 
 def workflow_message(text: str) -> str:
-    """Escape the message of a GitHub workflow command, which ends with its line."""
+    """Escape the message of a GitHub workflow command, which ends at a line end."""
     return in_page(text).replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
 
 
@@ -95,5 +95,5 @@ _TEX = {
 
 
 def latex(text: str) -> str:
-    """Escape what LaTeX would take for a command."""
+    """Escape LaTeX's special characters."""
     return "".join(_TEX.get(c, c) for c in _line(text))

@@ -1,4 +1,4 @@
-"""Memory: sizes in words, what is held now, and what the allocator keeps after it was freed."""
+"""Memory: sizes in words, current use, and returning freed memory to the system."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def as_words(size: float) -> str:
 
 
 def resident() -> int:
-    """Return the bytes of memory that this process holds now."""
+    """Return the bytes of memory that this process uses now."""
     import psutil
 
     held: int = psutil.Process().memory_info().rss
@@ -39,7 +39,7 @@ def resident() -> int:
 
 
 def status(word: str) -> int | None:
-    """Return bytes that Linux tells of this process (VmRSS: held now, VmHWM: the most so far); None where it does not."""
+    """Return a figure of Linux for this process in bytes (VmRSS: now, VmHWM: peak); None elsewhere."""
     try:
         lines = Path("/proc/self/status").read_text(encoding="ascii", errors="replace").splitlines()
         return 1024 * next(int(line.split()[1]) for line in lines if line.startswith(f"{word}:"))
@@ -48,7 +48,7 @@ def status(word: str) -> int | None:
 
 
 def give_back_memory() -> None:
-    """Return freed memory to the system where the C library can (glibc); batches of many shapes fragment its heap."""
+    """Return freed memory to the system if the C library can (glibc): batches of many shapes fragment its heap."""
     gc.collect()
     if sys.platform == "linux":
         try:

@@ -1,4 +1,4 @@
-"""Where the files that are not code lie: in a clone at its root, in an installed wheel inside the package."""
+"""Where the data files are: at the root of a clone, or inside an installed package."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ def cache_dir() -> Path:
 
 
 def cache_mirror(name: str) -> Mirror | None:
-    """Return what a folder of the user's cache stands for, where ``$HENGYU_CACHE`` is a URL; else None."""
+    """Return the remote folder that a folder of the user's cache mirrors if ``$HENGYU_CACHE`` is a URL; else None."""
     own = os.environ.get("HENGYU_CACHE", "")
     return Mirror(own).below(name) if is_url(own) else None
 
 
 def local(place: str) -> Path:
-    """Return the folder of this machine that a path is, or that stands for a URL."""
+    """Return the local folder of a path, or the one that mirrors a URL."""
     return local_of(place, user_cache_path("hengyu")) if is_url(place) else user_path(place)
 
 

@@ -14,18 +14,18 @@ from hengyu.base.escapes import plain
 __all__ = ["Progress", "Tick", "silent"]
 
 _QUIET_SECONDS = 15.0
-_TELLING = 50  # what is left is foretold from a share of 1 / 50 on
+_TELLING = 50  # the remaining time is shown from 1 / 50 of the work on
 
 
 class Tick(Protocol):
-    """Says how much of a stage is done."""
+    """Reports how much of a stage is done."""
 
     def __call__(self, done: int) -> None:
         """Take the number of units done so far."""
 
 
 class Progress:
-    """Shows stages on stderr; with a console of None it shows nothing."""
+    """Shows stages on stderr; shows nothing if the console is None."""
 
     def __init__(self, console: Console | None) -> None:
         self.console = console
@@ -37,7 +37,7 @@ class Progress:
 
     @contextmanager
     def stage(self, title: str, total: int) -> Iterator[Tick]:
-        """Open a stage of ``total`` units; yields the function that says how many are done."""
+        """Open a stage of ``total`` units; yields the function that reports how many are done."""
         if not self.console:
             yield lambda done: None
         elif self.console.is_terminal:
@@ -65,7 +65,7 @@ class Progress:
             if now - last >= _QUIET_SECONDS and done < total:
                 last = now
                 left = (now - start) / max(done, 1) * (total - done)
-                foretold = _TELLING * done >= total  # loading takes the first seconds
+                foretold = _TELLING * done >= total  # the first seconds are loading time
                 self.say(f"{title}: {done} of {total}" + (f", about {left:.0f} s left" if foretold else ""))
 
         return tick

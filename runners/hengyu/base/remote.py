@@ -1,7 +1,7 @@
-"""A folder elsewhere (s3://, gs://, sftp://, whatever fsspec knows) that a local one stands for.
+"""A remote folder (s3://, gs://, sftp://, whatever fsspec knows) that a local folder mirrors.
 
-Everything that is kept there is written once, and never changes: what is there and not here is fetched, what is here and not
-there is sent. The file that says that a part is whole comes last.
+Files there are written once and never change: those missing here are fetched, those missing there are sent. The file that
+marks a part as complete is sent last.
 """
 
 from __future__ import annotations
@@ -21,24 +21,24 @@ from hengyu.base.json_files import NAME
 
 __all__ = ["Mirror", "Unreachable", "drafted", "is_url", "local_of"]
 
-# what has no folders: making one there would make a bucket, out of a name that may be a slip
+# no folders there: creating one would create a bucket, perhaps from a mistyped name
 _BUCKETS = {"s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "oss", "oci"}
 
 
 class Unreachable(HengyuError):
-    """What is elsewhere cannot be read or written now; nothing is wrong with what is kept there."""
+    """The remote folder cannot be read or written now; its content is not at fault."""
 
 
 @contextmanager
 def drafted(folder: Path) -> Iterator[Path]:
-    """Yield a new folder in a folder, for what is fetched and not checked yet; it is deleted at the end."""
+    """Yield a temporary folder in ``folder`` for fetched, unchecked files; it is deleted at the end."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with TemporaryDirectory(dir=folder, prefix=".draft-") as draft:
             yield Path(draft)
     except OSError as e:
         raise HengyuError(
-            f"{folder}: cannot be written ({e.strerror or e}); make room, what was stored before is kept"
+            f"{folder}: cannot be written ({e.strerror or e}); free some space; what was stored before is kept"
         ) from None
 
 
@@ -48,13 +48,13 @@ def is_url(place: str) -> bool:
 
 
 def local_of(url: str, cache: Path) -> Path:
-    """Return the folder below the cache of this machine that stands for a URL."""
+    """Return the folder in this machine's cache that mirrors a URL."""
     return cache / "mirrors" / hashlib.sha256(url.rstrip("/").encode()).hexdigest()[:16]
 
 
 @dataclass(frozen=True)
 class Mirror:
-    """A folder by its URL."""
+    """A remote folder, by its URL."""
 
     url: str
 
@@ -62,12 +62,12 @@ class Mirror:
         object.__setattr__(self, "url", self.url.rstrip("/"))
 
     def below(self, *names: str) -> Mirror:
-        """Return a folder in it."""
+        """Return a subfolder."""
         return Mirror("/".join((self.url, *names)))
 
     @cached_property
     def _open(self) -> tuple[Any, str]:
-        """The file system and the path in it; raises `HengyuError` for one that is unknown, or whose driver is missing."""
+        """The file system and the path in it; raises `HengyuError` if it is unknown or its driver is missing."""
         import fsspec
         from fsspec.registry import known_implementations
 
@@ -81,11 +81,11 @@ class Mirror:
             known = did_you_mean(protocol, known_implementations)
             if protocol in known_implementations:
                 raise HengyuError(f"{self.url}: cannot be reached ({first_line(e)[:200]}); check the address") from None
-            raise HengyuError(f"{self.url}: '{protocol}' is no kind of place that fsspec knows{known}") from None
+            raise HengyuError(f"{self.url}: '{protocol}' is not a protocol that fsspec knows{known}") from None
         return found
 
     def files(self) -> set[str]:
-        """Return the files below it, as paths with "/"; those whose names no file of ours has are left out."""
+        """Return the files below it, as paths with "/"; foreign file names are left out."""
         fs, root = self._open
         try:
             fs.invalidate_cache()
@@ -98,7 +98,7 @@ class Mirror:
         return {name for name in names if all(re.match(NAME, part) for part in name.split("/"))}
 
     def has(self, name: str) -> bool:
-        """Tell whether a file is there."""
+        """Whether a file exists."""
         fs, root = self._open
         try:
             fs.invalidate_cache()
@@ -107,7 +107,7 @@ class Mirror:
             raise self._lost("read", name, e) from None
 
     def remove(self, name: str) -> None:
-        """Delete a file, or a folder with all that is in it; one that is gone already is no mistake."""
+        """Delete a file, or a folder with its content; it may be gone already."""
         fs, root = self._open
         try:
             fs.invalidate_cache()
@@ -117,7 +117,7 @@ class Mirror:
             raise self._lost("deleted", name, e) from None
 
     def fetch(self, names: Iterable[str], folder: Path) -> None:
-        """Get files of it into a folder."""
+        """Download files of it into a local folder."""
         fs, root = self._open
         for name in names:
             target = folder / name
@@ -128,7 +128,7 @@ class Mirror:
                 raise self._lost("read", name, e) from None
 
     def send(self, folder: Path, names: Sequence[str]) -> None:
-        """Put files of a folder there, in this order; raises `HengyuError` when one cannot be sent."""
+        """Upload files of a local folder, in this order; raises `HengyuError` if one cannot be sent."""
         fs, root = self._open
         for name in names:
             try:
@@ -140,7 +140,7 @@ class Mirror:
                 raise self._lost("written", name, e) from None
 
     def exchange(self, folder: Path, below: str) -> None:
-        """Fetch the files of one folder in it that are there and not here, and send those that are here and not there."""
+        """Fetch the files of a subfolder that are missing here, and send those that are missing there."""
         there = {name for name in self.files() if name.startswith(f"{below}/")}
         here = {f"{below}/{path.name}" for path in folder.glob(f"{below}/*") if re.match(NAME, path.name)}
         with drafted(folder) as draft:
@@ -153,6 +153,6 @@ class Mirror:
     def _lost(self, what: str, name: str, error: Exception) -> HengyuError:
         kind = HengyuError if isinstance(error, FileNotFoundError) else Unreachable
         return kind(
-            f"{self.url}/{name}: cannot be {what} ({first_line(error)[:200]}); check the network and your rights there, what "
-            "was finished is kept on this machine, and the same command goes on from there"
+            f"{self.url}/{name}: cannot be {what} ({first_line(error)[:200]}); check the network and your permissions; what "
+            "was finished is kept on this machine, and the same command continues from there"
         )

@@ -1,4 +1,4 @@
-"""A text file of one sentence a line, read block by block, whatever its size."""
+"""Reads a text file of one sentence per line block by block, whatever its size."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from hengyu.base.errors import HengyuError
 
 __all__ = ["Block", "blocks", "typical_line"]
 
-_LONGEST = 1 << 20  # bytes of a line; a file without line ends is no file of sentences
+_LONGEST = 1 << 20  # bytes of a line; a file without line ends is not a file of sentences
 _SAMPLE = 1 << 20
 
 
@@ -22,13 +22,13 @@ _SAMPLE = 1 << 20
 class Block:
     """Some lines of a file, in order."""
 
-    texts: list[str]  # blank lines left out
+    texts: list[str]  # without blank lines
     blank: int
-    done: int  # bytes of the file that have been read by now, as they lie on the disk
+    done: int  # bytes of the file on disk that have been read so far
 
 
 def blocks(path: Path, lines: int) -> Iterator[Block]:
-    """Yield blocks of at most so many lines (of gzip and xz too); raises `HengyuError` that names file and line."""
+    """Yield blocks of lines, decompressing gzip and xz; raises `HengyuError` that names file and line."""
     number = 0
     try:
         with open_regular(path) as disk:
@@ -39,7 +39,7 @@ def blocks(path: Path, lines: int) -> Iterator[Block]:
                 number += 1
                 if len(raw) > _LONGEST:
                     raise HengyuError(
-                        f"{path}: line {number} is longer than {_LONGEST >> 20} MiB; write one sentence a line"
+                        f"{path}: line {number} is longer than {_LONGEST >> 20} MiB; write one sentence per line"
                     )
                 text = _text(raw, path, number)
                 if text.strip():
@@ -53,14 +53,14 @@ def blocks(path: Path, lines: int) -> Iterator[Block]:
                 yield Block(texts, blank, disk.tell())
     except (EOFError, zlib.error, lzma.LZMAError, gzip.BadGzipFile) as e:
         raise HengyuError(
-            f"{path}: after line {number}: the packed file is damaged or cut short ({e}); get it again"
+            f"{path}: after line {number}: the compressed file is damaged or cut short ({e}); get it again"
         ) from None
     except OSError as e:
         raise HengyuError(f"{path}: cannot be read ({e.strerror or e}); check the path and its permissions") from None
 
 
 def typical_line(path: Path) -> float:
-    """Return the mean bytes of a line at the beginning of a file, as they lie on the disk."""
+    """Return the mean size of the first lines of a file, in bytes on disk."""
     lines, last = 0, 0
     for block in blocks(path, 1000):
         lines, last = lines + len(block.texts) + block.blank, block.done

@@ -1,4 +1,4 @@
-"""Reads a TOML declaration key by key, and reports every mistake at once with file, key and remedy."""
+"""Reads a TOML declaration key by key, and reports all mistakes at once, with file, key and remedy."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["Table", "read_toml", "shown"]
 T = TypeVar("T")
 
 _EXACT = 1 << 53
-_LARGEST = 1 << 64  # TOML promises 64 bits; Python would take thousands of digits, and refuse to print them
+_LARGEST = 1 << 64  # TOML's integers have 64 bits; Python would read thousands of digits and then refuse to print them
 _SHOWN = 80
 
 _WORDS = {
@@ -39,15 +39,15 @@ def read_toml(path: Path) -> Table:
     except UnicodeDecodeError as e:
         raise HengyuError(f"{path}: not UTF-8 at byte {e.start}; save the file as UTF-8") from None
     except RecursionError:
-        raise HengyuError(f"{path}: nested too deep; write flat tables") from None
-    except ValueError as e:  # tomllib's own, and Python's for a number of thousands of digits
-        raise HengyuError(f"{path}: not TOML: {e}; mend that place") from None
+        raise HengyuError(f"{path}: nested too deeply; write flat tables") from None
+    except ValueError as e:  # tomllib's own, and Python's for an integer of thousands of digits
+        raise HengyuError(f"{path}: not valid TOML: {e}; correct it") from None
     except OSError as e:
         raise HengyuError(f"{path}: cannot be read ({e.strerror or e}); check the path and its permissions") from None
 
 
 def shown(value: Any) -> str:
-    """Return a value as a message shows it: of bounded length, whatever it is."""
+    """Return a value as text of bounded length, for a message."""
     try:
         text = repr(value)
     except ValueError:  # a number of too many digits
@@ -66,7 +66,7 @@ class Table:
         self._known: list[str] = []
 
     def take(self, key: str, kind: type[T], default: T | None = None, *, required: bool = False) -> T:
-        """Return the value of a key checked for its type; a missing one gives the default or a problem."""
+        """Return the value of a key, checked for its type; a missing key gives the default or a problem."""
         self._known.append(key)
         if key not in self._content:
             if required:
@@ -81,7 +81,7 @@ class Table:
         return value
 
     def strings(self, key: str, default: tuple[str, ...] = (), *, required: bool = False) -> tuple[str, ...]:
-        """Return a key that must be a list of strings."""
+        """Return the value of a key that must be a list of strings."""
         values = self.take(key, list, list(default), required=required)
         for value in values:
             if not isinstance(value, str):
@@ -89,7 +89,7 @@ class Table:
         return tuple(v for v in values if isinstance(v, str))
 
     def table(self, key: str, *, required: bool = False) -> Table:
-        """Return a nested table, empty when it is not there; finish it too."""
+        """Return a nested table, empty if missing; it must be finished too."""
         return self.within(key, self.take(key, dict, {}, required=required))
 
     def tables(self, key: str) -> dict[str, Table]:
@@ -118,20 +118,20 @@ class Table:
         return key in self._content
 
     def peek(self, key: str) -> Any:
-        """Return a key as it stands and leave it to be taken; None when it is not there."""
+        """Return a key's value without taking the key; None if it is missing."""
         return self._content.get(key)
 
     def known(self, *keys: str) -> None:
-        """Name keys that may stand here, for a suggestion where one is misspelt."""
+        """Name the keys that are allowed here, to suggest one if a key is misspelt."""
         self._known += [key for key in keys if key not in self._known]
 
     def raw(self, key: str) -> Any:
-        """Return a key as it stands, of whatever type; None when it is not there."""
+        """Return a key's value, of any type; None if it is missing."""
         self._known.append(key)
         return self._content.pop(key, None)
 
     def problem(self, key: str, sentence: str) -> None:
-        """Note a problem of a key; `finish` of the outermost table raises all of them."""
+        """Record a problem with a key; `finish` of the outermost table raises all of them."""
         self.problems.add(f"{self.where}: key '{self.prefix}{key}' {sentence}")
 
     def caught(self, key: str) -> AbstractContextManager[None, bool]:
@@ -139,7 +139,7 @@ class Table:
         return self.problems.caught(f"{self.where}: key '{self.prefix}{key}': ")
 
     def finish(self) -> None:
-        """Refuse keys nobody took; in the outermost table, raise every problem found so far."""
+        """Refuse keys that were not taken; in the outermost table, raise every problem found so far."""
         for key in self._content:
             self.problem(key, f"is unknown{did_you_mean(key, self._known)}")
         self._content = {}

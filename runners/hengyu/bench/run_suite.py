@@ -131,7 +131,7 @@ def run_suite(suite: Suite, options: RunOptions, progress: Progress = silent) ->
     """
     plan = make_plan(options.applied_to(suite), data_dir=options.data, datasets=tuple(options.datasets))
     if options.fresh and options.store:
-        raise HengyuError("--fresh encodes into a folder of its own that is deleted again; leave --store out")
+        raise HengyuError("--fresh encodes into a temporary folder; remove --store")
     with ExitStack() as stack:
         own = Path(stack.enter_context(TemporaryDirectory(prefix="hengyu-"))) if options.fresh else None
         return run(

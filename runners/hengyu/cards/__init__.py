@@ -1,4 +1,4 @@
-"""Cards: the datasets there are, one TOML file each, read with every mistake named by file and key."""
+"""Cards: the known datasets, one TOML file each; every mistake in one is reported with file and key."""
 
 from __future__ import annotations
 
@@ -43,8 +43,8 @@ C = TypeVar("C", Columns, TripleColumns)
 def load_cards(extra: Sequence[Path] = ()) -> dict[str, Card]:
     """Read the shipped cards and every ``*.toml`` of the extra folders; raises one `HengyuError` with every mistake.
 
-    A suite that lies beside the cards of a folder is passed over: both are TOML, and people keep them together. A file of
-    pairs has the card that `pairs_card` gives.
+    Suites in such a folder are skipped: both are TOML, and people keep them together. A file of pairs gets its card from
+    `pairs_card`.
     """
     files = sorted(share("datasets").glob("*.toml"))
     problems = Problems()
@@ -75,7 +75,7 @@ def load_cards(extra: Sequence[Path] = ()) -> dict[str, Card]:
 
 
 def is_suite(path: Path) -> bool:
-    """Tell whether a file is a suite: it names tasks. One that cannot be read is for `load_card` to report."""
+    """Whether a file is a suite, which names tasks. An unreadable file is reported by `load_card`."""
     try:
         return read_toml(path).has("tasks")
     except HengyuError:
@@ -83,9 +83,9 @@ def is_suite(path: Path) -> bool:
 
 
 def find_card(cards: Mapping[str, Card], name: str) -> Card:
-    """Return a card by its name, in whatever case; raises `HengyuError` for an unknown one.
+    """Return a card by its name, ignoring case; raises `HengyuError` for an unknown name.
 
-    ``mteb:ATEC`` and ``mteb-ATEC`` are the card that is made from mteb's task.
+    ``mteb:ATEC`` and ``mteb-ATEC`` name the card made from mteb's task.
     """
     known = {card.name.casefold(): card for card in cards.values()}
     name = _plain(name)
@@ -97,8 +97,8 @@ def find_card(cards: Mapping[str, Card], name: str) -> Card:
 
         return mteb_card(name.strip()[len(_MTEB) :])
     close = [known[w].name for w in get_close_matches(word, known, n=1)]
-    own = "" if close else "; cards of your own are found with --datasets FOLDER"
-    raise HengyuError(f"no dataset is called '{name}'{did_you_mean(close[0] if close else name, cards)}{own}")
+    own = "" if close else "; for your own cards give --datasets FOLDER"
+    raise HengyuError(f"there is no dataset '{name}'{did_you_mean(close[0] if close else name, cards)}{own}")
 
 
 def parse_task(cards: Mapping[str, Card], word: str) -> tuple[Card, str]:
@@ -106,7 +106,7 @@ def parse_task(cards: Mapping[str, Card], word: str) -> tuple[Card, str]:
     name, colon, split = _plain(word).partition(":")
     card = find_card(cards, name)
     if not colon and _plain(word) != word:  # mteb:ATEC is its test split, as mteb reports it
-        # a retrieval task has the one split that mteb weighs it on
+        # a retrieval task has one split, the one that mteb evaluates
         return card, "test" if "test" in card.splits else list(card.splits)[-1]
     if not colon or not split:
         raise HengyuError(f"task '{word}' names no split; write {card.name}:{list(card.splits)[-1]}")
@@ -114,14 +114,14 @@ def parse_task(cards: Mapping[str, Card], word: str) -> tuple[Card, str]:
 
 
 def _plain(word: str) -> str:
-    """Return ``mteb-ATEC`` for ``mteb:ATEC``, so that one colon parts card and split."""
+    """Return ``mteb-ATEC`` for ``mteb:ATEC``, so that the only colon separates card and split."""
     return _MTEB + word[len(_MTEB) :] if word[: len(_MTEB)].casefold() == "mteb:" else word
 
 
 def pairs_card(file: Path) -> Card:
-    """Return the card of a file of pairs: the one beside it that names it, else one that is guessed; raises `HengyuError`.
+    """Return the card of a file of pairs: one in its folder that names the file, else a guessed one; raises `HengyuError`.
 
-    The guess follows from the bytes of the file alone, so that it is the same whenever the file is.
+    The guess depends only on the bytes of the file.
     """
     from hengyu.cards.guess import card_place, guess
 
@@ -134,7 +134,7 @@ def pairs_card(file: Path) -> Card:
 
 
 def free_name(file: Path) -> str:
-    """Return the name that the card of a file of pairs gets, which is not that of a shipped card."""
+    """Return a name for the card of a file of pairs that no shipped card has."""
     from hengyu.cards.guess import card_name
 
     name = card_name(file)
@@ -143,12 +143,12 @@ def free_name(file: Path) -> str:
 
 
 def card_from(text: str, path: Path) -> Card:
-    """Read a card from its text; ``path`` is where it would stand. Raises `HengyuError`."""
+    """Read a card from its text; ``path`` is where it would be. Raises `HengyuError`."""
     return _card(Table(str(path), tomllib.loads(text)), path)
 
 
 def load_card(path: Path) -> Card:
-    """Read one card; raises one `HengyuError` that holds every mistake in it."""
+    """Read one card; raises one `HengyuError` with every mistake in it."""
     return _card(read_toml(path), path)
 
 
@@ -190,7 +190,7 @@ def _sts_card(table: Table, name: str, path: Path) -> Card:
 def _labels(table: Table) -> tuple[tuple[float, float], str, dict[str, float]]:
     if not table.has("labels"):
         table.take("labels", dict)
-        table.problem("labels", "is missing; add the lowest and highest label, like labels = { scale = [0, 5] }")
+        table.problem("labels", "is missing; add the lowest and the highest label, like labels = { scale = [0, 5] }")
         return (0.0, 1.0), "graded", {}
     inner = table.table("labels")
     scale = inner.take("scale", list, [], required=True)
@@ -238,13 +238,13 @@ _READERS: dict[str, Callable[[Table, str, Path], Card]] = {
 
 
 def _text_columns(table: Table, default: C, apart: Sequence[tuple[str, tuple[str, ...]]]) -> tuple[C, bool]:
-    """Return the columns and whether a header stands above them: by default, where any column goes by its name."""
+    """Return the columns and whether there is a header: by default, if any column is given by name."""
     said = table.has("header")
     header = table.take("header", bool, True)
     columns = keys.columns(table, default if header else type(default)(0, 1, 2), apart)
     named = any(isinstance(c, str) for c in asdict(columns).values())
     if not header and named:
-        table.problem("columns", "must be positions from 0, as header = false; give numbers or set header = true")
+        table.problem("columns", "must be positions from 0, because header = false; give numbers or set header = true")
     return columns, header if said else named
 
 
@@ -255,13 +255,13 @@ def _splits(
     named = all(isinstance(c, str) for c in asdict(columns).values())
     for name, inner in table.tables("splits").items():
         keys.split_name(inner, name)
-        # a split known by its hub name alone is also found with --data, in the form that `hengyu fetch` writes
+        # a split with only a hub name is also found with --data, in the format that `hengyu fetch` writes
         default = f"{card}/{name}.jsonl" if hub else ""
         file = keys.file_key(inner, "file", default, format_, required=not hub, named=named)
         stated = inner.has("rows")
         rows = inner.take("rows", int, 0)
         if stated and rows < 1:
-            inner.problem("rows", f"must be at least 1, not {rows}; leave it out if you do not know it")
+            inner.problem("rows", f"must be at least 1, not {rows}; leave it out if unknown")
         digest = inner.take("sha256", str, "")
         keys.digest(inner, "sha256", digest)
         default = "validation" if name == "valid" else name

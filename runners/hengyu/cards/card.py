@@ -1,4 +1,4 @@
-"""A card: what one dataset is, where its files are, and on what terms."""
+"""A card: a dataset's files, labels, origin and terms."""
 
 from __future__ import annotations
 
@@ -40,17 +40,17 @@ FORMATS = {
     ".parquet": "parquet",
 }
 COMPRESSED = (".gz", ".xz", ".bz2")
-"""Endings of compressed files, which are decompressed as they are read."""
+"""Extensions of compressed files, which are decompressed while reading."""
 PARTS = ("corpus", "queries", "qrels")
 """The files of a split of a retrieval card."""
 
-_LATER = ("separator", "quoting", "encoding", "label_map")  # keys that cards of version 0.1 did not have
+_LATER = ("separator", "quoting", "encoding", "label_map")  # keys that version 0.1 did not have
 _PROSE = ("path", "title", "language", "licence", "terms", "homepage", "citation", "description")
 
 
 @dataclass(frozen=True)
 class Columns:
-    """Where the pair and its label stand: header names, or positions from 0."""
+    """The columns of the pair and its label: header names, or positions from 0."""
 
     sentence1: str | int = "sentence1"
     sentence2: str | int = "sentence2"
@@ -59,11 +59,11 @@ class Columns:
 
 @dataclass(frozen=True)
 class TripleColumns:
-    """Where the sentences of a triple stand: header names, or positions from 0."""
+    """The columns of a triple: header names, or positions from 0."""
 
     anchor: str | int = "anchor"
-    positive: str | int = "positive"  # means the same as the anchor, or follows from it
-    negative: str | int = "negative"  # does not, however alike it looks
+    positive: str | int = "positive"  # has the same meaning as the anchor, or follows from it
+    negative: str | int = "negative"  # does not, however similar it looks
 
 
 @dataclass(frozen=True)
@@ -74,14 +74,14 @@ class Split:
     file: str  # relative to the card's folder, or to the folder given with --data
     rows: int | None = None
     sha256: str = ""  # of the file
-    hub: str = ""  # the hub's name of the split, or a glob over the repository's files; "" where the hub has none
+    hub: str = ""  # the split's name on the hub, or a glob over the repository's files; "" if not on the hub
 
 
 @dataclass(frozen=True)
 class CollectionColumns:
-    """Where ids, texts and grades stand in the files of a retrieval card; the defaults are BEIR's names.
+    """The columns of ids, texts and grades in the files of a retrieval card; the defaults are BEIR's names.
 
-    Where no name is given and a file has no ``_id``, its ``id`` counts.
+    Without a given name, a file that has no ``_id`` is read by its ``id``.
     """
 
     id: str | int = "_id"  # of a document, and of a query
@@ -94,7 +94,7 @@ class CollectionColumns:
 
 @dataclass(frozen=True)
 class CollectionSplit(Split):
-    """One part of a retrieval dataset; ``file`` holds the judgements (qrels)."""
+    """One split of a retrieval dataset; ``file`` holds the judgements (qrels)."""
 
     corpus: str = ""
     queries: str = ""
@@ -125,16 +125,16 @@ class Card:
     label_kind: str  # "binary" (0 or 1) or "graded"
     splits: Mapping[str, Split] = field(hash=False)
     kind: str = "sts"
-    format: str = ""  # "" for what the file's ending says
+    format: str = ""  # "" for the one of the file's extension
     header: bool = True
     columns: Columns = Columns()
     malformed: str = "error"  # or "drop"
     separator: str = ""  # between fields; "" for the tab of TSV and the comma of CSV
-    quoting: str = "auto"  # of fields: "csv", "none", or what the whole file shows
+    quoting: str = "auto"  # of fields: "csv", "none", or "auto", decided from the whole file
     encoding: str = "utf-8"
     label_map: Mapping[str, float] = field(
         default_factory=dict, hash=False
-    )  # label as it stands in the file -> its value
+    )  # label as written in the file -> its value
     hub: Hub | None = None
     title: str = ""
     language: str = "zh"
@@ -151,7 +151,7 @@ class Card:
 
     @cached_property
     def digest(self) -> str:
-        """The sha256 of everything that decides what is read; titles, terms and other prose do not count."""
+        """The sha256 of everything that affects what is read, so without title, terms and other prose."""
         usual = {f.name: f.default for f in fields(self) if f.name in _LATER} | {"label_map": {}}
         content = {
             key: value
@@ -161,43 +161,43 @@ class Card:
         return hashlib.sha256(json.dumps(content, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
 
     def split(self, name: str) -> Split:
-        """Return a split by name; raises `HengyuError` for one the card has not."""
+        """Return a split by name; raises `HengyuError` for an unknown one."""
         if name not in self.splits:
             raise HengyuError(f"{self.path}: {self.name} has no split '{name}'{did_you_mean(name, self.splits)}")
         return self.splits[name]
 
     def beside(self, split: str, part: str = "file") -> Path:
-        """Return where a split's file stands next to the card; raises `HengyuError` for a link out of that folder."""
+        """Return the path of a split's file next to the card; raises `HengyuError` for a link out of that folder."""
         folder = self.path.parent
         own = self.split(split)
         path = folder / (own.files()[part] if isinstance(own, CollectionSplit) else own.file)
         if not resolved(path).is_relative_to(resolved(folder)):
             raise HengyuError(
-                f"{self.path}: key 'splits.{split}.{part}' leads out of {folder} through a link; put the file there"
+                f"{self.path}: key 'splits.{split}.{part}' leads out of {folder} through a link; put the file into that folder"
             )
         return path
 
 
 @dataclass(frozen=True)
 class CollectionCard(Card):
-    """A retrieval dataset: documents, queries, and which of them answer which."""
+    """A retrieval dataset: documents, queries, and which documents answer which queries."""
 
     fields: CollectionColumns = CollectionColumns()
     hub_fields: CollectionColumns = CollectionColumns()
     exclude: str = (
-        "nothing"  # or "same-id", "same-text": the document that a query never finds, as it is the query itself
+        "nothing"  # or "same-id", "same-text": the document that is the query itself and is never returned for it
     )
 
 
 @dataclass(frozen=True)
 class TripleCard(Card):
-    """Sentences to train on in threes: each is two pairs, the anchor with what means the same (1) and what does not (0)."""
+    """Training triples; each is two pairs: the anchor with its positive (1) and with its negative (0)."""
 
     fields: TripleColumns = TripleColumns()
 
 
 def format_of(file: str, declared: str = "") -> str:
-    """Return the format of a file by its ending (before .gz, .xz or .bz2), unless one is declared; "" for an unknown one."""
+    """Return the declared format of a file, else the one of its extension (before .gz, .xz or .bz2); "" if unknown."""
     path = PurePosixPath(file.lower())
     if path.suffix in COMPRESSED:
         path = path.with_suffix("")

@@ -1,4 +1,4 @@
-"""Checks: rows to sentences and labels that a benchmark can stand on, every mistake named by its lines."""
+"""Checks: turns rows into valid sentences and labels; every mistake is reported with its lines."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ _LABEL = "the label"
 _MISSING = "it is missing"
 _HIDDEN = {"", "None", "nan", "NaN", "NA", "null", "NULL", "?", "-", "--", "N/A", "_"}
 _BOOLEANS = {"true": 1.0, "false": 0.0}
-_CLASSES = 10  # different words of a label column that are taken for its classes
+_CLASSES = 10  # up to so many different words of a label column are taken for its classes
 _EMPTY = "a sentence must not be empty"
-_MEND = 'mend the file, or leave such lines out with malformed = "drop" in the card'
+_MEND = 'correct the file, or skip such lines with malformed = "drop" in the card'
 
 
 @dataclass(frozen=True, eq=False)
 class Checked:
-    """Rows that passed: sentences that are text, labels that are finite and on the scale; and the lines dropped."""
+    """Valid rows: sentences are text, labels are finite and on the scale; and the lines dropped."""
 
     first: tuple[str, ...]  # (n,)
     second: tuple[str, ...]  # (n,)
@@ -43,7 +43,7 @@ class Checked:
     dropped: tuple[int, ...]
     numbers: tuple[int, ...]  # (n,) the line of each
     unit: str  # of those: "line", "row" or "item"
-    notes: tuple[str, ...]  # what was decided about how to read the file
+    notes: tuple[str, ...]  # decisions about how to read the file
 
 
 class Faults:
@@ -54,20 +54,20 @@ class Faults:
         self.example: dict[str, str] = {}
 
     def note(self, fault: str, number: int, example: str = "") -> None:
-        """Take a line and what is wrong with it, in words and remedy, a semicolon between them."""
+        """Record a line with its fault, written as "problem; remedy"."""
         lines = self.lines.setdefault(fault, [])
         if number not in lines[-1:]:
             lines.append(number)
         self.example.setdefault(fault, example)
 
     def explain(self, start: str, remedy: str) -> None:
-        """Give every fault that begins so a remedy that was found from all lines together."""
+        """Replace the remedy of every fault with this beginning by one that was found from all lines together."""
         for fault in [f for f in self.lines if f.startswith(start) and _MISSING not in f]:
             what = f"{fault.partition('; ')[0]}; {remedy}"
             self.lines[what], self.example[what] = self.lines.pop(fault), self.example.pop(fault)
 
     def report(self, where: str, unit: str, malformed: Mapping[int, tuple[str, str]], card: Card) -> None:
-        """Raise one `HengyuError` with a sentence for each fault, if there is any; malformed lines are one unless dropped."""
+        """Raise one `HengyuError` with a sentence per fault, if any; malformed lines are a fault unless they are dropped."""
         if card.malformed == "error":
             for number, (fault, example) in sorted(malformed.items()):
                 self.note(f"{fault}; {_MEND}", number, example)
@@ -82,7 +82,7 @@ class Faults:
 
 
 def check_rows(rows: Rows, card: Card, where: str) -> Checked:
-    """Check row by row; raises one `HengyuError` with every kind of mistake and the lines it stands on."""
+    """Check row by row; raises one `HengyuError` with every kind of mistake and its lines."""
     _refuse_hidden(rows, card, where)
     faults = Faults()
     malformed = dict(rows.malformed)
@@ -119,7 +119,7 @@ def check_rows(rows: Rows, card: Card, where: str) -> Checked:
 
 
 def _refuse_header(rows: Rows, card: Card, where: str, wrong: list[Any]) -> None:
-    """Raise `HengyuError` where only the first line's label is wrong, as a header's is that the card does not expect."""
+    """Raise `HengyuError` if only the first line's label is wrong: it is a header that the card does not declare."""
     if card.header or not rows.head or rows.numbers[:1] != [1] or len(rows.numbers) < 2:
         return
     if len(wrong) != 1 or rows.columns[2][0] != wrong[0]:
@@ -136,9 +136,10 @@ def _refuse_header(rows: Rows, card: Card, where: str, wrong: list[Any]) -> None
 
 
 def check_split(labels: NDArray[np.float64], card: Card, where: str) -> None:
-    """Check a split as a whole: it is not empty, and its labels are not all the same; raises `HengyuError`.
+    """Check that a split is not empty and its labels are not all the same; raises `HengyuError`.
 
-    Constant labels have no correlation with anything. One graded pair is let through, as it may be there to be read only.
+    Constant labels have no correlation with anything. A single graded pair is accepted, since it may be there only to be
+    read.
     """
     if not len(labels):
         raise HengyuError(f"{where}: holds no pairs; get the file again or check that it is the right one")
@@ -146,28 +147,28 @@ def check_split(labels: NDArray[np.float64], card: Card, where: str) -> None:
         return
     if card.binary:
         raise HengyuError(
-            f"{where}: every label is {labels[0]:g}, and one class alone cannot be scored; give pairs of both classes"
+            f"{where}: every label is {labels[0]:g}, but scores need both classes; add pairs of the other class"
         )
     if len(labels) > 1:
         raise HengyuError(
-            f"{where}: every label is {labels[0]:g}, and constant labels cannot be scored (no correlation is defined); name "
+            f"{where}: every label is {labels[0]:g}, and constant labels have no correlation with anything; name "
             "another label column in the card, or another split"
         )
 
 
 def show(value: Any) -> str:
-    """Return a value as a message shows it."""
+    """Return a value as text for a message."""
     shown = repr(value)
     return shown if len(shown) <= 40 else shown[:39] + "…"
 
 
 def quoted(word: str) -> str:
-    """Return a word as a TOML string, or as a bare key where it is one."""
+    """Return a word as a TOML string, or as a bare key if possible."""
     return json.dumps(word, ensure_ascii=False)
 
 
 def text_fault(sentence: Any) -> str:
-    """Return what is wrong with a sentence, "" for nothing."""
+    """Return what is wrong with a sentence, or ""."""
     if not isinstance(sentence, str):
         return "a sentence must be text; put it in quotes, or name the right column in the card"
     if not sentence.strip():
@@ -176,22 +177,20 @@ def text_fault(sentence: Any) -> str:
         try:
             sentence.encode("utf-8")
         except UnicodeEncodeError:
-            return "a sentence must be characters, with no half surrogate pairs; mend the \\u escapes"
+            return "a sentence must not contain half a surrogate pair; correct the \\u escapes"
     return ""
 
 
 def _refuse_hidden(rows: Rows, card: Card, where: str) -> None:
-    """Raise `HengyuError` where no label is there at all, as test sets are published."""
+    """Raise `HengyuError` if all labels are hidden, as in some published test sets."""
     marks = {value.strip() if isinstance(value, str) else value for value in map(_hashable, rows.columns[2])}
     if not marks or marks & set(card.label_map):
         return
     if marks <= {-1, "-1", "-1.0"} and not card.scale[0] <= -1 <= card.scale[1]:
-        raise HengyuError(
-            f"{where}: every label is -1, which is how hidden labels are published; use a split that has its labels"
-        )
+        raise HengyuError(f"{where}: every label is -1, which marks hidden labels; use a split with labels")
     if len(rows.numbers) > 1 and marks <= _HIDDEN:
         raise HengyuError(
-            f"{where}: every label is missing, as in published test sets whose labels are hidden; use a split that has its "
+            f"{where}: every label is missing, as in test sets with hidden labels; use a split with "
             "labels, or name the right column in the card"
         )
 
@@ -201,28 +200,28 @@ def _hashable(value: Any) -> Any:
 
 
 def number_of(value: Any, what: str, *, words: bool = False) -> tuple[float, str]:
-    """Return a finite number, or what is wrong with it; ``words``: people write words in its place."""
+    """Return a finite number, or what is wrong with it; ``words``: words are common in its place."""
     text = value.strip() if isinstance(value, str) else ""
     if _NUMBER.fullmatch(text) or type(value) in (int, float, Decimal):
         try:
-            number = float(text or value)  # float() takes fewer characters for white space than strip() does
+            number = float(text or value)  # float() knows fewer white-space characters than strip()
         except OverflowError:
             number = math.inf
     elif _NOT_FINITE.fullmatch(text):
         number = math.nan
     else:
-        instead = " (1 and 0 in the place of words)" if words else ""
-        return math.nan, f"the {what} must be a number{instead}; mend it, or name the right column in the card"
-    return number, "" if math.isfinite(number) else f"the {what} must be finite; mend the file"
+        instead = " (1 and 0 instead of words)" if words else ""
+        return math.nan, f"the {what} must be a number{instead}; correct it, or name the right column in the card"
+    return number, "" if math.isfinite(number) else f"the {what} must be finite; correct the file"
 
 
 def label_of(value: Any, card: Card) -> tuple[float, str]:
-    """Return the value of a label as it stands in a file, and what is wrong with it ("" for nothing)."""
+    """Return the value of a label as written in a file, and what is wrong with it, or ""."""
     text = value.strip() if isinstance(value, str) else str(value).lower() if isinstance(value, bool) else str(value)
     if card.label_map:
         return _mapped(text, card)
     if value is None or text == "":
-        return math.nan, f"{_LABEL} must be a number; {_MISSING}: add it, or leave the line out of the file"
+        return math.nan, f"{_LABEL} must be a number; {_MISSING}: add it, or remove the line from the file"
     if card.binary and text.lower() in _BOOLEANS:
         return _BOOLEANS[text.lower()], ""
     number, fault = number_of(value, "label", words=card.binary)
@@ -230,9 +229,9 @@ def label_of(value: Any, card: Card) -> tuple[float, str]:
         return number, fault
     low, high = card.scale
     if card.binary and number not in (0, 1):
-        return number, f"{_LABEL} must be 0 or 1 in a binary card; mend the file or labels.kind in {card.path}"
+        return number, f"{_LABEL} must be 0 or 1 in a binary card; correct the file or labels.kind in {card.path}"
     if not low <= number <= high:
-        return number, f"{_LABEL} must lie in {low:g}..{high:g}; mend the file or labels.scale in {card.path}"
+        return number, f"{_LABEL} must lie in {low:g}..{high:g}; correct the file or labels.scale in {card.path}"
     return number, ""
 
 
@@ -244,11 +243,11 @@ def _mapped(text: str, card: Card) -> tuple[float, str]:
             if is_number(key) and float(key) == float(text):
                 return meant, ""
     known = ", ".join(map(quoted, card.label_map))
-    return math.nan, f"{_LABEL} must be one that labels.map in the card knows ({known}); add it there, or mend the file"
+    return math.nan, f"{_LABEL} must be one of labels.map in the card ({known}); add it there, or correct the file"
 
 
 def labels_remedy(given: Sequence[Any], card: Card) -> str:
-    """Return what to write in the card when labels do not fit it but follow a pattern: words, 1 and -1, another scale."""
+    """Return what to write in the card if the labels follow another pattern: words, 1 and -1, another scale."""
     if card.label_map:
         return ""
     found = Counter(str(v).strip() for v in given if v is not None and str(v).strip())
@@ -262,7 +261,7 @@ def labels_remedy(given: Sequence[Any], card: Card) -> str:
         example = ", ".join(f"{quoted(w)} = {top if m else low:g}" for w, m in known.items() if m is not None)
         if len(known) > sum(m is not None for m in known.values()):
             example = ", ".join(f"{quoted(w)} = ..." for w in found)
-        return f"the words found are {seen}: say what each of them means, like map = {{ {example} }} in the card's 'labels'"
+        return f"the words found are {seen}: give the value of each, like map = {{ {example} }} in the card's 'labels'"
     if words or not numbers:
         return ""
     if numbers == {1.0, -1.0}:
@@ -272,10 +271,10 @@ def labels_remedy(given: Sequence[Any], card: Card) -> str:
         )
     low, high = min(numbers), max(numbers)
     if -1.0 in numbers and card.scale[0] > -1 and all(card.scale[0] <= v <= card.scale[1] for v in numbers - {-1.0}):
-        return "a label of -1 marks a pair without a label: leave those lines out of the file"
+        return "a label of -1 marks a pair without a label: remove those lines from the file"
     if len(numbers) < 2 or not all(math.isfinite(v) for v in (low, high)):
         return ""
     return (
-        f"the labels found run from {low:g} to {high:g}: if they are right, write labels = {{ scale = "
+        f"the labels range from {low:g} to {high:g}: if they are right, write labels = {{ scale = "
         f'[{min(low, 0):g}, {high:g}], kind = "graded" }} in {card.path}'
     )

@@ -1,4 +1,4 @@
-"""Collections: the files of a retrieval task to documents, queries, and the grades of their pairs."""
+"""Collections: reads the documents, queries and judgements of a retrieval task from its files."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ Ids = NDArray[np.int64]
 
 @dataclass(frozen=True, eq=False)
 class Collection(Pairs):
-    """A retrieval task. As pairs it is its judgements: text of the query, text of the document, grade.
+    """A retrieval task. Its pairs are the judgements: text of the query, text of the document, grade.
 
     Attributes:
-        documents: (m,) texts, in the order of the file; two of the same text are two documents.
-        queries: (Q,) texts, in the order of the file: those with a relevant document.
-        asked: (J,) which query a judgement is of.
-        answers: (J,) which document.
-        own: (Q,) the document that is the query itself and that it never finds; -1 for none.
+        documents: (m,) texts, in the order of the file; equal texts are separate documents.
+        queries: (Q,) texts, in the order of the file; only those with a relevant document.
+        asked: (J,) the query of each judgement.
+        answers: (J,) the document of each judgement.
+        own: (Q,) the document that is the query itself, excluded from its results; -1 for none.
     """
 
     documents: tuple[str, ...]
@@ -45,7 +45,7 @@ class Collection(Pairs):
 
     @cached_property
     def digest(self) -> str:
-        """The sha256 of what was read: documents and queries in their order, and their judgements."""
+        """The sha256 of what was read: documents and queries in order, and their judgements."""
         texts = text_digest(self.documents), text_digest(self.queries)
         return digest_of([*texts, array_digest(self.asked, self.answers, self.labels, self.own)])
 
@@ -54,9 +54,9 @@ class Collection(Pairs):
 class Part:
     """One file of a split, and how it is read."""
 
-    name: str  # of PARTS
+    name: str  # one of PARTS
     path: Path
-    where: str  # what messages call it
+    where: str  # its name in messages
     format: str
     header: bool
     columns: CollectionColumns
@@ -65,7 +65,7 @@ class Part:
 def load_collection(card: CollectionCard, split: str, data_dir: Path | None = None) -> Collection:
     """Read a split from the first places that have its files; raises `HengyuError` for whatever is wrong with them.
 
-    Queries without a document of a grade above 0 are left out and counted, as BEIR and mteb leave them out.
+    Queries without a document of a grade above 0 are left out and counted, as in BEIR and mteb.
     """
     task = f"{card.name}:{split}"
     files = {part: _part(card, split, data_dir, part) for part in PARTS}
@@ -94,11 +94,9 @@ def _collection(
     asked = judged.queries
     kept = np.unique(asked[(judged.grades > 0) & (everyone[asked] != judged.documents)])
     if not len(kept):
-        raise HengyuError(
-            f"{source[0]}: no judgement has a grade above 0, so nothing can be asked for; check the column"
-        )
+        raise HengyuError(f"{source[0]}: no judgement has a grade above 0, so no query has an answer; check the column")
     if len(documents.texts) < 2:
-        raise HengyuError(f"{source[0]}: {task} has one document, and nothing can be searched for; give more of them")
+        raise HengyuError(f"{source[0]}: {task} has only one document; a search needs more")
     lost = len(queries.texts) - len(kept)
     if lost:
         notes.append(f"{task}: {lost} of {len(queries.texts)} queries have no relevant document and are left out")
@@ -115,7 +113,7 @@ def _collection(
 
 
 def _own(exclude: str, documents: Texts, queries: Texts) -> Ids:
-    """Return the document (Q,) that each query is itself, -1 for none."""
+    """Return the document (Q,) that is the query itself, -1 for none."""
     if exclude == "same-id":
         return np.array([documents.rows.get(name, -1) for name in queries.rows], np.int64)
     if exclude == "same-text":
@@ -127,7 +125,7 @@ def _own(exclude: str, documents: Texts, queries: Texts) -> Ids:
 
 
 def read_parts(files: Mapping[str, Sequence[Part]], card: CollectionCard) -> tuple[Texts, Texts, Judgements]:
-    """Read documents, queries and judgements, each of one file or several; raises `HengyuError`."""
+    """Read documents, queries and judgements, each from one file or several; raises `HengyuError`."""
     found: dict[str, tuple[Rows, str]] = {}
     for part, several in files.items():
         rows = [

@@ -1,4 +1,4 @@
-"""The card of a retrieval dataset: corpus, queries and judgements (qrels), each a file of its own, as BEIR has them."""
+"""The card of a retrieval dataset: corpus, queries and judgements (qrels) in separate files, as in BEIR."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from hengyu.cards.card import PARTS, CollectionCard, CollectionColumns, Collecti
 __all__ = ["EXCLUDE", "collection_card"]
 
 EXCLUDE = ("nothing", "same-id", "same-text")
-"""Which document a query never finds: none, the one of its id, the one of its text."""
+"""The document excluded from a query's results: none, the one with its id, or the one with its text."""
 
 _APART = [
-    ("must be another column than id and title; name each of them", ("id", "title", "text")),
+    ("must be a different column from id and title; name each of them", ("id", "title", "text")),
     ("and the two ids must be three different columns; name each of them", ("query", "document", "grade")),
 ]
 _DEFAULTS = {"corpus": "corpus.jsonl", "queries": "queries.jsonl"}
 
 
 def collection_card(table: Table, name: str, path: Path) -> CollectionCard:
-    """Take the keys of a retrieval card; problems are noted in the table."""
+    """Take the keys of a retrieval card; problems are recorded in the table."""
     format_ = keys.word(table, "format", "", ("", *keys.KINDS))
     columns = keys.columns(table, CollectionColumns(), _APART)
     remote: list[CollectionColumns] = []
@@ -34,7 +34,7 @@ def collection_card(table: Table, name: str, path: Path) -> CollectionCard:
     return CollectionCard(
         name=name,
         path=path,
-        scale=(0.0, 1.0),  # grades say theirs
+        scale=(0.0, 1.0),  # unused: grades have their own scale
         label_kind="graded",
         splits=_splits(table, name, format_, columns, hub),
         kind="retrieval",

@@ -1,4 +1,4 @@
-"""A retrieval dataset from the hub to the cache: checked, and written as JSON lines that need no card to be read."""
+"""Fetches a retrieval dataset from the hub to the cache: checked, and written as plain JSON lines."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _BLOCK = 1024  # lines written at a time
 def fetch_collection(
     card: CollectionCard, split: Split, paths: Mapping[str, Path], remote: Remote, files: Iterable[str]
 ) -> None:
-    """Download, check and write the files of a split; raises `HengyuError` for whatever is wrong with them."""
+    """Download, check and write the files of a split; raises `HengyuError` for any fault in them."""
     assert card.hub is not None
     task = f"{card.name}:{split.name}"
     parts: dict[str, list[Part]] = {}
@@ -63,12 +63,12 @@ def _judgements(judged: Judgements, queries: list[str], documents: list[str]) ->
 
 
 def plain(number: float) -> int | float:
-    """Return a number as it is written: whole ones without a point."""
+    """Return a number as text, integers without a decimal point."""
     return int(number) if number == int(number) else float(number)
 
 
 def write_rows(path: Path, rows: Iterable[Mapping[str, Any]]) -> tuple[str, int]:
-    """Write rows as JSON lines; return the sha256 of the file, and how many there are."""
+    """Write rows as JSON lines; return the sha256 of the file and the number of rows."""
     total, count = hashlib.sha256(), 0
 
     def blocks() -> Iterator[bytes]:
@@ -92,7 +92,7 @@ def write_rows(path: Path, rows: Iterable[Mapping[str, Any]]) -> tuple[str, int]
 
 
 def note(folder: Path, card: Card, about: Mapping[str, Mapping[str, Any]]) -> None:
-    """Write down in fetch.json what was fetched, file by file, beside what is noted there already."""
+    """Add the fetched files to fetch.json."""
     assert card.hub is not None
     hub = card.hub
     header = {"schema": 1, "card": card.name, "id": hub.id, "revision": hub.revision, "subset": hub.subset}

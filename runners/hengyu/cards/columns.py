@@ -1,4 +1,4 @@
-"""Columns: what a reader of any format returns, and how lines and columns are named in messages."""
+"""Columns: the result of a reader of any format, and how messages name lines and columns."""
 
 from __future__ import annotations
 
@@ -11,29 +11,29 @@ __all__ = ["Rows", "Wanted", "at_lines", "choice", "joined"]
 _SHOWN = 5
 
 Wanted = str | int | tuple[str | None, ...]
-"""A column: its name, its position from 0, or names of which the first one there counts; None for "" without any."""
+"""A column: its name, its position from 0, or several names, of which the first present counts; None for an empty column."""
 
 
 @dataclass
 class Rows:
-    """Columns of a file with the number of the line each value stands on; values are unchecked, whatever the file holds."""
+    """Columns of a file with the line number of each value; values are unchecked."""
 
     unit: str  # "line", "row" or "item"
-    columns: tuple[list[Any], ...]  # in the order they were asked for
+    columns: tuple[list[Any], ...]  # in the order of the request
     numbers: list[int] = field(default_factory=list)
-    malformed: dict[int, tuple[str, str]] = field(default_factory=dict)  # line -> what it must be, and what it is
-    notes: list[str] = field(default_factory=list)  # what was decided about how to read the file
+    malformed: dict[int, tuple[str, str]] = field(default_factory=dict)  # line -> (what is required, what it is)
+    notes: list[str] = field(default_factory=list)  # decisions about how to read the file
     head: tuple[str, ...] = ()  # the fields of the first line of a text file
 
     def add(self, number: int, values: Sequence[Any]) -> None:
-        """Take a row."""
+        """Append a row."""
         self.numbers.append(number)
         for column, value in zip(self.columns, values, strict=True):
             column.append(value)
 
 
 def joined(parts: Sequence[Rows]) -> Rows:
-    """Return the rows of several files, one after the other; lines are counted on from file to file."""
+    """Return the rows of several files in order; line numbers continue from file to file."""
     whole = parts[0]
     for part in parts[1:]:
         before = max([*whole.numbers[-1:], *whole.malformed], default=0)
@@ -54,7 +54,7 @@ def at_lines(unit: str, numbers: Sequence[int]) -> str:
 
 
 def choice(wanted: Wanted, names: Container[str]) -> str | None:
-    """Return the name a column goes by here: the first of its names that is there, else the one it should have."""
+    """Return the name of a column in this file: the first of its names that is present, else the first."""
     if not isinstance(wanted, tuple):
         return str(wanted)
     found = [name for name in wanted if name is not None and name in names]

@@ -1,4 +1,4 @@
-"""Content: what a file really is, by its first bytes, whatever its name; and the encoding of Chinese text."""
+"""Content: detects what a file is from its first bytes, whatever its name, and the encoding of Chinese text."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from hengyu.base.errors import HengyuError
 __all__ = ["CODECS", "HEAD", "decode", "detect_encoding", "not_utf8", "refuse_foreign"]
 
 HEAD = 4096
-"""Bytes of a file that `refuse_foreign` looks at."""
+"""Number of bytes of a file that `refuse_foreign` examines."""
 
 CODECS = {
     "utf-8": "utf-8-sig",
@@ -26,7 +26,7 @@ CODECS = {
 """Encodings that a card may name, and the codec that reads each."""
 
 _SAMPLE = 1 << 18
-_PLAUSIBLE = 0.7  # share of usual characters from which a guess counts
+_PLAUSIBLE = 0.7  # minimum share of common characters for a guess
 _CONVERT = "iconv -f {0} -t UTF-8 OLD > NEW"
 _NAMES = {
     "gb18030": "GB18030",
@@ -44,8 +44,8 @@ _BINARY: tuple[tuple[bytes, str, str], ...] = (
     (b"%PDF-", "a PDF document", "export its table as CSV and name that file"),
     (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "an old Excel or Word document", _EXPORT),
     (b"{\\rtf", "an RTF document", "save it as plain text (UTF-8)"),
-    (b"\x28\xb5\x2f\xfd", "compressed with zstd, which is not read", "decompress it with 'zstd -d' and name the result"),
-    (b"\x04\x22\x4d\x18", "compressed with lz4, which is not read", "decompress it with 'lz4 -d' and name the result"),
+    (b"\x28\xb5\x2f\xfd", "compressed with zstd, which is not supported", "decompress it with 'zstd -d' and name the result"),
+    (b"\x04\x22\x4d\x18", "compressed with lz4, which is not supported", "decompress it with 'lz4 -d' and name the result"),
     (b"7z\xbc\xaf\x27\x1c", "a 7z archive", "unpack it and name the file inside"),
     (b"Rar!\x1a\x07", "a RAR archive", "unpack it and name the file inside"),
     (b"ARROW1", "an Arrow (Feather) file", "write it as parquet and name that file"),
@@ -61,13 +61,13 @@ _ZIPPED = re.compile(rb"PK\x03\x04.{22}(..)..", re.DOTALL)
 
 
 def refuse_foreign(head: bytes, where: str, format: str = "") -> None:
-    """Raise `HengyuError` that says what a file is and what to do, if its first bytes are of no table of this format.
+    """Raise `HengyuError` with kind and remedy if the first bytes show that a file is not a table of this format.
 
     Args:
         head: the first `HEAD` bytes, after decompression.
-        where: what messages call the file.
-        format: the format that it is read as, or its encoding if a card names one: parquet may begin as parquet, and what
-            is said to be UTF-16 may be UTF-16.
+        where: the file's name in messages.
+        format: the format that it is read as, or its encoding if a card names one: a parquet file may begin like parquet, and
+            declared UTF-16 may be UTF-16.
     """
     for magic, kind, remedy in _BINARY:
         if head.startswith(magic):
@@ -78,7 +78,7 @@ def refuse_foreign(head: bytes, where: str, format: str = "") -> None:
         raise HengyuError(f"{where}: {_zip(head)}")
     if _PAGE.match(head):
         raise HengyuError(
-            f"{where}: is an HTML or XML page, as a server sends in place of a file (an error or a login); {_FETCH}"
+            f"{where}: is an HTML or XML page, such as an error or login page in place of the file; {_FETCH}"
         )
     if head.startswith(b"PAR1") and format != "parquet":
         raise HengyuError(f'{where}: is a parquet file; add format = "parquet" to the card')
@@ -102,17 +102,17 @@ def _zip(head: bytes) -> str:
         size = int.from_bytes(found[1], "little")
         names.append(head[found.end() : found.end() + size].decode("utf-8", "replace"))
     if any(n.startswith(("xl/", "[Content_Types]", "_rels/", "docProps/", "word/")) for n in names):
-        return f"is a zip file of Office, as Excel's workbooks (.xlsx) are; {_EXPORT}"
+        return f"is an Office file, such as an Excel workbook (.xlsx); {_EXPORT}"
     inside = next((n for n in names if not n.endswith("/")), "")
     name = f" '{inside}'" if inside else ""
     return (
-        f"is a zip file, as Excel's workbooks are too; unpack it and name the file inside{name}, or save the sheet as "
+        f"is a zip file (Excel workbooks are, too); unpack it and name the file inside{name}, or save the sheet as "
         "'CSV UTF-8'"
     )
 
 
 def _wide(head: bytes) -> str:
-    """Return the encoding of UTF-16 without a mark that holds ASCII, as every second byte is then zero; "" for others."""
+    """Return the encoding of UTF-16 without a byte order mark if it has ASCII (every second byte is zero), else ""."""
     even, odd = head[0:400:2], head[1:400:2]
     if len(odd) < 4:
         return ""
@@ -127,7 +127,7 @@ def _remedy(encoding: str) -> str:
 
 
 def detect_encoding(raw: bytes) -> str:
-    """Return the encoding of a text that is not UTF-8, one of `CODECS`; "" if none of them gives usual Chinese text."""
+    """Return the encoding, one of `CODECS`, of a text that is not UTF-8; "" if none gives plausible Chinese."""
     if raw[:2] in (b"\xff\xfe", b"\xfe\xff"):
         return "utf-16"
     wide = _wide(raw[:HEAD])
@@ -145,7 +145,7 @@ def detect_encoding(raw: bytes) -> str:
 
 
 def _share(text: str) -> float:
-    """Return the share of characters that are usual in Chinese text, of those that are not ASCII."""
+    """Return the share of non-ASCII characters that are common in Chinese text."""
     odd = [
         character
         for character in text
@@ -156,7 +156,7 @@ def _share(text: str) -> float:
 
 @cache
 def _usual(character: str) -> bool:
-    """Whether a character is usual in Chinese text: punctuation, a frequent character of GB 2312 or Big5."""
+    """Whether a character is common in Chinese text: punctuation, or a frequent character of GB 2312 or Big5."""
     if "\u3000" <= character <= "\u303f" or "\uff00" <= character <= "\uffef" or "\u2010" <= character <= "\u2026":
         return True
     for codec, low, high in (("gb2312", 0xB0, 0xD7), ("big5", 0xA4, 0xC6)):
@@ -169,31 +169,31 @@ def _usual(character: str) -> bool:
 
 
 def not_utf8(where: str, number: int, byte: int, raw: bytes) -> HengyuError:
-    """Return the error for a line that is not UTF-8; ``raw`` is the beginning of the file, or all of it."""
+    """Return the error for a line that is not UTF-8; ``raw`` is the file or its beginning."""
     found = detect_encoding(raw)
     start = f"{where}: line {number} is not UTF-8 (byte {byte} of the line)"
     if found:
         text = codecs.getincrementaldecoder(CODECS[found])().decode(raw[:_SAMPLE]).lstrip("\ufeff")
         line = next((t.strip() for t in text.splitlines() if not t.isascii()), "")
         seen = f" ({line[:20]}…)" if line else ""
-        return HengyuError(f"{start}; the file reads as {_NAMES[found]}{seen}: {_remedy(found)}")
+        return HengyuError(f"{start}; the file seems to be {_NAMES[found]}{seen}: {_remedy(found)}")
     return HengyuError(
         f"{start}; save the file as UTF-8, for older Chinese files with {_CONVERT.format('GB18030')}; if only this line "
-        "is damaged, mend it"
+        "is damaged, correct it"
     )
 
 
 def decode(raw: bytes, where: str, encoding: str) -> str:
-    """Return a text in an encoding that a card names; raises `HengyuError` for one that is in another encoding.
+    """Decode a text in the encoding that a card names; raises `HengyuError` if it is in another encoding.
 
-    Bytes of one encoding often are some text in another, so that what can be decoded is not right yet.
+    Bytes of one encoding are often valid in another, so successful decoding is not enough.
     """
     codec = CODECS[encoding]
     try:
         text = raw.decode(codec).removeprefix("\ufeff")
     except UnicodeDecodeError as e:
         number = raw[: e.start].decode(codec, "replace").count("\n") + 1
-        remedy = _meant(raw, codec) or "mend that line, or correct 'encoding' in the card"
+        remedy = _meant(raw, codec) or "correct that line, or 'encoding' in the card"
         raise HengyuError(f"{where}: line {number} is not {encoding}; {remedy}") from None
     if encoding != "utf-8" and _share(text[:_SAMPLE]) < _PLAUSIBLE:
         meant = _meant(raw, codec)
@@ -203,12 +203,12 @@ def decode(raw: bytes, where: str, encoding: str) -> str:
 
 
 def _meant(raw: bytes, codec: str) -> str:
-    """Return what to write in the card for a text that is in another encoding than this; "" if none is found."""
+    """Return what to write in the card if a text is in a different encoding; "" if none is found."""
     try:
         raw.decode("utf-8")
     except UnicodeDecodeError:
         other = detect_encoding(raw)
         if other and CODECS[other] != codec:
-            return f'the file reads as {_NAMES[other]}: write encoding = "{other}" in the card'
+            return f'the file seems to be {_NAMES[other]}: write encoding = "{other}" in the card'
         return ""
-    return "the file is UTF-8, so leave 'encoding' out of the card"
+    return "the file is UTF-8, so remove 'encoding' from the card"

@@ -1,4 +1,4 @@
-"""Data: a task's files to pairs and labels, every mistake named by file and line."""
+"""Data: reads the pairs and labels of a task; every mistake is reported with file and line."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from hengyu.storage.identity import digest as digest_of
 
 __all__ = ["Pairs", "cached", "fetched_digest", "hold_against", "load_pairs", "locate", "unlike", "whereabouts"]
 
-_CACHED = Columns()  # of the JSON lines that `hengyu fetch` writes
+_CACHED = Columns()  # of the JSON lines written by `hengyu fetch`
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,33 +43,33 @@ class Pairs:
     source: Path
     sha256: str  # of the file
     dropped: tuple[int, ...]  # malformed lines, counted from 1
-    notes: tuple[str, ...]  # how the file was read where that had to be decided, and what is odd about the pairs
+    notes: tuple[str, ...]  # decisions about how to read the file, and oddities of the pairs
 
     @cached_property
     def digest(self) -> str:
-        """The sha256 of what was read: texts and labels in their order, and what the labels mean."""
+        """The sha256 of what was read: texts and labels in order, and the meaning of the labels."""
         texts = text_digest(self.first), text_digest(self.second)
         return digest_of([*texts, array_digest(self.labels), list(self.card.scale), self.card.binary])
 
 
 def unlike(pairs: Pairs, about: Mapping[str, Any], run: str) -> str:
-    """Say how a task differs from what a run's header says was read; "" where it does not, whatever the bytes of the file."""
+    """Describe how a task differs from the one recorded in a run's header; "" if the content is equal, whatever the bytes."""
     if "digest" in about:
         if about["digest"] == pairs.digest:
             return ""
         if about.get("sha256") == pairs.sha256:
-            return f"{pairs.card.path}: reads other texts or labels from {pairs.source} than run {run} did"
+            return f"{pairs.card.path}: gives texts or labels of {pairs.source} that differ from those of run {run}"
     elif about.get("sha256") == pairs.sha256:
         return ""
     return f"{pairs.source}: is not the file that run {run} read (sha256 {about.get('sha256')}, here {pairs.sha256})"
 
 
 def load_pairs(card: Card, split: str, data_dir: Path | None = None) -> Pairs:
-    """Read a split from the first place that has it; raises `HengyuError` for whatever is wrong with the file."""
+    """Read a split from the first place that has it; raises `HengyuError` for any fault in the file."""
     part = card.split(split)
     if isinstance(card, CollectionCard):
         raise HengyuError(
-            f"{card.path}: {card.name} is a retrieval dataset, which has no labelled pairs; weigh it with a suite of "
+            f"{card.path}: {card.name} is a retrieval dataset without labelled pairs; evaluate it with a suite of "
             f"kind = \"retrieval\", like 'hengyu run retrieval --task {card.name}:{split}'"
         )
     path = locate(card, split, data_dir)
@@ -87,14 +87,14 @@ def load_pairs(card: Card, split: str, data_dir: Path | None = None) -> Pairs:
         form, header, columns = ("jsonl", True, _CACHED) if fetched else (form, card.header, card.columns)
         own = {} if fetched else {"separator": card.separator, "quoting": card.quoting, "encoding": card.encoding}
         rows = read_rows(content, str(path), format=form, header=header, columns=columns, **own)
-        # what was fetched holds the labels that the map gives
+        # fetched files hold the labels after the map was applied
         checked = check_rows(rows, replace(card, label_map={}) if fetched else card, str(path))
     check_split(checked.labels, card, str(path))
     count = len(checked.labels) // (2 if isinstance(card, TripleCard) else 1)
     if part.rows is not None and count != part.rows:
         lost = f" ({at_lines('malformed line', checked.dropped)} dropped)" if checked.dropped else ""
         raise HengyuError(
-            f"{path}: {count} rows{lost} where {card.path} says {part.rows}; "
+            f"{path}: {count} rows{lost}, but {card.path} says {part.rows}; "
             f"get the file again, or correct splits.{split}.rows"
         )
     task = f"{card.name}:{split}"
@@ -104,19 +104,19 @@ def load_pairs(card: Card, split: str, data_dir: Path | None = None) -> Pairs:
 
 
 def hold_against(path: Path, digest: str, expected: str, card: Card, *, fetched: bool) -> None:
-    """Raise `HengyuError` for a file that is not what was fetched, or what its card says it is."""
+    """Raise `HengyuError` if a file differs from what was fetched or from its card's digest."""
     if fetched and not expected:
         raise HengyuError(
-            f"{path}: nothing says what it should be (fetch.json beside it is damaged or gone); delete the folder "
+            f"{path}: cannot be verified (the fetch.json beside it is damaged or missing); delete the folder "
             f"{path.parent} and run 'hengyu fetch {card.name}' again"
         )
     if expected not in ("", digest):
         remedy = f"run 'hengyu fetch {card.name}' again" if fetched else f"get it again, or correct it in {card.path}"
-        raise HengyuError(f"{path}: the sha256 is {digest} where {expected} was expected; {remedy}")
+        raise HengyuError(f"{path}: the sha256 is {digest}, but {expected} was expected; {remedy}")
 
 
 def cached(card: Card, split: str, root: Path | None = None, part: str = "") -> Path | None:
-    """Return where `hengyu fetch` puts a split, or a ``part`` of a retrieval split; None for a card without a hub id."""
+    """Return where `hengyu fetch` puts a split, or a ``part`` of a retrieval split; None without a hub id."""
     if card.hub is None:
         return None
     file = f"{split}.{part}.jsonl" if part else f"{split}.jsonl"
@@ -124,7 +124,7 @@ def cached(card: Card, split: str, root: Path | None = None, part: str = "") -> 
 
 
 def whereabouts(card: Card, split: str, data_dir: Path | None = None, part: str = "") -> dict[str, Path]:
-    """Return the places a split is looked for, in that order: given (--data), beside (the card), cached (fetched)."""
+    """Return where a split is searched, in order: given (--data), beside (the card), cached (fetched)."""
     places = {"given": data_dir / _file(card, split, part)} if data_dir else {}
     places["beside"] = card.beside(split, part or "file")
     download = cached(card, split, part=part)
@@ -137,10 +137,10 @@ def _file(card: Card, split: str, part: str) -> str:
 
 
 def locate(card: Card, split: str, data_dir: Path | None = None, part: str = "") -> Path:
-    """Return the file of a split; raises `Missing` that says where it was looked for and what to do."""
+    """Return the file of a split; raises `Missing` with the places searched and the remedy."""
     places = whereabouts(card, split, data_dir, part)
     for path in places.values():
-        if path.exists() and not path.is_dir():  # a pipe is for the reader to refuse
+        if path.exists() and not path.is_dir():  # pipes are refused by the reader
             return path
     near = _near(data_dir, _file(card, split, part)) if data_dir else ""
     fetch = f"run 'hengyu fetch {card.name}' or " if card.hub and card.split(split).hub else ""
@@ -150,7 +150,7 @@ def locate(card: Card, split: str, data_dir: Path | None = None, part: str = "")
 
 
 def _near(data_dir: Path, file: str) -> str:
-    """Say which folder above or below the given one holds a file, "" where none does."""
+    """Suggest the folder above or below the given one that holds a file; "" if none does."""
     try:
         folders = [data_dir.parent, *sorted(p for p in data_dir.iterdir() if p.is_dir())]
     except OSError:
@@ -165,7 +165,7 @@ class _Fetched(Struct):
 
 
 def fetched_digest(path: Path, split: str) -> str:
-    """Return the sha256 that `hengyu fetch` noted for a split of its cache, "" if none."""
+    """Return the sha256 that `hengyu fetch` recorded for a cached split, "" if none."""
     return str(fetched_splits(path.parent / "fetch.json").get(split, {}).get("sha256", ""))
 
 

@@ -1,4 +1,4 @@
-"""Delimited text: which separator and which quoting a file has, and its fields."""
+"""Delimited text: separator, quoting and fields of a file."""
 
 from __future__ import annotations
 
@@ -30,29 +30,29 @@ __all__ = [
 
 QUOTINGS = ("auto", "csv", "none")
 SEPARATORS = ("\t", "\x01", "|||", "||", "###", "@@@", ",", ";", "|", "::", "~", "^", "，", "  ", " ")
-"""Separators that are tried where a file does not have the one its card says, the first that fits first."""
+"""Separators that are tried, in this order, if a file does not have its card's."""
 
 _NUMBER = re.compile(r"\s*[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?\s*", re.ASCII)
 _WORDS = {"\t": "tabs", ",": "commas", ";": "semicolons", "|": "bars (|)", " ": "spaces", "  ": "runs of spaces"}
-_SAMPLE = 200  # records that a suggestion is made from
-_CLASSES = 10  # different words that may be labels
-_SHOWN = 8  # fields of a header that a message shows
+_SAMPLE = 200  # records used for a suggestion
+_CLASSES = 10  # up to so many different words may be labels
+_SHOWN = 8  # fields of a header shown in a message
 
 
 def is_number(text: str) -> bool:
-    """Whether a field is written as a number."""
+    """Whether a field is a number."""
     return _NUMBER.fullmatch(text) is not None
 
 
 def fields_of(line: str, separator: str) -> list[str]:
-    """Split a line; a separator of spaces is a run of at least so many."""
+    """Split a line; a separator of spaces means a run of at least so many."""
     if separator.isspace() and not separator.strip(" "):
         return re.split(f" {{{len(separator)},}}", line.strip(" "))
     return line.split(separator)
 
 
 def raw_lines(text: str) -> list[str]:
-    """Return the lines of a text without their ends, and without empty ones at its end; only LF ends a line."""
+    """Return the lines of a text without line ends and trailing empty lines; only LF ends a line."""
     lines = [line.removesuffix("\r") for line in text.split("\n")]
     while lines and not lines[-1]:
         lines.pop()
@@ -60,7 +60,7 @@ def raw_lines(text: str) -> list[str]:
 
 
 def csv_records(text: str, where: str, separator: str = ",") -> list[tuple[int, list[str]]]:
-    """Return CSV records with the line each begins on; raises `HengyuError` for broken quoting."""
+    """Return CSV records and their first lines; raises `HengyuError` for broken quoting."""
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
     records: list[tuple[int, list[str]]] = []
     start = 1
@@ -70,7 +70,7 @@ def csv_records(text: str, where: str, separator: str = ",") -> list[tuple[int, 
             start = reader.line_num + 1
     except csv.Error as e:
         raise HengyuError(
-            f'{where}: line {start}: broken quoting ({e}); mend the quotes from that line on, or add quoting = "none" to '
+            f'{where}: line {start}: broken quoting ({e}); correct the quotes from that line on, or add quoting = "none" to '
             "the card if quotes are part of the text"
         ) from None
     while records and not records[-1][1]:
@@ -80,18 +80,18 @@ def csv_records(text: str, where: str, separator: str = ",") -> list[tuple[int, 
 
 @dataclass
 class _Scan:
-    """What the quotes of a text are like, read as CSV."""
+    """Statistics of the quotes in a text that is read as CSV."""
 
-    strict: bool = True  # no quoted field goes on after its closing quote
+    strict: bool = True  # no text follows the closing quote of a field
     bare: int = 0  # unquoted fields that hold a quote
-    quoted: int = 0  # quoted fields that hold something
+    quoted: int = 0  # quoted fields that are not empty
     first: int = 0  # line of the first of them
     across: int = 0  # quoted fields that hold a separator or a line end
-    comma: int = 0  # other quoted fields that hold a comma, which Excel quotes
-    commas: int = 0  # unquoted fields that hold a comma
-    plain: Counter[int] = field(default_factory=Counter)  # column -> quoted fields without any reason
-    open: Counter[int] = field(default_factory=Counter)  # column -> unquoted fields of words
-    widths: Counter[int] = field(default_factory=Counter)  # fields of a record -> records
+    comma: int = 0  # other quoted fields with a comma, which Excel quotes
+    commas: int = 0  # unquoted fields with a comma
+    plain: Counter[int] = field(default_factory=Counter)  # column -> fields quoted without a reason
+    open: Counter[int] = field(default_factory=Counter)  # column -> unquoted fields with words
+    widths: Counter[int] = field(default_factory=Counter)  # number of fields -> number of records
 
 
 def _scan(text: str, separator: str) -> _Scan:
@@ -111,7 +111,7 @@ def _scan(text: str, separator: str) -> _Scan:
             if separator in quoted or "\n" in quoted or "\r" in quoted:
                 scan.across += 1
             elif '"' in quoted:
-                pass  # a quote inside is a reason for the quotes around
+                pass  # a quote inside is a reason for quoting
             elif "," in quoted:
                 scan.comma += 1
             else:
@@ -137,15 +137,15 @@ def _count(fields: int) -> str:
 def decide_quoting(text: str, separator: str) -> tuple[bool, str]:
     """Decide whether quotes around fields are CSV quoting or part of the text, from the whole file.
 
-    They are quoting when the file follows the rules that every CSV writer keeps:
+    They are quoting if the file follows the rules of every CSV writer:
 
-    - it can be read as strict CSV, and no unquoted field holds a quote (a writer would have quoted it);
-    - each quoted field has a reason to be (it holds the separator, a line end, a quote, or a comma in a file where no
-      unquoted field does), or all words of the file are quoted, in its first line too;
-    - the lines are not already all of one width when quotes are text, if quoted fields reach across separators.
+    - it is strict CSV, and no unquoted field contains a quote (a writer would have quoted it);
+    - each quoted field has a reason (it contains the separator, a line end, a quote, or a comma in a file where no
+      unquoted field does), or all words of the file are quoted, the first line included;
+    - if quoted fields contain separators, the lines do not all have one width when quotes are taken as text.
 
     Returns:
-        Whether it is CSV quoting, and a note about it; "" where no field is in quotes.
+        Whether it is CSV quoting, and a note about it ("" if no field is in quotes).
     """
     if '"' not in text:
         return False, ""
@@ -177,9 +177,9 @@ def decide_quoting(text: str, separator: str) -> tuple[bool, str]:
 
 
 def broken_by_quotes(text: str, separator: str) -> bool:
-    """Whether the quotes of a CSV text are text in truth: its lines are all of one width without them, and with them merge.
+    """Whether the quotes of a CSV text are really text: without quoting all lines have one width, with it lines merge.
 
-    In real CSV a field that holds a line end leaves two lines that are too short.
+    In real CSV a field with a line end makes two lines that are too short.
     """
     if '"' not in text:
         return False
@@ -193,7 +193,7 @@ def broken_by_quotes(text: str, separator: str) -> bool:
 
 
 def suggest(lines: Sequence[str], needed: int, separator: str = "") -> str:
-    """Return the separator that parts (nearly) all lines into as many fields, at least ``needed``; "" for none."""
+    """Return the separator that gives (nearly) all lines the same number of fields, at least ``needed``; "" for none."""
     lines = [line for line in lines if line.strip()][:_SAMPLE]
     for mark in SEPARATORS:
         if mark == separator or not lines:
@@ -210,7 +210,7 @@ def _called(separator: str) -> str:
 
 
 def _other(lines: Sequence[str], where: str, separator: str, needed: int) -> HengyuError | None:
-    """Return the error that names the separator the lines have, None if that is the one they are read with."""
+    """Return an error that names the actual separator, or None if it is the one in use."""
     mark = suggest(lines, needed, separator)
     if not mark:
         return None
@@ -230,7 +230,7 @@ def _other(lines: Sequence[str], where: str, separator: str, needed: int) -> Hen
 def table(
     records: Iterable[tuple[int, list[str]]], where: str, header: bool, wanted: Sequence[Wanted], separator: str
 ) -> Rows:
-    """Read columns of records; raises `HengyuError` where they are not there, with the separator or header that would fit."""
+    """Read columns of records; raises `HengyuError` for missing ones, with the separator or header that would fit."""
     rows = Rows("line", tuple([] for _ in wanted))
     following: Iterator[tuple[int, list[str]]] = iter(records)
     found = next(following, None)
@@ -250,14 +250,14 @@ def table(
         raise HengyuError(nameless(where, len(head) + 1))
     places = [w if isinstance(w, int) else _place(head if header else [], w, where, separator, lines) for w in wanted]
     given = [p for p in places if p is not None]
-    # without a header the first line shows how many fields there are, unless those asked for are the first ones: then most do
+    # without a header the first line gives the number of fields, unless the first columns are wanted: then most lines do
     usual = not header and sorted(given) == list(range(len(wanted)))
     often = Counter(len(fields) for _, fields in sample).most_common(1)[0][0]
     width = max(often, len(wanted)) if usual else len(head)
     if max(given) >= width or (usual and len(head) == 1):
         tabless = ", and line 1 holds no tab" if separator == "\t" and len(head) == 1 else ""
         raise _other(lines, where, separator, max(given) + 1) or HengyuError(
-            f"{where}: line 1 has {len(head)} fields{tabless} and no column {max(given)} (counted from 0); mend the card's "
+            f"{where}: line 1 has {len(head)} fields{tabless} and no column {max(given)} (counted from 0); correct the card's "
             f"'columns', or its 'separator' if the fields are not separated by {_called(separator)}"
         )
     if usual and width > len(wanted):
@@ -268,7 +268,7 @@ def table(
             and _numbered(sample, width)
         ):
             raise HengyuError(
-                f"{where}: its lines have {width} fields, not {len(wanted)}; say in the card which of them are meant, like "
+                f"{where}: its lines have {width} fields, not {len(wanted)}; name the columns in the card, like "
                 f"columns = {{ sentence1 = 1, sentence2 = 2, label = 3 }} (positions from 0); line 1 is {_fields(head)}"
             )
     for number, fields in chain(sample[header:], following):
@@ -277,27 +277,27 @@ def table(
         else:
             between = {"\t": " between tabs", ",": ""}.get(separator, f" between {_called(separator)}")
             if separator == "," and len(fields) > width:
-                between = " (one that holds a comma in quotes)"
+                between = " (a field with a comma needs quotes)"
             rows.malformed[number] = (f"a line must have {width} fields{between}", str(len(fields)))
     return rows
 
 
 def _numbered(sample: Sequence[tuple[int, list[str]]], width: int) -> bool:
-    """Whether a column holds numbers alone."""
+    """Whether a column holds only numbers."""
     rows = [fields for _, fields in sample if len(fields) == width]
     return any(all(map(is_number, column)) for column in zip(*rows, strict=True))
 
 
 def carriage_returns(where: str) -> str:
-    """Return the sentence on a file of a single line in which carriage returns end the lines."""
-    return f"{where}: its lines end with a carriage return alone; convert it with tr '\\r' '\\n' < OLD > NEW"
+    """Return the message for a file whose lines end with carriage returns."""
+    return f"{where}: its lines end with carriage returns only; convert it with tr '\\r' '\\n' < OLD > NEW"
 
 
 def nameless(where: str, width: int) -> str:
-    """Return the sentence on a header that lacks the name of the first column, as R writes it for row names."""
+    """Return the message for a header without a name for the first column, as R writes row names."""
     return (
         f"{where}: line 1 has {width - 1} fields and the others {width}: the first column has no name, as R writes row names; "
-        "put a name for it at the beginning of line 1"
+        "add a name for it at the beginning of line 1"
     )
 
 
@@ -322,23 +322,21 @@ def _place(head: list[str], wanted: Wanted, where: str, separator: str, lines: S
             raise other
     if any(map(is_number, head)):
         raise HengyuError(
-            f"{where}: line 1 looks like data and not like a header ({_fields(head)}); add header = false to the "
+            f"{where}: line 1 looks like data, not like a header ({_fields(head)}); add header = false to the "
             f"card{_positions(head)}"
         )
     remedy = "" if len(head) > 1 or separator != "\t" else ", and no tab either: is this really a tab-separated file?"
     hint = did_you_mean(name, head) if len(head) > 1 else ""
     raise HengyuError(
-        f"{where}: line 1: the header has no column '{name}'{remedy}{hint}; say in the card's 'columns' what it is called "
-        "here, or add header = false if line 1 is data ('hengyu card FILE' writes a card that fits)"
+        f"{where}: line 1: the header has no column '{name}'{remedy}{hint}; give its name in the card's 'columns', "
+        "or add header = false if line 1 is data ('hengyu card FILE' writes a matching card)"
     )
 
 
 def _positions(head: Sequence[str]) -> str:
-    """Return the columns to write, where the first line shows them: two of words and one number."""
+    """Return the columns to write if the first line shows them: two of words and one number."""
     numbers = [i for i, f in enumerate(head) if is_number(f)]
     words = [i for i in range(len(head)) if i not in numbers]
     if len(numbers) == 1 and len(words) == 2 and (*words, *numbers) != (0, 1, 2):
         return f", and columns = {{ sentence1 = {words[0]}, sentence2 = {words[1]}, label = {numbers[0]} }}"
-    return (
-        "" if len(head) == 3 else ", and say in 'columns' which positions (from 0) hold sentence1, sentence2 and label"
-    )
+    return "" if len(head) == 3 else ", and give the positions (from 0) of sentence1, sentence2 and label in 'columns'"

@@ -1,4 +1,4 @@
-"""Guess: how a file of sentence pairs is laid out, decided from the whole file, and the card that says so."""
+"""Guess: decides the layout of a file of sentence pairs from the whole file, and writes its card."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ __all__ = ["Guess", "Wishes", "card_name", "card_place", "guess"]
 
 _CALLED = {"\t": "tab", ",": "comma", ";": "semicolon", "|": "|", " ": "space", "  ": "runs of spaces"}
 _SCALES = ((0, 1), (0, 5), (-1, 1), (0, 10), (0, 100))
-_SHOWN = 3  # rows of a preview
+_SHOWN = 3  # rows in a preview
 
 
 @dataclass(frozen=True)
 class Guess:
-    """How a file is laid out."""
+    """The layout of a file."""
 
     file: Path
     format: str
@@ -39,7 +39,7 @@ class Guess:
     kind: str
     scale: tuple[float, float]
     label_map: dict[str, float]
-    said: tuple[tuple[str, str], ...]  # what was decided, in words, for the user
+    said: tuple[tuple[str, str], ...]  # the decisions in words, for the user
     preview: tuple[tuple[str, str, str], ...]  # the first rows: sentence, sentence, label
 
     def toml(self, name: str) -> str:
@@ -73,7 +73,7 @@ def _toml(value: str | int) -> str:
 
 
 def _bare(file: Path) -> str:
-    """Return a file's name without the endings that say its format."""
+    """Return a file's name without its format extensions."""
     name = file.name
     for ending in (*COMPRESSED, *FORMATS):
         if name.lower().endswith(ending) and len(name) > len(ending):
@@ -82,28 +82,28 @@ def _bare(file: Path) -> str:
 
 
 def card_name(file: Path) -> str:
-    """Return the name that a card of a file gets: the file's, as far as it can be a folder's name."""
+    """Return a file's card name: the file's own name, made valid for a folder."""
     return re.sub(r"[^\w.-]+", "-", _bare(file)).strip(".-") or "pairs"
 
 
 def card_place(file: Path) -> Path:
-    """Return where the card of a file stands unless it is said otherwise: beside it."""
+    """Return the default path of a file's card, in the same folder."""
     return file.with_name(f"{_bare(file)}.toml")
 
 
 def guess(file: Path, wishes: Wishes | None = None) -> Guess:
-    """Decide how a file of pairs is laid out; raises `HengyuError` that says what could not be decided, and what to add."""
+    """Decide the layout of a file of pairs; raises `HengyuError` with what is undecided and which option to add."""
     wishes = wishes or Wishes()
     if not file.is_file():
         what = (
             "is a folder; name a file of pairs in it"
             if file.is_dir()
-            else "no such file, or no regular file; check the path"
+            else "no such file, or not a regular file; check the path"
         )
         raise HengyuError(f"{file}: {what}")
     if file.suffix == ".toml":
         raise HengyuError(
-            f"{file}: is a card or a suite, and no file of pairs; name the file it describes, or use --datasets {file.parent} "
+            f"{file}: is a card or a suite, not a file of pairs; name the file it describes, or use --datasets {file.parent} "
             "--task NAME:SPLIT"
         )
     try:
@@ -137,8 +137,8 @@ def _said(table: Layout, header: bool, columns: Sequence[str | int], labels: str
     said = [("format", names.get(table.format, table.format))]
     if table.format in ("tsv", "csv"):
         mark = _CALLED.get(table.separator, json.dumps(table.separator, ensure_ascii=False))
-        ragged = f" ({table.ragged} of {table.lines} lines have another number of fields)" if table.ragged else ""
-        said.append(("separator", f"{mark}: {len(table.columns)} fields a line{ragged}"))
+        ragged = f" ({table.ragged} of {table.lines} lines have a different number of fields)" if table.ragged else ""
+        said.append(("separator", f"{mark}: {len(table.columns)} fields per line{ragged}"))
         said.append(
             (
                 "quoting",
@@ -158,22 +158,22 @@ def _said(table: Layout, header: bool, columns: Sequence[str | int], labels: str
 def _labels(
     values: Sequence[Any], wishes: Wishes, where: str
 ) -> tuple[str, tuple[float, float], dict[str, float], str]:
-    """Return kind, scale, map and a sentence on them, from all labels."""
+    """Return kind, scale, map and a description, from all labels."""
     given = [str(v).strip() for v in values if v is not None and str(v).strip()]
     found = Counter(given)
     seen = ", ".join(f"{w} ({n})" for w, n in sorted(found.items())[:CLASSES])
     if wishes.label_map:
         scale = wishes.scale or (0.0, 1.0)
         kind = wishes.kind or ("binary" if {v for _, v in wishes.label_map} <= {0, 1} and scale == (0, 1) else "graded")
-        return kind, scale, dict(wishes.label_map), f"{kind}, as --map says (found: {seen})"
+        return kind, scale, dict(wishes.label_map), f"{kind}, as given by --map (found: {seen})"
     meanings: dict[str, float] = {}
     if found and not any(map(is_number, found)) and {w.lower() for w in found} - {"true", "false"}:
         known = {w: meaning(w) for w in sorted(found)}
         unknown = [w for w, value in known.items() if value is None]
         if unknown:
             raise HengyuError(
-                f"{where}: the labels are words, and what {', '.join(map(repr, unknown[:CLASSES]))} means is not known (found: "
-                f"{seen}); say what each of them means with 'hengyu card {where} --map {sorted(found)[0]}=1,...'"
+                f"{where}: the labels are words, and the meaning of {', '.join(map(repr, unknown[:CLASSES]))} is unknown (found: "
+                f"{seen}); give the value of each with 'hengyu card {where} --map {sorted(found)[0]}=1,...'"
             )
         meanings = {w: value for w, value in known.items() if value is not None}
         return (

@@ -1,4 +1,4 @@
-"""The hub: downloads a card's splits at their pinned revision, only when the user asks for it."""
+"""The hub: downloads a card's splits at their pinned revision, only if the user asks for it."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ __all__ = ["fetch"]
 
 
 def fetch(card: Card, cache_root: Path | None = None, progress: Callable[[str], None] | None = None) -> list[Path]:
-    """Download the splits of a card that are not cached yet and return their files.
+    """Download the splits of a card that are not cached yet, and return their files.
 
-    Every split that arrives is kept, also when another one fails.
+    Every downloaded split is kept, even if another one fails.
 
     Raises:
         HengyuError: one sentence for each split that could not be fetched.
@@ -88,7 +88,7 @@ def _fetch_split(card: Card, hub: Hub, split: Split, path: Path, remote: Remote,
     if split.rows is not None and len(labels) != split.rows:
         lost = f" ({at_lines('malformed line', dropped)} dropped)" if dropped else ""
         raise HengyuError(
-            f"{where}: {len(labels)} rows{lost} where {card.path} says {split.rows}; "
+            f"{where}: {len(labels)} rows{lost}, but {card.path} says {split.rows}; "
             f"correct splits.{split.name}.rows, or its hub name or subset if these are the wrong files"
         )
     _write(path, parts, {"files": digests, "rows": len(labels), "dropped": dropped}, card, split)

@@ -1,4 +1,4 @@
-"""Judgements: the rows of a retrieval dataset's files to documents, queries and grades, every mistake named by its lines."""
+"""Judgements: turns the rows of a retrieval dataset into documents, queries and grades; mistakes name their lines."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _EITHER = CollectionColumns().id
 
 @dataclass(frozen=True)
 class Texts:
-    """Texts by their ids, in the order of the file; ``dropped`` are ids whose line was left out, as the card wants it."""
+    """Texts by id, in the order of the file; ``dropped`` are ids of lines that the card's malformed = "drop" left out."""
 
     rows: Mapping[str, int]  # id -> row
     texts: tuple[str, ...]
@@ -32,7 +32,7 @@ class Texts:
 
 @dataclass(frozen=True, eq=False)
 class Judgements:
-    """Which document (J,) answers which query (J,), how well (J,), in the order of the file; and the lines dropped."""
+    """Query (J,), document (J,) and grade (J,) of each judgement, in the order of the file; and the lines dropped."""
 
     queries: Ids
     documents: Ids
@@ -41,7 +41,7 @@ class Judgements:
 
 
 def wanted_of(columns: CollectionColumns, part: str) -> tuple[Wanted, ...]:
-    """Return the columns of the file of a part: id, title and text; id and text; or query, document and grade."""
+    """Return the columns of a part's file: id, title and text; id and text; or query, document and grade."""
     if part == "qrels":
         return columns.query, columns.document, columns.grade
     own: Wanted = (str(_EITHER), "id") if columns.id == _EITHER else columns.id
@@ -54,8 +54,8 @@ def wanted_of(columns: CollectionColumns, part: str) -> tuple[Wanted, ...]:
 def check_texts(rows: Rows, card: CollectionCard, where: str) -> Texts:
     """Check documents or queries row by row; raises one `HengyuError` with every kind of mistake and its lines.
 
-    A document with a title is title, space, text. An id stands once; a text is not empty, or its line is dropped where the
-    card says so.
+    A document with a title is title, space, text. Ids must be unique; a line with an empty text is dropped if the card
+    says so.
     """
     faults = Faults()
     malformed = dict(rows.malformed)
@@ -69,7 +69,7 @@ def check_texts(rows: Rows, card: CollectionCard, where: str) -> Texts:
             faults.note(fault, number, show(rows.columns[0][i]))
             continue
         if own in found or own in dropped:
-            faults.note("an id must stand once; give every text an id of its own", number, show(own))
+            faults.note("ids must be unique; give every text its own id", number, show(own))
             continue
         text = rows.columns[-1][i]
         title = titles[i] if titles is not None else ""
@@ -97,9 +97,9 @@ def check_texts(rows: Rows, card: CollectionCard, where: str) -> Texts:
 def check_judgements(rows: Rows, card: CollectionCard, where: str, queries: Texts, documents: Texts) -> Judgements:
     """Check judgements row by row; raises one `HengyuError` with every kind of mistake and its lines.
 
-    A grade is 0 (not relevant) or above. A pair that is judged twice, or an id that no file has, is a mistake, or is left
-    out where the card drops malformed lines (of the former the first line counts); two grades for a pair always are one. What
-    names a text that was left out is left out too.
+    A grade is 0 (not relevant) or above. A pair that is judged twice, or an unknown id, is a mistake, or is left out if the
+    card drops malformed lines (the first line of a repeated pair counts); two grades for a pair are always a mistake.
+    Judgements of texts that were left out are left out too.
     """
     faults = Faults()
     malformed = dict(rows.malformed)
@@ -110,7 +110,7 @@ def check_judgements(rows: Rows, card: CollectionCard, where: str, queries: Text
     for number, query, document, given in zip(rows.numbers, *rows.columns, strict=True):
         grade, fault = number_of(given, "grade")
         if not fault and grade < 0:
-            fault = "the grade must be 0 (not relevant) or above; mend the file"
+            fault = "the grade must be 0 (not relevant) or above; correct the file"
         if fault:
             faults.note(fault, number, show(given))
             continue
@@ -124,9 +124,7 @@ def check_judgements(rows: Rows, card: CollectionCard, where: str, queries: Text
             elif own in texts.dropped:
                 malformed.setdefault(number, (f"the {what} has an empty text", ""))
             else:
-                malformed.setdefault(
-                    number, (f"the {what} must be one that there is", f"{show(own)}, which no line has")
-                )
+                malformed.setdefault(number, (f"the {what} must be an existing id", f"{show(own)}, which no line has"))
         if len(places) < 2:
             continue
         pair = (places[0], places[1])
@@ -138,7 +136,9 @@ def check_judgements(rows: Rows, card: CollectionCard, where: str, queries: Text
         elif seen[pair] == grade:
             malformed.setdefault(number, ("a pair of query and document must be judged once", ""))
         else:
-            faults.note("a pair must have one grade; keep the right one", number, f"{grade:g} after {seen[pair]:g}")
+            faults.note(
+                "a pair must have only one grade; keep the right one", number, f"{grade:g} after {seen[pair]:g}"
+            )
     faults.report(where, rows.unit, malformed, card)
     places_of = np.array(asked, np.int64), np.array(answers, np.int64)
     return Judgements(*places_of, np.array(grades, np.float64), tuple(sorted(malformed)))
@@ -148,5 +148,8 @@ def _id(value: Any) -> tuple[str, str]:
     if type(value) is int:
         return str(value), ""
     if not isinstance(value, str) or not value:
-        return "", "an id must be text or a whole number, and not empty; mend it, or name the right column in the card"
+        return (
+            "",
+            "an id must be text or a whole number, and not empty; correct it, or name the right column in the card",
+        )
     return value, ""

@@ -1,4 +1,4 @@
-"""Keys that cards of every kind share: names, words, digests, columns, files, where the hub has them, and prose."""
+"""Keys shared by all kinds of cards: names, words, digests, columns, files, hub and prose."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ __all__ = [
 ]
 
 KINDS = tuple(dict.fromkeys(FORMATS.values()))
-"""The formats there are."""
+"""The known formats."""
 
-# words that a suite's fit_on and the board's aggregates use for themselves
+# words with a meaning of their own in fit_on and in the leaderboard's aggregates
 _RESERVED = ("all", "avg", "none", "target", "w-avg")
 _ARCHIVES = {
     ".zip": "zip",
@@ -48,7 +48,7 @@ C = TypeVar("C", Columns, CollectionColumns, TripleColumns)
 
 
 def name(table: Table, key: str, given: str) -> None:
-    """Note a problem where a name could not be a folder's."""
+    """Record a problem if a name cannot be a folder's."""
     if given.startswith(".") or not re.fullmatch(r"[\w.-]+", given):
         table.problem(key, f"must be letters, digits, '-', '_' and '.', not {shown(given)}")
     elif fault := name_fault(given):
@@ -56,23 +56,23 @@ def name(table: Table, key: str, given: str) -> None:
 
 
 def split_name(table: Table, given: str) -> None:
-    """Note a problem where a split's name could not be a folder's, or means something else."""
+    """Record a problem if a split's name cannot be a folder's, or is reserved."""
     name(table, "name", given)
     if given in _RESERVED:
-        table.problem("name", f"'{given}' has another meaning (reserved: {', '.join(_RESERVED)}); rename the split")
+        table.problem("name", f"'{given}' is reserved (reserved names: {', '.join(_RESERVED)}); rename the split")
 
 
 def word(table: Table, key: str, default: str, known: Iterable[str]) -> str:
-    """Take a key that must be one of the words known."""
+    """Take a key that must be one of the known words."""
     words = tuple(known)
     found = table.take(key, str, default)
     if found not in words:
-        table.problem(key, f"holds the unknown '{found}'{did_you_mean(found, [w for w in words if w])}")
+        table.problem(key, f"has the unknown value '{found}'{did_you_mean(found, [w for w in words if w])}")
     return found
 
 
 def columns(table: Table, default: C, apart: Sequence[tuple[str, tuple[str, ...]]]) -> C:
-    """Take the key 'columns'; ``apart`` says which must be different columns, and in what words."""
+    """Take the key 'columns'; ``apart`` lists which columns must differ, with the message."""
     inner = table.table("columns")
     found: dict[str, str | int] = {}
     for key, value in asdict(default).items():
@@ -93,7 +93,7 @@ def columns(table: Table, default: C, apart: Sequence[tuple[str, tuple[str, ...]
 
 
 def hub(table: Table, columns_of: Callable[[Table], Columns | None]) -> Hub | None:
-    """Take the key 'hub'; ``columns_of`` takes the columns that its files have."""
+    """Take the key 'hub'; ``columns_of`` takes the columns of its files."""
     if not table.has("hub"):
         table.take("hub", dict)
         return None
@@ -120,7 +120,7 @@ def hub(table: Table, columns_of: Callable[[Table], Columns | None]) -> Hub | No
 
 @dataclass(frozen=True)
 class Text:
-    """How the text of a file is laid out."""
+    """The layout of a text file."""
 
     format: str
     separator: str
@@ -129,7 +129,7 @@ class Text:
 
 
 def text_keys(table: Table) -> Text:
-    """Take the keys that say how the text of files is laid out: format, separator, quoting, encoding."""
+    """Take the keys for the layout of text files: format, separator, quoting, encoding."""
     format_ = word(table, "format", "", ("", *KINDS))
     separator = table.take("separator", str, "") if table.has("separator") else ""
     if separator in ("\\t", "tab", "\\x01"):
@@ -137,24 +137,26 @@ def text_keys(table: Table) -> Text:
             "separator", 'is written with a backslash; use double quotes, like separator = "\\t" (or "\\u0001")'
         )
     elif any(c in separator for c in '"\r\n'):
-        table.problem("separator", f"must hold neither quotes nor line ends, not {shown(separator)}")
+        table.problem("separator", f"must contain neither quotes nor line ends, not {shown(separator)}")
     quoting = word(table, "quoting", "auto", QUOTINGS)
     if quoting == "csv" and (len(separator) > 1 or separator == " "):
-        table.problem("quoting", f"is 'csv', which needs a separator of one character, not {shown(separator)}")
+        table.problem("quoting", f"is 'csv', which needs a one-character separator, not {shown(separator)}")
     given = table.take("encoding", str, "utf-8")
     encoding = {"utf8": "utf-8", "utf-8-sig": "utf-8", "cp936": "gbk"}.get(
         given.lower(), given.lower().replace("_", "-")
     )
     if encoding not in CODECS:
-        table.problem("encoding", f"holds the unknown {shown(given)}{did_you_mean(encoding, CODECS)}")
+        table.problem("encoding", f"has the unknown value {shown(given)}{did_you_mean(encoding, CODECS)}")
         encoding = "utf-8"
     if format_ in ("json", "jsonl", "parquet") and (separator or quoting != "auto"):
-        table.problem("separator" if separator else "quoting", f"is of text with fields, and the format is {format_}")
+        table.problem(
+            "separator" if separator else "quoting", f"applies to text with fields, but the format is {format_}"
+        )
     return Text(format_, separator, quoting, encoding)
 
 
 def label_map(table: Table, scale: tuple[float, float], binary: bool) -> dict[str, float]:
-    """Take the key 'map' of labels: what stands in the file, and the label that it means."""
+    """Take the key 'map' of labels: from words in the file to labels."""
     found: dict[str, float] = {}
     for label, value in table.take("map", dict, {}).items():
         if type(value) not in (int, float) or not scale[0] <= value <= scale[1] or (binary and value not in (0, 1)):
@@ -166,7 +168,7 @@ def label_map(table: Table, scale: tuple[float, float], binary: bool) -> dict[st
 
 
 def file_key(table: Table, key: str, default: str, format_: str, *, required: bool, named: bool) -> str:
-    """Take a key that names a file below the card's folder, of a format that is known; ``named`` columns go by name."""
+    """Take a key that names a file below the card's folder, of a known format; ``named``: columns are given by name."""
     file = table.take(key, str, default, required=required)
     if file and _escapes(file):
         table.problem(key, f"must be a path below the card's folder, not {shown(file)}")
@@ -176,23 +178,24 @@ def file_key(table: Table, key: str, default: str, format_: str, *, required: bo
         table.problem(key, f"is an Excel workbook, {shown(file)}; save its sheet as 'CSV UTF-8' and name that file")
     elif ending in _ARCHIVES and not kind:
         table.problem(
-            key, f"is a {_ARCHIVES[ending]} file, {shown(file)}, which is not read; unpack it and name the file inside"
+            key,
+            f"is a {_ARCHIVES[ending]} file, {shown(file)}, which is not supported; unpack it and name the file inside",
         )
     elif file and not kind:
-        table.problem(key, f"has an ending that says no format; add format = one of {', '.join(KINDS)}")
+        table.problem(key, f"has an extension of no known format; add format = one of {', '.join(KINDS)}")
     if kind in ("json", "jsonl", "parquet") and not named:
-        table.problem(key, f"is {kind}, where columns go by name; give names in 'columns'")
+        table.problem(key, f"is {kind}, whose columns have names; give these in 'columns'")
     return file
 
 
 def digest(table: Table, key: str, given: str) -> None:
-    """Note a problem where a digest is none."""
+    """Record a problem if a digest is malformed."""
     if given and not re.fullmatch(r"[0-9a-f]{64}", given):
         table.problem(key, f"must be 64 hex digits, as sha256sum prints them, not {shown(given)}")
 
 
 def prose(table: Table, title: str) -> dict[str, Any]:
-    """Take what is for readers alone."""
+    """Take the keys that are only for readers."""
     return {
         "title": table.take("title", str, title),
         "language": table.take("language", str, "zh"),

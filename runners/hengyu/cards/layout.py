@@ -1,4 +1,4 @@
-"""Layout: a file of pairs as columns of values, before it is known which of them are the pair."""
+"""Layout: a file of pairs as columns of values, before it is known which of them are sentences and label."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ __all__ = ["Layout", "Wishes", "format_by_ending", "read_layout"]
 
 @dataclass(frozen=True)
 class Wishes:
-    """What the user says of a file; whatever is None or empty is guessed."""
+    """The user's settings for a file; what is None or empty is guessed."""
 
-    columns: tuple[str, ...] = ()  # first sentence, second sentence, label: names, or positions from 0
+    columns: tuple[str, ...] = ()  # sentence, sentence, label: names, or positions from 0
     header: bool | None = None
     separator: str = ""
     encoding: str = ""
@@ -35,33 +35,33 @@ class Wishes:
 
 @dataclass
 class Layout:
-    """A file as columns of values, before it is known which of them are the pair."""
+    """A file as columns of values, before it is known which of them are sentences and label."""
 
     format: str
-    names: list[str]  # of the columns; [] for a text file whose header is not known yet
+    names: list[str]  # of the columns; [] for a text file whose header is still unknown
     columns: list[list[Any]]
     separator: str = ""
     quoting: str = "auto"
     encoding: str = "utf-8"
     lines: int = 0
-    ragged: int = 0  # lines of another number of fields
+    ragged: int = 0  # lines with a different number of fields
 
 
 def format_by_ending(file: Path) -> str:
-    """Return the format that a file's ending says, "" if it says none."""
+    """Return the format of a file's extension, "" if unknown."""
     name = file.name.lower()
     name = next((name[: -len(e)] for e in COMPRESSED if name.endswith(e)), name)
     return FORMATS.get(Path(name).suffix, "")
 
 
 def read_layout(content: bytes, file: Path, wishes: Wishes) -> Layout:
-    """Read a file of any format by its content; raises `HengyuError` for what is no table."""
+    """Read a file of any format by its content; raises `HengyuError` if it is not a table."""
     where = str(file)
     if _starts(content, where, b"PAR1"):
         names = parquet_names(content, where)
         rows = read_columns(content, where, format="parquet", header=True, wanted=names)
         return Layout("parquet", names, list(rows.columns), lines=len(rows.numbers))
-    # UTF-16 is let through: it is a name of an encoding that is asked for
+    # accepts UTF-16 as well: the argument may name an encoding
     raw = unpacked(content, where, "utf-8")
     encoding = wishes.encoding or _encoding(raw, where)
     text = decode(raw, where, encoding)
@@ -93,7 +93,7 @@ def _encoding(raw: bytes, where: str) -> str:
 
 
 def _json(text: str, where: str) -> Layout | None:
-    """Return JSON as a table; None for text that is none, which happens to begin with a bracket."""
+    """Return JSON as a table; None for other text that happens to begin with a bracket."""
     first = text.lstrip().split("\n", 1)[0]
     try:
         item = json.loads(first)
@@ -109,17 +109,17 @@ def _json(text: str, where: str) -> Layout | None:
         item = list(item.values()) if indexed(item) else item
     one = item[0] if isinstance(item, list) and item else item
     if not isinstance(one, dict):
-        read_columns(text.encode(), where, format="jsonl", header=True, wanted=())  # says what is wrong with it
+        read_columns(text.encode(), where, format="jsonl", header=True, wanted=())  # raises the precise error
         return None
     names = list(one)
     if not names:
-        read_columns(text.encode(), where, format="jsonl", header=True, wanted=())  # says what is broken
+        read_columns(text.encode(), where, format="jsonl", header=True, wanted=())  # raises the precise error
     rows = read_columns(text.encode(), where, format="jsonl", header=True, wanted=[(name, None) for name in names])
     return Layout("jsonl", names, list(rows.columns), lines=len(rows.numbers))
 
 
 def _delimited(text: str, file: Path, encoding: str, wishes: Wishes) -> Layout:
-    """Split text with the first separator that gives (nearly) all lines the same number of fields, three or more."""
+    """Split text by the first separator that gives (nearly) all lines the same number of fields, three or more."""
     lines = raw_lines(text)
     if not lines:
         raise HengyuError(f"{file}: is empty; get the file again")
@@ -159,7 +159,7 @@ def _delimited(text: str, file: Path, encoding: str, wishes: Wishes) -> Layout:
             best = share, table
     if best is None:
         raise HengyuError(
-            f"{file}: no separator gives its lines the same number of fields, three at least (line 1 is {first[:60]!r}); say "
-            "which it is with 'hengyu card FILE --separator MARK', or write the pairs as a table of two sentences and a label"
+            f"{file}: no separator gives all lines the same number of fields, at least three (line 1 is {first[:60]!r}); name it "
+            "with 'hengyu card FILE --separator MARK', or write the pairs as a table of two sentences and a label"
         )
     return best[1]

@@ -1,4 +1,4 @@
-"""Likely: what columns of sentence pairs are usually called, and what words for labels mean."""
+"""Likely: usual names of the columns of sentence pairs, and the meaning of label words."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def _plain(name: str) -> str:
 
 
 def label_rank(name: str) -> int:
-    """Return how surely a column of this name holds labels, 0 for the surest; -1 for a name that says nothing."""
+    """Return the rank of a column name as a label's, 0 for the most certain; -1 for other names."""
     plain = _plain(name)
     if plain in _LABELS:
         return _LABELS.index(plain)
@@ -54,7 +54,7 @@ def label_rank(name: str) -> int:
 
 
 def sentence_pair(names: Sequence[str]) -> tuple[int, int] | None:
-    """Return the positions of two columns whose names are those of a pair, None if there are none, or several."""
+    """Return the positions of the two columns that are named like a pair, None if there are none or several."""
     plain = [_plain(name) for name in names]
     found = []
     for i, one in enumerate(plain):
@@ -71,6 +71,6 @@ def sentence_pair(names: Sequence[str]) -> tuple[int, int] | None:
 
 
 def meaning(word: str) -> float | None:
-    """Return 1 for a word that says that two sentences mean the same, 0 for one that says they do not, else None."""
+    """Return 1 for a word that means "same", 0 for one that means "different", else None."""
     plain = _plain(word)
     return 1.0 if plain in _YES else 0.0 if plain in _NO else None

@@ -1,4 +1,4 @@
-"""mteb's Chinese STS and retrieval tasks as cards, without writing one: ``mteb:ATEC`` (extra: ``pip install 'hengyu[mteb]'``)."""
+"""mteb's Chinese STS and retrieval tasks as ready-made cards: ``mteb:ATEC`` (needs ``pip install 'hengyu[mteb]'``)."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from hengyu.cards.card import PARTS, Card, CollectionCard, CollectionSplit, Colu
 
 __all__ = ["PREFIX", "mteb_card", "mteb_names"]
 
-PREFIX = "mteb-"  # a card's name holds no colon, since card and split stand around one
+PREFIX = "mteb-"  # a card's name has no colon: it separates card and split
 _LANGUAGE = "cmn-Hans"
 _RETRIEVAL = "Retrieval"
 _SPLITS = {"validation": "valid", "dev": "valid"}
 
 
 def mteb_names() -> tuple[str, ...]:
-    """Return the names of mteb's STS and retrieval tasks that have Chinese texts; raises `HengyuError` without mteb."""
+    """Return the names of mteb's Chinese STS and retrieval tasks; raises `HengyuError` without mteb."""
     return tuple(sorted(_tasks()))
 
 
@@ -37,16 +37,15 @@ def _tasks() -> dict[str, Any]:
 
 
 def _whole(about: Any) -> bool:
-    """Whether a retrieval task's Chinese part is a subset of its own, or all of it."""
+    """Whether a retrieval task's Chinese part is a subset, or all of it."""
     return not about.is_multilingual or [_LANGUAGE] in about.hf_subsets_to_langscripts.values()
 
 
 def mteb_card(name: str) -> Card:
     """Return the card of an mteb task by its name; raises `HengyuError` for an unknown one.
 
-    Files come from the hub at the revision that mteb pins (``hengyu fetch mteb:NAME``), labels lie on mteb's scale, and a
-    scale of 0 to 1 means labels of 0 and 1. mteb's split ``validation`` is our ``valid``; of retrieval tasks splits keep their
-    names.
+    Files come from the hub at the revision that mteb pins (``hengyu fetch mteb:NAME``). Labels are on mteb's scale; a scale
+    of 0 to 1 means labels 0 and 1. mteb's split ``validation`` is our ``valid``; splits of retrieval tasks keep their names.
     """
     tasks = _tasks()
     known = {t.casefold(): t for t in tasks}
@@ -59,7 +58,7 @@ def mteb_card(name: str) -> Card:
     own = f"{PREFIX}{about.name}"
     given: dict[str, Any] = {
         "name": own,
-        # no such file: it is where the splits are looked for beside --data and the cache of `hengyu fetch`
+        # does not exist: its folder is where splits are searched besides --data and the cache of `hengyu fetch`
         "path": cache_dir() / "datasets" / own / "card.toml",
         "title": f"{about.name}, as mteb has it",
         "licence": about.license or "not stated",
@@ -72,7 +71,7 @@ def mteb_card(name: str) -> Card:
         return CollectionCard(
             **given,
             kind="retrieval",
-            scale=(0.0, 1.0),  # grades say theirs
+            scale=(0.0, 1.0),  # unused: grades have their own scale
             label_kind="graded",
             splits={str(s): _collection_split(about.name, str(s)) for s in about.eval_splits},
             hub=Hub(*where, subset=subset),

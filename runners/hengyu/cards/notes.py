@@ -1,4 +1,4 @@
-"""Notes: what is odd about pairs that can be used all the same, and how their labels are distributed."""
+"""Notes: oddities of usable pairs, and the distribution of their labels."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from hengyu.cards.rows import at_lines
 
 __all__ = ["distribution", "pair_notes"]
 
-_VALUES = 12  # different labels that are counted one by one
+_VALUES = 12  # up to so many different labels are counted one by one
 
 
 def pair_notes(pairs: Checked, card: Card) -> list[str]:
     """Return sentences on repeated, swapped, contradictory and equal pairs, each with a count and the first lines.
 
-    None of them is a mistake that keeps a number from existing, so they are noted and not refused. A pair is contradictory
-    when it has another label than before, in the same or the other order.
+    They do not prevent a score, so they are reported and not refused. A pair is contradictory if the same two sentences
+    came with a different label before, in either order.
     """
     first: dict[tuple[str, str], float] = {}
     seen: set[tuple[str, str]] = set()
@@ -42,7 +42,7 @@ def pair_notes(pairs: Checked, card: Card) -> list[str]:
     said = [
         (again, "repeat an earlier pair"),
         (swapped, "repeat an earlier pair in the other order"),
-        (against, "contradict an earlier pair: the same two sentences with another label"),
+        (against, "contradict an earlier pair: the same two sentences with a different label"),
         (equal, "hold the same sentence twice and a low label"),
     ]
     return [
@@ -58,7 +58,7 @@ def _one(pairs: Checked, numbers: list[int], what: str) -> str:
 
 
 def distribution(labels: NDArray[np.float64]) -> str:
-    """Return how labels (n,) are distributed: each with its count, or the quartiles of many different ones."""
+    """Describe the distribution of labels (n,): each with its count, or the quartiles if there are many."""
     found = Counter(labels.tolist())
     if len(found) <= _VALUES:
         return ", ".join(f"{label:g} ({count})" for label, count in sorted(found.items()))

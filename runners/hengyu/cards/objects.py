@@ -1,4 +1,4 @@
-"""Objects: JSON lines, and JSON that is one value: a list of objects, or columns."""
+"""Objects: JSON lines, and single JSON values: a list of objects, or columns."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from hengyu.cards.columns import Rows, Wanted, choice
 
 __all__ = ["indexed", "read_objects", "refuse_nested", "spread"]
 
-_LINES = "write one object a line"
+_LINES = "write one object per line"
 
 
 def read_objects(lines: Iterable[str], where: str, wanted: Sequence[Wanted]) -> Rows:
     """Read columns of JSON lines, of one list of objects, or of one object of columns; raises `HengyuError`.
 
-    A file that begins with ``[`` is a list as a whole, as `pandas.DataFrame.to_json(orient="records")` writes it. One that
-    begins with an object over several lines is held in memory too.
+    A file that begins with ``[`` is one list, as written by `pandas.DataFrame.to_json(orient="records")`. It is held in
+    memory, and so is one that begins with an object over several lines.
     """
     following = iter(lines)
     first = next(following, None)
@@ -59,11 +59,11 @@ def _read_lines(lines: Iterable[str], where: str, wanted: Sequence[Wanted]) -> R
         try:
             item = json.loads(line)
         except RecursionError:
-            raise HengyuError(f"{where}: line {number} is nested too deep; write one flat object a line") from None
+            raise HengyuError(f"{where}: line {number} is nested too deeply; write one flat object per line") from None
         except ValueError as e:
             raise HengyuError(f"{where}: line {number} is not JSON ({e}); {_LINES}") from None
         if not isinstance(item, dict):
-            raise HengyuError(f"{where}: line {number} is no JSON object; {_LINES}, like {{...}}")
+            raise HengyuError(f"{where}: line {number} is not a JSON object; {_LINES}, like {{...}}")
         rows.add(number, _pick(item, where, f"line {number}", wanted))
     return rows
 
@@ -72,10 +72,10 @@ def _one_value(text: str, where: str, wanted: Sequence[Wanted]) -> Rows:
     try:
         value = json.loads(text)
     except RecursionError:
-        raise HengyuError(f"{where}: line 1 is nested too deep; {_LINES}, or one flat list of objects") from None
+        raise HengyuError(f"{where}: line 1 is nested too deeply; {_LINES}, or one flat list of objects") from None
     except ValueError as e:
         raise HengyuError(
-            f"{where}: line {getattr(e, 'lineno', 1)} is not JSON ({e}); {_LINES}, or one list of objects, whole"
+            f"{where}: line {getattr(e, 'lineno', 1)} is not JSON ({e}); {_LINES}, or one complete list of objects"
         ) from None
     rows = Rows("item", tuple([] for _ in wanted))
     if isinstance(value, dict):
@@ -85,13 +85,13 @@ def _one_value(text: str, where: str, wanted: Sequence[Wanted]) -> Rows:
     for number, item in enumerate(value, 1):
         if not isinstance(item, dict):
             raise HengyuError(
-                f"{where}: item {number} of the JSON list is no object; write one object a pair, like "
+                f"{where}: item {number} of the JSON list is not an object; write one object per pair, like "
                 '{"sentence1": ..., "sentence2": ..., "label": ...}'
             )
         rows.add(number, _pick(item, where, f"item {number}", wanted))
     if not value:
         return rows
-    rows.notes.append("the file is one JSON list, and was read as a whole")
+    rows.notes.append("the file is one JSON list and was read as such")
     return spread(rows, where)
 
 
@@ -106,16 +106,16 @@ def _columns(value: Mapping[str, Any], where: str, wanted: Sequence[Wanted]) -> 
 
 
 def indexed(value: Mapping[str, Any]) -> bool:
-    """Whether an object holds rows by their number, as `pandas.DataFrame.to_json(orient="index")` writes them."""
+    """Whether an object holds rows by number, as written by `pandas.DataFrame.to_json(orient="index")`."""
     return bool(value) and all(key.isdecimal() and isinstance(row, dict) for key, row in value.items())
 
 
 def refuse_nested(value: Mapping[str, Any], where: str) -> None:
-    """Raise `HengyuError` for an object that holds its rows under a key."""
+    """Raise `HengyuError` for an object with its rows under a key."""
     for key, rows in value.items():
         if isinstance(rows, list) and rows and isinstance(rows[0], (dict, list)):
             raise HengyuError(
-                f"{where}: is one JSON object, and its rows are under the key '{key}'; write them as JSON lines, as pandas "
+                f"{where}: is one JSON object with its rows under the key '{key}'; write them as JSON lines, as pandas "
                 'does with to_json(orient="records", lines=True)'
             )
 
@@ -129,7 +129,7 @@ def _pick(item: Mapping[str, Any], where: str, place: str, wanted: Iterable[Want
 
 
 def spread(rows: Rows, where: str) -> Rows:
-    """Return rows of lists, as mteb publishes pairs (one row that holds a list a column), with one row an item."""
+    """Turn rows of lists, as mteb publishes pairs (one row with a list per column), into one row per item."""
     if not rows.numbers or not all(isinstance(v, list) for column in rows.columns for v in column):
         return rows
     out = Rows("item", tuple([] for _ in rows.columns), notes=rows.notes)
@@ -137,10 +137,10 @@ def spread(rows: Rows, where: str) -> Rows:
         sizes = [len(one) for one in lists]
         if len(set(sizes)) > 1:
             raise HengyuError(
-                f"{where}: {rows.unit} {number} holds lists of {', '.join(map(str, sizes))} values where a pair needs one "
+                f"{where}: {rows.unit} {number} holds lists of {', '.join(map(str, sizes))} values, but a pair needs one "
                 "of each; get the file again"
             )
         for values in zip(*lists, strict=True):
             out.add(len(out.numbers) + 1, values)
-    out.notes.append(f"a row holds lists, which were read as {len(out.numbers)} rows, as mteb lays pairs out")
+    out.notes.append(f"a row of lists was read as {len(out.numbers)} rows, as in mteb's datasets")
     return out

@@ -1,4 +1,4 @@
-"""Places: which line of a file is its header, and which columns are the sentences and the label."""
+"""Places: whether a file has a header, and which columns are the sentences and the label."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from hengyu.cards.likely import label_rank, meaning, sentence_pair
 
 __all__ = ["CLASSES", "find_places", "has_header"]
 
-_SHOWN = 8  # columns that a message shows
+_SHOWN = 8  # columns shown in a message
 CLASSES = 10
-"""Different words that may be the classes of a label column."""
+"""Up to so many different words may be the classes of a label column."""
 
 
 def has_header(table: Layout, wishes: Wishes) -> bool:
-    """Decide whether the first line of a file holds the names of its columns."""
+    """Whether the first line of a file holds the names of its columns."""
     if table.format not in ("tsv", "csv"):
         return True
     if wishes.header is not None:
@@ -28,7 +28,7 @@ def has_header(table: Layout, wishes: Wishes) -> bool:
     if len(table.columns[0]) < 2:
         return sentence_pair(head) is not None and not any(map(is_number, head))
     places = [str(i) for i in range(len(head))]
-    if head == places or head == ["", *places[:-1]]:  # as pandas names the columns of an array
+    if head == places or head == ["", *places[:-1]]:  # pandas' names for the columns of an array
         return True
     if any(is_number(c) for c in head):
         return False
@@ -41,7 +41,7 @@ def has_header(table: Layout, wishes: Wishes) -> bool:
         and len(set(head)) == len(head)
     ):
         return all(name not in set(r) for name, r in zip(head, rest, strict=True))
-    # a word that is none of the few which the rest of its column consists of
+    # a word that is not among the few of the rest of its column
     return any(
         2 <= len(set(r)) <= CLASSES and len(r) >= 2 * len(set(r)) and name not in r
         for name, r in zip(head, rest, strict=True)
@@ -49,7 +49,7 @@ def has_header(table: Layout, wishes: Wishes) -> bool:
 
 
 def find_places(table: Layout, wishes: Wishes, where: str) -> tuple[int, int, int]:
-    """Return the positions of sentence, sentence and label; raises `HengyuError` where they are in doubt."""
+    """Return the positions of sentence, sentence and label; raises `HengyuError` if they are in doubt."""
     if wishes.columns:
         return _wished(table, wishes.columns, where)
     names = table.names or [str(i) for i in range(len(table.columns))]
@@ -86,12 +86,12 @@ def _wished(table: Layout, columns: Sequence[str], where: str) -> tuple[int, int
 
 def _undecided(table: Layout, names: Sequence[str], could: str) -> str:
     first = ", ".join(f"{n} = {str(c[0])[:20]!r}" for n, c in list(zip(names, table.columns, strict=True))[:_SHOWN])
-    return f"{could} (row 1: {first}); say which are meant with 'hengyu card FILE --columns SENTENCE,SENTENCE,LABEL'"
+    return f"{could} (row 1: {first}); name them with 'hengyu card FILE --columns SENTENCE,SENTENCE,LABEL'"
 
 
 def _could(names: Sequence[str], candidates: Sequence[int], what: str) -> str:
     if not candidates:
-        return f"no column seems to hold the {what}"
+        return f"no column looks like the {what}"
     listed = ", ".join(names[i] for i in candidates[:_SHOWN])
     return (
         f"columns {listed} could hold the {what}"
@@ -106,13 +106,13 @@ def _words(values: Sequence[Any]) -> bool:
 
 
 def _texts(values: Sequence[Any]) -> bool:
-    """Whether most values are Chinese, or several words: no ids, links or names of a class."""
+    """Whether most values are Chinese or several words, not ids, links or class names."""
     seen = sum(isinstance(v, str) and bool(re.search(r"[^\x00-\u02ff]|\S\s\S", v)) for v in values)
     return _words(values) and seen >= 0.5 * len(values)
 
 
 def _sentences(table: Layout, texts: Sequence[int]) -> list[int]:
-    """Return the two of several columns of text that are clearly the longer or more varied ones, else all of them."""
+    """Return the two text columns that are clearly longer or more varied than the others, else all of them."""
 
     def size(i: int) -> tuple[float, float]:
         values = [str(v) for v in table.columns[i]]
@@ -130,7 +130,7 @@ def _given(values: Sequence[Any]) -> list[str]:
 
 
 def _is_label(values: Sequence[Any]) -> bool:
-    """Whether values could be labels: numbers, or a few different words."""
+    """Whether values can be labels: numbers, or a few different words."""
     if any(isinstance(v, (list, dict)) for v in values):
         return False
     given = _given(values)
@@ -142,7 +142,7 @@ def _is_label(values: Sequence[Any]) -> bool:
 
 
 def _sure(values: Sequence[Any]) -> bool:
-    """Whether values are numbers, or words that are known to say whether two sentences mean the same."""
+    """Whether values are numbers, or known words for "same" and "different"."""
     given = _given(values)
     return all(map(is_number, given)) or (
         len(set(given)) <= CLASSES and all(meaning(word) is not None for word in set(given))
@@ -150,7 +150,7 @@ def _sure(values: Sequence[Any]) -> bool:
 
 
 def _is_id(values: Sequence[Any]) -> bool:
-    """Whether numbers count the rows, or are all different whole ones, as labels of more than a few rows are not."""
+    """Whether numbers are ids: they count the rows, or are all different integers, unlike the labels of many rows."""
     given = [str(v).strip() for v in values]
     if not all(re.fullmatch(r"\d+", v) for v in given):
         return False
@@ -175,7 +175,7 @@ def _label_place(table: Layout, names: Sequence[str], where: str) -> int:
         raise HengyuError(f"{where}: {_undecided(table, names, _could(names, surest, 'label'))}")
     sure = [i for i in fit if _sure(table.columns[i])]
     likely = [i for i in sure if not _is_id(table.columns[i])]
-    if not likely and len(sure) > 1:  # a few rows, whose labels count as their ids do: ids come first
+    if not likely and len(sure) > 1:  # in a few rows labels may count like ids: ids come first
         likely = sure[1:]
     likely = likely or [i for i in fit if i not in sure] or sure
     for test in (_varied, _bounded):

@@ -1,4 +1,4 @@
-"""Relevance: what a retrieval task asks for, drawn from the labelled pairs of a card."""
+"""Relevance: builds a retrieval task from labelled pairs or judgements."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ Ids = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Relevance:
-    """Which rows of a corpus answer which queries, and how well.
+    """Which rows of a corpus are relevant to which queries, with grades.
 
     Attributes:
-        corpus: (m,) numbers of the texts that are searched, row by row.
-        queries: (Q,) numbers of the texts that ask.
-        own: (Q,) the row that is the query itself, which it never finds; -1 where it is not in the corpus.
-        partners: (J,) rows of the corpus that are relevant, query after query, ascending within one.
-        grades: (J,) how relevant, above 0; 1 where it is yes or no.
-        starts: (Q + 1,) where each query's partners begin.
-        groups: (Q,) numbers from 0: queries that relevance connects, which stand or fall together.
+        corpus: (m,) numbers of the searched texts, row by row.
+        queries: (Q,) numbers of the query texts.
+        own: (Q,) the row that is the query itself, excluded from its results; -1 if it is not in the corpus.
+        partners: (J,) relevant rows of the corpus, query by query, ascending within each.
+        grades: (J,) grades of relevance, above 0; 1 for binary relevance.
+        starts: (Q + 1,) offsets of each query's partners.
+        groups: (Q,) numbers from 0 of the groups of queries connected by relevance, which are not independent.
     """
 
     corpus: Ids
@@ -40,10 +40,10 @@ class Relevance:
 
     @classmethod
     def of(cls, first: Ids, second: Ids, relevant: NDArray[np.bool_], name: str = "the task") -> Self:
-        """Make the task of pairs of texts (n,), of which some are relevant (n,); both sentences of such a pair ask.
+        """Build the task from pairs of texts (n,) and which are relevant (n,); both sentences of a relevant pair are queries.
 
-        Every text is in the corpus once, in the order of its first appearance; queries stand in that order too. Raises
-        `HengyuError` where no pair of two different texts is relevant.
+        Every text is in the corpus once; corpus and queries are in the order of first appearance. Raises `HengyuError` if no
+        pair of two different texts is relevant.
         """
         ids = np.concatenate([first, second])
         distinct, places = np.unique(ids, return_index=True)
@@ -54,7 +54,7 @@ class Relevance:
         a, b = np.split(row[np.searchsorted(distinct, ids)], 2)
         kept = relevant & (a != b)
         if not kept.any():
-            raise HengyuError(f"{name}: no pair of two different sentences is relevant, so nothing can be asked for")
+            raise HengyuError(f"{name}: no pair of two different sentences is relevant, so there are no queries")
         both = np.unique(
             np.concatenate([np.stack([a[kept], b[kept]], axis=1), np.stack([b[kept], a[kept]], axis=1)]), axis=0
         )
@@ -65,9 +65,9 @@ class Relevance:
 
     @classmethod
     def judged(cls, corpus: Ids, queries: Ids, own: Ids, asked: Ids, answers: Ids, grades: NDArray[np.float64]) -> Self:
-        """Make the task of judgements (J,): query, row of the corpus, grade; those of grade 0 say nothing.
+        """Build the task from judgements (J,): query, row of the corpus, grade; those of grade 0 are ignored.
 
-        Every query has one above 0. What is judged of a query's ``own`` row does not count.
+        Every query needs a grade above 0. Judgements of a query's ``own`` row are ignored.
         """
         kept = np.flatnonzero((grades > 0) & (own[asked] != answers))
         order = kept[np.lexsort((answers[kept], asked[kept]))]
@@ -78,21 +78,21 @@ class Relevance:
 
     @property
     def digest(self) -> str:
-        """The sha256 of which rows answer which queries, and how well."""
+        """The sha256 of the relevant rows and grades of all queries."""
         return array_digest(self.own, self.partners, self.grades, self.starts, self.groups)
 
     @property
     def counts(self) -> Ids:
-        """How many rows are relevant to each query (Q,); at least 1."""
+        """The number of relevant rows of each query (Q,); at least 1."""
         return np.diff(self.starts)
 
     @property
     def spare(self) -> int:
-        """How many neighbours more must be found, so that a query's own row can be left out."""
+        """How many extra neighbours to search so that a query's own row can be left out."""
         return int((self.own >= 0).any())
 
     def gains(self, ids: NDArray[np.integer[Any]]) -> NDArray[np.float64]:
-        """Return the grade of each row found (Q, k) for its query, 0 for the others; -1 stands for nothing found."""
+        """Return the grade of each result (Q, k) for its query, 0 if not relevant; -1 marks a missing result."""
         m = np.int64(len(self.corpus))
         wanted = np.repeat(np.arange(len(self.queries)), self.counts) * m + self.partners  # ascending
         asked = np.arange(len(self.queries))[:, None] * m + ids
@@ -100,7 +100,7 @@ class Relevance:
         return np.where((wanted[at] == asked) & (ids >= 0), self.grades[at], 0.0)
 
     def best(self, k: int) -> NDArray[np.float64]:
-        """Return the k highest grades of each query (Q, k), the highest first; 0 where it has fewer."""
+        """Return the k highest grades of each query (Q, k), descending; padded with 0."""
         query = np.repeat(np.arange(len(self.queries)), self.counts)
         order = np.lexsort((-self.grades, query))
         place = np.arange(len(query)) - self.starts[query]
@@ -111,7 +111,7 @@ class Relevance:
 
 
 def _groups(one: Ids, other: Ids, size: int, members: Ids) -> Ids:
-    """Return which connected part of a graph of so many nodes each member (Q,) is in, numbered from 0."""
+    """Return the connected component, numbered from 0, of each member (Q,) in a graph of ``nodes`` nodes."""
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
 

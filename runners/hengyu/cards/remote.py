@@ -1,4 +1,4 @@
-"""A dataset's repository on the hub, at its revision: its files, and which of them are a split's."""
+"""A dataset's repository on the hub at its revision: its files, and which belong to a split."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from hengyu.cards.card import PARTS, Card, Hub, format_of
 
 __all__ = ["Remote", "Unreachable", "hold_pinned", "pick_files", "pick_parts"]
 
-_PREFERRED = ("parquet", "jsonl", "csv", "tsv")  # where a repository keeps the same split in several formats
+_PREFERRED = ("parquet", "jsonl", "csv", "tsv")  # if a repository has the same split in several formats
 
 
 class Unreachable(HengyuError):
-    """The hub could not be asked at all, so asking it for another dataset is no use either."""
+    """The hub is unreachable, so further datasets are not tried."""
 
 
 def pick_files(files: Iterable[str], name: str, subset: str, where: str) -> list[str]:
-    """Return the files of a split in name order: those a glob matches, or whose path holds its name as a word."""
+    """Return the files of a split, sorted: those that a glob matches, or with the split's name as a word in their path."""
     known = sorted(f for f in files if format_of(f) and not f.startswith("."))
     if any(c in name for c in "*?[/"):
         found = [f for f in known if fnmatchcase(f, name)]
@@ -36,7 +36,7 @@ def pick_files(files: Iterable[str], name: str, subset: str, where: str) -> list
         held = ", ".join(known[:8]) + (f" and {len(known) - 8} more" if len(known) > 8 else "")
         raise HengyuError(
             f"{where} has no files of a split '{name}'{inside}; set the split's hub key to its name there, "
-            f"or to a glob over its files: {held or 'it holds no table at all'}"
+            f"or to a glob over its files: {held or 'there is no table'}"
         )
     best = min((format_of(f) for f in found), key=_PREFERRED.index)
     return [f for f in found if format_of(f) == best]
@@ -45,8 +45,8 @@ def pick_files(files: Iterable[str], name: str, subset: str, where: str) -> list
 def pick_parts(files: Iterable[str], name: str, subset: str, where: str) -> dict[str, list[str]]:
     """Return the files of each of `PARTS` of a retrieval split, as BEIR and mteb lay them out.
 
-    Documents and queries are what has that word in its path; judgements are what has ``qrels``, or neither word. Of each
-    those of the split count, or all where none names it: documents are often the same for every split.
+    Documents and queries have that word in their path; judgements have ``qrels``, or neither word. Of each the split's
+    files count, or all if none names the split: documents are often the same for every split.
     """
     words = {f: set(re.split(r"[\W_]+", f.casefold())) for f in files if format_of(f) and not f.startswith(".")}
     if subset:
@@ -59,7 +59,7 @@ def pick_parts(files: Iterable[str], name: str, subset: str, where: str) -> dict
     for part, found in by_part.items():
         mine = [f for f in found if name.casefold() in words[f]] or ([] if part == "qrels" else found)
         if not mine:
-            held = ", ".join(sorted(words)[:8]) or "it holds no table at all"
+            held = ", ".join(sorted(words)[:8]) or "there is no table"
             raise HengyuError(
                 f"{where} has no files of '{part}' for a split '{name}'; set the split's hub key to its name there ({held})"
             )
@@ -69,22 +69,22 @@ def pick_parts(files: Iterable[str], name: str, subset: str, where: str) -> dict
 
 
 def hold_pinned(card: Card, file: str, digest: str, task: str) -> None:
-    """Raise `HengyuError` for a file whose digest is not the one that its card pins."""
+    """Raise `HengyuError` if a file's digest is not the one pinned in its card."""
     assert card.hub is not None
     if card.hub.sha256.get(file, "") not in ("", digest):
         raise HengyuError(
-            f"{task}: {card.hub.id}/{file}: the sha256 is {digest} where {card.path} pins {card.hub.sha256[file]}; "
-            "do not use it before you know why it changed"
+            f"{task}: {card.hub.id}/{file}: the sha256 is {digest}, but {card.path} pins {card.hub.sha256[file]}; "
+            "find out why it changed before you use it"
         )
 
 
 class Remote:
-    """The repository at its revision; whatever goes wrong on the way becomes one sentence."""
+    """The repository at its revision; every failure becomes one sentence."""
 
     def __init__(self, hub: Hub, name: str) -> None:
         self.hub = hub
         self.name = name
-        # read now and not when huggingface_hub was imported, so that a mirror can be named at any time
+        # read now, not when huggingface_hub was imported, so that a mirror can be set at any time
         self.endpoint = os.environ.get("HF_ENDPOINT", "").rstrip("/") or None
 
     def files(self) -> list[str]:
@@ -99,7 +99,7 @@ class Remote:
         return read_bytes(self.path(file), DATA)
 
     def path(self, file: str) -> Path:
-        """Return where a file lies, downloaded to Hugging Face's own cache."""
+        """Return the path of a file, downloaded to Hugging Face's own cache."""
         path: str = self._ask(
             lambda api: api.hf_hub_download(self.hub.id, file, revision=self.hub.revision, repo_type="dataset")
         )
@@ -130,8 +130,8 @@ class Remote:
             reason = f"{type(e).__name__}: {first}" if first else type(e).__name__
             kind = HengyuError if isinstance(e, errors.HfHubHTTPError) else Unreachable
             raise kind(
-                f"{self.name}: the hub's dataset {self.hub.id} cannot be reached or does not answer as it should "
-                f"({reason}); check the network, or name a mirror with HF_ENDPOINT"
+                f"{self.name}: the hub's dataset {self.hub.id} cannot be reached or gives an unexpected answer "
+                f"({reason}); check the network, or set a mirror in HF_ENDPOINT"
             ) from None
 
     def _error(self, sentence: str) -> HengyuError:

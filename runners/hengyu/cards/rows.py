@@ -1,4 +1,4 @@
-"""Rows: what stands in a file, as it stands there; sentences are neither stripped nor normalised."""
+"""Rows: reads the columns of a file unchanged; sentences are neither stripped nor normalised."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def read_rows(
     quoting: str = "",
     encoding: str = "",
 ) -> Rows:
-    """Read pairs from a file's bytes: sentence, sentence, label; see `read_columns`."""
+    """Read pairs from a file or its bytes: sentence, sentence, label; see `read_columns`."""
     wanted = (columns.sentence1, columns.sentence2, columns.label)
     return read_columns(
         content,
@@ -71,18 +71,18 @@ def read_columns(
     quoting: str = "",
     encoding: str = "",
 ) -> Rows:
-    """Read columns of a file (gzip, xz and bzip2 too); raises `HengyuError` for what is no table of that format at all.
+    """Read columns of a file (gzip, xz and bzip2 too); raises `HengyuError` if it is not a table of that format.
 
-    Of a path, lines and parquet batches are read as they are needed, so that a large file is not held beside its columns.
+    From a path, lines and parquet batches are read on demand, so a large file is never in memory together with its columns.
 
     Args:
         source: the file, or its bytes.
-        where: what messages call it.
+        where: its name in messages.
         format: ``tsv``, ``csv``, ``json``, ``jsonl`` or ``parquet``.
-        header: whether the first line of a text file holds names.
+        header: whether the first line of a text file has names.
         wanted: the columns.
         separator: between fields; "" for the tab of ``tsv`` and the comma of ``csv``.
-        quoting: ``csv``, ``none``, ``auto`` (see `decide_quoting`), or "" for what the format's name says.
+        quoting: ``csv``, ``none``, ``auto`` (see `decide_quoting`), or "" for the default of the format.
         encoding: one of `hengyu.cards.content.CODECS`; "" for UTF-8.
     """
     if format == "parquet":
@@ -106,7 +106,7 @@ def read_columns(
 
 
 def quoting_of(text: str, format: str, separator: str, quoting: str) -> tuple[bool, str]:
-    """Return whether quotes around fields are CSV quoting, and a note on how that was decided ("" if nothing was)."""
+    """Return whether quotes around fields are CSV quoting, and a note if that had to be decided, else ""."""
     if len(separator) > 1 or separator == " ":
         return False, ""
     if quoting != "auto":
@@ -115,23 +115,26 @@ def quoting_of(text: str, format: str, separator: str, quoting: str) -> tuple[bo
         return decide_quoting(text, separator)
     if broken_by_quotes(text, separator):
         return False, (
-            'quotes were kept as text: read as CSV they join lines that are whole without them; add quoting = "csv" to '
+            'quotes were kept as text: read as CSV, they would join complete lines; add quoting = "csv" to '
             "the card if they are CSV quoting"
         )
     return True, ""
 
 
-def compression(source: bytes | Path) -> str:
-    """Return ``gzip``, ``xz`` or ``bzip2``, by a file's first bytes; "" for a file that is not compressed."""
-    if isinstance(source, bytes):
-        return packing(source[:MAGIC_BYTES])
-    with open_regular(source) as file:
-        return packing(file.read(MAGIC_BYTES))
-
-
 def _open(source: bytes | Path) -> io.BufferedIOBase:
-    packed = compression(source)
-    file: io.BufferedIOBase = io.BytesIO(source) if isinstance(source, bytes) else open_regular(source)
+    return io.BytesIO(source) if isinstance(source, bytes) else open_regular(source)
+
+
+def _compression(file: io.BufferedIOBase) -> str:
+    """Return ``gzip``, ``xz`` or ``bzip2`` from a file's first bytes; "" for an uncompressed file."""
+    file.seek(0)
+    return packing(file.read(MAGIC_BYTES))
+
+
+def _content(file: io.BufferedIOBase) -> io.BufferedIOBase:
+    """Return a stream of a file's content from its beginning, decompressed; the file stays open."""
+    packed = _compression(file)
+    file.seek(0)
     return BZ2File(file) if packed == "bzip2" else unpacked_stream(file)[0]
 
 
@@ -140,16 +143,16 @@ def _size(source: bytes | Path) -> int:
 
 
 def _raw_lines(source: bytes | Path, where: str, format: str = "") -> Iterator[bytes]:
-    """Yield lines with their ends; those of a compressed file only as far as its size allows.
+    """Yield lines with their line ends, decompressed within the limit for the file's size.
 
-    Raises `HengyuError` for a file that is damaged, too large, or not a table at all.
+    Raises `HengyuError` for a file that is damaged, too large, or not a table.
     """
-    packed = compression(source)
+    packed = ""
     try:
         with _open(source) as file:
-            refuse_foreign(file.read(HEAD), where, format)
-        with _open(source) as file:
-            yield from bounded_lines(file, where, Budget(where, _size(source)) if packed else None)
+            packed = _compression(file)
+            refuse_foreign(_content(file).read(HEAD), where, format)
+            yield from bounded_lines(_content(file), where, Budget(where, _size(source)) if packed else None)
     except (gzip.BadGzipFile, EOFError, zlib.error, lzma.LZMAError) as e:
         raise HengyuError(f"{where}: the {packed} file is damaged or cut short ({e}); get it again") from None
     except OSError as e:
@@ -159,12 +162,12 @@ def _raw_lines(source: bytes | Path, where: str, format: str = "") -> Iterator[b
 
 
 def unpacked(source: bytes | Path, where: str, format: str = "") -> bytes:
-    """Return the bytes of a file, decompressed; raises `HengyuError` for what is no table."""
+    """Return the bytes of a file, decompressed; raises `HengyuError` if it is not a table."""
     return b"".join(_raw_lines(source, where, format))
 
 
 def _decoded(source: bytes | Path, where: str, encoding: str = "") -> Iterator[str]:
-    """Yield the lines of a text with their ends; raises `HengyuError` that names the line which cannot be decoded."""
+    """Yield decoded lines with their line ends; raises `HengyuError` that names a line that cannot be decoded."""
     if encoding not in ("", "utf-8"):
         text = decode(unpacked(source, where, encoding), where, encoding)
         yield from (f"{line}\n" for line in text.split("\n"))
@@ -175,7 +178,7 @@ def _decoded(source: bytes | Path, where: str, encoding: str = "") -> Iterator[s
             yield line.decode("utf-8")
         except UnicodeDecodeError as e:
             with _open(source) as file:
-                sample = file.read(1 << 18)
+                sample = _content(file).read(1 << 18)
             raise not_utf8(where, number, e.start + 1, sample) from None
 
 
@@ -185,7 +188,7 @@ def text_of(source: bytes | Path, where: str, encoding: str = "") -> str:
 
 
 def _lines(source: bytes | Path, where: str, encoding: str = "") -> Iterator[str]:
-    """Yield lines without their ends, but empty ones at the end of the file."""
+    """Yield lines without line ends, except empty lines at the end of the file."""
     # only \n ends a line: str.splitlines would also cut sentences at U+2028, U+0085 and vertical tabs
     empty = 0
     for line in _decoded(source, where, encoding):
@@ -208,7 +211,7 @@ def parquet_names(content: bytes, where: str) -> list[str]:
         return list(dict.fromkeys(pq.read_schema(pa.BufferReader(unpacked(content, where, "parquet"))).names))
     except (pa.ArrowException, OSError, ValueError, KeyError, MemoryError) as e:
         raise HengyuError(
-            f"{where}: damaged or cut short, or no parquet at all ({first_line(e)}); get the file again"
+            f"{where}: damaged or cut short, or not a parquet file ({first_line(e)}); get the file again"
         ) from None
 
 
@@ -217,14 +220,17 @@ def _parquet(source: bytes | Path, where: str, wanted: Sequence[Wanted]) -> Rows
     import pyarrow.parquet as pq
 
     rows = Rows("row", tuple([] for _ in wanted))
-    if compression(source):
+    with _open(source) as file:
+        packed = _compression(file)
+        file.seek(0)
+        if not packed:
+            refuse_foreign(file.read(HEAD), where, "parquet")
+    if packed:
         source = unpacked(source, where, "parquet")
-    with _open(source) as plain:
-        refuse_foreign(plain.read(HEAD), where, "parquet")
     try:
         table = pa.BufferReader(source) if isinstance(source, bytes) else source
-        with pq.ParquetFile(table) as file:
-            names = file.schema_arrow.names
+        with pq.ParquetFile(table) as parquet:
+            names = parquet.schema_arrow.names
             chosen = [choice(one, names) for one in wanted]
             for name in chosen:
                 if name is not None and name not in names:
@@ -240,7 +246,7 @@ def _parquet(source: bytes | Path, where: str, wanted: Sequence[Wanted]) -> Rows
     except (pa.ArrowException, OSError, ValueError, OverflowError, KeyError, MemoryError) as e:
         reason = first_line(e)
         raise HengyuError(
-            f"{where}: damaged or cut short, or no parquet at all ({reason}); get the file again"
+            f"{where}: damaged or cut short, or not a parquet file ({reason}); get the file again"
         ) from None
     rows.numbers = list(range(1, len(rows.columns[0]) + 1))
     return spread(rows, where)

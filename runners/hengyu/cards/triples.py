@@ -1,4 +1,4 @@
-"""Triples: a file's rows of anchor, positive and negative to labelled pairs, so that whatever learns from those can."""
+"""Triples: turns rows of anchor, positive and negative into labelled pairs to train on."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["read_triples"]
 def read_triples(content: bytes, where: str, card: TripleCard, format: str) -> Checked:
     """Read triples as pairs, two of each: the anchor with its positive (1), then with its negative (0).
 
-    A triple of which a sentence is empty is malformed as a whole. Raises `HengyuError` for whatever is wrong with the file.
+    A triple with an empty sentence is malformed as a whole. Raises `HengyuError` for any fault in the file.
     """
     wanted = (card.fields.anchor, card.fields.positive, card.fields.negative)
     rows = read_columns(

@@ -1,4 +1,4 @@
-"""The command line: one file a command in commands/, found by its file name; heavy imports happen inside commands."""
+"""The command line: one file per command in commands/, found by its name; heavy imports happen inside commands."""
 
 from __future__ import annotations
 
@@ -29,21 +29,19 @@ _BUG = 70  # EX_SOFTWARE of sysexits.h
 
 
 class _Commands(click.Group):
-    """Finds the commands of this package; turns a `HengyuError` into sentences on stderr and exit code 2."""
+    """Finds the commands of this package, and prints a `HengyuError` as sentences on stderr with exit code 2."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Return the names of all commands."""
         return sorted(m.name.replace("_", "-") for m in iter_modules(commands.__path__))
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Return a command by its name; one that was renamed says so and runs."""
+        """Return a command by its name; a renamed one prints a note and runs."""
         if cmd_name in _RENAMED:
             click.echo(f"note: 'hengyu {cmd_name}' is now 'hengyu {_RENAMED[cmd_name]}'", err=True)
             cmd_name = _RENAMED[cmd_name]
         if cmd_name not in self.list_commands(ctx):
-            raise click.UsageError(
-                f"no command is called '{cmd_name}'{did_you_mean(cmd_name, self.list_commands(ctx))}"
-            )
+            raise click.UsageError(f"there is no command '{cmd_name}'{did_you_mean(cmd_name, self.list_commands(ctx))}")
         command: click.Command = import_module(f"{commands.__name__}.{cmd_name.replace('-', '_')}").command
         return command
 
@@ -57,25 +55,25 @@ class _Commands(click.Group):
         except (click.exceptions.Exit, click.Abort):
             raise
         except KeyboardInterrupt:
-            _say("interrupted; what was finished is kept, the same command goes on from there")
+            _say("interrupted; what was finished is kept, the same command continues from there")
             ctx.exit(_INTERRUPTED)
         except Exception as e:
             ctx.exit(_explain(e))
 
     def main(self, *args: Any, **kwargs: Any) -> Any:
-        """Run the program: what its streams cannot take is a sentence, too."""
+        """Run the program; output errors are reported as sentences, too."""
         _open_streams()
         try:
             return super().main(*args, **kwargs)
         except SystemExit as e:
             code = _flush()
             raise SystemExit(code if code is not None and not e.code else e.code) from None
-        except OSError as e:  # the help text does not fit on the disk
+        except OSError as e:  # the help text cannot be written
             raise SystemExit(_explain(e)) from None
 
 
 def _explain(error: Exception) -> int:
-    """Say in sentences what went wrong, and return the exit code; what nobody foresaw is called a bug."""
+    """Print errors as sentences and return the exit code; unexpected ones are reported as bugs."""
     if os.environ.get("HENGYU_DEBUG"):
         with suppress(OSError):
             traceback.print_exception(error)
@@ -84,20 +82,20 @@ def _explain(error: Exception) -> int:
             _say(f"error: {problem}")
         return _WRONG
     if isinstance(error, BrokenPipeError):
-        # the reader went away (`| head`): nothing is wrong, and nothing more can be said
+        # the reader has gone (`| head`): not an error, and nothing more can be printed
         _silence()
         return 0
     if isinstance(error, MemoryError):
-        _say("error: the memory does not suffice; give less data at once, or use a machine with more")
+        _say("error: out of memory; use less data at once, or a machine with more memory")
         return _WRONG
     if isinstance(error, OSError):
         if error.filename is not None:
             what = os.fsdecode(error.filename) if isinstance(error.filename, str | bytes) else str(error.filename)
-            _say(f"error: {what}: {error.strerror or error}; check the path, its permissions and the room on the disk")
+            _say(f"error: {what}: {error.strerror or error}; check the path, its permissions and the free disk space")
             return _WRONG
         if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EBADF, errno.EFBIG):
             _silence()
-            _say(f"error: the output cannot be written ({error.strerror}); make room, or send it elsewhere")
+            _say(f"error: the output cannot be written ({error.strerror}); free some space, or write it elsewhere")
             return _WRONG
     place = traceback.extract_tb(error.__traceback__)[-1:]
     where = "".join(f" in {Path(f.filename).name}, line {f.lineno}" for f in place)
@@ -109,12 +107,12 @@ def _explain(error: Exception) -> int:
 
 
 def _say(sentence: str) -> None:
-    with suppress(OSError):  # stderr may be the full disk
+    with suppress(OSError):  # stderr may be on the full disk
         click.echo(plain(sentence), err=True)
 
 
 class _Unheard(io.TextIOWrapper):
-    """A stderr that nobody can read, on a full disk, is no reason to end a run: what is said there is lost, and no more."""
+    """A stderr that cannot be written must not end a run: only what is printed there is lost."""
 
     def write(self, text: str, /) -> int:
         with suppress(OSError):
@@ -127,25 +125,25 @@ class _Unheard(io.TextIOWrapper):
 
 
 def _open_streams() -> None:
-    """Fill the places of closed streams, so that no file that is opened takes one, and print whatever a name holds."""
+    """Reopen closed streams, so that no other file gets their numbers, and make any name printable."""
     for number in range(3):
         try:
             os.fstat(number)
         except OSError:
-            # not writable, so that what is printed there is an error and not lost
+            # read-only, so that printing there is an error instead of being lost
             os.open(os.devnull, os.O_RDONLY if number < 2 else os.O_WRONLY)
             if number == 1:
                 sys.stdout = open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
     if sys.stderr is sys.__stderr__ and isinstance(sys.stderr, io.TextIOWrapper):
         sys.stderr = _Unheard(sys.stderr.buffer, sys.stderr.encoding, sys.stderr.errors, line_buffering=True)
     for stream in (sys.stdout, sys.stderr):
-        # a path may hold bytes that are no UTF-8
+        # a path may contain bytes that are not UTF-8
         if (change := getattr(stream, "reconfigure", None)) is not None:
             change(errors="backslashreplace")
 
 
 def _flush() -> int | None:
-    """Write what is still to be written; returns an exit code where it cannot be."""
+    """Flush the output; returns an exit code if it cannot be written."""
     try:
         if sys.stdout is not None:
             sys.stdout.flush()
@@ -155,7 +153,7 @@ def _flush() -> int | None:
 
 
 def _silence() -> None:
-    """Send what stdout still holds nowhere: it could not be written, and must not fail again at the end."""
+    """Discard what stdout still holds: it could not be written, and must not fail again at exit."""
     with suppress(OSError, ValueError, AttributeError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
@@ -163,7 +161,7 @@ def _silence() -> None:
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="hengyu")
 def main() -> None:
-    """Hengyu (衡语) weighs Chinese sentence embeddings.
+    """Hengyu (衡语): a benchmark for Chinese sentence embeddings.
 
-    Every sentence is encoded once; every number comes with its interval, its ceiling and what it was fitted on.
+    Every sentence is encoded once. Every score has a 95 % confidence interval, a ceiling and the data it was fitted on.
     """

@@ -1,4 +1,4 @@
-"""Options that several commands share, in the same words."""
+"""Options shared by several commands."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ __all__ = [
 
 
 class _Place(click.Path):
-    """A folder, or the URL of one elsewhere; both as they were typed."""
+    """A folder or the URL of a remote one, as typed."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """Leave URLs alone."""
@@ -49,12 +49,12 @@ class _Place(click.Path):
 
 
 class _Folder(click.Path):
-    """A folder that is there."""
+    """An existing folder."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """Say which folder is meant where a file was given."""
+        """Suggest the folder if a file was given."""
         if user_path(value).is_file():
-            self.fail(f"'{value}' is a file; give the folder that it lies in, '{Path(value).parent}'.", param, ctx)
+            self.fail(f"'{value}' is a file; give its folder, '{Path(value).parent}'.", param, ctx)
         return super().convert(value, param, ctx)
 
 
@@ -63,54 +63,54 @@ FOLDER = _Folder(exists=True, file_okay=False, path_type=Path)
 DTYPE = click.Choice(["float32", "bfloat16", "float16"])
 BACKEND = click.Choice(["torch", "onnx", "openvino"])
 
-data = click.option("--data", type=FOLDER, help="Folder that holds the datasets' files (the senteval_cn layout).")
+data = click.option("--data", type=FOLDER, help="Folder with the datasets' files (in the senteval_cn layout).")
 datasets = click.option(
-    "--datasets", multiple=True, type=FOLDER, help="Folder with cards (*.toml) of your own; repeatable."
+    "--datasets", multiple=True, type=FOLDER, help="Folder with your own cards (*.toml); repeatable."
 )
 attention = click.option(
     "--attention",
     type=click.Choice(["bidirectional"]),
-    help="Let a causal model read every text in both directions, as LLM2Vec does.",
+    help="Let a causal model attend in both directions, like LLM2Vec.",
 )
 device = click.option(
-    "--device", default="", metavar="NAME", help="cpu, cuda, cuda:1, ...; by default CUDA where there is one."
+    "--device", default="", metavar="NAME", help="cpu, cuda, cuda:1, ...; by default CUDA if available."
 )
 
 
 def prompts(command: Any) -> Any:
-    """Add the options for what is put around texts."""
+    """Add the options for prompts."""
     for name, text in (
-        ("--document-prompt", 'The same for the documents of a retrieval suite alone; "" for none.'),
-        ("--query-prompt", 'The same for the queries of a retrieval suite alone; "" for none.'),
-        ("--prompt", "A prefix for every text, or a template with {text}; by default what the model's folder names."),
+        ("--document-prompt", 'Prompt for the documents of a retrieval suite; "" for none.'),
+        ("--query-prompt", 'Prompt for the queries of a retrieval suite; "" for none.'),
+        ("--prompt", "A prefix for every text, or a template with {text}; by default the model's own."),
     ):
         command = click.option(name, metavar="TEXT", help=text)(command)
     return command
 
 
 store = click.option(
-    "--store", type=PLACE, metavar="DIR|URL", help="Folder of the vector store, or URL, like s3://bucket/vectors."
+    "--store", type=PLACE, metavar="DIR|URL", help="Folder or URL of the vector store, like s3://bucket/vectors."
 )
 executor = click.option(
     "--executor",
     type=click.Choice(["local", "ray"]),
     default="local",
     show_default=True,
-    help="What does the work: this process, or a Ray cluster (hengyu[ray]).",
+    help="Where to compute: in this process, or on a Ray cluster (hengyu[ray]).",
 )
 address = click.option(
-    "--address", default="", help="The Ray cluster, auto for the one that runs here; by default one is started."
+    "--address", default="", help="The Ray cluster, auto for a running local one; by default one is started."
 )
 workers = click.option(
     "--workers",
     type=click.IntRange(min=0),
     default=0,
-    help="Ray workers at once; by default a GPU each, or a core each.",
+    help="Number of Ray workers; by default one per GPU, or one per core.",
 )
 
 
 def _load_methods(ctx: click.Context, param: click.Parameter, paths: tuple[Path, ...]) -> None:
-    """Add the methods of the files given; a suite that names them can be read from then on."""
+    """Add the methods in the given files, so that suites can use them."""
     if paths:
         from hengyu.methods.external import load_methods
 
@@ -128,7 +128,7 @@ methods = click.option(
     expose_value=False,
     help="Run this Python file and add the method it defines. Read it first; repeatable.",
 )
-offline = click.option("--offline", is_flag=True, help="Never touch the network, as HF_HUB_OFFLINE=1.")
+offline = click.option("--offline", is_flag=True, help="Never use the network, like HF_HUB_OFFLINE=1.")
 
 
 def task_vectors(command: Callable[..., None]) -> Callable[..., None]:
@@ -179,19 +179,20 @@ api = click.option(
     "--api",
     default="",
     metavar="URL",
-    help="The encoder is behind this OpenAI-compatible API, like https://example.com/v1: the texts are sent there.",
+    help="Send the texts to this OpenAI-compatible API for encoding, like https://example.com/v1.",
 )
 key_env = click.option(
-    "--key-env", default="", metavar="NAME", help="The environment variable that holds the API key; with --api."
+    "--key-env", default="", metavar="NAME", help="The environment variable with the API key; with --api."
 )
 dimensions = click.option(
-    "--dimensions", type=click.IntRange(min=0), default=0, help="Width of vectors to ask the API for; with --api."
+    "--dimensions",
+    type=click.IntRange(min=0),
+    default=0,
+    help="Width of the vectors requested from the API; with --api.",
 )
-allow_api = click.option(
-    "--allow-api", is_flag=True, help="Send texts, and the keys it names, to the APIs that the suite names."
-)
+allow_api = click.option("--allow-api", is_flag=True, help="Allow sending texts and keys to the APIs of the suite.")
 key_over_http = click.option(
     "--key-over-http",
     is_flag=True,
-    help="Send an API key unencrypted to another machine. Anyone on the way can read it.",
+    help="Allow sending an API key unencrypted to another machine, where anyone on the way can read it.",
 )

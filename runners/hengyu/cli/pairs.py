@@ -1,4 +1,4 @@
-"""Pairs and guesses in words, for the terminal."""
+"""Descriptions of pairs and guesses for the terminal."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _WIDTH = 30  # characters of a sentence
 
 
 def describe_guess(guess: Guess) -> Iterator[str]:
-    """Yield lines on what was decided about a file, and its first rows."""
+    """Yield lines on the decisions about a file, and its first rows."""
     yield plain(f"{guess.file}:")
     for what, how in guess.said:
         yield plain(f"  {what:<10} {how}")
@@ -33,7 +33,7 @@ def _short(text: str) -> str:
 
 
 def describe_pairs(pairs: Pairs) -> Iterator[str]:
-    """Yield lines on the pairs of a split: how many, which labels, what was left out and what is odd."""
+    """Yield lines on the pairs of a split: their number, labels, dropped lines and oddities."""
     yield plain(f"{pairs.task}: {len(pairs.labels)} pairs, labels {distribution(pairs.labels)}")
     if pairs.dropped:
         lines = "line" if len(pairs.dropped) == 1 else "lines"
@@ -43,7 +43,7 @@ def describe_pairs(pairs: Pairs) -> Iterator[str]:
 
 
 def show_pairs(files: Sequence[Path], *, quiet: bool) -> tuple[str, ...]:
-    """Return the tasks of files of pairs, and print on stderr how each of them is read; raises `HengyuError`."""
+    """Return the tasks of files of pairs, and print on stderr how each is read; raises `HengyuError`."""
     tasks = []
     for file in files:
         card = pairs_card(file)

@@ -1,4 +1,4 @@
-"""Encoders: text to vectors. `open_encoder` turns a declaration into one; heavy libraries load when it first encodes."""
+"""Encoders: text to vectors. `open_encoder` makes one from a declaration; heavy libraries are loaded at its first use."""
 
 from __future__ import annotations
 
@@ -46,14 +46,14 @@ __all__ = [
 ]
 
 SIDES = ("query", "document")
-"""What a text of a retrieval suite is: one that asks, or one that is searched. "" is neither, as in STS."""
+"""The side of a text in a retrieval suite; "" for neither, as in STS."""
 
 BASELINES = ("random", "tfidf", "char-mean")
 COMMAND_LINE_ONLY = {"allow_api": "--allow-api", "key_over_http": "--key-over-http"}
-"""Permissions that no file may give: field of `EncoderSpec` -> the option that gives it."""
+"""Permissions that no file can grant: field of `EncoderSpec` -> the option that grants it."""
 
 BUILTIN = "hengyu-mini"
-_BUILT_IN = (BUILTIN, "builtin")  # how it may be asked for
+_BUILT_IN = (BUILTIN, "builtin")  # names it can be given by
 _HUB_ID = r"[^./~\\][^/\\]*(/[^/\\]+)?\Z"
 
 VECTOR_FILES = (".npy", ".safetensors", ".parquet")
@@ -71,20 +71,20 @@ Vectors = NDArray[np.float32]
 
 
 class EncoderFailed(HengyuError):
-    """One encoder cannot give vectors; the others of a run can."""
+    """One encoder failed; the other encoders of a run go on."""
 
 
 class Unavailable(EncoderFailed):
-    """Some poolings of an encoder turn out not to exist; the others do.
+    """Some poolings of an encoder turn out to be unavailable; the others go on.
 
     Attributes:
-        reasons: pooling -> why not.
-        broken: whether it is a fault (vectors that are not finite), not a property of the architecture.
+        reasons: pooling -> reason.
+        broken: whether it is a fault (non-finite vectors) and not a property of the architecture.
     """
 
     def __init__(self, encoder: str, reasons: Mapping[str, str], *, broken: bool = False) -> None:
         super().__init__(
-            *(f"encoder '{encoder}': pooling '{name}' cannot be had: {why}" for name, why in reasons.items())
+            *(f"encoder '{encoder}': pooling '{name}' is not available: {why}" for name, why in reasons.items())
         )
         self.encoder = encoder
         self.reasons = dict(reasons)
@@ -92,65 +92,65 @@ class Unavailable(EncoderFailed):
 
 
 def is_vectors(model: str) -> bool:
-    """Tell whether a model is a file of vectors, or a folder with one (``vectors.npy``, ...) and no model."""
+    """Whether a model is a file of vectors, or a folder with one (``vectors.npy``, ...) and no model."""
     named = model.endswith(VECTOR_FILES)
     try:
         path = user_path(model)
         if path.suffix == ".safetensors" and (path.parent / "config.json").exists():
-            return False  # the weights of a model: its folder is meant
+            return False  # a model's weights: its folder is meant
         if named or not path.is_dir() or any((path / name).exists() for name in ("config.json", "modules.json")):
             return named and not path.is_dir()
         return any((path / f"vectors{s}").exists() for s in VECTOR_FILES)
-    except (OSError, ValueError, RuntimeError):  # a path that cannot be, or a home of nobody
+    except (OSError, ValueError, RuntimeError):  # an impossible path, or the home of an unknown user
         return named
 
 
 @dataclass(frozen=True)
 class EncoderSpec:
-    """How a suite or the command line asks for an encoder."""
+    """The declaration of an encoder, in a suite or on the command line."""
 
-    model: str  # "hengyu-mini" (built in), a folder, a hub id, a file or folder of vectors, or what an API calls it
-    name: str = ""  # how the board calls it; by default the id or the folder's name
+    model: str  # "hengyu-mini" (built in), a folder, a hub id, a file or folder of vectors, or its name at an API
+    name: str = ""  # its name on the leaderboard; by default the id or the folder's name
     revision: str = ""  # of a hub id
     prompt: str = ""  # a prefix, or a template with {text}; "" for the model's own
-    query_prompt: str | None = None  # the same of the queries of a retrieval suite; "" for none, None for ``prompt``
-    document_prompt: str | None = None  # the same of its documents
-    max_length: int = 0  # tokens, special ones counted; 0 for the model's own
+    query_prompt: str | None = None  # for the queries of a retrieval suite; "" for none, None for ``prompt``
+    document_prompt: str | None = None  # for its documents
+    max_length: int = 0  # tokens, including special ones; 0 for the model's own
     dtype: str = "float32"  # or "bfloat16", "float16"
     backend: str = "torch"  # or "onnx", "openvino"
     pre_tokenizer: str = ""  # "jieba" for word-based models
-    device: str = ""  # "cpu", "cuda", ...; by default CUDA where there is one
+    device: str = ""  # "cpu", "cuda", ...; by default CUDA if available
     trust_remote_code: bool = False
-    texts: str = ""  # of a .npy file: where its texts stand, by default beside it
-    attention: str = ""  # "bidirectional" lets a causal model read both ways (LLM2Vec)
+    texts: str = ""  # the texts of a .npy file; by default a file next to it
+    attention: str = ""  # "bidirectional" lets a causal model attend in both directions (LLM2Vec)
     api: str = ""  # base URL of an OpenAI-compatible API, like https://example.com/v1
-    key_env: str = ""  # the environment variable that holds the API key; the key itself is never kept
-    dimensions: int = 0  # width to ask the API for; 0 for the model's own
-    encoding_format: str = "float"  # how the API sends vectors: or "base64"
-    batch_size: int = 0  # texts in one request at most; 0 for the default
+    key_env: str = ""  # the environment variable with the API key; the key itself is never stored
+    dimensions: int = 0  # width requested from the API; 0 for the model's own
+    encoding_format: str = "float"  # how the API sends vectors; or "base64"
+    batch_size: int = 0  # maximum texts per request; 0 for the default
     requests_per_minute: float = 0.0  # 0 for no limit
-    timeout: float = 60.0  # seconds that one request may take
-    price_per_million: float = 0.0  # price of a million tokens, in any currency; 0 where it is not known
-    allow_api: bool = False  # texts may be sent to the API; only the command line or a Python caller says so
+    timeout: float = 60.0  # seconds per request
+    price_per_million: float = 0.0  # price of a million tokens, in any currency; 0 if unknown
+    allow_api: bool = False  # texts may be sent to the API; only the command line or a Python caller can set it
     key_over_http: bool = False  # the key may be sent unencrypted to another machine; as above
 
     @property
     def kind(self) -> str:
-        """What it names: "api", "vectors" that are there already, or a "model"."""
+        """What it names: an "api", precomputed "vectors", or a "model"."""
         if self.api:
             return "api"
         return "vectors" if is_vectors(self.model) else "model"
 
     def prompt_of(self, side: str) -> str | None:
-        """Return the prompt asked for on a side (one of `SIDES`, or ""); None where the model's own is to be taken."""
+        """Return the prompt given for a side (one of `SIDES`, or ""); None to use the model's own."""
         own = {"query": self.query_prompt, "document": self.document_prompt}.get(side)
         return (self.prompt or None) if own is None else own
 
     @property
     def called(self) -> str:
-        """How the board calls it: by its name, else by its hub id or the last part of its path, wherever it runs.
+        """Its name on the leaderboard: the given name, else the hub id or the last part of the path, on every machine.
 
-        No file is looked for. What reads like a hub id (``owner/name``) is called so, though a folder may be meant.
+        Files are not checked: anything like a hub id (``owner/name``) is named so, even if it is a folder.
         """
         if self.api:
             return self.name or self.model
@@ -164,7 +164,7 @@ class EncoderSpec:
         return path.name.strip(".") and path.name or resolved(user_path(self.model)).name
 
     def variants(self, dtypes: Sequence[str], backends: Sequence[str]) -> tuple[EncoderSpec, ...]:
-        """Return it in each dtype on each backend, () for its own; those that differ from it say so in their names."""
+        """Return it in each dtype on each backend (() for its own); those that differ from it say so in their names."""
         found = []
         for dtype, backend in product(dtypes or (self.dtype,), backends or (self.backend,)):
             words = [new for new, own in ((dtype, self.dtype), (backend, self.backend)) if new != own]
@@ -175,7 +175,7 @@ class EncoderSpec:
 
 @dataclass(frozen=True)
 class Chunk:
-    """What one batch gave: which texts, their vectors per pooling, and their token counts."""
+    """The result of one batch: text indices, vectors per pooling, and token counts."""
 
     indices: NDArray[np.int64]
     vectors: dict[str, Vectors]
@@ -194,42 +194,42 @@ class Encoder(Protocol):
 
     @property
     def made_with(self) -> tuple[str, ...]:
-        """The modules whose code makes the vectors, beside those of its class."""
+        """The modules whose code makes the vectors, besides those of its class."""
 
     @property
     def poolings(self) -> Mapping[str, str]:
-        """Every pooling, mapped to "" where the encoder gives it, else to the reason why not."""
+        """Every pooling, mapped to "" if available, else to the reason why not."""
 
     @property
     def native_is(self) -> str:
-        """The pooling whose vectors the native ones are; "" when they are vectors of their own."""
+        """The pooling that equals the native vectors; "" if none does."""
 
     @property
     def revision(self) -> str:
-        """The hub revision the weights are of; "" for a folder."""
+        """The hub revision of the weights; "" for a folder."""
 
     def side(self, side: str) -> Encoder:
         """Return the same encoder for texts of one side of a retrieval suite (one of `SIDES`), with that side's prompt."""
 
     def identity(self) -> dict[str, Any]:
-        """What its vectors depend on beside text and pooling: fingerprints, max_length, dtype, prompt."""
+        """What its vectors depend on besides text and pooling: fingerprints, max_length, dtype, prompt."""
 
     def stream(
         self, texts: Sequence[str], poolings: Sequence[str], wanted: Callable[[NDArray[np.int64]], bool]
     ) -> Iterator[Chunk]:
-        """Encode texts in batches of a fixed plan, leaving out those for whose indices ``wanted`` says no."""
+        """Encode texts in a fixed plan of batches, skipping the indices that ``wanted`` rejects."""
 
     def encode(self, texts: Sequence[str], poolings: Sequence[str]) -> dict[str, Vectors]:
         """Encode n texts; each pooling gives float32 (n, d) in the order of the texts."""
 
     def read(self, texts: Sequence[str]) -> tuple[float, float]:
-        """Tokenise n texts, which encodes nothing: returns the number of tokens, and of [UNK] among them.
+        """Tokenise n texts without encoding them: returns the number of tokens, and of [UNK] among them.
 
-        Raises `HengyuError` for what is known by then: a tokenizer that cannot be loaded, a text without a token.
+        Raises `HengyuError` for faults found on the way: a tokenizer that cannot be loaded, a text without tokens.
         """
 
     def release(self) -> None:
-        """Let go of the model's memory; the next call loads it again."""
+        """Free the model's memory; the next call loads it again."""
 
     def prepare(
         self, store: VectorStore, texts: Sequence[str] | None, progress: Progress, queries: Sequence[str] | None = None
@@ -277,7 +277,7 @@ class LocalEncoder:
 
 
 def find_encoder(spec: EncoderSpec, *, offline: bool = False) -> Encoder:
-    """Return what a declaration names, a model or vectors that are there already; raises `HengyuError`."""
+    """Return the model or the precomputed vectors of a declaration; raises `HengyuError`."""
     if spec.kind == "api":
         from hengyu.encoders.api import Api
 
@@ -285,22 +285,22 @@ def find_encoder(spec: EncoderSpec, *, offline: bool = False) -> Encoder:
     stray = next((f.name for f in fields(spec) if f.name in _OF_AN_API and getattr(spec, f.name) != f.default), "")
     if stray:
         raise HengyuError(
-            f"encoder '{spec.model}': {stray} needs api, the address of the API; add it, or leave {stray} out"
+            f"encoder '{spec.model}': {stray} needs api, the address of the API; add it, or remove {stray}"
         )
     if spec.kind == "vectors":
         from hengyu.encoders.given import open_vectors
 
         return open_vectors(spec)
     if spec.texts:
-        raise HengyuError(f"encoder '{spec.model}': texts belongs to a .npy file of vectors; leave it out")
+        raise HengyuError(f"encoder '{spec.model}': texts applies only to a .npy file of vectors; remove it")
     return open_encoder(spec, offline=offline)
 
 
 def open_encoder(spec: EncoderSpec, *, offline: bool = False) -> HuggingFace:
-    """Return the encoder of a declaration; raises `HengyuError` when there is no such model.
+    """Return the encoder of a declaration; raises `HengyuError` if there is no such model.
 
-    The built-in one and folders never touch the network. A hub id is looked up in the local hub cache first, and
-    downloaded only when it is not there and neither ``offline`` nor HF_HUB_OFFLINE forbids it.
+    The built-in model and folders never use the network. A hub id is looked up in the local hub cache first, and
+    downloaded only if it is not there and neither ``offline`` nor HF_HUB_OFFLINE forbids it.
     """
     from hengyu.encoders.hub import find_folder
     from hengyu.encoders.huggingface import HuggingFace
@@ -317,7 +317,7 @@ def open_encoder(spec: EncoderSpec, *, offline: bool = False) -> HuggingFace:
 
 @cache
 def probes() -> tuple[str, ...]:
-    """Return the fixed probe sentences that token-id fingerprints are taken on."""
+    """Return the fixed probe sentences for token-id fingerprints."""
     path = Path(__file__).with_name("probes.txt")
     return tuple(path.read_text(encoding="utf-8").rstrip("\n").split("\n"))
 

@@ -1,4 +1,4 @@
-"""Where an API is: its base URL, read so that the same address is written alike and holds no secret."""
+"""The address of an API: its base URL in a normal form that holds no secret."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ __all__ = ["Address", "find_address"]
 
 @dataclass(frozen=True)
 class Address:
-    """Where an API is."""
+    """The address of an API."""
 
-    url: str  # of the call, with its scheme
-    name: str  # host, port and path, without the call's own part: what identifies it
+    url: str  # of the call, including the scheme
+    name: str  # host, port and path, without the call's own part; identifies the API
     encrypted: bool
     loopback: bool
 
@@ -24,7 +24,7 @@ class Address:
 def find_address(text: str, where: str) -> Address:
     """Return the address of an API given by its base URL; raises `HengyuError` for anything else.
 
-    A URL with a user name, a password or a query is refused: these hold keys, and the address goes into records.
+    A URL with a user name, password or query is refused: these may hold keys, and the address goes into records.
     """
     try:
         parts = urlsplit(text.strip())
@@ -39,7 +39,7 @@ def find_address(text: str, where: str) -> Address:
         raise HengyuError(f"{where}: api must be an http or https URL, like https://example.com/v1")
     if parts.username is not None or parts.password is not None or parts.query or parts.fragment:
         raise HengyuError(
-            f"{where}: the URL in api must not hold a user name, password, query or fragment, since it goes into records; "
+            f"{where}: the URL in api must not contain a user name, password, query or fragment, since it goes into records; "
             "name the key's environment variable with key_env"
         )
     path = parts.path.rstrip("/").removesuffix("/embeddings").rstrip("/")

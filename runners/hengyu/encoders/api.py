@@ -1,7 +1,7 @@
 """Encoders behind an OpenAI-compatible API: DashScope, Zhipu, SiliconFlow, vLLM, TEI, Ollama, Xinference and others.
 
-A provider may change a model without a word. Before texts are sent, a few fixed probe sentences are; their vectors are kept
-in the vector store with the date. Where they come back changed, the vectors stored so far are not mixed with new ones.
+A provider may change a model without notice. Therefore a few fixed probe sentences are sent first, and their vectors are
+stored with the date. If they change, the vectors stored so far are not mixed with new ones.
 """
 
 from __future__ import annotations
@@ -30,25 +30,25 @@ __all__ = ["Api", "Served"]
 
 _BATCH = 32
 _PROBES = 8
-_TOLERANCE = 1e-3  # cosine distance; the same model on other hardware moves by less, another one by more
-_DATE = "\0the day of the first request"  # beside the probes: a vector whose first number is the day's ordinal
+_TOLERANCE = 1e-3  # cosine distance; the same model on other hardware differs by less, another model by more
+_DATE = "\0the day of the first request"  # stored with the probes: a vector whose first number is the day's ordinal
 _DEFAULTS = {"max_length": 0, "dtype": "float32", "backend": "torch", "pre_tokenizer": "", "texts": ""}
 
 
 @dataclass(frozen=True)
 class Served:
-    """What an API was found to serve: which of the models seen under its name, and since when."""
+    """The model that an API serves: which of those seen under its name, and since when."""
 
     probes: str  # fingerprint of the probe sentences' vectors
     since: str  # ISO date of the first request
-    number: int = 0  # how many other models answered under this name before
-    before: str = ""  # ISO date of the first request to the one before
+    number: int = 0  # how many other models were served under this name before
+    before: str = ""  # ISO date of the first request to the previous one
 
 
 class Api:
-    """An encoder whose vectors come from an API; it has ``native`` vectors alone.
+    """An encoder whose vectors come from an API; it has only ``native`` vectors.
 
-    `prepare` must be called before the vectors are stored: it finds out which model answers.
+    `prepare` must be called before vectors are stored: it finds out which model answers.
     """
 
     hosted = True
@@ -62,9 +62,9 @@ class Api:
         address = find_address(spec.api, where)
         for key, default in _DEFAULTS.items():
             if getattr(spec, key) != default:
-                raise HengyuError(f"{where}: {key} has no effect on an API; leave it out")
+                raise HengyuError(f"{where}: {key} has no effect on an API; remove it")
         if not spec.model:
-            raise HengyuError(f"{where}: model is empty; give the name by which the API knows the model")
+            raise HengyuError(f"{where}: model is empty; give the model's name at the API")
         if spec.encoding_format not in ("float", "base64"):
             raise HengyuError(f"{where}: encoding_format must be 'float' or 'base64', not '{spec.encoding_format}'")
         for key in ("dimensions", "batch_size", "requests_per_minute", "price_per_million"):
@@ -94,29 +94,29 @@ class Api:
         self._side = ""
 
     def side(self, side: str) -> Api:
-        """Return the same API for texts of one side of a retrieval suite; both count what they send together."""
+        """Return the same API for texts of one side of a retrieval suite; both share their counts of sent texts."""
         other = copy(self)
         other._side = side
         return other
 
     @property
     def prompt(self) -> str:
-        """What is put around a text; an API names no prompts of its own."""
+        """The prompt around a text; an API has no prompts of its own."""
         return self.spec.prompt_of(self._side) or ""
 
     @property
     def poolings(self) -> Mapping[str, str]:
-        """Every pooling; all but ``native`` with the reason why it cannot be had."""
+        """Every pooling; all but ``native`` with the reason why it is not available."""
         return dict.fromkeys(POOLINGS, "an API returns finished vectors, so there is no other pooling") | {"native": ""}
 
     @property
     def revision(self) -> str:
-        """The user's own label of the version that answers; "" without one."""
+        """The user's own label for the version of the model; "" without one."""
         return self.spec.revision
 
     @property
     def _model(self) -> dict[str, Any]:
-        """What is asked for; models served under the same name differ in their probes."""
+        """The requested model; different models served under one name differ in their probes."""
         return {
             "api": self.endpoint.address.name,
             "model": self.spec.model,
@@ -126,7 +126,7 @@ class Api:
         }
 
     def identity(self) -> dict[str, Any]:
-        """What the vectors depend on beside the text: the model asked for, the one that answers, and the prompt."""
+        """What the vectors depend on besides the text: the requested model, the one that answers, and the prompt."""
         model = self._model | {"probes": self.served.probes if self.served else ""}
         fingerprint = hashlib.sha256(json.dumps(model, sort_keys=True).encode()).hexdigest()[:16]
         return {
@@ -141,17 +141,17 @@ class Api:
         }
 
     def adopt(self, identity: Mapping[str, Any]) -> None:
-        """Take it as known which model answers, as a worker does that sends nothing."""
+        """Set which model answers, for a worker that sends nothing."""
         self.served = Served(str(identity["probes"]), "")
 
     def prepare(
         self, store: VectorStore, texts: Sequence[str] | None, progress: Progress, queries: Sequence[str] | None = None
     ) -> None:
-        """Find out which model answers, before `identity` is asked; nothing is sent when the store holds all the texts.
+        """Find out which model answers, before `identity` is used; nothing is sent if the store has all texts.
 
-        ``texts`` are those that will be encoded, None where they are not known yet; with ``queries``, those of a retrieval
-        suite, they are the documents.
-        Raises `HengyuError` when something must be sent and cannot be: no key, no server, no network.
+        ``texts`` are those to encode, None if not known yet; with ``queries``, the queries of a retrieval suite, they are the
+        documents.
+        Raises `HengyuError` if something must be sent and cannot be: no key, no server, no network.
         """
         self.endpoint.say = progress.say
         known = self._known(store)
@@ -183,7 +183,7 @@ class Api:
 
     @property
     def warning(self) -> str:
-        """What a reader must know of the model that answers; "" if nothing."""
+        """A note on the model that answers, for readers; "" if there is none."""
         if not (self.served and self.served.number):
             return ""
         return (
@@ -196,7 +196,7 @@ class Api:
         return store.space({**Api(plain).identity(), "pooling": "probes", "number": number})
 
     def _known(self, store: VectorStore) -> list[tuple[VectorSpace, Served]]:
-        """Return every model that has been seen under this name, the first one first."""
+        """Return every model seen under this name, the first one first."""
         found: list[tuple[VectorSpace, Served]] = []
         sentences = [p for p in probes() if p.strip()][:_PROBES]
         while True:
@@ -211,10 +211,10 @@ class Api:
     def stream(
         self, texts: Sequence[str], poolings: Sequence[str], wanted: Callable[[NDArray[np.int64]], bool]
     ) -> Iterator[Chunk]:
-        """Yield the vectors of the texts that ``wanted`` asks for, one request at a time; no other text is sent."""
+        """Yield the vectors of the ``wanted`` texts, request by request; no other text is sent."""
         for name in poolings:
             if self.poolings.get(name, "is unknown"):
-                raise HengyuError(f"encoder '{self.id}': pooling '{name}' cannot be had: {self.poolings.get(name)}")
+                raise HengyuError(f"encoder '{self.id}': pooling '{name}' is not available: {self.poolings.get(name)}")
         asked = [i for i in range(len(texts)) if wanted(np.array([i]))]
         start = 0
         while start < len(asked):
@@ -226,7 +226,7 @@ class Api:
                 yield Chunk(np.array(part), {"native": vectors}, counts)
 
     def _send(self, ids: list[int], texts: Sequence[str]) -> Iterator[tuple[list[int], Vectors, int]]:
-        """Yield texts by their numbers in as few requests as the server takes, with vectors (n, d) and tokens."""
+        """Yield text numbers, vectors (n, d) and tokens, in as few requests as the server accepts."""
         waiting, size = [ids], self.batch
         while waiting:
             part = waiting.pop(0)
@@ -243,7 +243,7 @@ class Api:
                 waiting = [rest[i : i + size] for i in range(0, len(rest), size)]
                 continue
             yield part, vectors, tokens
-        if size < self.batch:  # and no text was refused alone: the batch was too large
+        if size < self.batch:  # no text was refused by itself: the batch was too large
             self.batch = size
             self.endpoint.say(
                 f"{self.endpoint.where}: the server refuses larger batches than {size}; batch_size = {size} in a suite saves the "
@@ -255,7 +255,7 @@ class Api:
         return prompt.replace("{text}", text) if "{text}" in prompt else prompt + text
 
     def read(self, texts: Sequence[str]) -> tuple[float, float]:
-        """Return no tokens: only the server counts them, when it encodes."""
+        """Return no tokens: only the server counts them, while encoding."""
         return 0.0, 0.0
 
     def encode(self, texts: Sequence[str], poolings: Sequence[str]) -> dict[str, Vectors]:
@@ -268,7 +268,7 @@ class Api:
         self.endpoint.close()
 
     def price(self, tokens: float) -> float | None:
-        """Return the price of so many tokens; None where it is not known."""
+        """Return the price of a number of tokens; None if unknown."""
         return tokens / 1e6 * self.spec.price_per_million if self.spec.price_per_million else None
 
     def bill(self, tokens: int) -> dict[str, Any]:
@@ -283,7 +283,7 @@ class Api:
         }
 
     def spent(self) -> str:
-        """Say what was sent so far; "" if nothing was."""
+        """Describe what was sent so far; "" if nothing was."""
         sent = self.endpoint
         if not sent.requests:
             return ""
@@ -296,7 +296,7 @@ class Api:
 
 
 def _alike(a: Vectors, b: Vectors) -> bool:
-    """Tell whether rows (n, d) are the same vectors, as far as a service repeats itself."""
+    """Whether rows (n, d) are the same vectors, within a service's tolerance."""
     if a.shape != b.shape:
         return False
     x, y = a.astype(np.float64), b.astype(np.float64)
@@ -305,7 +305,7 @@ def _alike(a: Vectors, b: Vectors) -> bool:
 
 
 def _print(vectors: Vectors) -> str:
-    """Return a fingerprint (16 digits) of vectors (n, d): of their width and cosines to two decimals, which noise hardly moves."""
+    """Return a fingerprint (16 digits) of vectors (n, d): width and cosines to two decimals, which are robust to noise."""
     x = vectors.astype(np.float64)
     x /= np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-300)
     content = (x.shape[1], np.rint(100.0 * (x @ x.T)).astype(int).tolist())
@@ -313,7 +313,7 @@ def _print(vectors: Vectors) -> str:
 
 
 def _shares(lengths: Sequence[int], total: int) -> NDArray[np.int64]:
-    """Share a request's tokens among its texts (n,) by their characters, in whole numbers of the same sum."""
+    """Distribute a request's tokens over its texts (n,) by their characters, as integers with the same sum."""
     ends = np.cumsum(np.asarray(lengths, np.float64) + 1.0)
     shares: NDArray[np.int64] = np.diff(np.rint(ends / ends[-1] * total).astype(np.int64), prepend=0)
     return shares

@@ -1,4 +1,4 @@
-"""What differs from one transformers architecture to another: the class to load, the positions there are, the attention."""
+"""Differences between transformers architectures: the class to load, the number of positions, the attention."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ __all__ = [
 ]
 
 ATTENTION = ("", "bidirectional")
-"""The attention of an encoder: "" as the model was trained, "bidirectional" for a causal model that reads both ways."""
+"""The attention of an encoder: "" as trained, "bidirectional" for a causal model that attends in both directions."""
 
 UNLIMITED = 1_000_000
-"""The longest input, in tokens, of a model that has no limit of its own; tokenizers say 1e30."""
+"""The longest input, in tokens, of a model without a limit; tokenizers say 1e30."""
 
 _ENCODERS = {
     "t5": ("transformers", "T5EncoderModel"),
@@ -44,17 +44,17 @@ _ENCODERS = {
     "marian": ("transformers.models.marian.modeling_marian", "MarianEncoder"),
     "t5gemma": ("transformers", "T5GemmaEncoderModel"),
 }
-"""Model types that need a decoder's input as a whole -> the class of their encoder, as sentence-transformers loads them.
+"""Model types that as a whole need a decoder's input -> the class of their encoder, as in sentence-transformers.
 
-Of some of them that class finds its weights only in a folder of the encoder alone, and sentence-transformers leaves them random
-in a folder of the whole model; there the whole model is loaded, and its encoder taken.
+For some types that class finds its weights only in a folder of the encoder alone; in a folder of the whole model
+sentence-transformers leaves them random. There the whole model is loaded and its encoder used.
 """
 
 _COUNTED_FROM_PADDING = {
     "camembert", "data2vec-text", "esm", "ibert", "layoutlmv3", "lilt", "longformer", "luke", "markuplm", "mpnet",
     "roberta", "roberta-prelayernorm", "xlm-roberta", "xlm-roberta-xl", "xmod",
 }  # fmt: skip
-"""Model types whose positions start after the id of the padding token, as RoBERTa's do."""
+"""Model types whose positions start after the id of the padding token, like RoBERTa's."""
 
 _CALLED = {
     **dict.fromkeys(
@@ -65,10 +65,10 @@ _CALLED = {
     "led": "max_encoder_position_embeddings",
     "rwkv": "context_length",
 }
-"""Model types -> what they call ``max_position_embeddings``."""
+"""Model types -> their name for ``max_position_embeddings``."""
 
 _FIXED_TABLES = {"codegen", "ctrl", "gptj", "led", "mpt"}
-"""Model types whose table of positions is computed when the model is made, or goes by a name of its own."""
+"""Model types whose position table is computed at construction, or has a special name."""
 
 _TRIED = 8  # tokens
 
@@ -78,15 +78,15 @@ _TABLE = re.compile(
 
 
 def positions(config: Mapping[str, Any], weights: Collection[str]) -> tuple[int | None, bool]:
-    """Return how many positions a configuration names, and whether no token can stand beyond them.
+    """Return the number of positions in a configuration, and whether it is a hard limit.
 
     Args:
         config: the contents of config.json.
-        weights: the names of the model's weights: a learned table of positions is among them.
+        weights: the names of the model's weights, which include a learned position table.
     """
     kind = config.get("model_type")
     found = config.get(_CALLED.get(str(kind), ""), config.get("max_position_embeddings"))
-    if type(found) is not int or found <= 0:  # -1 is "no limit" to XLNet and DeBERTa
+    if type(found) is not int or found <= 0:  # -1 means "no limit" in XLNet and DeBERTa
         return None, False
     fixed = kind in _FIXED_TABLES or any(map(_TABLE.search, weights))
     if fixed and kind in _COUNTED_FROM_PADDING:
@@ -98,15 +98,15 @@ def positions(config: Mapping[str, Any], weights: Collection[str]) -> tuple[int 
 def longest_input(
     config: Mapping[str, Any], tokenizer: Mapping[str, Any], sentence: Mapping[str, Any], weights: Collection[str]
 ) -> tuple[int, int]:
-    """Return the longest input of a model, in tokens, and the longest that can be asked of it.
+    """Return the default and the largest possible input length of a model, in tokens.
 
-    It is what sentence-transformers takes: ``max_seq_length``, else the tokenizer's limit, at most the positions of the
-    configuration. But never more than the positions that a table has: the library would stop there with an error.
+    The default is that of sentence-transformers: ``max_seq_length``, else the tokenizer's limit, at most the positions of
+    the configuration, but never more than the position table has, where the library would fail.
 
     Args:
         config: the contents of config.json.
-        tokenizer: of tokenizer_config.json.
-        sentence: of sentence_bert_config.json.
+        tokenizer: the contents of tokenizer_config.json.
+        sentence: the contents of sentence_bert_config.json.
         weights: the names of the model's weights.
     """
     there, fixed = positions(config, weights)
@@ -114,7 +114,7 @@ def longest_input(
     asked = asked.get("model_max_length") if isinstance(asked, dict) else None
     own = asked if _length(asked) else sentence.get("max_seq_length")
     limits = [n for n in (tokenizer.get("model_max_length"), there, UNLIMITED) if n is not None and _length(n)]
-    default = int(min(limits))  # of LED and MPT, which the library sets no limit, what their table holds
+    default = int(min(limits))  # for LED and MPT, which the library does not limit, the size of their table
     found = int(own) if own is not None and _length(own) else default
     if fixed and there is not None:
         return min(found, there), there
@@ -122,14 +122,14 @@ def longest_input(
 
 
 def default_pooling(config: Mapping[str, Any]) -> str:
-    """Return the pooling of a folder without modules, as sentence-transformers chooses it from config.json."""
+    """Return the pooling that sentence-transformers chooses from config.json for a folder without modules."""
     named = config.get("architectures")
     causal = isinstance(named, list) and bool(named) and str(named[0]).endswith("ForCausalLM")
     return "last" if causal and config.get("is_causal", True) else "mean"
 
 
 def decodes(config: Mapping[str, Any]) -> bool:
-    """Whether the last states of a model are those of a decoder, which its ``native`` vectors are read off."""
+    """Whether a model's last states are a decoder's, from which its ``native`` vectors are read."""
     return config.get("is_encoder_decoder") is True and config.get("model_type") not in _ENCODERS
 
 
@@ -138,9 +138,9 @@ def _length(value: object) -> bool:
 
 
 def load_transformer(folder: Path, *, dtype: Any, trust_remote_code: bool) -> tuple[Any, Any]:
-    """Return the transformer in a folder and the report of its loading; of most encoder-decoders the encoder alone.
+    """Return the transformer in a folder and its loading report; of most encoder-decoders only the encoder.
 
-    Raises whatever transformers raises where it cannot be loaded.
+    Raises whatever transformers raises if it cannot be loaded.
     """
     import transformers
 
@@ -171,7 +171,7 @@ def load_transformer(folder: Path, *, dtype: Any, trust_remote_code: bool) -> tu
 
 
 def accepted(model: Any, features: Mapping[str, Any]) -> dict[str, Any]:
-    """Return those of the features that a model's forward pass takes."""
+    """Return the features that a model's forward pass accepts."""
     known = signature(getattr(model, "forward", model)).parameters
     if any(p.kind is Parameter.VAR_KEYWORD for p in known.values()):
         return dict(features)
@@ -179,7 +179,7 @@ def accepted(model: Any, features: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _both_ways(model: Any, ids: Any) -> bool:
-    """Whether the first token reads the second one in every block; a recurrence or a causal convolution does not let it."""
+    """Whether the first token attends to the second in every block; not so in recurrences and causal convolutions."""
     import torch
 
     with torch.enable_grad():
@@ -192,11 +192,11 @@ def _both_ways(model: Any, ids: Any) -> bool:
 
 
 def open_attention(model: Any, where: str) -> None:
-    """Let a causal transformer attend to all tokens of a text; raises `HengyuError` where that cannot be done for certain.
+    """Let a causal transformer attend to all tokens of a text; raises `HengyuError` if that is not certain to work.
 
-    transformers builds the mask of a model whose configuration says ``is_causal = False`` for both directions; that its
-    attention obeys is tried out: the states must be those under an explicit mask that hides nothing, must not be those from
-    before, and in every block a token must read the next one.
+    transformers builds a bidirectional mask for a model whose configuration has ``is_causal = False``. Whether the attention
+    obeys is tested: the states must equal those under an explicit all-ones mask, must differ from those before, and in every
+    block a token must attend to the next one.
     """
     import torch
 
@@ -218,10 +218,10 @@ def open_attention(model: Any, where: str) -> None:
         obeys = bool((after - full).abs().max() <= 1e-3 * least)
         differs = bool((after - before).abs().max() > 1e-6 * least)
         obeys = obeys and not model.config.is_encoder_decoder and _both_ways(model, ids)
-    except Exception:  # whatever a model's code raises that takes no mask of that kind
+    except Exception:  # whatever a model raises that does not accept such a mask
         obeys = differs = False
     if not (obeys and differs):
         raise HengyuError(
             f"{where}: attention = 'bidirectional' does not fit the architecture '{model.config.model_type}': "
-            f"{'it reads in both directions already' if obeys else 'its attention cannot be opened'}; leave attention out"
+            f"{'it is bidirectional already' if obeys else 'its attention cannot be made bidirectional'}; remove attention"
         )

@@ -1,4 +1,4 @@
-"""Cross-encoders: a model of one score for a pair of texts, read together; there are no vectors."""
+"""Cross-encoders: models that read a pair of texts together and give one score; there are no vectors."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ _OLD_ACTIVATION = "sbert_ce_default_activation_function"  # before sentence-tran
 
 
 def open_cross_encoder(spec: EncoderSpec, *, offline: bool = False) -> CrossEncoder:
-    """Return the cross-encoder that a folder or hub id names.
+    """Return the cross-encoder of a folder or hub id.
 
-    Its folder is held to the same rules as an encoder's: safetensors only, no code that was not asked for.
-    Raises `HengyuError` where it is none.
+    Its folder must follow the same rules as an encoder's: only safetensors, and no code without permission.
+    Raises `HengyuError` if it is not a cross-encoder.
     """
     where = f"cross-encoder '{spec.called}'"
     for key in _UNFIT:
         if getattr(spec, key) not in ("", None):
-            raise HengyuError(f"{where}: {key} does not fit a cross-encoder; leave it out")
+            raise HengyuError(f"{where}: {key} does not apply to a cross-encoder; remove it")
     if spec.backend != "torch":
-        raise HengyuError(f"{where}: backend does not fit a cross-encoder; leave it out")
+        raise HengyuError(f"{where}: backend does not apply to a cross-encoder; remove it")
     try:
         path, revision = find_folder(spec, offline=offline)
         folder = ModelFolder(path, spec, identifier=spec.called, revision=revision, offline=offline)
@@ -47,15 +47,15 @@ def open_cross_encoder(spec: EncoderSpec, *, offline: bool = False) -> CrossEnco
 
 
 def _called(problem: str) -> str:
-    """Return a sentence on an encoder as it is said of a cross-encoder."""
+    """Reword a message about an encoder for a cross-encoder."""
     own = f"cross-{problem}" if problem.startswith("encoder '") else problem
     return own.replace(", or vectors (.npy)", "").replace("AutoModel.", "AutoModelForSequenceClassification.")
 
 
 class CrossEncoder:
-    """A transformer with a classification head of one label, as ``CrossEncoder`` of sentence-transformers loads it.
+    """A transformer with a one-label classification head, as loaded by sentence-transformers' ``CrossEncoder``.
 
-    Pairs of equal token length share a batch, so that no batch holds padding, and a score hardly depends on the others.
+    Pairs of equal token length share a batch, so there is no padding, and a score hardly depends on other pairs.
     """
 
     def __init__(self, folder: ModelFolder) -> None:
@@ -66,26 +66,26 @@ class CrossEncoder:
         _ = self._activation, self.folder.max_length
 
     def _refuse_others(self) -> None:
-        """Raise `HengyuError` for a model that gives no single score for a pair, or gives it in another way."""
+        """Raise `HengyuError` for a model that does not give one score per pair, or in an unsupported way."""
         folder = self.folder
         if any(part.name in CROSS for part in folder.parts):
             raise HengyuError(
-                f"{folder.where}: takes its score from a language model's next token (LogitScore), which Hengyu does not "
-                "evaluate; give a cross-encoder with a classification head"
+                f"{folder.where}: scores by a language model's next token (LogitScore), which Hengyu does not "
+                "support; give a cross-encoder with a classification head"
             )
         head = folder.is_cross_encoder or (not folder.parts and folder.architecture.endswith(_HEAD))
         if not head:
             raise HengyuError(
-                f"{folder.where}: is no cross-encoder, its config.json names no {_HEAD}; give an encoder with --encoder"
+                f"{folder.where}: is not a cross-encoder, its config.json names no {_HEAD}; give an encoder with --encoder"
             )
         if folder.custom or folder.adapter or [p.kind for p in folder.pipeline] != ["Transformer"]:
             raise HengyuError(
-                f"{folder.where}: is more than a transformer with a classification head; merge an adapter into its "
-                "base, and save the model again without further modules"
+                f"{folder.where}: has more than a transformer with a classification head; merge an adapter into its "
+                "base, and save the model without other modules"
             )
         if labels_of(folder) != 1:
             raise HengyuError(
-                f"{folder.where}: gives {labels_of(folder)} numbers for a pair, as a classifier does; a cross-encoder "
+                f"{folder.where}: gives {labels_of(folder)} numbers for a pair, like a classifier; a cross-encoder "
                 "gives one score (num_labels = 1)"
             )
 
@@ -96,7 +96,7 @@ class CrossEncoder:
 
     @cached_property
     def _activation(self) -> str:
-        """The class of torch.nn that the logit passes, as the folder names it; the sigmoid by default."""
+        """The torch.nn class applied to the logit, as named in the folder; by default the sigmoid."""
         folder = self.folder
         named = folder.config.get("sentence_transformers")
         found = named.get(_ACTIVATION) if isinstance(named, dict) else None
@@ -105,13 +105,13 @@ class CrossEncoder:
             return "torch.nn.modules.activation.Sigmoid"
         if not isinstance(found, str) or found not in ACTIVATIONS:
             raise HengyuError(
-                f"{folder.where}: names the activation function {str(found)[:80]}, which is none of torch.nn that can be "
-                "built here; refused"
+                f"{folder.where}: names the activation function {str(found)[:80]}, which is not one of the supported "
+                "classes of torch.nn; refused"
             )
         return found
 
     def identity(self) -> dict[str, Any]:
-        """What the scores depend on beside the texts."""
+        """What the scores depend on besides the texts."""
         return {
             "fingerprint": self.folder.fingerprint,
             "tokens": token_print(lambda texts: [self._tokenizer(t)["input_ids"] for t in texts]),
@@ -147,9 +147,9 @@ class CrossEncoder:
         return model
 
     def stream(self, first: Sequence[str], second: Sequence[str]) -> Iterator[tuple[NDArray[np.int64], NDArray[Any]]]:
-        """Score n pairs of texts in batches; yields the numbers (k,) of pairs, and their scores (k,) in float64.
+        """Score n pairs of texts in batches; yields pair numbers (k,) and their scores (k,) in float64.
 
-        Raises `EncoderFailed` where the model stops, or gives a score that is not finite.
+        Raises `EncoderFailed` if the model fails or gives a non-finite score.
         """
         try:
             model = self._library
@@ -185,5 +185,5 @@ class CrossEncoder:
             ) from None
 
     def release(self) -> None:
-        """Let go of the model's memory."""
+        """Free the model's memory."""
         self.__dict__.pop("_library", None)

@@ -27,29 +27,29 @@ if TYPE_CHECKING:
 __all__ = ["Endpoint"]
 
 Vectors = NDArray[np.float32]
-_sleep = time.sleep  # a name of its own, so that tests need not wait
+_sleep = time.sleep  # a separate name, so that tests need not wait
 
 _TRIES = 6
-_TRIES_UNSEEN = 3  # of a server that has not answered once
-_LONGEST_WAIT = 300.0  # seconds that a server may ask to wait
+_TRIES_UNSEEN = 3  # for a server that has never answered
+_LONGEST_WAIT = 300.0  # longest wait, in seconds, that a server may ask for
 _AGAIN = {408, 425, 429, 500, 502, 503, 504}
-_SPENT = ("insufficient_quota", "arrearage", "insufficient_balance", "billing")  # a 429 that waiting does not mend
-_SHOWN = 300  # characters of what a server says
-_MARGIN = 4 << 20  # bytes of a response beside its vectors
+_SPENT = ("insufficient_quota", "arrearage", "insufficient_balance", "billing")  # a 429 for which waiting does not help
+_SHOWN = 300  # characters shown of a server's message
+_MARGIN = 4 << 20  # bytes of a response besides its vectors
 _PER_TEXT = 1 << 20  # bytes of a vector, as JSON
 _ENV_NAME = re.compile(r"[A-Z_][A-Z0-9_]*")
 
 
 @dataclass
 class Endpoint:
-    """One model behind an API, and what was sent to it so far.
+    """One model behind an API, with counts of what was sent to it.
 
     Attributes:
-        where: how messages name the encoder.
-        say: takes a line that the user should see now.
-        sleep: waits so many seconds.
-        width: of the vectors; 0 until the first response.
-        texts, requests, tokens: answered so far; the server counts the tokens.
+        where: the encoder's name in messages.
+        say: shows a line to the user at once.
+        sleep: waits for a number of seconds.
+        width: width of the vectors; 0 until the first response.
+        texts, requests, tokens: counts so far; the server counts the tokens.
     """
 
     where: str
@@ -73,7 +73,7 @@ class Endpoint:
 
     def __post_init__(self) -> None:
         if self.key_env and not _ENV_NAME.fullmatch(self.key_env):
-            # what was given may be the key itself, and is not shown
+            # the value may be the key itself, so it is not shown
             raise HengyuError(
                 f"{self.where}: key_env must be the name of an environment variable in capitals, like DASHSCOPE_API_KEY; "
                 "never write the key itself into a file or a command"
@@ -81,17 +81,17 @@ class Endpoint:
 
     @cached_property
     def key(self) -> str:
-        """The key; "" where none is named. Raises `HengyuError` when it is missing, malformed or would be sent in the clear."""
+        """The key; "" if none is named. Raises `HengyuError` if it is missing, malformed or would be sent unencrypted."""
         if not self.key_env:
             return ""
         found = os.environ.get(self.key_env, "").strip()
         if not found:
             raise HengyuError(
-                f"{self.where}: the environment variable {self.key_env} is not set; put the API key in it"
+                f"{self.where}: the environment variable {self.key_env} is not set; set it to the API key"
             )
         if not all("!" <= c <= "~" for c in found):
             raise HengyuError(
-                f"{self.where}: the key in {self.key_env} holds a space or a character that is not ASCII; set it to the key alone"
+                f"{self.where}: the key in {self.key_env} contains a space or a non-ASCII character; set it to the key alone"
             )
         if not (self.address.encrypted or self.address.loopback or self.key_over_http):
             raise HengyuError(
@@ -101,9 +101,9 @@ class Endpoint:
         return found
 
     def embed(self, texts: Sequence[str]) -> tuple[Vectors, int]:
-        """Return the vectors (n, d) of n texts and the tokens that the server counted, after as many tries as it takes.
+        """Return the vectors (n, d) of n texts and the server's token count, retrying where it makes sense.
 
-        Raises `Refused` for a request that the server does not take as it is, and `HengyuError` for everything else.
+        Raises `Refused` for a request that the server rejects as such, and `HengyuError` for everything else.
         """
         tries = 0
         while True:
@@ -114,7 +114,7 @@ class Endpoint:
                 if tries >= (_TRIES if self.requests else _TRIES_UNSEEN):
                     raise HengyuError(
                         f"{self.where}: {self.address.name}: {e} ({tries} tries); what was encoded is kept, run the same "
-                        "command again when the server answers"
+                        "command again when the server is back"
                     ) from None
                 wait = e.wait if e.wait is not None else 2.0 ** (tries - 1) * random.uniform(1.0, 1.25)
                 if wait > _LONGEST_WAIT:
@@ -129,7 +129,7 @@ class Endpoint:
             return vectors, tokens
 
     def close(self) -> None:
-        """Close the connection; the next call opens another."""
+        """Close the connection; the next call opens a new one."""
         if self._client is not None:
             self._client.close()
             self._client = None
@@ -155,7 +155,7 @@ class Endpoint:
             raise HengyuError(f"{at} wants a key ({about}); name its environment variable with key_env (--key-env)")
         if status in (401, 403):
             raise HengyuError(
-                f"{at} does not accept the key in {self.key_env} ({about}); check the key and what it may use"
+                f"{at} does not accept the key in {self.key_env} ({about}); check the key and its permissions"
             )
         if status == 404:
             raise HengyuError(
@@ -174,14 +174,14 @@ class Endpoint:
         raise HengyuError(f"{at} answers {about}; check the account, model '{self.model}' and api")
 
     def _post(self, texts: Sequence[str]) -> tuple[int, httpx2.Headers, bytes]:
-        """Send one request; returns status, headers and body, which is bounded in bytes and seconds."""
+        """Send one request; returns status, headers and body, limited in bytes and seconds."""
         import httpx2
 
         key = self.key
         if self.offline and not self.address.loopback:
             raise HengyuError(
                 f"{self.where}: the vector store lacks texts, and --offline forbids sending them to another machine; "
-                "leave --offline out"
+                "remove --offline"
             )
         self._pace()
         request: dict[str, Any] = {"model": self.model, "input": list(texts)}
@@ -193,7 +193,7 @@ class Endpoint:
         if key:
             headers["Authorization"] = f"Bearer {key}"
         if self._client is None:
-            # a proxy from the environment would carry what is meant for this machine elsewhere
+            # a proxy from the environment would send local requests to another machine
             self._client = httpx2.Client(timeout=self.timeout, trust_env=not self.address.loopback)
         end, limit = time.monotonic() + self.timeout, _MARGIN + len(texts) * _PER_TEXT
         parts: list[bytes] = []
@@ -211,12 +211,12 @@ class Endpoint:
                             "check that it is an embeddings API"
                         )
                     if time.monotonic() > end:
-                        raise Again(f"no whole response within {self.timeout:g} s")
+                        raise Again(f"no complete response within {self.timeout:g} s")
                 return response.status_code, response.headers, b"".join(parts)
         except httpx2.TimeoutException:
             raise Again(f"no response within {self.timeout:g} s") from None
         except httpx2.DecodingError as e:
-            raise Again(f"a response that cannot be unpacked ({self._clean(first_line(e))})") from None
+            raise Again(f"a response that cannot be decompressed ({self._clean(first_line(e))})") from None
         except (httpx2.InvalidURL, httpx2.UnsupportedProtocol, httpx2.LocalProtocolError) as e:
             raise HengyuError(f"{self.where}: {self._clean(first_line(e))}; check api") from None
         except httpx2.TransportError as e:
@@ -231,7 +231,7 @@ class Endpoint:
             ) from None
 
     def _pace(self) -> None:
-        """Wait until the next request may be sent."""
+        """Wait until the next request is allowed."""
         if self.requests_per_minute:
             now = time.monotonic()
             if self._next > now:
@@ -239,22 +239,22 @@ class Endpoint:
             self._next = max(self._next, now) + 60.0 / self.requests_per_minute
 
     def _stacked(self, vectors: Sequence[Vectors], at: str) -> Vectors:
-        """Return vectors (d,) as a matrix (n, d); raises `HengyuError` unless they are as wide as all before."""
+        """Return vectors (d,) as a matrix (n, d); raises `HengyuError` unless they have the width of all earlier ones."""
         for row in vectors:
             wanted = self.dimensions or self.width or len(row)
             if len(row) != wanted:
-                why = "asked for with dimensions" if self.dimensions else "that came before"
+                why = "requested with dimensions" if self.dimensions else "of earlier vectors"
                 remedy = (
-                    "leave dimensions out, or give a width that the model has"
+                    "remove dimensions, or give a width that the model supports"
                     if self.dimensions
                     else "check the server"
                 )
-                raise HengyuError(f"{at} answers with {len(row)} numbers a vector, not the {wanted} {why}; {remedy}")
+                raise HengyuError(f"{at} answers with {len(row)} numbers per vector, not the {wanted} {why}; {remedy}")
             self.width = wanted
         return np.stack(vectors)
 
     def _clean(self, text: str) -> str:
-        """Return a text in one line of bounded length that holds no longer part of the key, from either end."""
+        """Return a text as one line of bounded length, without long parts of the key from either end."""
         key = self.__dict__.get("key", "")
         for length in range(len(key), 5, -1):
             text = text.replace(key[:length], "***").replace(key[-length:], "***")

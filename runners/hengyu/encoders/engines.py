@@ -1,4 +1,4 @@
-"""Engines beside PyTorch: a transformer exported once as an ONNX graph, run by ONNX Runtime or OpenVINO on the CPU."""
+"""Other engines than PyTorch: a transformer is exported as an ONNX graph and run by ONNX Runtime or OpenVINO on the CPU."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["BACKENDS", "Output", "computes", "export", "refuse_backend"]
 
 BACKENDS = {"torch": (), "onnx": ("onnxruntime", "onnxscript"), "openvino": ("openvino", "onnxscript")}
-"""Name -> the packages it needs; each is also the name of Hengyu's extra."""
+"""Name -> the packages it needs; the name is also that of Hengyu's extra."""
 
 _DTYPES = {"onnx": ("float32",), "openvino": ("float32", "bfloat16")}
 Run = Callable[[NDArray[np.int64], NDArray[np.int64]], list[NDArray[np.float32]]]
@@ -32,9 +32,9 @@ Run = Callable[[NDArray[np.int64], NDArray[np.int64]], list[NDArray[np.float32]]
 
 @dataclass
 class Output:
-    """What a forward pass of transformers returns, as far as poolings read it."""
+    """The part of a transformers forward pass that poolings use."""
 
-    hidden_states: tuple[Tensor, ...]  # (n, t, d) each: the embeddings, then one of every block
+    hidden_states: tuple[Tensor, ...]  # (n, t, d) each: the embeddings, then one per block
     pooler_output: Tensor | None  # (n, d)
 
     @property
@@ -44,7 +44,7 @@ class Output:
 
 
 def computes(backend: str, dtype: str) -> bool:
-    """Tell whether a backend can compute in a dtype."""
+    """Whether a backend can compute in a dtype."""
     return dtype in _DTYPES.get(backend, (dtype,))
 
 
@@ -60,9 +60,9 @@ def refuse_backend(who: str, backend: str, dtype: str) -> None:
 
 
 def export(model: Any, backend: str, dtype: str, where: str) -> Callable[..., Output]:
-    """Return a transformer, loaded in float32, as a call of the same arguments that another engine answers.
+    """Return a callable with the arguments of a transformer (loaded in float32) that runs on another engine.
 
-    It takes input_ids and attention_mask (n, t), of any n and t. Raises `HengyuError` when PyTorch cannot export it.
+    It takes input_ids and attention_mask (n, t), of any n and t. Raises `HengyuError` if PyTorch cannot export the model.
     """
     import torch
 
@@ -72,7 +72,7 @@ def export(model: Any, backend: str, dtype: str, where: str) -> Callable[..., Ou
             pooled = _write(model, path)
         except Exception as e:  # the exporter's own types
             raise HengyuError(
-                f"{where}: PyTorch cannot export it as a graph ({first_line(e)[:200]}); leave backend out"
+                f"{where}: PyTorch cannot export it as a graph ({first_line(e)[:200]}); remove backend"
             ) from None
         run = {"onnx": _onnx, "openvino": _openvino}[backend](path, dtype, torch.get_num_threads())
 
@@ -84,10 +84,10 @@ def export(model: Any, backend: str, dtype: str, where: str) -> Callable[..., Ou
 
 
 def _write(model: Any, path: Path) -> bool:
-    """Export every hidden state, and the pooler's output where there is one; tell whether there is."""
+    """Export every hidden state and the pooler's output, if any; return whether there is a pooler."""
     import torch
 
-    # one row is padded, so that the graph keeps its attention mask
+    # one row is padded so that the graph keeps its attention mask
     ids = torch.tensor([[2, 5, 6, 7, 3, 3], [2, 5, 6, 3, 0, 0]])
     mask = torch.tensor([[1, 1, 1, 1, 1, 1], [1, 1, 1, 1, 0, 0]])
 
@@ -99,7 +99,7 @@ def _write(model: Any, path: Path) -> bool:
         def forward(self, input_ids: Tensor, attention_mask: Tensor) -> tuple[Tensor, ...]:
             output = self.model(input_ids=input_ids, attention_mask=attention_mask, output_hidden_states=True)
             pooler = getattr(output, "pooler_output", None)
-            # the last block's output, and the last states where a final norm makes them others
+            # the last block's output, and the last states if a final norm changes them
             return (*output.hidden_states[:-1], output.last_hidden_state) + (() if pooler is None else (pooler,))
 
     with torch.inference_mode():

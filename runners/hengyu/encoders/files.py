@@ -1,4 +1,4 @@
-"""The files of a model's folder, read as data: none outside it, and which of them hold the weights."""
+"""The files of a model's folder, read as data and only from inside it; and which of them are the weights."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ TOKENIZER = re.compile(
     r"byte_maps\.json|emoji\.json|normalizer\.json|word_(pronunciation|shape)\.json|tekken\.json|merges\.txt|vocab\.txt|"
     r"dict\.txt|bpe\.codes|prophetnet\.tokenizer|chat_template\.jinja|[\w.-]*\.(model|spm|tiktoken|vocab))\Z"
 )
-"""The names of files that a tokenizer of transformers may be read from."""
+"""The files from which transformers may read a tokenizer."""
 
 
 class Files:
-    """The files of a folder, by their path inside it; none is read that lies outside it.
+    """The files of a folder, by their path inside it; files outside it are never read.
 
-    A link that leads out is refused, but for those of the hub cache, whose snapshots are links to blobs.
+    Links that lead out are refused, except in the hub cache, whose snapshots are links to blobs.
     """
 
     def __init__(self, root: Path) -> None:
@@ -34,7 +34,7 @@ class Files:
         self._real = root.resolve()
 
     def find(self, inside: str) -> Path | None:
-        """Return the path of a regular file, None where there is none; raises `HengyuError` where it lies outside."""
+        """Return the path of a regular file, None if missing; raises `HengyuError` if it is outside the folder."""
         path = self.root / inside
         try:
             real = path.resolve(strict=True)
@@ -43,11 +43,13 @@ class Files:
         except (OSError, RuntimeError, ValueError):
             return None
         if not (real.is_relative_to(self._real) or _BLOB.search(real.as_posix())):
-            raise HengyuError(f"{path}: leads out of the model's folder, which is refused; put the file itself there")
+            raise HengyuError(
+                f"{path}: leads out of the model's folder, which is refused; put the file itself into the folder"
+            )
         return path
 
     def json(self, inside: str) -> Any:
-        """Return the content of a JSON file, None where there is none; raises `HengyuError` for a damaged one."""
+        """Return the content of a JSON file, None if missing; raises `HengyuError` if it is damaged."""
         path = self.find(inside)
         if path is None:
             return None
@@ -59,7 +61,7 @@ class Files:
             raise HengyuError(f"{path}: cannot be read as JSON ({e}); get the model again") from None
 
     def table(self, inside: str) -> dict[str, Any]:
-        """Return a JSON object, {} where there is no such file; raises `HengyuError` for anything else."""
+        """Return a JSON object, {} if the file is missing; raises `HengyuError` for anything else."""
         content = self.json(inside)
         if content is None:
             return {}
@@ -68,7 +70,7 @@ class Files:
         return content
 
     def names(self, inside: str) -> list[str]:
-        """Return the names of what lies directly in a folder, sorted."""
+        """Return the sorted names in a folder."""
         try:
             return sorted(p.name for p in (self.root / inside).iterdir())
         except OSError:
@@ -81,10 +83,10 @@ def join(inside: str, name: str) -> str:
 
 
 def weight_files(files: Files, inside: str) -> list[str]:
-    """Return the names, inside a transformer's folder, of the index and the safetensors files that its weights are read from.
+    """Return the names of the index and the safetensors files with a transformer's weights, inside its folder.
 
     Raises:
-        HengyuError: for an index that names a file elsewhere.
+        HengyuError: if the index names a file elsewhere.
     """
     named = files.table(join(inside, "config.json")).get("transformers_weights")
     if isinstance(named, str):
@@ -104,14 +106,14 @@ def weight_files(files: Files, inside: str) -> list[str]:
         raise HengyuError(f"{where}: key 'weight_map' must name a file for each weight; get the model again")
     for shard in sorted(set(shards.values())):
         if not is_plain(shard) or not shard.endswith(".safetensors"):
-            raise HengyuError(f"{where}: names '{shard}', which is no safetensors file of the same folder; refused")
+            raise HengyuError(f"{where}: names '{shard}', which is not a safetensors file in the same folder; refused")
         if files.find(join(inside, shard)) is None:
-            raise HengyuError(f"{where}: names '{shard}', which is not there; get the model again")
+            raise HengyuError(f"{where}: names '{shard}', which is missing; get the model again")
     return [index, *sorted(set(shards.values()))]
 
 
 def is_plain(name: str) -> bool:
-    """Tell whether a name is that of something directly in a folder."""
+    """Whether a name is that of a direct child of a folder."""
     return (
         bool(name)
         and name not in (".", "..")
@@ -122,6 +124,6 @@ def is_plain(name: str) -> bool:
 
 
 def shown(value: Any) -> str:
-    """Return a value as a message quotes it."""
+    """Return a value as text for a message."""
     text = repr(value)
     return text if len(text) <= 60 else text[:60] + "…"

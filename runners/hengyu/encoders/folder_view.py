@@ -1,4 +1,4 @@
-"""What the checks of a model's folder read of it; `hengyu.encoders.model_folder.ModelFolder` is one."""
+"""The view of a model's folder that its checks use; `hengyu.encoders.model_folder.ModelFolder` provides it."""
 
 from __future__ import annotations
 

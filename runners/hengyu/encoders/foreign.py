@@ -1,4 +1,4 @@
-"""What in a model's configuration would run code, import by name, or fetch something else."""
+"""Finds what in a model's configuration would run code, import by name, or fetch other files."""
 
 from __future__ import annotations
 
@@ -42,13 +42,13 @@ ACTIVATIONS = frozenset(
         ),
     )
 )
-"""The activation functions a dense layer may name: classes of torch.nn that are built without arguments."""
+"""The activation functions allowed in a dense layer: classes of torch.nn without arguments."""
 
 _TOKENIZER_CLASS = re.compile(r"\w*(Tokenizer|TokenizerFast|Backend)\Z")
 _PROCESSOR_CLASS = re.compile(r"\w*(Processor|Tokenizer|TokenizerFast|Backend)\Z")
 _PEFT_IMPORTS = ("corda_config", "eva_config", "lora_ga_config", "megatron_config", "loftq_config", "arrow_config")
 _ARGUMENTS = ("model_args", "model_kwargs", "tokenizer_args", "processor_kwargs", "config_args", "config_kwargs")
-_NO_ARGUMENTS = frozenset(  # of from_pretrained: what they name is read from elsewhere, or unpickled
+_NO_ARGUMENTS = frozenset(  # of from_pretrained: they name files elsewhere, or files to unpickle
     {
         "adapter_kwargs",
         "adapter_name",
@@ -77,7 +77,7 @@ _ATTENTION = ("attn_implementation", "_attn_implementation", "_attn_implementati
 
 
 def code_in(content: Any, name: str) -> list[str]:
-    """Return what in a configuration file would run code, import by name, or fetch something else, at any depth."""
+    """Return what in a configuration file, at any depth, would run code, import by name, or fetch other files."""
     found: list[str] = []
     stack = [content]
     while stack:
@@ -94,7 +94,7 @@ def code_in(content: Any, name: str) -> list[str]:
 
 
 def _runs(key: str, value: Any) -> bool:
-    """Tell whether a key with this value makes a library run, import or fetch what the folder chooses."""
+    """Whether a key with this value makes a library run, import or fetch something that the folder chooses."""
     if value is None or value is False or value in ("", [], {}):
         return False
     if key in ("auto_map", "init_inputs", "use_pretrained_backbone"):
@@ -124,7 +124,7 @@ def _runs(key: str, value: Any) -> bool:
         return not isinstance(value, dict) or bool(set(value) & _NO_ARGUMENTS)
     if key == "fast_tokenizer_files":
         return not (isinstance(value, list) and all(isinstance(v, str) and TOKENIZER.match(v) for v in value))
-    if key.endswith("_file") and isinstance(value, str):  # a file that a tokenizer is told to read elsewhere
+    if key.endswith("_file") and isinstance(value, str):  # a file that a tokenizer would read elsewhere
         return key not in ("special_tokens_map_file", "tokenizer_file") and not is_plain(value) and _exists(value)
     return False
 

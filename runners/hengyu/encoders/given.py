@@ -1,4 +1,4 @@
-"""Vectors that are there already in other files than .npy: safetensors, parquet, and a folder of vectors and texts."""
+"""Precomputed vectors in files other than .npy: safetensors, parquet, and folders of vectors and texts."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ _TEXTS = ("texts.txt", "texts.json", "vectors.txt", "vectors.json")
 _NAMES_OF_VECTORS = ("vector", "vectors", "embedding", "embeddings")
 _NAMES_OF_TEXTS = ("text", "texts", "sentence", "sentences")
 _BATCH = 1024  # rows
-_SMALL = 256 << 20  # bytes that any file may unpack to
-_RATIO = 64  # numbers hardly compress: a file may unpack to this many times its size
+_SMALL = 256 << 20  # bytes to which any file may unpack
+_RATIO = 64  # numbers hardly compress: a file may unpack to this multiple of its size
 _DTYPES = {"F16": np.float16, "F32": np.float32, "F64": np.float64}
 
 
 def open_vectors(spec: EncoderSpec) -> Precomputed:
-    """Return the vectors that a file or a folder holds; raises `HengyuError` where the folder holds several."""
+    """Return the vectors in a file or folder; raises `HengyuError` if a folder has several."""
     path = user_path(spec.model)
     if path.is_dir():
         spec = _inside(path, spec)
@@ -39,37 +39,37 @@ def open_vectors(spec: EncoderSpec) -> Precomputed:
 
 
 def _inside(folder: Path, spec: EncoderSpec) -> EncoderSpec:
-    """Return the spec of the vectors in a folder, called by the folder's name."""
+    """Return the spec of the vectors in a folder, named like the folder."""
     found = [folder / f"vectors{s}" for s in VECTOR_FILES if (folder / f"vectors{s}").exists()]
     if len(found) > 1:
         raise HengyuError(
-            f"encoder '{spec.called}' ({folder}): holds {' and '.join(p.name for p in found)}; keep one, or name the file"
+            f"encoder '{spec.called}' ({folder}): contains {' and '.join(p.name for p in found)}; keep one, or name the file"
         )
     texts = spec.texts
     if not texts and found[0].suffix != ".parquet":
         texts = next((str(folder / name) for name in _TEXTS if (folder / name).is_file()), "")
         if not texts:
             raise HengyuError(
-                f"encoder '{spec.called}' ({folder}): its texts are missing; put them in {folder / _TEXTS[0]}, one a line, in the "
-                "order of the vectors"
+                f"encoder '{spec.called}' ({folder}): its texts are missing; put them in {folder / _TEXTS[0]}, one per line, in "
+                "the order of the vectors"
             )
     return replace(spec, name=spec.called, model=str(found[0]), texts=texts)
 
 
 class SafetensorsVectors(Precomputed):
-    """The vectors (m, d) of the one matrix in a .safetensors file, or of that called ``vectors`` or ``embeddings``.
+    """The vectors (m, d) in a .safetensors file: its only matrix, or the one named ``vectors`` or ``embeddings``.
 
-    Texts as of a .npy file.
+    Its texts are found like those of a .npy file.
     """
 
     @cached_property
     def vectors(self) -> NDArray[Any]:
-        """The vectors (m, d), mapped into memory; raises `HengyuError` for a file that holds anything else."""
+        """The vectors (m, d), memory-mapped; raises `HengyuError` for any other content."""
         from safetensors import SafetensorError, safe_open
 
         _refuse_no_file(self.path, self.where)
         try:
-            with safe_open(self.path, framework="np") as file:  # checks every offset against the file's size
+            with safe_open(self.path, framework="np") as file:  # checks all offsets against the file's size
                 shapes = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
             header = _header(self.path)
         except (SafetensorError, OSError, ValueError, RecursionError) as e:
@@ -81,7 +81,7 @@ class SafetensorsVectors(Precomputed):
         if name is None:
             held = ", ".join(f"{n} {shapes[n]}" for n in sorted(shapes)[:5]) or "nothing"
             raise HengyuError(
-                f"{self.where}: must hold one matrix (m, d), or one called 'vectors', not {held}; save one row a text"
+                f"{self.where}: must hold one matrix (m, d), or one named 'vectors', not {held}; save one row per text"
             )
         kind, rows = header[1][name]["dtype"], shapes[name]
         if kind not in _DTYPES or not all(rows):
@@ -94,15 +94,15 @@ class SafetensorsVectors(Precomputed):
 
 
 class ParquetVectors(Precomputed):
-    """The vectors (m, d) and texts (m,) of a parquet file: a column of lists of numbers, and one of strings.
+    """The vectors (m, d) and texts (m,) in a parquet file: a column of lists of numbers, and one of strings.
 
-    Where there are several, those called ``vector`` or ``embedding``, and ``text`` or ``sentence``, are read.
+    If there are several, those named ``vector`` or ``embedding``, and ``text`` or ``sentence``, are read.
     """
 
     def __init__(self, spec: EncoderSpec) -> None:
         super().__init__(spec)
         if spec.texts:
-            raise HengyuError(f"{self.where}: texts does not fit a parquet file, which holds its own; leave it out")
+            raise HengyuError(f"{self.where}: texts does not apply to a parquet file, which has its own; remove it")
 
     @cached_property
     def _table(self) -> tuple[NDArray[np.float32], tuple[str, ...]]:
@@ -140,12 +140,12 @@ class ParquetVectors(Precomputed):
             ):
                 if name is None:
                     held = f"has {len(found)} columns of {wanted}" if found else f"has no column of {wanted}"
-                    raise HengyuError(f"{self.where}: {held}; call the one to read '{known}'")
+                    raise HengyuError(f"{self.where}: {held}; name the one to read '{known}'")
                 if schema.names.count(name) > 1:
                     raise HengyuError(f"{self.where}: has two columns '{name}'; rename one of them")
             limit = max(_SMALL, _RATIO * self.path.stat().st_size)
             self._refuse_large(_declared(file.metadata, {vector, text}), limit)
-        # strings stay in their dictionary, so that a long one which is repeated is not unpacked
+        # strings stay in their dictionary, so that repetitions of a long one are not unpacked
         with pq.ParquetFile(self.path, read_dictionary=[text]) as file:
             blocks: list[NDArray[np.float32]] = []
             texts: list[str] = []
@@ -158,7 +158,7 @@ class ParquetVectors(Precomputed):
                 if blocks[-1].shape[1] != blocks[0].shape[1]:
                     raise HengyuError(f"{self.where}: vectors of several widths; give all rows the same")
         if not blocks:
-            raise HengyuError(f"{self.where}: holds no rows; write one a text")
+            raise HengyuError(f"{self.where}: has no rows; write one per text")
         return _checked(np.concatenate(blocks), len(texts), self.where, self.path.name), tuple(texts)
 
     def _refuse_large(self, size: int, limit: int) -> None:
@@ -171,7 +171,7 @@ class ParquetVectors(Precomputed):
         """Return lists of numbers as a matrix (n, d)."""
         if column.null_count or column.flatten().null_count:
             raise HengyuError(
-                f"{self.where}: a vector after row {before} is missing or holds a missing number; mend it"
+                f"{self.where}: a vector after row {before} is missing or has a missing number; correct it"
             )
         lengths = (
             set(column.value_lengths().to_pylist()) if hasattr(column, "value_lengths") else {column.type.list_size}
@@ -182,7 +182,7 @@ class ParquetVectors(Precomputed):
         return numbers.reshape(len(column), -1)
 
     def _words(self, column: Any, room: int) -> list[str]:
-        """Return strings (n,), unless they take more than so many bytes."""
+        """Return strings (n,), unless they take more than a number of bytes."""
         import pyarrow.compute as pc
 
         if column.null_count:
@@ -196,7 +196,7 @@ class ParquetVectors(Precomputed):
 
     @cached_property
     def vectors(self) -> NDArray[Any]:
-        """The vectors (m, d); raises `HengyuError` for a file that holds anything else."""
+        """The vectors (m, d); raises `HengyuError` for any other content."""
         return self._table[0]
 
     @cached_property
@@ -205,7 +205,7 @@ class ParquetVectors(Precomputed):
         return self._table[1]
 
     def identity(self) -> dict[str, Any]:
-        """What the vectors depend on beside the text: the bytes of the file."""
+        """What the vectors depend on besides the text: the bytes of the file."""
         width = self.vectors.shape[1]
         with open_regular(self.path) as file:
             total = hashlib.sha256(f"{width}\0".encode() + hashlib.file_digest(file, "sha256").digest())
@@ -213,7 +213,7 @@ class ParquetVectors(Precomputed):
         return {"fingerprint": total.hexdigest()[:16], "dtype": "float32", "protocol": 1, **empty}
 
     def release(self) -> None:
-        """Let go of the vectors; the texts that `stream` looks up stay."""
+        """Free the vectors; the texts that `stream` looks up stay."""
         self.__dict__.pop("vectors", None)
         self.__dict__.pop("_table", None)
 
@@ -221,12 +221,12 @@ class ParquetVectors(Precomputed):
 def _refuse_no_file(path: Path, where: str) -> None:
     if not path.exists():
         raise HengyuError(f"{where}: no such file; check the path")
-    if not path.is_file():  # reading a pipe or a device might never end
-        raise HengyuError(f"{where}: is not a regular file; write the vectors into one")
+    if not path.is_file():  # reading a pipe or device might never end
+        raise HengyuError(f"{where}: is not a regular file; save the vectors in one")
 
 
 def _choose(names: Sequence[str], known: Sequence[str]) -> str | None:
-    """Return the only name, else the only one that is known; None where neither is so."""
+    """Return the only name, else the only known name; None if neither exists."""
     if len(names) == 1:
         return names[0]
     familiar = [n for n in names if n.lower() in known]
@@ -234,7 +234,7 @@ def _choose(names: Sequence[str], known: Sequence[str]) -> str | None:
 
 
 def _header(path: Path) -> tuple[int, dict[str, Any]]:
-    """Return where the data of a safetensors file begin, and its header, whose size the library has checked."""
+    """Return the offset of the data in a safetensors file, and its header, whose size the library has checked."""
     with open_regular(path) as file:
         size = int.from_bytes(file.read(8), "little")
         header: dict[str, Any] = json.loads(file.read(size))
@@ -248,7 +248,7 @@ def _is_list(kind: Any) -> bool:
 
 
 def _declared(metadata: Any, names: set[str | None]) -> int:
-    """Return the bytes that columns of a parquet file say they unpack to."""
+    """Return the unpacked size, in bytes, that a parquet file declares for columns."""
     total = 0
     for group in range(metadata.num_row_groups):
         row_group = metadata.row_group(group)
@@ -260,11 +260,11 @@ def _declared(metadata: Any, names: set[str | None]) -> int:
 
 
 def _checked(found: NDArray[Any], texts: int, where: str, beside: str) -> NDArray[Any]:
-    """Return vectors (m, d) that are finite and as many as their texts; raises `HengyuError` otherwise."""
+    """Check that vectors (m, d) are finite and as many as their texts; raises `HengyuError` otherwise."""
     if len(found) != texts:
-        raise HengyuError(f"{where}: {len(found)} vectors for the {texts} texts of {beside}; give one row a text")
+        raise HengyuError(f"{where}: {len(found)} vectors for the {texts} texts of {beside}; give one row per text")
     for start in range(0, len(found), _BATCH):
         wrong = ~np.isfinite(found[start : start + _BATCH]).all(axis=1)
         if wrong.any():
-            raise HengyuError(f"{where}: row {start + int(wrong.argmax())} (from 0) is not finite; mend it")
+            raise HengyuError(f"{where}: row {start + int(wrong.argmax())} (from 0) is not finite; correct it")
     return found

@@ -1,4 +1,4 @@
-"""Where a model is: a folder, or a hub id whose files are in the local hub cache or downloaded into it."""
+"""Locates a model: a folder, or a hub id whose files are in the local hub cache or are downloaded to it."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ _KEPT = {".safetensors", ".json", ".txt", ".model", ".vocab", ".spm", ".codes", 
 
 
 def kept_endings(spec: EncoderSpec) -> set[str]:
-    """Return the endings of the files that decide a model's vectors; its own code does where it may run."""
+    """Return the extensions of the files that a model's vectors depend on, including its own code if that may run."""
     return _KEPT | ({".py"} if spec.trust_remote_code else set())
 
 
 def find_folder(spec: EncoderSpec, *, offline: bool) -> tuple[Path, str]:
-    """Return the folder of a model named by path or hub id, and its revision ("" for a folder)."""
+    """Return the folder of a model given by path or hub id, and its revision ("" for a folder)."""
     path = user_path(spec.model)
     if path.is_dir():
         _refuse_special_files(path, kept_endings(spec))
@@ -28,9 +28,7 @@ def find_folder(spec: EncoderSpec, *, offline: bool) -> tuple[Path, str]:
     looks_like_path = spec.model.startswith((".", "/", "~")) or spec.model.count("/") > 1 or path.exists()
     if looks_like_path or not spec.model:
         if path.is_file():
-            raise HengyuError(
-                f"encoder '{spec.model}': is a file; give the folder that it lies in, '{path.parent}', or vectors (.npy)"
-            )
+            raise HengyuError(f"encoder '{spec.model}': is a file; give its folder, '{path.parent}', or vectors (.npy)")
         if path.exists():
             raise HengyuError(f"encoder '{spec.model}': is neither a folder nor a file; give the model's folder")
         raise HengyuError(
@@ -43,7 +41,7 @@ def find_folder(spec: EncoderSpec, *, offline: bool) -> tuple[Path, str]:
 
 
 def _refuse_special_files(folder: Path, endings: set[str]) -> None:
-    """Refuse a model's folder in which a pipe or device has the name of a file: a library would wait for it for ever."""
+    """Refuse a model's folder with a pipe or device in place of a file: a library would wait for it forever."""
     for path in folder.rglob("*"):
         if path.suffix in endings and not path.is_file() and not path.is_dir() and path.exists():
             try:
@@ -53,7 +51,7 @@ def _refuse_special_files(folder: Path, endings: set[str]) -> None:
 
 
 def _near(word: str) -> str:
-    """Return "; did you mean 'x'?" for the built-in encoder or a model's folder whose name is much like a word."""
+    """Return "; did you mean 'x'?" for the built-in encoder or a model's folder with a name close to a word."""
     path = user_path(word)
     try:
         folders = [
@@ -107,11 +105,11 @@ def _from_hub(spec: EncoderSpec, *, offline: bool) -> tuple[Path, str]:
         ) from None
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as e:
         raise HengyuError(
-            f"{where}: no such folder{_near(spec.model)}, and it cannot be had from the hub ({first_line(e)}); check the id "
+            f"{where}: no such folder{_near(spec.model)}, and it cannot be downloaded from the hub ({first_line(e)}); check the id "
             "and the network, or give the model's folder"
         ) from None
     except Exception as e:
-        # the HTTP client's own errors differ between versions of the hub library
+        # the HTTP client's errors differ between versions of the hub library
         if type(e).__module__.split(".")[0] not in (
             "httpx",
             "httpcore",

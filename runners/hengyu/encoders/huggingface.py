@@ -1,4 +1,4 @@
-"""Hugging Face and sentence-transformers models: tokenised once, batched by length, every pooling from one pass."""
+"""Hugging Face and sentence-transformers models: texts are tokenised once and batched by length; one pass gives all poolings."""
 
 from __future__ import annotations
 
@@ -24,28 +24,28 @@ if TYPE_CHECKING:
 
 __all__ = ["HuggingFace"]
 
-_PROTOCOL = 1  # raise it when the same model and text would give other vectors than before
+_PROTOCOL = 1  # raise it if the same model and text would give different vectors than before
 _MIXED = 4  # the same for bfloat16 alone; a power of two that no other term has
 
 
 class HuggingFace(Passes, LocalEncoder):
     """An encoder from a model's folder.
 
-    Texts of equal token length share a batch, so that no batch holds padding: nothing is computed for padding, nothing
-    can be averaged over it, and a vector hardly depends on the texts beside it.
+    Texts of equal token length share a batch, so there is no padding: nothing is computed for it, no average can include it,
+    and a vector hardly depends on the other texts.
     """
 
     def __init__(self, folder: ModelFolder) -> None:
         super().__init__(folder)
-        self._texts: tuple[Sequence[str], list[list[int]], Vectors] | None = None  # those read last, and their tokens
+        self._texts: tuple[Sequence[str], list[list[int]], Vectors] | None = (
+            None  # the texts read last, and their tokens
+        )
         if self.spec.attention not in ATTENTION:
             raise HengyuError(
-                f"encoder '{self.id}': attention '{self.spec.attention}' is unknown; use bidirectional, or leave it out"
+                f"encoder '{self.id}': attention '{self.spec.attention}' is unknown; use bidirectional, or remove it"
             )
         if self.spec.attention and folder.static:
-            raise HengyuError(
-                f"{folder.where}: is not a transformer, so it has no attention to open; leave attention out"
-            )
+            raise HengyuError(f"{folder.where}: is not a transformer, so it has no attention; remove attention")
 
     def side(self, side: str) -> HuggingFace:
         """Return the same model for texts of one side of a retrieval suite: with its prompt, and a Router's route."""
@@ -53,31 +53,33 @@ class HuggingFace(Passes, LocalEncoder):
 
     @cached_property
     def poolings(self) -> Mapping[str, str]:
-        """Every pooling, mapped to "" where the model gives it, else to the reason why not."""
+        """Every pooling, mapped to "" if available, else to the reason why not."""
         given = dict.fromkeys(POOLINGS, "")
         if self.folder.static:
-            given = dict.fromkeys(POOLINGS, "the model is no transformer, it has only its native vectors")
+            given = dict.fromkeys(POOLINGS, "the model is not a transformer and has only its native vectors")
             given["native"] = ""
             return given
         if not self.folder.has_pooler:
-            given["pooler"] = "the model's weights hold no pooler"
+            given["pooler"] = "the model's weights have no pooler"
         if self.folder.prompt.count("{text}") > 1:
-            given |= dict.fromkeys(POOLINGS, "the prompt holds {text} more than once, which is for the pooling echo")
-            given["echo"] = "" if self.folder.prompt.count("{text}") == 2 else "the prompt holds {text} more than twice"
+            given |= dict.fromkeys(
+                POOLINGS, "the prompt has {text} more than once, which only the pooling echo supports"
+            )
+            given["echo"] = "" if self.folder.prompt.count("{text}") == 2 else "the prompt has {text} more than twice"
         elif not self.folder.prompt:
             given["mask"] = "needs a prompt with a mask token, like '“{text}”的意思是[MASK]。'"
         elif not self.tokenizer.has_mask(self.folder.prompt):
-            given["mask"] = f"the prompt '{self.folder.prompt}' holds no mask token of the model"
+            given["mask"] = f"the prompt '{self.folder.prompt}' does not contain the model's mask token"
         return given
 
     @property
     def revision(self) -> str:
-        """The hub revision the weights are of; "" for a folder."""
+        """The hub revision of the weights; "" for a folder."""
         return self.folder.revision
 
     @property
     def native_is(self) -> str:
-        """The pooling whose vectors the native ones are; "" when they are vectors of their own."""
+        """The pooling that equals the native vectors; "" if none does."""
         pooling, normalised = self.folder.tail or ("", False)
         if normalised or self.folder.static or self._decodes or self.folder.truncate_dim or self._chats:
             return ""
@@ -85,16 +87,16 @@ class HuggingFace(Passes, LocalEncoder):
 
     @property
     def _task(self) -> dict[str, Any]:
-        """What a Router chooses the route of a side by; nothing in other folders, and for texts of no side."""
+        """The arguments by which a Router chooses the route of a side; none in other folders, or for texts of no side."""
         return {"task": self.folder.side} if self.folder.routed and self.folder.side else {}
 
     @cached_property
     def _chats(self) -> bool:
-        """Whether sentence-transformers puts a chat template around every text, so that it must make the native vectors."""
+        """Whether sentence-transformers puts a chat template around every text; then the library makes the native vectors."""
         return not self.folder.parts and self.tokenizer.chats
 
     def _chatted(self, texts: Sequence[str], batch: int) -> Vectors:
-        """Return the native vectors (n, d) of a folder whose texts pass a chat template, from the library with our weights."""
+        """Return the native vectors (n, d) of a folder with a chat template, made by the library with our weights."""
         import torch
 
         library = self.__dict__.get("_chatting")
@@ -111,12 +113,12 @@ class HuggingFace(Passes, LocalEncoder):
 
     @property
     def _decodes(self) -> bool:
-        """Whether the library reads the states of a decoder; all poolings but ``native`` read those of the encoder."""
+        """Whether the library reads a decoder's states; all poolings but ``native`` read the encoder's."""
         return decodes(self.folder.config)
 
     @property
     def made_with(self) -> tuple[str, ...]:
-        """The modules beside this class whose code makes the vectors: those of a step in an exported model."""
+        """The modules, besides this class's, whose code makes the vectors: those of a step in an exported model."""
         if not any(part.kind == "Step" for part in self.folder.walk()):
             return ()
         methods = Path(__file__).parents[1] / "methods"
@@ -124,7 +126,7 @@ class HuggingFace(Passes, LocalEncoder):
         return (STEP.rpartition(".")[0], *(f"hengyu.methods.{p.parent.name}.{p.stem}" for p in steps))
 
     def identity(self) -> dict[str, Any]:
-        """What the vectors depend on beside text and pooling."""
+        """What the vectors depend on besides text and pooling."""
         return {
             "fingerprint": self.folder.fingerprint,
             "tokens": "" if self.folder.static else token_print(self.tokenizer.bare),
@@ -132,11 +134,11 @@ class HuggingFace(Passes, LocalEncoder):
             "dtype": self.spec.dtype,
             "prompt": self.folder.prompt,
             "pre_tokenizer": self.spec.pre_tokenizer,
-            # a text too long for its template once lost the template's end, and the mask token with it
+            # a text too long for its template once lost the template's end, including the mask token
             "protocol": _PROTOCOL + _MIXED * (self.spec.dtype == "bfloat16") + 2 * self.folder.goes_on,
             **({} if self.spec.backend == "torch" else {"backend": self.spec.backend}),
             **({"attention": self.spec.attention} if self.spec.attention else {}),
-            # whether an adapter was applied does not show in the files alone
+            # the files alone do not show whether an adapter was applied
             **({"adapter": self.folder.adapter} if self.folder.adapter else {}),
             **({"truncate_dim": self.folder.truncate_dim} if self.folder.truncate_dim else {}),
             **self._task,
@@ -153,10 +155,10 @@ class HuggingFace(Passes, LocalEncoder):
         return out
 
     def encode_padded(self, texts: Sequence[str], beside: str, poolings: Sequence[str]) -> dict[str, Vectors]:
-        """Encode n texts padded to the length of the text ``beside``, which stands in every batch, as `encode` never does.
+        """Encode n texts padded to the length of the text ``beside``, which is in every batch; `encode` never pads.
 
-        Most libraries batch like this; a model whose attention mask works gives the same vectors. Raises `HengyuError`
-        when the tokenizer has no token for padding.
+        Most libraries batch like this; a model with a working attention mask gives the same vectors. Raises `HengyuError` if
+        the tokenizer has no padding token.
         """
         long, *rows = self.tokenizer([beside, *texts])[0]
         size = max(1, TOKENS_PER_BATCH["cpu"] // max(map(len, (long, *rows))))
@@ -169,10 +171,10 @@ class HuggingFace(Passes, LocalEncoder):
         return {p: np.concatenate([part[p][1:] for part in parts]) for p in poolings}
 
     def read(self, texts: Sequence[str]) -> tuple[float, float]:
-        """Tokenise n texts, which encodes nothing: returns the number of tokens, and of [UNK] among them.
+        """Tokenise n texts without encoding them: returns the number of tokens, and of [UNK] among them.
 
-        Raises `HengyuError` for what is known by then: a tokenizer that cannot be loaded, a text without a token. What was
-        read is kept for the next `stream` of the same list.
+        Raises `HengyuError` for faults found on the way: a tokenizer that cannot be loaded, a text without tokens. The tokens
+        are kept for the next `stream` of the same list.
         """
         if self.folder.static:
             return 0.0, 0.0
@@ -180,14 +182,14 @@ class HuggingFace(Passes, LocalEncoder):
         empty = next((text for text, row in zip(texts, rows, strict=True) if not row), None)
         if empty is not None:
             raise EncoderFailed(
-                f"{self.folder.where}: its tokenizer gives no token for the text '{empty[:40]}', so it has no vector; leave the "
-                "text out, or give a prompt"
+                f"{self.folder.where}: its tokenizer gives no tokens for the text '{empty[:40]}', so it has no vector; remove the "
+                "text, or give a prompt"
             )
         self._texts = (texts, rows, counts)
         return float(counts[:, 0].sum()), float(counts[:, 1].sum())
 
     def release(self) -> None:
-        """Let go of the model's memory; the next call loads it again."""
+        """Free the model's memory; the next call loads it again."""
         self.__dict__.pop("_parts", None)
         self.__dict__.pop("_chatting", None)
         self.__dict__.pop("_body", None)
@@ -195,15 +197,15 @@ class HuggingFace(Passes, LocalEncoder):
     def stream(
         self, texts: Sequence[str], poolings: Sequence[str], wanted: Callable[[NDArray[np.int64]], bool]
     ) -> Iterator[Chunk]:
-        """Encode texts in batches of equal length, longest first, leaving out those that ``wanted`` refuses.
+        """Encode texts in batches of equal length, longest first, skipping those that ``wanted`` rejects.
 
-        Texts of the same token ids pass the model once, so that their vectors are equal to the last bit. The batches
-        depend on the texts alone, not on what is left out, so that a resumed run computes the same vectors.
+        Texts with equal token ids pass the model once, so their vectors are bit-identical. The batches depend only on the
+        texts, not on what is skipped, so that a resumed run computes the same vectors.
         """
         for name in poolings:
             if self.poolings.get(name, "is unknown"):
                 raise HengyuError(
-                    f"encoder '{self.id}': pooling '{name}' cannot be had: {self.poolings.get(name, 'is unknown')}"
+                    f"encoder '{self.id}': pooling '{name}' is not available: {self.poolings.get(name, 'it is unknown')}"
                     f"{'' if name in self.poolings else did_you_mean(name, self.poolings)}"
                 )
         if self.folder.static:
@@ -240,13 +242,13 @@ class HuggingFace(Passes, LocalEncoder):
 
     @cached_property
     def _parts(self) -> tuple[Any, list[Any]]:
-        """The transformer, and the sentence-transformers modules after it where they are needed for ``native``."""
+        """The transformer, and the sentence-transformers modules after it if ``native`` needs them."""
         model, modules = self._loaded()
         if self.spec.backend != "torch":
             if self.tokenizer.typed:
                 raise EncoderFailed(
-                    f"{self.folder.where}: its tokenizer gives token types, which a graph for {self.spec.backend} does not take; "
-                    "leave backend out"
+                    f"{self.folder.where}: its tokenizer gives token types, which a graph for {self.spec.backend} does not accept; "
+                    "remove backend"
                 )
             model = export(model, self.spec.backend, self.spec.dtype, self.folder.where)
         elif self._mixed:
@@ -263,7 +265,7 @@ class HuggingFace(Passes, LocalEncoder):
         return self._attending(library[0].auto_model.eval()), [] if self.folder.tail else list(library)[1:]
 
     def _attending(self, model: Any) -> Any:
-        """Return the model with the attention that was asked for."""
+        """Return the model with the requested attention."""
         if self.spec.attention == "bidirectional":
             open_attention(model, self.folder.where)
         return model
@@ -275,9 +277,9 @@ class HuggingFace(Passes, LocalEncoder):
         return build(self.folder, dtype, self.device)
 
     def _tail(self, modules: list[Any], output: Any, last: Tensor, given: dict[str, Tensor]) -> Tensor:
-        """Run the sentence-transformers modules after the transformer, and cut their vectors to the width the folder says."""
+        """Run the sentence-transformers modules after the transformer, and truncate to the folder's ``truncate_dim``."""
         features: dict[str, Any] = {**given, "token_embeddings": last, **self._task}
-        # the library leaves the other layers unread unless the configuration asks for them
+        # the library ignores the other layers unless the configuration asks for them
         if (
             self.folder.config.get("output_hidden_states") is True
             and getattr(output, "hidden_states", None) is not None
@@ -292,13 +294,13 @@ class HuggingFace(Passes, LocalEncoder):
             vectors: Tensor = features["sentence_embedding"]
         except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as e:
             raise HengyuError(
-                f"{self.folder.where}: its module {type(module).__name__} cannot take what comes before it ({first_line(e)}); "
+                f"{self.folder.where}: its module {type(module).__name__} does not fit the module before it ({first_line(e)}); "
                 "get the model again"
             ) from None
         return vectors[..., : self.folder.truncate_dim or None]
 
     def _prompt_length(self) -> int:
-        """The number of tokens before a text, as the library counts them: without a special token at their end."""
+        """The number of tokens before a text, counted like the library does, without a special token at their end."""
         tokenizer = self._body.tokenizer
         before = self.folder.prompt.partition("{text}")[0]
         ids: list[int] = tokenizer(before, truncation="longest_first")["input_ids"]

@@ -1,4 +1,4 @@
-"""Kinds of model: which have a vector for a text, and what the others are called."""
+"""Kinds of model: which give one vector per text, and what the others are."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ __all__ = ["CROSS", "LATE", "SPARSE", "is_cross_encoder", "labels_of", "other_ki
 SPARSE = ("SpladePooling", "MLMTransformer", "SparseAutoEncoder", "CSRSparsity", "SparseStaticEmbedding", "IDF")
 LATE = ("MultiVectorMask", "TokenPooling", "ColBERT", "Dense")
 CROSS = ("LogitScore",)
-"""The last words of types of modules that only other kinds of model have; a Dense counts outside of the library alone."""
+"""Class names of modules that only other kinds of model have; Dense counts only if it is not the library's."""
 
 
 def is_cross_encoder(folder: FolderView) -> bool:
-    """Whether it is a reranker: a model of one score for a pair of texts, with no vectors of its own."""
+    """Whether it is a reranker: a model that scores pairs of texts and has no vectors."""
     if folder.settings.get("model_type") == "CrossEncoder" or any(p.name in CROSS for p in folder.parts):
         return True
     if any(folder.sentence_config_of(p).get("transformer_task") == "sequence-classification" for p in folder.parts):
@@ -27,22 +27,22 @@ def is_cross_encoder(folder: FolderView) -> bool:
 
 
 def labels_of(folder: FolderView) -> int:
-    """How many numbers a classification head gives."""
+    """The number of outputs of a classification head."""
     for key in ("num_labels", "id2label", "label2id"):
         value = folder.config.get(key)
         if isinstance(value, dict):
             return len(value)
         if isinstance(value, int):
             return value
-    return 2  # as transformers has it
+    return 2  # transformers' default
 
 
 def other_kind(folder: FolderView) -> str:
-    """What the model is where it is no encoder of single texts into dense vectors, "" where it is one."""
+    """What a model is if it does not encode single texts into dense vectors, else ""."""
     names: Sequence[str] = [part.name for part in folder.walk()]
     if folder.settings.get("model_type") == "SparseEncoder" or any(n in SPARSE for n in names):
         return (
-            "is a sparse model (SPLADE): its vectors have a column for each token of the vocabulary, and Hengyu evaluates "
+            "is a sparse model (SPLADE): its vectors have a column for each token of the vocabulary, but Hengyu evaluates "
             "dense vectors only; give a dense model"
         )
     late = folder.settings.get("model_type") in ("MultiVectorEncoder", "ColBERT") or any(
@@ -50,19 +50,19 @@ def other_kind(folder: FolderView) -> str:
     )
     if late:
         return (
-            "is a late-interaction model (ColBERT): it has a vector for each token, and Hengyu evaluates one vector for "
+            "is a late-interaction model (ColBERT): it has a vector for each token, but Hengyu evaluates one vector for "
             "each text; give a model with a pooling"
         )
     if folder.is_cross_encoder:
         return (
-            "is a cross-encoder (a reranker): it scores a pair of texts and has no vectors for a single one; give it with "
+            "is a cross-encoder (a reranker): it scores pairs of texts and has no vectors for single ones; give it with "
             "--cross-encoder (cross_encoders in a suite), or give an encoder"
         )
     return ""
 
 
 def refuse_other_kinds(folder: FolderView) -> None:
-    """Raise `HengyuError` for a model that is no encoder of single texts, and for what can be known to fail later."""
+    """Raise `HengyuError` if a model does not encode single texts, or is certain to fail later."""
     if folder.other_kind:
         raise HengyuError(f"{folder.where}: {folder.other_kind}")
     if folder.custom:
@@ -70,12 +70,12 @@ def refuse_other_kinds(folder: FolderView) -> None:
     first, last = folder.pipeline[0], folder.pipeline[-1]
     if not first.takes_text:
         raise HengyuError(
-            f"{folder.path / 'modules.json'}: the first module is {first.name}, which takes no texts; get the model again"
+            f"{folder.path / 'modules.json'}: the first module is {first.name}, which does not accept texts; get the model again"
         )
     if folder.parts and not _gives_vectors(folder):
         raise HengyuError(
-            f"{folder.path / 'modules.json'}: ends with {last.name} and holds no Pooling: it has a vector for each token and "
-            "none for a text, as late-interaction models (ColBERT) do; add a Pooling module, or give a dense model"
+            f"{folder.path / 'modules.json'}: ends with {last.name} and has no Pooling: it gives a vector for each token and "
+            "none for a text, like late-interaction models (ColBERT); add a Pooling module, or give a dense model"
         )
     _refuse_unroutable(folder)
     _refuse_sentencepiece(folder)
@@ -83,7 +83,7 @@ def refuse_other_kinds(folder: FolderView) -> None:
 
 
 def _gives_vectors(folder: FolderView) -> bool:
-    """Whether some module makes one vector of a text's tokens."""
+    """Whether some module combines a text's tokens into one vector."""
     done = ("Pooling", "StaticEmbedding", "BoW")
     return any(part.kind in done for part in folder.walk()) or any(
         isinstance(v, dict) or v == "sentence_embedding"
@@ -100,24 +100,24 @@ def _refuse_unroutable(folder: FolderView) -> None:
         empty = part.parameters.get("allow_empty_key", True)
         if default is None and empty is not True:
             raise HengyuError(
-                f"{folder.where}: is a Router without a default route, so that a text takes none of "
+                f"{folder.where}: is a Router without a default route, so texts take none of "
                 f"{', '.join(sorted(part.routes))}; set default_route in its router_config.json"
             )
         if default is not None and (not isinstance(default, str) or default not in part.routes):
             raise HengyuError(
-                f"{folder.path / part.inside}: the Router's default_route {shown(default)} is none of its routes "
+                f"{folder.path / part.inside}: the Router's default_route {shown(default)} is not one of its routes "
                 f"{', '.join(sorted(part.routes))}; get the model again"
             )
 
 
 def _refuse_sentencepiece(folder: FolderView) -> None:
-    """Name the package that a tokenizer without tokenizer.json needs, before the library guesses at another."""
+    """Name the package that a tokenizer without tokenizer.json needs, before the library names a wrong one."""
     if folder.static or find_spec("sentencepiece") is not None:
         return
     names = {p.name for p in folder.tokenizer.iterdir()}
     pieces = sorted(n for n in names if n.endswith((".model", ".spm")))
     if pieces and not names & {"tokenizer.json", "vocab.txt", "vocab.json", "tekken.json"}:
         raise HengyuError(
-            f"{folder.where}: its tokenizer is {pieces[0]} alone, which needs the package sentencepiece; run: pip install "
+            f"{folder.where}: its tokenizer is only {pieces[0]}, which needs the package sentencepiece; run: pip install "
             "sentencepiece"
         )

@@ -1,4 +1,4 @@
-"""The modules that a model's folder consists of, read as data, and the files that loading each of them opens."""
+"""The modules of a model's folder, read as data, and the files that loading each of them opens."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from hengyu.encoders.foreign import LIBRARY
 __all__ = ["STEP", "Part", "read_parts"]
 
 STEP = "hengyu.tools.export_model.steps.Step"
-"""The module of a step in an exported model; its code lies in this package."""
+"""The module of a step in an exported model; its code is in this package."""
 
-_OLD_STEP = "hengyu.take.steps.Step"  # the same in models that version 0.1 exported
+_OLD_STEP = "hengyu.take.steps.Step"  # the same in models exported by version 0.1
 
 _DEEPEST = 8  # routers inside routers
-# kind -> where its configuration stands, and whether it has weights
+# kind -> its configuration file, and whether it has weights
 _KINDS: dict[str, tuple[str, bool]] = {
     "Transformer": ("", True),
     "Pooling": ("config.json", False),
@@ -62,12 +62,12 @@ class Part:
     """One module of a sentence-transformers folder.
 
     Attributes:
-        kind: of the allow-list, ``Step``, or "" for a module that is none of them.
-        type: how the folder names it.
-        inside: its folder as a path inside the model's, "" for that itself.
+        kind: one of the allow-list, ``Step``, or "" for any other module.
+        type: its name in the folder.
+        inside: its folder as a path inside the model's; "" for the model's folder.
         config: its configuration file.
-        routes: of a router: route -> its modules.
-        parameters: of a router.
+        routes: of a router: route -> modules.
+        parameters: the parameters of a router.
     """
 
     kind: str
@@ -79,7 +79,7 @@ class Part:
 
     @property
     def name(self) -> str:
-        """The last word of its type."""
+        """The class name, the last part of its type."""
         return self.type.rsplit(".", 1)[-1]
 
     @property
@@ -93,14 +93,14 @@ class Part:
         return self.kind == "Step" or _KINDS.get(self.kind, ("", False))[1]
 
     def walk(self) -> Iterator[Part]:
-        """Yield the part and those that it is made of, at any depth."""
+        """Yield the part and its subparts, at any depth."""
         yield self
         for parts in self.routes.values():
             for part in parts:
                 yield from part.walk()
 
     def files(self, files: Files) -> Iterator[str]:
-        """Yield the paths inside the model's folder of the files that loading it opens."""
+        """Yield the paths, inside the model's folder, of the files that loading it opens."""
         names: list[str] = []
         if self.kind == "Transformer":
             names = _transformer(files, self.inside)
@@ -131,7 +131,7 @@ def _transformer(files: Files, inside: str) -> list[str]:
 
 
 def _inside(path: Any, where: Path) -> str:
-    """Return a module's path in one spelling; raises `HengyuError` for one that is no path inside the folder."""
+    """Return a module's path in normal form; raises `HengyuError` unless it is inside the folder."""
     if not isinstance(path, str):
         raise HengyuError(f"{where}: path {str(path)[:80]!r} must be a string; get the model again")
     if "\0" in path or "\\" in path or ".." in PurePosixPath(path).parts or PureWindowsPath(path).anchor:
@@ -141,10 +141,10 @@ def _inside(path: Any, where: Path) -> str:
 
 
 def read_parts(files: Files) -> tuple[Part, ...]:
-    """Return the modules that modules.json names, () where there is none.
+    """Return the modules named in modules.json; () if there is no such file.
 
-    Modules that are not on the allow-list have no kind. Raises `HengyuError` for files of another shape, and for paths that
-    lead out of the folder.
+    Modules that are not on the allow-list have no kind. Raises `HengyuError` for malformed files and for paths that lead
+    out of the folder.
     """
     where = files.root / "modules.json"
     content = files.json("modules.json")
@@ -179,7 +179,7 @@ def _part(files: Files, type_: str, inside: str, depth: int = 0) -> Part:
 
 
 def _router_file(files: Files, inside: str) -> str:
-    """Return the name of a router's configuration, which older versions call config.json."""
+    """Return the name of a router's configuration file, config.json in older versions."""
     return "router_config.json" if files.find(join(inside, "router_config.json")) else "config.json"
 
 
@@ -200,11 +200,9 @@ def _router(files: Files, type_: str, inside: str, depth: int) -> Part:
         and all(isinstance(i, str) for ids in structure.values() for i in ids)
         and isinstance(parameters, dict)
     ):
-        raise HengyuError(
-            f"{where}: a Router needs types, structure and parameters that fit each other; get the model again"
-        )
+        raise HengyuError(f"{where}: a Router needs matching types, structure and parameters; get the model again")
     if depth >= _DEEPEST:
-        raise HengyuError(f"{where}: Routers inside Routers, more than {_DEEPEST} deep; refused")
+        raise HengyuError(f"{where}: Routers are nested more than {_DEEPEST} deep; refused")
     made = {}
     for key, kind in types.items():
         if not is_plain(key):
@@ -213,5 +211,5 @@ def _router(files: Files, type_: str, inside: str, depth: int) -> Part:
     routes = {route: tuple(made[key] for key in keys) for route, keys in structure.items()}
     unused = [part for key, part in made.items() if not any(key in keys for keys in structure.values())]
     if unused:
-        raise HengyuError(f"{where}: names modules that no route takes ({unused[0].type}); get the model again")
+        raise HengyuError(f"{where}: names modules that no route uses ({unused[0].type}); get the model again")
     return Part("Router", type_, inside, config, routes, parameters)

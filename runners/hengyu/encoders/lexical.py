@@ -1,4 +1,4 @@
-"""The baselines that stand on every board: random vectors, character n-gram TF-IDF, mean of static character vectors."""
+"""The baselines of every leaderboard: random vectors, character n-gram TF-IDF, mean of static character vectors."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ from hengyu.storage.vectors import text_keys
 __all__ = ["BASELINE_NOTES", "baseline_cosines", "baseline_digest"]
 
 BASELINE_NOTES = {
-    "random": "a random direction for each text, the same text the same: the score of knowing nothing",
+    "random": "a random direction for each distinct text: the score without any knowledge",
     "tfidf": "TF-IDF over character 1-2-grams (sublinear tf), idf from the task's own sentences",
     "char-mean": "mean of the built-in encoder's static character embeddings, no context",
 }
 
 _DIM = 256
 _BUILTIN = Path(__file__).parent / "builtin"
-_READ = ("model.safetensors", "tokenizer.json")  # of the built-in encoder
+_READ = ("model.safetensors", "tokenizer.json")  # files of the built-in encoder
 
 
 def baseline_cosines(name: str, first: Sequence[str], second: Sequence[str]) -> tuple[NDArray[np.float64], int]:
-    """Return the cosine of each pair (n,) under a baseline, and the dimension of its vectors.
+    """Return the cosine of each pair (n,) for a baseline, and the dimension of its vectors.
 
     A text without any feature (all zero) has cosine 0 with everything.
     """
@@ -40,7 +40,7 @@ def baseline_cosines(name: str, first: Sequence[str], second: Sequence[str]) -> 
     n = len(first)
     texts = [*first, *second]
     if name == "tfidf":
-        # both columns with their repeats: document frequencies count sentences as they stand in the task
+        # both columns with repetitions: document frequencies count the sentences of the task
         rows = _tfidf(texts)
         return np.asarray(rows[:n].multiply(rows[n:]).sum(axis=1)).ravel(), int(rows.shape[1])
     number = {text: i for i, text in enumerate(dict.fromkeys(texts))}
@@ -51,7 +51,7 @@ def baseline_cosines(name: str, first: Sequence[str], second: Sequence[str]) -> 
 
 @cache
 def baseline_digest(name: str) -> str:
-    """Return the sha256 of the files that a baseline reads; "" for one that reads none."""
+    """Return the sha256 of the files that a baseline reads; "" if there are none."""
     if name != "char-mean":
         return ""
     return digest([hashlib.sha256((_BUILTIN / file).read_bytes()).hexdigest() for file in _READ])
@@ -80,7 +80,7 @@ def _tfidf(texts: Sequence[str]) -> Any:
 
 
 def _char_mean(texts: Sequence[str]) -> NDArray[np.float32]:
-    """Mean (n, 256) of the rows of the built-in encoder's embedding matrix, special tokens left out."""
+    """Mean (n, 256) of rows of the built-in encoder's embedding matrix, without special tokens."""
     from itertools import chain
 
     from safetensors.numpy import load_file

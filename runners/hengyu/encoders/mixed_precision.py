@@ -9,22 +9,22 @@ if TYPE_CHECKING:
 
 __all__ = ["TRAINED_IN", "autocast", "halve"]
 
-TRAINED_IN = ("float32", "bfloat16")  # dtypes that a training may multiply in
+TRAINED_IN = ("float32", "bfloat16")  # dtypes of matrix products in training
 
 
 def autocast(device: str, dtype: str) -> torch.autocast:
-    """Return the context that a forward pass runs in on a type of device; weights, gradients and losses stay float32."""
+    """Return the context of a forward pass on a type of device; weights, gradients and losses stay float32."""
     import torch
 
     return torch.autocast(device, dtype=torch.bfloat16, enabled=dtype == "bfloat16")
 
 
 def halve(model: Any) -> None:
-    """Let the linear layers of a transformer compute in bfloat16 under autocast on a CPU, those of its last block excepted.
+    """Let a transformer's linear layers compute in bfloat16 under autocast on a CPU, except those of the last block.
 
-    What the last block rounds off stands in the vectors as it is, and whitening blows it up in directions in which they
-    hardly vary: whitened [CLS] scores of the built-in encoder moved by up to 0.07 points with it and 0.04 without
-    (`tests/perf/test_encoding.py`). Models that share the weights of their blocks have no last one.
+    Rounding in the last block goes straight into the vectors, and whitening amplifies it in directions of low variance:
+    whitened [CLS] scores of the built-in encoder changed by up to 0.07 points with it and 0.04 without
+    (`tests/perf/test_encoding.py`). In models that share weights between blocks, all blocks are converted.
     """
     import torch
 
@@ -37,4 +37,4 @@ def halve(model: Any) -> None:
         exact = set(map(id, last.modules()))
     for part in model.modules():
         if isinstance(part, torch.nn.Linear) and id(part) not in exact:
-            part.to(torch.bfloat16)  # what autocast would do anew for every batch
+            part.to(torch.bfloat16)  # autocast would convert them again for every batch

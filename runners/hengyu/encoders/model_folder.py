@@ -1,4 +1,4 @@
-"""A model's folder, read without loading the model: what it is, whether it is safe, its fingerprint."""
+"""A model's folder, inspected without loading the model: its kind, its safety, its fingerprint."""
 
 from __future__ import annotations
 
@@ -36,11 +36,11 @@ _SETTINGS = "config_sentence_transformers.json"
 
 
 class ModelFolder:
-    """A folder in the layout of transformers or sentence-transformers; every question raises `HengyuError` on bad input.
+    """A folder in the layout of transformers or sentence-transformers; everything raises `HengyuError` on bad input.
 
-    Opening one reads its configuration files as data, whatever kind of model it is, and refuses what would run code;
-    `refuse_other_kinds` refuses models that are no encoders of single texts. ``identifier`` is its name where ``spec`` gives
-    none, ``revision`` that of the hub; with ``offline`` the base model of an adapter is not downloaded.
+    Opening one reads the configuration files as data, for any kind of model, and refuses what would run code;
+    `refuse_other_kinds` refuses models that do not encode single texts. ``identifier`` is the name if ``spec`` has none,
+    ``revision`` is the hub's; with ``offline`` the base model of an adapter is not downloaded.
     """
 
     def __init__(
@@ -66,7 +66,7 @@ class ModelFolder:
         refuse_unsafe(self)
         if self.static and spec.backend != "torch":
             raise HengyuError(
-                f"{self.where}: is not a transformer, so backend {spec.backend} cannot run it; leave backend out"
+                f"{self.where}: is not a transformer, so backend {spec.backend} cannot run it; remove backend"
             )
 
     def on(self, side: str) -> ModelFolder:
@@ -75,15 +75,15 @@ class ModelFolder:
         other.side = side
         return other
 
-    # --- what it consists of ---
+    # --- its parts ---
 
     def json(self, name: str) -> dict[str, Any]:
-        """Return a JSON file of the folder, {} when it is not there."""
+        """Return a JSON file of the folder, {} if missing."""
         return self.files.table(name)
 
     @cached_property
     def parts(self) -> tuple[Part, ...]:
-        """The modules that modules.json names, () for a folder without one."""
+        """The modules named in modules.json, () for a folder without it."""
         return read_parts(self.files)
 
     @property
@@ -93,55 +93,55 @@ class ModelFolder:
 
     @cached_property
     def pipeline(self) -> tuple[Part, ...]:
-        """Its modules in order; a plain transformers folder is a transformer alone, a model2vec one a static embedding."""
+        """Its modules in order; a plain transformers folder is one transformer, a model2vec folder one static embedding."""
         if self.parts:
             return self.parts
         return (Part("StaticEmbedding" if self.is_model2vec else "Transformer", "", ""),)
 
     def walk(self) -> Iterator[Part]:
-        """Yield its modules, and those that a router is made of."""
+        """Yield its modules, including those of routers."""
         for part in self.pipeline:
             yield from part.walk()
 
     @property
     def transformer(self) -> Path:
-        """The folder of the transformer itself (some sentence-transformers folders nest it)."""
+        """The folder of the transformer (nested in some sentence-transformers folders)."""
         return self.path / self.first
 
     @property
     def first(self) -> str:
-        """The transformer's folder as a path inside this one, "" for this one."""
+        """The transformer's folder as a path inside this one, "" for this one itself."""
         return self.pipeline[0].inside
 
     @property
     def custom(self) -> bool:
-        """Whether a module is none that Hengyu builds itself, so that only the library can load the folder, when trusted."""
+        """Whether Hengyu cannot build some module itself, so that only the library can load the folder, if trusted."""
         return any(not part.kind for part in self.walk())
 
     @property
     def static(self) -> bool:
-        """Whether the first module is not a transformer, so that only ``native`` is available."""
+        """Whether the first module is not a transformer; then only ``native`` is available."""
         first = self.pipeline[0]
         return not (first.kind == "Transformer" or (not first.kind and first.name.endswith("Transformer")))
 
     @property
     def routed(self) -> bool:
-        """Whether a Router chooses the modules that a text takes."""
+        """Whether a Router chooses the modules for a text."""
         return any(part.kind == "Router" for part in self.pipeline)
 
     @property
     def is_model2vec(self) -> bool:
-        """Whether it is a folder of model2vec in its own layout, without a modules.json."""
+        """Whether it is a model2vec folder in its own layout, without modules.json."""
         return not self.parts and self.json("config.json").get("model_type") == "model2vec"
 
     @property
     def is_cross_encoder(self) -> bool:
-        """Whether it is a reranker: a model of one score for a pair of texts, with no vectors of its own."""
+        """Whether it is a reranker: a model that scores pairs of texts and has no vectors."""
         return is_cross_encoder(self)
 
     @property
     def architecture(self) -> str:
-        """The class that the transformer was saved as, "" where the configuration does not say."""
+        """The class that the transformer was saved as, "" if the configuration does not say."""
         names = self.config.get("architectures")
         return str(names[0]) if isinstance(names, list) and names else ""
 
@@ -149,7 +149,7 @@ class ModelFolder:
 
     @property
     def adapter(self) -> str:
-        """The kind of adapter that is applied to the transformer, "" for none."""
+        """The type of adapter applied to the transformer, "" for none."""
         if self.static:
             return ""
         found = self.json(join(self.first, ADAPTER))
@@ -157,24 +157,24 @@ class ModelFolder:
 
     @cached_property
     def base(self) -> ModelFolder | None:
-        """The folder of an adapter's base model where its weights are elsewhere; None where they are here."""
+        """The folder of an adapter's base model; None if the base's weights are in this folder."""
         found: ModelFolder | None = base_of(self)
         return found
 
     @property
     def body(self) -> Path:
-        """The folder that the transformer's configuration and weights are read from: an adapter's base is elsewhere."""
+        """The folder of the transformer's configuration and weights, which for an adapter is its base's."""
         return self.base.transformer if self.base else self.transformer
 
     @property
     def tokenizer(self) -> Path:
-        """The folder that the tokenizer is read from: an adapter may come without one."""
+        """The folder of the tokenizer, which an adapter may lack."""
         own = any("tokenizer" in n or n.startswith("vocab") for n in self.files.names(self.first))
         return self.transformer if own or not self.base else self.base.transformer
 
     @cached_property
     def config(self) -> Mapping[str, Any]:
-        """The transformer's configuration; raises `HengyuError` for sizes that are none."""
+        """The transformer's configuration; raises `HengyuError` for invalid sizes."""
         if self.base:
             return self.base.config
         inside = join(self.first, "config.json")
@@ -186,7 +186,7 @@ class ModelFolder:
 
     @cached_property
     def tail(self) -> tuple[str, bool] | None:
-        """The pooling ("mean" or "cls") and normalisation after the transformer; None when it takes the library to say."""
+        """The pooling ("mean" or "cls") and normalisation after the transformer; None if only the library can tell."""
         if self.truncate_dim:
             return None
         if not self.parts:
@@ -206,44 +206,44 @@ class ModelFolder:
 
     @property
     def leaves_prompt_out(self) -> bool:
-        """Whether it is one of the models whose prompts the library leaves out of the mean by their name."""
+        """Whether the library, going by the model's name, leaves prompts out of the mean."""
         return self.spec.model in ("hkunlp/instructor-base", "hkunlp/instructor-large", "hkunlp/instructor-xl")
 
     @property
     def lowercase(self) -> bool:
-        """Whether the sentence-transformers folder asks for lower case before the tokenizer."""
+        """Whether the sentence-transformers folder wants texts in lower case."""
         return bool(self.parts) and self.sentence_config.get("do_lower_case") is True
 
     @cached_property
     def settings(self) -> dict[str, Any]:
-        """What sentence-transformers keeps of the whole model: prompts, the width it is cut to."""
+        """sentence-transformers' settings of the whole model: prompts, truncation."""
         return self.json(_SETTINGS) if self.parts else {}
 
     def sentence_config_of(self, part: Part) -> dict[str, Any]:
-        """What sentence-transformers keeps of a transformer beside its configuration."""
+        """sentence-transformers' settings of a transformer, besides its configuration."""
         names = [n for n in self.files.names(part.inside) if n.startswith("sentence_") and n.endswith("_config.json")]
         return self.json(join(part.inside, names[0])) if names and part.kind == "Transformer" else {}
 
     @cached_property
     def sentence_config(self) -> dict[str, Any]:
-        """The same of the first module, its longest input checked."""
+        """The same of the first module, with a valid longest input."""
         config = self.sentence_config_of(self.pipeline[0])
         check_length(config.get("max_seq_length"), self.transformer / "sentence_bert_config.json", "max_seq_length")
         return config
 
     @property
     def max_length(self) -> int:
-        """The longest input in tokens: what was asked for, at most what the model can take."""
+        """The longest input in tokens: the requested one, limited by the model."""
         own, limit = longest_input(self.config, self.tokenizer_config, self.sentence_config, self.weight_names)
         if self.spec.max_length > limit:
             raise HengyuError(
-                f"encoder '{self.id}': max_length {self.spec.max_length} is more than the {limit} tokens the model takes; lower it"
+                f"encoder '{self.id}': max_length {self.spec.max_length} exceeds the model's limit of {limit} tokens; lower it"
             )
         return self.spec.max_length or own
 
     @cached_property
     def tokenizer_config(self) -> dict[str, Any]:
-        """The tokenizer's configuration, its longest input checked."""
+        """The tokenizer's configuration, with a valid longest input."""
         if self.base and self.tokenizer == self.base.transformer:
             return self.base.tokenizer_config
         config = self.json(join(self.first, "tokenizer_config.json"))
@@ -252,22 +252,22 @@ class ModelFolder:
 
     @cached_property
     def prompts(self) -> Mapping[str, str]:
-        """The prompts that the sentence-transformers folder names, by their names."""
+        """The prompts of the sentence-transformers folder, by name."""
         return prompts_of(self.settings, self.path / _SETTINGS)
 
     @property
     def default_prompt_name(self) -> str:
-        """The name of the prompt that the sentence-transformers folder puts before every text, "" for none."""
+        """The name of the default prompt of the sentence-transformers folder, "" for none."""
         return default_prompt_of(self.settings, self.prompts, self.path / _SETTINGS)
 
     @property
     def default_prompt(self) -> str:
-        """That prompt itself."""
+        """The default prompt."""
         return self.prompts.get(self.default_prompt_name, "")
 
     @property
     def prompt(self) -> str:
-        """The prompt as asked for, else the one that the sentence-transformers folder names for the side, or by default."""
+        """The given prompt, else the sentence-transformers folder's prompt for the side, or its default."""
         asked = self.spec.prompt_of(self.side)
         if asked is not None:
             return asked
@@ -275,19 +275,19 @@ class ModelFolder:
 
     @property
     def goes_on(self) -> bool:
-        """Whether the prompt goes on after the text, as a template does."""
+        """Whether the prompt continues after the text, like a template."""
         return bool(self.prompt.partition("{text}")[2])
 
     @property
     def truncate_dim(self) -> int:
-        """How many columns of a native vector the folder says to keep, 0 for all."""
+        """How many columns of a native vector the folder keeps, 0 for all."""
         return truncate_dim_of(self.settings, self.path / _SETTINGS)
 
     # --- weights ---
 
     @cached_property
     def weights(self) -> tuple[Path, ...]:
-        """The safetensors files that the transformer is read from, an adapter's base and adapter included."""
+        """The safetensors files of the transformer, including an adapter's base and the adapter."""
         here = [] if self.base else weight_files(self.files, self.first)
         names = [n for n in here if n.endswith(".safetensors")] + ["adapter_model.safetensors"] * bool(self.adapter)
         own = [self.transformer / name for name in names]
@@ -295,7 +295,7 @@ class ModelFolder:
 
     @cached_property
     def weight_names(self) -> tuple[str, ...]:
-        """The names of the transformer's weights, read from the headers of its safetensors files."""
+        """The names of the transformer's weights, from the headers of its safetensors files."""
         from safetensors import SafetensorError, safe_open
 
         names: list[str] = []
@@ -304,21 +304,21 @@ class ModelFolder:
                 with safe_open(path, framework="np") as file:
                     names += file.keys()
             except (SafetensorError, OSError) as e:
-                raise HengyuError(f"{path}: not a whole safetensors file ({e}); get the model again") from None
+                raise HengyuError(f"{path}: not a complete safetensors file ({e}); get the model again") from None
         return tuple(names)
 
     @property
     def has_pooler(self) -> bool:
-        """Whether the weights hold a pooler; without it the library would make one up at random."""
+        """Whether the weights have a pooler; without it the library would initialise one at random."""
         return any("pooler" in name for name in self.weight_names)
 
     # --- its fingerprint ---
 
     @cached_property
     def loaded(self) -> tuple[str, ...]:
-        """The paths, inside the folder, of all files that decide its vectors: those that loading it opens.
+        """The paths, inside the folder, of all files that its vectors depend on: those that loading it opens.
 
-        A model's own code could read any file: where that is trusted, all are taken but README.md, .git and .cache.
+        A model's own code could read any file: if it is trusted, all files count except README.md, .git and .cache.
         """
         if self.spec.trust_remote_code and (self.foreign or self.custom or any(self.path.rglob(f"*{CODE_ENDING}"))):
             every = (p.relative_to(self.path) for p in self.path.rglob("*") if p.is_file())
@@ -332,7 +332,7 @@ class ModelFolder:
 
     @cached_property
     def fingerprint(self) -> str:
-        """sha256 (16 digits) over the names and bytes of all files that loading opens, an adapter's base included."""
+        """sha256 (16 digits) of the names and bytes of all files that loading opens, including an adapter's base."""
         total = hashlib.sha256()
         for inside in self.loaded:
             with open_regular(self.path / inside) as file:
@@ -341,18 +341,18 @@ class ModelFolder:
             total.update(f"base\0{self.base.fingerprint}\n".encode())
         return total.hexdigest()[:16]
 
-    # --- what it is not ---
+    # --- what is refused ---
 
     @cached_property
     def foreign(self) -> tuple[str, ...]:
-        """What in the folder would run code, import by name or fetch something else."""
+        """What in the folder would run code, import by name or fetch other files."""
         return foreign(self)
 
     @cached_property
     def other_kind(self) -> str:
-        """What the model is where it is no encoder of single texts into dense vectors, "" where it is one."""
+        """What the model is if it does not encode single texts into dense vectors, else ""."""
         return other_kind(self)
 
     def refuse_other_kinds(self) -> None:
-        """Raise `HengyuError` for a model that is no encoder of single texts, and for what can be known to fail later."""
+        """Raise `HengyuError` if the model does not encode single texts, or is certain to fail later."""
         refuse_other_kinds(self)

@@ -1,4 +1,4 @@
-"""The JSON files that make a transformer's folder one of sentence-transformers: modules, pooling, longest input."""
+"""Writes the JSON files of a sentence-transformers folder: modules, pooling, longest input."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["write_modules"]
 
 
 def write_modules(folder: Path, *, width: int, pooling: str, length: int, lowercase: bool = False) -> None:
-    """Write them; ``pooling`` is "mean", "cls", "last" or "weighted-mean"."""
+    """Write the files; ``pooling`` is "mean", "cls", "last" or "weighted-mean"."""
     kinds = [("Transformer", ""), ("Pooling", "1_Pooling")]
     modules = [
         {"idx": i, "name": str(i), "path": path, "type": f"sentence_transformers.models.{kind}"}
@@ -32,5 +32,5 @@ def write_modules(folder: Path, *, width: int, pooling: str, length: int, lowerc
         ("1_Pooling/config.json", kept),
         ("sentence_bert_config.json", sentence),
     ):
-        # bytes that a fingerprint is taken of: the layout stays
+        # part of fingerprints: the layout must not change
         write_bytes(folder / name, (json.dumps(content, indent=2) + "\n").encode())

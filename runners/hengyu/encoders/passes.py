@@ -1,4 +1,4 @@
-"""The forward pass: rows of tokens to the vectors of every pooling that one pass gives, and what is said where it gives none."""
+"""The forward pass: rows of tokens to the vectors of every pooling, with the reason if a pooling is unavailable."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ TOKENS_PER_BATCH = {"cpu": 2048, "cuda": 32768}
 
 
 class Passes:
-    """A transformer with its tokenizer, and the passes that rows of tokens make through it."""
+    """A transformer with its tokenizer, and its forward passes."""
 
     def __init__(self, folder: ModelFolder) -> None:
         self.folder = folder
@@ -34,7 +34,7 @@ class Passes:
 
     @cached_property
     def _parts(self) -> tuple[Any, list[Any]]:
-        """The transformer, and the sentence-transformers modules after it where they are needed for ``native``."""
+        """The transformer, and the sentence-transformers modules after it if ``native`` needs them."""
         raise NotImplementedError
 
     def _tail(self, modules: list[Any], output: Any, last: Tensor, given: dict[str, Tensor]) -> Tensor:
@@ -48,13 +48,13 @@ class Passes:
 
     @cached_property
     def device(self) -> str:
-        """Where the model runs; raises `HengyuError` for a device that cannot be used here."""
+        """The device of the model; raises `HengyuError` if it cannot be used here."""
         import torch
 
         if self.spec.backend != "torch":
             if self.spec.device not in ("", "cpu"):
                 raise HengyuError(
-                    f"{self.folder.where}: backend {self.spec.backend} runs on the CPU; leave out device '{self.spec.device}'"
+                    f"{self.folder.where}: backend {self.spec.backend} runs on the CPU; remove device '{self.spec.device}'"
                 )
             return "cpu"
         wanted = self.spec.device or ("cuda" if torch.cuda.is_available() else "cpu")
@@ -62,15 +62,15 @@ class Passes:
             torch.ones(1, device=wanted).item()
         except (RuntimeError, AssertionError, NotImplementedError, ValueError) as e:
             raise HengyuError(
-                f"device '{wanted}' cannot be used here ({first_line(e)[:80]}); use cpu, or leave it out"
+                f"device '{wanted}' cannot be used here ({first_line(e)[:80]}); use cpu, or remove it"
             ) from None
         return wanted
 
     @property
     def _mixed(self) -> bool:
-        """Whether only matrix products are computed in bfloat16, and all else and the last block in float32.
+        """Whether only matrix products are computed in bfloat16, and everything else and the last block in float32.
 
-        On a CPU that is nearly as fast as bfloat16 throughout, and moves scores a tenth as far. On a GPU the weights are halved.
+        On a CPU that is nearly as fast as all bfloat16 and changes scores a tenth as much. On a GPU all weights are bfloat16.
         """
         return self.spec.dtype == "bfloat16" and self.spec.backend == "torch" and self.device == "cpu"
 
@@ -80,7 +80,7 @@ class Passes:
         poolings: Sequence[str],
         span: tuple[int, int] | None = None,
     ) -> dict[str, Vectors]:
-        """Return the vectors (n, d) of n rows of tokens; raises `HengyuError` where the model does not give them."""
+        """Return the vectors (n, d) of n rows of tokens; raises `HengyuError` if the model does not give them."""
         import torch
 
         if not poolings:
@@ -108,7 +108,7 @@ class Passes:
             positions = (tokens == self.tokenizer.mask_id).int().argmax(1) if "mask" in plain else None
             vectors = pool(layers, mask, plain, pooler=pooler, positions=positions, span=span)
             if last is not None and "native" in poolings:
-                # like the library, over all vectors where they are not one for each token
+                # like the library, over all vectors if there is not one per token
                 over = mask if last.shape[1] == mask.shape[1] else torch.ones_like(last[..., 0], dtype=torch.long)
                 if native:
                     own = vectors.get(native) if last is layers[-1] else None
@@ -121,7 +121,7 @@ class Passes:
             return {p: vectors[p].float().cpu().numpy() for p in poolings}
 
     def _run(self, model: Any, features: dict[str, Tensor]) -> Any:
-        """Return a model's output for the features that it takes; raises `EncoderFailed` where it stops."""
+        """Return a model's output for the features that it accepts; raises `EncoderFailed` if it fails."""
         given = accepted(model, {**features, "output_hidden_states": True, "return_dict": True})
         try:
             return model(**given)
@@ -132,13 +132,13 @@ class Passes:
             ) from None
 
     def _echo(self, texts: Sequence[str], *, beside: Sequence[int] = ()) -> Vectors:
-        """Return the mean (n, d) over the second copy of texts that stand twice; ``beside`` is a longer row to pad to."""
+        """Return the mean (n, d) over the second copy of repeated texts; ``beside`` is a longer row to pad to."""
         found: list[Any] = [None] * len(texts)
         alike: dict[tuple[int, int, int], list[int]] = {}
         rows = self.tokenizer.echoed(texts)
         for i, (row, start, end) in enumerate(rows):
             if start == end:
-                start, end = 0, len(row)  # a text without tokens of its own
+                start, end = 0, len(row)  # a text without tokens
             alike.setdefault((len(row), start, end), []).append(i)
         budget = TOKENS_PER_BATCH["cuda" if self.device.startswith("cuda") else "cpu"]
         for (length, start, end), places in alike.items():
@@ -153,5 +153,5 @@ class Passes:
         return np.stack(found)
 
     def _rectangle(self, ids: Sequence[Sequence[int]]) -> tuple[list[list[int]], list[list[int]]]:
-        """Return rows of one length, and 1 for each of their tokens that is no padding."""
+        """Return rows padded to one length, and their mask: 1 for tokens, 0 for padding."""
         return self.tokenizer.rectangle(ids)

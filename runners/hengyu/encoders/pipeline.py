@@ -1,4 +1,4 @@
-"""A folder's modules as sentence-transformers has them, built one by one from the allow-list: no class is imported by name."""
+"""Builds a folder's sentence-transformers modules one by one from the allow-list: no class is imported by name."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from hengyu.encoders.model_folder import ModelFolder
 
 __all__ = ["build", "build_cross_encoder", "load_tokenizer"]
 
-_CLASSIFY = "sequence-classification"  # what the library calls the task of a cross-encoder's transformer
+_CLASSIFY = "sequence-classification"  # the library's name for the task of a cross-encoder's transformer
 
 
 def build(folder: ModelFolder, dtype: Any, device: str) -> Any:
-    """Return a `SentenceTransformer` of the folder's modules, in a torch dtype, ready to encode.
+    """Return a `SentenceTransformer` with the folder's modules, in a torch dtype, ready to encode.
 
-    Only code that the user trusts, and that is needed, is left to the library to import.
+    The library imports code only if the user trusts it and it is needed.
 
     Raises:
         HengyuError: for files that do not fit each other.
@@ -38,7 +38,7 @@ def build(folder: ModelFolder, dtype: Any, device: str) -> Any:
 
 
 def build_cross_encoder(folder: ModelFolder, dtype: Any, device: str, activation: Any) -> Any:
-    """Return the library's `CrossEncoder` of a folder that is a transformer with a classification head.
+    """Return the library's `CrossEncoder` for a folder with a transformer and a classification head.
 
     Raises:
         HengyuError: for files that do not fit each other.
@@ -76,7 +76,7 @@ def load_tokenizer(folder: ModelFolder) -> Any:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Load without progress bars and warnings, and without the network: libraries ask the hub even for local folders."""
+    """Load without progress bars, warnings and network access: libraries query the hub even for local folders."""
     import huggingface_hub.constants
     import transformers
 
@@ -92,7 +92,7 @@ def _quiet() -> Iterator[None]:
 
 
 def _trusted(folder: ModelFolder, dtype: Any, device: str) -> Any:
-    """Return the model as the library loads it, which imports the modules of the folder's own."""
+    """Return the model as loaded by the library, which imports the folder's own modules."""
     from sentence_transformers import SentenceTransformer
 
     return SentenceTransformer(
@@ -142,7 +142,7 @@ _CLASSES = (
 
 
 def _module(folder: ModelFolder, part: Part, dtype: Any) -> Any:
-    """Return the module of a part; the class is one of these, whatever the folder calls it."""
+    """Return the module of a part; only these classes are used, whatever the folder names."""
     from sentence_transformers.sentence_transformer import modules as library
 
     if part.kind == "Transformer":
@@ -150,7 +150,7 @@ def _module(folder: ModelFolder, part: Part, dtype: Any) -> Any:
     if part.kind == "Router":
         return _router(folder, part, dtype)
     if part.kind == "Step":
-        # by its name, as sentence-transformers loads it: encoders do not depend on the tools that export models
+        # by name, as sentence-transformers loads it: encoders do not depend on the export tools
         return import_module(STEP.rpartition(".")[0]).Step.load(str(folder.path), subfolder=part.inside)
     if part.kind not in _CLASSES:
         raise HengyuError(f"{folder.where}: module {part.type} cannot be built here")
@@ -183,7 +183,7 @@ def _router(folder: ModelFolder, part: Part, dtype: Any) -> Any:
 
 
 def _mappings(named: Any) -> dict[tuple[Any, Any], str] | None:
-    """Return which route a task and a kind of input take, written as in ``('query', None)``."""
+    """Return the route of a task and a modality, from keys like ``('query', None)``."""
     if not isinstance(named, Mapping):
         return None
     found: dict[tuple[Any, Any], str] = {}
@@ -197,7 +197,7 @@ def _mappings(named: Any) -> dict[tuple[Any, Any], str] | None:
 
 
 def _transformer(folder: ModelFolder, part: Part, dtype: Any, task: str = "") -> Any:
-    """Return the library's module of a transformer, its weights complete, an adapter applied; with the head of a ``task``."""
+    """Return the library's transformer module with complete weights and its adapter, and with the head of a ``task``."""
     from sentence_transformers.sentence_transformer.modules import Transformer
     from transformers import AutoConfig
 
@@ -208,7 +208,7 @@ def _transformer(folder: ModelFolder, part: Part, dtype: Any, task: str = "") ->
     reports: list[Any] = []
 
     class Body(Transformer):  # type: ignore[misc]
-        """Reads an adapter's base where it was found, and keeps the report on the weights."""
+        """Loads an adapter's base from where it was found, and keeps the loading report."""
 
         def _load_config(self, name: str, backend: str, config_kwargs: dict[str, Any]) -> Any:
             if not adapter:
@@ -247,7 +247,7 @@ def _transformer(folder: ModelFolder, part: Part, dtype: Any, task: str = "") ->
         **({"tokenizer_name_or_path": str(folder.tokenizer)} if first and folder.tokenizer != place else {}),
         **(settings | ({"transformer_task": task} if task else {})),
     )
-    body.__class__ = Transformer  # a folder that is written from it names the library's class
+    body.__class__ = Transformer  # a folder saved from it names the library's class
     for report in reports:
         _refuse_incomplete(folder, report, pooler=bool(task))
     return body
@@ -257,9 +257,9 @@ _OURS = ("trust_remote_code", "torch_dtype", "dtype", "use_safetensors", "local_
 
 
 def _refuse_incomplete(folder: ModelFolder, report: Mapping[str, Any], *, pooler: bool) -> None:
-    """Raise `HengyuError` for weights that the library made up because the files do not hold them.
+    """Raise `HengyuError` for weights that the library initialised because the files lack them.
 
-    A ``pooler`` counts only where a head reads it.
+    A ``pooler`` counts only if a head uses it.
     """
     missing = sorted(k for k in report.get("missing_keys", ()) if pooler or "pooler" not in k)
     wrong: Sequence[Any] = sorted(map(str, report.get("mismatched_keys") or ()))
@@ -271,7 +271,7 @@ def _refuse_incomplete(folder: ModelFolder, report: Mapping[str, Any], *, pooler
 
 
 def _pooling(body: Any) -> list[Any]:
-    """Return what the library puts after a transformer without a modules.json: a mean, of a causal model the last token."""
+    """Return the library's pooling for a transformer without modules.json: mean, or last token for a causal model."""
     from sentence_transformers.sentence_transformer.modules import Pooling
 
     if body.module_output_name != "token_embeddings":

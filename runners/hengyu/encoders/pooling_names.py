@@ -1,4 +1,4 @@
-"""The names of the poolings, and what others call them."""
+"""The names of the poolings, and their names elsewhere."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ POOLINGS = (
     "weighted-mean",
     "echo",
 )
-"""``native`` is what the model's own sentence-transformers pipeline gives; the others are read off the hidden states."""
+"""``native`` is the model's own sentence-transformers pipeline; the others are computed from the hidden states."""
 
 _ALIASES = {
     "lasttoken": "last",
@@ -31,6 +31,6 @@ _ALIASES = {
 
 
 def pooling_name(word: str) -> str:
-    """Return the name of a pooling that sentence-transformers or a paper calls something else; any other word as it is."""
+    """Translate a pooling's name in sentence-transformers or a paper to ours; other words are returned unchanged."""
     plain = word.strip().lower().replace("_", "-").removeprefix("pooling-mode-").removesuffix("-tokens")
     return plain if plain in POOLINGS else _ALIASES.get(plain, word)

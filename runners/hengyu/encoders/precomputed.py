@@ -1,4 +1,4 @@
-"""Vectors that are there already: a .npy file and its texts, weighed like an encoder."""
+"""Precomputed vectors: a .npy file and its texts, evaluated like an encoder."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ _BATCH = 4096
 
 
 class Precomputed(LocalEncoder):
-    """The vectors (m, d) of a .npy file for the texts (m,) beside it; it has ``native`` vectors alone.
+    """The vectors (m, d) in a file, for the texts (m,) in another file; it has only ``native`` vectors.
 
-    The texts stand in the file ``texts`` names, by default the one of the same name that ends in .txt (a line each) or .json
-    (a list of strings, for texts that hold line ends). A text may stand twice; its first vector counts.
+    The texts are in the file given by ``texts``, by default the one of the same name with the extension .txt (one per line)
+    or .json (a list of strings, for texts with line ends). If a text occurs twice, its first vector counts.
     """
 
     revision = ""
@@ -47,22 +47,22 @@ class Precomputed(LocalEncoder):
             "attention",
         ):
             if getattr(spec, key):
-                raise HengyuError(f"{self.where}: {key} does not fit vectors that are there already; leave it out")
+                raise HengyuError(f"{self.where}: {key} does not apply to precomputed vectors; remove it")
         if spec.backend != "torch":
-            raise HengyuError(f"{self.where}: backend does not fit vectors that are there already; leave it out")
+            raise HengyuError(f"{self.where}: backend does not apply to precomputed vectors; remove it")
 
     def side(self, side: str) -> Precomputed:
-        """Return these vectors: a text has one, whatever it is for."""
+        """Return these vectors: a text has the same vector on both sides."""
         return self
 
     @property
     def poolings(self) -> Mapping[str, str]:
-        """Every pooling; all but ``native`` with the reason why it cannot be had."""
+        """Every pooling; all but ``native`` with the reason why it is not available."""
         return dict.fromkeys(POOLINGS, "the vectors are given, so there is no other pooling") | {"native": ""}
 
     @cached_property
     def vectors(self) -> NDArray[Any]:
-        """The vectors (m, d), mapped into memory; raises `HengyuError` for a file that holds anything else."""
+        """The vectors (m, d), memory-mapped; raises `HengyuError` for any other content."""
         try:
             found = map_npy(self.path)
         except FileNotFoundError:
@@ -71,19 +71,19 @@ class Precomputed(LocalEncoder):
             raise HengyuError(f"{self.where}: cannot be read ({e.strerror or e}); check the path") from None
         except ValueError as e:
             raise HengyuError(
-                f"{self.where}: no array of numbers ({first_line(e)}); write it with numpy.save"
+                f"{self.where}: not an array of numbers ({first_line(e)}); write it with numpy.save"
             ) from None
         if found.ndim != 2 or found.dtype.kind != "f" or not found.size:
             what = f"{found.dtype} {found.shape}"
-            raise HengyuError(f"{self.where}: must be floating-point vectors (m, d), not {what}; save one row a text")
+            raise HengyuError(f"{self.where}: must be floating-point vectors (m, d), not {what}; save one row per text")
         if len(found) != len(self.texts):
             raise HengyuError(
-                f"{self.where}: {len(found)} vectors for the {len(self.texts)} texts of {self._beside}; give one row a text"
+                f"{self.where}: {len(found)} vectors for the {len(self.texts)} texts of {self._beside}; give one row per text"
             )
         for start in range(0, len(found), _BATCH):
             wrong = ~np.isfinite(found[start : start + _BATCH]).all(axis=1)
             if wrong.any():
-                raise HengyuError(f"{self.where}: row {start + int(wrong.argmax())} (from 0) is not finite; mend it")
+                raise HengyuError(f"{self.where}: row {start + int(wrong.argmax())} (from 0) is not finite; correct it")
         return found
 
     @cached_property
@@ -95,12 +95,12 @@ class Precomputed(LocalEncoder):
             if place.is_file():
                 return place
         raise HengyuError(
-            f"{self.where}: its texts are missing; put them in {places[0]}, a line each, in the order of the rows"
+            f"{self.where}: its texts are missing; put them in {places[0]}, one per line, in the order of the rows"
         )
 
     @cached_property
     def texts(self) -> tuple[str, ...]:
-        """The texts (m,) in the order of the rows; raises `HengyuError` for a file that is not what it must be."""
+        """The texts (m,) in the order of the rows; raises `HengyuError` for a malformed file."""
         path = self._beside
         try:
             raw = read_bytes(path, DATA)
@@ -114,7 +114,7 @@ class Precomputed(LocalEncoder):
         try:
             return tuple(parse(raw, list[str]))
         except ValueError as e:
-            raise HengyuError(f"{path}: {e}; write a list of strings, one a row of {self.path.name}") from None
+            raise HengyuError(f"{path}: {e}; write a list of strings, one per row of {self.path.name}") from None
 
     @cached_property
     def _rows(self) -> dict[str, int]:
@@ -124,7 +124,7 @@ class Precomputed(LocalEncoder):
         return rows
 
     def identity(self) -> dict[str, Any]:
-        """What the vectors depend on beside the text: the bytes of both files."""
+        """What the vectors depend on besides the text: the bytes of both files."""
         width = self.vectors.shape[1]
         total = hashlib.sha256(f"{width}\0".encode())
         for path in (self.path, self._beside):
@@ -134,23 +134,23 @@ class Precomputed(LocalEncoder):
         return {"fingerprint": total.hexdigest()[:16], "dtype": str(self.vectors.dtype), "protocol": 1, **empty}
 
     def read(self, texts: Sequence[str]) -> tuple[float, float]:
-        """Look for the vectors of texts; there are no tokens. Raises `HengyuError` when a text has none."""
+        """Check that all texts have vectors; there are no tokens. Raises `HengyuError` for missing texts."""
         missing = [t for t in texts if t not in self._rows]
         if missing:
             raise HengyuError(
-                f"{self.where}: holds no vector for {len(missing)} of the {len(texts)} texts of the suite, '{missing[0][:40]}' "
-                "among them; add them, with every split that a method is fitted on"
+                f"{self.where}: has no vector for {len(missing)} of the suite's {len(texts)} texts, such as '{missing[0][:40]}'; "
+                "add them, including every split that a method is fitted on"
             )
         return 0.0, 0.0
 
     def stream(
         self, texts: Sequence[str], poolings: Sequence[str], wanted: Callable[[NDArray[np.int64]], bool]
     ) -> Iterator[Chunk]:
-        """Yield the vectors in batches; raises `HengyuError` when a text has none."""
+        """Yield the vectors in batches; raises `HengyuError` for missing texts."""
         self.read(texts)
         for name in poolings:
             if self.poolings.get(name, "is unknown"):
-                raise HengyuError(f"encoder '{self.id}': pooling '{name}' cannot be had: {self.poolings.get(name)}")
+                raise HengyuError(f"encoder '{self.id}': pooling '{name}' is not available: {self.poolings.get(name)}")
         for start in range(0, len(texts), _BATCH):
             batch = np.arange(start, min(start + _BATCH, len(texts)))
             if wanted(batch):
@@ -164,5 +164,5 @@ class Precomputed(LocalEncoder):
         return {p: np.concatenate([c.vectors[p] for c in chunks]) for p in poolings}
 
     def release(self) -> None:
-        """Let go of the mapped file."""
+        """Release the memory-mapped file."""
         self.__dict__.pop("vectors", None)

@@ -1,4 +1,4 @@
-"""Responses of an OpenAI-compatible embeddings API: every check of what came back, and what an error says."""
+"""Responses of an OpenAI-compatible embeddings API: checks of their content, and error messages."""
 
 from __future__ import annotations
 
@@ -22,21 +22,21 @@ Vectors = NDArray[np.float32]
 
 
 class Refused(Exception):
-    """The server does not take a request as it is (HTTP 400, 413 or 422); a smaller or another one may pass."""
+    """The server rejects a request as such (HTTP 400, 413 or 422); a smaller or different one may pass."""
 
     def __init__(self, status: int, said: str) -> None:
         super().__init__(f"HTTP {status}: {said}" if said else f"HTTP {status}")
         self.said = said
 
     def smaller(self, count: int) -> int:
-        """Return how many texts to send instead of ``count``: the limit that the server names, else half."""
+        """Return how many texts to send instead of ``count``: the server's limit if it names one, else half."""
         named = [int(n) for n in re.findall(r"(?<![\d.])\d{1,5}(?!\.?\d)", self.said) if 1 <= int(n) < count]
         about_size = re.search(r"batch|size|array|maximum|larger|too many|条|批", self.said, re.IGNORECASE)
         return max(named) if named and about_size else max(1, count // 2)
 
 
 class Again(Exception):
-    """Nothing is wrong with the request: it may pass at another time."""
+    """The request is fine and may succeed later."""
 
     def __init__(self, reason: str, wait: float | None = None) -> None:
         super().__init__(reason)
@@ -48,8 +48,8 @@ def read_vectors(
 ) -> tuple[list[Vectors], int]:
     """Return the vectors (d,) and tokens of a response to ``count`` texts, in the order of the texts.
 
-    ``at`` is how messages name the server, and ``quote`` makes what it says fit to be shown. Raises `Again` for a response
-    that was cut short, and `HengyuError` for one that is not what it must be.
+    ``at`` is the server's name in messages, and ``quote`` makes its text safe to show. Raises `Again` for a response that was
+    cut short, and `HengyuError` for an invalid one.
     """
     if not body.strip():
         raise Again("an empty response")
@@ -64,16 +64,14 @@ def read_vectors(
         told = quote(said(body))
         raise HengyuError(f"{at} answers without vectors{f' ({told})' if told else ''}; check api and model '{model}'")
     if len(data) != count:
-        raise HengyuError(
-            f"{at} answers {count} texts with {len(data)} vectors; it does not work as an embeddings API must"
-        )
+        raise HengyuError(f"{at} answers {count} texts with {len(data)} vectors; it is not a valid embeddings API")
     rows: list[Vectors | None] = [None] * count
     for number, item in enumerate(data):
         place = item.get("index", number) if isinstance(item, dict) else None
         if type(place) is not int or not 0 <= place < count or rows[place] is not None:
             raise HengyuError(
-                f"{at} numbers its vectors wrongly: index must be each of 0..{count - 1} once; it does not work as an "
-                "embeddings API must"
+                f"{at} numbers its vectors wrongly: index must be each of 0..{count - 1} once; it is not a valid "
+                "embeddings API"
             )
         rows[place] = _vector(item.get("embedding"), at, model)
     vectors = [row for row in rows if row is not None]
@@ -95,7 +93,7 @@ def _vector(given: Any, at: str, model: str) -> Vectors:
             raise ValueError
     except (ValueError, OverflowError, binascii.Error):
         raise HengyuError(
-            f"{at} answers with a vector that is no list of numbers; check the model and encoding_format"
+            f"{at} answers with a vector that is not a list of numbers; check the model and encoding_format"
         ) from None
     if not len(row):
         raise HengyuError(f"{at} answers with an empty vector; check that '{model}' is an embedding model")
@@ -107,7 +105,7 @@ def _vector(given: Any, at: str, model: str) -> Vectors:
 
 
 def said(body: bytes) -> str:
-    """Return what a server says of an error; it may repeat the key, so clean it before it is shown."""
+    """Return a server's error message; it may contain the key, so it must be cleaned before it is shown."""
     text = body[: 1 << 16].decode("utf-8", "replace")
     try:
         found: Any = json.loads(text)
@@ -125,7 +123,7 @@ def said(body: bytes) -> str:
 
 
 def seconds_to_wait(given: str) -> float | None:
-    """Return the seconds that a Retry-After header asks for, given as a number or a date; None without one."""
+    """Return the seconds of a Retry-After header, given as a number or a date; None without one."""
     try:
         return max(0.0, float(given))
     except ValueError:

@@ -1,4 +1,4 @@
-"""Values in a model's configuration files that Hengyu reads itself: each is of its kind, or one sentence says why not."""
+"""Checks of the values in a model's configuration files that Hengyu reads itself."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from hengyu.encoders.files import shown
 __all__ = ["check_length", "check_sizes", "default_prompt_of", "prompts_of", "side_prompt", "truncate_dim_of"]
 
 _SIZES = ("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size", "vocab_size", "num_labels")
-_LONGEST = 1e40  # tokenizers without a limit say 1e30
+_LONGEST = 1e40  # tokenizers without a limit give 1e30
 
 
 def check_length(value: Any, where: Path, key: str) -> None:
-    """Raise `HengyuError` for a longest input, in tokens, that is none."""
+    """Raise `HengyuError` for an invalid longest input, in tokens."""
     kinds = (int, float) if key == "model_max_length" else (int,)
     if value is not None and (type(value) not in kinds or not 0 < value < _LONGEST):
         raise HengyuError(
@@ -25,7 +25,7 @@ def check_length(value: Any, where: Path, key: str) -> None:
 
 
 def check_sizes(config: Mapping[str, Any], where: Path) -> None:
-    """Raise `HengyuError` for sizes of a transformer that are none; some architectures list one for each stage."""
+    """Raise `HengyuError` for invalid sizes of a transformer; some architectures list one per stage."""
     for key in _SIZES:
         value = config.get(key)
         if value is not None and not isinstance(value, list) and (type(value) is not int or value < 0):
@@ -33,7 +33,7 @@ def check_sizes(config: Mapping[str, Any], where: Path) -> None:
 
 
 def prompts_of(settings: Mapping[str, Any], where: Path) -> dict[str, str]:
-    """Return the prompts by their names; raises `HengyuError` for anything but texts."""
+    """Return the prompts by name; raises `HengyuError` for anything but texts."""
     found = settings.get("prompts")
     if found is None:
         return {}
@@ -43,7 +43,7 @@ def prompts_of(settings: Mapping[str, Any], where: Path) -> dict[str, str]:
 
 
 def default_prompt_of(settings: Mapping[str, Any], prompts: Mapping[str, str], where: Path) -> str:
-    """Return the name of the default prompt, "" for none; raises `HengyuError` for one that names no prompt."""
+    """Return the name of the default prompt, "" for none; raises `HengyuError` if there is no such prompt."""
     default = settings.get("default_prompt_name")
     if default is None or default == "":
         return ""
@@ -56,17 +56,17 @@ def default_prompt_of(settings: Mapping[str, Any], prompts: Mapping[str, str], w
 
 
 def side_prompt(prompts: Mapping[str, str], side: str) -> str:
-    """Return the prompt that a folder puts before queries or documents, "" for none.
+    """Return a folder's prompt for queries or documents, "" for none.
 
-    It is what ``encode_query`` and ``encode_document`` of sentence-transformers take: the prompt called ``query`` or
-    ``document``, and never the default one. The library gives every model a prompt of either name, an empty one where the
-    folder has none, so that prompts called ``passage`` or ``corpus`` are not reached.
+    Like ``encode_query`` and ``encode_document`` of sentence-transformers, it is the prompt named ``query`` or ``document``,
+    and never the default one. The library gives every model a prompt of either name, empty if the folder has none, so
+    prompts named ``passage`` or ``corpus`` are not used.
     """
     return prompts.get(side, "")
 
 
 def truncate_dim_of(settings: Mapping[str, Any], where: Path) -> int:
-    """Return how many columns are kept, 0 for all; raises `HengyuError` for anything but a number of them."""
+    """Return how many columns are kept, 0 for all; raises `HengyuError` for an invalid number."""
     kept = settings.get("truncate_dim")
     if kept is None:
         return 0

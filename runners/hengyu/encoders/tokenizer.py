@@ -1,4 +1,4 @@
-"""Tokenisation: the model's own tokenizer, with prompt, pre-tokenizer, and a count of what it could not read."""
+"""Tokenisation: the model's tokenizer with prompt and pre-tokenizer, and a count of unknown tokens."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from hengyu.encoders.model_folder import ModelFolder
 
 __all__ = ["Tokenizer"]
 
-_PROBES = ("一", "的", "a", "1")  # the special tokens around a text are found with the first that has tokens
+_PROBES = ("一", "的", "a", "1")  # the first with tokens shows the special tokens around a text
 
 
 def _there(name: str) -> bool:
@@ -33,7 +33,7 @@ class Tokenizer:
 
     def __init__(self, folder: ModelFolder) -> None:
         self.folder = folder
-        self.added: tuple[str, ...] = ()  # tokens that the folder's own does not have
+        self.added: tuple[str, ...] = ()  # tokens that the folder's tokenizer lacks
 
     @cached_property
     def _library(self) -> Any:
@@ -45,7 +45,7 @@ class Tokenizer:
             raise HengyuError(f"{self.folder.where}: {self._unloadable(e)}") from None
 
     def _unloadable(self, error: Exception) -> str:
-        """Say why a tokenizer cannot be loaded; transformers blames a missing sentencepiece on tiktoken."""
+        """Explain why a tokenizer cannot be loaded; transformers reports a missing sentencepiece as missing tiktoken."""
         place = self.folder.transformer
         pieces = [p.name for p in sorted(place.glob("*.model"))]
         missing = [name for name in ("sentencepiece", "google.protobuf") if not _there(name)]
@@ -67,26 +67,26 @@ class Tokenizer:
 
         jieba.setLogLevel(logging.ERROR)
         segmenter = jieba.Tokenizer()
-        # jieba keeps a marshalled cache in the shared temporary folder by default, where others could write it
+        # by default jieba keeps a marshalled cache in the shared temporary folder, where others could replace it
         own = cache_dir() / "jieba"
         own.mkdir(parents=True, exist_ok=True)
         segmenter.tmp_dir = str(own)
         return segmenter
 
     def wrap(self, text: str) -> str:
-        """Return the text with the prompt around it, in lower case where the folder asks for that."""
+        """Return the text with the prompt around it, in lower case if the folder asks for that."""
         prompt = self.folder.prompt
         if prompt:
             text = prompt.replace("{text}", text) if "{text}" in prompt else prompt + text
         return text.lower() if self.folder.lowercase else text
 
     def has_mask(self, prompt: str) -> bool:
-        """Tell whether a prompt holds the model's mask token."""
+        """Whether a prompt contains the model's mask token."""
         token = self._library.mask_token
         return bool(token) and token in prompt
 
     def grown(self, names: Sequence[str], prompt: str) -> Tokenizer:
-        """Return a tokenizer with further tokens, read wherever their names stand, and with another prompt."""
+        """Return a tokenizer with additional tokens, recognised by name anywhere, and with another prompt."""
         from transformers import AddedToken
 
         spec = replace(self.folder.spec, prompt=prompt)
@@ -101,7 +101,7 @@ class Tokenizer:
 
     @property
     def chats(self) -> bool:
-        """Whether it has a chat template, which sentence-transformers puts around a text in a folder without modules."""
+        """Whether it has a chat template, which sentence-transformers applies in a folder without modules."""
         return bool(getattr(self._library, "chat_template", None))
 
     @property
@@ -122,7 +122,7 @@ class Tokenizer:
         return int(self._library.pad_token_id), self._library.padding_side == "left"
 
     def rectangle(self, ids: Sequence[Sequence[int]]) -> tuple[list[list[int]], list[list[int]]]:
-        """Return rows of one length, and 1 for each of their tokens that is no padding."""
+        """Return rows padded to one length, and their mask: 1 for tokens, 0 for padding."""
         longest = max(map(len, ids))
         if all(len(row) == longest for row in ids):
             return [list(row) for row in ids], [[1] * longest for _ in ids]
@@ -136,12 +136,12 @@ class Tokenizer:
 
     @property
     def left(self) -> bool:
-        """Whether a text that is too long loses its beginning."""
+        """Whether a long text is truncated at its beginning."""
         return bool(self._library.truncation_side == "left")
 
     @cached_property
     def _kinds(self) -> tuple[list[int], int, list[int], int] | None:
-        """The token types of what stands before a text, of a text, of what stands after it, and of padding; None without."""
+        """The token types before a text, of the text, after it, and of padding; None without token types."""
         if "token_type_ids" not in self._library.model_input_names:
             return None
         head, tail = map(len, self._frame)
@@ -156,7 +156,7 @@ class Tokenizer:
         return self._kinds is not None and any((*self._kinds[0], self._kinds[1], *self._kinds[2]))
 
     def types(self, rows: Sequence[Sequence[int]], kept: Sequence[Sequence[int]]) -> list[list[int]] | None:
-        """Return the token type of every token of rows of one length, whose padding ``kept`` says; None without token types."""
+        """Return the token types of padded rows with the mask ``kept``; None without token types."""
         if self._kinds is None:
             return None
         head, inside, tail, padding = self._kinds
@@ -167,7 +167,7 @@ class Tokenizer:
         return found
 
     def bare(self, texts: Sequence[str]) -> list[list[int]]:
-        """Return the ids of texts without prompt and without truncation, special tokens included."""
+        """Return the ids of texts with special tokens, without prompt and truncation."""
         if self.folder.spec.pre_tokenizer:
             return [self._frame[0] + self._by_words(t) + self._frame[1] for t in texts]
         rows: list[list[int]] = self._library(list(texts), return_attention_mask=False, return_token_type_ids=False)[
@@ -198,10 +198,10 @@ class Tokenizer:
         return rows, counts
 
     def echoed(self, texts: Sequence[str]) -> list[tuple[list[int], int, int]]:
-        """Return for each text the ids of it twice, one copy after the other, and where the second starts and ends.
+        """Return for each text the ids of two consecutive copies, and start and end of the second.
 
-        A prompt stands around both copies, or, where it holds {text} twice, between them, too. A text of which two copies do
-        not fit is cut to what fits.
+        A prompt surrounds both copies; if it has {text} twice, it also separates them. A text is truncated so that two copies
+        fit.
         """
         parts = self.folder.prompt.split("{text}") if "{text}" in self.folder.prompt else [self.folder.prompt, ""]
         if self.folder.lowercase:
@@ -212,7 +212,7 @@ class Tokenizer:
         room = (self.folder.max_length - len(before) - len(between) - len(after)) // 2
         if room < 1:
             raise HengyuError(
-                f"{self.folder.where}: no text fits twice beside the prompt in {self.folder.max_length} tokens; raise "
+                f"{self.folder.where}: two copies of a text do not fit with the prompt into {self.folder.max_length} tokens; raise "
                 "max_length, or shorten the prompt"
             )
         found = []
@@ -233,7 +233,7 @@ class Tokenizer:
                 if inside and whole[at : at + len(inside)] == inside:
                     return whole[:at], whole[at + len(inside) :]
         raise HengyuError(
-            f"{self.folder.where}: its tokenizer gives no tokens for {', '.join(_PROBES)}; give a model made for Chinese"
+            f"{self.folder.where}: its tokenizer gives no tokens for {', '.join(_PROBES)}; use a model for Chinese"
         )
 
     @cached_property
@@ -249,29 +249,29 @@ class Tokenizer:
 
     @property
     def around(self) -> tuple[list[int], list[int]]:
-        """All that stands before and after a text: special tokens, and those of the prompt."""
+        """All tokens before and after a text: special tokens and those of the prompt."""
         (head, tail), (before, after) = self._frame, self.own
         return head + before, after + tail
 
     @cached_property
     def _end(self) -> list[int]:
-        """What stands after a text that is cut; raises `HengyuError` where a template leaves no room for a text."""
+        """The tokens after a truncated text; raises `HengyuError` if a template leaves no room for a text."""
         before, after = self.around
         if len(before) + len(after) >= self.folder.max_length:
             raise HengyuError(
-                f"{self.folder.where}: the prompt takes {len(before) + len(after)} tokens of {self.folder.max_length}, so that "
+                f"{self.folder.where}: the prompt takes {len(before) + len(after)} tokens of {self.folder.max_length}, so "
                 "no text fits; raise max_length, or shorten the prompt"
             )
         return after
 
     @property
     def frame_lengths(self) -> tuple[int, int]:
-        """How many tokens stand before and after a text: special ones, and those of a prompt that goes on after it."""
+        """The number of tokens around a text: special ones, and those of a prompt that continues after it."""
         head, tail = self.around if self.folder.goes_on else self._frame
         return len(head), len(tail)
 
     def _by_words(self, text: str) -> list[int]:
-        """Words of the vocabulary as they are, all others by the model's own tokenizer."""
+        """Takes words of the vocabulary as they are, and all others by the model's own tokenizer."""
         vocabulary = self.vocabulary
         ids: list[int] = []
         for word in self._words.cut(text, HMM=False):
@@ -284,6 +284,6 @@ class Tokenizer:
 
     @cached_property
     def vocabulary(self) -> dict[str, int]:
-        """Every token with its id."""
+        """All tokens with their ids."""
         vocabulary: dict[str, int] = self._library.get_vocab()
         return vocabulary

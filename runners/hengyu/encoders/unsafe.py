@@ -1,4 +1,4 @@
-"""What of a folder is never loaded: code that nobody asked for, pickles, and what is not there."""
+"""Refuses what is never loaded from a folder: code without permission, pickles, and missing weights."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ _NAMESPACES = ("sentence_transformers.", "pylate.models.")
 
 
 def foreign(folder: FolderView) -> tuple[str, ...]:
-    """What in the folder would run code, import by name or fetch something else."""
-    # modules of the library for other kinds of model, which is refused as what it is, are never built
+    """What in the folder would run code, import by name or fetch other files."""
+    # the library's modules for other kinds of model are never built: such a model is refused for its kind
     known = (*SPARSE, *LATE, *CROSS) if folder.other_kind else ()
     found = [
         part.type
@@ -40,10 +40,10 @@ def foreign(folder: FolderView) -> tuple[str, ...]:
 
 
 def refuse_unsafe(folder: FolderView) -> None:
-    """Refuse folders without safetensors weights, and code of the model's own unless the user opted in."""
+    """Refuse folders without safetensors weights, and the model's own code unless the user permits it."""
     if folder.foreign and not folder.spec.trust_remote_code:
         raise HengyuError(
-            f"{folder.where}: runs code of its own ({', '.join(folder.foreign)}), which is refused; read that code, then "
+            f"{folder.where}: runs its own code ({', '.join(folder.foreign)}), which is refused; read that code, then "
             "pass --trust-remote-code if you trust it"
         )
     if not folder.custom:
@@ -51,13 +51,13 @@ def refuse_unsafe(folder: FolderView) -> None:
             _refuse_pickled(folder, part)
     if not folder.static and not folder.adapter and folder.files.find(join(folder.first, "config.json")) is None:
         raise HengyuError(
-            f"{folder.where}: holds no config.json; give the folder that save_pretrained wrote, or a hub id"
+            f"{folder.where}: has no config.json; give the folder that save_pretrained wrote, or a hub id"
         )
     refuse_adapter(folder)
 
 
 def _refuse_pickled(folder: FolderView, part: Part) -> None:
-    """Refuse a module whose weights are no safetensors file, or are not there."""
+    """Refuse a module whose weights are missing or not in a safetensors file."""
     if not part.has_weights:
         return
     place = folder.path / part.inside
@@ -73,20 +73,20 @@ def _refuse_pickled(folder: FolderView, part: Part) -> None:
     pickles = [n for n in folder.files.names(part.inside) if Path(n).suffix in _PICKLED]
     if pickles:
         raise HengyuError(
-            f"{place}: holds {pickles[0]} but no .safetensors weights, and pickled weights are never loaded; "
+            f"{place}: has {pickles[0]} but no .safetensors weights, and pickled weights are never loaded; "
             "save the model again with save_pretrained(..., safe_serialization=True)"
         )
     if part is folder.pipeline[0] and part.kind == "Transformer":
         _refuse_checkpoints(folder)
         raise HengyuError(
-            f"{folder.where}: holds no weights (*.safetensors); give the folder that save_pretrained wrote, or a hub id, "
-            "or write them anew: AutoModel.from_pretrained(NAME).save_pretrained(DIR), the same for AutoTokenizer"
+            f"{folder.where}: has no weights (*.safetensors); give the folder that save_pretrained wrote, or a hub id, "
+            "or convert them: AutoModel.from_pretrained(NAME).save_pretrained(DIR), the same for AutoTokenizer"
         )
-    raise HengyuError(f"{place}: holds no weights (model.safetensors) for {part.name}; get the model again")
+    raise HengyuError(f"{place}: has no weights (model.safetensors) for {part.name}; get the model again")
 
 
 def _refuse_checkpoints(folder: FolderView) -> None:
-    """Name the last checkpoint in the output folder of a Trainer."""
+    """Name the last checkpoint if the folder is a Trainer's output folder."""
     steps = [
         int(name.removeprefix("checkpoint-"))
         for name in folder.files.names("")
@@ -95,6 +95,6 @@ def _refuse_checkpoints(folder: FolderView) -> None:
     if steps:
         last = folder.path / f"checkpoint-{max(steps)}"
         raise HengyuError(
-            f"{folder.where}: is a Trainer's output folder and holds no weights itself; give one of its checkpoints, the "
+            f"{folder.where}: is a Trainer's output folder without weights of its own; give one of its checkpoints, the "
             f"last is '{last}'"
         )

@@ -1,11 +1,11 @@
-"""Tests and confidence intervals for a mean of independent, bounded values that hold at small n and for skewed values.
+"""Tests and confidence intervals for the mean of independent, bounded values, valid for small n and skewed values.
 
 The test is Gaffke's (N. Gaffke, "Three test statistics for a nonparametric one-sided hypothesis on the mean of a
 nonnegative variable", Mathematical Methods of Statistics 14, 2005; E. Learned-Miller and P. S. Thomas, "A New Confidence
 Interval for the Mean of a Bounded Random Variable", 2019): the values and one more at the worst possible bound are given
 random weights, uniform on the simplex, and the p-value is the probability that the weighted mean lies on the other side.
 For values that are 0 or 1 it is the Clopper-Pearson interval. The larger of its p-value and Student's t is reported, so
-that n normal values have n - 1 degrees of freedom and n equal ones are not taken for certain.
+that n normal values have n - 1 degrees of freedom, and n equal values do not give certainty.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ __all__ = ["groups_needed", "interval", "p_value", "summary_interval", "summary_
 Floats = NDArray[np.float64]
 
 _NODES = np.linspace(0.0, 14.0, 225)  # of the trapezoidal rule on t = sigma sinh(u); 14 leaves less than 1e-16
-_MOST = 1e7  # times as many groups; beyond that nobody will collect them
-_FLAT = 1e-12  # a spread below it is rounding
+_MOST = 1e7  # at most so many times as many groups; more cannot be collected
+_FLAT = 1e-12  # a smaller spread is rounding
 
 
 def weighted_mean_tail(values: ArrayLike, bound: float, repeat: float = 1.0) -> float:
@@ -66,8 +66,8 @@ def p_value(values: ArrayLike, bound: float = 0.0) -> float:
     """Return the two-sided p-value of "the mean is 0" for independent values (K,); 1 for fewer than two.
 
     Args:
-        values: (K,); sums over blocks of groups where there are more groups than blocks.
-        bound: the largest absolute value that one group can have. The largest of the values counts where it is larger.
+        values: (K,); sums over blocks of groups if there are more groups than blocks.
+        bound: the largest absolute value that one group can have. If the largest value is larger, that counts.
     """
     x = np.asarray(values, dtype=np.float64)
     return _two_sided(x, bound, 1.0)
@@ -113,7 +113,7 @@ def _upper(x: Floats, bound: float, level: float) -> float:
 
 
 def summary_p_value(mean: float, error: float, groups: float, freedom: float, bound: float = 2.0) -> float:
-    """Return the two-sided p-value of "the mean is 0" where only the mean and its standard error are known.
+    """Return the two-sided p-value of "the mean is 0" if only the mean and its standard error are known.
 
     Of all distributions of one group's value with this mean and variance and no value above ``bound``, the one with two
     values is the most skewed (it is the extremal one of Bennett's inequality). For it Gaffke's probability is a tail of
@@ -144,7 +144,7 @@ def summary_p_value(mean: float, error: float, groups: float, freedom: float, bo
 def summary_interval(
     mean: float, error: float, groups: float, freedom: float, bound: float = 2.0, level: float = 0.95
 ) -> tuple[float, float]:
-    """Return the confidence interval that belongs to `summary_p_value`; ``groups`` >= 2."""
+    """Return the confidence interval of `summary_p_value`; ``groups`` >= 2."""
     from scipy.optimize import brentq
 
     reach = []
@@ -159,9 +159,9 @@ def summary_interval(
 
 
 def groups_needed(values: ArrayLike, groups: int, alpha: float, bound: float = 0.0) -> int | None:
-    """Return how many groups like those of values (K,) a difference as large as theirs needs to have p <= alpha.
+    """Return how many groups like those of values (K,) the same difference needs for p <= alpha.
 
-    None where it is 0, or where no number that anybody could collect is enough.
+    None if the difference is 0, or if no practical number suffices.
     """
     x = np.asarray(values, dtype=np.float64)
     if len(x) < 2 or x.mean() == 0.0:

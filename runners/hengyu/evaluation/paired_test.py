@@ -1,4 +1,4 @@
-"""How far a number moved from a baseline to a run, how sure that is, and what could be told at all."""
+"""The change of a number from a baseline to a run, its uncertainty, and the smallest detectable change."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from hengyu.evaluation.run_metrics import MetricValue
 __all__ = ["ALIKE", "POWER", "PairedChange", "holm", "quantile", "smallest_detectable", "stored_error"]
 
 ALIKE = 0.95
-"""The correlation taken for granted between two paired estimates where none is known yet: that of an encoder's raw and
-centred scores on the shipped tasks is 0.95 to 0.97, a small change of code or dtype comes out far above."""
+"""The assumed correlation of two paired estimates if it is unknown: for an encoder's raw and centred scores on the shipped
+tasks it is 0.95 to 0.97, and far higher for a small change of code or dtype."""
 POWER = 0.95
 
 
@@ -28,14 +28,14 @@ class PairedChange:
 
     Attributes:
         size: the difference of the two numbers.
-        error: its standard error; None where nothing tells.
-        freedom: the degrees of freedom of the error; infinite for one that is taken as known.
+        error: its standard error; None if unknown.
+        freedom: the degrees of freedom of the error; infinite if it is taken as known.
         test: "identical", "paired", "stored", or "none".
-        groups: how many independent groups of pairs or queries there are; infinite where that is not known.
-        blocks: differences (K,) of the blocks of these groups, whose mean is the size; None where they are not known.
+        groups: the number of independent groups of pairs or queries; infinite if unknown.
+        blocks: differences (K,) of the blocks of these groups, whose mean is the size; None if unknown.
         bound: the largest value that one group, or one block, can have.
-        limit: the largest difference that there can be.
-        resamples: behind an error that comes from bootstrap replicates.
+        limit: the largest possible difference.
+        resamples: the number of resamples behind a bootstrap error.
     """
 
     size: float
@@ -50,7 +50,7 @@ class PairedChange:
 
     @cached_property
     def p(self) -> float:
-        """The two-sided p-value of no change; 1 where nothing tells."""
+        """The two-sided p-value of no change; 1 if unknown."""
         if self.error is None or self.size == 0.0:
             return 1.0
         if self.blocks is not None:
@@ -60,7 +60,7 @@ class PairedChange:
         return 0.0 if self.error == 0.0 else 2.0 * _tail(abs(self.size) / self.error, self.freedom)
 
     def interval(self, level: float) -> tuple[float, float] | tuple[None, None]:
-        """Return the interval of the difference; none where nothing tells."""
+        """Return the interval of the difference; none if unknown."""
         if self.error is None:
             return None, None
         if self.blocks is not None and len(self.blocks) > 1:
@@ -75,7 +75,7 @@ class PairedChange:
         return max(low, -self.limit), min(high, self.limit)
 
     def groups_needed(self, alpha: float) -> int | None:
-        """Return how many independent groups a change as large as this one needs for p <= alpha; None where no number does."""
+        """Return how many independent groups the same change needs for p <= alpha; None if no number suffices."""
         if self.error is None or self.size == 0.0 or not math.isfinite(self.groups):
             return None
         if self.blocks is not None:
@@ -104,8 +104,8 @@ def quantile(share: float, freedom: float) -> float:
 def holm(p: Sequence[float], level: float) -> list[tuple[float, float]]:
     """Return Holm's adjusted p-value and the level of the interval, for each of m p-values.
 
-    The k-th smallest is held against (1 - level) / (m - k + 1); from the first one on that is not rejected, the
-    others keep its level, so that an interval excludes 0 exactly where the adjusted p-value is at most 1 - level.
+    The k-th smallest is compared with (1 - level) / (m - k + 1); after the first one that is not rejected, the others
+    keep its level, so that an interval excludes 0 exactly if the adjusted p-value is at most 1 - level.
     """
     m = len(p)
     out: list[tuple[float, float]] = [(1.0, level)] * m
@@ -120,14 +120,14 @@ def holm(p: Sequence[float], level: float) -> list[tuple[float, float]]:
 
 
 def stored_error(number: MetricValue, level: float) -> float | None:
-    """Return the standard error that an interval stands for, (high - low) / 2 z; None without an interval."""
+    """Return the standard error of an interval, (high - low) / 2 z; None without an interval."""
     if number.low is None or number.high is None:
         return None
     return (number.high - number.low) / (2.0 * NormalDist().inv_cdf(0.5 + 0.5 * level))
 
 
 def smallest_detectable(error: float, *, cells: int, level: float, freedom: float | None = None) -> float:
-    """Return the smallest drop that is seen with probability `POWER` in a gate over so many cells.
+    """Return the smallest drop that a gate over a number of cells detects with probability `POWER`.
 
     ``(t + z) se`` with se = error sqrt(2 (1 - r)) for the standard error of one number; t is the quantile of Holm's
     first step. A paired comparison gives the freedom of its error, and r = `ALIKE`; stored intervals give None, and

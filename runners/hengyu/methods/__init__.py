@@ -1,7 +1,7 @@
-"""The methods: one file a step, found by its file name; its class's dataclass fields are its parameters.
+"""The methods: one file per step, found by its file name; the fields of its dataclass are the parameters.
 
-``transforms/linear_flow.py`` is the method ``linear-flow`` and holds the dataclass named in its ``METHOD``. Adding a method
-means adding a file; there is no list to edit. Methods from outside the package come from `hengyu.methods.external`.
+``transforms/linear_flow.py`` is the method ``linear-flow``; its ``METHOD`` names the dataclass. To add a method, add a file;
+there is no list to edit. Methods from outside the package come from `hengyu.methods.external`.
 """
 
 from __future__ import annotations

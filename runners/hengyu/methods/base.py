@@ -1,8 +1,8 @@
-"""The base classes of methods: what each kind must do, and what it declares about itself.
+"""The base classes of methods: what each kind must implement and may declare.
 
 A method is a dataclass in a file of its own below transforms/, codes/, indexes/ or tuners/. It derives from the base class
-of its kind, and its fields are the parameters of the entry grammar. What a method declares are class attributes with
-defaults here, so nobody has to ask whether an attribute exists.
+of its kind, and its fields are the parameters of the entry grammar. Declarations are class attributes with defaults here,
+so nobody has to ask whether an attribute exists.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class Method(ABC):
         category: transform, code, index or tuner.
         needs_fit: whether it learns from rows or texts; such a step has a ``fit_on``.
         labelled: whether it learns from labels.
-        version: raise it by hand to discard stored results for a reason that neither the code nor the parameters show.
+        version: raise it to discard stored results for a reason that neither code nor parameters show.
     """
 
     category: ClassVar[str]
@@ -40,16 +40,16 @@ class Method(ABC):
     version: ClassVar[int] = 1
 
     def bytes_per_vector(self, width: int) -> int:
-        """Return the bytes that one vector of ``width`` columns takes as the step leaves it: float32, unless it is a code."""
+        """Return the bytes of one result vector of ``width`` columns: as float32, unless it is a code."""
         return 4 * width
 
 
 class Transform(Method):
-    """Vectors to vectors, row by row: no row of a batch may influence another.
+    """Vectors to vectors, row by row; rows of a batch must not influence each other.
 
     Attributes:
         affine: whether a fitted object maps x to x W + b; such steps are exported as one dense layer.
-        nested: whether the first k columns of the result are the result at dimension k, so that one pass serves every k.
+        nested: whether the first k columns of the result are the result at dimension k; then one pass serves every k.
     """
 
     category = "transform"
@@ -66,19 +66,19 @@ class Transform(Method):
 
 
 class Code(Transform):
-    """A transform whose result stands for a compact code: the cosine of two results ranks pairs as the codes' distance does."""
+    """A transform whose result represents a compact code: cosines of results rank pairs like the codes' distances."""
 
     category = "code"
 
     @abstractmethod
     def bytes_per_vector(self, width: int) -> int:
-        """Return the bytes that the code of one vector takes; ``width`` counts the columns of the result."""
+        """Return the bytes of one vector's code; ``width`` is the number of columns of the result."""
 
 
 class Index(Method):
     """Vectors to nearest neighbours by inner product; the last step of an entry in a retrieval suite.
 
-    The vectors that a task gives have length 1, so the inner product is the cosine.
+    Tasks give vectors of length 1, so the inner product is the cosine.
     """
 
     category = "index"
@@ -86,19 +86,19 @@ class Index(Method):
 
     @abstractmethod
     def build(self, x: Floats | Sample, block: int = 4096) -> Self:
-        """Take in the rows of x (n, d), read ``block`` at a time; the results must not depend on ``block``."""
+        """Add the rows of x (n, d), read ``block`` at a time; the results must not depend on ``block``."""
 
     @abstractmethod
     def search(self, q: Floats, k: int) -> tuple[Ids, NDArray[np.float32]]:
-        """Return row numbers and scores (Q, k) for queries (Q, d), best first, ties by number; -1 where there are fewer."""
+        """Return row numbers and scores (Q, k) for queries (Q, d), best first, ties by number; -1 if there are fewer."""
 
     @abstractmethod
     def size(self) -> int:
-        """Return the bytes the index takes."""
+        """Return the size of the index in bytes."""
 
     @abstractmethod
     def vector_size(self) -> float:
-        """Return the bytes that one more vector takes."""
+        """Return the bytes that one more vector adds."""
 
     def warm(self) -> None:
-        """Do whatever the first search would otherwise do besides searching, such as compiling."""
+        """Do the one-time work of the first search, such as compiling."""

@@ -18,14 +18,14 @@ GROUP = "hengyu.methods"
 """The entry-point group of packages that offer methods: ``my-method = "my_package.my_method:MyMethod"``."""
 
 _loaded: dict[str, type[Method]] = {}
-_files: list[Path] = []  # that were run, in their order
+_files: list[Path] = []  # files that were run, in order
 
 
 def load_methods(path: Path) -> str:
     """Run a Python file and add its ``METHOD`` under the file's name, with - for _; return that name.
 
     Only the command line calls this: a suite cannot name code to run. Raises `HengyuError` for a file that cannot be run
-    or that holds no method.
+    or has no method.
     """
     if path.suffix != ".py" or not path.is_file():
         raise HengyuError(f"--methods {path}: is not a Python file; give one file that defines METHOD")
@@ -38,21 +38,19 @@ def load_methods(path: Path) -> str:
     try:
         spec.loader.exec_module(module)
     except Exception as e:
-        raise HengyuError(
-            f"--methods {path}: fails when it is run ({type(e).__name__}: {e}); correct the file"
-        ) from None
+        raise HengyuError(f"--methods {path}: running it fails ({type(e).__name__}: {e}); correct the file") from None
     _loaded[name] = _checked(getattr(module, "METHOD", None), f"--methods {path}")
     _files.append(path.absolute())
     return name
 
 
 def external_files() -> tuple[Path, ...]:
-    """Return the files that were run, for processes that must run them too."""
+    """Return the files that were run, for worker processes, which must run them too."""
     return tuple(dict.fromkeys(_files))
 
 
 def external_methods() -> dict[str, type[Method]]:
-    """Return the methods from outside by name: those of files given, else those of installed packages."""
+    """Return the external methods by name: files given take precedence over installed packages."""
     return {**_installed(), **_loaded}
 
 
@@ -75,7 +73,7 @@ def _load(point: EntryPoint) -> Any:
 
 
 def _checked(method: Any, where: str) -> type[Method]:
-    """Return a class if it is a complete method; raises `HengyuError` that says what is missing."""
+    """Return a class if it is a complete method; raises `HengyuError` that names what is missing."""
     if not (
         isinstance(method, type)
         and issubclass(method, Method)

@@ -1,4 +1,4 @@
-"""What methods have learned, kept: a flow is trained once for an encoder, a pooling and the sentences it is fitted on."""
+"""Stored fits: a flow is trained once for an encoder, a pooling and the sentences it is fitted on."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ __all__ = ["FitCache"]
 
 @dataclass
 class FitCache:
-    """The fits of one encoder and pooling: recalled from the store, or made and put there.
+    """The fits of one encoder and pooling: loaded from the store, or computed and stored.
 
     Attributes:
-        store: where states are kept; None keeps none.
+        store: where states are stored; None stores none.
         vectors: the key of the vectors (`hengyu.storage.identity.vectors_key`).
         rows: fit_on word -> the digest of its texts and their counts.
-        seconds: step -> what fitting it took now; recalled ones are not in it.
-        moments: fit_on word -> the moments of its rows before any step, where they are known.
+        seconds: step -> duration of a fit computed now, not of loaded ones.
+        moments: fit_on word -> the moments of its rows before any step, if known.
     """
 
     store: FitStore | None = None
@@ -40,7 +40,7 @@ class FitCache:
     moments: Mapping[str, Moments] = field(default_factory=dict)
 
     def fit(self, method: SampleTransform, step: Step, before: Sequence[Step], word: str, sample: Sample) -> None:
-        """Give the method of a step its fitted state; ``before`` are the steps that its rows have passed."""
+        """Give a step's method its fitted state; ``before`` are the steps that its rows have passed."""
         meaning = fit_key(
             vectors=self.vectors, rows=self.rows.get(word, ""), before=[s.key for s in before], step=step.key
         )
@@ -51,7 +51,7 @@ class FitCache:
             except Unreachable:
                 raise
             except HengyuError as e:
-                self.progress.say(f"warning: {e}; made again now")
+                self.progress.say(f"warning: {e}; fitting it again")
         if found is not None:
             method.restore(found[0], found[1]["report"])
             return
@@ -64,5 +64,5 @@ class FitCache:
                 self.store.keep(meaning, method.state(), {"report": method.report})
             except Unreachable:
                 raise
-            except HengyuError as e:  # it can be used all the same
-                self.progress.say(f"warning: {e}; the fit is used now and made again next time")
+            except HengyuError as e:  # the fit can still be used
+                self.progress.say(f"warning: {e}; this run uses the fit, the next one computes it again")

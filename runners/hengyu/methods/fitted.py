@@ -15,7 +15,7 @@ __all__ = ["MomentTransform", "SampleTransform"]
 
 
 class MomentTransform(Transform):
-    """A transform that learns from count, mean and covariance alone, so that one pass over the rows serves many of them."""
+    """A transform that needs only count, mean and covariance, so one pass over the rows serves many of them."""
 
     @abstractmethod
     def fit_moments(self, moments: Moments) -> Self:
@@ -27,10 +27,10 @@ class MomentTransform(Transform):
 
 
 class SampleTransform(Transform):
-    """A transform that is trained on batches of rows, read as they are needed; what it learned can be stored.
+    """A transform that is trained on batches of rows, read on demand; its state can be stored.
 
     Attributes:
-        report: what the fit found, as JSON; the same for the same rows and seed.
+        report: figures of the fit, as JSON; the same for the same rows and seed.
     """
 
     report: dict[str, Any]
@@ -41,11 +41,11 @@ class SampleTransform(Transform):
 
     @abstractmethod
     def state(self) -> dict[str, NDArray[Any]]:
-        """Return what was learned, as arrays."""
+        """Return the learned state as arrays."""
 
     @abstractmethod
     def restore(self, state: dict[str, NDArray[Any]], report: dict[str, Any]) -> Self:
-        """Take up a stored state and report; the mapping is then the same as after the fit."""
+        """Restore a stored state and report; the mapping is then the same as after the fit."""
 
     def fit(self, x: Floats) -> Self:
         """Learn from the rows of x (n, d)."""

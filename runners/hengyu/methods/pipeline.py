@@ -1,4 +1,4 @@
-"""Fitting the steps of entries one after the other: each learns from its rows as the steps before it leave them."""
+"""Fits the steps of an entry in order: each learns from rows that have passed the steps before it."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ __all__ = ["FittedPipeline", "PipelineFitter", "fit_report"]
 
 @dataclass
 class PipelineFitter:
-    """What methods are fitted on; entries that have come to the same rows share count, mean and covariance.
+    """The samples that methods are fitted on; entries at the same rows share count, mean and covariance.
 
     Attributes:
-        samples: fit_on word -> the sentences a method is fitted on.
-        fits: recalls what methods that are trained have learned before.
+        samples: fit_on word -> the vectors of its sentences.
+        fits: loads the fits of trained methods, or stores them.
     """
 
     samples: Mapping[str, Sample]
@@ -32,11 +32,11 @@ class PipelineFitter:
     _moments: dict[tuple[str, tuple[Step, ...]], Moments] = field(default_factory=dict)
 
     def chain(self, word: str) -> FittedPipeline:
-        """Begin an entry that is fitted on the sentences of a fit_on word; a word without any fits nothing."""
+        """Begin an entry that is fitted on the sentences of a fit_on word; without sentences nothing is fitted."""
         return FittedPipeline(self, word, self.samples.get(word))
 
     def moments(self, word: str, before: tuple[Step, ...], sample: Sample) -> Moments:
-        """Return the moments of a word's sentences as the steps ``before`` leave them."""
+        """Return the moments of a word's sentences after the steps ``before``."""
         if not before and word in self.fits.moments:
             return self.fits.moments[word]
         key = (word, before)
@@ -50,9 +50,9 @@ class FittedPipeline:
     """The steps of one entry so far.
 
     Attributes:
-        sample: the rows, as the steps so far leave them; None where there are none.
+        sample: the rows after the steps so far; None if there are none.
         before: the steps so far.
-        report: what the fits found, JSON; {} while nothing was fitted.
+        report: figures of the fits, as JSON; {} before the first fit.
     """
 
     fitting: PipelineFitter
@@ -62,16 +62,16 @@ class FittedPipeline:
     report: dict[str, Any] = field(default_factory=dict)
 
     def describe(self) -> None:
-        """Report the rows as they are now, where nothing was reported yet."""
+        """Report on the current rows if there is no report yet."""
         if self.sample is not None and not self.report:
             self.report = fit_report(self.fitting.moments(self.word, self.before, self.sample))
 
     def add(self, step: Step) -> Transform:
-        """Fit the next step and return its method; raises ValueError or `Degenerate` when it cannot be fitted."""
+        """Fit the next step and return its method; raises ValueError or `Degenerate` if it cannot be fitted."""
         method: Transform = step.make()
         if method.needs_fit:
             if self.sample is None:
-                raise ValueError(f"{step} must be fitted, and there is nothing to fit it on")
+                raise ValueError(f"{step} must be fitted, but there is nothing to fit it on")
             self.describe()
             if isinstance(method, MomentTransform):
                 method.fit_moments(self.fitting.moments(self.word, self.before, self.sample))
@@ -86,7 +86,7 @@ class FittedPipeline:
 
 
 def fit_report(moments: Moments) -> dict[str, Any]:
-    """Return what is worth knowing about the rows a method was fitted on."""
+    """Return figures of the rows that a method is fitted on."""
     spectrum = moments.spectrum
     condition = spectrum.condition()
     return {

@@ -1,4 +1,4 @@
-"""Finds methods by their names: a file each in this package, and those from outside."""
+"""Finds methods by name: files in this package, and external methods."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def method_names() -> tuple[str, ...]:
 
 
 def find_method(name: str) -> type[Method]:
-    """Return the class of a method by its name; raises KeyError for a name that no method has."""
+    """Return the class of a method by its name; raises KeyError for an unknown name."""
     external = external_methods().get(name)
     return external if external is not None else _own(name)
 
@@ -44,6 +44,6 @@ def _own(name: str) -> type[Method]:
 
 
 def home_of(name: str) -> str:
-    """Return the name of the module that a method is found in."""
+    """Return the name of a method's module."""
     external = external_methods().get(name)
     return external.__module__ if external is not None else _modules()[name]

@@ -1,4 +1,4 @@
-"""A step of an entry: a method by its name, with the parameters that differ from their defaults."""
+"""A step of an entry: a method's name, with the parameters that differ from their defaults."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ Value = int | float | bool | str | None
 
 @dataclass(frozen=True)
 class Step:
-    """One stage: a method's name and the parameters that differ from its defaults, in the method's order."""
+    """One step: a method's name and the non-default parameters, in the method's order."""
 
     name: str
     parameters: tuple[tuple[str, Value], ...] = ()
 
     def __str__(self) -> str:
-        """Print the step in the grammar."""
+        """Return the step in the entry grammar."""
         inside = ", ".join(f"{k}={print_value(v)}" for k, v in self.parameters)
         return f"{self.name}({inside})" if inside else self.name
 
     @property
     def method(self) -> type[Method]:
-        """The class of its method."""
+        """The class of the method."""
         return find_method(self.name)
 
     def make(self) -> Any:
@@ -38,16 +38,16 @@ class Step:
 
     @property
     def key(self) -> dict[str, Any]:
-        """What the step is, for cache keys: its method, every parameter, and the code that it reaches."""
+        """The step's part of cache keys: its method, every parameter, and the code that it reaches."""
         return step_key(self.name, self.make(), home_of(self.name))
 
     def get(self, key: str) -> Value:
-        """Return a parameter's value; None when it is left at its default."""
+        """Return a parameter's value; None if it has its default."""
         return dict(self.parameters).get(key)
 
 
 def print_value(value: Value) -> str:
-    """Return a value as the entry grammar writes it."""
+    """Return a value in the entry grammar."""
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, str) and (

@@ -1,1 +1,1 @@
-"""Mathematics of vectors: moments, projections, similarity, and what is known or seen of a cloud of them without labels."""
+"""Mathematics of vectors: moments, projections, similarities, metrics with intervals, and embedding geometry."""

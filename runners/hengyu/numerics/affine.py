@@ -1,4 +1,4 @@
-"""Affine maps x W + b: what many methods are, and what a chain of them makes together."""
+"""Affine maps x W + b: many methods are one, and a chain of them is one too."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ class Affine(NamedTuple):
 
 
 def affine_of(method: Any, width: int) -> Affine | None:
-    """Return the affine map that a fitted method is on rows of a width; None for a method that does not say it is one.
+    """Return a fitted method as an affine map on rows of a width; None if the method does not declare itself affine.
 
-    A method says so with ``affine = True``; its map is read off what it does to the origin and to the unit vectors.
+    A method declares it with ``affine = True``; the map is read off the images of the origin and the unit vectors.
     """
     if not method.affine:
         return None

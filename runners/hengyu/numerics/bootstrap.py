@@ -2,7 +2,7 @@
 
 A block holds `LANES` resamples. Its weights are a matrix (n, LANES) of bytes, how often each pair was drawn, so that
 the weights of one pair fill one cache line and every inner loop runs over the resamples of a block as vector
-instructions. With whole weights the rank of an item among the weighted items is that of the resampled data, exactly:
+instructions. With integer weights the rank of an item among the weighted items is exactly that in the resampled data:
 with C the weight below a tie group and G its own, its mid-rank, doubled and centred, is 2 C + G - n.
 """
 
@@ -66,7 +66,7 @@ def draw(raw: U32, cuts: U32, weights: U8, total: I32, top: U8) -> None:
 
 @compiled("u1[:,::1], i4[::1], u1[::1], u8[::1]", plain.settle)
 def settle(weights: U8, total: I32, top: U8, state: U64) -> None:
-    """Add or take single draws until every resample has n of them; state (LANES,) seeds a SplitMix64 per resample.
+    """Add or remove single draws until every resample has n of them; state (LANES,) seeds a SplitMix64 per resample.
 
     Poisson counts given their sum T are T draws; n - T further draws, or T - n of them taken away at random, make
     exactly n draws (a multinomial sample). A weight is never raised beyond 255 (chance below 1e-400 for n > 255).
@@ -86,7 +86,7 @@ def settle(weights: U8, total: I32, top: U8, state: U64) -> None:
                     total[b] += 1
                     top[b] = max(top[b], weights[i, b])
             else:
-                # A uniform cell of the n x top grid: it lies within an item's weight in proportion to the weight.
+                # A uniform cell of the n x top grid: it falls within an item's weight in proportion to that weight.
                 cell = place * n * top[b]
                 i = min(int(cell / top[b]), n - 1)
                 if cell - i * np.float64(top[b]) < weights[i, b]:
@@ -96,7 +96,7 @@ def settle(weights: U8, total: I32, top: U8, state: U64) -> None:
 
 @compiled("u1[:,::1], i4[::1], i4[:,::1], i4[:,::1], f8[::1], i8[::1]", plain.label_sides)
 def label_sides(weights: U8, classes: I32, counts: I32, ranks: I32, cubes: F64, singles: I64) -> None:
-    """Fill what all entries of a task share: class weights and centred ranks (k, LANES), sums of G^3 and of w^3."""
+    """Fill in what all methods on a task share: class weights and centred ranks (k, LANES), sums of G^3 and of w^3."""
     n = weights.shape[0]
     cubed = np.zeros(LANES, np.int32)
     for s in range(0, n, 64):  # 64 * 255^3 < 2^31
@@ -125,8 +125,8 @@ def rank_sums(
     """Add w (2 C + G) over the items of each class to out (k, LANES), leaving out the class skip.
 
     order (n,) sorts the scores, ends (groups,) ends the tie groups, classes (n,) is in sorted order. cubes gets the
-    sum of G^3 and ties that of w^3 over the tied groups alone. With (rows * max w)^2 < 2^31, within a stretch of rows
-    C is counted from its start in 32 bits, and 2 C_start sum(w) is added in 64 bits at its end. For tie groups of at
+    sum of G^3 and ties that of w^3 over the tied groups only. With (rows * max w)^2 < 2^31, within a stretch of rows
+    C is counted from its start in 32 bits, and 2 C_start sum(w) is added in 64 bits at its end. Use it for tie groups of at
     most rows items, and for few classes: a stretch ends with a pass over all of them.
     """
     start = np.zeros(LANES, np.int64)
@@ -193,7 +193,7 @@ def rank_products(
 ) -> None:
     """Add w (2 C + G - n) times the rank of the item's class (k, LANES) to out (LANES,): `rank_sums` for the rest.
 
-    Whole numbers in float64: exact up to n = 250,000, where n^3 / 3 nears 2^53, and to rounding beyond.
+    Integers in float64: exact up to n = 250,000, where n^3 / 3 approaches 2^53, and rounded beyond.
     """
     n = weights.shape[0]
     below, group = np.zeros(LANES, np.int32), np.zeros(LANES, np.int32)
@@ -227,7 +227,7 @@ def rank_products(
 
 @compiled("u1[:,::1], i4[::1], i4[::1], i4[::1], f8[::1]", plain.ap_sums)
 def ap_sums(weights: U8, order: I32, ends: I32, classes: I32, out: F64) -> None:
-    """Add (positives of the tie group) * precision down to it over the groups, the highest scores first, to out."""
+    """Add (positives of the tie group) * (precision down to it), summed over the groups from the highest score, to out."""
     above, hits, group = np.zeros(LANES, np.int32), np.zeros(LANES, np.int32), np.zeros(LANES, np.int32)
     for g in range(ends.shape[0] - 1, -1, -1):
         s = ends[g - 1] if g > 0 else 0

@@ -1,4 +1,4 @@
-"""How a cloud of vectors lies in space: its mean, its directions, its hubs; sampled and seeded."""
+"""Embedding geometry: mean, spectrum, angles and hubs of a set of vectors; sampled and seeded."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ Floats = NDArray[np.floating[Any]]
 Ids = NDArray[np.int64]
 BINS = 36  # of the angles, 5 degrees each
 _BLOCK = 1024
-_WIDEST = 8192  # rows or columns: the spectrum takes the cube of the fewer
-_SAME = 0.8  # of the scale: above 4 of 5, as alignment is usually taken
+_WIDEST = 8192  # rows or columns: the spectrum costs the cube of the smaller number
+_SAME = 0.8  # of the scale: above 4 of 5, as is usual for alignment
 
 
 @dataclass(frozen=True)
@@ -40,16 +40,16 @@ class Cloud:
     """What `describe` found of n vectors of ``dim`` columns.
 
     Attributes:
-        mean_norm: the length of the mean of the vectors brought to length 1: 0 for a cloud around the origin, 1 for a point.
+        mean_norm: the length of the mean of the normalised vectors: 0 around the origin, 1 for a single point.
         anisotropy: the mean cosine of random pairs (Ethayarajh, 2019).
         effective_rank: the exponential of the entropy of the normalised eigenvalues of the covariance (Roy, Vetterli, 2007).
         spectrum: the share of the variance in the first 1, 2, 4, 8, ... principal directions.
         concentration: kappa of the von Mises-Fisher distribution (see `vmf_concentration`); None for a single point.
         uniformity: log mean exp(-2 |u - v|^2) of random pairs, lower is more uniform (Wang and Isola, ICML 2020).
-        alignment: mean |u - v|^2 of the pairs that mean the same; None without any.
-        hubness: the skewness of the number of vectors that have a vector among their 10 nearest (see `hubness`).
+        alignment: mean |u - v|^2 of the pairs with the same meaning; None without any.
+        hubness: the skewness of how often a vector is among the 10 nearest of another (see `hubness`).
         angles: the share (bins,) of random pairs at each angle, 0 to 180 degrees.
-        angle_mean, angle_sd: of those angles, in degrees.
+        angle_mean, angle_sd: mean and standard deviation of those angles, in degrees.
     """
 
     n: int
@@ -75,16 +75,16 @@ def describe(
     pairs: int = 100_000,
     seed: int = 0,
 ) -> Cloud:
-    """Describe the rows of x (n, d); zero rows are left out.
+    """Describe the rows of x (n, d), without zero rows.
 
     Args:
         x: the vectors.
-        same: row numbers of the pairs that mean the same, for the alignment.
-        rows: how many of them, drawn by ``seed``, the hubness is taken on: it is quadratic in them.
+        same: row numbers of the pairs with the same meaning, for the alignment.
+        rows: how many rows, drawn by ``seed``, are used for the hubness, which is quadratic in them.
         pairs: how many random pairs of different rows are drawn for anisotropy, uniformity and angles.
         seed: of both draws.
 
-    Raises `Degenerate` when fewer than two rows are not zero, ValueError where rows and columns are above 8,192.
+    Raises `Degenerate` if fewer than two rows are non-zero, ValueError if both rows and columns exceed 8,192.
     """
     (found,) = describe_cuts(x, [x.shape[1]], rows=rows, pairs=pairs, seed=seed)
     if same is None or not len(same[0]):
@@ -95,20 +95,20 @@ def describe(
 def describe_cuts(
     x: Floats, dims: Sequence[int], *, rows: int = 5000, pairs: int = 100_000, seed: int = 0, bins: int = BINS
 ) -> list[Cloud]:
-    """Describe the first k columns of x (n, d) for each k of ``dims``, ascending, without their alignment.
+    """Describe the first k columns of x (n, d) for each k of ``dims`` (ascending), without the alignment.
 
-    The cuts share the draws, one pass over the pairs and one covariance. ``bins`` is the number of bins of the angles,
-    from 0 to 180 degrees; the rest is as in `describe`, a row that is zero in the narrowest cut being left out.
+    All cuts share the draws, one pass over the pairs and one covariance. ``bins`` is the number of angle bins from 0 to
+    180 degrees; the rest is as in `describe`. A row that is zero in the narrowest cut is left out.
     """
     if min(x.shape) > _WIDEST:
         raise ValueError(
-            f"the vectors have {x.shape[1]} columns; a cloud of more than {_WIDEST} of them is described up to {_WIDEST}, "
+            f"the vectors have {x.shape[1]} columns; for more than {_WIDEST} vectors at most {_WIDEST} are supported, "
             "lower expand"
         )
     kept = np.flatnonzero(x[:, : dims[0]].any(axis=1))
     n = len(kept)
     if n < 2:
-        raise Degenerate(f"{n} vectors are not zero; a cloud needs at least 2")
+        raise Degenerate(f"{n} vectors are non-zero; embedding geometry needs at least 2")
     rng = np.random.default_rng((seed, *b"cloud"))
     at = rng.integers(0, n, pairs)
     cosine = cosines_by_dim(x, kept[at], kept[(at + rng.integers(1, n, pairs)) % n], dims)
@@ -147,7 +147,7 @@ def _cloud(
 def _spectra(x: NDArray[np.float64], dims: Sequence[int]) -> list[NDArray[np.float64]]:
     """Return the eigenvalues, descending and at least 0, of the covariance of the first k columns of x (n, d).
 
-    Of more columns than rows those that can differ from 0: the eigenvalues of the centred rows' inner products.
+    With more columns than rows, only those that can be non-zero: the eigenvalues of the centred rows' inner products.
     """
     n = len(x)
     narrow = [k for k in dims if k <= n]
@@ -164,14 +164,14 @@ def _spectra(x: NDArray[np.float64], dims: Sequence[int]) -> list[NDArray[np.flo
 
 
 def means_same(labels: NDArray[np.float64], scale: tuple[float, float]) -> NDArray[np.bool_]:
-    """Return which pairs (n,) mean the same, for the alignment: label 1, or above four fifths of a graded scale."""
+    """Return which pairs (n,) have the same meaning, for the alignment: label 1, or above 4/5 of a graded scale."""
     low, high = scale
     same: NDArray[np.bool_] = labels > low + _SAME * (high - low)
     return same
 
 
 def unit_rows(x: Floats) -> NDArray[np.float64]:
-    """Return the rows x (n, d) at length 1; zero rows stay zero."""
+    """Return the rows of x (n, d) normalised to length 1; zero rows stay zero."""
     wide = np.array(x, np.float64)
     length = np.linalg.norm(wide, axis=1, keepdims=True)
     np.divide(wide, length, out=wide, where=length > 0)
@@ -186,16 +186,16 @@ def vmf_concentration(mean_norm: float, dim: int) -> float | None:
 
 
 def hubness(unit: NDArray[np.float64], k: int = 10) -> float:
-    """Return the skewness of the k-occurrence: how often each row (n, d), of length 1, is among the k nearest of another.
+    """Return the skewness of the k-occurrence: how often each unit row (n, d) is among the k nearest of another.
 
-    Radovanovic, Nanopoulos and Ivanovic, Hubs in space (JMLR 2010). 0 where every row is as often; about 1 and above
-    where a few are the neighbours of many. k is at most n - 1.
+    Radovanovic, Nanopoulos and Ivanovic, Hubs in space (JMLR 2010). 0 if all rows occur equally often; about 1 and more
+    if a few are the neighbours of many. k is at most n - 1.
     """
     n = len(unit)
     k = min(k, n - 1)
     counts = np.zeros(n)
     for start in range(0, n, _BLOCK):
-        # rounded, so that equal vectors tie: rounding errors would order them anew in every run
+        # rounded so that equal vectors tie: rounding errors would order them differently in every run
         near = np.round(unit[start : start + _BLOCK] @ unit.T, 9)
         near[np.arange(len(near)), np.arange(start, start + len(near))] = -np.inf
         counts += np.bincount(np.argpartition(near, -k, axis=1)[:, -k:].ravel(), minlength=n)
@@ -204,8 +204,8 @@ def hubness(unit: NDArray[np.float64], k: int = 10) -> float:
 
 
 def random_histogram(dim: int, bins: int = BINS) -> tuple[float, ...]:
-    """Return the share (bins,) of pairs of independent uniform directions at each angle: what `Cloud.angles` is held against."""
-    fine = 200  # points a bin
+    """Return the share (bins,) of pairs of independent uniform directions at each angle, the reference for `Cloud.angles`."""
+    fine = 200  # points per bin
     angle = np.linspace(0, math.pi, bins * fine + 1)
     density = angle_density(angle, dim)
     area = (density[1:] + density[:-1]) / 2 * (angle[1] - angle[0])

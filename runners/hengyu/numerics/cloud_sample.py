@@ -1,4 +1,4 @@
-"""A glimpse of a cloud of vectors, cheap enough for every entry of a run: sampled, seeded, rounded."""
+"""Embedding geometry from a sample, cheap enough for every method of a run: seeded and rounded."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ __all__ = ["BINS", "SAMPLE", "CloudSample"]
 
 Floats = NDArray[np.floating[Any]]
 Ids = NDArray[np.int64]
-BINS = 90  # of the angles, 2 degrees each: vectors of many dimensions stand within few degrees of a right angle
-_ROWS = 4096  # sentences at most; covariance and spectrum are of these
+BINS = 90  # of the angles, 2 degrees each: in many dimensions most pairs are within a few degrees of a right angle
+_ROWS = 4096  # sentences at most, for covariance and spectrum
 _WIDE, _WIDE_ROWS = 1024, 512  # vectors with more columns: fewer rows, whose inner products have the same eigenvalues
-_HUBS = 512  # of these rows, for the hubness
-_PAIRS = 10_000  # of these rows, for angles, anisotropy and uniformity
+_HUBS = 512  # rows of these, for the hubness
+_PAIRS = 10_000  # pairs of these rows, for angles, anisotropy and uniformity
 _DIGITS, _PLACES = 6, 8
 
 SAMPLE: dict[str, int] = {
@@ -31,28 +31,28 @@ SAMPLE: dict[str, int] = {
     "pairs": _PAIRS,
     "bins": BINS,
 }
-"""How much is looked at; what was kept under another sample is looked at anew."""
+"""The sample sizes; stored geometry from other sample sizes is computed again."""
 
 
 @dataclass(frozen=True)
 class CloudSample:
-    """Looks at the clouds of a run; every entry of a task is looked at in the same rows, drawn by ``seed``."""
+    """Samples the vectors of a run; all methods on a task use the same rows, drawn by ``seed``."""
 
     seed: int
     pairs: int = _PAIRS
 
     def rows(self, n: int, width: int) -> Ids:
-        """Return the rows, ascending, of n vectors of ``width`` columns that are looked at."""
+        """Return the sampled rows, ascending, of n vectors of ``width`` columns."""
         most = _WIDE_ROWS if width > _WIDE else _ROWS
         if n <= most:
             return np.arange(n)
         return np.sort(np.random.default_rng((self.seed, *b"glimpse")).permutation(n)[:most])
 
     def of(self, x: Floats, dims: Sequence[int], alignment: Sequence[float | None]) -> list[dict[str, Any]]:
-        """Describe the first k columns of the rows x (n, d) for each k of ``dims``, ascending: JSON, one object a cut.
+        """Describe the first k columns of the rows x (n, d) for each k of ``dims`` (ascending) as JSON, one object per k.
 
-        ``alignment`` is that of each cut (see `hengyu.numerics.cloud.Cloud`). A cloud that cannot be described says why under
-        "problem".
+        ``alignment`` holds one value per k (see `hengyu.numerics.cloud.Cloud`). Vectors that cannot be described give the reason
+        under "problem".
         """
         try:
             found = describe_cuts(x, dims, rows=_HUBS, pairs=self.pairs, seed=self.seed, bins=BINS)
@@ -62,7 +62,7 @@ class CloudSample:
 
 
 def _json(cloud: Cloud, alignment: float | None) -> dict[str, Any]:
-    """Return a cloud as JSON: numbers rounded, of the angles the bins from the first to the last that are not empty."""
+    """Return a `Cloud` as JSON: numbers are rounded, and empty bins at both ends of the angles are left out."""
     filled = [i for i, share in enumerate(cloud.angles) if share]
     row = asdict(cloud) | {"alignment": alignment}
     row["angles"] = cloud.angles[filled[0] : filled[-1] + 1]
@@ -72,5 +72,5 @@ def _json(cloud: Cloud, alignment: float | None) -> dict[str, Any]:
 def _rounded(value: Any) -> Any:
     if isinstance(value, tuple):
         return [_rounded(v) for v in value]
-    # what is smaller is rounding error, which differs from run to run
+    # anything smaller is rounding error, which differs from run to run
     return float(f"{round(value, _PLACES):.{_DIGITS}g}") + 0.0 if isinstance(value, float) else value

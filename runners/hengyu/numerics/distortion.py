@@ -1,4 +1,4 @@
-"""What a random projection does to real vectors: how far lengths and inner products move, beside the bounds."""
+"""Measures how much a random projection changes lengths and inner products of real vectors, against the bounds."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from hengyu.numerics.theory import inner_bound, norm_bound
 __all__ = ["QUANTILES", "Distortion", "measure"]
 
 Floats = NDArray[np.floating[Any]]
-_ROWS = 4000  # that are projected: at the lemma's dimension each is thousands of numbers wide
+_ROWS = 4000  # projected at most: at the lemma's dimension each has thousands of columns
 _BLOCK = 512  # pairs
 QUANTILES = (0.005, 0.05, 0.5, 0.95, 0.995)
 
 
 @dataclass(frozen=True)
 class Distortion:
-    """How far unit vectors move under ``jl(dim, kind)``, over several draws.
+    """How much ``jl(dim, kind)`` changes unit vectors, over several draws.
 
     Attributes:
-        norms: `QUANTILES` of |u|^2 - 1, of every vector under every draw.
-        distances: those of |u - v|^2 / |u0 - v0|^2 - 1, of sampled pairs.
-        inners: those of <u, v> - <u0, v0>.
-        outside: the share of norms, distances and inner products that moved by eps or more.
-        bounds: what the lemma says that share is at most, in expectation; None for kinds it is not proved of.
+        norms: `QUANTILES` of |u|^2 - 1 over all vectors and draws.
+        distances: `QUANTILES` of |u - v|^2 / |u0 - v0|^2 - 1 over sampled pairs.
+        inners: `QUANTILES` of <u, v> - <u0, v0>.
+        outside: the share of norms, distances and inner products that changed by eps or more.
+        bounds: the lemma's upper bound on that share, in expectation; None for kinds without a proof.
     """
 
     kind: str
@@ -55,25 +55,25 @@ def measure(
     seeds: int = 10,
     seed: int = 0,
 ) -> Distortion:
-    """Project the rows of x (n, d), brought to length 1, with ``seeds`` draws and return how far they moved.
+    """Project the normalised rows of x (n, d) with ``seeds`` draws and return how much they changed.
 
     At most 4,000 rows, and ``pairs`` pairs of different ones among them, are sampled by ``seed``. Raises ValueError for
     numbers out of range and `Degenerate` for fewer than two different directions.
     """
     if not 0 < eps <= 1:
-        raise ValueError(f"eps={eps:g} must lie between 0 and 1: the bound is proved there")
+        raise ValueError(f"eps={eps:g} must lie between 0 and 1, where the bound holds")
     rng = np.random.default_rng((seed, *b"distortion"))
     unit = np.asarray(x, np.float64)[np.sort(rng.permutation(np.flatnonzero(np.any(x, axis=1)))[:_ROWS])]
     n = len(unit)
     if n < 2:
-        raise Degenerate(f"{n} vectors are not zero; distortion is measured on pairs")
+        raise Degenerate(f"{n} vectors are non-zero; distortion is measured on pairs")
     unit /= np.linalg.norm(unit, axis=1, keepdims=True)
     first = rng.integers(0, n, pairs)
     second = (first + rng.integers(1, n, pairs)) % n
     apart, before = _pairs(unit, first, second)
-    differ = apart > 1e-12  # of equal vectors no distance can be stretched
+    differ = apart > 1e-12  # equal vectors have no distance that could change
     if not differ.any():
-        raise Degenerate("all sampled pairs are of equal direction; there is no distance to measure")
+        raise Degenerate("all sampled pairs have equal directions, so there is no distance to measure")
     norms, distances, inners = [], [], []
     for number in range(seeds):
         u = draw(kind, unit.shape[1], dim, seed + number)(unit)

@@ -1,4 +1,4 @@
-"""The fast Walsh-Hadamard transform, d log2 d additions a row where the matrix product takes d^2, and SRHT on top of it."""
+"""The fast Walsh-Hadamard transform (d log2 d additions per row; a matrix product takes d^2), and SRHT on top of it."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ def next_power_of_two(d: int) -> int:
 def walsh_hadamard(x: Floats) -> Floats:
     """Return H x for the rows x (n, p): H is Sylvester's matrix of order p, unnormalised, so that H H = p I.
 
-    Raises ValueError when p is no power of two.
+    Raises ValueError if p is not a power of two.
     """
     p = x.shape[1]
     if p < 1 or p & (p - 1):
-        raise ValueError(f"a Walsh-Hadamard transform needs a power of two of columns, not {p}")
+        raise ValueError(f"the number of columns of a Walsh-Hadamard transform must be a power of two, not {p}")
     return srht(x, np.ones(p), np.arange(p), 1.0)
 
 
@@ -34,10 +34,10 @@ def srht(x: Floats, signs: Floats, kept: NDArray[np.integer[Any]], scale: float)
     """Return ``scale`` (H D x)[kept] (n, len(kept)) of the rows x (n, d), padded with zeros to p columns.
 
     Args:
-        x: float32 or float64, which the result is too.
+        x: float32 or float64; the result has the same type.
         signs: the diagonal of D (p,), 1 or -1; p is a power of two and at least d.
-        kept: which of the p outputs.
-        scale: what they are multiplied by.
+        kept: which of the p outputs are returned.
+        scale: their factor.
     """
     wide = np.ascontiguousarray(x, dtype=np.float64 if x.dtype == np.float64 else np.float32)
     out = np.empty((len(wide), len(kept)), wide.dtype)
@@ -54,14 +54,14 @@ def _kernel() -> Callable[..., None]:
     def kernel(x: Any, signs: Any, kept: Any, scale: Any, out: Any) -> None:
         p = len(signs)
         d = x.shape[1]
-        row = np.empty(p, x.dtype)  # one row at a time: it stays in the processor's first cache
+        row = np.empty(p, x.dtype)  # one row at a time stays in the L1 cache
         for i in range(x.shape[0]):
             for k in range(d):
                 row[k] = x[i, k] * signs[k]
             for k in range(d, p):
                 row[k] = 0.0
             half = 1
-            if p >= 4:  # two stages at once while the strides are short
+            if p >= 4:  # two stages at once while the strides are small
                 for k in range(0, p, 4):
                     a, b, c, e = row[k], row[k + 1], row[k + 2], row[k + 3]
                     row[k] = (a + b) + (c + e)

@@ -1,4 +1,4 @@
-"""What each pair contributes to a Spearman correlation: the values whose mean it is, to first order."""
+"""The contribution of each pair to a Spearman correlation, which is their mean to first order."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ def spearman_contributions(scores: ArrayLike, labels: ArrayLike) -> Floats:
     """Return contributions (n,) whose mean is Spearman's correlation (mid-ranks) of scores (n,) and labels (n,).
 
     A contribution is the correlation plus n times its derivative by the weight of the pair (the infinitesimal jackknife,
-    ties included; the formula is that of `hengyu.numerics.metrics.spearman_many`). Raises `Degenerate` where all scores
-    or all labels are the same.
+    ties included; the formula is that of `hengyu.numerics.metrics.spearman_many`). Raises `Degenerate` if all scores or
+    all labels are the same.
     """
     x, y = np.asarray(scores, dtype=np.float64), np.asarray(labels, dtype=np.float64)
     n = float(len(x))
@@ -43,6 +43,6 @@ class _Ranks:
         self.free = float(n) * n - (self._upto - self._below).astype(np.float64) ** 2
 
     def sides(self, weights: Floats) -> Floats:
-        """Return, for each value, the weights (n,) of the larger values minus those of the smaller ones."""
+        """Return, for each value, the weights (n,) of the larger values minus those of the smaller values."""
         sums = np.concatenate([[0.0], np.cumsum(weights[self._order])])
         return np.asarray(sums[-1] - sums[self._upto] - sums[self._below])

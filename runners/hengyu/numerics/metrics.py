@@ -1,8 +1,8 @@
-"""From observations to numbers: the correlation and the ranking metrics of one set of scored pairs.
+"""Correlation and ranking metrics of one set of scored pairs.
 
 Every function takes ``scores`` (n,) and ``labels`` (n,), n >= 2 pairs in the same order, and returns plain floats in
-[-1, 1] or [0, 1]. Binary metrics want labels 0 and 1, where 1 is the positive one. What has no value (constant
-scores, constant labels, scores that are not finite) raises `Degenerate`, whose text is the reason.
+[-1, 1] or [0, 1]. Binary metrics need labels 0 and 1, 1 being positive. Input without a value (constant scores, constant
+labels, non-finite scores) raises `Degenerate` with the reason.
 """
 
 from __future__ import annotations
@@ -67,19 +67,19 @@ def _pairs(scores: ArrayLike, labels: ArrayLike, binary: bool = False) -> tuple[
 
 
 def label_classes(labels: ArrayLike) -> tuple[Floats, Floats, NDArray[np.int32]]:
-    """Return labels (n,), their distinct values (k,) in order, and which of these each is (n,); raises `Degenerate`."""
+    """Return labels (n,), their sorted distinct values (k,), and the index of each label in these (n,); raises `Degenerate`."""
     y = _labels(labels)
     levels, classes = np.unique(y, return_inverse=True)
     return y, levels, classes.astype(np.int32)
 
 
 def tie_ends(ordered: NDArray[np.generic]) -> NDArray[np.int64]:
-    """Return where each run of equal values in a sorted array (n,) ends: (groups,), the last one is n."""
+    """Return the end of each run of equal values in a sorted array (n,): (groups,), the last one is n."""
     return np.append(np.flatnonzero(ordered[1:] != ordered[:-1]) + 1, len(ordered)).astype(np.int64)
 
 
 def _midranks(values: Floats) -> Floats:
-    """Return twice the mid-ranks, centred: whole numbers, so that sums of them are exact."""
+    """Return twice the mid-ranks, centred: integers, so their sums are exact."""
     return 2.0 * midranks(values) - len(values) - 1.0
 
 
@@ -149,7 +149,7 @@ def auc(scores: ArrayLike, labels: ArrayLike) -> float:
 
 
 def _cuts(x: Floats, y: Floats) -> tuple[Floats, Floats, Floats]:
-    """Return the distinct scores (g,), the highest first, with the pairs and the positives at or above each."""
+    """Return the distinct scores (g,), descending, with the numbers of pairs and positives at or above each."""
     order = np.argsort(-x)
     ends = tie_ends(x[order])
     return x[order][ends - 1], ends.astype(np.float64), np.cumsum(y[order])[ends - 1]
@@ -162,7 +162,7 @@ def average_precision(scores: ArrayLike, labels: ArrayLike) -> float:
 
 
 def _best(distinct: Floats, values: Floats) -> tuple[float, float]:
-    # The first of equal values, that is the highest threshold, as sentence-transformers' evaluator takes it.
+    # The first of equal values, so the highest threshold, as in sentence-transformers' evaluator.
     k = int(np.argmax(values))
     upper, lower = float(distinct[k]), float(distinct[k + 1])
     middle = 0.5 * upper + 0.5 * lower
@@ -172,8 +172,8 @@ def _best(distinct: Floats, values: Floats) -> tuple[float, float]:
 def best_f1(scores: ArrayLike, labels: ArrayLike) -> tuple[float, float]:
     """Return the threshold with the highest F1, and that F1; raises `Degenerate`.
 
-    Thresholds are the midpoints between neighbouring distinct scores, and a pair counts as positive from its threshold
-    up (sentence-transformers' BinaryClassificationEvaluator, which cuts between equal scores too).
+    Thresholds are the midpoints between neighbouring distinct scores; a pair is positive at or above the threshold
+    (as in sentence-transformers' BinaryClassificationEvaluator, which also cuts between equal scores).
     """
     distinct, above, hits = _cuts(*_pairs(scores, labels, binary=True))
     return _best(distinct, (2.0 * hits / (above + hits[-1]))[:-1])
@@ -187,14 +187,14 @@ def best_accuracy(scores: ArrayLike, labels: ArrayLike) -> tuple[float, float]:
 
 
 def f1_at(scores: ArrayLike, labels: ArrayLike, threshold: float) -> float:
-    """Return F1 where scores from the threshold up count as positive; raises `Degenerate`."""
+    """Return F1 with scores at or above the threshold as positive; raises `Degenerate`."""
     x, y = _pairs(scores, labels, binary=True)
     above = x >= threshold
     return 2.0 * float(y[above].sum()) / (np.count_nonzero(above) + float(y.sum()))
 
 
 def accuracy_at(scores: ArrayLike, labels: ArrayLike, threshold: float) -> float:
-    """Return the accuracy where scores from the threshold up count as positive; raises `Degenerate`."""
+    """Return the accuracy with scores at or above the threshold as positive; raises `Degenerate`."""
     x, y = _pairs(scores, labels, binary=True)
     return float(np.mean((x >= threshold) == (y == 1.0)))
 
@@ -286,7 +286,7 @@ def spearman_many(
 
     The standard error is the infinitesimal jackknife's (the root of the sum of squared influences, ties included),
     the limit of the bootstrap's. A row of constant or non-finite scores gives NaN for both; constant labels raise
-    `Degenerate`. Rows are spread over the cores, or over threads.
+    `Degenerate`. Rows are spread over ``threads``, by default one per core.
     """
     y, _, classes = label_classes(labels)
     sizes = np.bincount(classes).astype(np.float64)

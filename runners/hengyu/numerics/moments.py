@@ -1,4 +1,4 @@
-"""Count, mean and scatter of rows in float64: they merge, so that fits stream and reduce over workers."""
+"""Count, mean and scatter of rows in float64; they can be merged, so fits can stream and be distributed."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ Floats = NDArray[np.floating[Any]]
 M = TypeVar("M", bound="Moments")
 
 LEAF = 1 << 16
-"""Rows whose moments are taken one after the other."""
+"""Rows in one leaf of the merge tree."""
 
 FLOOR = 1e-12
-"""Relative eigenvalue floor: float32 vectors carry no signal in a direction whose variance lies below it.
+"""Relative eigenvalue floor: float32 vectors carry no signal in directions with less variance.
 
-The output of a LayerNorm fulfils one linear equation, so the covariance of BERT vectors has one direction of pure
-rounding noise (relative eigenvalue near 1e-15); dividing by its root would make that noise as loud as any meaning.
+The output of a LayerNorm satisfies a linear equation, so the covariance of BERT vectors has one direction of pure
+rounding noise (relative eigenvalue near 1e-15); whitening would scale that noise up to unit variance.
 """
 
 
 def effective_rank(values: NDArray[np.float64]) -> float:
-    """Return the exponential of the entropy of eigenvalues (d,) that are normalised to sum 1; 0 where all are 0."""
+    """Return the exponential of the entropy of eigenvalues (d,) normalised to sum 1; 0 if all are 0."""
     total = float(values.clip(0).sum())
     if total <= 0:
         return 0.0
@@ -44,14 +44,14 @@ class Spectrum:
     """Eigenvalues (d,), descending, and eigenvectors (d, d) in columns, of a covariance matrix.
 
     The sign of each eigenvector is fixed (its largest component is positive), so that the same covariance gives the same
-    vectors everywhere. A similarity does not depend on it.
+    vectors everywhere. Similarities do not depend on it.
     """
 
     values: NDArray[np.float64]
     vectors: NDArray[np.float64]
 
     def rank(self, floor: float = FLOOR) -> int:
-        """Return how many eigenvalues lie above ``floor`` times the largest."""
+        """Return how many eigenvalues exceed ``floor`` times the largest."""
         if not self.values.size or self.values[0] <= 0:
             return 0
         return int(np.count_nonzero(self.values > floor * self.values[0]))
@@ -62,14 +62,15 @@ class Spectrum:
         return effective_rank(self.values)
 
     def condition(self, floor: float = FLOOR) -> float | None:
-        """Return the largest eigenvalue over the smallest above the floor; None when there is none."""
+        """Return the largest eigenvalue over the smallest above the floor; None if there is none."""
         rank = self.rank(floor)
         return float(self.values[0] / self.values[rank - 1]) if rank else None
 
     def outline(self, points: int = 32) -> dict[str, list[float]]:
-        """Return places ("index", from 1) and eigenvalues over the largest ("share") that draw the spectrum on log scales.
+        """Return indices ("index", from 1) and eigenvalues relative to the largest ("share"), for a log-log plot.
 
-        Powers of two, the rank, and about ``points`` between them; what lies below the floor is rounding and left out.
+        Indices are powers of two, the rank, and about ``points`` in between; values below the floor are rounding errors and
+        left out.
         """
         rank = self.rank()
         if not rank:
@@ -90,20 +91,20 @@ class Moments:
 
     @classmethod
     def of(cls, x: Floats | Sample, counts: NDArray[np.integer[Any]] | None = None) -> Self:
-        """Take the moments of rows x (n, d), row i counted ``counts[i]`` times; O(d^2) memory beyond a block of rows.
+        """Compute the moments of rows x (n, d), row i counted ``counts[i]`` times; O(d^2) memory beyond a block of rows.
 
-        The moments of every `LEAF` rows are merged along a fixed `tree`: to the last bit the same, whoever takes them.
+        The moments of every `LEAF` rows are merged along a fixed `tree`, so the result is bit-identical however it is spread.
         """
         sample = x if isinstance(x, Sample) else Sample.of(x, counts)
         starts = range(0, len(sample), LEAF)
         total = tree(cls._leaf(sample.part(start, start + LEAF)) for start in starts)
         if total is None:
-            raise ValueError("there are no rows to take the moments of")
+            raise ValueError("there are no rows to compute moments of")
         return total
 
     @classmethod
     def _leaf(cls, sample: Sample) -> Self | None:
-        """Take the moments of some rows, block after block; None where none of them occurs.
+        """Compute the moments of some rows, block by block; None if all counts are 0.
 
         Blocks are merged by the update of Chan, Golub and LeVeque (1979), which is exact in the order of rounding.
         """
@@ -116,10 +117,10 @@ class Moments:
                 continue
             mean = (w @ block) / n
             own = block is not rows
-            block = np.subtract(block, mean, out=block if own else None)  # float64 rows are the caller's own
+            block = np.subtract(block, mean, out=block if own else None)  # float64 rows belong to the caller
             if (w != 1).any():
                 block *= np.sqrt(w)[:, None]
-            # a matrix with itself: BLAS computes one triangle (syrk), half the work of a product of two
+            # a matrix with itself: BLAS computes one triangle (syrk), half the work of a general product
             part = cls(n, mean, block.T @ block)
             total = part if total is None else total.merge(part)
         return total
@@ -134,12 +135,12 @@ class Moments:
 
     @property
     def covariance(self) -> NDArray[np.float64]:
-        """The sample covariance (d, d), with n - 1 in the denominator as `numpy.cov` has it."""
+        """The sample covariance (d, d), with n - 1 in the denominator as in `numpy.cov`."""
         return self.scatter / max(self.count - 1.0, 1.0)
 
     @cached_property
     def spectrum(self) -> Spectrum:
-        """The eigendecomposition of the covariance: one for whitening, PCA and every dimension of both."""
+        """The eigendecomposition of the covariance, shared by whitening, PCA and every dimension of both."""
         values, vectors = np.linalg.eigh((self.covariance + self.covariance.T) / 2)
         values, vectors = values[::-1].copy(), vectors[:, ::-1].copy()
         largest = np.abs(vectors).argmax(axis=0)
@@ -148,15 +149,15 @@ class Moments:
 
 
 def tree(parts: Iterable[M | None]) -> M | None:
-    """Merge moments in their order along a binary tree: neighbours, then neighbouring pairs, and so on; holds O(log n).
+    """Merge moments in order along a binary tree: neighbours, then neighbouring pairs, and so on; O(log n) memory.
 
-    Which are merged with which depends on their number alone. Parts without a row (None) take a place and add nothing.
+    The tree depends only on their number. Parts without rows (None) keep their place and add nothing.
     """
 
     def joined(left: M | None, right: M | None) -> M | None:
         return left if right is None else right if left is None else left.merge(right)
 
-    held: list[tuple[int, M | None]] = []  # sizes and moments of whole subtrees, the largest first
+    held: list[tuple[int, M | None]] = []  # sizes and moments of complete subtrees, the largest first
     for part in parts:
         held.append((1, part))
         while len(held) > 1 and held[-1][0] == held[-2][0]:
@@ -169,9 +170,9 @@ def tree(parts: Iterable[M | None]) -> M | None:
 
 
 def spanning_columns(moments: Moments) -> NDArray[np.int64]:
-    """Return the columns (r,), ascending, that hold all that varies: the others are linear functions of them.
+    """Return columns (r,), ascending, that all other columns are linear functions of.
 
-    r is the covariance's rank; the columns are chosen by pivoted QR, so that those left out hold the least of their own.
+    r is the covariance's rank; the columns are chosen by pivoted QR, so those left out add the least variance.
     """
     from scipy.linalg import qr
 

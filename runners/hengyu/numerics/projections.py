@@ -16,16 +16,16 @@ __all__ = ["KINDS", "MOST", "PROVED", "Map", "draw", "gaussian", "orthogonal", "
 Floats = NDArray[np.floating[Any]]
 Map = Callable[[Floats], Floats]
 MOST = 65536
-"""The most columns a projection is drawn with: the matrix of 768 columns takes 400 MB then."""
+"""The largest number of output columns: the float64 matrix for 768 input columns then takes 400 MB."""
 
 
 def _rng(seed: int) -> np.random.Generator:
-    """Return a stream of our own: vectors made with `default_rng(seed)` must not share their draws with the matrix."""
+    """Return a separate stream: vectors made with `default_rng(seed)` must not share their draws with the matrix."""
     return np.random.default_rng((seed, *b"projection"))
 
 
 def gaussian(d: int, dim: int, seed: int) -> NDArray[np.float64]:
-    """Return R (d, dim) of independent normal entries with variance 1/dim; the same draw for all ``dim`` of a seed.
+    """Return R (d, dim) of independent normal entries with variance 1/dim; one draw per seed for all ``dim``.
 
     The first k columns are those of a smaller ``dim``, up to the scale, as in scikit-learn's `GaussianRandomProjection`.
     """
@@ -43,8 +43,8 @@ def orthogonal(d: int, dim: int, seed: int) -> NDArray[np.float64]:
     """Return the first ``dim`` columns of a uniform rotation, times sqrt(d / dim); raises `WrongSize` for dim > d."""
     if dim > d:
         raise WrongSize(
-            f"dim={dim} is larger than the {d} the vectors have, and no more directions are orthogonal; "
-            "lower it, or take another kind"
+            f"dim={dim} is larger than the {d} the vectors have, and there are no more orthogonal directions; "
+            "lower it, or choose another kind"
         )
     return _frame(d, dim, _rng(seed)) * np.float64(d / dim) ** 0.5
 
@@ -67,7 +67,7 @@ def _matrix(kind: Callable[[int, int, int], NDArray[np.float64]], d: int, dim: i
 
 
 def _sparse(d: int, dim: int, seed: int) -> Map:
-    """Scikit-learn's very sparse matrix: a share 1/sqrt(d) of the entries is not 0 (Li, Hastie and Church, 2006)."""
+    """Scikit-learn's very sparse matrix: a share 1/sqrt(d) of the entries is non-zero (Li, Hastie and Church, 2006)."""
     from sklearn.random_projection import SparseRandomProjection
 
     made = SparseRandomProjection(n_components=dim, dense_output=True, random_state=seed % 2**32)
@@ -84,7 +84,7 @@ def _sparse(d: int, dim: int, seed: int) -> Map:
 def _srht(d: int, dim: int, seed: int) -> Map:
     p = next_power_of_two(d)
     if dim > p:
-        raise WrongSize(f"dim={dim} is larger than {p}, the power of two that {d} is padded to; lower it")
+        raise WrongSize(f"dim={dim} is larger than {p}, the power of two to which {d} is padded; lower it")
     rng = _rng(seed)
     signs = rng.choice([-1.0, 1.0], size=p)
     kept = rng.permutation(p)[:dim]
@@ -92,7 +92,7 @@ def _srht(d: int, dim: int, seed: int) -> Map:
 
 
 def orthogonal_blocks(d: int, dim: int, seed: int) -> NDArray[np.float64]:
-    """Return ``dim`` uniform directions (d, dim) of length 1, every d of them orthogonal, the blocks independent."""
+    """Return ``dim`` uniform directions (d, dim) of length 1 in independent blocks of d orthogonal ones."""
     rng = _rng(seed)
     blocks = [_frame(d, min(d, dim - start), rng) for start in range(0, dim, d)]
     return np.concatenate(blocks, axis=1)
@@ -107,9 +107,9 @@ KINDS: dict[str, Callable[[int, int, int], Map]] = {
 }
 
 PROVED = ("gaussian", "rademacher", "orthogonal")
-"""The kinds that the bounds of `hengyu.numerics.theory` are proved of."""
+"""The kinds for which the bounds of `hengyu.numerics.theory` are proved."""
 
 
 def draw(kind: str, d: int, dim: int, seed: int) -> Map:
-    """Draw the map (n, d) -> (n, dim) of a kind; raises `WrongSize` where a kind has no map of these sizes."""
+    """Draw the map (n, d) -> (n, dim) of a kind; raises `WrongSize` if a kind has no map of these sizes."""
     return KINDS[kind](d, dim, seed)

@@ -1,4 +1,4 @@
-"""Means over queries under resamples: queries that relevance connects are drawn together."""
+"""Means over queries under resamples: queries connected by relevance are drawn together."""
 
 from __future__ import annotations
 

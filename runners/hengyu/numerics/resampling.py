@@ -1,8 +1,8 @@
-"""Intervals: the paired bootstrap over pairs, and the delta method for sweeps.
+"""Confidence intervals: the paired bootstrap over pairs, and the delta method for sweeps.
 
-A resample draws n pairs of n with replacement, as a whole weight per pair. The weights depend on the seed, the key
-(the task) and the number of pairs alone: all entries of a task see the same resamples, so that differences between
-entries are paired, and a resample stays what it is however many are asked for and however many threads run.
+A resample draws n of n pairs with replacement, as an integer weight per pair. The weights depend only on the seed, the
+key (the task) and the number of pairs: all methods on a task see the same resamples, so differences between them are
+paired, and a resample does not change with the number of resamples or threads.
 """
 
 from __future__ import annotations
@@ -41,31 +41,31 @@ BINARY = ("auc", "ap", "f1", "accuracy")
 
 Floats = NDArray[np.float64]
 
-_CHUNK = 4096  # pairs whose random numbers (1 MB) are made at a time, and stay in the second-level cache
+_CHUNK = 4096  # pairs whose random numbers (1 MB) are made at once and stay in the L2 cache
 _ROUNDING = 1e-12
-_FEW = 64  # classes up to which `bootstrap.rank_sums` is the faster one
+_FEW = 64  # number of classes up to which `bootstrap.rank_sums` is faster
 
 
 @dataclass(frozen=True)
 class _Entry:
-    """One entry's scores, sorted once for all resamples."""
+    """One method's scores, sorted once for all resamples."""
 
     order: NDArray[np.int32]
     ends: NDArray[np.int32]
     classes: NDArray[np.int32]  # in sorted order
     largest: int  # items in the largest tie group
-    columns: Floats  # (n, m): what weighted sums are wanted of
+    columns: Floats  # (n, m): columns whose weighted sums are needed
 
 
 class Resamples:
-    """The bootstrap resamples of one task, drawn block by block as entries are run over them.
+    """The bootstrap resamples of one task, drawn block by block.
 
     Args:
-        labels: (n,), n >= 2; (0 and 1 where a binary metric is wanted).
+        labels: (n,), n >= 2; 0 and 1 for binary metrics.
         resamples: how many, at least 1.
         seed: non-negative.
         key: mixed into the seed, so that tasks are independent of each other.
-        threads: at most this many blocks at a time; all available cores by default.
+        threads: at most this many blocks at once; all available cores by default.
 
     Raises:
         Degenerate: for constant or non-finite labels.
@@ -85,7 +85,7 @@ class Resamples:
         self._y = centred / np.abs(centred).max()
 
     def weights(self, block: int) -> NDArray[np.uint8]:
-        """Return how often each pair is drawn in the resamples of a block: (n, 64), every column sums to n."""
+        """Return how often each pair is drawn in the resamples of a block: (n, 64); every column sums to n."""
         return self._draw(block)[0]
 
     def _draw(self, block: int) -> tuple[NDArray[np.uint8], int]:
@@ -106,26 +106,26 @@ class Resamples:
         thresholds: Mapping[str, ArrayLike] | None = None,
         progress: Callable[[int, int], None] | None = None,
     ) -> dict[str, Floats]:
-        """Return the replicates of every metric: (entries, resamples), NaN where a resample has no value.
+        """Return the replicates of every metric: (methods, resamples), NaN where a resample has no value.
 
         Args:
-            scores: (n,) per entry, or (entries, n).
-            metrics: out of `METRICS`.
-            thresholds: for "f1" and "accuracy", one per entry; where missing, the best one on all pairs. It stays
-                fixed over the resamples.
+            scores: (n,) per method, or (methods, n).
+            metrics: a subset of `METRICS`.
+            thresholds: for "f1" and "accuracy", one per method; by default the best one on all pairs. It is the same
+                for all resamples.
             progress: called with (resamples done, resamples).
 
         Raises:
-            Degenerate: for scores that are not finite.
+            Degenerate: for non-finite scores.
         """
         if unknown := set(metrics) - set(METRICS):
-            raise ValueError(f"no metric is called {sorted(unknown)[0]!r}; known: {', '.join(METRICS)}")
+            raise ValueError(f"there is no metric {sorted(unknown)[0]!r}; known: {', '.join(METRICS)}")
         if set(metrics) & set(BINARY) and not np.array_equal(self.levels, [0.0, 1.0]):
             raise ValueError("a binary metric needs labels 0 and 1")
         cuts = {name: np.asarray(values, dtype=np.float64) for name, values in (thresholds or {}).items()}
         for name, values in cuts.items():
             if values.shape != (len(scores),):
-                raise ValueError(f"thresholds for {name} have shape {values.shape} for {len(scores)} entries")
+                raise ValueError(f"thresholds for {name} have shape {values.shape} for {len(scores)} methods")
         entries = [
             self._prepare(np.ascontiguousarray(x, dtype=np.float64), metrics, {k: float(v[e]) for k, v in cuts.items()})
             for e, x in enumerate(scores)
@@ -149,7 +149,7 @@ class Resamples:
 
     def _prepare(self, x: Floats, metrics: Sequence[str], cuts: dict[str, float]) -> _Entry:
         if x.shape != self.labels.shape:
-            raise ValueError(f"scores have shape {x.shape} where the labels have {self.labels.shape}")
+            raise ValueError(f"scores have shape {x.shape}, labels {self.labels.shape}")
         if not np.isfinite(x).all():
             raise Degenerate(f"{np.count_nonzero(~np.isfinite(x))} of {self.n} scores are not finite")
         order = np.argsort(x).astype(np.int32)
@@ -242,7 +242,7 @@ class Resamples:
 
 def _weighted_pearson(n: int, x: Floats, xx: Floats, xy: Floats, y: Floats, yy: Floats) -> Floats:
     spread_x, spread_y = xx - x * x / n, yy - y * y / n
-    # A constant resample leaves the rounding errors of its sums in place of 0: at most 1.5 n eps of them.
+    # For a constant resample the sums are rounding errors instead of 0: at most 1.5 n eps of them.
     noise = 2.0 * n * np.finfo(np.float64).eps
     spread_x = np.where(spread_x > noise * xx, spread_x, np.nan)
     spread_y = np.where(spread_y > noise * yy, spread_y, np.nan)
@@ -250,7 +250,7 @@ def _weighted_pearson(n: int, x: Floats, xx: Floats, xy: Floats, y: Floats, yy: 
 
 
 def interval(replicates: ArrayLike, level: float = 0.95) -> tuple[float, float]:
-    """Return the percentile interval of replicates (resamples,), NaN left out; `Degenerate` if nothing is left."""
+    """Return the percentile interval of replicates (resamples,) without NaN; `Degenerate` if nothing is left."""
     values = np.asarray(replicates, dtype=np.float64)
     values = values[~np.isnan(values)]
     if not values.size:
@@ -262,8 +262,8 @@ def interval(replicates: ArrayLike, level: float = 0.95) -> tuple[float, float]:
 def logit_interval(value: float, replicates: ArrayLike, fewer: int, level: float = 0.95) -> tuple[float, float]:
     """Return the interval of a value in [0, 1], such as AUC or average precision, from its replicates (resamples,).
 
-    The value's logit -+ t times its standard error, transformed back: the percentile interval of these metrics is too
-    short where one class is small. ``fewer`` is the size of the smaller class; the bootstrap's variance is multiplied by
+    The value's logit -+ t times its standard error, transformed back: percentile intervals of these metrics are too
+    short if one class is small. ``fewer`` is the size of the smaller class; the bootstrap's variance is multiplied by
     fewer / (fewer - 1), and t has fewer - 1 degrees of freedom. A value of 0 or 1 has the Clopper-Pearson interval of
     ``fewer`` successes or failures; with fewer than two the interval is [0, 1]. Raises `Degenerate` without a replicate.
     """
@@ -286,11 +286,11 @@ def logit_interval(value: float, replicates: ArrayLike, fewer: int, level: float
 
 
 def p_of_zero(replicates: ArrayLike, value: float) -> float:
-    """Return the two-sided p-value of 0 from replicates (resamples,) of a difference, NaN left out; 1 where nothing tells.
+    """Return the two-sided p-value of 0 from replicates (resamples,) of a difference, without NaN; 1 if there is none.
 
-    It is at most 1 - level exactly where `interval` at that level excludes 0, up to its resolution of 2 / resamples;
-    where all replicates lie on one side it is Student's, of the difference over their spread, so that it can be adjusted
-    over many differences.
+    It is at most 1 - level exactly if `interval` at that level excludes 0, up to its resolution of 2 / resamples. If all
+    replicates are on one side, it is that of Student's t for the difference over their spread, so that it can be adjusted
+    for many comparisons.
     """
     values = np.asarray(replicates, dtype=np.float64)
     values = np.sort(values[~np.isnan(values)])
@@ -306,7 +306,7 @@ def p_of_zero(replicates: ArrayLike, value: float) -> float:
 
 
 def difference(first: ArrayLike, second: ArrayLike, level: float = 0.95) -> tuple[float, float]:
-    """Return the percentile interval of first - second, two entries' replicates (resamples,) of the same task."""
+    """Return the percentile interval of first - second, the replicates (resamples,) of two methods on one task."""
     return interval(np.asarray(first, dtype=np.float64) - np.asarray(second, dtype=np.float64), level)
 
 
@@ -315,7 +315,7 @@ def mean_interval(
 ) -> tuple[float, float]:
     """Return the interval of the mean over tasks, from each task's replicates (resamples,), equally weighted or not.
 
-    For the mean of differences give each task's differences. A resample counts where every task has a value.
+    For the mean of differences, pass each task's differences. Only resamples with a value for every task count.
     """
     return interval(np.average(np.array(replicates, dtype=np.float64), axis=0, weights=weights), level)
 
@@ -337,7 +337,7 @@ def normal_interval(values: ArrayLike, se: ArrayLike, level: float = 0.95) -> tu
 
 
 def delta_interval(scores: ArrayLike, labels: ArrayLike, level: float = 0.95) -> Delta:
-    """Return Spearman with its delta-method interval for one entry's scores (n,); raises `Degenerate`."""
+    """Return Spearman with its delta-method interval for one method's scores (n,); raises `Degenerate`."""
     value, se = (float(v[0]) for v in spearman_many([scores], labels, threads=1))
     if np.isnan(value):
         raise Degenerate("the scores are constant or not finite")

@@ -1,4 +1,4 @@
-"""The rows a method is fitted on: read when they are asked for, so that a fit needs no more memory than a batch."""
+"""The rows a method is fitted on, read on demand, so that a fit needs memory for one batch only."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ _BLOCK = 4096
 
 @dataclass(frozen=True)
 class Sample:
-    """Distinct rows, of which number i occurs ``counts[i]`` times.
+    """Distinct rows; row i occurs ``counts[i]`` times.
 
     Attributes:
-        read: row numbers (k,) -> rows (k, d).
+        read: maps row numbers (k,) to rows (k, d).
         counts: (m,), at least 1 each.
-        through: what the rows pass on their way out, in order: methods already fitted.
+        through: fitted methods that the rows pass, in order.
     """
 
     read: Callable[[Ids], Floats]
@@ -33,7 +33,7 @@ class Sample:
 
     @classmethod
     def of(cls, x: Floats, counts: NDArray[np.integer[Any]] | None = None) -> Self:
-        """Return the sample of rows x (m, d) in memory, each once or ``counts`` (m,) times."""
+        """Return a sample of rows x (m, d) in memory, each counted once or ``counts`` (m,) times."""
         times = np.ones(len(x), np.int64) if counts is None else np.asarray(counts, np.int64)
         return cls(lambda ids: x[ids], times)
 
@@ -49,11 +49,11 @@ class Sample:
         return x
 
     def part(self, start: int, stop: int) -> Self:
-        """Return rows start, ..., stop - 1 as a sample of their own."""
+        """Return rows start, ..., stop - 1 as a sample."""
         return replace(self, read=lambda ids: self.read(ids + start), counts=self.counts[start:stop])
 
     def then(self, method: Callable[[Floats], Floats]) -> Self:
-        """Return the same rows as a fitted method maps them."""
+        """Return the same rows, mapped by a fitted method."""
         return replace(self, through=(*self.through, method))
 
     def blocks(self, size: int = _BLOCK) -> Iterator[tuple[Floats, Ids]]:

@@ -1,4 +1,4 @@
-"""Vectors of signs: one bit a dimension, kept as +1 and -1 so that their cosine is the Hamming distance in other words."""
+"""Vectors of signs: one bit per dimension, held as +1 and -1, so that their cosine follows from the Hamming distance."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ def signs_of(x: Floats) -> NDArray[np.int8]:
 
 
 def bit_bytes(bits: int) -> int:
-    """Return the bytes that a number of bits takes."""
+    """Return the number of bytes that hold a number of bits."""
     return -(-bits // 8)
 
 
 def angle_cosine(similarity: Floats) -> NDArray[np.float64]:
-    """Return the cosine of the angle that signs of random projections estimate, from the cosine of the signs.
+    """Return the cosine of the angle that signs of random projections estimate, given the cosine of the signs.
 
-    That cosine is 1 - 2 h with h the share of bits that differ, and P(a bit differs) = angle / pi (Goemans and
-    Williamson, 1995), so that the estimate is cos(pi h) = sin(pi/2 similarity). It grows with the similarity: every
-    metric of ranks is the same for both.
+    The latter is 1 - 2 h with h the share of bits that differ, and P(a bit differs) = angle / pi (Goemans and
+    Williamson, 1995), so the estimate is cos(pi h) = sin(pi/2 similarity). It increases with the similarity, so rank
+    metrics are the same for both.
     """
     return np.sin(np.pi / 2 * np.asarray(similarity, np.float64))

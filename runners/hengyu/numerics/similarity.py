@@ -1,4 +1,4 @@
-"""Cosines of pairs of vectors, for one dimension or for many in one cumulative pass, in float64."""
+"""Cosines of pairs of vectors in float64, for one dimension or for many in one cumulative pass."""
 
 from __future__ import annotations
 
@@ -16,26 +16,26 @@ Rows = NDArray[np.integer[Any]]
 Floats = NDArray[np.floating[Any]]
 _TILE = 256  # pairs whose vectors fit into the processor's cache
 _TILE_OF_ALL = 64  # the same where there is a cosine for every dimension
-_ONE = 1.0 - 1e-12  # equal vectors must tie: what float64 rounding makes of their 1 must not order them
+_ONE = 1.0 - 1e-12  # equal vectors must tie: rounding of their cosine of 1 must not order them
 
 
 def cosines(x: Floats, first: Rows, second: Rows) -> NDArray[np.float64]:
-    """Return the cosine (n,) of rows ``first`` and ``second`` (n,) of x (m, d); 0 where a vector is zero."""
+    """Return the cosine (n,) of rows ``first`` and ``second`` (n,) of x (m, d); 0 for zero vectors."""
     every = cosines_by_dim(x, first, second, [x.shape[1]])
     return every.reshape(-1)
 
 
 def cosines_by_dim(x: Floats, first: Rows, second: Rows, dims: Sequence[int]) -> NDArray[np.float64]:
-    """Return the cosines (K, n) of pairs of rows, cut to the first k columns for each k of ``dims`` (K,), ascending.
+    """Return the cosines (K, n) of pairs of rows, cut to their first k columns for each k of ``dims`` (K,), ascending.
 
     One pass serves all k: cos_k = cumsum(a b)_k / sqrt(cumsum(a a)_k cumsum(b b)_k). A pair of the same row has cosine 1
     exactly; a vector that is zero in its first k columns has cosine 0.
     """
     cuts = np.asarray(dims, dtype=np.int64)
     if len(cuts) == 0 or cuts[0] < 1 or cuts[-1] > x.shape[1] or (np.diff(cuts) <= 0).any():
-        raise ValueError(f"dims {list(dims)} must ascend within 1..{x.shape[1]}")
+        raise ValueError(f"dims {list(dims)} must be ascending within 1..{x.shape[1]}")
     out = np.empty((len(cuts), len(first)))
-    # codes of signs and winners come as int8 and stay so: they may be thousands of columns wide
+    # sign and winner codes are int8 and stay so: they may have thousands of columns
     kept = x.dtype if x.dtype in (np.float64, np.int8) else np.dtype(np.float32)
     wide = np.ascontiguousarray(x, dtype=kept)
     one, other = np.asarray(first, np.int64), np.asarray(second, np.int64)
@@ -85,7 +85,7 @@ def _every_dim_numpy(x: Floats, first: Rows, second: Rows, out: NDArray[np.float
 @compiled("", _every_dim_numpy)
 def _every_dim(x: Floats, first: Rows, second: Rows, out: NDArray[np.float64]) -> None:
     """Fill out (d, n) with the cosine of every pair in its first 1, 2, ..., d columns."""
-    # a tile of pairs is filled pair by pair and copied out dimension by dimension, so that both stay in cache
+    # a tile of pairs is filled by pair and copied out by dimension, so that both stay in cache
     tile = np.empty((_TILE_OF_ALL, len(out)))
     for begin in range(0, len(first), _TILE_OF_ALL):
         end = min(begin + _TILE_OF_ALL, len(first))

@@ -1,4 +1,4 @@
-"""What theory promises of random directions: the Johnson-Lindenstrauss bounds, and the angle between random vectors."""
+"""Theory of random directions: the Johnson-Lindenstrauss bounds, and the angle between random vectors."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ __all__ = [
 ]
 
 Floats = NDArray[np.floating[Any]]
-_REACH = 40.0  # standard deviations: what lies beyond is below the smallest double
+_REACH = 40.0  # standard deviations: the density beyond is below the smallest double
 
 
 def norm_bound(eps: float, dim: int) -> float:
-    """Return what P(| |u|^2 - 1 | >= eps) is at most: 2 exp(-eps^2 dim / 8), for u = v R, |v| = 1.
+    """Return the upper bound 2 exp(-eps^2 dim / 8) on P(| |u|^2 - 1 | >= eps), for u = v R, |v| = 1.
 
     R (d, dim) has independent entries of mean 0 and variance 1/dim, normal or +-1/sqrt(dim); 0 < eps <= 1. (From
     Chernoff's bound of chi-square: exp(-dim (eps - log(1 + eps)) / 2), and eps - log(1 + eps) >= eps^2 / 4 up to 1.)
@@ -32,9 +32,9 @@ def norm_bound(eps: float, dim: int) -> float:
 
 
 def inner_bound(eps: float, dim: int) -> float:
-    """Return what P(| <u, v> - <u0, v0> | >= eps) is at most: 4 exp(-eps^2 dim / 8), for the images of unit vectors.
+    """Return the upper bound 4 exp(-eps^2 dim / 8) on P(| <u, v> - <u0, v0> | >= eps), for images of unit vectors.
 
-    <u, v> = (|u + v|^2 - |u - v|^2) / 4, and both squares are kept within eps with the probability of `norm_bound`.
+    <u, v> = (|u + v|^2 - |u - v|^2) / 4, and `norm_bound` holds for both squares.
     """
     return min(1.0, 4 * math.exp(-(eps**2) * dim / 8))
 
@@ -42,26 +42,26 @@ def inner_bound(eps: float, dim: int) -> float:
 def _excess(n: int, failure: float, sides: int) -> float:
     """Return log(sides pairs / failure), the union bound over the n (n - 1) / 2 pairs."""
     if n < 2:
-        raise ValueError(f"n={n} must be at least 2 vectors: the lemma is about pairs")
+        raise ValueError(f"n={n} must be at least 2: the lemma is about pairs of vectors")
     if not 0 < failure < 1:
         raise ValueError(f"failure={failure:g} must lie between 0 and 1: it is a probability")
     return math.log(sides) + math.log(n) + math.log(n - 1) - math.log(2) - math.log(failure)
 
 
 def jl_dim(n: int, eps: float, failure: float | None = None, *, inner: bool = False) -> int:
-    """Return the dimension that keeps all pairs of n vectors within eps, but for a probability ``failure``.
+    """Return the dimension that keeps all pairs of n vectors within eps, except with probability ``failure``.
 
     8 log(c n (n - 1) / (2 failure)) / eps^2, rounded up: the union bound over all pairs, c = 2 for squared distances and
     c = 4 for inner products of unit vectors (``inner``). ``failure`` is 1/n by default, which gives about 24 log(n) /
     eps^2. Raises ValueError for numbers out of range.
     """
     if not 0 < eps <= 1:
-        raise ValueError(f"eps={eps:g} must lie between 0 and 1: the bound is proved there")
+        raise ValueError(f"eps={eps:g} must lie between 0 and 1, where the bound holds")
     return math.ceil(8 * _excess(n, 1 / n if failure is None else failure, 4 if inner else 2) / eps**2)
 
 
 def jl_eps(n: int, dim: int, failure: float | None = None, *, inner: bool = False) -> float:
-    """Return the eps that ``dim`` dimensions keep all pairs of n vectors within; above 1 the bound says nothing."""
+    """Return the eps within which ``dim`` dimensions keep all pairs of n vectors; above 1 the bound is void."""
     if dim < 1:
         raise ValueError(f"dim={dim} must be at least 1")
     return math.sqrt(8 * _excess(n, 1 / n if failure is None else failure, 4 if inner else 2) / dim)
@@ -69,7 +69,7 @@ def jl_eps(n: int, dim: int, failure: float | None = None, *, inner: bool = Fals
 
 def _check_dim(dim: int) -> None:
     if dim < 2:
-        raise ValueError(f"dim={dim} must be at least 2: there is no angle below")
+        raise ValueError(f"dim={dim} must be at least 2: one dimension has no angles")
 
 
 def angle_density(angle: Floats, dim: int) -> NDArray[np.float64]:
@@ -108,7 +108,7 @@ def angle_variance(dim: int) -> float:
 
 
 def cosine_quantile(p: float, dim: int) -> float:
-    """Return the cosine that a share p of such pairs stays below: (cosine + 1) / 2 is Beta((n-1)/2, (n-1)/2)."""
+    """Return the cosine below which a share p of such pairs is: (cosine + 1) / 2 is Beta((n-1)/2, (n-1)/2)."""
     from scipy.special import betaincinv
 
     _check_dim(dim)

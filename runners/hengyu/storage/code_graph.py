@@ -1,9 +1,9 @@
-"""What code a module reaches: a static graph of imports, and the digest of every module in it.
+"""The code that a module reaches: a static graph of imports, and the digest of every module in it.
 
-A module reaches what it imports and what that imports, also inside functions and by ``import_module`` of a fixed name.
-What is hashed is the syntax tree without docstrings and other bare strings: comments, prose and layout do not count.
-Imports for type checkers are not followed. A module from outside the package counts with its file and what it imports
-beside it; of the libraries only the names are returned. Files are read once in a process, as Python itself reads them.
+A module reaches its imports, transitively, including those inside functions and by ``import_module`` of a fixed name.
+The syntax tree is hashed without docstrings and other bare strings, so comments, prose and layout do not count.
+Imports for type checkers are not followed. A module outside the package counts with its file and its imports from the same
+folder; for libraries only the names are returned. Files are read once per process, like in Python itself.
 """
 
 from __future__ import annotations
@@ -23,30 +23,30 @@ from typing import Any
 __all__ = ["NOT_FOLLOWED", "Code", "library_version"]
 
 NOT_FOLLOWED = ("cli", "report", "base.escapes", "base.progress", "base.remote", "base.paths", "storage.folder")
-"""Modules and packages below ours whose code shows things or says where files lie, and so changes no number."""
+"""Our modules and packages whose code only shows things or locates files, and so affects no number."""
 
 _DISTRIBUTIONS = {
     "faiss": ("faiss-cpu", "faiss-gpu", "faiss"),
     "sklearn": ("scikit-learn",),
     "sentence_transformers": ("sentence-transformers",),
 }
-_NOT_CODE = frozenset(("ctx", "kind", "type_comment", "type_ignores"))  # fields of a syntax tree that change nothing
+_NOT_CODE = frozenset(("ctx", "kind", "type_comment", "type_ignores"))  # fields of a syntax tree without effect
 
 Import = tuple[int, str, tuple[str, ...]]  # level, module, names
 
 
 @dataclass(frozen=True)
 class _Module:
-    """A module by its name and its file."""
+    """A module, by name and file."""
 
     name: str
     path: Path
-    ours: bool  # whether it lies in the package
+    ours: bool  # whether it is in the package
 
 
 @dataclass(frozen=True)
 class _Source:
-    """What a file says: the digest of its code, and its imports."""
+    """The digest of a file's code, and its imports."""
 
     digest: str
     imports: tuple[Import, ...]
@@ -68,10 +68,10 @@ class Code:
     _files: dict[str, Path | None] = field(default_factory=dict)
 
     def reached(self, *names: str, within: Collection[str] = ()) -> tuple[dict[str, str], frozenset[str]]:
-        """Return the digest of every module that modules reach, themselves included, and the libraries that these import.
+        """Return the digest of every module that modules reach, including themselves, and the libraries they import.
 
-        With ``within``, only imports of modules in these packages are followed. A module without a source file gets
-        another digest in every process.
+        With ``within``, only imports of modules in these packages are followed. A module without a source file gets a new
+        digest in every process.
         """
         silent = tuple(f"{self.package}.{part}" for part in NOT_FOLLOWED)
         modules: dict[str, str] = {}
@@ -100,7 +100,7 @@ class Code:
         return modules, frozenset(libraries)
 
     def alone(self, name: str) -> str:
-        """Return the digest of one module, whatever it imports."""
+        """Return the digest of one module, without its imports."""
         (found,) = self._locate(name, asked=True)
         return found if isinstance(found, str) else self._source(found.path).digest
 
@@ -134,10 +134,10 @@ class Code:
                 yield from self._locate(word, maybe=word != module)
 
     def _locate(self, name: str, *, maybe: bool = False, asked: bool = False) -> list[_Module | str]:
-        """Return the module of a name, or the library that it is of; nothing for the standard library.
+        """Return the module of a name, or its library; nothing for the standard library.
 
-        With ``maybe`` it can also be the name of something that a module defines. One that is ``asked`` for is there, so that
-        it has code; one that is imported may not be installed.
+        With ``maybe`` the name may also be something that a module defines. An ``asked`` module exists and so has code; an
+        imported one may not be installed.
         """
         top, *rest = name.split(".")
         if top == self.package:
@@ -160,7 +160,7 @@ class Code:
 
 @cache
 def _is_installed(library: str) -> bool:
-    """Tell whether a library lies where packages are installed: its version says what it is, which code being edited has not."""
+    """Whether a library is an installed package: then its version identifies it, unlike code that is being edited."""
     origin = _origin(library)
     return origin is None or _is_among_installed(origin)
 
@@ -174,7 +174,7 @@ def _is_in(name: str, packages: Iterable[str]) -> bool:
 
 
 def _file(place: Path) -> Path | None:
-    """Return the file of the module or package at a path without ending."""
+    """Return the file of the module or package at a path without extension."""
     for path in (place.parent / f"{place.name}.py", place / "__init__.py"):
         if path.is_file():
             return path
@@ -182,7 +182,7 @@ def _file(place: Path) -> Path | None:
 
 
 def _origin(name: str) -> Path | None:
-    """Return the file of a module that lies in no folder known here."""
+    """Return the file of a module outside the known folders."""
     loaded = sys.modules.get(name)
     file = getattr(loaded, "__file__", None)
     if loaded is None:
@@ -210,7 +210,7 @@ def _read(path: Path) -> _Source:
 
 
 def _strip(node: Any, imports: list[Import]) -> None:
-    """Take bare strings and what is for type checkers out of a block of statements, and note its imports."""
+    """Remove bare strings and type-checking code from a block of statements, and collect its imports."""
     for block in ("body", "orelse", "finalbody", "handlers", "cases"):
         statements = getattr(node, block, None)
         if not isinstance(statements, list):
@@ -240,7 +240,7 @@ def _for_type_checkers(test: ast.expr) -> bool:
 
 
 def _named_imports(tree: ast.AST) -> Iterator[Import]:
-    """Yield what ``import_module("...")`` and ``__import__("...")`` of a fixed name import."""
+    """Yield the imports by ``import_module("...")`` and ``__import__("...")`` of a fixed name."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Call) and node.args and isinstance(node.args[0], ast.Constant):
             called = getattr(node.func, "id", getattr(node.func, "attr", ""))
@@ -250,7 +250,7 @@ def _named_imports(tree: ast.AST) -> Iterator[Import]:
 
 
 def _write(value: Any, words: list[str]) -> None:
-    """Write a syntax tree as words; `ast.dump` says the same in three times the time."""
+    """Serialise a syntax tree; like `ast.dump`, but three times as fast."""
     if isinstance(value, ast.AST):
         kind = type(value)
         words.append(kind.__name__)
@@ -267,7 +267,7 @@ def _write(value: Any, words: list[str]) -> None:
 
 @cache
 def library_version(library: str) -> str:
-    """Return the version of a library by the name it is imported by, "" for one that is not installed; builds are alike."""
+    """Return the version, without build tags, of a library by its import name, "" if not installed."""
     for name in _DISTRIBUTIONS.get(library, (library,)):
         try:
             return version(name).partition("+")[0]

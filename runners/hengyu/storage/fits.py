@@ -21,19 +21,19 @@ __all__ = ["FitStore"]
 
 @dataclass(frozen=True)
 class FitStore(StoreFolder):
-    """Fitted states, one sealed file each."""
+    """Fitted states, one checksummed file each."""
 
     kind = "fits"
 
     @classmethod
     def at(cls, place: str | None) -> Self:
-        """Return the store that goes with the vectors of a place: below a URL, for a folder the one in the user's cache."""
+        """Return the store for a place of vectors: below a URL, or for a folder the one in the user's cache."""
         if not place or not is_url(place):
             return cls.default()
         return cls.below(Mirror(place))
 
     def recall(self, meaning: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]] | None:
-        """Return (arrays, about) of a fit; None when it was not made yet, `HengyuError` when its bytes have changed."""
+        """Return (arrays, about) of a fit; None if not stored; raises `HengyuError` if its bytes have changed."""
         name = sealed_path(self.root, meaning).name
         found = load_sealed(self.root, meaning)
         note_use(self.root / name)
@@ -46,7 +46,7 @@ class FitStore(StoreFolder):
         return found
 
     def keep(self, meaning: Mapping[str, Any], tensors: Tensors, about: Mapping[str, Any]) -> None:
-        """Save a fit here, and send it where the store is; raises `HengyuError` when either cannot be done."""
+        """Save a fit locally and in the remote store; raises `HengyuError` if either fails."""
         path = save_sealed(self.root, meaning, tensors, about)
         if self.mirror is not None:
             self.mirror.send(self.root, [path.name])
@@ -66,7 +66,7 @@ class FitStore(StoreFolder):
         return sorted(self.root.glob("*.safetensors"))
 
     def verify(self) -> list[Damage]:
-        """Check every file against its checksum and return what is damaged."""
+        """Check every file against its checksum and return the damaged ones."""
         found = []
         for path in self.files():
             try:
@@ -86,10 +86,10 @@ class FitStore(StoreFolder):
         return found
 
     def gc(self, days: float = 90.0, spared: Callable[[Path], object] = lambda path: None) -> int:
-        """Delete the states that were not used for ``days``; return the bytes freed.
+        """Delete states that were not used for ``days``; return the bytes freed.
 
-        A state is read as a whole, so that none is in use for longer than a moment, and ``spared`` is never called. Raises
-        `HengyuError` when ``days`` is negative or not finite.
+        A state is read at once, so none is in use for longer than a moment, and ``spared`` is never called. Raises
+        `HengyuError` if ``days`` is negative or not finite.
         """
         longest, freed = in_seconds(days), 0
         for path in self.files():

@@ -1,4 +1,4 @@
-"""What is kept between runs: a folder of the cache, or one that a URL stands behind."""
+"""A store: a folder of the cache, which may mirror a URL."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["StoreFolder"]
 
 @dataclass(frozen=True)
 class StoreFolder:
-    """A folder of what is kept, which may stand for one elsewhere."""
+    """A folder of stored things, which may mirror a remote one."""
 
     root: Path
     mirror: Mirror | None = None
@@ -23,15 +23,15 @@ class StoreFolder:
 
     @classmethod
     def default(cls) -> Self:
-        """Return the one in the user's cache."""
+        """Return the store in the user's cache."""
         return cls(cache_dir() / cls.kind, cache_mirror(cls.kind))
 
     @classmethod
     def below(cls, mirror: Mirror) -> Self:
-        """Return the one that lies below a place elsewhere, under its name in the cache."""
+        """Return the store below a remote folder, under its name in the cache."""
         own = mirror.below(cls.kind)
         return cls(local(own.url), own)
 
     def absolute(self) -> Self:
-        """Return the same, named so that every process finds it."""
+        """Return the same store with an absolute path, for other processes."""
         return type(self)(self.root.absolute(), self.mirror)

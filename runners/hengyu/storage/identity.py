@@ -1,15 +1,15 @@
-"""Cache keys: everything that a stored thing is the result of, as JSON, and the digest that names it.
+"""Cache keys: everything that a stored thing depends on, as JSON, and the digest that names it.
 
-Vectors, fits, tuned encoders, observations and runs are stored under the digest of their key, so that one is used again
-only where all of it is the same: texts, counts and labels as they were read, every parameter (defaults too), the code that
-made it, and the versions of the libraries that computed it. A key is structured content and never joined text, so that no
-name can be taken for two others.
+Vectors, fits, fine-tuned encoders, observations and runs are stored under the digest of their key, so they are reused only
+if all of it is the same: texts, counts and labels as read, every parameter (including defaults), the code that made them,
+and the versions of the libraries used. A key is structured content, never joined text, so that names cannot be confused
+with others.
 
 The code of a step is its own module and, transitively, every module of ours that it imports; a method from outside the
-package counts with its file and what it imports beside it. Comments, docstrings and layout do not count
-(`hengyu.storage.code_graph`), so that an edit of prose costs no new encoding.
+package counts with its file and its imports from the same folder. Comments, docstrings and layout do not count
+(`hengyu.storage.code_graph`), so editing prose costs no new encoding.
 
-This module imports nothing of Hengyu but that graph of imports.
+This module imports nothing from Hengyu but that graph of imports.
 """
 
 from __future__ import annotations
@@ -48,18 +48,18 @@ Key = dict[str, Any]
 _NO_NUMBERS = frozenset(
     ("click", "fsspec", "huggingface_hub", "msgspec", "mteb", "platformdirs", "psutil", "pyarrow", "ray", "rich")
 ) | {"safetensors", "threadpoolctl"}
-"""Libraries that read, write or show, and compute nothing that is stored."""
+"""Libraries that read, write or show, but compute nothing that is stored."""
 
 _OPTIONAL = {"onnxruntime": "onnx", "openvino": "openvino", "jieba": "jieba"}
-"""Libraries that make vectors only where an encoder's settings hold the word."""
+"""Libraries that make vectors only if an encoder's settings contain the word."""
 
 _BRING = {"transformers": ("tokenizers",), "sentence_transformers": ("transformers", "tokenizers")}
 
 
 def digest(content: Any) -> str:
-    """Return the sha256 (64 hex digits) of JSON content, whatever the order of its keys.
+    """Return the sha256 (64 hex digits) of JSON content, independent of the order of its keys.
 
-    Raises ValueError for NaN and infinities, TypeError for keys that are not strings and for what JSON has no word for.
+    Raises ValueError for NaN and infinities, TypeError for keys that are not strings and for non-JSON values.
     """
     _refuse_other_keys(content)
     text = json.dumps(content, ensure_ascii=True, sort_keys=True, allow_nan=False)
@@ -80,12 +80,12 @@ def _refuse_other_keys(content: Any) -> None:
 
 
 def name_of(key: Mapping[str, Any], digits: int) -> str:
-    """Return the first digits of a key's digest, as the name of a file or folder."""
+    """Return the first digits of a key's digest, for the name of a file or folder."""
     return digest(key)[:digits]
 
 
 def text_digest(texts: Iterable[str], counts: Iterable[int] | None = None) -> str:
-    """Return the sha256 of texts in their order, and of how often each counts; lone surrogates pass through."""
+    """Return the sha256 of texts, in order, and of their counts; lone surrogates pass through."""
     total = hashlib.sha256()
     for text, count in zip(texts, repeat(1) if counts is None else counts, strict=False):
         content = text.encode("utf-8", "surrogatepass")
@@ -112,7 +112,7 @@ def cell(*parts: str | int | None) -> str:
 
 
 def parts_of(key: str) -> tuple[Any, ...]:
-    """Return the parts of a `cell`; () for text that is none."""
+    """Return the parts of a `cell`; () for other text."""
     try:
         found = json.loads(key)
     except (ValueError, RecursionError):
@@ -126,13 +126,13 @@ CODE = Code()
 
 
 def made_by(*modules: str, alone: Sequence[str] = (), within: Sequence[str] = (), settings: str = "") -> Key:
-    """Return what code makes a thing: the digest of what modules reach, and the versions of Python and the libraries.
+    """Return the code that makes a thing: the digest of what modules reach, and the versions of Python and libraries.
 
     Args:
-        modules: names of modules that count with all they reach.
-        alone: names of modules that count by themselves.
+        modules: names of modules that count with everything they reach.
+        alone: names of modules that count without their imports.
         within: packages that imports are followed in; all of ours by default.
-        settings: words of an encoder's settings, for the libraries that some encoders alone use.
+        settings: words of an encoder's settings, for libraries that only some encoders use.
     """
     return dict(_made_by(modules, tuple(alone), tuple(within), settings))
 
@@ -150,12 +150,12 @@ def _made_by(modules: tuple[str, ...], alone: tuple[str, ...], within: tuple[str
 
 
 def step_key(name: str, method: Any, home: str) -> Key:
-    """Return what a step is: its method's name, version, code, and every parameter, those at their defaults too.
+    """Return the key of a step: its method's name, version, code, and every parameter, including defaults.
 
     Args:
         name: as entries write it.
-        method: an object of its class, with the parameters of the step.
-        home: the module that the method was found in.
+        method: an object of its class with the step's parameters.
+        home: the method's module.
     """
     modules = {home, *(c.__module__ for c in type(method).__mro__)}
     return {
@@ -167,30 +167,30 @@ def step_key(name: str, method: Any, home: str) -> Key:
 
 
 def _plain(value: Any) -> Any:
-    """Return a parameter as JSON has it; numbers that are not finite, and other objects, by what they print."""
+    """Return a parameter as JSON; non-finite numbers and other objects by their representation."""
     if isinstance(value, float) and not math.isfinite(value):
         return {"float": repr(value)}
     return value if value is None or isinstance(value, bool | int | float | str) else {"object": repr(value)}
 
 
 _NOT_OF_VECTORS = (
-    *("model", "name", "revision", "device", "texts"),  # the fingerprint says which model, whatever its name
+    *("model", "name", "revision", "device", "texts"),  # the fingerprint identifies the model, whatever its name
     *("key_env", "batch_size", "requests_per_minute", "timeout", "price_per_million", "allow_api", "key_over_http"),
-    *("query_prompt", "document_prompt"),  # an identity says which prompt was used
+    *("query_prompt", "document_prompt"),  # the identity has the prompt that was used
 )
-"""Settings of an encoder that say where it is and how it is asked, and change no vector."""
+"""Settings of an encoder that say where it is and how it is accessed, and do not affect vectors."""
 
 
 def vectors_key(encoder: Any, pooling: str, identity: Mapping[str, Any] | None = None) -> Key:
-    """Return what vectors are the result of, beside their texts.
+    """Return the key of vectors: everything they depend on besides their texts.
 
-    Settings of the encoder's spec that its identity does not name count too, where they are not at their defaults, so that
-    a new setting cannot be forgotten.
+    Non-default settings of the encoder's spec that its identity does not name count too, so that a new setting cannot be
+    forgotten.
 
     Args:
         encoder: a `hengyu.encoders.Encoder`.
-        pooling: how its tokens become one vector.
-        identity: what ``encoder.identity()`` gave, where it is known.
+        pooling: the pooling.
+        identity: the result of ``encoder.identity()``, if known.
     """
     given = dict(encoder.identity() if identity is None else identity)
     spec = getattr(encoder, "spec", None)
@@ -207,12 +207,12 @@ def vectors_key(encoder: Any, pooling: str, identity: Mapping[str, Any] | None =
 def fit_key(
     *, vectors: Mapping[str, Any], rows: str, before: Sequence[Mapping[str, Any]], step: Mapping[str, Any]
 ) -> Key:
-    """Return what a fitted state is the result of.
+    """Return the key of a fitted state.
 
     Args:
         vectors: the key of the vectors.
-        rows: the digest of the texts that it is fitted on, in their order, and of their counts.
-        before: the keys of the steps that these have passed.
+        rows: the digest of the texts that it is fitted on, in order, and of their counts.
+        before: the keys of the steps that the texts' vectors have passed.
         step: the key of the step that is fitted.
     """
     return {"vectors": dict(vectors), "rows": rows, "before": [dict(s) for s in before], "step": dict(step)}
@@ -227,14 +227,14 @@ def tuned_key(
     held: str,
     made: Mapping[str, Any],
 ) -> Key:
-    """Return what a tuned encoder is the result of.
+    """Return the key of a fine-tuned encoder.
 
     Args:
-        about: for people: the step as entries write it, and the pooling.
-        encoder: the key of the vectors that it starts from.
+        about: for readers: the step in the entry grammar, and the pooling.
+        encoder: the key of the original encoder's vectors.
         step: the key of the step that trains it.
-        lesson: the digest of the texts, counts and labels that it learns from.
-        held: the digest of the labelled pairs that its training is watched on.
+        lesson: the digest of the training texts, counts and labels.
+        held: the digest of the labelled pairs that are held out.
         made: the code that trains (`made_by`).
     """
     return {**about, "encoder": dict(encoder), "method": dict(step), "lesson": lesson, "held": held, **made}
@@ -250,15 +250,15 @@ def observation_key(
     clouds: int | None,
     made: Mapping[str, Any],
 ) -> Key:
-    """Return what an observation is the result of. Resamples and levels are no part of it: numbers are derived later.
+    """Return the key of an observation. Resamples and levels are not part of it: numbers are derived later.
 
     Args:
-        about: whose it is: task, encoder, pooling, entry, fit_on, and the seed that is drawn by.
-        data: digests of the texts and labels of the task, and of the split that thresholds are chosen on.
+        about: its cell: task, encoder, pooling, entry, fit_on, and the seed.
+        data: digests of the texts and labels of the task, and of the split on which thresholds are chosen.
         vectors: the key of the vectors.
         steps: the keys of the entry's steps.
-        fitted: digests of what is fitted or trained on.
-        clouds: the seed by which vectors are chosen to look at; None where none are.
+        fitted: digests of the data that is fitted or trained on.
+        clouds: the seed of the sample for the embedding geometry; None without it.
         made: the code that observes (`made_by`).
     """
     return {
@@ -279,7 +279,7 @@ def run_key(
     judged: Mapping[str, Any],
     made: Mapping[str, Any],
 ) -> str:
-    """Return the digest of what the numbers of a run are the result of.
+    """Return the digest of everything that the numbers of a run depend on.
 
     Args:
         tasks: digests of the texts and labels of each task.

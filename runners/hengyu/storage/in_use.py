@@ -1,8 +1,8 @@
-"""Who uses what of a store: a process holds what it reads, and notes when, so that `hengyu store gc` deletes neither.
+"""Use of stored things: a process locks what it reads and records when, so that `hengyu store gc` does not delete it.
 
-A stored thing is held by a shared lock on the file that says what it is (``space.json``, ``hengyu.json``), which ends with
-the process, however it ends. Its last use is the modification time of that file. Reading needs no permission to write: in
-a store that is read-only the lock still holds, and only the time of the last use is not noted.
+The lock is a shared lock on the file that describes the thing (``space.json``, ``hengyu.json``); it ends with the process.
+The last use is the modification time of that file. Reading needs no write permission: in a read-only store the lock still
+works, and only the time of the last use is not recorded.
 """
 
 from __future__ import annotations
@@ -21,24 +21,24 @@ from hengyu.base.errors import HengyuError
 
 __all__ = ["Held", "changed_at", "delete", "hold", "in_seconds", "leftovers", "note_use", "size_of", "unused"]
 
-_GONE = ".gone-"  # what a folder that is being deleted is called, so that nobody finds half of it
+_GONE = ".gone-"  # prefix of a folder that is being deleted, so that nobody finds half of it
 
 
 class Held:
-    """A stored thing that this process reads; it is let go of when the object is deleted or the process ends."""
+    """A stored thing that this process reads; it is released when the object is deleted or the process ends."""
 
     def __init__(self, handle: int) -> None:
         self.handle = handle
 
     def names(self, path: Path) -> bool:
-        """Tell whether a path still leads to the file that is held."""
+        """Whether a path still leads to the locked file."""
         try:
             return self.handle >= 0 and os.path.samestat(os.fstat(self.handle), path.stat())
         except OSError:
             return False
 
     def release(self) -> None:
-        """Let go of it; a second time does nothing."""
+        """Release it; a second call does nothing."""
         handle, self.handle = self.handle, -1
         if handle >= 0:
             with suppress(OSError):
@@ -48,12 +48,12 @@ class Held:
         self.release()
 
     def __reduce__(self) -> tuple[type[Held], tuple[int]]:
-        """Hold nothing in another process."""
+        """The lock is not passed on to other processes."""
         return (Held, (-1,))
 
 
 def hold(path: Path) -> Held | None:
-    """Hold a stored thing by the file that says what it is; None when there is no such file."""
+    """Lock a stored thing by the file that describes it; None if there is no such file."""
     while True:
         try:
             held = Held(os.open(path, os.O_RDONLY))
@@ -61,19 +61,19 @@ def hold(path: Path) -> Held | None:
             return None
         _lock(held.handle, alone=False)
         if held.names(path):
-            return held  # else it was deleted before the lock was ours
+            return held  # otherwise it was deleted before we had the lock
 
 
 @contextmanager
 def unused(path: Path) -> Iterator[bool]:
-    """Yield whether no process holds a stored thing by this file; until the end of the block none can begin to."""
+    """Yield whether no process uses a stored thing with this file; until the end of the block none can start to."""
     try:
         held = Held(os.open(path, os.O_RDWR))
     except FileNotFoundError:
         yield True
         return
     except OSError:
-        yield False  # who may not write it may not delete it
+        yield False  # without write permission it cannot be deleted
         return
     try:
         yield _lock(held.handle, alone=True) and held.names(path)
@@ -82,9 +82,9 @@ def unused(path: Path) -> Iterator[bool]:
 
 
 def _lock(handle: int, *, alone: bool) -> bool:
-    """Take a shared lock, or one ``alone`` if it is free at once; returns whether it may be gone on with.
+    """Take a shared lock, or an exclusive one (``alone``) if it is free at once; returns whether to proceed.
 
-    Where there are no locks (Windows, some network file systems) the time of the last use alone protects.
+    Without locks (Windows, some network file systems) only the time of the last use protects.
     """
     if sys.platform == "win32":
         return True
@@ -100,13 +100,13 @@ def _lock(handle: int, *, alone: bool) -> bool:
 
 
 def note_use(path: Path) -> None:
-    """Note that a stored thing is used now; nothing is noted in a store that may only be read."""
+    """Record that a stored thing is used now, unless the store is read-only."""
     with suppress(OSError):
         os.utime(path)
 
 
 def changed_at(path: Path) -> float:
-    """Return when a path was last changed, in seconds since 1970; now for one that is gone: somebody works on it."""
+    """Return when a path was last changed, in seconds since 1970; now for a missing one: somebody works on it."""
     try:
         return path.stat().st_mtime
     except OSError:
@@ -114,7 +114,7 @@ def changed_at(path: Path) -> float:
 
 
 def delete(folder: Path) -> int:
-    """Delete a folder, first under another name so that nobody reads half of it; returns the bytes freed."""
+    """Delete a folder, after renaming it so that nobody reads half of it; returns the bytes freed."""
     gone = folder.with_name(f"{_GONE}{uuid.uuid4().hex}") if not folder.name.startswith(_GONE) else folder
     try:
         folder.rename(gone)
@@ -126,7 +126,7 @@ def delete(folder: Path) -> int:
 
 
 def size_of(path: Path) -> int:
-    """Return the bytes of a file, or of the files below a folder; those that vanish meanwhile count as nothing."""
+    """Return the size in bytes of a file, or of all files below a folder; files that vanish meanwhile count as 0."""
     total = 0
     for file in (path, *path.rglob("*")) if path.is_dir() else (path,):
         with suppress(OSError):
@@ -135,12 +135,12 @@ def size_of(path: Path) -> int:
 
 
 def leftovers(root: Path) -> list[Path]:
-    """Return what an interrupted `delete` has left directly below a folder."""
+    """Return the leftovers of an interrupted `delete` directly below a folder."""
     return list(root.glob(f"{_GONE}*"))
 
 
 def in_seconds(days: float) -> float:
-    """Return days as seconds; raises `HengyuError` for what is no such number."""
+    """Return days as seconds; raises `HengyuError` for negative or non-finite numbers."""
     if not (math.isfinite(days) and days >= 0):
         raise HengyuError(f"--days {days:g}: must be a number of days, 0 or more")
     return days * 86400

@@ -1,4 +1,4 @@
-"""What is kept elsewhere, held against its checksums: fetched part by part, and deleted there where it is damaged."""
+"""Checks a remote store against its checksums: parts are fetched one by one, and damaged ones deleted."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["RemoteDamage", "damaged_elsewhere"]
 
 @dataclass(frozen=True)
 class RemoteDamage:
-    """A part of a folder elsewhere that is not as it was written: a segment, a fit, or a tuned encoder."""
+    """A damaged part of a remote folder: a segment, a fit, or a fine-tuned encoder."""
 
     mirror: Mirror
     part: str
@@ -24,18 +24,18 @@ class RemoteDamage:
 
     @property
     def url(self) -> str:
-        """Where it is."""
+        """Its URL."""
         return f"{self.mirror.url}/{self.part}"
 
     def delete(self) -> None:
-        """Delete it there; what is whole on this machine is sent anew by the next run that uses it."""
+        """Delete the remote copy; an intact local one is sent again by the next run that uses it."""
         self.mirror.remove(self.part)
 
 
 def damaged_elsewhere(vectors: VectorStore, fits: FitStore, tuned: TunedStore, scratch: Path) -> Iterator[RemoteDamage]:
-    """Fetch every part of what three stores stand for into a folder, one at a time, and yield those that are damaged.
+    """Fetch every part of the remote folders of three stores, one at a time, and yield the damaged ones.
 
-    What is still on its way, whose mark of the whole is missing, is no damage.
+    Incomplete parts, whose last file is still missing, are not damage.
     """
     if vectors.mirror is not None:
         files = vectors.mirror.files()

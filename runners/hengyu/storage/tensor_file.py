@@ -1,4 +1,4 @@
-"""Arrays on disk with what they are and a checksum: one safetensors file, named by its meaning, written whole or not at all."""
+"""Arrays on disk with a description and a checksum: one safetensors file, named by its meaning, written atomically."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def sealed_path(folder: Path, meaning: Mapping[str, Any]) -> Path:
 
 
 def save_sealed(folder: Path, meaning: Mapping[str, Any], tensors: Tensors, about: Mapping[str, Any]) -> Path:
-    """Write arrays and what is to be known about them; returns the file. Raises `HengyuError` when it cannot."""
+    """Write arrays with a description; returns the file. Raises `HengyuError` if it cannot be written."""
     from safetensors.numpy import save
 
     whole = {key: np.ascontiguousarray(value) for key, value in tensors.items()}
@@ -40,18 +40,18 @@ def save_sealed(folder: Path, meaning: Mapping[str, Any], tensors: Tensors, abou
 
 
 def load_sealed(folder: Path, meaning: Mapping[str, Any]) -> tuple[dict[str, NDArray[Any]], dict[str, Any]] | None:
-    """Read back (arrays, about) of a meaning; None when there is no such file, `HengyuError` when its bytes changed."""
+    """Read (arrays, about) of a meaning; None if there is no such file; raises `HengyuError` if its bytes changed."""
     path = sealed_path(folder, meaning)
     try:
         return read_sealed(path, meaning) if path.is_file() else None
     except HengyuError:
         if path.exists():
             raise
-        return None  # it was deleted while it was read
+        return None  # it was deleted while being read
 
 
 def read_sealed(path: Path, meaning: Mapping[str, Any] | None = None) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
-    """Read (arrays, about) of a file; raises `HengyuError` when it is not what was written, or of another meaning."""
+    """Read (arrays, about) of a file; raises `HengyuError` if it has changed or has another meaning."""
     from safetensors import SafetensorError, safe_open
 
     try:
@@ -66,12 +66,12 @@ def read_sealed(path: Path, meaning: Mapping[str, Any] | None = None) -> tuple[d
     except (SafetensorError, OSError, KeyError, TypeError, ValueError):
         intact = False
     if not intact:
-        raise HengyuError(f"{path}: has changed since it was written; delete it, the next run makes it again")
+        raise HengyuError(f"{path}: has changed since it was written; delete it, the next run recreates it")
     return tensors, about
 
 
 def glance(path: Path) -> dict[str, Any] | None:
-    """Return what a file says of itself (meaning and the rest), its arrays unread and unchecked; None if it says nothing."""
+    """Return a file's description (meaning and the rest) without reading or checking arrays; None if there is none."""
     from safetensors import SafetensorError, safe_open
 
     try:

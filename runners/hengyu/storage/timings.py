@@ -1,4 +1,4 @@
-"""The seconds of a run, which differ from run to run and so stay out of the records."""
+"""The timings of a run, which differ from run to run and so are not part of the records."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _SAVE_SECONDS = 10.0
 
 
 class Clock:
-    """Seconds by cell; those of cells found finished stay as they were. Without a path they are not written."""
+    """Seconds by cell; those of reused cells are kept. Without a path they are not written."""
 
     def __init__(self, path: Path | None) -> None:
         self.path = path
@@ -22,7 +22,7 @@ class Clock:
         self.seconds = read_seconds(path) if path else {}
 
     def note(self, key: str, seconds: float) -> None:
-        """Note what a cell, an encoding or a fit took, and save now and then."""
+        """Record the duration of a cell, an encoding or a fit, and save now and then."""
         self.seconds[key] = round(seconds, 6)
         if time.monotonic() - self.saved > _SAVE_SECONDS:
             self.save()

@@ -1,7 +1,7 @@
-"""Tuned encoders, kept: trained once for an encoder, a pooling, a recipe with its seed, and the sentences it learned from.
+"""Stored fine-tuned encoders: trained once for an encoder, a pooling, a recipe with its seed, and the training data.
 
-Each is a sentence-transformers folder ``<root>/<hash>/`` that anyone can load; its ``hengyu.json`` says what it is, what
-the training saw, and the sha256 of every file and of itself. It appears whole: written under a temporary name, then renamed.
+Each is a sentence-transformers folder ``<root>/<hash>/``; its ``hengyu.json`` has its key, the training report, and the
+sha256 of every file and of itself. It appears atomically: written under a temporary name, then renamed.
 """
 
 from __future__ import annotations
@@ -39,13 +39,13 @@ _STALE_SECONDS = 24 * 3600
 
 @dataclass(frozen=True)
 class TunedStore(StoreFolder):
-    """Tuned encoders, a folder each."""
+    """Fine-tuned encoders, one folder each."""
 
     kind = "tuned"
 
     @classmethod
     def beside(cls, store: VectorStore) -> Self:
-        """Return the store that goes with one of vectors: the folder beside it, below the URL that it stands for."""
+        """Return the store for a vector store: the folder next to it, below the same URL."""
         if store.mirror is None or store.mirror == cache_mirror("vectors"):
             return cls(store.root.parent / cls.kind, cache_mirror(cls.kind) if store.mirror else None)
         return cls.below(store.mirror)
@@ -55,11 +55,11 @@ class TunedStore(StoreFolder):
         return self.root / name_of(meaning, 24)
 
     def folders(self) -> list[Path]:
-        """Return the folders of all tuned encoders, sorted."""
+        """Return the folders of all fine-tuned encoders, sorted."""
         return sorted(p for p in self.root.glob("*") if p.is_dir() and not p.name.startswith("."))
 
     def info(self) -> list[dict[str, Any]]:
-        """Return for each tuned encoder its folder, the step that made it, its pooling, and its bytes."""
+        """Return for each fine-tuned encoder its folder, its step, its pooling, and its size in bytes."""
         rows = []
         for path in self.folders():
             meaning = _about(path).get("meaning")
@@ -77,12 +77,12 @@ class TunedStore(StoreFolder):
         return rows
 
     def recall(self, meaning: Mapping[str, Any]) -> dict[str, Any] | None:
-        """Return what a training saw; None when it was not made yet, `HengyuError` when a file has changed since."""
+        """Return a training's report; None if not stored; raises `HengyuError` if a file has changed."""
         found = self.find(meaning)
         return found[0] if found else None
 
     def find(self, meaning: Mapping[str, Any]) -> tuple[dict[str, Any], Held] | None:
-        """Return as `recall` what a training saw, and what keeps `gc` from the encoder as long as it lives."""
+        """Return a training's report like `recall`, and a lock that protects the encoder from `gc` while it lives."""
         path = self.path(meaning)
         held = hold(path / ABOUT)
         there = self.mirror is not None and self.mirror.has(f"{path.name}/{ABOUT}")
@@ -92,18 +92,18 @@ class TunedStore(StoreFolder):
             held = self._fetch(self.mirror, path.name)
         damage = _check(path)
         if damage and not path.is_dir():
-            return None  # it was deleted while it was read
+            return None  # it was deleted while being read
         if damage:
             raise HengyuError(f"{damage.path}: {damage.reason}")
         note_use(path / ABOUT)
         if not there:
             self._send(path)
-        if held is None or not held.names(path / ABOUT):  # another process has put it there
+        if held is None or not held.names(path / ABOUT):  # another process has stored it
             held = hold(path / ABOUT)
         return None if held is None else (_about(path)["report"], held)
 
     def _fetch(self, mirror: Mirror, name: str) -> Held | None:
-        """Get one that is elsewhere, those files of it that it says it has; raises `HengyuError` when it is not whole."""
+        """Fetch a remote encoder, the files that it lists; raises `HengyuError` if it is incomplete."""
         away = mirror.below(name)
         with drafted(self.root) as around:
             draft = around / name
@@ -126,9 +126,9 @@ class TunedStore(StoreFolder):
             self.mirror.below(path.name).send(path, sorted(names, key=lambda n: n == ABOUT))
 
     def keep(self, meaning: Mapping[str, Any], report: Mapping[str, Any], draft: Path) -> Held | None:
-        """Put a folder written as a draft in its place; one that another process has put there meanwhile stays, whole.
+        """Move a draft folder to its place; an intact one that another process has stored meanwhile is kept.
 
-        Returns what keeps `gc` from it as long as it lives; None when another process has deleted it already.
+        Returns a lock that protects it from `gc` while it lives; None if another process has deleted it already.
         """
         files = sorted(p for p in draft.rglob("*") if p.is_file())
         sums = {p.relative_to(draft).as_posix(): _sum(p) for p in files}
@@ -143,21 +143,21 @@ class TunedStore(StoreFolder):
         return held
 
     def verify(self) -> list[Damage]:
-        """Check every file against its checksum and return what is damaged."""
+        """Check every file against its checksum and return the damaged ones."""
         return [damage for path in self.folders() if (damage := _check(path))]
 
     def repair(self) -> list[Damage]:
-        """Delete the damaged ones; the next run trains them again."""
+        """Delete damaged encoders; the next run trains them again."""
         found = self.verify()
         for damage in found:
             shutil.rmtree(self.root / damage.path.relative_to(self.root).parts[0])
         return found
 
     def gc(self, days: float = 90.0, spared: Callable[[Path], object] = lambda path: None) -> int:
-        """Delete drafts of killed runs, and what was not used for ``days``; return the bytes freed.
+        """Delete drafts of killed runs, and encoders that were not used for ``days``; return the bytes freed.
 
-        An encoder that a running process uses stays, whatever its age; ``spared`` is called with the folder of each that
-        would have been deleted. Raises `HengyuError` when ``days`` is negative or not finite.
+        An encoder that a running process uses is kept, whatever its age; ``spared`` is called with each folder that would
+        have been deleted. Raises `HengyuError` if ``days`` is negative or not finite.
         """
         longest, now = in_seconds(days), time.time()
         freed = sum(map(delete, leftovers(self.root)))
@@ -173,7 +173,7 @@ class TunedStore(StoreFolder):
 
 
 def _place(draft: Path, path: Path) -> None:
-    """Rename a draft to its place; one that another process has put there meanwhile stays, if it is whole."""
+    """Rename a draft to its place; an intact one that another process has stored meanwhile is kept."""
     if path.exists() and _check(path):
         shutil.rmtree(path)
     try:
@@ -198,7 +198,7 @@ def _about(path: Path) -> dict[str, Any]:
 
 
 def _check(path: Path) -> Damage | None:
-    """Compare the files of a folder with their checksums."""
+    """Return the first damage of a folder's files, by their checksums."""
     about = _about(path)
     try:
         head = shaped(about, _About)
@@ -222,7 +222,7 @@ def _check(path: Path) -> Damage | None:
 
 
 def _own_digest(about: Mapping[str, Any]) -> str:
-    """Return the digest of what hengyu.json says, its digest left out."""
+    """Return the digest of the content of hengyu.json, without that digest."""
     return digest({key: value for key, value in about.items() if key != "digest"})
 
 

@@ -45,21 +45,21 @@ def _ordered(keys: Key) -> NDArray[np.void]:
 
 @dataclass(frozen=True)
 class Damage:
-    """A file of the store that is not as it was written."""
+    """A damaged file of the store."""
 
     path: Path
     reason: str
 
 
 class Vanished(Unreachable):
-    """Vectors were deleted while they were read; nothing is wrong with the cell that wanted them."""
+    """Vectors were deleted while they were read; the cell that needs them is not at fault."""
 
 
 class VectorSpace:
-    """The vectors of one encoder and pooling: look texts up, append texts that are missing.
+    """The vectors of one encoder and pooling: look up texts, append missing ones.
 
-    A ``blind`` one only takes: it reads nothing of what is stored, and finds nothing. As long as the object lives, `hengyu
-    store gc` leaves the space; segments that are deleted by other means are found missing.
+    A ``blind`` one can only append: it reads nothing of what is stored. While the object lives, `hengyu store gc` keeps the
+    space; segments that are deleted by other means count as missing.
     """
 
     def __init__(
@@ -74,14 +74,14 @@ class VectorSpace:
         self._keys: NDArray[np.void] = _ordered(np.zeros((0, _KEY_BYTES), np.uint8))
         self._places: NDArray[np.int64] = np.zeros((0, 2), np.int64)
         self._seen: set[str] = set()
-        self._gone: set[int] = set()  # numbers of segments that were deleted since they were read
+        self._gone: set[int] = set()  # numbers of segments that were deleted after they were read
         self._held: Held | None = None
         self.refresh(send=True)
 
     def refresh(self, *, send: bool = False) -> None:
-        """Map the segments that have appeared since; raises `HengyuError` for one whose bytes have changed.
+        """Map new segments; raises `HengyuError` for one whose bytes have changed.
 
-        Of a store that stands for one elsewhere they are fetched first; those that are only here are sent if asked for.
+        If the store mirrors a remote one, they are fetched first; local ones are sent if requested.
         """
         if self.blind:
             return
@@ -97,7 +97,7 @@ class VectorSpace:
             if damage and path.is_dir():
                 raise HengyuError(
                     f"{damage.path}: {damage.reason}; run 'hengyu store repair' to set the damaged part aside, "
-                    "the next run encodes it again"
+                    "the next run encodes its texts again"
                 )
             try:
                 own = np.load(path / "keys.npy", allow_pickle=False)
@@ -115,14 +115,14 @@ class VectorSpace:
             self._places = np.concatenate(places)[first]
 
     def _hold(self) -> None:
-        """Hold the space, if it is there, and note that it is used."""
+        """Lock the space, if it exists, and record its use."""
         path = self.folder / "space.json"
         if self._held is None or not self._held.names(path):
             self._held = hold(path)
         note_use(path)
 
     def _claim(self) -> None:
-        """Make the space's folder and hold it; one that is deleted in between is made again."""
+        """Create the space's folder and lock it; repeat if it is deleted in between."""
         for _ in range(_TRIES):
             self.folder.mkdir(parents=True, exist_ok=True)
             self._describe()
@@ -131,7 +131,7 @@ class VectorSpace:
                 return
 
     def _forget(self, numbers: Iterable[int]) -> None:
-        """Count the texts of segments that were deleted as missing."""
+        """Count the texts of deleted segments as missing."""
         gone = list(numbers)
         if not gone:
             return
@@ -144,12 +144,12 @@ class VectorSpace:
 
     def _vanished(self) -> Vanished:
         return Vanished(
-            f"{self.folder}: vectors were deleted while they were in use; run the same command again, what is missing is "
-            "encoded again and finished cells are kept"
+            f"{self.folder}: vectors were deleted while they were in use; run the same command again; what is missing is "
+            "encoded again, and finished cells are kept"
         )
 
     def _exchange(self, mirror: Mirror, *, send: bool) -> None:
-        """Fetch the segments that are there and not here; with ``send``, send those that are here and not there."""
+        """Fetch the segments that are missing here; with ``send``, send those that are missing there."""
         there = {name.removesuffix("/sums.json") for name in mirror.files() if name.endswith("/sums.json")}
         here = {path.name for path in segments_of(self.folder)}
         if there or here:
@@ -160,14 +160,14 @@ class VectorSpace:
                 mirror.below(name).fetch(_PARTS, draft)
                 damage = check(draft)
                 if damage and damage.path.name == "sums.json":
-                    continue  # it is on its way: this file comes last
+                    continue  # incomplete: this file comes last
                 if damage:
                     raise HengyuError(f"{mirror.url}/{name}/{damage.path.name}: {damage.reason}; delete {name} there")
                 draft.rename(self.folder / name)
             except OSError as e:
                 if not (self.folder / name).is_dir():  # else another process was faster
                     raise HengyuError(
-                        f"{self.folder}: vectors cannot be stored ({e.strerror or e}); make room"
+                        f"{self.folder}: vectors cannot be stored ({e.strerror or e}); free some space"
                     ) from None
             finally:
                 shutil.rmtree(draft, ignore_errors=True)
@@ -182,7 +182,7 @@ class VectorSpace:
             write_json(self.folder / "space.json", self.meaning)
 
     def _insert(self, keys: NDArray[np.void], places: NDArray[np.int64]) -> None:
-        """Take in a segment's keys without sorting all of them again: a store grows by many small segments."""
+        """Merge a segment's keys without sorting all again: a store grows by many small segments."""
         keys, first = np.unique(keys, return_index=True)
         at = np.searchsorted(self._keys, keys)
         new = self._keys[at.clip(max=len(self._keys) - 1)] != keys
@@ -200,7 +200,7 @@ class VectorSpace:
         return None if first is None else int(self._map(first).shape[1])
 
     def unmap(self) -> None:
-        """Let go of the memory maps, whose touched pages count as this process's memory; `get` maps anew."""
+        """Release the memory maps, whose touched pages count as this process's memory; `get` maps again."""
         self._mapped.clear()
 
     def _map(self, number: int) -> NDArray[np.float32]:
@@ -214,7 +214,7 @@ class VectorSpace:
         return self._mapped[number]
 
     def find(self, keys: Key) -> NDArray[np.int64]:
-        """Return for each key (n, 16) its place in the space, -1 where it is missing."""
+        """Return for each key (n, 16) its position in the space, -1 if missing."""
         wanted = _ordered(keys)
         if not len(self._keys):
             return np.full(len(wanted), -1, dtype=np.int64)
@@ -223,7 +223,7 @@ class VectorSpace:
         return found
 
     def get(self, keys: Key) -> NDArray[np.float32]:
-        """Return the vectors (n, d) of keys (n, 16); raises KeyError when one is missing, `Vanished` when it was deleted."""
+        """Return the vectors (n, d) of keys (n, 16); raises KeyError if one is missing, `Vanished` if it was deleted."""
         at = self.find(keys)
         if (at < 0).any() and self._gone:
             raise self._vanished()
@@ -238,16 +238,16 @@ class VectorSpace:
         return out
 
     def append(self, keys: Key, vectors: NDArray[np.float32]) -> None:
-        """Add vectors (n, d) under their keys as one new segment, whole or not at all.
+        """Add vectors (n, d) with their keys as one new segment, atomically.
 
-        Raises `HengyuError` when it cannot be written (disk full, no permission) or the width differs, and ValueError
-        when a vector is not finite.
+        Raises `HengyuError` if it cannot be written (disk full, no permission) or the width differs, and ValueError if a
+        vector is not finite.
         """
         if not len(keys):
             return
         if self.dim not in (None, vectors.shape[1]):
             raise HengyuError(
-                f"{self.folder}: holds vectors of width {self.dim}, not {vectors.shape[1]}; delete the folder"
+                f"{self.folder}: has vectors of width {self.dim}, not {vectors.shape[1]}; delete the folder"
             )
         if not np.isfinite(vectors).all():
             raise ValueError("the encoder gave a vector that is not finite")
@@ -265,8 +265,8 @@ class VectorSpace:
         except OSError as e:
             shutil.rmtree(draft, ignore_errors=True)
             raise HengyuError(
-                f"{self.folder}: vectors cannot be stored ({e.strerror or e}); make room or set HENGYU_CACHE to another "
-                "folder, what was stored before is kept"
+                f"{self.folder}: vectors cannot be stored ({e.strerror or e}); free some space or set HENGYU_CACHE to another "
+                "folder; what was stored before is kept"
             ) from e
         except BaseException:
             shutil.rmtree(draft, ignore_errors=True)
@@ -296,7 +296,7 @@ def _save(path: Path, array: NDArray[Any]) -> str:
 
 
 def check(segment: Path) -> Damage | None:
-    """Compare a segment's files with their checksums."""
+    """Return the first damage of a segment's files, by their checksums."""
     sums = find_json(segment / "sums.json", dict[str, str])
     if sums is None:
         return Damage(segment / "sums.json", "is missing or unreadable")

@@ -1,18 +1,17 @@
 """The vector store: every text encoded once, content-addressed, append-only, memory-mapped, safe against crashes.
 
-A *space* is what a vector depends on beside its text (`hengyu.storage.identity.vectors_key`): encoder fingerprint, pooling,
-settings, code and libraries. It is a folder named by the digest of that; inside it lie *segments*, folders that appear
-whole (written under a temporary name, then renamed) and never change:
+A *space* holds the vectors of one key (`hengyu.storage.identity.vectors_key`): encoder fingerprint, pooling, settings, code
+and libraries, everything a vector depends on besides its text. It is a folder named by the digest of the key; in it are
+*segments*, folders that appear atomically (written under a temporary name, then renamed) and never change:
 
-    <root>/<space hash>/space.json              what the hash stands for
+    <root>/<space hash>/space.json              the key
     <root>/<space hash>/<segment>/keys.npy      uint8 (n, 16): BLAKE2b-128 of the texts' UTF-8 bytes
     <root>/<space hash>/<segment>/vectors.npy   float32 (n, d)
     <root>/<space hash>/<segment>/sums.json     sha256 of both files
 
-A space is in use as long as a `VectorSpace` of it lives, in any process, and was last used when ``space.json`` was last touched
-(`hengyu.storage.in_use`). Two runs at once write segments of their own; where both hold a text, the segment that comes first by
-name answers. A store
-may stand for one elsewhere (`hengyu.base.remote`): segments that appear there are fetched, those that appear here are sent.
+A space is in use while a `VectorSpace` of it lives in any process, and was last used when ``space.json`` was last touched
+(`hengyu.storage.in_use`). Concurrent runs write separate segments; if both have a text, the first segment by name counts. A
+store may mirror a remote one (`hengyu.base.remote`): new segments there are fetched, new ones here are sent.
 """
 
 from __future__ import annotations
@@ -48,13 +47,13 @@ class VectorStore(StoreFolder):
 
     @classmethod
     def at(cls, place: str | None) -> Self:
-        """Return the store of a folder or URL; without one that in the user's cache."""
+        """Return the store of a folder or URL; by default that in the user's cache."""
         if not place:
             return cls.default()
         return cls(local(place), Mirror(place) if is_url(place) else None)
 
     def space(self, meaning: Mapping[str, Any], *, blind: bool = False) -> VectorSpace:
-        """Return the space of a meaning: every key and value of it goes into the address; a ``blind`` one only takes."""
+        """Return the space of a meaning, whose address holds all its keys and values; a ``blind`` one can only append."""
         name = name_of(meaning, _DIGITS)
         return VectorSpace(self.root / name, meaning, self.mirror.below(name) if self.mirror else None, blind=blind)
 
@@ -64,7 +63,7 @@ class VectorStore(StoreFolder):
             yield from sorted(p for p in self.root.iterdir() if p.is_dir() and not p.name.startswith("."))
 
     def info(self) -> list[dict[str, Any]]:
-        """Return for each space its meaning, its number of segments and vectors, and its bytes."""
+        """Return for each space its meaning, its numbers of segments and vectors, and its size in bytes."""
         rows = []
         for folder in self.spaces():
             segments = list(segments_of(folder))
@@ -76,35 +75,35 @@ class VectorStore(StoreFolder):
         return rows
 
     def verify(self) -> list[Damage]:
-        """Check every file of the store against its checksum and return what is damaged."""
+        """Check every file of the store against its checksum and return the damaged ones."""
         found = []
         for folder in self.spaces():
             meaning = _meaning(folder)
             if not _is_named(folder, meaning):
-                found.append(Damage(folder / "space.json", "does not hash to the name of its folder"))
+                found.append(Damage(folder / "space.json", "does not match the name of its folder"))
         return found + self.damaged_segments()
 
     def damaged_segments(self) -> list[Damage]:
-        """Check the files of every segment against their checksums and return what is damaged."""
+        """Check the files of every segment against their checksums and return the damaged ones."""
         return [d for folder in self.spaces() for p in segments_of(folder) if (d := check(p)) and p.is_dir()]
 
     def repair(self) -> list[Damage]:
-        """Delete the damaged segments (and spaces that no longer say what they are); the next run encodes them again."""
+        """Delete damaged segments, and spaces without a valid key; the next run encodes them again."""
         found = self.verify()
         for folder in dict.fromkeys(d.path.parent for d in found):
             try:
                 shutil.rmtree(folder)
             except FileNotFoundError:
-                continue  # it lay in a space that is gone
+                continue  # it was in a deleted space
             except OSError as e:
                 raise HengyuError(f"{folder}: cannot be deleted ({e.strerror or e}); check permissions") from None
         return found
 
     def gc(self, days: float = 90.0, spared: Callable[[Path], object] = lambda path: None) -> int:
-        """Delete drafts of killed runs and spaces that were not used for ``days``; return the bytes freed.
+        """Delete drafts of killed runs, and spaces that were not used for ``days``; return the bytes freed.
 
-        A space that a running process uses stays, whatever its age; ``spared`` is called with the folder of each that
-        would have been deleted. Raises `HengyuError` when ``days`` is negative or not finite.
+        A space that a running process uses is kept, whatever its age; ``spared`` is called with each folder that would have
+        been deleted. Raises `HengyuError` if ``days`` is negative or not finite.
         """
         longest = in_seconds(days)
         freed = sum(map(delete, leftovers(self.root)))
@@ -122,7 +121,7 @@ class VectorStore(StoreFolder):
 
 
 def _last_use(folder: Path) -> float:
-    """Return when a space was last read or written; one without anything in it counts as used until it is stale."""
+    """Return when a space was last read or written; an empty one counts as used until it is stale."""
     segments = list(segments_of(folder))
     if not segments:
         return changed_at(folder) + _STALE_SECONDS
@@ -135,7 +134,7 @@ def _meaning(folder: Path) -> dict[str, Any]:
 
 
 def _is_named(folder: Path, meaning: Mapping[str, Any]) -> bool:
-    """Tell whether a space's folder has the name of its meaning, which may be any JSON."""
+    """Whether the name of a space's folder matches its meaning, which may be any JSON."""
     try:
         return name_of(meaning, _DIGITS) == folder.name
     except ValueError:

@@ -1,1 +1,1 @@
-"""Commands beside the benchmark: exporting a model, self-checks, pretraining, throughput, clouds of vectors."""
+"""Further commands: exporting a model, self-checks, pretraining, throughput, embedding geometry."""

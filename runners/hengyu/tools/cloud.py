@@ -1,4 +1,4 @@
-"""The cloud of a task's sentence vectors, as an entry leaves it."""
+"""The embedding geometry of a task's sentences after a method."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ __all__ = ["describe_entry"]
 
 
 def describe_entry(sentences: Sentences, entry: Entry, seed: int = 0) -> Cloud:
-    """Fit an entry on the sentences, repeats counted, and describe what it makes of them, each once.
+    """Fit an entry on the sentences, counting repetitions, and describe its vectors of the distinct sentences.
 
-    Raises ValueError or `Degenerate` where the entry cannot be.
+    Raises ValueError or `Degenerate` if the entry cannot be fitted or described.
     """
     counts = np.bincount(np.concatenate([sentences.first, sentences.second]), minlength=len(sentences.x))
     samples = {"target": Sample.of(sentences.x, counts)}

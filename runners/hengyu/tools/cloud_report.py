@@ -1,4 +1,4 @@
-"""Clouds of vectors on a terminal, and as JSON."""
+"""Embedding geometry on a terminal, and as JSON."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from hengyu.tools.task_vectors import Sentences
 __all__ = ["print_clouds", "to_json"]
 
 _BARS = " ▁▂▃▄▅▆▇█"
-_SEEN = 5e-4  # a share below it is left blank
-_NOTES = """mean norm: length of the mean of the vectors brought to length 1; anisotropy: mean cosine of random pairs
-eff. rank: exp of the entropy of the covariance's eigenvalues; 90 %: how many directions hold 90 % of the variance
-kappa: concentration of a von Mises-Fisher distribution; alignment: mean |u-v|^2 of pairs that mean the same;
+_SEEN = 5e-4  # smaller shares are left blank
+_NOTES = """mean norm: length of the mean of the normalised vectors; anisotropy: mean cosine of random pairs
+eff. rank: exp of the entropy of the covariance's eigenvalues; 90 %: number of directions with 90 % of the variance
+kappa: concentration of a von Mises-Fisher distribution; alignment: mean |u-v|^2 of pairs with the same meaning;
 uniformity: log mean exp(-2 |u-v|^2) of random pairs; hubness: skewness of the 10-occurrence
-angles: of random pairs, 0 to 180 degrees; below each, those of independent directions in as many dimensions"""
+angles: of random pairs, 0 to 180 degrees; below each, those of independent directions of the same dimension"""
 
 
 def print_clouds(sentences: Sentences, found: Mapping[str, Cloud], console: Console | None = None) -> None:
-    """Print a row of numbers and two histograms an entry."""
+    """Print a row of numbers and two histograms per entry."""
     console = console or Console()
     if not console.is_terminal:
         console.width = 160
@@ -55,7 +55,7 @@ def print_clouds(sentences: Sentences, found: Mapping[str, Cloud], console: Cons
 
 
 def _ninety(cloud: Cloud) -> str:
-    """Return the power of two of directions that hold 90 % of the variance."""
+    """Return the number of directions, a power of two, with 90 % of the variance."""
     for power, share in enumerate(cloud.spectrum):
         if share >= 0.9:
             return f"<= {2**power}"
@@ -68,7 +68,7 @@ def _bars(shares: Sequence[float]) -> str:
 
 
 def to_json(sentences: Sentences, found: Mapping[str, Cloud], seed: int) -> dict[str, Any]:
-    """Return the clouds with what they are of; ``random_angles`` are those of independent directions."""
+    """Return the geometry of each entry as JSON; ``random_angles`` are those of independent directions."""
     return {
         "task": sentences.task,
         "encoder": sentences.encoder,

@@ -1,4 +1,4 @@
-"""The distinct sentences of a task and an encoder's vectors of them, through the vector store."""
+"""The distinct sentences of a task with an encoder's vectors, from the vector store."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Ids = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Sentences:
-    """Distinct sentences (m,) of a task as vectors (m, d), and the rows (n,) that its pairs are of."""
+    """Distinct sentences (m,) of a task with their vectors (m, d), and the rows (n,) of its pairs."""
 
     task: str
     encoder: str
@@ -35,7 +35,7 @@ class Sentences:
     first: Ids
     second: Ids
     labels: NDArray[np.float64]
-    same: NDArray[np.bool_]  # (n,), whether a pair means the same (`hengyu.numerics.cloud.means_same`)
+    same: NDArray[np.bool_]  # (n,), whether a pair has the same meaning (`hengyu.numerics.cloud.means_same`)
 
 
 def load_sentences(
@@ -49,7 +49,7 @@ def load_sentences(
     offline: bool = False,
     progress: Progress = silent,
 ) -> Sentences:
-    """Encode what the store lacks and return a task's sentences; ``pooling`` "" is the mean of the last layer.
+    """Encode the texts missing in the store and return a task's sentences; ``pooling`` "" is the mean of the last layer.
 
     Raises `HengyuError` for an unknown task, model or pooling.
     """

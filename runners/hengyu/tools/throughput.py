@@ -1,4 +1,4 @@
-"""How fast a model encodes here, beside what the machine's matrix product could do: both timed in the same process."""
+"""Measures the encoding speed of a model relative to the machine's matrix product, timed in the same process."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from hengyu.encoders.model_folder import ModelFolder
 
 __all__ = ["Throughput", "flops_per_token", "measure", "peak"]
 
-_SIDE = 2048  # of the square matrices of the reference
-_COMPARED = 256  # texts whose vectors are compared
+_SIDE = 2048  # side of the square matrices of the reference
+_COMPARED = 256  # number of texts whose vectors are compared
 
 
 @dataclass(frozen=True)
 class Throughput:
-    """One dtype and back-end on so many threads."""
+    """The throughput of one dtype, backend and number of threads."""
 
     spec: EncoderSpec
     threads: int
-    tokens: float  # a second, special ones counted
-    texts: float  # a second
-    peak: float  # floating-point operations a second of the plain matrix product in that dtype
-    share: float  # of the peak, by the operations of the model's matrix products
-    drift: float  # largest cosine distance of a vector from that of the first of all
+    tokens: float  # per second, including special ones
+    texts: float  # per second
+    peak: float  # floating-point operations per second of a plain matrix product in that dtype
+    share: float  # of the peak, counting the operations of the model's matrix products
+    drift: float  # largest cosine distance of a vector from that of the first configuration
 
 
 def measure(
@@ -40,11 +40,11 @@ def measure(
     seconds: float = 5.0,
     offline: bool = False,
 ) -> Iterator[Throughput]:
-    """Yield the throughput of each encoder on each number of threads, on as many texts as take about ``seconds``."""
+    """Yield the throughput of each encoder and number of threads, on as many texts as take about ``seconds``."""
     import torch
 
     if not texts:
-        raise HengyuError("there is no text to encode; give a file with one sentence a line")
+        raise HengyuError("there is no text to encode; give a file with one sentence per line")
     distinct = list(dict.fromkeys(texts))
     before = torch.get_num_threads()
     rng = np.random.default_rng(0)
@@ -60,7 +60,7 @@ def measure(
                 encoder.encode(distinct[:_COMPARED], [pooling])
                 rate = len(vectors) / (time.perf_counter() - warm)
                 first = vectors if first is None else first
-                # texts of all lengths, as many as fill the time: batches are made of the longest ones first
+                # texts of all lengths, as many as fill the time: batches start with the longest ones
                 some = rng.permutation(len(distinct))[: max(_COMPARED, int(rate * seconds))]
                 tokens = length = done = 0.0
                 start = time.perf_counter()
@@ -75,13 +75,13 @@ def measure(
                 yield Throughput(
                     spec, count, tokens / taken, done / taken, most, work / taken / most, _distance(first, vectors)
                 )
-                encoder.release()  # other engines take the threads when they load
+                encoder.release()  # other engines set their threads when they load
     finally:
         torch.set_num_threads(before)
 
 
 def peak(dtype: str, device: str = "cpu", repeats: int = 5) -> float:
-    """Return the operations a second of the product of two square matrices, the best of some."""
+    """Return the operations per second of a product of two square matrices, the best of several."""
     import torch
 
     a, b = (torch.randn(_SIDE, _SIDE, device=device).to(getattr(torch, dtype)) for _ in range(2))
@@ -95,10 +95,10 @@ def peak(dtype: str, device: str = "cpu", repeats: int = 5) -> float:
 
 
 def flops_per_token(folder: ModelFolder, length: float) -> float:
-    """Return the operations of the matrix products that a token of a text of so many tokens costs.
+    """Return the operations of matrix products per token, in a text of a number of tokens.
 
-    Two for every weight of a matrix outside the embeddings (and the pooler, which sees one token a text), and the scores
-    and sums of attention: 4 x width x length a layer.
+    Two for every matrix weight except embeddings (and the pooler, which sees one token per text), plus the scores and sums
+    of attention: 4 x width x length per layer.
     """
     from safetensors import safe_open
 

@@ -1,4 +1,4 @@
-"""hengyu baseline: keep the numbers of a run, for later runs to be held against."""
+"""hengyu baseline: save the scores of a run, to compare later runs with."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ __all__ = ["command"]
 @click.option(
     "--out",
     type=click.Path(dir_okay=False, path_type=Path),
-    help="The file; by default baselines/<suite>.json in the reports folder.",
+    help="File to write; by default baselines/SUITE.json in the reports folder.",
 )
 @click.option(
     "--metric",
     "metrics",
     multiple=True,
-    help="Keep this metric beside Spearman, or beside the quality of what a retrieval suite found; repeatable.",
+    help="Save this metric, too, besides Spearman or the retrieval metrics; repeatable.",
 )
-@click.option("--show", is_flag=True, help="Only say what would change.")
+@click.option("--show", is_flag=True, help="Only print what would change.")
 def command(run: str, out: Path | None, metrics: tuple[str, ...], show: bool) -> None:
-    """Propose a finished RUN (a folder, an id, the start of one, or 'latest') as its suite's baseline.
+    """Save a run as the baseline of its suite.
 
-    The file is small and one cell is one line, so that its diff can be read before it is committed; what changed is
-    printed. A cell that moved by less than boards print (0.005 points) keeps its old line. Of a retrieval suite nDCG, MRR
-    and recalls are kept, and no costs.
+    RUN is a folder, an id, the beginning of one, or 'latest'. The file has one line per cell, so that its diff can be
+    reviewed before it is committed; changes are printed. A cell that changed by less than 0.005 points keeps its old
+    line. For a retrieval suite nDCG, MRR and recall are saved, but not the costs.
     """
     from hengyu.base.errors import HengyuError, did_you_mean
     from hengyu.base.escapes import plain

@@ -1,4 +1,4 @@
-"""hengyu bench-encode: how fast a model encodes on this machine."""
+"""hengyu bench-encode: the encoding speed of a model on this machine."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ __all__ = ["command"]
     type=options.DTYPE,
     default=("float32", "bfloat16"),
     show_default=True,
-    help="Repeatable; drift is measured from the first one.",
+    help="Dtype to measure; repeatable. Drift is relative to the first one.",
 )
 @click.option(
     "--backend",
@@ -30,12 +30,17 @@ __all__ = ["command"]
     type=options.BACKEND,
     default=("torch",),
     show_default=True,
-    help="Repeatable; one that cannot compute in a dtype is left out there.",
+    help="Backend to measure; repeatable. Unsupported dtypes are skipped.",
 )
 @click.option(
-    "--threads", multiple=True, type=click.IntRange(1, 1024), help="Repeatable; by default 1 and PyTorch's own."
+    "--threads",
+    multiple=True,
+    type=click.IntRange(1, 1024),
+    help="Number of threads; repeatable. By default 1 and PyTorch's default.",
 )
-@click.option("--seconds", default=5.0, show_default=True, type=click.FloatRange(0.1, 600), help="Of each measurement.")
+@click.option(
+    "--seconds", default=5.0, show_default=True, type=click.FloatRange(0.1, 600), help="Duration of each measurement."
+)
 @options.device
 @options.offline
 def command(
@@ -48,11 +53,11 @@ def command(
     device: str,
     offline: bool,
 ) -> None:
-    """Encode the sentences of FILE (one a line; by default those of hengyu-sts) and print tokens a second.
+    """Measure the encoding speed of a model.
 
-    The peak is the plain matrix product of 2048 x 2048 in the same dtype, on the same threads, timed beside it; the share
-    counts the operations of the model's own matrix products. Drift is the largest cosine distance of a vector from that
-    of the first row.
+    The sentences are those of FILE (one per line), by default those of hengyu-sts. The peak is a plain 2048 x 2048 matrix
+    product in the same dtype and threads; the share counts the operations of the model's matrix products. Drift is the
+    largest cosine distance between a vector and that of the first row.
     """
     from itertools import islice
 

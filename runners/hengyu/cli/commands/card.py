@@ -1,4 +1,4 @@
-"""hengyu card: the card of a file of sentence pairs, guessed from the file."""
+"""hengyu card: writes a card for a file of sentence pairs."""
 
 from __future__ import annotations
 
@@ -14,20 +14,18 @@ __all__ = ["command"]
 @click.option(
     "--columns", metavar="A,B,LABEL", help="Columns of the two sentences and the label: names, or positions from 0."
 )
-@click.option("--header/--no-header", default=None, help="Whether line 1 holds names.")
-@click.option("--separator", default="", help=r"What separates the fields, like ';', '||' or '\t'.")
+@click.option("--header/--no-header", default=None, help="Whether line 1 is a header.")
+@click.option("--separator", default="", help=r"Field separator, like ';', '||' or '\t'.")
 @click.option(
-    "--quoting", type=click.Choice(["csv", "none"]), help="Whether quotes around a field belong to it (none)."
+    "--quoting", type=click.Choice(["csv", "none"]), help="Whether quotes are CSV quoting, or part of the text (none)."
 )
 @click.option("--encoding", default="", metavar="NAME", help="utf-8, gb18030, big5, utf-16, ...")
-@click.option("--labels", type=click.Choice(["binary", "graded"]), help="Whether labels are 0 or 1, or degrees.")
-@click.option("--scale", type=float, nargs=2, metavar="LOW HIGH", help="Lowest and highest label.")
-@click.option("--map", "mapping", default="", metavar="WORD=LABEL,...", help="What the labels of the file mean.")
+@click.option("--labels", type=click.Choice(["binary", "graded"]), help="Whether labels are 0 and 1, or graded.")
+@click.option("--scale", type=float, nargs=2, metavar="LOW HIGH", help="The lowest and the highest label.")
+@click.option("--map", "mapping", default="", metavar="WORD=LABEL,...", help="Values of the labels in the file.")
 @click.option("--name", default="", help="Name of the card; by default the file's.")
-@click.option(
-    "--out", metavar="PATH", help="Where the card is written, - for the terminal; by default beside the file."
-)
-@click.option("--force", is_flag=True, help="Replace a card that is there.")
+@click.option("--out", metavar="PATH", help="Where to write the card, - for the terminal; by default next to the file.")
+@click.option("--force", is_flag=True, help="Replace an existing card.")
 def command(
     file: Path,
     columns: str | None,
@@ -42,10 +40,10 @@ def command(
     out: str | None,
     force: bool,
 ) -> None:
-    """Guess how a FILE of sentence pairs is laid out, show it, and write it down as a card.
+    """Write a card for a FILE of sentence pairs.
 
-    Format, separator, quoting, encoding, header, columns and labels are decided from the whole file; an option decides
-    instead of the guess. The pairs are then read with the card, and what is wrong with them is named. Exit code 0 or 2.
+    Format, separator, quoting, encoding, header, columns and labels are guessed from the whole file and shown; options
+    override a guess. Then the pairs are read with the card, and mistakes are reported. Exit code 0 or 2.
     """
     import os
 
@@ -60,7 +58,7 @@ def command(
     if encoding and encoding.lower() not in CODECS:
         raise HengyuError(f"--encoding {encoding}: no such encoding{did_you_mean(encoding.lower(), CODECS)}")
     if '"' in separator or "\n" in separator:
-        raise HengyuError("--separator: must hold neither quotes nor line ends")
+        raise HengyuError("--separator: must contain neither quotes nor line ends")
     if scale and not scale[0] < scale[1]:
         raise HengyuError(f"--scale {scale[0]:g} {scale[1]:g}: give the lowest label first, then the highest")
     found = guess(
@@ -85,7 +83,7 @@ def command(
         click.echo(text, nl=False)
     else:
         if place.exists() and not force:
-            raise HengyuError(f"{place}: is there already; --force replaces it, --out PATH writes another file")
+            raise HengyuError(f"{place}: already exists; --force replaces it, --out PATH writes another file")
         try:
             write_bytes(place, text.encode("utf-8"))
         except OSError as e:
@@ -104,7 +102,7 @@ def command(
 
 
 def _mapping(given: str) -> tuple[tuple[str, float], ...]:
-    """Return words and the labels they mean, of ``entailment=1,neutral=0``."""
+    """Return words and their labels from ``entailment=1,neutral=0``."""
     from hengyu.base.errors import HengyuError
 
     found = []
@@ -115,5 +113,5 @@ def _mapping(given: str) -> tuple[tuple[str, float], ...]:
         except ValueError:
             word = ""
         if not word.strip():
-            raise HengyuError(f"--map {given}: write each label of the file and what it means, like same=1,different=0")
+            raise HengyuError(f"--map {given}: write each label of the file and its value, like same=1,different=0")
     return tuple(found)

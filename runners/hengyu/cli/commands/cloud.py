@@ -1,4 +1,4 @@
-"""hengyu cloud: how the sentence vectors of a model lie in space, before and after a method."""
+"""hengyu cloud: the embedding geometry of a model, before and after a method."""
 
 from __future__ import annotations
 
@@ -18,9 +18,11 @@ __all__ = ["command"]
 
 @click.command("cloud")
 @options.task_vectors
-@click.option("--entry", "entries", multiple=True, help="Look at them after this entry too; repeatable.")
-@click.option("--seed", default=0, show_default=True, type=click.IntRange(min=0), help="Of samples and of entries.")
-@click.option("--json", "json_", type=click.Path(dir_okay=False, path_type=Path), help="Write the numbers here too.")
+@click.option("--entry", "entries", multiple=True, help="Also describe the vectors after this method; repeatable.")
+@click.option("--seed", default=0, show_default=True, type=click.IntRange(min=0), help="Seed of samples and methods.")
+@click.option(
+    "--json", "json_", type=click.Path(dir_okay=False, path_type=Path), help="Also write the numbers to this file."
+)
 @options.methods
 def command(
     load: Callable[[], Sentences],
@@ -28,10 +30,11 @@ def command(
     seed: int,
     json_: Path | None,
 ) -> None:
-    """Describe the cloud of MODEL's sentence vectors: mean, anisotropy, effective rank, uniformity, hubness, angles.
+    """Describe the embedding geometry of a model.
 
-    Entries are fitted on the sentences of the task, as 'hengyu run' does with fit_on target. The histogram of the angles
-    of random pairs stands beside that of independent directions, uniform in as many dimensions.
+    Printed are mean norm, anisotropy, effective rank, uniformity, hubness and angles. Methods are fitted on the sentences
+    of the task, like 'hengyu run' with fit_on target. The histogram of the angles of random pairs is shown with that of
+    independent uniform directions in the same number of dimensions.
     """
     from hengyu.base.errors import HengyuError, gather
     from hengyu.methods.grammar import parse_entry
@@ -40,7 +43,7 @@ def command(
     from hengyu.tools.cloud_report import print_clouds, to_json
 
     parsed = [parse_entry(e) for e in dict.fromkeys(("raw", *entries))]
-    gather(f"entry '{e}' ends in an index, which leaves no vectors to look at; leave it out" for e in parsed if e.index)
+    gather(f"entry '{e}' ends in an index, which gives no vectors; remove the index" for e in parsed if e.index)
     loaded = load()
     found = {}
     for entry in parsed:

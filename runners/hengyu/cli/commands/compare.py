@@ -1,4 +1,4 @@
-"""hengyu compare: paired differences between two runs, or two parts of one."""
+"""hengyu compare: paired differences between two runs, or within one."""
 
 from __future__ import annotations
 
@@ -14,12 +14,20 @@ __all__ = ["command"]
 @click.command("compare")
 @click.argument("run")
 @click.argument("other", required=False)
-@click.option("--entry", "entries", multiple=True, metavar="ENTRY", help="Keep this entry; two compare them.")
-@click.option("--encoder", "encoders", multiple=True, metavar="NAME", help="Keep this encoder; two compare them.")
-@click.option("--pooling", "poolings", multiple=True, metavar="NAME", help="Keep this pooling; two compare them.")
-@click.option("--fit-on", "fits", multiple=True, metavar="WORD", help="Keep rows of this fit_on; two compare them.")
-@click.option("--task", "tasks", multiple=True, metavar="CARD:SPLIT", help="On this task only; repeatable.")
-@click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="Write a page into this folder, too.")
+@click.option("--entry", "entries", multiple=True, metavar="ENTRY", help="Only this method; give two to compare them.")
+@click.option(
+    "--encoder", "encoders", multiple=True, metavar="NAME", help="Only this encoder; give two to compare them."
+)
+@click.option(
+    "--pooling", "poolings", multiple=True, metavar="NAME", help="Only this pooling; give two to compare them."
+)
+@click.option(
+    "--fit-on", "fits", multiple=True, metavar="WORD", help="Only rows with this fit_on; give two to compare them."
+)
+@click.option("--task", "tasks", multiple=True, metavar="CARD:SPLIT", help="Only this task; repeatable.")
+@click.option(
+    "--out", type=click.Path(file_okay=False, path_type=Path), help="Also write an HTML page into this folder."
+)
 @options.methods
 def command(
     run: str,
@@ -31,14 +39,14 @@ def command(
     tasks: tuple[str, ...],
     out: Path | None,
 ) -> None:
-    """Print the paired differences of Spearman between RUN and OTHER: RUN minus OTHER, row by row.
+    """Compare two runs, or two methods of one run.
 
-    Of retrieval suites it is nDCG@10.
+    Prints the paired differences RUN minus OTHER of Spearman (nDCG@10 for retrieval), row by row, with 95 % confidence
+    intervals and Holm-adjusted p-values.
 
-    A run is a folder, an id, the start of one, or 'latest'. Without OTHER give two names of one option, and the first
-    minus the second is told within RUN: --entry whitening --entry raw. With OTHER, two names are RUN's and OTHER's. Both
-    sides are taken over the same pairs under the same resamples; runs of unlike protocols are refused, with the field that
-    differs. p is adjusted over all lines (Holm).
+    A run is a folder, an id, the beginning of one, or 'latest'. Without OTHER, give two names of one option to compare
+    them within RUN: --entry whitening --entry raw. With OTHER, the first name is RUN's and the second OTHER's. Both sides
+    use the same pairs and resamples; runs with different protocols are refused, with the field that differs.
     """
     from hengyu.base.errors import HengyuError
     from hengyu.base.escapes import plain
@@ -48,7 +56,7 @@ def command(
     from hengyu.storage.records import find_run, load_run
 
     def same(text: str) -> str:
-        # an entry is known by its printed form; what does not parse is looked up as it is, and told if it is not there
+        # entries are known by their printed form; one that does not parse is looked up as typed, and reported if missing
         try:
             return str(parse_entry(text))
         except HengyuError:

@@ -1,4 +1,4 @@
-"""hengyu distort: what random projections do to real vectors, beside what theory promises."""
+"""hengyu distort: the distortion of real vectors by random projections, and its theoretical bound."""
 
 from __future__ import annotations
 
@@ -18,12 +18,26 @@ __all__ = ["command"]
 
 @click.command("distort")
 @options.task_vectors
-@click.option("--dim", "dims", multiple=True, type=click.IntRange(min=1), help="By default the lemma's; repeatable.")
-@click.option("--kind", "kinds", multiple=True, metavar="NAME", help="gaussian by default, see jl; repeatable.")
-@click.option("--eps", default=0.2, show_default=True, help="What counts as moved.")
-@click.option("--seeds", default=10, show_default=True, type=click.IntRange(1, 1000), help="How many draws.")
+@click.option(
+    "--dim",
+    "dims",
+    multiple=True,
+    type=click.IntRange(min=1),
+    help="Output dimension; by default the lemma's; repeatable.",
+)
+@click.option(
+    "--kind",
+    "kinds",
+    multiple=True,
+    metavar="NAME",
+    help="Kind of projection, by default gaussian, see jl; repeatable.",
+)
+@click.option("--eps", default=0.2, show_default=True, help="Change that counts as distortion.")
+@click.option("--seeds", default=10, show_default=True, type=click.IntRange(1, 1000), help="Number of draws.")
 @click.option("--pairs", default=10_000, show_default=True, type=click.IntRange(1, 10_000_000), help="Pairs sampled.")
-@click.option("--json", "json_", type=click.Path(dir_okay=False, path_type=Path), help="Write the numbers here too.")
+@click.option(
+    "--json", "json_", type=click.Path(dir_okay=False, path_type=Path), help="Also write the numbers to this file."
+)
 def command(
     load: Callable[[], Sentences],
     dims: tuple[int, ...],
@@ -33,10 +47,11 @@ def command(
     pairs: int,
     json_: Path | None,
 ) -> None:
-    """Measure how far the sentence vectors of MODEL move under jl, brought to length 1 before.
+    """Measure the distortion by random projections (jl).
 
-    For every kind and dimension: the quantiles by which squared lengths, squared distances of pairs and inner products
-    move, the share that moves by eps or more, and the most that the lemma allows of it.
+    The sentence vectors of MODEL are normalised and projected. For every kind and dimension it prints the quantiles of the
+    change in squared lengths, squared distances and inner products, the share that changes by eps or more, and the lemma's
+    upper bound on that share.
     """
     from dataclasses import asdict
 
@@ -55,12 +70,12 @@ def command(
         if kind not in KINDS:
             raise HengyuError(f"--kind {kind}: unknown{did_you_mean(kind, KINDS)}")
     if not 0 < eps <= 1:
-        raise HengyuError(f"--eps {eps:g}: must lie between 0 and 1, where the bound is proved")
+        raise HengyuError(f"--eps {eps:g}: must lie between 0 and 1, where the bound holds")
     loaded = load()
     n, width = loaded.x.shape
     wanted = dims or (jl_dim(max(n, 2), eps, inner=True),)
     if max(wanted) > MOST:
-        raise HengyuError(f"hengyu distort: dim={max(wanted)} is more than {MOST}; give a larger --eps or a --dim")
+        raise HengyuError(f"hengyu distort: dim={max(wanted)} exceeds {MOST}; give a larger --eps, or --dim")
     try:
         found = [
             measure(loaded.x, dim, kind=kind, eps=eps, pairs=pairs, seeds=seeds)
@@ -72,7 +87,7 @@ def command(
     said = f"{loaded.encoder}, {loaded.pooling}, {loaded.task}: {n:,} vectors of {width}, {seeds} draws, eps = {eps:g}"
     click.echo(plain(said))
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for word in ("kind", "dim", "what moves", *(f"{100 * q:g} %" for q in QUANTILES), "share >= eps", "bound"):
+    for word in ("kind", "dim", "quantity", *(f"{100 * q:g} %" for q in QUANTILES), "share >= eps", "bound"):
         table.add_column(word, justify="left" if word in ("kind", "what moves") else "right", no_wrap=True)
     for d in found:
         parts = (("length^2", d.norms), ("distance^2", d.distances), ("inner product", d.inners))
@@ -83,7 +98,7 @@ def command(
     if not console.is_terminal:
         console.width = 160
     console.print(table)
-    click.echo("bound: 2 exp(-eps^2 dim / 8), for inner products 4 exp(-eps^2 dim / 8); -: not proved of this kind")
+    click.echo("bound: 2 exp(-eps^2 dim / 8), for inner products 4 exp(-eps^2 dim / 8); -: not proved for this kind")
     if json_:
         about = {"task": loaded.task, "encoder": loaded.encoder, "pooling": loaded.pooling}
         write_json(json_, {**about, "found": list(map(asdict, found))})

@@ -1,4 +1,4 @@
-"""hengyu encode: the vectors of a large text file."""
+"""hengyu encode: encodes a large text file."""
 
 from __future__ import annotations
 
@@ -22,27 +22,32 @@ __all__ = ["command"]
     "--pooling",
     "poolings",
     multiple=True,
-    help="Repeatable; by default mean, or native where the encoder has no other.",
+    help="Pooling; by default mean, or native if the encoder has no other; repeatable.",
 )
 @click.option(
     "--out",
     type=options.PLACE,
     metavar="DIR|URL",
-    help="Folder of the vector store; by default the one that runs use.",
+    help="Folder of the vector store; by default the one used by runs.",
 )
 @click.option("--prompt", default="", help="A prefix, or a template with {text}.")
-@click.option("--max-length", type=click.IntRange(min=0), default=0, help="Tokens; by default the model's own.")
+@click.option(
+    "--max-length",
+    type=click.IntRange(min=0),
+    default=0,
+    help="Maximum input length in tokens; by default the model's own.",
+)
 @click.option("--dtype", type=options.DTYPE, default="float32", show_default=True)
 @click.option("--backend", type=options.BACKEND, default="torch", show_default=True, help="The engine.")
 @options.attention
 @options.device
-@click.option("--max-memory", metavar="SIZE", help="Hold no more than about this, like 4GiB, or refuse.")
+@click.option("--max-memory", metavar="SIZE", help="Refuse to use more memory than about this, like 4GiB.")
 @options.executor
 @options.address
 @options.workers
 @options.offline
 @options.trust_remote_code
-@click.option("--quiet", is_flag=True, help="Print no progress.")
+@click.option("--quiet", is_flag=True, help="Do not show progress.")
 def command(
     file: Path,
     encoder: str,
@@ -66,12 +71,12 @@ def command(
     trust_remote_code: bool,
     quiet: bool,
 ) -> None:
-    """Encode FILE, UTF-8 (or that in gzip or xz) with one sentence a line, into a vector store.
+    """Encode a text file into the vector store.
 
-    It streams: memory holds a block of lines and 64 bytes for each stored text and pooling. A job that was killed goes
-    on with the same command; sentences that are stored are not encoded again, and runs find them there. Blank lines
-    are left out. With --executor ray, workers share each block, and the vectors are the same. Prints the folder of each
-    pooling's vectors.
+    FILE is UTF-8 with one sentence per line, possibly in gzip or xz. It is read as a stream: memory holds a block of lines
+    and 64 bytes per stored text and pooling. After an interruption the same command continues; stored sentences are not
+    encoded again, and runs use them, too. Blank lines are skipped. With --executor ray the workers share each block, with
+    the same vectors. Prints the folder of each pooling's vectors.
     """
     from rich.console import Console
 

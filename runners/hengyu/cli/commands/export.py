@@ -1,4 +1,4 @@
-"""hengyu export: a run in the formats that other programs read."""
+"""hengyu export: writes a run in formats for other programs."""
 
 from __future__ import annotations
 
@@ -21,18 +21,20 @@ __all__ = ["command"]
     type=click.Choice(["csv", "json", "md", "latex", "mteb"]),
     default="csv",
     show_default=True,
-    help="csv and json hold every record, md and latex the leaderboard; mteb is a folder of its result files.",
+    help="csv and json: every record; md and latex: the leaderboard; mteb: a folder of its result files.",
 )
-@click.option("--out", type=click.Path(path_type=Path), help="Write to this file (mteb: folder) instead of stdout.")
+@click.option("--out", type=click.Path(path_type=Path), help="File to write instead of stdout (for mteb: folder).")
 @click.option(
-    "--clouds", is_flag=True, help="How the vectors of each entry lie in space, in place of the scores (csv or json)."
+    "--clouds", is_flag=True, help="The embedding geometry of each method instead of the scores (csv or json)."
 )
 def command(run: str, format_: str, out: Path | None, clouds: bool) -> None:
-    """Print the numbers of a RUN (a folder, an id, the start of one, or 'latest').
+    """Export the numbers of a run.
 
-    csv and json are tidy: one record a row, scores not x 100, an empty cell or null for no number; task and split
-    stand apart (LCQMC, test), means over tasks are the tasks mean and w-mean. rank, rank_low and rank_high are the row's
-    rank by Spearman and those it has over the resamples; tied: it is not told apart from the best. Text is kept as it
+    RUN is a folder, an id, the beginning of one, or 'latest'.
+
+    csv and json are tidy: one record per row, scores not x 100, an empty field or null for a missing number; task and
+    split are separate (LCQMC, test), and means over tasks are the tasks mean and w-mean. rank, rank_low and rank_high are
+    the row's rank by Spearman and its 95 % interval; tied: not significantly worse than the best. Text is kept as it
     is, but for characters that are not seen (shown as `<U+202E>`), so a spreadsheet may take a name that begins with = for a
     formula.
 
@@ -45,7 +47,7 @@ def command(run: str, format_: str, out: Path | None, clouds: bool) -> None:
         from hengyu.report.exports.mteb import write_mteb
 
         if out is None or out.is_file():
-            raise click.UsageError("mteb's results are a folder; name it with --out DIR")
+            raise click.UsageError("mteb's results are a folder; give it with --out DIR")
         click.echo(f"{len(write_mteb(_warned(load_run(find_run(run))), out))} result files in {out}", err=True)
         return
     if out is not None and out.is_dir():
@@ -55,12 +57,12 @@ def command(run: str, format_: str, out: Path | None, clouds: bool) -> None:
         write_bytes(out, content)
         click.echo(str(out), err=True)
         return
-    # bytes, so that Chinese names and line ends are the same on every platform
+    # bytes, so that Chinese names and line ends are the same on all platforms
     click.echo(content, nl=False)
 
 
 def _warned(run: Run) -> Run:
-    """Say on the terminal that a run cannot be verified, whose numbers leave it; returns the run."""
+    """Warn if a run cannot be verified; returns the run."""
     if run.unverified:
         click.echo(f"warning: not verified: {run.unverified}", err=True)
     return run

@@ -13,17 +13,19 @@ __all__ = ["command"]
 
 @click.command("export-model")
 @click.argument("run")
-@click.option("--row", required=True, metavar="N|WORDS", help="Its number on the board, or parts: 'mean | whitening'.")
+@click.option(
+    "--row", required=True, metavar="N|WORDS", help="Its number on the leaderboard, or parts: 'mean | whitening'."
+)
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="The folder to write.")
-@click.option("--task", default="", metavar="CARD:SPLIT", help="Take the fit of this task (a row has one for each).")
-@click.option("--fit-on", default="", metavar="CARD:SPLIT", help="Fit on these sentences instead.")
-@click.option("--seed", type=int, default=None, help="Of a row that draws random numbers; by default its first.")
-@click.option("--encoder", default="", metavar="ID|DIR", help="Where the encoder lies now, if it has moved.")
-@click.option("--data", type=options.FOLDER, help="Where the datasets' files lie now, if they have moved.")
+@click.option("--task", default="", metavar="CARD:SPLIT", help="Use the fit of this task (a row has one per task).")
+@click.option("--fit-on", default="", metavar="CARD:SPLIT", help="Fit on the sentences of this split instead.")
+@click.option("--seed", type=int, default=None, help="Seed of a row with several; by default the first.")
+@click.option("--encoder", default="", metavar="ID|DIR", help="Where the encoder is now, if it has moved.")
+@click.option("--data", type=options.FOLDER, help="Where the datasets' files are now, if they have moved.")
 @options.datasets
 @options.offline
 @options.trust_remote_code
-@click.option("--force", is_flag=True, help="Replace a model's folder that is there already.")
+@click.option("--force", is_flag=True, help="Replace an existing model folder.")
 @options.methods
 def command(
     run: str,
@@ -39,11 +41,12 @@ def command(
     trust_remote_code: bool,
     force: bool,
 ) -> None:
-    """Write a row of a RUN as a sentence-transformers folder: encoder, pooling and every step of the entry.
+    """Export a leaderboard row as a sentence-transformers model.
 
-    A row is named by its number on the board, or by enough of encoder, pooling, entry and fit_on between bars to fit it
-    alone: 'hengyu-mini | mean | whitening(dim=64) | target'. The steps are fitted again on what the run fitted them on,
-    and the folder is checked against the vectors that were weighed before it is shown.
+    The folder contains encoder, pooling and all steps of the method. A row of RUN is given by its number on the leaderboard,
+    or by enough of encoder, pooling, method and fit_on, separated by bars, to identify it: 'hengyu-mini | mean |
+    whitening(dim=64) | target'. The steps are fitted on the same data as in the run, and before the folder is published
+    its vectors are compared with those that were evaluated.
     """
     from rich.console import Console
 
@@ -69,8 +72,8 @@ def command(
     weighed = choice.weighed(found)
     if not fit_on and weighed is not None and abs(weighed - fitted.spearman) > 1e-3:
         raise HengyuError(
-            f"row '{written(choice.row)}': fitted again it reaches {percent(fitted.spearman)} on {choice.task} where the run "
-            f"has {percent(weighed)}; run the suite again with these versions, then take the row"
+            f"row '{written(choice.row)}': fitted again it scores {percent(fitted.spearman)} on {choice.task}, but the run "
+            f"has {percent(weighed)}; run the suite again with these versions, then export the row"
         )
     done = write_folder(
         fitted, choice, out, lambda folder: model_card(found, choice, fitted, folder, fit_on), force=force
@@ -79,7 +82,7 @@ def command(
     click.echo(plain(f"modules: {' > '.join(done.modules)}"), err=True)
     run_has = "" if fit_on or weighed is None else f" (the run has {percent(weighed)})"
     click.echo(plain(f"Spearman on {choice.task}: {percent(fitted.spearman)}{run_has}"), err=True)
-    click.echo(f"checked: {done.probed} sentences, off by at most {done.error:.1e} of a vector's length", err=True)
+    click.echo(f"checked: {done.probed} sentences, largest error {done.error:.1e} of a vector's length", err=True)
     if done.own:
-        click.echo("loading it needs the package hengyu and trust_remote_code=True", err=True)
+        click.echo("to load it, install hengyu and pass trust_remote_code=True", err=True)
     click.echo(str(out))

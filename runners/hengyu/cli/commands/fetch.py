@@ -1,4 +1,4 @@
-"""hengyu fetch: download datasets, at the revisions their cards pin."""
+"""hengyu fetch: downloads datasets at the revisions pinned in their cards."""
 
 from __future__ import annotations
 
@@ -13,12 +13,13 @@ __all__ = ["command"]
 
 @click.command("fetch")
 @click.argument("names", nargs=-1, metavar="[NAME]...")
-@click.option("--all", "everything", is_flag=True, help="Every dataset that has a hub id.")
+@click.option("--all", "everything", is_flag=True, help="All datasets with a hub id.")
 @options.datasets
 def command(names: tuple[str, ...], everything: bool, datasets: tuple[Path, ...]) -> None:
-    """Download the datasets NAME into the cache; what is already there stays.
+    """Download datasets into the cache.
 
-    'hengyu list datasets' shows the names. HF_ENDPOINT names a mirror of the Hugging Face hub.
+    'hengyu list datasets' shows the names. Files that are already there are kept. HF_ENDPOINT sets a mirror of the
+    Hugging Face hub.
     """
     from hengyu.base.errors import HengyuError, Problems
     from hengyu.base.escapes import plain

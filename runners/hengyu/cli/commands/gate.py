@@ -1,4 +1,4 @@
-"""hengyu gate: did the scores get worse?"""
+"""hengyu gate: a regression check of a run against a baseline."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ __all__ = ["command"]
 
 _FILE = click.Path(dir_okay=False, path_type=Path)
 _CODES = "\n".join(f"* {code:>2}  {word}: {EXIT_WORDS[word]}" for word, code in EXIT.items())
-_HELP = f"""Hold the run CURRENT against BASELINE: red on a regression, quiet on noise, never green on nothing.
+_HELP = f"""Check a run for significant regressions.
 
-BASELINE is a baseline file ('hengyu baseline' makes one), the name of a suite that has one, or a run; CURRENT is a run
-(a folder, an id, the start of one, or 'latest'). A cell fails when it fell by more than its tolerance (half a point
-unless you say otherwise) and the fall is significant, over all cells together (Holm), or when it lies below
-its floor. Where both sides kept what it takes the fall is measured pair by pair, else by the stored intervals; the output
-says which. Tolerances and floors in NAME.rules.toml beside a baseline NAME.json are found by themselves.
+BASELINE is a baseline file (see 'hengyu baseline'), the name of a suite that has one, or a run; CURRENT is a run: a
+folder, an id, the beginning of one, or 'latest'. A cell fails if it fell by more than its tolerance (by default half a
+point) and the fall is significant, Holm-adjusted over all cells, or if it is below its floor. If both sides have their
+observations, the test is paired; otherwise it uses the stored intervals; the output says which. Tolerances and floors
+are also read from NAME.rules.toml next to a baseline NAME.json.
 
-A fall beyond the tolerance that may be chance is inconclusive: a warning, which says how many independent pairs or queries
-it would take, and with --strict an exit code of its own.
+A fall beyond the tolerance that is not significant is inconclusive: a warning that says how many independent pairs or
+queries would be needed, and with --strict a separate exit code.
 
-Exit codes; of all that apply, the lowest:
+Exit codes (the lowest that applies):
 
 \b
 {_CODES}
@@ -42,33 +42,36 @@ Exit codes; of all that apply, the lowest:
     "tolerances",
     multiple=True,
     metavar="[PATTERN=]T",
-    help="Points (0.5) or a share of the baseline (2%) that a cell may fall; PATTERN (* and ?) fits a task, an entry or "
-    "'task | encoder | pooling | entry | fit_on'. Repeatable, later ones win.",
+    help="Points (0.5) or share of the baseline (2%) by which a cell may fall; PATTERN (with * and ?) matches a task, a method "
+    "or 'task | encoder | pooling | method | fit_on'. Repeatable; later ones win.",
 )
 @click.option(
-    "--rules", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="TOML of tolerances, floors."
+    "--rules", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="TOML file of tolerances and floors."
 )
 @click.option(
     "--level",
     type=click.FloatRange(0.5, 1, max_open=True),
     default=0.99,
     show_default=True,
-    help="Of the intervals: where nothing got worse, (1 - level) / 2 of the gates are red at most.",
+    help="Confidence level: without any regression, at most (1 - level) / 2 of the checks are red.",
 )
 @click.option(
     "--metric",
     "metrics",
     multiple=True,
-    help="Between two runs, gate this metric too, by its stored intervals; repeatable. Of a file, all it holds are gated.",
+    help="Between two runs, also check this metric by its stored intervals; repeatable. Of a file, all metrics are checked.",
 )
-@click.option("--strict", is_flag=True, help="Red on falls that may be chance, too.")
+@click.option("--strict", is_flag=True, help="Also red on inconclusive falls.")
 @click.option(
-    "--accept", multiple=True, type=click.Choice(ACCEPTABLE), help="A difference that is meant: a note, not a finding."
+    "--accept",
+    multiple=True,
+    type=click.Choice(ACCEPTABLE),
+    help="Accept an intended difference: a note, not a finding.",
 )
-@click.option("--markdown", type=_FILE, help="Write the answer as Markdown.")
+@click.option("--markdown", type=_FILE, help="Write the result as Markdown.")
 @click.option("--junit", type=_FILE, help="Write every cell as JUnit XML.")
 @click.option("--json", "json_", type=_FILE, help="Write everything as JSON.")
-@click.option("--all", "everything", is_flag=True, help="Print every cell, not only those worth a line.")
+@click.option("--all", "everything", is_flag=True, help="Print every cell, not only notable ones.")
 def command(
     baseline: str,
     current: str,
@@ -83,7 +86,7 @@ def command(
     json_: Path | None,
     everything: bool,
 ) -> None:
-    """Judge a run; see the help text above."""
+    """Check a run; see the help text above."""
     import os
     from dataclasses import replace
 
@@ -144,7 +147,7 @@ def command(
 
 
 def _end(kind: str, error: HengyuError, junit: Path | None) -> NoReturn:
-    """Say why there is nothing to judge, on GitHub as annotations and in the JUnit file as an error, and exit."""
+    """Report why there is nothing to check, on GitHub as annotations and in the JUnit file as an error, and exit."""
     import os
 
     from hengyu.base.escapes import plain, workflow_message

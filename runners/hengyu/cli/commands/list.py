@@ -1,4 +1,4 @@
-"""hengyu list: what there is to run."""
+"""hengyu list: datasets, suites, encoders and methods."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ def _datasets(folders: tuple[Path, ...], data: Path | None) -> None:
     for card in load_cards(folders).values():
         places: dict[str, list[str]] = {}
         for split in card.splits:
-            # a retrieval split is where the last of its files is, missing if one of them is
+            # a retrieval split is at the place of its last file, and missing if one of its files is
             parts = PARTS if isinstance(card, CollectionCard) else ("",)
             places_of = [whereabouts(card, split, data, part) for part in parts]
             words = [next((word for word, path in p.items() if path.is_file()), "missing") for p in places_of]
             found = "missing" if "missing" in words else words[-1]
-            beside = "shipped" if card.path.is_relative_to(share("datasets")) else "beside its card"
+            beside = "shipped" if card.path.is_relative_to(share("datasets")) else "next to its card"
             places.setdefault({"given": "in --data", "beside": beside}.get(found, found), []).append(split)
         state = "; ".join(word if len(places) == 1 else f"{word}: {' '.join(s)}" for word, s in places.items())
         sizes = ", ".join(f"{s.name} {s.rows:,}" if s.rows else s.name for s in card.splits.values())
@@ -53,7 +53,7 @@ def _suites(folders: tuple[Path, ...], data: Path | None) -> None:
 
 
 def _encoders(folders: tuple[Path, ...], data: Path | None) -> None:
-    """Print the built-in encoder, the baselines, and how to name any other."""
+    """Print the built-in encoder, the baselines, and how to give any other."""
     from hengyu.encoders import BUILTIN, EncoderSpec, open_encoder
     from hengyu.encoders.lexical import BASELINE_NOTES
 
@@ -64,7 +64,7 @@ def _encoders(folders: tuple[Path, ...], data: Path | None) -> None:
     rows: list[tuple[str, ...]] = [(BUILTIN, "Apache-2.0", f"{size:.1f} MB", about)]
     rows += [(name, "", "", f"baseline: {note}") for name, note in BASELINE_NOTES.items()]
     rows.append(("FOLDER or HUB/ID", "its own", "", "any transformers or sentence-transformers model, with --encoder"))
-    rows.append(("FILE.npy", "its own", "", "vectors that are there already, one a line of FILE.txt, with --encoder"))
+    rows.append(("FILE.npy", "its own", "", "precomputed vectors, one per line of FILE.txt, with --encoder"))
     rows.append(("FOLDER with vectors.npy", "its own", "", "the same, with texts.txt; also .safetensors and .parquet"))
     rows.append(("NAME --api URL", "its own", "", "a model behind an OpenAI-compatible API, with --encoder"))
     _table(("encoder", "licence", "size", "what it is"), rows)
@@ -106,7 +106,7 @@ def _table(headings: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
     console.print(table)
 
 
-# what can be listed: a word of the command line -> a function of --datasets and --data that prints
+# what can be listed: word of the command line -> function of --datasets and --data that prints
 LISTS: dict[str, Callable[[tuple[Path, ...], Path | None], None]] = {
     "datasets": _datasets,
     "suites": _suites,
@@ -121,5 +121,5 @@ LISTS: dict[str, Callable[[tuple[Path, ...], Path | None], None]] = {
 @click.option("--data", type=options.FOLDER, help="Folder with the files of the tasks, as given to 'hengyu run'.")
 @options.methods
 def command(what: str, datasets: tuple[Path, ...], data: Path | None) -> None:
-    """List what there is: datasets (size, licence, whether here), suites, encoders, methods."""
+    """List datasets, suites, encoders or methods."""
     LISTS[what](datasets, data)

@@ -1,4 +1,4 @@
-"""hengyu pretrain: a small BERT from random weights."""
+"""hengyu pretrain: pretrains a small BERT from scratch."""
 
 from __future__ import annotations
 
@@ -14,30 +14,34 @@ __all__ = ["command"]
 @click.command("pretrain", context_settings={"show_default": True})
 @click.argument("corpus", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="CORPUS...")
 @click.option("--out", required=True, type=click.Path(path_type=Path), metavar="DIR", help="The folder to write.")
-@click.option("--exclude", multiple=True, metavar="CARD:SPLIT", help="Leave out lines that equal a sentence of it.")
+@click.option(
+    "--exclude", multiple=True, metavar="CARD:SPLIT", help="Exclude lines that equal a sentence of this split."
+)
 @options.data
 @options.datasets
 @click.option("--layers", type=int, default=4)
-@click.option("--width", type=int, default=256, help="Of a token's vector.")
-@click.option("--heads", type=int, default=4, help="Of attention; the width is a multiple of them.")
-@click.option("--length", type=int, default=128, help="Tokens of the longest input.")
+@click.option("--width", type=int, default=256, help="Width of a token's vector.")
+@click.option("--heads", type=int, default=4, help="Attention heads; the width must be a multiple.")
+@click.option("--length", type=int, default=128, help="Maximum input length in tokens.")
 @click.option("--steps", type=int, default=7011)
-@click.option("--positions", type=int, default=3072, help="Token positions a step, padding included.")
-@click.option("--lr", type=float, default=1e-3, help="The highest learning rate.")
-@click.option("--warmup", type=int, default=300, help="Steps until it is reached.")
-@click.option("--mask", type=float, default=0.12, help="Share of the positions to predict.")
-@click.option("--dropout", type=float, default=0.1, help="Everywhere in the model, in training.")
-@click.option("--characters", type=int, default=6800, help="Most Chinese characters of the vocabulary.")
-@click.option("--others", type=int, default=400, help="Most other characters.")
-@click.option("--words", type=int, default=600, help="Most Latin words and numbers.")
-@click.option("--seen", type=int, default=4, help="Occurrences that a character needs.")
-@click.option("--seen-words", type=int, default=30, help="Occurrences that a Latin word or number needs.")
-@click.option("--held-out", type=int, default=1000, help="Lines for the held-out loss; at most a tenth of all.")
+@click.option("--positions", type=int, default=3072, help="Token positions per step, including padding.")
+@click.option("--lr", type=float, default=1e-3, help="Peak learning rate.")
+@click.option("--warmup", type=int, default=300, help="Steps until the peak learning rate.")
+@click.option("--mask", type=float, default=0.12, help="Share of positions to predict.")
+@click.option("--dropout", type=float, default=0.1, help="Dropout rate during training.")
+@click.option("--characters", type=int, default=6800, help="Maximum number of Chinese characters in the vocabulary.")
+@click.option("--others", type=int, default=400, help="Maximum number of other characters.")
+@click.option("--words", type=int, default=600, help="Maximum number of Latin words and numbers.")
+@click.option("--seen", type=int, default=4, help="Minimum occurrences of a character.")
+@click.option("--seen-words", type=int, default=30, help="Minimum occurrences of a Latin word or number.")
+@click.option("--held-out", type=int, default=1000, help="Lines for the held-out loss; at most a tenth of all lines.")
 @click.option("--seed", type=int, default=0)
-@click.option("--dtype", type=click.Choice(["auto", "float32", "bfloat16"]), default="auto", help="auto: the faster.")
+@click.option(
+    "--dtype", type=click.Choice(["auto", "float32", "bfloat16"]), default="auto", help="auto: the faster one."
+)
 @click.option("--threads", type=click.IntRange(1, 1024), default=1)
 @click.option("--device", default="cpu", metavar="NAME", help="cpu, cuda, cuda:1, ...")
-@click.option("--quiet", is_flag=True, help="Show no progress.")
+@click.option("--quiet", is_flag=True, help="Do not show progress.")
 def command(
     corpus: tuple[Path, ...],
     out: Path,
@@ -50,13 +54,14 @@ def command(
     quiet: bool,
     **recipe: float,
 ) -> None:
-    """Pretrain a small BERT on text (UTF-8, one sentence a line; .gz and .xz too), by masked language modelling.
+    """Pretrain a small BERT by masked language modelling.
 
-    The vocabulary is made from the corpus, the weights start at random. The defaults are the recipe of the built-in
-    encoder. DIR becomes a sentence-transformers folder (float16 safetensors, mean pooling) with a model card.
+    The corpus is UTF-8 text with one sentence per line, possibly .gz or .xz. The vocabulary is built from it, and the
+    weights start at random. The defaults are the recipe of the built-in encoder. DIR becomes a sentence-transformers folder
+    (float16 safetensors, mean pooling) with a model card.
 
-    Stopped at any moment, the same command goes on from the last checkpoint, at most a minute back (DIR.part holds it),
-    and ends with the same weights when dtype and threads are the same. The corpus is held in memory.
+    After an interruption the same command continues from the last checkpoint (in DIR.part), at most a minute old, and ends
+    with the same weights if dtype and threads are the same. The corpus is held in memory.
     """
     from rich.console import Console
 
@@ -77,5 +82,5 @@ def command(
         progress=Progress(None if quiet else Console(stderr=True)),
     )
     if not done.new:
-        click.echo("it is there already, made from these files by this recipe; nothing was done", err=True)
+        click.echo("it already exists, made from these files with this recipe; nothing was done", err=True)
     click.echo(str(done.folder))

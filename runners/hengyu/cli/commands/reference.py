@@ -1,4 +1,4 @@
-"""hengyu reference: mteb's results as rows beside ours."""
+"""hengyu reference: compares a run with mteb's results."""
 
 from __future__ import annotations
 
@@ -12,12 +12,13 @@ __all__ = ["command"]
 @click.command("reference")
 @click.argument("run")
 @click.argument("results", type=click.Path(exists=True, file_okay=False, path_type=Path))
-@click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="Where records/ and site/ go.")
+@click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="Folder for records/ and site/.")
 def command(run: str, results: Path, out: Path | None) -> None:
-    """Lay mteb's RESULTS (a folder of its result files) beside the rows of a RUN, as a board of its own.
+    """Compare a run with results of mteb.
 
-    Each model is a row with the numbers that mteb has for the run's tasks. They were measured by others, so they have no
-    interval and no paired difference. The run itself is left as it is.
+    RESULTS is a folder of mteb's result files. A new leaderboard shows the rows of RUN and a row per model with mteb's scores
+    for the run's tasks. These were measured by others, so they have no interval and no paired difference. The run itself is
+    not changed.
     """
     from hengyu.base.paths import reports_dir
     from hengyu.report.mteb_references import read_results, with_references
@@ -32,7 +33,7 @@ def command(run: str, results: Path, out: Path | None) -> None:
     folder, taken = with_references(found, read, reports)
     finished = load_run(folder)
     print_board(finished)
-    click.echo(f"{taken} of {len(read)} numbers are of the run's tasks", err=True)
+    click.echo(f"{taken} of {len(read)} scores belong to the run's tasks", err=True)
     click.echo(f"records: {folder}")
     page = write_report(finished, reports / "site" / finished.id)
     write_index(reports)

@@ -1,4 +1,4 @@
-"""hengyu report: a run's leaderboard as one HTML file, and an index over runs."""
+"""hengyu report: the leaderboard of a run as one HTML file, and an index of runs."""
 
 from __future__ import annotations
 
@@ -16,24 +16,23 @@ __all__ = ["command"]
 @click.option(
     "--out",
     type=click.Path(file_okay=False, path_type=Path),
-    help="Folder of the page; of several runs: of their index, and of a folder for each.",
+    help="Folder of the page; for several runs, of their index, with a folder for each.",
 )
 @click.option(
     "--errors",
     type=click.IntRange(min=1),
     metavar="N",
-    help="Show the N pairs whose rank is most wrong for each task and entry, with their sentences; of a retrieval suite the N "
-    "queries whose first relevant text comes last. For your own eyes: "
-    "leave it out of a page that you publish, the sentences may not be yours.",
+    help="Show the N worst-ranked pairs of each task and method, with their sentences; for a retrieval suite the N queries with "
+    "the worst first relevant result. Do not use it for published pages if you may not publish the sentences.",
 )
-@click.option("--data", type=options.FOLDER, help="With --errors: folder that holds the datasets' files.")
+@click.option("--data", type=options.FOLDER, help="With --errors: folder with the datasets' files.")
 @click.option(
-    "--datasets", multiple=True, type=options.FOLDER, help="With --errors: folder with cards of your own; repeatable."
+    "--datasets", multiple=True, type=options.FOLDER, help="With --errors: folder with your own cards; repeatable."
 )
 def command(
     runs: tuple[str, ...], out: Path | None, errors: int | None, data: Path | None, datasets: tuple[Path, ...]
 ) -> None:
-    """Write the page of each RUN (a folder, an id, the start of one, or 'latest'), nothing is weighed again.
+    """Write the HTML page of runs, without evaluating again.
 
     Pages are site/RUN/index.html, and site/index.html lists every run of the reports folder. With --out, one run is
     DIR/index.html; several are DIR/RUN/index.html, and DIR/index.html lists them.
@@ -51,8 +50,8 @@ def command(
     for folder, run in found.items():
         if seen.setdefault(run.id, folder) != folder:
             raise HengyuError(
-                f"{seen[run.id]} and {folder} are both called {run.id}, and one page would replace the other; "
-                "give each a 'hengyu report' of its own, with its own --out DIR"
+                f"{seen[run.id]} and {folder} have the same name, {run.id}, so one page would replace the other; "
+                "run 'hengyu report' for each, with its own --out DIR"
             )
     site = out or reports_dir() / "site"
     alone = out is not None and len(found) == 1

@@ -1,4 +1,4 @@
-"""hengyu run: weigh a suite."""
+"""hengyu run: evaluates a suite."""
 
 from __future__ import annotations
 
@@ -20,50 +20,48 @@ __all__ = ["command"]
     multiple=True,
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help="Evaluate on this file of sentence pairs instead; how it is laid out is guessed, see 'hengyu card'; repeatable.",
+    help="Evaluate on this file of sentence pairs instead; its layout is guessed, see 'hengyu card'; repeatable.",
 )
 @click.option(
     "--encoder",
     "encoders",
     multiple=True,
     metavar="ID|DIR|NAME=DIR",
-    help="Weigh this model instead; NAME=DIR puts a folder in the place of one of the suite's; repeatable.",
+    help="Evaluate this model instead; NAME=DIR gives the folder of one of the suite's encoders; repeatable.",
 )
 @click.option(
     "--cross-encoder",
     "cross_encoders",
     multiple=True,
     metavar="ID|DIR",
-    help="Score the pairs with this cross-encoder (reranker), too: an upper bound; repeatable.",
+    help="Also score the pairs with this cross-encoder (reranker), as an upper bound; repeatable.",
 )
 @options.api
 @options.key_env
 @options.dimensions
 @options.allow_api
 @options.key_over_http
-@click.option("--pooling", "poolings", multiple=True, metavar="NAME", help="Weigh this pooling instead; repeatable.")
-@click.option("--task", "tasks", multiple=True, metavar="CARD:SPLIT", help="Weigh on this task instead; repeatable.")
-@click.option("--entry", "entries", multiple=True, help="Weigh this entry instead (raw stays); repeatable.")
-@click.option("--fit-on", default="", metavar="WORD", help="target, train, valid, ...: for entries that do not say it.")
-@click.option("--out", type=options.PLACE, metavar="DIR|URL", help="Where records/ and site/ go.")
+@click.option("--pooling", "poolings", multiple=True, metavar="NAME", help="Evaluate this pooling instead; repeatable.")
+@click.option("--task", "tasks", multiple=True, metavar="CARD:SPLIT", help="Evaluate on this task instead; repeatable.")
+@click.option("--entry", "entries", multiple=True, help="Evaluate this method instead (raw stays); repeatable.")
+@click.option("--fit-on", default="", metavar="WORD", help="target, train, valid, ...: for methods without a fit_on.")
+@click.option("--out", type=options.PLACE, metavar="DIR|URL", help="Folder for records/ and site/.")
 @options.store
-@click.option("--dtype", "dtypes", multiple=True, type=options.DTYPE, help="Encode in this dtype; several: in each.")
-@click.option(
-    "--backend", "backends", multiple=True, type=options.BACKEND, help="Encode with this engine; several: with each."
-)
+@click.option("--dtype", "dtypes", multiple=True, type=options.DTYPE, help="Encode in this dtype; repeatable.")
+@click.option("--backend", "backends", multiple=True, type=options.BACKEND, help="Encode with this engine; repeatable.")
 @options.prompts
 @options.attention
 @options.device
 @options.offline
-@click.option("--force", is_flag=True, help="Observe every cell again; stored vectors are kept.")
-@click.option("--fresh", is_flag=True, help="Encode and observe everything again; no number needs it.")
+@click.option("--force", is_flag=True, help="Compute all results again; stored vectors are reused.")
+@click.option("--fresh", is_flag=True, help="Encode and compute everything again; never needed for correct numbers.")
 @options.methods
 @options.executor
 @options.address
 @options.workers
-@click.option("--max-memory", metavar="SIZE", help="Refuse a run that would hold more than this, like 4GiB.")
+@click.option("--max-memory", metavar="SIZE", help="Refuse a run that would need more memory than this, like 4GiB.")
 @options.trust_remote_code
-@click.option("--quiet", is_flag=True, help="Print neither progress nor the board.")
+@click.option("--quiet", is_flag=True, help="Print neither progress nor the leaderboard.")
 def command(
     suite: str,
     data: Path | None,
@@ -99,11 +97,12 @@ def command(
     trust_remote_code: bool,
     quiet: bool,
 ) -> None:
-    """Weigh a SUITE (a file, or the name of a shipped one) and write its leaderboard.
+    """Evaluate a suite and write its leaderboard.
 
-    With --pairs the suite may be left out; it is then 'smoke', whose entries are evaluated on your own pairs.
+    SUITE is a file, or the name of a shipped suite. It may be left out with --pairs: the methods of 'smoke' are then
+    evaluated on your pairs.
 
-    Sentences already in the vector store are not encoded again; a run that was interrupted goes on where it stopped.
+    Sentences in the vector store are not encoded again; an interrupted run continues where it stopped.
     """
     import shlex
     import sys
@@ -128,9 +127,7 @@ def command(
         if pooling not in POOLINGS:
             raise HengyuError(f"--pooling {pooling}: no such pooling{did_you_mean(pooling, POOLINGS)}")
     if (api or key_env or dimensions) and not (api and encoders):
-        raise HengyuError(
-            "--api, --key-env and --dimensions belong together with --encoder, the name of the API's model"
-        )
+        raise HengyuError("--api, --key-env and --dimensions need --encoder, the name of the API's model")
     if not suite and not pairs:
         raise HengyuError("name a suite, like 'hengyu run smoke' (hengyu list suites), or a file of pairs with --pairs")
     if pairs:

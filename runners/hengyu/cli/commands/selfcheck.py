@@ -1,4 +1,4 @@
-"""hengyu selfcheck: what moves the scores of a model, and by how much."""
+"""hengyu selfcheck: what changes the scores of a model, and by how much."""
 
 from __future__ import annotations
 
@@ -13,8 +13,10 @@ __all__ = ["command"]
 
 @click.command("selfcheck")
 @click.argument("model")
-@click.option("--task", default="hengyu-sts:test", show_default=True, metavar="CARD:SPLIT", help="Whose pairs to take.")
-@click.option("--pooling", default="", metavar="NAME", help="By default native: the model's own, else mean.")
+@click.option(
+    "--task", default="hengyu-sts:test", show_default=True, metavar="CARD:SPLIT", help="Task whose pairs are used."
+)
+@click.option("--pooling", default="", metavar="NAME", help="By default native, the model's own, else mean.")
 @options.data
 @options.datasets
 @click.option(
@@ -23,14 +25,16 @@ __all__ = ["command"]
     default=1000,
     show_default=True,
     metavar="N",
-    help="At most N pairs, evenly spaced over the file; 0 for all.",
+    help="Use at most N pairs, evenly spaced over the file; 0 for all.",
 )
-@click.option("--json", "json_", type=click.Path(dir_okay=False, path_type=Path), help="Write the findings here too.")
+@click.option(
+    "--json", "json_", type=click.Path(dir_okay=False, path_type=Path), help="Also write the findings to this file."
+)
 @options.attention
 @options.device
 @options.offline
 @options.trust_remote_code
-@click.option("--quiet", is_flag=True, help="Show no progress.")
+@click.option("--quiet", is_flag=True, help="Do not show progress.")
 def command(
     model: str,
     task: str,
@@ -45,16 +49,16 @@ def command(
     trust_remote_code: bool,
     quiet: bool,
 ) -> None:
-    """Measure what moves the vectors and the scores of a MODEL (a folder, a hub id, or hengyu-mini).
+    """Check what changes the scores of a model.
 
-    Invariances must hold: a second run, the batch size, the order, padding, the number of threads, and the model's own
-    sentence-transformers pipeline may move no vector by more than a cosine distance of 1e-6 nor Spearman x 100 by more
-    than 0.01. Sensitivities are measured beside them: pooling, half precision, the tokenizer, traditional characters,
-    full and half width, upper case, and the longest input; the scores of a way of writing are with the second sentence
-    of each pair so written.
+    MODEL is a folder, a hub id, or hengyu-mini. Invariances must hold: a second run, batch size, order, padding, number of
+    threads, and the model's own sentence-transformers pipeline must not change a vector by more than a cosine distance of
+    1e-6, nor Spearman x 100 by more than 0.01. Sensitivities are measured: pooling, half precision, tokenizer, traditional
+    characters, full and half width, upper case, and maximum length; for variants of writing, the second sentence of each
+    pair is rewritten.
 
-    The sample is encoded about ten times. Exit code 0: every invariance that could be run holds; 1: one is broken, or
-    most of the tokens are [UNK]; 2: bad input.
+    The sample is encoded about ten times. Exit code 0: all invariances that could be checked hold; 1: one is broken, or most
+    tokens are [UNK]; 2: bad input.
     """
     import shlex
     import sys

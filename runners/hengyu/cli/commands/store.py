@@ -1,4 +1,4 @@
-"""hengyu store: look after what is kept."""
+"""hengyu store: maintains the stores."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ __all__ = ["command"]
 
 @click.group("store")
 def command() -> None:
-    """Look after the vectors, trained methods and tuned encoders that are kept, so that nothing is made twice."""
+    """Inspect, verify, repair and clean up the stores."""
 
 
 @command.command("info")
 def info() -> None:
-    """Show what the store holds."""
+    """Show the content of the stores."""
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
@@ -54,7 +54,7 @@ def info() -> None:
     for one in TunedStore.default().info():
         console.print(
             plain(
-                f"tuned {one['folder'][:8]}: {one['step']}, {one['pooling']}, of {one['encoder']}, {one['bytes'] / 1e6:.1f} MB"
+                f"fine-tuned {one['folder'][:8]}: {one['step']}, {one['pooling']}, of {one['encoder']}, {one['bytes'] / 1e6:.1f} MB"
             ),
             soft_wrap=True,
         )
@@ -65,11 +65,11 @@ def info() -> None:
 @command.command("verify")
 @options.store
 def verify(store: str | None) -> None:
-    """Check the files of the store and the records of every run against their checksums.
+    """Check stored files and runs against their checksums.
 
-    Exit code 1 when a file has changed or is gone, or a run has no checksums.
+    Exit code 1 if a file has changed or is missing, or a run has no checksums.
 
-    Of a store elsewhere what is there is checked too: everything is fetched for it, one part at a time.
+    The files of a remote store are checked too: all of them are fetched for it, one part at a time.
     """
     from hengyu.base.escapes import plain
 
@@ -94,7 +94,7 @@ def verify(store: str | None) -> None:
 @command.command("repair")
 @options.store
 def repair(store: str | None) -> None:
-    """Delete what is damaged; the next run encodes those texts, trains those methods and weighs those cells again."""
+    """Delete damaged files; the next run computes them again."""
     from hengyu.base.escapes import plain
 
     vectors, fits, tuned = kept = _kept(store)
@@ -110,14 +110,14 @@ def repair(store: str | None) -> None:
     for folder, paths in _damaged_runs().items():
         for path, reason in paths.items():
             if path.parent == folder:
-                click.echo(plain(f"kept {folder}: {path.name} {reason}; run the suite again to write it anew"))
+                click.echo(plain(f"kept {folder}: {path.name} {reason}; run the suite again to rewrite it"))
             else:
                 path.unlink(missing_ok=True)
                 click.echo(plain(f"deleted {path}: {reason}"))
 
 
 def _kept(place: str | None) -> tuple[VectorStore, FitStore, TunedStore]:
-    """Return the stores of a place, by default those in the user's cache."""
+    """Return the stores of a folder or URL, by default those in the user's cache."""
     from hengyu.storage.fits import FitStore
     from hengyu.storage.tuned import TunedStore
     from hengyu.storage.vectors import VectorStore
@@ -127,14 +127,14 @@ def _kept(place: str | None) -> tuple[VectorStore, FitStore, TunedStore]:
 
 
 def _lost(vectors: VectorStore, fits: FitStore, tuned: TunedStore) -> list[RemoteDamage]:
-    """Return what is damaged elsewhere, if the stores stand for something elsewhere."""
+    """Return what is damaged in the remote folder, if the stores mirror one."""
     from hengyu.storage.remote_check import damaged_elsewhere
 
     return list(damaged_elsewhere(vectors, fits, tuned, vectors.root))
 
 
 def _damaged_runs() -> dict[Path, dict[Path, str]]:
-    """Return what cannot be relied on in each run, and why: header, numbers or labels, observations, costs, checksums."""
+    """Return the unreliable files of each run, with reasons: header, numbers or labels, observations, costs, checksums."""
     from hengyu.storage.records import list_runs
     from hengyu.storage.records.checksums import what_broke
     from hengyu.storage.records.costs import damaged_costs
@@ -149,11 +149,11 @@ def _damaged_runs() -> dict[Path, dict[Path, str]]:
 
 
 @command.command("gc")
-@click.option("--days", default=90.0, show_default=True, help="Delete what was not used for so many days.")
+@click.option("--days", default=90.0, show_default=True, help="Delete what was not used for this many days.")
 def gc(days: float) -> None:
-    """Delete what killed runs left behind, and vectors, fits and tuned encoders that were not used for long.
+    """Delete unused vectors, fits and fine-tuned encoders.
 
-    What a running process uses stays, so that this may be done at any time.
+    Leftovers of killed runs are deleted, too. What a running process uses is kept, so this is safe at any time.
     """
     from hengyu.storage.fits import FitStore
     from hengyu.storage.tuned import TunedStore

@@ -1,4 +1,4 @@
-"""hengyu theory: what can be known before anything is measured."""
+"""hengyu theory: theoretical bounds."""
 
 from __future__ import annotations
 
@@ -9,25 +9,27 @@ __all__ = ["command"]
 
 @click.group("theory")
 def command() -> None:
-    """Say what theory promises of random projections and of random directions."""
+    """Print bounds for random projections and directions."""
 
 
 @command.command("jl")
-@click.option("--n", required=True, type=click.IntRange(min=2), metavar="N", help="How many vectors are to be kept.")
-@click.option("--eps", type=float, metavar="E", help="How far a squared distance or an inner product may move, 0..1.")
-@click.option("--dim", type=click.IntRange(min=1), metavar="D", help="In place of --eps: which E this dimension keeps.")
-@click.option("--failure", type=float, metavar="P", help="Probability that any pair may be lost; 1/N by default.")
+@click.option("--n", required=True, type=click.IntRange(min=2), metavar="N", help="Number of vectors.")
+@click.option("--eps", type=float, metavar="E", help="Allowed change of a squared distance or inner product, 0..1.")
+@click.option("--dim", type=click.IntRange(min=1), metavar="D", help="Instead of --eps: print the E of this dimension.")
+@click.option(
+    "--failure", type=float, metavar="P", help="Allowed probability that some pair changes more; 1/N by default."
+)
 def jl(n: int, eps: float | None, dim: int | None, failure: float | None) -> None:
-    """Count the dimension that the Johnson-Lindenstrauss lemma gives for a corpus.
+    """Compute the dimension of the Johnson-Lindenstrauss lemma.
 
-    It depends on the number of vectors alone, not on their width: jl(dim=...) of that dimension keeps every pair, but
-    for the probability of failure.
+    It depends only on the number of vectors, not on their width: jl(dim=...) with that dimension preserves every pair,
+    except with the probability of failure.
     """
     from hengyu.base.errors import HengyuError
     from hengyu.numerics.theory import jl_dim, jl_eps
 
     if (eps is None) == (dim is None):
-        raise HengyuError("hengyu theory jl: give --eps or --dim, one of the two")
+        raise HengyuError("hengyu theory jl: give either --eps or --dim")
     chance = 1 / n if failure is None else failure
     what = ((False, "squared distances, relative"), (True, "inner products of unit vectors"))
     try:
@@ -39,7 +41,7 @@ def jl(n: int, eps: float | None, dim: int | None, failure: float | None) -> Non
             say = f"n = {n:,} vectors, dim = {dim:,}, failure = {chance:.3g}"
             found = [(words, jl_eps(n, dim, chance, inner=inner)) for inner, words in what]
             rows = [
-                (words, f"eps {e:.4f}" + ("" if e <= 1 else ": above 1, nothing is promised")) for words, e in found
+                (words, f"eps {e:.4f}" + ("" if e <= 1 else ": above 1, so the bound is void")) for words, e in found
             ]
     except ValueError as e:
         raise HengyuError(f"hengyu theory jl: {e}") from None
@@ -51,14 +53,14 @@ def jl(n: int, eps: float | None, dim: int | None, failure: float | None) -> Non
         "and a union bound over all pairs: dim = 8 log(c pairs / failure) / eps^2, c = 2 and c = 4.\n"
         "Assumed: the matrix is drawn independently of the vectors, its entries are independent, with mean 0 and\n"
         "variance 1/dim, normal or +-1 (jl kinds gaussian, rademacher; orthogonal is no worse), and 0 < eps <= 1.\n"
-        "It is the worst case over all vectors; `hengyu distort` measures what happens to real ones."
+        "It is the worst case over all vectors; `hengyu distort` measures real ones."
     )
     if eps is not None and eps < 1:
         from sklearn.random_projection import johnson_lindenstrauss_min_dim
 
         other = int(johnson_lindenstrauss_min_dim(n, eps=eps))
         click.echo(
-            f"For comparison, 4 log(n) / (eps^2/2 - eps^3/3) of scikit-learn gives dim {other:,}: it makes success possible\n"
+            f"For comparison, 4 log(n) / (eps^2/2 - eps^3/3) of scikit-learn gives dim {other:,}: success is then possible\n"
             "(probability at least 1/n), not likely."
         )
 
@@ -66,7 +68,7 @@ def jl(n: int, eps: float | None, dim: int | None, failure: float | None) -> Non
 @command.command("angle")
 @click.option("--dim", required=True, type=click.IntRange(min=2), metavar="D", help="The dimension of the vectors.")
 def angle(dim: int) -> None:
-    """Describe the angle between two random directions: how near to 90 degrees everything lies."""
+    """Describe the angle between two random directions."""
     import math
 
     from hengyu.numerics.theory import angle_variance, cosine_quantile
@@ -80,4 +82,4 @@ def angle(dim: int) -> None:
     for share in (0.5, 0.9, 0.99, 0.9999):
         cosine = cosine_quantile(0.5 + share / 2, dim)
         degrees = math.degrees(math.asin(min(1.0, cosine)))
-        click.echo(f"  {100 * share:g} % of the pairs lie within 90 +- {degrees:.3g} degrees, |cosine| <= {cosine:.4g}")
+        click.echo(f"  {100 * share:g} % of the pairs are within 90 +- {degrees:.3g} degrees, |cosine| <= {cosine:.4g}")

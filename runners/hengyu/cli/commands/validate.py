@@ -1,4 +1,4 @@
-"""hengyu validate: whether suites, cards and their data can be read."""
+"""hengyu validate: checks suites, cards and their data."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ __all__ = ["command"]
 @click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="FILE...")
 @options.data
 @click.option(
-    "--datasets", multiple=True, type=options.FOLDER, help="Folder with cards (*.toml) that suites name; repeatable."
+    "--datasets", multiple=True, type=options.FOLDER, help="Folder with cards (*.toml) used by the suites; repeatable."
 )
 @click.option("--keys-only", is_flag=True, help="Check suites and cards without reading any data.")
 def command(files: tuple[Path, ...], data: Path | None, datasets: tuple[Path, ...], keys_only: bool) -> None:
-    """Read suites and cards (FILE, .toml) and the data they name, and report every mistake; nothing is evaluated.
+    """Check suites, cards and their data for mistakes.
 
-    A file with a key 'tasks' is a suite, any other a card. Tasks of a suite must be of a card that ships with Hengyu,
-    lies in --datasets, or is among the files. Of each split that is here it says how many pairs there are, how their
-    labels are distributed, what was left out, and which pairs are odd. Data that can be fetched and is not here yet is
-    no mistake. Exit code 0 or 2. It is the hook of .pre-commit-hooks.yaml.
+    A FILE (.toml) with a key 'tasks' is a suite, any other a card; nothing is evaluated. The tasks of a suite need a card
+    that ships with Hengyu, is in --datasets, or among the files. For each available split it prints the number of pairs,
+    the distribution of labels, dropped lines and odd pairs. Data that is not downloaded yet is not a mistake. Exit code 0
+    or 2. It is the hook of .pre-commit-hooks.yaml.
     """
     from hengyu.base.errors import Missing, Problems
     from hengyu.cards import Card, is_suite, load_card, load_cards, parse_task

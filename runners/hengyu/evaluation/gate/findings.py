@@ -1,4 +1,4 @@
-"""What keeps a run and a baseline from being compared, in words and exit codes of its own."""
+"""What prevents the comparison of a run with a baseline, with separate words and exit codes."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ EXIT = {
     "unfinished run": 14,
     "unverified run": 15,
 }
-"""Exit codes, stable: of all that apply the lowest one is the gate's."""
+"""Stable exit codes; the gate's is the lowest that applies."""
 
 EXIT_WORDS = {
     "green": "no cell got worse beyond tolerance and chance",
@@ -63,7 +63,7 @@ _TASK = (
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing found beside the verdicts; its kind is a word of `EXIT`."""
+    """A finding besides the verdicts; its kind is a word of `EXIT`."""
 
     kind: str
     where: str
@@ -75,8 +75,8 @@ def comparability(
 ) -> tuple[list[Finding], list[str], Callable[[str, str | None], str]]:
     """Return findings, notes, and a function of task and encoder: why their cells cannot be compared, "" if they can.
 
-    Other pairs, labels or protocols make numbers of another kind; another tokenizer or dtype makes a finding, and the
-    comparison shows what it did; other weights are a note: they are often the very change under test.
+    With different pairs, labels or protocols the numbers are not comparable. A different tokenizer or dtype is a finding, and
+    the comparison shows its effect. Different weights are a note: they are often the change under test.
     """
     findings: list[Finding] = []
     notes: list[str] = []

@@ -1,9 +1,9 @@
-"""The gate: did the numbers of a run get worse than a baseline's? One verdict a cell, and findings of their own.
+"""The gate: did a run get worse than a baseline? One verdict per cell, and further findings.
 
 A cell fails when it fell by more than its tolerance and the fall is significant (its p-value, adjusted over all compared
-cells by Holm's method, is at most 1 - `LEVEL`), or when it lies below its floor. A fall beyond the tolerance that is not
+cells by Holm's method, is at most 1 - `LEVEL`), or when it is below its floor. A fall beyond the tolerance that is not
 significant is inconclusive: the reason says how many independent groups of pairs or queries would be needed. Cells that
-did not move at all take no part in Holm's adjustment. Nothing measured is never green.
+did not change at all are not part of Holm's adjustment. A gate without measurements is never green.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ __all__ = ["LEVEL", "VERDICTS", "Judgement", "Verdict", "judge"]
 
 LEVEL = 0.99
 VERDICTS = ("fail", "not measured", "inconclusive", "new", "pass")  # the worst first
-_ROUNDING = 1e-6  # a baseline keeps six digits
+_ROUNDING = 1e-6  # a baseline stores six digits
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What the gate says of one cell; differences are current minus baseline, negative is worse."""
+    """The verdict on one cell; differences are current minus baseline, negative is worse."""
 
     key: Key
     verdict: str
@@ -39,16 +39,16 @@ class Verdict:
     change: PairedChange | None = None
     low: float | None = None
     high: float | None = None
-    p: float | None = None  # adjusted by Holm's method: this one decides
+    p: float | None = None  # adjusted by Holm's method; decides
     tolerance: float | None = None
     floor: float | None = None
-    raw_p: float | None = None  # of this cell alone
-    needed: int | None = None  # independent groups with which the same fall would be significant
+    raw_p: float | None = None  # for this cell alone
+    needed: int | None = None  # independent groups for the same fall to be significant
 
 
 @dataclass(frozen=True)
 class Judgement:
-    """What the gate says of a run."""
+    """The gate's result for a run."""
 
     baseline: RunMetrics
     current: RunMetrics
@@ -60,13 +60,13 @@ class Judgement:
 
     @property
     def counts(self) -> dict[str, int]:
-        """How many cells got each verdict."""
+        """The number of cells per verdict."""
         found = Counter(v.verdict for v in self.verdicts)
         return {word: found[word] for word in VERDICTS}
 
     @property
     def code(self) -> int:
-        """The exit code: the lowest of those that apply."""
+        """The exit code: the lowest that applies."""
         codes = [EXIT[f.kind] for f in self.findings]
         counts = self.counts
         if counts["fail"]:
@@ -85,7 +85,7 @@ def judge(
     strict: bool = False,
     accept: Collection[str] = (),
 ) -> Judgement:
-    """Hold a run against a baseline; raises `HengyuError` for a tolerance tighter than what can be told at that n."""
+    """Compare a run with a baseline; raises `HengyuError` for a tolerance that is too tight for the number of pairs."""
     rules = rules or Rules()
     findings, notes, apart = comparability(baseline, current, accept)
     same = [t for t in baseline.tasks if t in current.tasks and not apart(t, None)]
@@ -121,7 +121,7 @@ def judge(
 
 
 def _without_baseline(verdict: Verdict, now: MetricValue) -> Verdict:
-    """Judge a cell of the run that the baseline has no number of; only what failed is held against it."""
+    """Judge a cell of the run without a number in the baseline; only its floor and failures count."""
     if now.value is None:
         word = "not measured" if now.status == "failed" else "new"
         return replace(verdict, verdict=word, reason=f"{now.status}: {now.reason}")
@@ -131,7 +131,7 @@ def _without_baseline(verdict: Verdict, now: MetricValue) -> Verdict:
 
 
 def _change(baseline: RunMetrics, current: RunMetrics, key: Key, paired: Mapping[Key, Paired]) -> PairedChange:
-    """Return how far a cell moved, by the best test there is."""
+    """Return the change of a cell, by the best available test."""
     before, now = baseline.cells[key], current.cells[key]
     assert before.value is not None and now.value is not None
     size = now.value - before.value
@@ -153,7 +153,7 @@ def _change(baseline: RunMetrics, current: RunMetrics, key: Key, paired: Mapping
 
 
 def _groups(task: Mapping[str, Any]) -> int:
-    """Return the number of independent groups of a task's pairs or queries, as far as its head tells."""
+    """Return the number of independent groups of a task's pairs or queries, if its header has it."""
     return int(task.get("groups") or task.get("queries") or task.get("n") or 0)
 
 
@@ -193,9 +193,9 @@ def _judged(
 def _refuse_too_tight(
     baseline: RunMetrics, both: Sequence[Key], moves: Mapping[Key, PairedChange], rules: Rules, level: float
 ) -> None:
-    """Refuse a stated tolerance that the gate could not keep: a fall that size would drown in chance.
+    """Refuse a tolerance so tight that chance would hide a fall of that size.
 
-    It depends on what is asked and on what the two sides have kept, never on how the run came out.
+    It depends on the request and on what both sides have stored, never on the results of the run.
     """
     worst: dict[str, tuple[float, str]] = {}
     for key in both:
@@ -219,7 +219,7 @@ def _refuse_too_tight(
 
 
 def _holes(verdicts: Iterable[Verdict], baseline: RunMetrics) -> list[Finding]:
-    """Return the findings on cells without a comparison, and on a gate that compared nothing."""
+    """Return findings about cells without a comparison, and about a gate that compared nothing."""
     found: list[Finding] = []
     every = list(verdicts)
     failed = [v for v in every if v.verdict == "not measured" and v.now is not None and v.now.value is None]

@@ -19,8 +19,8 @@ class Binary(Code):
     """Maps x to the sign of each of its columns, as +1 and -1; (n, d) to (n, d), int8.
 
     The bits are those of sentence-transformers' binary quantization (1 where a value is above 0). Their cosine is
-    1 - 2 Hamming / d, so that the ranks are those of the Hamming distance. A column whose values all have the same sign
-    says nothing: ``center > binary``, ``whitening > binary`` and ``itq`` make every bit count.
+    1 - 2 Hamming / d, so ranks are those of the Hamming distance. A column whose values all have the same sign carries no
+    information: ``center > binary``, ``whitening > binary`` and ``itq`` make every bit count.
     """
 
     needs_fit = False
@@ -34,7 +34,7 @@ class Binary(Code):
         return signs_of(x)
 
     def bytes_per_vector(self, width: int) -> int:
-        """Return the bytes that the signs of one vector take, packed."""
+        """Return the bytes of one vector's packed signs."""
         return bit_bytes(width)
 
 

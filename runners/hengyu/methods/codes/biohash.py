@@ -16,7 +16,7 @@ from hengyu.numerics.winners import check_shares, code_bytes, sizes, winners
 
 __all__ = ["METHOD", "BioHash"]
 
-_BATCH = 100  # rows an update is taken over, as in the published code
+_BATCH = 100  # rows per update, as in the published code
 _RATE = 0.02  # the first step; it falls to 0 over the epochs
 _MOST = 20_000  # distinct rows it learns from
 _BLOCK = 512
@@ -48,16 +48,16 @@ class BioHash(SampleTransform, Code):
             raise ValueError(f"biohash(seed={self.seed}) must lie in 0..2^63")
 
     def fit_sample(self, sample: Sample) -> Self:
-        """Learn from a sample; raises `Degenerate` when its rows are all the same."""
+        """Learn from a sample; raises `Degenerate` if all rows are the same."""
         rng = np.random.default_rng(self.seed)
         x = sample.rows(np.sort(rng.permutation(len(sample))[:_MOST])).astype(np.float64)
         self.mean = x.mean(axis=0)
-        noise = 1e-9 * np.abs(x).max(initial=0)  # what rounding leaves of equal rows
+        noise = 1e-9 * np.abs(x).max(initial=0)  # rounding differences between equal rows
         x -= self.mean
         length = np.linalg.norm(x, axis=1)
         x = x[length > noise] / length[length > noise, None]
         if len(x) < 2:
-            raise Degenerate("the vectors it is fitted on are all the same, so there is nothing to learn")
+            raise Degenerate("it is fitted on vectors that are all the same, so there is nothing to learn")
         units, k = sizes(x.shape[1], self.expand, self.active)
         w = (rng.normal(size=(units, x.shape[1])) / np.sqrt(x.shape[1])).astype(np.float32)
         x = x.astype(np.float32)
@@ -80,7 +80,7 @@ class BioHash(SampleTransform, Code):
         return out
 
     def bytes_per_vector(self, width: int) -> int:
-        """Return the bytes of one code, as positions of its winners or as bits."""
+        """Return the bytes of one code, stored as positions of winners or as bits."""
         return code_bytes(width, max(1, round(self.active * width)))
 
     def state(self) -> dict[str, NDArray[Any]]:
@@ -88,13 +88,13 @@ class BioHash(SampleTransform, Code):
         return {"mean": self.mean, "synapses": self.synapses}
 
     def restore(self, state: dict[str, NDArray[Any]], report: dict[str, Any]) -> Self:
-        """Take up mean and synapses again."""
+        """Restore mean and synapses."""
         self.mean, self.synapses, self.report = state["mean"], state["synapses"], report
         return self
 
 
 def _update(w: NDArray[np.float32], x: NDArray[np.float32], rate: float, won: NDArray[np.int64]) -> None:
-    """Move the units (m, d) that win the rows x (b, d), in place; the largest change of the batch is ``rate``."""
+    """Move the winning units (m, d) for the rows x (b, d), in place; the largest change of the batch is ``rate``."""
     response = x @ w.T
     best = response.argmax(axis=1)
     strength = response[np.arange(len(x)), best]

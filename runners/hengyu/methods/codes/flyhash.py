@@ -1,4 +1,4 @@
-"""flyhash(expand, active, seed): the fruit fly's hash, a sparse random expansion of which the strongest few win."""
+"""flyhash(expand, active, seed): the fruit fly's hash, a sparse random expansion whose strongest units win."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from hengyu.numerics.winners import check_shares, code_bytes, sizes, winners
 
 __all__ = ["METHOD", "FlyHash"]
 
-_SHARE = 0.1  # of the inputs that a unit sums, as in the fly
-_BLOCK = 64  # rows, whose columns stay in the processor's cache
+_SHARE = 0.1  # share of the inputs that a unit sums, as in the fly
+_BLOCK = 64  # rows; their columns stay in the cache
 
 
 @dataclass
@@ -25,9 +25,9 @@ class FlyHash(Code):
 
     Dasgupta, Stevens and Navlakha, A neural algorithm for a fundamental computing problem (Science 358, 2017): each of
     ``expand`` * d units sums a tenth of the inputs, chosen at random, and the units with the largest sums win: 1, the
-    others 0. Pairs are compared by the cosine of their codes, the share of winners that they have in common. Every unit
-    sums equally many inputs, so that the fly's first step, the same mean for every vector, changes nothing and is left
-    out. Columns of very different scale drown the others: ``standardize > flyhash``.
+    others 0. Pairs are compared by the cosine of their codes, the share of common winners. Every unit sums the same number
+    of inputs, so the fly's first step, giving all vectors the same mean, would change nothing and is omitted. If the scales
+    of the columns differ much, use ``standardize > flyhash``.
     """
 
     expand: int = 20
@@ -43,7 +43,7 @@ class FlyHash(Code):
             raise ValueError(f"flyhash(seed={self.seed}) must lie in 0..2^63")
 
     def fit(self, x: Floats) -> Self:
-        """Learn nothing: the draw depends on the seed and on the width alone."""
+        """Learn nothing: the draw depends only on the seed and the width."""
         return self
 
     def __call__(self, x: Floats) -> NDArray[np.int8]:
@@ -61,7 +61,7 @@ class FlyHash(Code):
         return out
 
     def bytes_per_vector(self, width: int) -> int:
-        """Return the bytes of one code, as positions of its winners or as bits."""
+        """Return the bytes of one code, stored as positions of winners or as bits."""
         return code_bytes(width, max(1, round(self.active * width)))
 
 
@@ -75,7 +75,7 @@ def _draw(d: int, units: int, seed: int) -> NDArray[np.int64]:
 def _kernel() -> Callable[..., None]:
     import numba
 
-    # the product with a matrix of 0 and 1 takes ten times as many operations; the order of a sum is the same in any block
+    # the product with a 0/1 matrix takes ten times as many operations; sums have the same order in any block
     # cache=False: numba's on-disk cache is a pickle, and no pickle is read or written here
     @numba.njit(nogil=True, cache=False)  # type: ignore[untyped-decorator]
     def kernel(columns: Any, inputs: Any, sums: Any) -> None:

@@ -1,4 +1,4 @@
-"""int8: every dimension in one byte, between the smallest and the largest value it was seen to take."""
+"""int8: one byte per dimension, between the smallest and the largest value seen."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ class Int8(SampleTransform, Code):
     """Rounds every column to one of 256 buckets between its least and greatest fitted value; (n, d) to (n, d), float32.
 
     The codes are those of sentence-transformers' int8 quantization, floor((x - least) / step) - 128 with step =
-    (greatest - least) / 255, held to -128..127; they are written out here, since importing that package takes longer
-    than a run. What is compared is the middle of each bucket, not the codes: cosines of codes would be those of vectors
-    shifted and rescaled column by column. A column that does not vary is kept as it is.
+    (greatest - least) / 255, clipped to -128..127; they are implemented here because importing that package takes longer
+    than a run. Pairs are compared by the middles of the buckets, not by the codes, whose cosines would be those of vectors
+    shifted and rescaled column by column. A constant column is kept unchanged.
     """
 
     least: NDArray[np.float32] = field(init=False, repr=False)
@@ -38,24 +38,24 @@ class Int8(SampleTransform, Code):
             low = rows.min(axis=0) if low is None else np.minimum(low, rows.min(axis=0))
             high = rows.max(axis=0) if high is None else np.maximum(high, rows.max(axis=0))
         if low is None or high is None:
-            raise ValueError("int8 is fitted on no rows; it needs at least 1")
+            raise ValueError("int8 has no rows to be fitted on; it needs at least 1")
         self.least = low.astype(np.float32)
         self.step = (high.astype(np.float32) - self.least) / np.float32(_STEPS)
         self.report = {"dead_columns": int((self.step == 0).sum())}
         return self
 
     def codes(self, x: Floats) -> NDArray[np.int8]:
-        """Return the codes (n, d), one byte a value, of the rows of x (n, d)."""
+        """Return the codes (n, d), one byte per value, of the rows of x (n, d)."""
         buckets = np.floor((x - self.least) / np.where(self.step == 0, np.float32(1), self.step))
         return (np.clip(buckets, 0, _STEPS) - 128).astype(np.int8)
 
     def __call__(self, x: Floats) -> NDArray[np.float32]:
-        """Return the middles (n, d) of the buckets that the rows of x (n, d) fall into."""
+        """Return the middles (n, d) of the buckets of the rows of x (n, d)."""
         middles: NDArray[np.float32] = self.least + (self.codes(x).astype(np.float32) + np.float32(128.5)) * self.step
         return middles
 
     def bytes_per_vector(self, width: int) -> int:
-        """Return the bytes that one vector takes."""
+        """Return the bytes of one vector."""
         return width
 
     def state(self) -> dict[str, NDArray[Any]]:
@@ -63,7 +63,7 @@ class Int8(SampleTransform, Code):
         return {"least": self.least, "step": self.step}
 
     def restore(self, state: dict[str, NDArray[Any]], report: dict[str, Any]) -> Self:
-        """Take up ranges again."""
+        """Restore the ranges."""
         self.least, self.step, self.report = state["least"], state["step"], report
         return self
 

@@ -1,4 +1,4 @@
-"""itq(bits, seed): PCA, then the rotation under which signs lose least."""
+"""itq(bits, seed): PCA, then the rotation that minimises the quantization error of signs."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from hengyu.numerics.signs import bit_bytes, signs_of
 __all__ = ["METHOD", "ITQ"]
 
 _ROUNDS = 50  # as in the paper
-_MOST = 20_000  # distinct rows the rotation is found on
+_MOST = 20_000  # distinct rows to find the rotation from
 
 
 @dataclass
@@ -28,8 +28,8 @@ class ITQ(SampleTransform, Code):
 
     Gong and Lazebnik, Iterative quantization: a Procrustean approach to learning binary codes (CVPR 2011). U are the
     first ``bits`` principal axes; R starts as a random rotation and is improved 50 times: codes B = sign(V R), then the
-    rotation that takes V = (x - mean) U nearest to B, from the SVD of B^T V. It is found on at most 20,000 distinct
-    rows, drawn by ``seed``, each as often as it occurs.
+    rotation that brings V = (x - mean) U closest to B, from the SVD of B^T V. It uses at most 20,000 distinct rows, drawn
+    by ``seed`` and weighted by their counts.
     """
 
     bits: int
@@ -45,13 +45,13 @@ class ITQ(SampleTransform, Code):
             raise ValueError(f"itq(seed={self.seed}) must lie in 0..2^63")
 
     def fit_sample(self, sample: Sample) -> Self:
-        """Learn from a sample; raises `WrongSize` for more bits than columns, `Degenerate` for more than directions."""
+        """Learn from a sample; raises `WrongSize` for more bits than columns, `Degenerate` for more bits than directions."""
         moments = Moments.of(sample)
         d, rank = len(moments.mean), moments.spectrum.rank()
         if self.bits > d:
             raise WrongSize(f"bits={self.bits} is larger than the {d} columns the vectors have; lower it")
         if self.bits > rank:
-            raise Degenerate(f"the vectors it is fitted on span {rank} directions, too few for bits={self.bits}")
+            raise Degenerate(f"it is fitted on vectors that span {rank} directions, too few for bits={self.bits}")
         axes = moments.spectrum.vectors[:, : self.bits]
         rng = np.random.default_rng(self.seed)
         ids = np.sort(rng.permutation(len(sample))[:_MOST])
@@ -74,7 +74,7 @@ class ITQ(SampleTransform, Code):
         return signs_of((x - self.mean) @ self.matrix)
 
     def bytes_per_vector(self, width: int) -> int:
-        """Return the bytes that the signs of one vector take, packed."""
+        """Return the bytes of one vector's packed signs."""
         return bit_bytes(width)
 
     def state(self) -> dict[str, NDArray[Any]]:
@@ -82,7 +82,7 @@ class ITQ(SampleTransform, Code):
         return {"mean": self.mean, "matrix": self.matrix}
 
     def restore(self, state: dict[str, NDArray[Any]], report: dict[str, Any]) -> Self:
-        """Take up mean and matrix again."""
+        """Restore mean and matrix."""
         self.mean, self.matrix, self.report = state["mean"], state["matrix"], report
         return self
 

@@ -16,8 +16,8 @@ from hengyu.numerics.signs import bit_bytes
 
 __all__ = ["METHOD", "PQ"]
 
-_PER_CENTROID = 256  # rows that are enough to train a centroid on, as faiss has it
-_BLOCK = 2048  # rows: faiss tabulates m 2^bits distances for each
+_PER_CENTROID = 256  # rows per centroid that suffice for training, as in faiss
+_BLOCK = 2048  # rows; faiss tabulates m 2^bits distances for each
 
 
 @dataclass
@@ -25,9 +25,9 @@ class PQ(SampleTransform, Code):
     """Replaces each of ``m`` parts of a row by its nearest centroid; (n, d) to (n, d), float32.
 
     Jegou, Douze and Schmid, Product quantization for nearest neighbor search (PAMI 2011), by faiss: k-means with
-    2^``bits`` centroids in each part, 25 rounds, on at most 256 distinct rows a centroid, drawn by ``seed``. Where m does
-    not divide d, columns of 0 are added and taken away again. Pairs are compared by the cosine of what the codes stand
-    for (symmetric distance); the centroids, m 2^bits d/m numbers for all vectors together, are not counted in the bytes.
+    2^``bits`` centroids in each part, 25 rounds, on at most 256 distinct rows per centroid, drawn by ``seed``. If m does not
+    divide d, columns of 0 are added and removed again. Pairs are compared by the cosine of the decoded vectors (symmetric
+    distance); the centroids, m 2^bits d/m numbers for all vectors together, are not counted in the bytes.
     """
 
     m: int
@@ -46,7 +46,7 @@ class PQ(SampleTransform, Code):
             raise ValueError(f"pq(seed={self.seed}) must lie in 0..2^31")
 
     def fit_sample(self, sample: Sample) -> Self:
-        """Learn them from a sample; raises `WrongSize` for m > d, `Degenerate` for fewer rows than centroids."""
+        """Learn the centroids from a sample; raises `WrongSize` for m > d, `Degenerate` for fewer rows than centroids."""
         import faiss
 
         k = 2**self.bits
@@ -59,7 +59,7 @@ class PQ(SampleTransform, Code):
         padded = self._pad(x)
         trained: Any = faiss.ProductQuantizer(padded.shape[1], self.m, self.bits)
         trained.cp.seed = self.seed
-        trained.cp.min_points_per_centroid = 1  # faiss would warn on stderr; the rows stand in the report
+        trained.cp.min_points_per_centroid = 1  # faiss would warn on stderr; the report has the rows
         trained.train(padded)
         self.centroids = faiss.vector_to_array(trained.centroids).reshape(self.m, k, -1)
         self._made = trained
@@ -69,19 +69,19 @@ class PQ(SampleTransform, Code):
         return self
 
     def codes(self, x: Floats) -> NDArray[np.uint8]:
-        """Return the codes (n, ceil(m bits / 8)) of the rows of x (n, d), packed as faiss packs them."""
+        """Return the codes (n, ceil(m bits / 8)) of the rows of x (n, d), packed like faiss's."""
         quantizer, found = self._quantizer(), []
         for start in range(0, max(len(x), 1), _BLOCK):
             found.append(quantizer.compute_codes(self._pad(x[start : start + _BLOCK])))
         return np.concatenate(found)
 
     def __call__(self, x: Floats) -> NDArray[np.float32]:
-        """Return what the codes of the rows of x (n, d) stand for, (n, d)."""
+        """Return the decoded vectors (n, d) of the rows of x (n, d)."""
         back: NDArray[np.float32] = self._quantizer().decode(self.codes(x))
         return back[:, : x.shape[1]]
 
     def bytes_per_vector(self, width: int) -> int:
-        """Return the bytes that the codes of one vector take."""
+        """Return the bytes of one vector's codes."""
         return bit_bytes(self.m * self.bits)
 
     def state(self) -> dict[str, NDArray[Any]]:
@@ -89,7 +89,7 @@ class PQ(SampleTransform, Code):
         return {"centroids": self.centroids}
 
     def restore(self, state: dict[str, NDArray[Any]], report: dict[str, Any]) -> Self:
-        """Take up centroids again."""
+        """Restore the centroids."""
         self.centroids, self.report, self._made = state["centroids"], report, None
         return self
 

@@ -23,16 +23,15 @@ class SimHash(Code):
     """Maps x to sign(x R), R random, as +1 and -1; (n, d) to (n, bits), int8.
 
     Charikar, Similarity estimation techniques from rounding algorithms (STOC 2002): two vectors at angle t differ in
-    each bit with probability t / pi. Pairs are compared by the cosine of the signs, which is 1 - 2 Hamming / bits: its
-    ranks, and so Spearman, AUC, average precision, F1 and accuracy, are those of the Hamming distance and of the
-    estimate cos(pi Hamming / bits) alike. `hengyu.numerics.signs.angle_cosine` turns the one into the other; Pearson alone tells
-    them apart.
+    each bit with probability t / pi. Pairs are compared by the cosine of the signs, 1 - 2 Hamming / bits. Its ranks, and so
+    Spearman, AUC, average precision, F1 and accuracy, are those of the Hamming distance and of the estimate
+    cos(pi Hamming / bits); only Pearson differs. `hengyu.numerics.signs.angle_cosine` converts the first into the estimate.
 
-    ``kind``: ``orthogonal`` directions, every d of them at right angles (Ji et al., Super-bit locality-sensitive hashing,
-    NIPS 2012); or independent ``gaussian`` ones, as published. Each bit has the same probability under both, and costs
-    the same; at angles up to 90 degrees the sum of orthogonal bits varies less, so that fewer of them are needed.
+    ``kind``: ``orthogonal`` directions in blocks of d (Ji et al., Super-bit locality-sensitive hashing, NIPS 2012); or
+    independent ``gaussian`` ones, as published. Both give each bit the same probability and cost the same; at angles up to
+    90 degrees the sum of orthogonal bits varies less, so fewer bits are needed.
 
-    Products are taken in float64: a bit must not depend on how many rows are hashed at once.
+    Products are computed in float64: a bit must not depend on how many rows are hashed at once.
     """
 
     bits: int
@@ -51,7 +50,7 @@ class SimHash(Code):
             raise ValueError(f"simhash(seed={self.seed}) must lie in 0..2^63")
 
     def fit(self, x: Floats) -> Self:
-        """Learn nothing: the draw depends on the seed and on the width alone."""
+        """Learn nothing: the draw depends only on the seed and the width."""
         return self
 
     def __call__(self, x: Floats) -> NDArray[np.int8]:
@@ -65,7 +64,7 @@ class SimHash(Code):
         return out
 
     def bytes_per_vector(self, width: int) -> int:
-        """Return the bytes that the signs of one vector take, packed."""
+        """Return the bytes of one vector's packed signs."""
         return bit_bytes(width)
 
 

@@ -1,4 +1,4 @@
-"""How Gaussian the rows are that a flow gives: what a flow is trained to make them."""
+"""How Gaussian the output of a flow is, which is what a flow is trained for."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["gaussianity"]
 
 
 def gaussianity(z: NDArray[np.floating[Any]]) -> dict[str, float]:
-    """Measure rows z (n, d) against a standard normal; all figures are 0 for it, up to sampling.
+    """Compare rows z (n, d) with a standard normal, for which all figures are 0 up to sampling.
 
     kurtosis: mean over the channels of the marginal excess kurtosis; kurtosis_worst: the one farthest from 0.
     chi2_distance: Kolmogorov-Smirnov distance in [0, 1] of ||z||^2 from the chi-squared law with d degrees of freedom.

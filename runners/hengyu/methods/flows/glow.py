@@ -1,12 +1,12 @@
-"""Glow without its convolutions, as BERT-flow trains it on sentence vectors.
+"""Glow without its convolutions, as in BERT-flow for sentence vectors.
 
 Kingma and Dhariwal, Glow: Generative Flow with Invertible 1x1 Convolutions, arXiv:1807.03039; Li et al., On the Sentence
 Embeddings from Pre-trained Language Models, arXiv:2011.05864. A sentence vector is an image of one pixel with d channels,
 so an "invertible 1x1 convolution" is a d x d matrix and there is nothing to squeeze.
 
-zuko, the best kept flow library, was looked at first. It has no activation normalisation, no factoring out of halves
-(levels), no pivoted LU, and its `LULinearTransform` multiplies L by U for every batch (d^3, where a batch of b rows needs
-b d^2), so the layers stand here; the tests hold them to zuko's couplings and LU transform, and to autograd's Jacobian.
+zuko, the best maintained flow library, does not fit: it has no activation normalisation, no factoring out of halves
+(levels) and no pivoted LU, and its `LULinearTransform` multiplies L by U for every batch (d^3 operations; a batch of b
+rows needs b d^2). Tests compare the layers here with zuko's couplings and LU transform, and with autograd's Jacobian.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 __all__ = ["ActNorm", "Coupling", "Glow", "LULinear", "Reverse"]
 
-_SCALE = 3.0  # of the trained logarithms, as in Glow's code: exp(3 s) learns three times as fast as exp(s)
+_SCALE = 3.0  # factor of the trained logarithms, as in Glow's code: exp(3 s) learns three times as fast as exp(s)
 _EPS = 1e-6
 
 Kind = Literal["additive", "affine"]
@@ -26,7 +26,7 @@ Mix = Literal["lu", "reverse"]
 
 
 class ActNorm(nn.Module):
-    """Activation normalisation: y = (x + shift) exp(3 scale), one shift and one scale a channel.
+    """Activation normalisation: y = (x + shift) exp(3 scale), with one shift and one scale per channel.
 
     The first batch after `arm` sets them so that every channel of y has mean 0 and variance 1; afterwards they are
     trained like any parameter.
@@ -39,7 +39,7 @@ class ActNorm(nn.Module):
         self.armed = True
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Map x (n, d) to y (n, d) and the log-determinant (), the same for every row."""
+        """Map x (n, d) to y (n, d) and the log-determinant (), which is the same for every row."""
         if self.armed:
             self._start(x.detach())
         logs = _SCALE * self.scale
@@ -103,7 +103,7 @@ class LULinear(nn.Module):
 
 
 class Reverse(nn.Module):
-    """The channels in reverse order: the fixed permutation that BERT-flow's code puts in the matrix's place."""
+    """The channels in reverse order: the fixed permutation that BERT-flow's code uses instead of the matrix."""
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Map x (n, d) to y (n, d) and the log-determinant 0."""
@@ -115,7 +115,7 @@ class Reverse(nn.Module):
 
 
 class Coupling(nn.Module):
-    """The second half shifted (and scaled) by what a small network makes of the first; (n, d) to (n, d).
+    """Shifts (and scales) the second half by a small network of the first; (n, d) to (n, d).
 
     additive: y2 = x2 + f(x1). affine: y2 = (x2 + f(x1)) sigmoid(g(x1) + 2). The network is linear, actnorm, ReLU, twice,
     and a last linear layer that starts at zero, so that an additive coupling starts as the identity.
@@ -167,7 +167,7 @@ class Glow(nn.Module):
     ) -> None:
         super().__init__()
         self.levels = nn.ModuleList()
-        self.keep: list[int] = []  # channels that go on after each level
+        self.keep: list[int] = []  # number of channels that continue after each level
         left = dim
         for level in range(levels):
             steps = nn.ModuleList()
@@ -210,7 +210,7 @@ class Glow(nn.Module):
         return x
 
     def started(self) -> None:
-        """Say that the actnorms have their values, as after loading them."""
+        """Mark the actnorms as initialised, as after loading."""
         for module in self.modules():
             if isinstance(module, ActNorm):
                 module.armed = False

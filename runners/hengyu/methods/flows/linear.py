@@ -1,4 +1,4 @@
-"""The linear flow z = A (x - mean): its likelihood depends on the rows through mean and covariance alone."""
+"""The linear flow z = A (x - mean): its likelihood depends on the rows only through mean and covariance."""
 
 from __future__ import annotations
 
@@ -36,11 +36,11 @@ def climb(covariance: Floats, steps: int, by: Literal["full", "exp"]) -> LinearF
     B = 0, is A S A^T - I (Cardoso and Laheld 1996), so the steepest ascent with rate 1/2 is
 
         full:  A <- (I + B) A,   B = (I - A S A^T) / 2,   log-determinant from an LU decomposition;
-        exp:   A <- exp(B) A,    log|det exp(B)| = tr B, so that no determinant is ever taken.
+        exp:   A <- exp(B) A,    log|det exp(B)| = tr B, so no determinant is ever computed.
 
     Started at A = I / sqrt(largest eigenvalue), the eigenvalues of A S A^T rise to 1 without crossing it, quadratically
-    at the end, and a small one by a factor of e (exp) or 9/4 (full) a step, so that about log(condition) steps are
-    enough whatever the condition. The optimum is A S A^T = I: whitening, up to a rotation.
+    at the end, and a small one by a factor of e (exp) or 9/4 (full) per step, so about log(condition) steps always
+    suffice. The optimum is A S A^T = I: whitening, up to a rotation.
     """
     from scipy.linalg import eigvalsh, expm
 
@@ -65,7 +65,7 @@ def climb(covariance: Floats, steps: int, by: Literal["full", "exp"]) -> LinearF
         image = matrix @ covariance @ matrix.T
         image = (image + image.T) / 2
         now = _bits(image, log_det)
-        if now > bits[-1] - 1e-14:  # rounding is all that is left to climb
+        if now > bits[-1] - 1e-14:  # only rounding is left
             bits.append(now)
             break
         bits.append(now)
@@ -80,7 +80,7 @@ def _bits(image: Floats, log_det: float) -> float:
 def gaussian_bits(sample: Sample, fit_ids: Ids, held_ids: Ids, columns: Ids) -> float:
     """Return the bits per dimension of held-out rows under the Gaussian fitted to the others.
 
-    It is what the best linear flow, so whitening, reaches: the figure that a flow must beat to have learned more.
+    The best linear flow, whitening, reaches it; a nonlinear flow must beat it to have learned more.
     """
     fitted = moments_of(sample, fit_ids, columns)
     held = np.asarray(sample.rows(held_ids)[:, columns], dtype=np.float64) - fitted.mean

@@ -1,4 +1,4 @@
-"""Training a flow by exact likelihood, with held-out rows that say when to stop; deterministic given the seed."""
+"""Training a flow by exact likelihood, with early stopping on held-out rows; deterministic given the seed."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ __all__ = ["Schedule", "Trace", "bits_per_dim", "hold_out", "one_thread", "train
 
 Ids = NDArray[np.int64]
 
-_START = 2048  # rows of the first batch, which the actnorms take their values from
+_START = 2048  # rows of the first batch, which initialises the actnorms
 _HELD = 4096  # held-out rows at most
-_CHECKS = 30  # looks at the held-out likelihood
-_PATIENCE = 3  # looks without a better one before the learning rate falls
+_CHECKS = 30  # evaluations of the held-out likelihood
+_PATIENCE = 3  # evaluations without improvement before the learning rate falls
 _FALL = 0.3
 _FALLS = 3  # then training stops
 _BETTER = 1e-4  # bits per dimension
@@ -40,13 +40,13 @@ class Schedule:
 
     @property
     def every(self) -> int:
-        """Steps between two looks at the held-out likelihood."""
+        """Steps between two evaluations of the held-out likelihood."""
         return max(1, self.steps // _CHECKS)
 
 
 @dataclass
 class Trace:
-    """What training saw: bits per dimension of the training batches and of the held-out rows, look by look."""
+    """The training log: bits per dimension of the training batches and of the held-out rows at each evaluation."""
 
     step: list[int] = field(default_factory=list)
     train: list[float] = field(default_factory=list)
@@ -56,7 +56,7 @@ class Trace:
     stopped: str = "all steps done"
 
     def report(self) -> dict[str, Any]:
-        """Return it as JSON."""
+        """Return the log as JSON."""
         return {
             "step": self.step,
             "train_bits": [round(b, 5) for b in self.train],
@@ -68,10 +68,10 @@ class Trace:
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """Let torch compute in one thread: these products are small, and a second thread costs more than it gives.
+    """Let torch compute in one thread: these products are small, and a second thread costs more than it gains.
 
-    On a machine with other work two threads were measured to take fifteen times as long; and the order of summation,
-    so the bytes of the result, does not depend on the machine's load.
+    On a busy machine two threads took fifteen times as long. With one thread the order of summation, and so the bytes of
+    the result, does not depend on the load.
     """
     before = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -82,7 +82,7 @@ def one_thread() -> Iterator[None]:
 
 
 def hold_out(sample: Sample, seed: int, share: float = 0.1) -> tuple[Ids, Ids]:
-    """Return the numbers of the training rows and of the held-out ones; a row and its repeats stay on one side."""
+    """Return the numbers of the training and the held-out rows; repetitions of a row stay on one side."""
     order = np.random.default_rng([seed, 1]).permutation(len(sample))
     held = max(1, round(share * len(sample)))
     return np.sort(order[held:]), np.sort(order[: min(held, _HELD)])
@@ -98,8 +98,8 @@ def bits_per_dim(z: Tensor, log_det: Tensor) -> Tensor:
 def train(net: Glow, sample: Sample, train_ids: Ids, held_ids: Ids, columns: Ids, schedule: Schedule) -> Trace:
     """Train a flow in place on ``columns`` of a sample's rows and leave it at its best held-out likelihood.
 
-    When that likelihood has not grown for a while, training goes back to the best state with a lower learning rate, and
-    stops after the third time. Raises FloatingPointError when the likelihood stops being a number.
+    When that likelihood stalls, training returns to the best state with a lower learning rate, and stops after the third
+    time. Raises FloatingPointError if the likelihood becomes NaN or infinite.
     """
     rng = np.random.default_rng([schedule.seed, 2])
 
@@ -144,7 +144,7 @@ def train(net: Glow, sample: Sample, train_ids: Ids, held_ids: Ids, columns: Ids
             falls += 1
             net.load_state_dict(best)
             if falls >= _FALLS:
-                trace.stopped = "the held-out likelihood grows no more"
+                trace.stopped = "the held-out likelihood no longer improves"
                 break
             worse, factor = 0, factor * _FALL
             optimizer = torch.optim.Adam(net.parameters(), lr=schedule.lr * factor, fused=True)
@@ -157,7 +157,7 @@ def _copy(net: Glow) -> dict[str, Tensor]:
 
 
 def _batches(ids: Ids, counts: Ids, batch: int, rng: np.random.Generator) -> Iterator[Ids]:
-    """Yield batches of row numbers without end: every pass holds every row as often as it occurs, in a new order."""
+    """Yield batches of row numbers endlessly: every pass has every row as often as it occurs, in a new order."""
     rows = np.repeat(ids, counts)
     size = min(batch, len(rows))
     while True:

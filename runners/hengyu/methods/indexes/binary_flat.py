@@ -12,7 +12,7 @@ __all__ = ["METHOD", "BinaryFlat"]
 
 @dataclass
 class BinaryFlat(SignIndex):
-    """Compares the signs of a query's columns with those of every vector (faiss ``IndexBinaryFlat``); d / 8 bytes a vector."""
+    """Compares the signs of a query's columns with those of every vector (faiss ``IndexBinaryFlat``); d / 8 bytes per vector."""
 
     def _binary(self, bits: int) -> Any:
         import faiss

@@ -13,11 +13,11 @@ __all__ = ["METHOD", "BinaryHash"]
 
 @dataclass
 class BinaryHash(SignIndex):
-    """Looks only where ``bits`` of the signs agree but for ``flips``, in ``tables`` tables (faiss ``IndexBinaryMultiHash``).
+    """Compares vectors with up to ``flips`` differing bits of ``bits`` in some of ``tables`` tables (``IndexBinaryMultiHash``).
 
-    Table i hashes the i-th ``bits`` columns; what it finds is ordered by the Hamming distance of all columns. More flips
-    find more and take longer; a query may find fewer than it asks for. Norouzi, Punjani, Fleet, Fast search in Hamming space
-    with multi-index hashing, CVPR 2012.
+    Table i hashes the i-th group of ``bits`` columns; results are ordered by the Hamming distance of all columns. More flips
+    find more and take longer; a query may return fewer results than requested. Norouzi, Punjani, Fleet, Fast search in
+    Hamming space with multi-index hashing, CVPR 2012; by faiss.
     """
 
     bits: int = 12
@@ -37,8 +37,8 @@ class BinaryHash(SignIndex):
 
         if self.tables * self.bits > self._d:
             raise WrongSize(
-                f"binary-hash(bits={self.bits}, tables={self.tables}) hashes {self.tables * self.bits} columns of "
-                f"the {self._d} there are; lower bits or tables"
+                f"binary-hash(bits={self.bits}, tables={self.tables}) needs {self.tables * self.bits} columns, but "
+                f"there are {self._d}; lower bits or tables"
             )
         index = faiss.IndexBinaryMultiHash(bits, self.tables, self.bits)
         index.nflip = self.flips

@@ -1,4 +1,4 @@
-"""flat: exact search, the truth that every other index is held against."""
+"""flat: exact search, the ground truth for every other index."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from hengyu.methods.search.base import FaissIndex, by_score
 
 __all__ = ["METHOD", "Flat"]
 
-_SPARE = 16  # results asked for beyond k, so that a tie at k ends within them
+_SPARE = 16  # results requested beyond k, so that a tie at k ends within them
 
 
 @dataclass
 class Flat(FaissIndex):
-    """Compares a query with every vector (faiss ``IndexFlatIP``); 4 d bytes a vector."""
+    """Compares a query with every vector (faiss ``IndexFlatIP``); 4 d bytes per vector."""
 
     def _make(self, d: int, n: int) -> Any:
         import faiss
@@ -31,7 +31,7 @@ class Flat(FaissIndex):
         scores, ids = self._index.search(x, min(k + _SPARE, max(self._n, k)))
         ids, scores = by_score(ids, scores)
         if ids.shape[1] > k:
-            # faiss keeps any of the rows that tie at its last place
+            # faiss keeps an arbitrary one of the rows that tie at the last place
             for query in np.flatnonzero(scores[:, -1] == scores[:, k - 1]):
                 ids[query, :k], scores[query, :k] = self._scan(x[query], k)
         return ids[:, :k], scores[:, :k]

@@ -1,4 +1,4 @@
-"""hnsw(m, ef, build_ef): a graph of near neighbours, walked towards the query."""
+"""hnsw(m, ef, build_ef): greedy search in a layered graph of near neighbours."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ __all__ = ["METHOD", "Hnsw"]
 
 @dataclass
 class Hnsw(FaissIndex):
-    """Walks a layered graph of ``m`` links a vector with ``ef`` candidates at a time (faiss ``IndexHNSWFlat``).
+    """Searches a layered graph of ``m`` links per vector with ``ef`` candidates at a time (faiss ``IndexHNSWFlat``).
 
     Malkov and Yashunin, Efficient and robust approximate nearest neighbor search using hierarchical navigable small
-    world graphs, IEEE TPAMI 2018. ``build_ef`` is the number of candidates while the graph grows. A search for k neighbours
-    has at least k candidates. About 4 d + 8 m bytes a vector. One thread grows the same graph every time.
+    world graphs, IEEE TPAMI 2018. ``build_ef`` is the number of candidates during construction. A search for k neighbours
+    has at least k candidates. About 4 d + 8 m bytes per vector. Built on one thread, so the graph is always the same.
     """
 
     m: int = 16

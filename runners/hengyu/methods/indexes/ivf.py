@@ -1,4 +1,4 @@
-"""ivf(lists, probes): vectors in cells around centroids, of which the nearest are searched."""
+"""ivf(lists, probes): vectors in cells around centroids; only the nearest cells are searched."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from hengyu.methods.search.base import FaissIndex
 
 __all__ = ["METHOD", "Ivf"]
 
-_EACH = 256  # vectors a centroid is learned from, at most
+_EACH = 256  # maximum training vectors per centroid
 
 
 @dataclass
 class Ivf(FaissIndex):
-    """Searches ``probes`` of ``lists`` cells, found by k-means over the vectors it holds (faiss ``IndexIVFFlat``).
+    """Searches ``probes`` of ``lists`` cells, found by k-means over the indexed vectors (faiss ``IndexIVFFlat``).
 
-    Sivic and Zisserman, Video Google, ICCV 2003. 4 d + 8 bytes a vector.
+    Sivic and Zisserman, Video Google, ICCV 2003. 4 d + 8 bytes per vector.
     """
 
     lists: int = 64
@@ -27,14 +27,14 @@ class Ivf(FaissIndex):
         if not 1 <= self.lists <= 1_000_000:
             raise ValueError(f"ivf(lists={self.lists}) must lie in 1..1000000")
         if not 1 <= self.probes <= self.lists:
-            raise ValueError(f"ivf(probes={self.probes}) must lie in 1..{self.lists}, the lists there are")
+            raise ValueError(f"ivf(probes={self.probes}) must lie in 1..{self.lists}, the number of lists")
         self.training_rows = _EACH * self.lists
 
     def _make(self, d: int, n: int) -> Any:
         import faiss
 
         if n < self.lists:
-            raise WrongSize(f"ivf(lists={self.lists}) is more lists than the {n} vectors there are; lower lists")
+            raise WrongSize(f"ivf(lists={self.lists}) has more lists than there are vectors ({n}); lower lists")
         index = faiss.IndexIVFFlat(faiss.IndexFlatIP(d), d, self.lists, faiss.METRIC_INNER_PRODUCT)
         index.nprobe = self.probes
         index.cp.min_points_per_centroid = 1

@@ -1,4 +1,4 @@
-"""ivfpq(lists, probes, m, bits): cells as in ivf, with vectors kept as product codes."""
+"""ivfpq(lists, probes, m, bits): cells as in ivf, with vectors stored as product codes."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from hengyu.methods.search.base import FaissIndex
 
 __all__ = ["METHOD", "Ivfpq"]
 
-_EACH = 256  # vectors a centroid is learned from, at most
+_EACH = 256  # maximum training vectors per centroid
 
 
 @dataclass
 class Ivfpq(FaissIndex):
-    """As ``ivf``, but keeps of each vector ``m`` codes of ``bits`` bits (faiss ``IndexIVFPQ``); m bits / 8 + 8 bytes a vector.
+    """As ``ivf``, but stores ``m`` codes of ``bits`` bits per vector (faiss ``IndexIVFPQ``); m bits / 8 + 8 bytes per vector.
 
     Jégou, Douze, Schmid, Product quantization for nearest neighbor search, IEEE TPAMI 2011: each of m parts of the
-    columns is replaced by the nearest of 2^bits centroids, of what remains after the cell's own.
+    columns of the residual to the cell's centroid is replaced by the nearest of 2^bits centroids.
     """
 
     lists: int = 64
@@ -30,7 +30,7 @@ class Ivfpq(FaissIndex):
         if not 1 <= self.lists <= 1_000_000:
             raise ValueError(f"ivfpq(lists={self.lists}) must lie in 1..1000000")
         if not 1 <= self.probes <= self.lists:
-            raise ValueError(f"ivfpq(probes={self.probes}) must lie in 1..{self.lists}, the lists there are")
+            raise ValueError(f"ivfpq(probes={self.probes}) must lie in 1..{self.lists}, the number of lists")
         if self.m < 1:
             raise ValueError(f"ivfpq(m={self.m}) must be at least 1")
         if not 1 <= self.bits <= 12:
@@ -41,10 +41,10 @@ class Ivfpq(FaissIndex):
         import faiss
 
         if d % self.m:
-            raise WrongSize(f"ivfpq(m={self.m}) does not divide the {d} columns there are; give an m that does")
+            raise WrongSize(f"ivfpq(m={self.m}) does not divide the number of columns, {d}; give an m that does")
         if n < max(self.lists, 2**self.bits):
             raise WrongSize(
-                f"ivfpq(lists={self.lists}, bits={self.bits}) has more centroids than the {n} vectors there are; "
+                f"ivfpq(lists={self.lists}, bits={self.bits}) has more centroids than there are vectors ({n}); "
                 "lower lists or bits"
             )
         index = faiss.IndexIVFPQ(faiss.IndexFlatIP(d), d, self.lists, self.m, self.bits, faiss.METRIC_INNER_PRODUCT)

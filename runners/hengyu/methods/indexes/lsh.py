@@ -15,7 +15,7 @@ __all__ = ["METHOD", "Lsh"]
 
 @dataclass
 class Lsh(FaissIndex):
-    """Keeps the signs of ``bits`` random directions (faiss ``IndexLSH``, a fixed rotation); bits / 8 bytes a vector.
+    """Stores the signs of ``bits`` random directions (faiss ``IndexLSH``, a fixed rotation); bits / 8 bytes per vector.
 
     Charikar, Similarity estimation techniques from rounding algorithms, STOC 2002. The score is the cosine of the signs,
     1 - 2 Hamming / bits.

@@ -1,4 +1,4 @@
-"""simhash-buckets(bits, tables, probes, seed): hash tables of random signs, several buckets of each looked into."""
+"""simhash-buckets(bits, tables, probes, seed): hash tables of random signs, with several buckets probed per table."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ _BATCH = 256  # queries
 
 @dataclass
 class SimhashBuckets(Index):
-    """Compares a query with the vectors of its own and the likeliest other buckets, exactly; 4 d + 4 tables bytes a vector.
+    """Compares a query exactly with the vectors in its own and the most likely other buckets; 4 d + 4 tables bytes per vector.
 
-    A bucket is the ``bits`` signs of Gaussian projections, of which every table draws its own. In each table ``probes``
-    buckets are looked into, in the order of the squared margins of the signs that would have to flip: Lv et al.,
-    Multi-probe LSH, VLDB 2007. A query may find fewer than it asks for. All buckets together are exact search.
+    A bucket is given by the ``bits`` signs of Gaussian projections; every table draws its own. In each table ``probes``
+    buckets are searched, in the order of the squared margins of the signs to flip: Lv et al., Multi-probe LSH, VLDB 2007.
+    A query may return fewer results than requested. Probing all buckets is exact search.
     """
 
     bits: int = 10
@@ -35,7 +35,7 @@ class SimhashBuckets(Index):
     _directions: NDArray[np.float64] = field(init=False, repr=False)  # (d, T b)
     _offsets: NDArray[np.int32] = field(init=False, repr=False)
     _members: NDArray[np.int32] = field(init=False, repr=False)
-    _seen: NDArray[np.int64] = field(init=False, repr=False)  # the last query that met a row
+    _seen: NDArray[np.int64] = field(init=False, repr=False)  # the last query that saw each row
     _asked: int = field(init=False, repr=False, default=0)
 
     def __post_init__(self) -> None:
@@ -45,13 +45,13 @@ class SimhashBuckets(Index):
             raise ValueError(f"simhash-buckets(tables={self.tables}) must lie in 1..256")
         if not 1 <= self.probes <= 2**self.bits:
             raise ValueError(
-                f"simhash-buckets(probes={self.probes}) must lie in 1..{2**self.bits}, the buckets there are"
+                f"simhash-buckets(probes={self.probes}) must lie in 1..{2**self.bits}, the number of buckets"
             )
         if not 0 <= self.seed < 2**63:
             raise ValueError(f"simhash-buckets(seed={self.seed}) must lie in 0..2^63")
 
     def build(self, x: Floats | Sample, block: int = 4096) -> Self:
-        """Sort the rows of x (n, d), read ``block`` at a time, into the buckets of every table."""
+        """Put the rows of x (n, d), read ``block`` at a time, into the buckets of every table."""
         rows = x if isinstance(x, Sample) else Sample.of(x)
         n, d = len(rows), rows.rows(np.arange(1)).shape[1]
         draw = np.random.default_rng([self.seed, d])
@@ -72,7 +72,7 @@ class SimhashBuckets(Index):
         return self
 
     def search(self, q: Floats, k: int) -> tuple[Ids, NDArray[np.float32]]:
-        """Return row numbers and inner products (Q, k), best first, ties by number; -1 and -inf where fewer are found."""
+        """Return row numbers and inner products (Q, k), best first, ties by number; -1 and -inf if fewer are found."""
         queries = np.ascontiguousarray(q, np.float32)
         ids = np.full((len(queries), k), -1, np.int64)
         scores = np.full((len(queries), k), -np.inf, np.float32)
@@ -86,16 +86,16 @@ class SimhashBuckets(Index):
         return by_score(ids, scores)
 
     def warm(self) -> None:
-        """Compile what is compiled at first use, so that no measurement holds it."""
+        """Compile now what would be compiled at first use, so that measurements exclude it."""
         SimhashBuckets(bits=1, probes=1).build(np.eye(2, dtype=np.float32)).search(np.eye(2), 1)
 
     def size(self) -> int:
-        """Return the bytes of vectors, directions and buckets."""
+        """Return the size of vectors, directions and buckets in bytes."""
         arrays = (self._x, self._directions, self._offsets, self._members)
         return sum(int(a.nbytes) for a in arrays)
 
     def vector_size(self) -> float:
-        """Return the bytes that one vector more takes."""
+        """Return the bytes that one more vector adds."""
         return (self._x.nbytes + self._members.nbytes) / len(self._x)
 
     def _margins(self, x: NDArray[np.float32]) -> NDArray[np.float64]:

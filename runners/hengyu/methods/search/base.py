@@ -1,4 +1,4 @@
-"""What the faiss indexes share: fixed portions in, results by score and number out, bytes counted."""
+"""The common part of the faiss indexes: adding rows in fixed portions, ordering results, counting bytes."""
 
 from __future__ import annotations
 
@@ -13,35 +13,35 @@ from hengyu.numerics.sample import Sample
 
 __all__ = ["FaissIndex", "by_score", "portions", "spread_rows"]
 
-_PORTION = 16384  # rows added at once: a graph depends on the portions it grew by, so they are always the same
+_PORTION = 16384  # rows added at once: a graph depends on the portions, so they are fixed
 
 
 class FaissIndex(Index):
-    """A faiss index of float vectors under the inner product; a method is a dataclass that makes one.
+    """A faiss index of float vectors with the inner product; a method is a dataclass that creates one.
 
     Douze et al., The Faiss library, arXiv:2401.08281.
     """
 
-    training_rows = 0  # at most, for one that learns from the vectors it holds
+    training_rows = 0  # maximum, for an index that learns from its vectors
 
     _index: Any
     _n: int
     _empty: int
 
     def _make(self, d: int, n: int) -> Any:
-        """Return the empty faiss index for n vectors of width d; raises ValueError where it cannot hold them."""
+        """Return the empty faiss index for n vectors of width d; raises ValueError if it cannot hold them."""
         raise NotImplementedError
 
     def _take(self, x: Floats) -> NDArray[Any]:
-        """Return rows (n, d) as the faiss index takes them."""
+        """Convert rows (n, d) for the faiss index."""
         return np.ascontiguousarray(x, np.float32)
 
     def _score(self, found: NDArray[Any]) -> NDArray[np.float32]:
-        """Return what faiss says (Q, k) as scores, larger for nearer."""
+        """Convert faiss's distances (Q, k) to scores, larger for nearer."""
         return np.asarray(found, np.float32)
 
     def build(self, x: Floats | Sample, block: int = 4096) -> Self:
-        """Take in the rows of x (n, d), read ``block`` at a time; raises ValueError for too few or too narrow ones."""
+        """Add the rows of x (n, d), read ``block`` at a time; raises ValueError for too few rows or columns."""
         rows = x if isinstance(x, Sample) else Sample.of(x)
         self._n = len(rows)
         self._index = self._make(rows.rows(np.arange(1)).shape[1], self._n)
@@ -53,12 +53,12 @@ class FaissIndex(Index):
         return self
 
     def search(self, q: Floats, k: int) -> tuple[Ids, NDArray[np.float32]]:
-        """Return row numbers and scores (Q, k), best first, ties by number; -1 and -inf where fewer are found."""
+        """Return row numbers and scores (Q, k), best first, ties by number; -1 and -inf if fewer are found."""
         found, ids = self._index.search(self._take(q), k)
         return by_score(ids, self._score(found))
 
     def size(self) -> int:
-        """Return the bytes of the index as faiss would write it."""
+        """Return the size in bytes of the index as written by faiss."""
         import faiss
 
         total = 0
@@ -75,14 +75,14 @@ class FaissIndex(Index):
         return total
 
     def vector_size(self) -> float:
-        """Return the bytes that one vector more takes: what the vectors added, by their number."""
+        """Return the bytes that one more vector adds: the growth by all vectors over their number."""
         return (self.size() - self._empty) / self._n
 
 
 def by_score(ids: Ids, scores: NDArray[np.float32]) -> tuple[Ids, NDArray[np.float32]]:
-    """Return numbers and scores (Q, k) with equal scores put in the order of their numbers, -1 last.
+    """Return numbers and scores (Q, k) with equal scores ordered by number, -1 last.
 
-    Only rows that need it are sorted: what faiss returns is mostly in order, and sorting costs more than some searches.
+    Only rows that need it are sorted: faiss's results are mostly in order, and sorting costs more than some searches.
     """
     if not (scores[:, 1:] >= scores[:, :-1]).any() and (ids[:, -1] >= 0).all():
         return ids, scores
@@ -98,7 +98,7 @@ def by_score(ids: Ids, scores: NDArray[np.float32]) -> tuple[Ids, NDArray[np.flo
 
 
 def portions(rows: Sample, block: int) -> Iterator[NDArray[np.float32]]:
-    """Yield all rows in portions of a fixed size, whatever the size of the blocks they are read in."""
+    """Yield all rows in portions of a fixed size, whatever the size of the blocks."""
     buffer: NDArray[np.float32] | None = None
     filled = 0
     for part, _ in rows.blocks(block):
@@ -117,5 +117,5 @@ def portions(rows: Sample, block: int) -> Iterator[NDArray[np.float32]]:
 
 
 def spread_rows(n: int, most: int) -> Ids:
-    """Return at most so many row numbers, evenly spread over n."""
+    """Return at most ``most`` row numbers, evenly spread over n."""
     return np.unique(np.linspace(0, n - 1, min(n, max(most, 1))).astype(np.int64))

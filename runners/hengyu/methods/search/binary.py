@@ -1,4 +1,4 @@
-"""What the indexes of signs share: vectors to packed bits, Hamming distances to cosines of signs."""
+"""The common part of the sign indexes: vectors to packed bits, Hamming distances to cosines of signs."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["SignIndex"]
 
 
 class SignIndex(FaissIndex):
-    """A faiss index of bits: one a column, set where the column is above 0; ``whitening`` or ``jl`` before it makes them tell more.
+    """A faiss index of bits, one per column, set if the value is above 0; a ``whitening`` or ``jl`` before it makes better bits.
 
     The score is the cosine of the signs, 1 - 2 Hamming / d.
     """
@@ -26,11 +26,11 @@ class SignIndex(FaissIndex):
         return self._binary(-(-d // 8) * 8)
 
     def _binary(self, bits: int) -> Any:
-        """Return the empty faiss index of so many bits."""
+        """Return the empty faiss index for vectors of ``bits`` bits."""
         raise NotImplementedError
 
     def _take(self, x: Floats) -> NDArray[Any]:
-        return np.packbits(x > 0, axis=1)  # fills the last byte with zeros, which differ nowhere
+        return np.packbits(x > 0, axis=1)  # the last byte is padded with zeros, which never differ
 
     def _score(self, found: NDArray[Any]) -> NDArray[np.float32]:
         return np.float32(1) - found.astype(np.float32) * np.float32(2 / self._d)

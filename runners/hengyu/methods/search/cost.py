@@ -1,4 +1,4 @@
-"""What an index costs: seconds to build, queries a second, memory; taken on one thread, and once on all."""
+"""The cost of an index: build time, queries per second and memory, on one thread and once on all."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ __all__ = ["COSTS", "Peak", "queries_per_second", "threads"]
 
 COSTS = ("qps", "qps-batch", "qps-batch-threads", "build-seconds", "peak-memory")
 
-_SECONDS = 0.2  # that a rate is measured for
-_SINGLE = 500  # queries, at most, asked one by one
+_SECONDS = 0.2  # duration of a measurement
+_SINGLE = 500  # maximum number of queries sent one by one
 
 
 @contextmanager
 def threads(number: int | None) -> Iterator[None]:
-    """Let faiss, BLAS and OpenMP use so many threads; None for what they would use."""
+    """Limit the threads of faiss, BLAS and OpenMP; None for their defaults."""
     import faiss
     from threadpoolctl import threadpool_limits
 
@@ -37,13 +37,13 @@ def threads(number: int | None) -> Iterator[None]:
 
 
 def queries_per_second(index: Index, queries: NDArray[np.float32], k: int) -> tuple[Ids, dict[str, float]]:
-    """Search k neighbours of all queries (Q, d); return what was found (Q, k), and the rates of `COSTS`.
+    """Search k neighbours of all queries (Q, d); return the results (Q, k) and the rates of `COSTS`.
 
-    ``qps`` asks one query a call, at most 500 of them; ``qps-batch`` all in one call, ``qps-batch-threads`` the same on all
-    threads. A rate is the best of rounds that fill a fifth of a second.
+    ``qps`` sends one query per call, at most 500; ``qps-batch`` all in one call, ``qps-batch-threads`` the same on all threads.
+    A rate is the best of several rounds within a fifth of a second.
     """
     with threads(1):
-        index.search(queries[:2], k)  # what is compiled or mapped at the first use
+        index.search(queries[:2], k)  # compiles and maps what the first use needs
         few = queries[:_SINGLE]
         single = _rate(lambda: [index.search(few[i : i + 1], k) for i in range(len(few))], len(few))
         found: list[Ids] = []
@@ -66,13 +66,13 @@ def _rate(job: Callable[[], object], units: int) -> float:
 
 
 class Peak:
-    """The most memory a stretch of work held beyond what was held at its start, in bytes; None where the system does not say.
+    """Peak memory of a block of work beyond the memory at its start, in bytes; None if the system does not tell.
 
-    Linux keeps a high-water mark of the resident memory that a process may reset.
+    Linux keeps a peak of the resident memory, which a process may reset.
     """
 
     def __init__(self) -> None:
-        give_back_memory()  # what earlier work left free would hide what this takes
+        give_back_memory()  # memory freed by earlier work would hide the growth
         try:
             Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
         except OSError:

@@ -1,4 +1,4 @@
-"""Exact search in blocks, in float64, ties told: what the neighbours of an index are held against."""
+"""Exact search in blocks, in float64, with ties: the ground truth for the results of an index."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from hengyu.numerics.sample import Sample
 __all__ = ["Exact", "exact_search"]
 
 _SPARE = 16
-_QUERIES = 128  # whose candidates are scored at a time
-_DIGITS = 9  # equal vectors tie, whatever rounding their sums have met
-_SINGLE = 1e-5  # more than float32 sums of unit vectors are off by
-_SAME = 1e-6  # an index that sums in float32 cannot tell nearer from less near by less than this
+_QUERIES = 128  # queries whose candidates are scored at once
+_DIGITS = 9  # rounding to these makes equal vectors tie
+_SINGLE = 1e-5  # more than the error of float32 sums of unit vectors
+_SAME = 1e-6  # an index that sums in float32 cannot distinguish smaller differences
 
 
 @dataclass(frozen=True)
 class Exact:
-    """The nearest rows of every query, itself left out: ids and inner products (Q, K), best first, ties by number."""
+    """The nearest rows of every query, without itself: ids and inner products (Q, K), best first, ties by number."""
 
     rows: Sample
     queries: NDArray[np.float32]
@@ -29,9 +29,9 @@ class Exact:
     scores: NDArray[np.float64]
 
     def ranks(self, found: Ids) -> NDArray[np.uint8]:
-        """Return the rank of rows found (Q, k) in exact search, from 1, ties sharing the best; 0 beyond the K nearest.
+        """Return the rank of results (Q, k) in exact search, from 1, ties sharing the best rank; 0 beyond the K nearest.
 
-        What lies within 1e-6 of a row ties with it.
+        Rows within 1e-6 of each other tie.
         """
         out = np.zeros(found.shape, np.uint8)
         deep = self.ids.shape[1]
@@ -45,11 +45,11 @@ class Exact:
 
 
 def exact_search(rows: Sample, queries: Floats, own: Ids, k: int, block: int = 16384) -> Exact:
-    """Return the k rows (n, d) nearest to each query (Q, d) but its ``own`` (Q,; -1 for none), by inner product.
+    """Return the k rows (n, d) nearest to each query (Q, d) by inner product, without its ``own`` row (Q,; -1 for none).
 
-    Never more than ``block`` rows are held beside the candidates. float32 products choose the candidates, float64 products,
-    rounded to 9 digits, put them in order; where candidates tie over their last place, the query's products with all rows
-    decide. k is at most 255, and less than n where a row is left out.
+    At most ``block`` rows are in memory besides the candidates. float32 products choose the candidates, and float64 products,
+    rounded to 9 digits, order them; if candidates tie beyond the last place, the query's products with all rows decide.
+    k is at most 255, and less than n if a row is left out.
     """
     import faiss
 
@@ -85,7 +85,7 @@ def exact_search(rows: Sample, queries: Floats, own: Ids, k: int, block: int = 1
 
 
 def _score(rows: Sample, queries: NDArray[np.float32], ids: Ids) -> NDArray[np.float64]:
-    """Return the products (Q, k) of queries (Q, d) with rows by their numbers (Q, k)."""
+    """Return the products (Q, k) of queries (Q, d) with rows given by number (Q, k)."""
     distinct, place = np.unique(np.maximum(ids, 0), return_inverse=True)
     x = np.asarray(rows.rows(distinct), np.float32)
     out = np.empty(ids.shape)

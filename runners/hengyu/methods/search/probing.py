@@ -1,4 +1,4 @@
-"""Multi-probe buckets, compiled: which buckets a query looks into, and the nearest of what lies in them."""
+"""Compiled multi-probe search: the buckets to probe for a query, and the nearest vectors in them."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ def probe() -> Callable[..., None]:
     """Return the compiled search of a batch of queries.
 
     Its arguments: vectors (n, d) and queries (Q, d), float32; margins (Q, T, b), the queries' products with the
-    directions; offsets (T, 2^b + 1) and members (T, n) of the buckets; probes a table; seen (n,), the number of the last
-    query that met each row, and the number of the first one now; ids and scores (Q, k) to fill.
+    directions; offsets (T, 2^b + 1) and members (T, n) of the buckets; probes per table; seen (n,), the number of the last
+    query that saw each row, and the number of the first query now; ids and scores (Q, k) to fill.
     """
     import numba
     import numpy as np
@@ -30,7 +30,7 @@ def probe() -> Callable[..., None]:
 
     @numba.njit(nogil=True, cache=False)  # type: ignore[untyped-decorator]
     def plan(margins: Any, wanted: Any, flips: Any, heap: Any, cost: Any) -> Any:
-        # flips are taken in the order of their summed squared margins: a set grows by its next larger margin, or swaps
+        # flips are tried in the order of their summed squared margins: a set grows by its next larger margin, or swaps
         # its largest for that (Lv et al.); every set comes up once, and never before a cheaper one
         order = np.argsort(np.abs(margins))
         b = len(margins)
@@ -64,7 +64,7 @@ def probe() -> Callable[..., None]:
 
     @numba.njit(nogil=True, cache=False)  # type: ignore[untyped-decorator]
     def sift(ids: Any, scores: Any, at: Any) -> None:
-        # a heap with the worst of the kept on top: the lower score, of equal ones the higher number
+        # a heap with the worst result on top: the lowest score, and of equal ones the highest number
         k = len(ids)
         while True:
             worst = at

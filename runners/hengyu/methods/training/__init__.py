@@ -1,1 +1,1 @@
-"""Training encoders: the model that is trained, losses, the loop, and what a training saw."""
+"""Training encoders: the model, the losses, the loop and the training curves."""

@@ -1,4 +1,4 @@
-"""Tuned encoders: recalled from the store, or trained and put there."""
+"""Fine-tuned encoders: loaded from the store, or trained and stored."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ if TYPE_CHECKING:
 __all__ = ["TRAINEE", "TunedEncoder", "TunedEncoderCache"]
 
 TRAINEE = "hengyu.methods.training.model"
-"""The module that opens, trains and saves a model, imported when one is trained."""
+"""The module that opens, trains and saves a model, imported only for a training."""
 
 
 @dataclass(frozen=True)
 class TunedEncoder:
-    """An encoder made by tuners, and what each training saw."""
+    """A fine-tuned encoder, with the report of each training."""
 
     encoder: HuggingFace
     trained: list[dict[str, Any]]
@@ -41,11 +41,11 @@ class TunedEncoder:
 
 @dataclass
 class TunedEncoderCache:
-    """The tunings of a run: recalled from the store, or made and put there.
+    """The fine-tuned encoders of a run: loaded from the store, or trained and stored.
 
     Attributes:
-        store: where tuned encoders are kept.
-        seconds: what was trained now (encoder, pooling, step, sentences) -> what it took.
+        store: where fine-tuned encoders are stored.
+        seconds: (encoder, pooling, step, sentences) -> duration of a training in this run.
     """
 
     store: TunedStore
@@ -55,11 +55,11 @@ class TunedEncoderCache:
     def tune(
         self, encoder: HuggingFace, pooling: str, steps: Sequence[Step], lesson: TrainingData, on: str
     ) -> TunedEncoder:
-        """Return the encoder that tuners make of one, each going on from the one before; ``on`` says on what, for people.
+        """Return an encoder after a sequence of fine-tuning steps; ``on`` describes the data in messages.
 
-        Raises ValueError or `Degenerate` when the model or the lesson cannot be trained with.
+        Raises ValueError or `Degenerate` if the model or the lesson is unsuitable for training.
         """
-        # code that a user trusts is that of the model they named, not of what others have put elsewhere
+        # the user's trust covers the code of the model they named, not that of stored encoders
         store = replace(self.store, mirror=None) if encoder.spec.trust_remote_code else self.store
         trained = []
         for step in steps:
@@ -70,7 +70,7 @@ class TunedEncoderCache:
             except Unreachable:
                 raise
             except HengyuError as e:
-                self.progress.say(f"warning: {e}; trained again now")
+                self.progress.say(f"warning: {e}; training it again")
                 found = None
             if found is None:
                 found = self._train(store, encoder, pooling, step, method, lesson, meaning, on)
@@ -118,7 +118,7 @@ class TunedEncoderCache:
             held = store.keep(meaning, method.report, draft)
         except OSError as e:
             raise HengyuError(
-                f"{draft.parent}: the tuned encoder cannot be stored ({e.strerror or e}); make room or set HENGYU_CACHE "
+                f"{draft.parent}: the fine-tuned encoder cannot be stored ({e.strerror or e}); free some space or set HENGYU_CACHE "
                 "to another folder"
             ) from e
         finally:
@@ -128,14 +128,14 @@ class TunedEncoderCache:
         seconds = time.perf_counter() - started
         parts = (encoder.id, pooling, str(step), on)
         self.seconds[parts] = self.seconds.get(parts, 0.0) + seconds
-        self.progress.say(f"tuned {where}: {seconds:.0f} s")
+        self.progress.say(f"fine-tuned {where}: {seconds:.0f} s")
         if held is None:
             raise Unreachable(f"{store.path(meaning)}: was deleted while it was in use; run the same command again")
         return method.report, held
 
 
 def _open(path: Path, encoder: HuggingFace, prompt: str) -> HuggingFace:
-    """Open a tuned encoder as the one it was made of: the same name, dtype and device."""
+    """Open a fine-tuned encoder like its original: with the same name, dtype and device."""
     from hengyu.encoders.huggingface import HuggingFace
     from hengyu.encoders.model_folder import ModelFolder
 

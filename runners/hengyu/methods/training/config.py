@@ -1,4 +1,4 @@
-"""The training configuration: the parameters that all tuners share."""
+"""The training config: the parameters that all tuners share."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ __all__ = ["TrainingConfig"]
 class TrainingConfig:
     """How a model is trained.
 
-    * ``lr``: Adam's; ``decay`` lets it fall to 0 along a line. ``batch`` examples a step, ``epochs`` passes.
-    * ``sentences``: at most so many (or pairs, of a tuner with labels) are drawn; 0 for all. ``length``: in tokens.
-    * ``dropout``: everywhere in the model during training.
-    * ``clip``: the gradients' norm at most; 0 for no limit. ``fgm``: how far the word embeddings are moved along their
-      gradient for a second, adversarial gradient; 0 for none. ``chunk``: rows that pass the model at once, when the batch
-      is larger than memory allows; the gradients stay the same.
-    * ``dtype``: "bfloat16" multiplies in it during training, weights and losses staying float32 (mixed precision): faster
-      where the processor does so, and several times slower where it does not.
+    * ``lr``: Adam's learning rate; ``decay``: linear decay to 0. ``batch`` examples per step, ``epochs`` passes.
+    * ``sentences``: how many are drawn at most (pairs, for a tuner with labels); 0 for all. ``length``: in tokens.
+    * ``dropout``: the rate everywhere in the model during training.
+    * ``clip``: the maximum norm of the gradients; 0 for no limit. ``fgm``: how far the word embeddings are moved along their
+      gradient for a second, adversarial gradient; 0 for none. ``chunk``: rows that pass the model at once if the batch does
+      not fit into memory; the gradients stay the same.
+    * ``dtype``: "bfloat16" for mixed-precision training (weights and losses stay float32): faster on processors that support
+      it, several times slower on others.
     """
 
     lr: float = 1e-5
@@ -38,7 +38,7 @@ class TrainingConfig:
     seed: int = 0
     report: dict[str, Any] = field(init=False, repr=False, default_factory=dict)
 
-    limits: ClassVar[dict[str, tuple[float, float]]] = {}  # least and most of parameters that a tuner has beside these
+    limits: ClassVar[dict[str, tuple[float, float]]] = {}  # limits of a tuner's additional parameters
 
     def __post_init__(self) -> None:
         limits = {
@@ -53,7 +53,7 @@ class TrainingConfig:
 
     @property
     def name(self) -> str:
-        """What it is called in an entry: by its file."""
+        """Its name in an entry, from its file."""
         return type(self).__module__.rpartition(".")[2].replace("_", "-")
 
     def parameters(self) -> dict[str, Any]:
@@ -61,6 +61,6 @@ class TrainingConfig:
         return {f.name: getattr(self, f.name) for f in fields(self) if f.init}
 
     def total(self, size: int) -> int:
-        """Return how many steps it takes on so many examples."""
+        """Return the number of steps for a number of examples."""
         whole, rest = divmod(size, self.batch)
         return self.epochs * (whole + (rest > 1))

@@ -1,4 +1,4 @@
-"""What is read off a model while it is trained, and never acted on: alignment, uniformity, rank, held-out Spearman."""
+"""Figures of a model during training, for observation only: alignment, uniformity, rank, held-out Spearman."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from hengyu.numerics.metrics import spearman
 __all__ = ["TrainingMonitor", "alignment", "effective_rank", "uniformity"]
 
 _PROBE = 300  # sentences, and held-out pairs
-_ALIKE = 0.8  # of the label scale: pairs from here on mean the same
+_ALIKE = 0.8  # share of the label scale from which pairs count as having the same meaning
 WorkUnit = NDArray[np.floating[Any]]
 
 
@@ -27,7 +27,7 @@ def alignment(x: WorkUnit, y: WorkUnit) -> float:
 
 
 def uniformity(x: WorkUnit) -> float:
-    """Return the log of the mean of exp(-2 |a - b|²) over distinct rows a, b of x (n, d) of length 1; 0 where all are one."""
+    """Return the log of the mean of exp(-2 |a - b|²) over distinct rows a, b of x (n, d) of length 1; 0 if all rows are equal."""
     from scipy.spatial.distance import pdist
 
     return float(np.log(np.exp(-2 * pdist(x.astype(np.float64), "sqeuclidean")).mean()))
@@ -36,7 +36,7 @@ def uniformity(x: WorkUnit) -> float:
 def effective_rank(x: WorkUnit) -> float:
     """Return the exponential of the entropy of the eigenvalues of x'x (Roy and Vetterli, 2007), x (n, d) of length 1.
 
-    Not centred, unlike that of a fit: it is 1 where all rows are one vector.
+    Not centred, unlike a fit's: it is 1 if all rows are the same vector.
     """
     shares = np.linalg.svd(x, compute_uv=False) ** 2
     shares = shares[shares > 0] / shares.sum()
@@ -45,7 +45,7 @@ def effective_rank(x: WorkUnit) -> float:
 
 @dataclass
 class TrainingMonitor:
-    """A look at the model now and then, on the same sentences and pairs every time."""
+    """Evaluates the model now and then, always on the same sentences and pairs."""
 
     trainee: TrainableEncoder
     lesson: TrainingData
@@ -64,7 +64,7 @@ class TrainingMonitor:
             self._held = self.trainee.tokens(texts)
 
     def look(self, step: int, losses: list[float]) -> None:
-        """Note where the model stands after a step; ``losses`` are those since the last look."""
+        """Evaluate the model after a step; ``losses`` are those since the last evaluation."""
         found: dict[str, float] = {}
         x = _unit(self.trainee.vectors(self._probe))
         found["uniformity"] = uniformity(x)
@@ -83,7 +83,7 @@ class TrainingMonitor:
             self.values.setdefault(key, []).append(round(value, 5))
 
     def report(self) -> dict[str, Any]:
-        """Return it as JSON; the losses are means since the look before, so that there is one less of them."""
+        """Return the curves as JSON; losses are means between two evaluations, so there is one less of them."""
         return {"step": self.step, "loss": [round(v, 5) for v in self.loss[1:]], **self.values}
 
 

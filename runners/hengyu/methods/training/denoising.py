@@ -1,4 +1,4 @@
-"""What TSDAE makes of a batch: sentences thinned out, and the loss of writing them whole from their vectors."""
+"""The objective of TSDAE: reconstruct sentences from the embeddings of corrupted copies."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ __all__ = ["Denoised"]
 
 
 class _Vectors(nn.Module):
-    """Stands for the encoder in the library's loss, which only ties its weights to the decoder: vectors are there already."""
+    """Replaces the encoder in the library's loss, which only ties its weights to the decoder; vectors are passed in."""
 
     def __init__(self, trainee: TrainableEncoder) -> None:
         import transformers
@@ -42,7 +42,7 @@ class _Vectors(nn.Module):
 
 
 class Denoised(Deletions):
-    """Vectors of sentences that lack tokens; sentence-transformers' decoder and loss."""
+    """Vectors of sentences with deleted tokens; decoder and loss are sentence-transformers'."""
 
     def __init__(
         self,
@@ -69,11 +69,11 @@ class Denoised(Deletions):
         self.heads_lr = decoder_lr
 
     def views(self, once: Rows) -> Rows:
-        """Return every sentence thinned out."""
+        """Return every sentence with tokens deleted."""
         return [self.varied(row) for row in once]
 
     def loss(self, vectors: Tensor, batch: NDArray[np.int64]) -> Tensor:
-        """Return the cross-entropy of each whole sentence's tokens, given those before and the vector."""
+        """Return the cross-entropy of the tokens of the full sentences, given the previous tokens and the vector."""
         rows, _ = self.tokenizer.rectangle([self.tokens[int(i)] for i in batch])
         seen = {"sentence_embedding": vectors, "attention_mask": torch.ones(len(batch), 1, device=self.device)}
         found: Tensor = self.criterion([seen, {"input_ids": torch.tensor(rows, device=self.device)}], None)

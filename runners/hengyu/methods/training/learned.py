@@ -1,4 +1,4 @@
-"""A template whose tokens are learned: new tokens of the vocabulary, so that what comes out is a plain model and a prompt."""
+"""A template with learned tokens: they are new tokens of the vocabulary, so the result is a plain model with a prompt."""
 
 from __future__ import annotations
 
@@ -14,18 +14,16 @@ __all__ = ["learn_template"]
 
 
 def learn_template(trainee: TrainableEncoder, *, alone: bool) -> None:
-    """Put new tokens in the place of the prompt's own, all but the mask token, each with the word embedding of the old.
+    """Replace the prompt's tokens except the mask token by new ones with the same word embeddings.
 
-    With ``alone`` nothing else of the model is trained. Raises ValueError for a prompt that has no token of its own.
+    With ``alone`` nothing else in the model is trained. Raises ValueError for a prompt without other tokens.
     """
     tokenizer = trainee.tokenizer
     before, after = tokenizer.own
     mask, word = tokenizer.mask_id, tokenizer.mask
     old = [i for i in before + after if i != mask]
     if not old:
-        raise ValueError(
-            f"the prompt '{tokenizer.folder.prompt}' has no token to learn; write some words beside [MASK]"
-        )
+        raise ValueError(f"the prompt '{tokenizer.folder.prompt}' has no token to learn; add some words to [MASK]")
     names = _free(tokenizer.vocabulary, len(old))
     new = iter(names)
     said = ["".join(word if i == mask else next(new) for i in part) for part in (before, after)]
@@ -48,6 +46,6 @@ def learn_template(trainee: TrainableEncoder, *, alone: bool) -> None:
 
 
 def _free(vocabulary: dict[str, int], n: int) -> list[str]:
-    """Return n names that the vocabulary does not have: [P1], [P2], ..."""
+    """Return n names that are not in the vocabulary: [P1], [P2], ..."""
     names: Iterator[str] = (name for k in count(1) if (name := f"[P{k}]") not in vocabulary)
     return [next(names) for _ in range(n)]

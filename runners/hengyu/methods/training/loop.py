@@ -1,8 +1,8 @@
-"""The loop: batches, gradients (plain, cached in chunks, against a perturbation), Adam, and looks at the model.
+"""The training loop: batches, gradients (plain, in chunks, adversarial), Adam, and evaluations of the model.
 
-A loop of our own: the trainer of sentence-transformers pools in ways of its own (no first-last-mean, no prompt's mask),
-pads a whole batch to its longest text (measured: half as fast on short Chinese questions), and has no queue, no
-predictor and no perturbation. The losses are held equal to that library's by tests.
+sentence-transformers' trainer is not used: it has other poolings (no first-last-mean, no prompt's mask), pads a whole
+batch to its longest text (half as fast on short Chinese questions), and has no queue, predictor or perturbation. Tests
+check that the losses equal that library's.
 """
 
 from __future__ import annotations
@@ -29,31 +29,31 @@ __all__ = ["Objective", "backward", "embedded", "reproducible", "train"]
 Ids = NDArray[np.int64]
 Rows = Sequence[Sequence[int]]
 _FEWEST = 16  # examples
-_LOOKS = 6  # at the model, beside that before the first step
-_APART = 8  # steps between two looks at least: a look takes as long as several steps
+_LOOKS = 6  # evaluations, besides the one before the first step
+_APART = 8  # minimum steps between evaluations: one takes as long as several steps
 _SMALL = 30_000_000  # parameters: below this a second thread costs more than it gives
 
 
 class Objective(Protocol):
-    """What a method makes of a batch of examples, which are numbers 0..size."""
+    """A method's objective on batches of examples, which are numbered 0..size."""
 
     size: int
-    heads: Sequence[nn.Module]  # trained beside the model and then forgotten
-    heads_lr: float  # the learning rate of the heads, which does not decay; 0 for the recipe's
+    heads: Sequence[nn.Module]  # trained with the model and then discarded
+    heads_lr: float  # the heads' learning rate, without decay; 0 for the recipe's
 
     def rows(self, batch: Ids) -> Rows:
         """Return the token ids to embed."""
 
     def loss(self, vectors: Tensor, batch: Ids) -> Tensor:
-        """Return the loss of their vectors; free of side effects."""
+        """Return the loss of their vectors, without side effects."""
 
     def after(self, batch: Ids) -> None:
-        """Do what is due after a step."""
+        """Update after a step."""
 
 
 @contextmanager
 def reproducible(trainee: TrainableEncoder, seed: int) -> Iterator[None]:
-    """Seed torch and give it back as it was; small models are trained in one thread, so that the order of sums is fixed."""
+    """Seed torch and restore its state afterwards; small models train in one thread, so that the order of sums is fixed."""
     threads = torch.get_num_threads()
     devices = [trainee.device] if trainee.device.type == "cuda" else []
     with torch.random.fork_rng(devices=devices):
@@ -68,26 +68,26 @@ def reproducible(trainee: TrainableEncoder, seed: int) -> Iterator[None]:
 
 @dataclass
 class _Dice:
-    """The state of the random numbers, so that a pass can be repeated with the same dropout."""
+    """The state of the random number generators, so that a pass can be repeated with the same dropout."""
 
     device: torch.device
     states: list[Tensor] = field(default_factory=list)
 
     def note(self) -> None:
-        """Note where the random numbers stand."""
+        """Save the state."""
         self.states = [torch.get_rng_state()]
         if self.device.type == "cuda":
             self.states.append(torch.cuda.get_rng_state(self.device))
 
     def replay(self) -> None:
-        """Go back to where they stood."""
+        """Restore the state."""
         torch.set_rng_state(self.states[0])
         if len(self.states) > 1:
             torch.cuda.set_rng_state(self.states[1], self.device)
 
 
 def embedded(trainee: TrainableEncoder, rows: Rows, chunk: int) -> Tensor:
-    """Return the vectors of rows, ``chunk`` of them after the other; 0 for all at once."""
+    """Return the vectors of rows, ``chunk`` rows at a time; 0 for all at once."""
     size = chunk or len(rows)
     return torch.cat([trainee.embed(rows[at : at + size]) for at in range(0, len(rows), size)])
 
@@ -95,9 +95,9 @@ def embedded(trainee: TrainableEncoder, rows: Rows, chunk: int) -> Tensor:
 def backward(trainee: TrainableEncoder, objective: Objective, batch: Ids, chunk: int = 0) -> float:
     """Add the gradients of a batch's loss to those of the parameters; returns the loss.
 
-    With a chunk the memory of the model's pass is that of so many rows, whatever the batch (Gao et al., Scaling Deep
-    Contrastive Learning Batch Size under Memory Limited Setup, arXiv:2101.06983): vectors are made without a graph, the
-    loss gives their gradients, and a second pass, its dropout replayed, carries these to the parameters.
+    With a chunk the pass needs memory for that many rows only, whatever the batch (Gao et al., Scaling Deep Contrastive
+    Learning Batch Size under Memory Limited Setup, arXiv:2101.06983): vectors are computed without a graph, the loss gives
+    their gradients, and a second pass with the same dropout propagates these to the parameters.
     """
     rows = objective.rows(batch)
     if not chunk:
@@ -127,7 +127,7 @@ def backward(trainee: TrainableEncoder, objective: Objective, batch: Ids, chunk:
 def train(
     trainee: TrainableEncoder, objective: Objective, lesson: TrainingData, recipe: TrainingConfig, tick: Tick
 ) -> dict[str, Any]:
-    """Train the model in place; returns what was seen on the way, as JSON."""
+    """Train the model in place; returns the training report as JSON."""
     if objective.size < _FEWEST:
         raise Degenerate(f"it is trained on {objective.size} examples; it needs at least {_FEWEST}")
     own = trainee.parameters()
@@ -157,7 +157,7 @@ def train(
         if recipe.clip:
             torch.nn.utils.clip_grad_norm_(parameters, recipe.clip)
         if not np.isfinite(losses[-1]):
-            raise ValueError(f"the loss is no number any more at step {step} of {total}; lower lr, or set clip=1")
+            raise ValueError(f"the loss became NaN or infinite at step {step} of {total}; lower lr, or set clip=1")
         optimizer.step()
         objective.after(batch)
         tick(step)
@@ -168,7 +168,7 @@ def train(
 
 
 def _batches(size: int, recipe: TrainingConfig, rng: np.random.Generator) -> Iterator[Ids]:
-    """Yield numbers of examples in a new order every epoch; a last batch of one example is left out."""
+    """Yield numbers of examples in a new order every epoch; a final batch of one example is skipped."""
     for _ in range(recipe.epochs):
         order = rng.permutation(size)
         for at in range(0, size, recipe.batch):

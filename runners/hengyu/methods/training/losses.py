@@ -1,4 +1,4 @@
-"""The losses of contrastive training, on vectors of a batch; equal to those of sentence-transformers where it has them."""
+"""The losses of contrastive training on the vectors of a batch; equal to sentence-transformers' where it has them."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ __all__ = ["cosent", "info_nce", "negative_cosine"]
 def info_nce(
     anchors: Tensor, positives: Tensor, temperature: float, *, same: Tensor | None = None, more: Tensor | None = None
 ) -> Tensor:
-    """Return the mean cross-entropy of each anchor's positive among those of the batch (Gao et al., arXiv:2104.08821).
+    """Return the mean cross-entropy of each anchor's positive among the batch's positives (Gao et al., arXiv:2104.08821).
 
     Args:
-        anchors: (n, d).
-        positives: (n, d); row i is that of anchor i.
-        temperature: what the cosines are divided by.
-        same: (n, n) or (n, n + m) bool, where another row's positive, or a further negative, is the same sentence or means
-            the same, so is no negative.
-        more: (m, d), further negatives.
+        anchors: (n, d) vectors.
+        positives: (n, d) vectors; row i belongs to anchor i.
+        temperature: divisor of the cosines.
+        same: (n, n) or (n, n + m) bool, true where another row's positive, or a further negative, is the same sentence or
+            has the same meaning, and so is not a negative.
+        more: (m, d) further negatives.
     """
     scores = normalize(anchors, dim=-1) @ normalize(positives, dim=-1).T
     if more is not None and len(more):
@@ -40,5 +40,5 @@ def cosent(first: Tensor, second: Tensor, labels: Tensor, scale: float = 20.0) -
 
 
 def negative_cosine(predicted: Tensor, target: Tensor, *, stop: bool = True) -> Tensor:
-    """Return the mean of -cos, by default without a gradient of the target (Chen and He, SimSiam, arXiv:2011.10566)."""
+    """Return the mean of -cos, by default without a gradient for the target (Chen and He, SimSiam, arXiv:2011.10566)."""
     return -cosine_similarity(predicted, target.detach() if stop else target).mean()

@@ -1,4 +1,4 @@
-"""The model that is trained: token ids to vectors with gradients, the pooling as it will be weighed, and its folder."""
+"""The model in training: token ids to vectors with gradients, with the pooling of the evaluation; and its folder."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ if TYPE_CHECKING:
 
 __all__ = ["TrainableEncoder"]
 
-_PIECE = 32  # rows of a forward pass: rows of like length share one, so that little is computed for padding
+_PIECE = 32  # rows per forward pass: rows of similar length share one, so there is little padding
 _DROPOUTS = ("hidden_dropout_prob", "attention_probs_dropout_prob", "hidden_dropout", "attention_dropout", "dropout")
-_BESIDE = (".json", ".txt", ".model", ".vocab")  # files that a tokenizer may consist of
+_BESIDE = (".json", ".txt", ".model", ".vocab")  # extensions of a tokenizer's files
 _NOT_BESIDE = ("modules.json", "model.safetensors.index.json", "hengyu.json")
 _LIBRARY = ("mean", "cls", "last", "weighted-mean")  # poolings that sentence-transformers has too
 Rows = Sequence[Sequence[int]]
 
 
 class TrainableEncoder:
-    """A transformer in training; its weights are float32, whatever the dtype it is weighed in."""
+    """A transformer in training; its weights are float32, whatever the dtype of the evaluation."""
 
     model: Any
     tokenizer: Tokenizer
@@ -44,29 +44,31 @@ class TrainableEncoder:
         self.encoder = encoder
         self.pooling = pooling
         self.device = torch.device(encoder.device)
-        self._plain: dict[str, Any] = {}  # what the configuration said of dropout
+        self._plain: dict[str, Any] = {}  # the configuration's dropout rates
         folder = encoder.folder
         self.read = pooling
         if pooling == "native":
             self.read = (folder.tail or ("", False))[0]
         if folder.static:
-            raise HengyuError("the model is no transformer, and only transformers are trained here")
+            raise HengyuError("the model is not a transformer, and only transformers can be trained")
         if folder.adapter:
             raise HengyuError(
-                "the model is an adapter on a base, which is not trained here; merge them first: "
+                "the model is an adapter on a base model, which cannot be trained; merge them first: "
                 "model.merge_and_unload().save_pretrained(DIR)"
             )
         if not self.read:
-            raise HengyuError("its native vectors pass modules of its own, which are not trained here; add a pooling")
+            raise HengyuError(
+                "its native vectors pass through its own modules, which cannot be trained; name a pooling"
+            )
         if self.read == "echo":
-            raise HengyuError("the pooling echo reads a text twice, which is not trained here; name another pooling")
+            raise HengyuError("the pooling echo reads a text twice, which cannot be trained; name another pooling")
         if encoder.spec.attention:
-            raise HengyuError("a model with attention = 'bidirectional' is not trained here; leave attention out")
+            raise HengyuError("a model with attention = 'bidirectional' cannot be trained; remove attention")
 
     def open(self, *, dropout: float | None, length: int, dtype: str = "float32") -> None:
-        """Load the model with a rate of dropout (None for its own) and a longest input in tokens.
+        """Load the model with a dropout rate (None for its own) and a maximum input length in tokens.
 
-        ``dtype`` is what it multiplies in while it is trained.
+        ``dtype`` is that of the matrix products in training.
         """
         import transformers
 
@@ -82,7 +84,7 @@ class TrainableEncoder:
         self._plain = {key: getattr(config, key) for key in _DROPOUTS if isinstance(getattr(config, key, None), float)}
         if dropout is not None:
             if dropout and not self._plain:
-                raise HengyuError("the model has no dropout, so that two passes of a sentence would be the same")
+                raise HengyuError("the model has no dropout, so two passes of a sentence would be the same")
             for key in self._plain:
                 setattr(config, key, dropout)
         try:
@@ -103,11 +105,11 @@ class TrainableEncoder:
         return int(self.model.config.hidden_size)
 
     def tokens(self, texts: Sequence[str]) -> list[list[int]]:
-        """Return the ids of texts, cut to the longest input."""
+        """Return the ids of texts, truncated to the maximum length."""
         return self.tokenizer(texts)[0]
 
     def parameters(self) -> list[nn.Parameter]:
-        """Return what is trained; a pooler that is not read is left alone."""
+        """Return the trained parameters; an unused pooler is not trained."""
         return [
             p
             for name, p in self.model.named_parameters()
@@ -121,12 +123,12 @@ class TrainableEncoder:
         return weight
 
     def pieces(self, rows: Rows) -> list[NDArray[np.int64]]:
-        """Return numbers of rows that pass the model together: neighbours in length."""
+        """Return groups of row numbers that pass the model together: rows of similar length."""
         order = np.argsort([len(r) for r in rows], kind="stable")
         return [order[at : at + _PIECE] for at in range(0, len(order), _PIECE)]
 
     def embed(self, rows: Rows) -> Tensor:
-        """Return the vectors (n, d) of token ids, in their order; with gradients where they are switched on."""
+        """Return the vectors (n, d) of token ids, in order; with gradients if they are enabled."""
         pieces = self.pieces(rows)
         vectors = torch.cat([self.forward([rows[int(i)] for i in piece]) for piece in pieces])
         back = np.empty(len(rows), np.int64)
@@ -134,7 +136,7 @@ class TrainableEncoder:
         return vectors[torch.from_numpy(back).to(vectors.device)]
 
     def forward(self, rows: Rows, *, hidden: int | None = None) -> Tensor:
-        """Return the vectors (n, d) of token ids in one pass; the token ``hidden`` is not attended to, wherever it stands."""
+        """Return the vectors (n, d) of token ids in one pass; the token ``hidden`` is never attended to."""
         tokens, kept = (torch.tensor(part, device=self.device) for part in self.tokenizer.rectangle(rows))
         if hidden is not None:
             kept = kept * (tokens != hidden)
@@ -149,12 +151,12 @@ class TrainableEncoder:
         read = states(output, tokens.shape[1])
         reasons = lacking(read, [self.read], pooler=pooler is not None)
         if reasons:
-            raise HengyuError(f"pooling '{self.read}' cannot be had: {reasons[self.read]}")
+            raise HengyuError(f"pooling '{self.read}' is not available: {reasons[self.read]}")
         layers = [None if layer is None else layer.float() for layer in read]
         return pool(layers, kept, [self.read], pooler=pooler, positions=positions)[self.read].float()
 
     def vectors(self, rows: Rows) -> NDArray[np.float32]:
-        """Return the vectors (n, d) of token ids as they are weighed: no dropout, no gradients."""
+        """Return the vectors (n, d) of token ids as in the evaluation: no dropout, no gradients."""
         self.model.eval()
         with torch.no_grad():
             out: NDArray[np.float32] = self.embed(rows).cpu().numpy()
@@ -188,7 +190,7 @@ class TrainableEncoder:
             lowercase=source.lowercase,
         )
         if self.read not in _LIBRARY:
-            about += f"\nTrained for the pooling '{self.read}', which sentence-transformers does not have: weigh it with that.\n"
+            about += f"\nTrained for the pooling '{self.read}', which sentence-transformers does not have.\n"
         if self.tokenizer.added:
             about += f"\nTokens {' '.join(self.tokenizer.added)} were learned: its prompt is `{self.tokenizer.folder.prompt}`.\n"
         (folder / "README.md").write_text(about, encoding="utf-8")

@@ -1,4 +1,4 @@
-"""What the contrastive methods make of a batch: the rows to embed, and the loss of their vectors."""
+"""The objectives of the contrastive methods: the rows of a batch to embed, and the loss of their vectors."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ Rows = list[list[int]]
 
 
 class Sentences:
-    """Examples that are sentences: drawn from a lesson, tokenised once."""
+    """An objective on sentences, drawn from a lesson and tokenised once."""
 
     def __init__(self, trainee: TrainableEncoder, lesson: TrainingData, recipe: TrainingConfig) -> None:
         rng = np.random.default_rng([recipe.seed, 1])
@@ -47,21 +47,21 @@ class Sentences:
         self.device = trainee.device
 
     def same(self, batch: Ids) -> Tensor:
-        """Tell (n, n) which examples of a batch are the same sentence."""
+        """Return (n, n) which examples of a batch are the same sentence."""
         numbers = self.numbers[batch]
         return torch.from_numpy(numbers[:, None] == numbers[None, :]).to(self.device)
 
     def rows(self, batch: Ids) -> Rows:
-        """Return every sentence of a batch twice: first all of them, then all again."""
+        """Return all sentences of a batch, then all of them again."""
         once = [self.tokens[int(i)] for i in batch]
         return once + once
 
     def after(self, batch: Ids) -> None:
-        """Nothing is due after a step."""
+        """Nothing to update after a step."""
 
 
 class DropoutPairs(Sentences):
-    """SimCSE: the second dropout pass of a sentence is its positive, those of the others its negatives."""
+    """SimCSE: the second dropout pass of a sentence is its positive; those of the others are negatives."""
 
     def __init__(
         self,
@@ -84,7 +84,7 @@ class DropoutPairs(Sentences):
 
 
 class Siamese(Sentences):
-    """SimSiam: each dropout pass is predicted from the other, and the one predicted has no gradient."""
+    """SimSiam: each dropout pass is predicted from the other, with a stopped gradient on the target."""
 
     def __init__(
         self,
@@ -113,7 +113,7 @@ class Siamese(Sentences):
 
 
 class Views(DropoutPairs, ABC):
-    """Two views of a sentence whose tokens may differ; a batch asked for again has the same ones."""
+    """Two views of a sentence whose tokens may differ; the same batch always has the same views."""
 
     def __init__(
         self,
@@ -135,7 +135,7 @@ class Views(DropoutPairs, ABC):
 
     @abstractmethod
     def vary(self, inner: list[int]) -> list[int]:
-        """Return another view of a sentence's own tokens."""
+        """Return another view of a sentence's tokens."""
 
     @abstractmethod
     def views(self, once: Rows) -> Rows:
@@ -149,7 +149,7 @@ class Views(DropoutPairs, ABC):
         return self._rows
 
     def varied(self, row: list[int]) -> list[int]:
-        """Return a row with its inner tokens varied; what frames them (and a prompt) stays."""
+        """Return a row with its inner tokens varied; special tokens and the prompt stay."""
         end = len(row) - self.tail_length
         inner = self.vary(row[self.head_length : end])
         room = self.longest - self.head_length - self.tail_length
@@ -157,19 +157,19 @@ class Views(DropoutPairs, ABC):
 
 
 class Deletions(Views):
-    """SimCSE on a harder task: either pass of a sentence lacks some of its tokens, other ones each."""
+    """SimCSE with word deletion: each pass of a sentence lacks different random tokens."""
 
     def vary(self, inner: list[int]) -> list[int]:
-        """Return the tokens that are left."""
+        """Return the remaining tokens."""
         return deleted(inner, self.rate, self.rng)
 
     def views(self, once: Rows) -> Rows:
-        """Return every sentence twice, thinned out anew each time."""
+        """Return every sentence twice, with different tokens deleted."""
         return [self.varied(row) for row in once + once]
 
 
 class Repetitions(Views):
-    """ESimCSE: the positive has some tokens twice; vectors of the batches before are further negatives."""
+    """ESimCSE: the positive has some tokens twice; vectors of earlier batches are further negatives."""
 
     def __init__(
         self,
@@ -192,20 +192,20 @@ class Repetitions(Views):
         self.queue = torch.zeros(0, trainee.width, device=self.device)
 
     def vary(self, inner: list[int]) -> list[int]:
-        """Return the tokens, some of them twice."""
+        """Return the tokens, some of them repeated."""
         return repeated(inner, self.rate, self.rng)
 
     def views(self, once: Rows) -> Rows:
-        """Return the sentences, then each with repetitions."""
+        """Return the sentences, then their copies with repeated tokens."""
         return once + [self.varied(row) for row in once]
 
     def loss(self, vectors: Tensor, batch: Ids) -> Tensor:
-        """Return the cross-entropy of finding each sentence's repetition among those of the batch and the queue."""
+        """Return the cross-entropy of each sentence's copy among those of the batch and the queue."""
         first, second = torch.split(self.head(vectors), len(batch))
         return info_nce(first, second, self.temperature, same=self.same(batch), more=self.queue)
 
     def after(self, batch: Ids) -> None:
-        """Let the slow copy follow, and put its vectors of the batch into the queue, the oldest out."""
+        """Update the momentum copy, and add its vectors of the batch to the queue in place of the oldest."""
         if self.slow is None:
             return
         pace = 1 - self.momentum
@@ -230,7 +230,7 @@ def layer_on_top(trainee: TrainableEncoder, *, mlp: bool) -> nn.Module:
 
 
 def repeated(tokens: list[int], rate: float, rng: np.random.Generator) -> list[int]:
-    """Return tokens of which 0 to max(2, rate n) stand twice in a row, those drawn at random."""
+    """Return tokens of which 0 to max(2, rate n), drawn at random, are repeated."""
     most = min(len(tokens), max(2, int(rate * len(tokens)))) if rate else 0
     if not most:
         return tokens
@@ -239,6 +239,6 @@ def repeated(tokens: list[int], rate: float, rng: np.random.Generator) -> list[i
 
 
 def deleted(tokens: list[int], rate: float, rng: np.random.Generator) -> list[int]:
-    """Return tokens without those that fall out, each with a probability of ``rate``; all where none would be left."""
+    """Delete each token with a probability of ``rate``; returns all tokens if none would remain."""
     kept = rng.random(len(tokens)) >= rate
     return [t for t, keep in zip(tokens, kept, strict=True) if keep] or tokens

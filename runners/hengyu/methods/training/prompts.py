@@ -1,4 +1,4 @@
-"""What PromptBERT makes of a batch: two templates of every sentence, less what the templates give by themselves."""
+"""The objective of PromptBERT: every sentence in two templates, minus the templates' own vectors."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Rows = list[list[int]]
 
 
 class Templates(Sentences):
-    """A sentence in the one template is to be found by the same sentence in the other."""
+    """The positive of a sentence in one template is the same sentence in the other."""
 
     def __init__(
         self, trainee: TrainableEncoder, lesson: TrainingData, recipe: TrainingConfig, temperature: float, other: str
@@ -34,23 +34,23 @@ class Templates(Sentences):
         spec = replace(folder.spec, prompt=other)
         second = Tokenizer(ModelFolder(folder.path, spec, identifier=folder.id))
         if not second.has_mask(other):
-            raise ValueError(f"promptbert(other={other}) holds no mask token of the model; write [MASK] into it")
+            raise ValueError(f"promptbert(other={other}) does not contain the model's mask token; write [MASK] into it")
         self.trainee = trainee
         self.temperature = temperature
         self.others = second(self.texts)[0]
         self.empty = [_empty(t) for t in (trainee.tokenizer, second)]
 
     def rows(self, batch: Ids) -> Rows:
-        """Return the sentences of a batch in the one template, then in the other."""
+        """Return the sentences of a batch in the first template, then in the second."""
         return [self.tokens[int(i)] for i in batch] + [self.others[int(i)] for i in batch]
 
     def loss(self, vectors: Tensor, batch: Ids) -> Tensor:
-        """Return the cross-entropy of finding each sentence in the other template, both less the template's own part."""
+        """Return the cross-entropy of each sentence in the other template, both minus the templates' own vectors."""
         first, second = torch.split(vectors - self.own(self.rows(batch)), len(batch))
         return info_nce(first, second, self.temperature, same=self.same(batch))
 
     def own(self, rows: Rows) -> Tensor:
-        """Return what the templates give (n, d) with padding, hidden from attention, in the place of the sentences."""
+        """Return the templates' own vectors (n, d), with masked padding in place of the sentences."""
         pad, _ = self.trainee.tokenizer.padding
         half = len(rows) // 2
         wanted = [(int(i >= half), len(row)) for i, row in enumerate(rows)]
@@ -64,5 +64,5 @@ class Templates(Sentences):
 
 
 def _empty(tokenizer: Tokenizer) -> tuple[list[int], int]:
-    """Return the ids of a template without a sentence, and where the sentence would stand."""
+    """Return the ids of a template without a sentence, and the position of the sentence."""
     return tokenizer([""])[0][0], len(tokenizer.around[0])

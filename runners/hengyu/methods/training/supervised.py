@@ -1,4 +1,4 @@
-"""What the methods that learn from labels make of a batch of pairs."""
+"""The objectives of the methods that learn from labelled pairs."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Ids = NDArray[np.int64]
 
 
 class _Pairs:
-    """Examples that are labelled pairs: drawn from a lesson, tokenised once."""
+    """An objective on labelled pairs, drawn from a lesson and tokenised once."""
 
     heads: Sequence[nn.Module] = ()
     heads_lr = 0.0
@@ -33,7 +33,7 @@ class _Pairs:
         assert lesson.pairs is not None
         pairs = lesson.pairs
         if len(np.unique(pairs.labels)) < 2:
-            raise Degenerate("all labels it is trained on are the same")
+            raise Degenerate("all training labels are the same")
         order = np.random.default_rng([recipe.seed, 1]).permutation(len(pairs))
         kept = order[: recipe.sentences or len(order)]
         tokens = trainee.tokens(lesson.texts[: len(lesson.counts)])
@@ -47,24 +47,24 @@ class _Pairs:
         return [self.first[int(i)] for i in batch] + [self.second[int(i)] for i in batch]
 
     def after(self, batch: Ids) -> None:
-        """Nothing is due after a step."""
+        """Nothing to update after a step."""
 
 
 class Ranked(_Pairs):
-    """CoSENT: cosines in the order of the labels."""
+    """CoSENT: cosines are trained to have the order of the labels."""
 
     def __init__(self, trainee: TrainableEncoder, lesson: TrainingData, recipe: TrainingConfig, scale: float) -> None:
         super().__init__(trainee, lesson, recipe)
         self.scale = scale
 
     def loss(self, vectors: Tensor, batch: Ids) -> Tensor:
-        """Return CoSENT's loss of a batch."""
+        """Return the CoSENT loss of a batch."""
         first, second = torch.split(vectors, len(batch))
         return cosent(first, second, self.labels[torch.from_numpy(batch)], self.scale)
 
 
 class Regressed(_Pairs):
-    """Sentence-BERT's regression: the cosine is to be the label on 0..1."""
+    """Sentence-BERT's regression of the cosine to the label on 0..1."""
 
     def loss(self, vectors: Tensor, batch: Ids) -> Tensor:
         """Return the mean squared error of a batch."""
@@ -73,7 +73,7 @@ class Regressed(_Pairs):
 
 
 class Classified(_Pairs):
-    """Sentence-BERT's classification: a softmax over [u, v, |u - v|], one class a label."""
+    """Sentence-BERT's classification: a softmax over [u, v, |u - v|], one class per label."""
 
     def __init__(self, trainee: TrainableEncoder, lesson: TrainingData, recipe: TrainingConfig) -> None:
         super().__init__(trainee, lesson, recipe)
@@ -89,7 +89,7 @@ class Classified(_Pairs):
 
 
 class Contrasted:
-    """Supervised SimCSE: a sentence is to be found by one that means the same, not by the hard negatives of the batch."""
+    """Supervised SimCSE: positives have the same meaning; hard negatives of the batch are further negatives."""
 
     heads_lr = 0.0
 
@@ -116,17 +116,17 @@ class Contrasted:
         self.device = trainee.device
 
     def rows(self, batch: Ids) -> list[list[int]]:
-        """Return the anchors of a batch, then the positives, then what hard negatives there are."""
+        """Return the anchors of a batch, then the positives, then the hard negatives, if any."""
         at, of = self.numbers[batch], self.triples
         every = np.concatenate([of.anchors[at], of.positives[at], of.hard(at)])
         return [self.tokens[int(i)] for i in every]
 
     def loss(self, vectors: Tensor, batch: Ids) -> Tensor:
-        """Return the cross-entropy of finding each anchor's positive among all positives and hard negatives."""
+        """Return the cross-entropy of each anchor's positive among all positives and hard negatives."""
         n = len(batch)
         anchors, positives, hard = torch.split(self.head(vectors), [n, n, len(vectors) - 2 * n])
         same = torch.from_numpy(self.triples.excused(self.numbers[batch])).to(self.device)
         return info_nce(anchors, positives, self.temperature, same=same, more=hard)
 
     def after(self, batch: Ids) -> None:
-        """Nothing is due after a step."""
+        """Nothing to update after a step."""

@@ -1,4 +1,4 @@
-"""Triples of labelled pairs: an anchor, what means the same, and what does not though somebody compared the two."""
+"""Triples from labelled pairs: an anchor, a positive, and a hard negative that was labelled as different."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ Ids = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Triples:
-    """Sentences in threes, as numbers into a list of texts.
+    """Triples of sentences, as indices into a list of texts.
 
     Attributes:
-        anchors: (n,)
-        positives: (n,)
-        negatives: (n,), -1 where an anchor has none.
-        alike: (m, m), true where the labels say that two texts mean the same, and where they are one.
+        anchors: (n,) the anchors.
+        positives: (n,) their positives.
+        negatives: (n,) their hard negatives, -1 for none.
+        alike: (m, m), true if two texts are the same, or have the same meaning by the labels.
     """
 
     anchors: Ids
@@ -34,17 +34,16 @@ class Triples:
 
     @classmethod
     def of(cls, pairs: LabelledPairs, positive: float, negative: float, rng: np.random.Generator) -> Triples:
-        """Return one for every pair labelled at least ``positive`` (share of the scale), in the order of the pairs.
+        """Return a triple for every pair labelled at least ``positive`` (share of the scale), in the order of the pairs.
 
-        The negative is drawn from those that a pair labelled at most ``negative``, whichever way round, holds beside the
-        anchor; the anchor is the second sentence where only that has any. Below 0 there are none. Raises `Degenerate`
-        without a positive pair.
+        The negative is drawn from the sentences paired with the anchor, in either order, and labelled at most ``negative``; if
+        only the second sentence has any, that is the anchor. Below 0 there are none. Raises `Degenerate` without a positive
+        pair.
         """
         same = pairs.unit >= positive
         if not same.any():
             raise Degenerate(
-                f"no pair it is trained on has a label of {positive:g} of the scale or more, so that nothing says what "
-                "means the same"
+                f"no training pair has a label of at least {positive:g} of the scale, so there are no positives"
             )
         anchors, positives = pairs.first[same].copy(), pairs.second[same].copy()
         size = int(max(pairs.first.max(), pairs.second.max())) + 1
@@ -54,7 +53,7 @@ class Triples:
         known = set(zip(rows.tolist(), columns.tolist(), strict=True))
         other: dict[int, list[int]] = {}
         for a, b in zip(*(part[pairs.unit <= negative].tolist() for part in (pairs.first, pairs.second)), strict=True):
-            if (a, b) not in known:  # labels contradict each other now and then
+            if (a, b) not in known:  # labels sometimes contradict each other
                 other.setdefault(a, []).append(b)
                 other.setdefault(b, []).append(a)
         negatives = np.full(len(anchors), -1)
@@ -70,12 +69,12 @@ class Triples:
         return len(self.anchors)
 
     def excused(self, batch: Ids) -> NDArray[np.bool_]:
-        """Tell (n, n + k) which positives of a batch, then which negatives there are, mean the same as an anchor."""
+        """Return (n, n + k) which positives, then which negatives, of a batch have the same meaning as an anchor."""
         candidates = np.concatenate([self.positives[batch], self.hard(batch)])
         found: NDArray[np.bool_] = self.alike[self.anchors[batch]][:, candidates].toarray()
         return found
 
     def hard(self, batch: Ids) -> Ids:
-        """Return the negatives of a batch, of those that have one."""
+        """Return the hard negatives of a batch, if any."""
         negatives = self.negatives[batch]
         return negatives[negatives >= 0]

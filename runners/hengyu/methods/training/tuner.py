@@ -19,10 +19,10 @@ __all__ = ["FineTuner", "Tuner"]
 
 
 class Tuner(Method):
-    """Encoder to encoder: trains a model for one pooling on texts; stands at the head of an entry.
+    """Encoder to encoder: trains a model for one pooling on texts; the first step of an entry.
 
     Attributes:
-        report: what the training saw, as JSON; the same for the same texts and seed.
+        report: the training report, as JSON; the same for the same texts and seed.
     """
 
     category = "tuner"
@@ -34,30 +34,30 @@ class Tuner(Method):
 
     @abstractmethod
     def steps(self, lesson: TrainingData) -> int:
-        """Return how many steps the training takes."""
+        """Return the number of training steps."""
 
     @abstractmethod
     def tune(self, trainee: TrainableEncoder, lesson: TrainingData, tick: Tick) -> None:
-        """Train in place; raises ValueError or `Degenerate` when the data or the model cannot be trained with."""
+        """Train in place; raises ValueError or `Degenerate` if the data or the model is unsuitable."""
 
 
 @dataclass
 class FineTuner(TrainingConfig, Tuner):
-    """A tuner trained by the shared loop; a method derives from it and makes its objective."""
+    """A tuner trained by the shared loop; a method derives from it and defines its objective."""
 
     def steps(self, lesson: TrainingData) -> int:
-        """Return how many steps it takes on a lesson."""
+        """Return the number of steps on a lesson."""
         size = len(lesson.pairs) if self.labelled and lesson.pairs is not None else int(lesson.counts.sum())
         return self.total(min(size, self.sentences or size))
 
     @abstractmethod
     def make(self, trainee: TrainableEncoder, lesson: TrainingData) -> Objective:
-        """Return what a batch of a lesson is made of, and the loss of its vectors."""
+        """Return the objective: the rows of a batch, and the loss of their vectors."""
 
     def tune(self, trainee: TrainableEncoder, lesson: TrainingData, tick: Tick) -> None:
-        """Open the model, train it towards the objective and note what was seen.
+        """Open the model, train it on the objective and keep the report.
 
-        Raises ValueError or `Degenerate` when the lesson or the model cannot be trained with.
+        Raises ValueError or `Degenerate` if the lesson or the model is unsuitable.
         """
         from hengyu.methods.training.loop import reproducible, train
 

@@ -1,4 +1,4 @@
-"""abtt(top): all-but-the-top, the mean and the strongest directions taken away."""
+"""abtt(top): all-but-the-top, removes the mean and the strongest directions."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class AllButTheTop(MomentTransform):
             raise ValueError(f"abtt(top={self.top}) must remove at least 1 direction; center removes none")
 
     def fit_moments(self, moments: Moments) -> Self:
-        """Learn them from moments; raises `WrongSize` when nothing would be left."""
+        """Learn mean and axes from moments; raises `WrongSize` if nothing would be left."""
         if self.top >= len(moments.mean):
             raise WrongSize(f"top={self.top} leaves nothing of the {len(moments.mean)} dimensions the vectors have")
         self.mean = moments.mean

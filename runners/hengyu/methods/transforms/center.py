@@ -1,4 +1,4 @@
-"""center: the mean vector taken away."""
+"""center: subtracts the mean vector."""
 
 from __future__ import annotations
 

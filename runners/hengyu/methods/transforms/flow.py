@@ -28,17 +28,17 @@ class Flow(SampleTransform):
 
     Li et al., On the Sentence Embeddings from Pre-trained Language Models (EMNLP 2020, arXiv:2011.05864), and its code:
     ``levels`` levels of ``depth`` steps, each actnorm (started from the data), a mixing of the channels, and a coupling
-    of ``width`` hidden units; a standard normal prior; the encoder frozen; no labels.
+    of ``width`` hidden units; a standard normal prior; a frozen encoder; no labels.
 
     * ``mix``: ``lu``, Glow's invertible 1x1 convolution with the LU parametrisation; or ``reverse``, the fixed
-      permutation that the published code runs with. ``coupling``: ``additive`` (volume-preserving, the published
+      permutation used by the published code. ``coupling``: ``additive`` (volume-preserving, the published
       choice) or ``affine``.
     * Trained with Adam for at most ``steps`` batches of ``batch`` rows, whatever the number of rows. A tenth of the
-      distinct rows is held out; training goes back to the state of their best likelihood, and stops early.
-    * A column that is a linear function of the others (a LayerNorm leaves one) has no density and is left out, which
-      loses nothing; else the likelihood could grow without end along it.
+      distinct rows is held out; training ends early and keeps the state of their best likelihood.
+    * A column that is a linear function of the others (a LayerNorm leaves one) has no density and is left out; otherwise
+      the likelihood could grow without bound. No information is lost.
 
-    The layers are our own (`hengyu.methods.flows.glow` says why zuko's do not fit). Errors: ValueError for parameters out of
+    Why zuko's layers do not fit, `hengyu.methods.flows.glow` says. Errors: ValueError for parameters out of
     range, `Degenerate` for rows that are too few or all the same.
     """
 
@@ -51,7 +51,7 @@ class Flow(SampleTransform):
     batch: int = 128
     lr: float = 5e-4
     seed: int = 0
-    net: Any = field(init=False, repr=False)  # a `Glow`; PyTorch is imported when it is trained
+    net: Any = field(init=False, repr=False)  # a `Glow`; PyTorch is imported only for training
     columns: NDArray[np.int64] = field(init=False, repr=False)
     report: dict[str, Any] = field(init=False, repr=False, default_factory=dict)
 
@@ -67,14 +67,16 @@ class Flow(SampleTransform):
             raise ValueError(f"flow(mix={self.mix}) must be lu or reverse")
 
     def fit_sample(self, sample: Sample) -> Self:
-        """Train on a sample, batch by batch: memory does not grow with its rows beyond their numbers."""
+        """Train on a sample batch by batch: of all rows only the numbers are in memory."""
         from hengyu.methods.flows.training import Schedule, hold_out, one_thread, train
 
         if len(sample) < _FEWEST:
             raise Degenerate(f"flow is fitted on {len(sample)} distinct sentences; it needs at least {_FEWEST}")
         moments = Moments.of(sample)
         if moments.spectrum.rank() < 2:
-            raise Degenerate("the vectors it is fitted on do not vary in two directions, so there is nothing to train")
+            raise Degenerate(
+                "it is fitted on vectors that vary in fewer than two directions, so there is nothing to train"
+            )
         self.columns = spanning_columns(moments)
         with one_thread():
             self.net = self._new(self.seed)
@@ -89,7 +91,7 @@ class Flow(SampleTransform):
         return self._map(x)[0]
 
     def inverse(self, z: Floats) -> NDArray[np.float32]:
-        """Return the trained columns (n, r) of the rows that give z (n, r)."""
+        """Invert the map: return the trained columns (n, r) of rows with the latent z (n, r)."""
         import torch
 
         with torch.no_grad():
@@ -97,11 +99,11 @@ class Flow(SampleTransform):
         return back
 
     def state(self) -> dict[str, NDArray[Any]]:
-        """Return parameters and the columns trained on, as arrays."""
+        """Return parameters and trained columns as arrays."""
         return {"columns": self.columns, **{f"net.{k}": v.numpy() for k, v in self.net.state_dict().items()}}
 
     def restore(self, state: dict[str, NDArray[Any]], report: dict[str, Any]) -> Self:
-        """Take up a state again; raises ValueError for one of another architecture."""
+        """Restore a state; raises ValueError if it has a different architecture."""
         import torch
 
         self.columns, self.report = state["columns"], report
@@ -110,7 +112,7 @@ class Flow(SampleTransform):
         try:
             self.net.load_state_dict(tensors)
         except RuntimeError as e:
-            raise ValueError(f"the state is of another flow: {e}") from None
+            raise ValueError(f"the state is of a different flow: {e}") from None
         self.net.started()
         return self
 
@@ -120,7 +122,7 @@ class Flow(SampleTransform):
         from hengyu.methods.flows.glow import Glow
 
         generator = torch.Generator().manual_seed(seed)
-        kinds: Any = {"coupling": self.coupling, "mix": self.mix}  # held to their words by __post_init__
+        kinds: Any = {"coupling": self.coupling, "mix": self.mix}  # checked by __post_init__
         return Glow(len(self.columns), self.levels, self.depth, self.width, generator=generator, **kinds)
 
     def _map(self, x: Floats) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
@@ -133,7 +135,7 @@ class Flow(SampleTransform):
         return z.numpy(), log_det.numpy()
 
     def _look(self, sample: Sample, fit_ids: NDArray[np.int64], held_ids: NDArray[np.int64]) -> dict[str, Any]:
-        """Look at the held-out rows: log-determinants, Gaussianity, and the bits of the best linear flow beside ours."""
+        """Evaluate the held-out rows: log-determinants, Gaussianity, and the bits of the best linear flow for comparison."""
         from hengyu.methods.flows.gaussianity import gaussianity
         from hengyu.methods.flows.linear import gaussian_bits
 

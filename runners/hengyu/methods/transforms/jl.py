@@ -18,13 +18,13 @@ class JL(Transform):
     """Maps x to x R with a random R for which E |x R|^2 = |x|^2; (n, d) to (n, dim).
 
     Johnson and Lindenstrauss, 1984: P(| |x R|^2 / |x|^2 - 1 | >= eps) <= 2 exp(-eps^2 dim / 8) for 0 < eps <= 1, so that
-    the dimension that keeps all of N vectors grows with log N alone, not with d (``hengyu theory jl`` counts it).
+    the dimension needed for all of N vectors grows only with log N, not with d (``hengyu theory jl`` computes it).
 
     ``kind``: ``gaussian`` entries of variance 1/dim; ``rademacher`` entries +-1/sqrt(dim) (Achlioptas, 2003);
-    ``orthogonal``, the first columns of a uniform rotation, times sqrt(d/dim), dim <= d; ``sparse``, of whose entries a
-    share 1/sqrt(d) is not 0 (Li, Hastie and Church, 2006; scikit-learn's); ``srht``, random signs, a fast
+    ``orthogonal``, the first columns of a uniform rotation, times sqrt(d/dim), dim <= d; ``sparse``, with a share
+    1/sqrt(d) of non-zero entries (Li, Hastie and Church, 2006; scikit-learn's); ``srht``, random signs, a fast
     Walsh-Hadamard transform, ``dim`` of its outputs (Ailon and Chazelle, 2006; Tropp, 2011), dim <= d padded to a power
-    of two. The bound is proved for the first three; it needs another constant for ``sparse`` and a log for ``srht``.
+    of two. The bound is proved for the first three; ``sparse`` needs a different constant and ``srht`` a log factor.
     """
 
     dim: int
@@ -44,11 +44,11 @@ class JL(Transform):
             raise ValueError(f"jl(seed={self.seed}) must lie in 0..2^63")
 
     def fit(self, x: Floats) -> Self:
-        """Learn nothing: the draw depends on the seed and on the width alone."""
+        """Learn nothing: the draw depends only on the seed and the width."""
         return self
 
     def __call__(self, x: Floats) -> Floats:
-        """Return the projected rows (n, dim) of x (n, d); raises `WrongSize` where ``kind`` has no such ``dim``."""
+        """Return the projected rows (n, dim) of x (n, d); raises `WrongSize` if ``kind`` has no such ``dim``."""
         d = x.shape[1]
         if d not in self._maps:
             self._maps[d] = draw(self.kind, d, self.dim, self.seed)

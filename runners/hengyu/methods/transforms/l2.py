@@ -1,4 +1,4 @@
-"""l2: every vector divided by its length."""
+"""l2: normalises every vector to length 1."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["METHOD", "L2"]
 class L2(Transform):
     """Scales each row to length 1; (n, d) to (n, d). A zero row stays zero.
 
-    It changes no cosine, but it does change what a step after it learns.
+    It does not change cosines, but it does change what later steps learn.
     """
 
     needs_fit = False
@@ -26,7 +26,7 @@ class L2(Transform):
         return self
 
     def __call__(self, x: Floats) -> Floats:
-        """Return the rows of x (n, d) at length 1."""
+        """Return the rows of x (n, d), normalised to length 1."""
         length = np.sqrt(np.einsum("nd,nd->n", x, x, dtype=np.float64))[:, None]
         scaled: Floats = np.zeros(x.shape, dtype=np.float64)
         np.divide(x, length, out=scaled, where=length > 0)

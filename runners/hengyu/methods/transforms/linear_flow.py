@@ -21,11 +21,11 @@ __all__ = ["METHOD", "LinearFlow"]
 class LinearFlow(SampleTransform):
     """Maps x to A (x - mean), A trained by maximum likelihood under a standard normal; (n, d) to (n, r), r <= d.
 
-    Su, kexue.fm 8069 (a linear map against BERT-flow). The likelihood of a linear map depends on the rows through mean
-    and covariance alone, so the gradient is exact and one pass over the rows is enough; see `hengyu.methods.flows.linear.climb`
+    Su, kexue.fm 8069 (a linear map against BERT-flow). The likelihood of a linear map depends on the rows only through
+    mean and covariance, so the gradient is exact and one pass over the rows is enough; see `hengyu.methods.flows.linear.climb`
     for the ascent. ``by`` is the parametrisation: ``exp`` multiplies matrix exponentials, whose log-determinants are
     traces, det(exp(B)) = exp(tr B); ``full`` is a free matrix with its determinant. The optimum is whitening up to a
-    rotation, which no cosine sees; fewer ``steps`` stop on the way there.
+    rotation, which does not affect cosines; fewer ``steps`` stop on the way there.
 
     Columns that are linear functions of the others are left out, as in ``flow``. Errors: ValueError for parameters out of
     range, `Degenerate` for rows that are all the same.
@@ -47,14 +47,14 @@ class LinearFlow(SampleTransform):
             raise ValueError(f"linear-flow(steps={self.steps}) must be at least 1")
 
     def fit_sample(self, sample: Sample) -> Self:
-        """Train on a sample; its held-out figures come from a second fit to nine tenths of the rows."""
+        """Train on a sample; its held-out figures come from a second fit on nine tenths of the rows."""
         from hengyu.methods.flows.gaussianity import gaussianity
         from hengyu.methods.flows.linear import climb, gaussian_bits, moments_of
         from hengyu.methods.flows.training import hold_out
 
         moments = Moments.of(sample)
         if moments.spectrum.rank() < 1:
-            raise Degenerate("the vectors it is fitted on are all the same, so there is nothing to train")
+            raise Degenerate("it is fitted on vectors that are all the same, so there is nothing to train")
         self.columns = spanning_columns(moments)
         by = cast(Literal["exp", "full"], self.by)
         covariance = moments.covariance[np.ix_(self.columns, self.columns)]
@@ -89,11 +89,11 @@ class LinearFlow(SampleTransform):
         return (x[:, self.columns] - self.mean) @ self.matrix.T
 
     def state(self) -> dict[str, NDArray[Any]]:
-        """Return mean, matrix and the columns trained on."""
+        """Return mean, matrix and trained columns."""
         return {"columns": self.columns, "mean": self.mean, "matrix": self.matrix}
 
     def restore(self, state: dict[str, NDArray[Any]], report: dict[str, Any]) -> Self:
-        """Take up a state again."""
+        """Restore a state."""
         self.columns, self.mean, self.matrix, self.report = state["columns"], state["mean"], state["matrix"], report
         return self
 

@@ -15,7 +15,7 @@ __all__ = ["METHOD", "PCA"]
 class PCA(SpectralTransform):
     """Centres the rows and rotates them onto the first ``dim`` principal axes; (n, d) to (n, dim).
 
-    At full dimension it changes no cosine against ``center``. Pearson, 1901; equals scikit-learn's ``PCA`` up to signs.
+    At full dimension its cosines equal those of ``center``. Pearson, 1901; equals scikit-learn's ``PCA`` up to signs.
     """
 
     def axes(self, spectrum: Spectrum) -> Floats:

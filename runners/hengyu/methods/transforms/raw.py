@@ -1,4 +1,4 @@
-"""raw: the vectors as the encoder gives them, the start that every method is held against."""
+"""raw: the encoder's unchanged vectors, the reference for every method."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["METHOD", "Raw"]
 
 @dataclass
 class Raw(Transform):
-    """Leaves the vectors as they are; (n, d) to (n, d)."""
+    """Leaves the vectors unchanged; (n, d) to (n, d)."""
 
     affine = True
     needs_fit = False

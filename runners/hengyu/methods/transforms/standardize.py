@@ -1,4 +1,4 @@
-"""standardize: each dimension to mean 0 and variance 1, as batch normalisation does without its learned scale."""
+"""standardize: each dimension to mean 0 and variance 1, like batch normalisation without its learned scale."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["METHOD", "Standardize"]
 class Standardize(MomentTransform):
     """Subtracts the mean and divides by the standard deviation of each dimension; (n, d) to (n, d).
 
-    A dimension that does not vary in the fitted rows (variance below 1e-12 of the largest) becomes 0. Equals the
+    A dimension that is constant in the fitted rows (variance below 1e-12 of the largest) becomes 0. Equals the
     inference step of Ioffe and Szegedy, Batch Normalization, ICML 2015, with scale 1 and shift 0.
     """
 
@@ -28,7 +28,7 @@ class Standardize(MomentTransform):
     affine = True
 
     def fit_moments(self, moments: Moments) -> Self:
-        """Learn them from moments."""
+        """Learn mean and scale from moments."""
         variance = np.diag(moments.covariance)
         alive = variance > FLOOR * variance.max(initial=0.0)
         self.mean = moments.mean

@@ -1,4 +1,4 @@
-"""truncate(dim): the first dim columns, as Matryoshka models are meant to be cut."""
+"""truncate(dim): the first dim columns, as intended for Matryoshka models."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["METHOD", "Truncate"]
 
 @dataclass
 class Truncate(Transform):
-    """Keeps the first ``dim`` columns; (n, d) to (n, dim). Without ``dim`` it keeps all of them.
+    """Keeps the first ``dim`` columns; (n, d) to (n, dim). Without ``dim`` it keeps all columns.
 
     Kusupati et al., Matryoshka Representation Learning, NeurIPS 2022.
     """
@@ -33,7 +33,7 @@ class Truncate(Transform):
         return self
 
     def __call__(self, x: Floats) -> Floats:
-        """Return the first ``dim`` columns of x (n, d); raises `WrongSize` when there are fewer."""
+        """Return the first ``dim`` columns of x (n, d); raises `WrongSize` if there are fewer."""
         if self.dim is not None and self.dim > x.shape[1]:
             raise WrongSize(f"dim={self.dim} is larger than the {x.shape[1]} the vectors have")
         return x[:, : self.dim]

@@ -23,8 +23,8 @@ class Whitening(SpectralTransform):
     SVD, W = U diag(1/sqrt(s)), first k columns); other values are those of Su's post 9079, where beta = gamma = 0 is a
     rotation.
 
-    Directions whose eigenvalue lies below ``floor`` times the largest hold rounding noise only and are left out, so that
-    the result may have fewer than ``dim`` columns; ``floor=0`` keeps every positive one, as the published lines do.
+    Directions whose eigenvalue is below ``floor`` times the largest are only rounding noise and are left out, so the result
+    may have fewer than ``dim`` columns; ``floor=0`` keeps every positive one, like the published code.
     """
 
     beta: float = 1.0
@@ -42,7 +42,7 @@ class Whitening(SpectralTransform):
         """Return the eigenvectors, scaled; raises `Degenerate` when no direction varies."""
         rank = spectrum.rank(self.floor)
         if rank == 0:
-            raise Degenerate("the vectors it is fitted on are all the same, so there is nothing to whiten")
+            raise Degenerate("it is fitted on vectors that are all the same, so there is nothing to whiten")
         keep = min(rank, self.dim or rank)
         return spectrum.vectors[:, :keep] * spectrum.values[:keep] ** (-self.gamma / 2)
 

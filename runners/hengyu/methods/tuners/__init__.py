@@ -1,1 +1,1 @@
-"""Tuners: methods that train the encoder, one file each."""
+"""Tuners: methods that fine-tune the encoder, one file each."""

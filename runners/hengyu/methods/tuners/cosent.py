@@ -1,4 +1,4 @@
-"""cosent(lr, batch, epochs, scale, ...): training on labels so that cosines fall in their order."""
+"""cosent(lr, batch, epochs, scale, ...): training on labels so that cosines get the order of the labels."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ __all__ = ["METHOD", "CoSent"]
 
 @dataclass
 class CoSent(FineTuner):
-    """Trains the encoder on labelled pairs: a pair of a higher label is to have the higher cosine.
+    """Trains the encoder on labelled pairs: a pair with a higher label should have a higher cosine.
 
     Su, CoSENT (kexue.fm 8847): log(1 + sum exp(scale (cos_j - cos_i))) over the pairs i above j of a batch; defaults as
-    in its code (batch 32, learning rate 2e-5, 5 epochs, scale 20), dropout as BERT's. Learns from labels: ``fit_on`` must
-    name a split that is not weighed.
+    in its code (batch 32, learning rate 2e-5, 5 epochs, scale 20), dropout as in BERT. Learns from labels: ``fit_on`` must
+    name a split that is not evaluated.
     """
 
     lr: float = 2e-5

@@ -1,4 +1,4 @@
-"""esimcse(lr, batch, epochs, repeat, queue, ...): SimCSE whose positives repeat some words, with a queue of negatives."""
+"""esimcse(lr, batch, epochs, repeat, queue, ...): SimCSE with repeated words in positives and a queue of negatives."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ __all__ = ["METHOD", "ESimCse"]
 
 @dataclass
 class ESimCse(FineTuner):
-    """Trains as simcse, but a positive has some of its tokens twice, so that its length tells nothing; no labels.
+    """Trains like simcse, but positives have some tokens twice, so that length gives no hint; no labels.
 
-    Wu et al., ESimCSE: Enhanced Sample Building Method (COLING 2022, arXiv:2109.04380). Of a sentence of n tokens 0 to
-    max(2, ``repeat`` n) are repeated. Vectors of the last batches, ``queue`` times a batch, by a copy of the model that
-    follows it slowly (``momentum``), are negatives too.
+    Wu et al., ESimCSE: Enhanced Sample Building Method (COLING 2022, arXiv:2109.04380). Of n tokens of a sentence 0 to
+    max(2, ``repeat`` n) are repeated. Vectors of the last ``queue`` batches, by a slowly updated copy of the model
+    (``momentum``), are further negatives.
     """
 
     temperature: float = 0.05

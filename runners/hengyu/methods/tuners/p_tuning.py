@@ -1,4 +1,4 @@
-"""p-tuning(lr, batch, epochs, other, freeze, ...): a template's own tokens learned as vectors; [MASK] is the sentence's."""
+"""p-tuning(lr, batch, epochs, other, freeze, ...): learns the tokens of a template as vectors; [MASK] is the sentence's."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ __all__ = ["METHOD", "PTuning"]
 
 @dataclass
 class PTuning(PromptBert):
-    """Trains as promptbert, but what is learned is the template: its tokens become vectors of their own; no labels.
+    """Trains like promptbert, but learns the template: its tokens become trainable vectors; no labels.
 
     Liu et al., GPT Understands, Too (arXiv:2103.10385), for sentence vectors as in PromptBERT's continuous templates (Jiang
-    et al., EMNLP 2022, arXiv:2201.04337). In the place of each token of the encoder's prompt but [MASK] stands a
-    new one, [P1], [P2], ..., that starts from its word embedding. With ``freeze`` these are all that is trained, so that ``lr`` is
-    higher than a model's; without it the model is trained along. ``other`` is the second template of the contrast, and
-    stays as it is written. The pooling is ``mask``.
+    et al., EMNLP 2022, arXiv:2201.04337). Each token of the encoder's prompt except [MASK] is replaced by a
+    new one, [P1], [P2], ..., that starts from the same word embedding. With ``freeze`` only these are trained, with a higher
+    ``lr`` than a model's; without it the model is trained too. ``other`` is the second template of the contrast, and is not
+    learned. The pooling is ``mask``.
     """
 
     lr: float = 1e-3

@@ -1,4 +1,4 @@
-"""promptbert(lr, batch, epochs, other, ...): a template's [MASK] is the sentence's vector, the template's own part removed."""
+"""promptbert(lr, batch, epochs, other, ...): a template's [MASK] is the sentence's vector, minus the template's own."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ __all__ = ["METHOD", "PromptBert"]
 
 @dataclass
 class PromptBert(FineTuner):
-    """Trains the encoder to find a sentence in one template by the same sentence in another; no labels.
+    """Trains the encoder contrastively on each sentence in two different templates; no labels.
 
     Jiang et al., PromptBERT (EMNLP 2022, arXiv:2201.04337). The first template is the encoder's prompt, and the pooling
-    is ``mask``; the second is ``other``. What the template gives by itself, its [MASK] with as many [PAD] in the
-    sentence's place hidden from attention, is subtracted in training; the vectors that are weighed are those of the
-    prompt as they stand, as in the paper.
+    is ``mask``; the second is ``other``. The template's own vector, its [MASK] with masked [PAD] tokens in place of the
+    sentence, is subtracted in training; the evaluated vectors are those of the prompt without subtraction, as in the
+    paper.
     """
 
     dropout: float = 0.1
@@ -35,7 +35,7 @@ class PromptBert(FineTuner):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.other.count("{text}") != 1:
-            raise ValueError(f"{self.name}(other={self.other}) must hold {{text}} once, where the sentence goes")
+            raise ValueError(f"{self.name}(other={self.other}) must have {{text}} once, in place of the sentence")
 
     def make(self, trainee: TrainableEncoder, lesson: TrainingData) -> Any:
         """Return the objective of a lesson."""
@@ -44,9 +44,9 @@ class PromptBert(FineTuner):
         return Templates(trainee, lesson, self, self.temperature, self.other)
 
     def tune(self, trainee: TrainableEncoder, lesson: TrainingData, tick: Tick) -> None:
-        """Train on the sentences of a lesson; raises ValueError for another pooling than ``mask``."""
+        """Train on the sentences of a lesson; raises ValueError for any pooling but ``mask``."""
         if trainee.pooling != "mask":
-            raise ValueError(f"{self.name} reads the vector at its prompt's [MASK]; weigh it with the pooling 'mask'")
+            raise ValueError(f"{self.name} reads the vector at its prompt's [MASK]; use the pooling 'mask'")
         super().tune(trainee, lesson, tick)
 
 

@@ -16,12 +16,12 @@ __all__ = ["METHOD", "SBert"]
 
 @dataclass
 class SBert(FineTuner):
-    """Trains the encoder on labelled pairs, as Sentence-BERT (Reimers and Gurevych, EMNLP 2019, arXiv:1908.10084).
+    """Trains the encoder on labelled pairs, like Sentence-BERT (Reimers and Gurevych, EMNLP 2019, arXiv:1908.10084).
 
-    ``loss``: ``classify``, a softmax over [u, v, |u - v|] (the layer is forgotten afterwards); ``regress``, the squared
-    error of the cosine to the label on 0..1; ``auto``, the former for labels of 0 and 1, the latter for grades. Defaults:
-    batch 32, learning rate 2e-5, 5 epochs, as Su's comparison with CoSENT (kexue.fm 8847). Learns from labels: ``fit_on``
-    must name a split that is not weighed.
+    ``loss``: ``classify``, a softmax over [u, v, |u - v|] (the layer is discarded afterwards); ``regress``, the squared error
+    of the cosine to the label on 0..1; ``auto``, the former for labels of 0 and 1, the latter for grades. Defaults: batch
+    32, learning rate 2e-5, 5 epochs, as in Su's comparison with CoSENT (kexue.fm 8847). Learns from labels: ``fit_on`` must
+    name a split that is not evaluated.
     """
 
     lr: float = 2e-5

@@ -1,4 +1,4 @@
-"""simcse(lr, batch, epochs, temperature, ...): contrastive training, two dropout passes of a sentence being its positives."""
+"""simcse(lr, batch, epochs, temperature, ...): contrastive training with two dropout passes of a sentence as positives."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ __all__ = ["METHOD", "SimCse"]
 
 @dataclass
 class SimCse(FineTuner):
-    """Trains the encoder to tell a sentence from the others of a batch by another dropout pass of it; no labels.
+    """Trains the encoder to match two dropout passes of a sentence among those of a batch; no labels.
 
     Gao et al., SimCSE: Simple Contrastive Learning of Sentence Embeddings (EMNLP 2021, arXiv:2104.08821). The defaults
     are those of Su's Chinese experiments (kexue.fm 8348): 10,000 random sentences of the task, one epoch of batches of
-    64, learning rate 1e-5, dropout 0.3, temperature 0.05; trained with the pooling it is weighed with. A sentence that a
-    batch holds twice is no negative of itself. ``mlp`` puts a layer with tanh on top during training only, as the paper
-    does on [CLS]. ``delete``: each token of either pass falls out with this probability (word deletion, as weighed in the
-    paper's table 1; Wu et al., CLEAR, arXiv:2012.15466), for small models, to which dropout alone sets no task: 0 for none.
+    64, learning rate 1e-5, dropout 0.3, temperature 0.05; trained with the pooling of the evaluation. A sentence that occurs
+    twice in a batch is not its own negative. ``mlp`` adds a tanh layer during training only, like the paper on [CLS].
+    ``delete``: each token of either pass is deleted with this probability (word deletion, as in the paper's table 1; Wu et
+    al., CLEAR, arXiv:2012.15466), for small models, for which dropout alone is too easy; 0 for none.
     """
 
     temperature: float = 0.05
@@ -35,9 +35,7 @@ class SimCse(FineTuner):
     def __post_init__(self) -> None:
         super().__post_init__()
         if not self.dropout and not self.delete:
-            raise ValueError(
-                "simcse(dropout=0) makes the two passes of a sentence the same; give it dropout, or delete"
-            )
+            raise ValueError("simcse(dropout=0) makes the two passes of a sentence the same; set dropout or delete")
 
     def make(self, trainee: TrainableEncoder, lesson: TrainingData) -> Any:
         """Return the objective of a lesson."""

@@ -1,4 +1,4 @@
-"""simcse-sup(lr, batch, epochs, positive, negative, ...): contrastive training on labels, hard negatives among them."""
+"""simcse-sup(lr, batch, epochs, positive, negative, ...): contrastive training on labels, with hard negatives."""
 
 from __future__ import annotations
 
@@ -16,20 +16,19 @@ __all__ = ["METHOD", "SupervisedSimCse"]
 
 @dataclass
 class SupervisedSimCse(FineTuner):
-    """Trains the encoder to find a sentence by one that means the same, among those of a batch and a hard negative of each.
+    """Trains the encoder to match sentences with the same meaning, against the batch and a hard negative of each; uses labels.
 
     Gao et al., SimCSE (EMNLP 2021, arXiv:2104.08821), section 4. An example is a pair whose label is at least ``positive``,
-    a share of the label scale; its hard negative is a sentence that a pair with one of the two, labelled at most
-    ``negative``, says means something else (one of several is drawn; ``hard=false`` for none). Of a card of triples that is
-    the entailment and the contradiction of a premise. A sentence that the labels say means the same as the anchor is no
-    negative of it. Temperature, learning rate, epochs and dropout as in the paper; ``batch`` is 64 and not its 512, since a
-    split here may hold no more than some thousand pairs. Learns from labels: ``fit_on`` must name a split that is not
-    weighed.
+    a share of the label scale; its hard negative comes from a pair with one of the two sentences that is labelled at most
+    ``negative`` (one of several is drawn; ``hard=false`` for none). With a card of triples they are the entailment and the
+    contradiction of a premise. Sentences with the same meaning as the anchor, by the labels, are not its negatives.
+    Temperature, learning rate, epochs and dropout as in the paper; ``batch`` is 64 instead of 512, because a split may have
+    only some thousand pairs. ``fit_on`` must name a split that is not evaluated.
     """
 
     lr: float = 5e-5
     epochs: int = 3
-    sentences: int = 0  # pairs of a positive label, here
+    sentences: int = 0  # here: positive pairs
     dropout: float = 0.1
     temperature: float = 0.05
     mlp: bool = False
@@ -49,7 +48,7 @@ class SupervisedSimCse(FineTuner):
             )
 
     def steps(self, lesson: TrainingData) -> int:
-        """Return how many steps it takes on the positive pairs of a lesson."""
+        """Return the number of steps on the positive pairs of a lesson."""
         size = 0 if lesson.pairs is None else int((lesson.pairs.unit >= self.positive).sum())
         return self.total(min(size, self.sentences or size))
 

@@ -16,14 +16,13 @@ __all__ = ["METHOD", "SimSiam"]
 
 @dataclass
 class SimSiam(FineTuner):
-    """Trains the encoder to predict one dropout pass of a sentence from another; no labels, and no negatives.
+    """Trains the encoder to predict one dropout pass of a sentence from another; no labels, no negatives.
 
     Chen and He, Exploring Simple Siamese Representation Learning (CVPR 2021, arXiv:2011.10566), on sentences. A
-    ``predictor`` of one hidden layer stands on the one side, the gradient is stopped on the other. Without the predictor
-    (``hidden=0``) or the stop (``stop=false``) every sentence may end as the same vector: the effective rank and the
-    uniformity of the training's curve show it. So it may where the predictor, random at first, learns too slowly to keep
-    ahead of the encoder: ``predictor_lr`` is its own learning rate, which does not decay, as in the paper (section 3;
-    0 for ``lr``).
+    ``predictor`` with one hidden layer is on one side; the gradient is stopped on the other. Without the predictor
+    (``hidden=0``) or the stop (``stop=false``) all sentences may collapse to one vector, which the effective rank and the
+    uniformity in the training curve show. So they may if the predictor, random at first, learns too slowly:
+    ``predictor_lr`` is its own learning rate, without decay, as in the paper (section 3; 0 for ``lr``).
     """
 
     hidden: int = 128
@@ -35,7 +34,7 @@ class SimSiam(FineTuner):
     def __post_init__(self) -> None:
         super().__post_init__()
         if not self.dropout:
-            raise ValueError("simsiam(dropout=0) makes the two passes of a sentence the same; give it some dropout")
+            raise ValueError("simsiam(dropout=0) makes the two passes of a sentence the same; set dropout")
 
     def make(self, trainee: TrainableEncoder, lesson: TrainingData) -> Any:
         """Return the objective of a lesson."""

@@ -1,4 +1,4 @@
-"""tsdae(lr, batch, epochs, delete, ...): a sentence is told again from the vector of what is left of it."""
+"""tsdae(lr, batch, epochs, delete, ...): reconstructs a sentence from the embedding of a corrupted copy."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ __all__ = ["METHOD", "Tsdae"]
 
 @dataclass
 class Tsdae(FineTuner):
-    """Trains the encoder to put into one vector what a decoder needs to write the whole sentence; no labels.
+    """Trains the encoder so that a decoder can reconstruct the full sentence from one vector; no labels.
 
     Wang et al., TSDAE: Using Transformer-based Sequential Denoising Auto-Encoder (EMNLP 2021 findings, arXiv:2104.06979), by
-    sentence-transformers' loss: ``delete`` of the tokens fall out; the decoder is the same model, its weights tied, with
-    attention to the vector alone, which starts at random and is forgotten afterwards. Defaults as in the paper (batch 8,
-    learning rate 3e-5, 60 % deleted), which trained for 100,000 steps: give ``sentences=0`` and several ``epochs``.
-    ``decoder_lr`` is the rate of what the decoder has for itself, and does not decay (0 for ``lr``).
+    sentence-transformers' loss: the share ``delete`` of the tokens is removed; the decoder shares the model's weights, with
+    additional attention to the vector only, which is initialised at random and discarded afterwards. Defaults as in the
+    paper (batch 8, learning rate 3e-5, 60 % deleted), which trained for 100,000 steps: give ``sentences=0`` and several
+    ``epochs``. ``decoder_lr`` is the learning rate of the decoder's own weights, without decay (0 for ``lr``).
     """
 
     lr: float = 3e-5
@@ -34,7 +34,7 @@ class Tsdae(FineTuner):
     limits = {"delete": (0, 0.9), "decoder_lr": (0, 1)}
 
     def make(self, trainee: TrainableEncoder, lesson: TrainingData) -> Any:
-        """Return the objective of a lesson; raises ValueError for a model that cannot be a decoder."""
+        """Return the objective of a lesson; raises ValueError if the model cannot be a decoder."""
         from hengyu.methods.training.denoising import Denoised
 
         return Denoised(trainee, lesson, self, delete=self.delete, decoder_lr=self.decoder_lr)

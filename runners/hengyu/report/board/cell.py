@@ -1,4 +1,4 @@
-"""One cell of a board: a number with all that is said beside it, or the reason why there is none."""
+"""One cell of a leaderboard: a number with its annotations, or the reason why there is none."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _WORDS = {"degenerate": "degen.", "failed": "failed", "unavailable": "n/a", "inc
 
 
 def word_of(status: str) -> str:
-    """Return the short word that stands in the place of a number that is not there."""
+    """Return the short word shown for a missing number."""
     return _WORDS.get(status, status)
 
 
@@ -32,7 +32,7 @@ def p_words(p: float | None) -> str:
 
 
 def between(low: float | None, high: float | None, *, signed: bool = False) -> str:
-    """Return ``[70.10, 72.30]``, or "" where an end is missing."""
+    """Return ``[70.10, 72.30]``, or "" if an end is missing."""
     if low is None or high is None:
         return ""
     return f"[{percent(low, signed=signed)}, {percent(high, signed=signed)}]"
@@ -40,14 +40,14 @@ def between(low: float | None, high: float | None, *, signed: bool = False) -> s
 
 @dataclass(frozen=True)
 class Cell:
-    """One number of the board, or why there is none."""
+    """One number of the leaderboard, or why it is missing."""
 
-    record: Record | None = None  # None: this row was never weighed on this task
+    record: Record | None = None  # None: this row was not evaluated on this task
     share: float | None = None  # of the ceiling
-    best: bool = False  # of its column; all that tie are
-    note: int = 0  # number of the reason among the board's notes, from 1; 0 for none
+    best: bool = False  # of its column; so are all that tie
+    note: int = 0  # number of the reason in the leaderboard's notes, from 1; 0 for none
     standing: Standing | None = None  # against the best row of the column; known for Spearman
-    heat: int | None = None  # its shade, 0 to HEATS - 1; None where the column has no two numbers
+    heat: int | None = None  # its shade, 0 to HEATS - 1; None if the column has fewer than two numbers
 
     @property
     def status(self) -> str:
@@ -61,7 +61,7 @@ class Cell:
 
     @property
     def text(self) -> str:
-        """The number x 100, or a short word for why there is none."""
+        """The number x 100, or a short word for a missing one."""
         if self.value is not None:
             return percent(self.value)
         return word_of(self.status) + (f" [{self.note}]" if self.note else "")
@@ -74,7 +74,7 @@ class Cell:
 
     @property
     def spread(self) -> str:
-        """``± 0.30 over 3 seeds``, ``1 seed``, or "" where nothing is drawn."""
+        """``± 0.30 over 3 seeds``, ``1 seed``, or "" without random steps."""
         r = self.record
         if r is None or self.value is None or r.seeds is None:
             return ""
@@ -93,18 +93,18 @@ class Cell:
 
     @property
     def clear(self) -> int:
-        """1 or -1 where the difference is a significant gain or loss, else 0."""
+        """1 or -1 if the difference is a significant gain or loss, else 0."""
         r = self.record
         return 0 if r is None else direction(r.delta_low, r.delta_high, r.n)
 
     @property
     def tied(self) -> bool:
-        """Whether it is not significantly behind the best of its column; False for the best itself, and where nothing tells."""
+        """Whether it is not significantly behind the best of its column; False for the best itself, and if unknown."""
         return self.standing is not None and self.standing.tied and not self.best
 
     @property
     def ranks(self) -> str:
-        """``1–6``, the ranks that the row has over the resamples, or ""."""
+        """``1–6``, the interval of the row's rank over the resamples, or ""."""
         s = self.standing
         if s is None or s.rank_low is None or s.rank_high is None:
             return ""

@@ -1,4 +1,4 @@
-"""The angles between random sentences before a method (raw) and after it, beside those of independent directions."""
+"""The angles between random sentences before (raw) and after a method, with those of independent directions."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from hengyu.storage.records.clouds import CloudOf
 __all__ = ["angles"]
 
 _MANY = 2000  # clouds beyond which the board fills the page
-_MOST, _FEWER = 400, 60  # clouds that the page draws; beyond so many
+_MOST, _FEWER = 400, 60  # geometries that the page draws, if there are more than that
 _WIDTH = 180 / BINS
 _LINES = {"after": ("#0072B2", [1, 0]), "raw": ("#D55E00", [6, 3]), "independent directions": ("#333333", [2, 2])}
-_SEEN = 5e-5  # a share below it is not drawn
+_SEEN = 5e-5  # smaller shares are not drawn
 _HEADS = (
     *("task", "encoder", "pooling", "method", "fit_on", "dim", "angle", "angle deviation", "5 %", "median", "95 %"),
     *("independent, 5 %", "independent, 95 %"),
@@ -28,7 +28,7 @@ _HEADS = (
 
 
 def angles(clouds: Sequence[CloudOf]) -> Chart | None:
-    """Return the histograms of a run's angles; None for a run that kept none."""
+    """Return the histograms of a run's angles; None for a run without any."""
     found = [c for c in clouds if c.angles]
     if not found:
         return None
@@ -52,7 +52,7 @@ def angles(clouds: Sequence[CloudOf]) -> Chart | None:
 
 
 def _groups(cloud: CloudOf) -> tuple[dict[str, Any], ...]:
-    """Return the line of a cloud and that of independent directions; before and after are drawn back to back."""
+    """Return the line of one geometry and that of independent directions; before and after are drawn back to back."""
     raw = cloud.entry == "raw"
     method = f"{cloud.entry}, fit_on {cloud.fit_on}" if cloud.fit_on != "none" else cloud.entry
     same = {
@@ -66,7 +66,7 @@ def _groups(cloud: CloudOf) -> tuple[dict[str, Any], ...]:
 
 
 def _line(first: int, shares: Sequence[float], below: bool) -> dict[str, list[float]]:
-    """Return the middles of the bins and their shares in %, an empty bin at both ends to bring the line down to 0."""
+    """Return the middles of the bins and their shares in %, with an empty bin at both ends to end the line at 0."""
     whole = [s if s >= _SEEN else 0.0 for s in (0.0, *shares, 0.0)]
     at = [(i, s) for i, s in enumerate(whole, first - 1) if 0 <= i < BINS]
     sign = -100 if below else 100
@@ -78,7 +78,7 @@ def _line(first: int, shares: Sequence[float], below: bool) -> dict[str, list[fl
 
 @cache
 def _independent(dim: int) -> tuple[int, tuple[float, ...]]:
-    """Return the first bin that is seen of independent directions, and the shares from it to the last."""
+    """Return the first visible bin of independent directions, and the shares from it to the last."""
     shares = random_histogram(dim, BINS)
     seen = [i for i, share in enumerate(shares) if share >= _SEEN]
     return seen[0], shares[seen[0] : seen[-1] + 1]
@@ -92,7 +92,7 @@ def _row(cloud: CloudOf) -> tuple[str, ...]:
 
 
 def _quantile(first: int, shares: Sequence[float], p: float) -> float:
-    """Return the angle below which a share p of the pairs lies, linear within a bin."""
+    """Return the angle below which a share p of the pairs is, linear within a bin."""
     left = p * sum(shares)
     for i, share in enumerate(shares, first):
         if share >= left > 0:

@@ -1,4 +1,4 @@
-"""Differences as a forest plot: a point and its interval each, a line at no difference."""
+"""Differences as a forest plot: a point and its interval each, and a line at 0."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ _VERDICTS = {
 
 @dataclass(frozen=True)
 class Span:
-    """One difference: where it was seen, what minus what, and what its test says."""
+    """One difference: its place, what minus what, and its test."""
 
     task: str
     kind: str  # "flow minus whitening"
-    place: str  # encoder, pooling, fit_on: what tells lines of the same kind apart
+    place: str  # encoder, pooling, fit_on: distinguishes lines of the same kind
     value: float
     low: float
     high: float
@@ -39,13 +39,13 @@ class Span:
 
 
 def places(names: Sequence[Sequence[str]]) -> list[str]:
-    """Return one label a line from its names, those left out that all lines share."""
+    """Return one label per line from its names, without those that all lines share."""
     kept = [i for i, column in enumerate(zip(*names, strict=True)) if len(set(column)) > 1] or [0]
     return [", ".join(line[i] for i in kept) for line in names]
 
 
 def differences(run: Run) -> Chart | None:
-    """Return the paired differences that a run's suite asks for; None without any."""
+    """Return the paired differences requested by a run's suite; None without any."""
     told = places([(d.encoder, d.pooling, f"fit_on {d.fit_on}") for d in run.differences])
     spans = [
         Span(d.task, f"{d.entry} - {d.against}", place, d.value, d.low, d.high, d.verdict, d.p, d.p_adjusted)
@@ -56,7 +56,7 @@ def differences(run: Run) -> Chart | None:
 
 
 def forest(id: str, title: str, about: str, spans: Sequence[Span]) -> Chart:
-    """Return the chart of differences, a view for each task and kind."""
+    """Return the chart of differences, with a view for each task and kind."""
     y = alt.Y("place:N").title(None).sort(None).axis(labelLimit=260, ticks=False, domain=False, grid=True)
     base = alt.Chart(alt.NamedData(name="points")).encode(y=y)
     scale = alt.Scale(domain=list(_VERDICTS), range=[c for c, _ in _VERDICTS.values()])

@@ -1,4 +1,4 @@
-"""What was trained by likelihood, step by step: bits per dimension on the rows trained on and on those held out."""
+"""Training curves of flows: bits per dimension on the training and the held-out rows."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _NUMBERS = ("step", "train_bits", "held_out_bits")
 
 
 def losses(run: Run) -> Chart | None:
-    """Return the training curves of a run's fits; None where nothing was trained."""
+    """Return the training curves of a run's fits; None if nothing was trained."""
     groups: list[dict[str, Any]] = []
     rows: list[tuple[str, ...]] = []
     for fit in run.header.get("fits", ()):

@@ -1,4 +1,4 @@
-"""The charts of a run's page, those that it has numbers for."""
+"""The charts of a run's page for which it has numbers."""
 
 from __future__ import annotations
 
@@ -16,6 +16,6 @@ __all__ = ["charts_of"]
 
 
 def charts_of(run: Run) -> tuple[Chart, ...]:
-    """Return the charts that a run has, in the order of the page."""
+    """Return a run's charts, in the order of the page."""
     made = (make(run) for make in (figures, differences, dimensions, distributions, spectra, losses, courses))
     return tuple(chart for chart in made if chart is not None)

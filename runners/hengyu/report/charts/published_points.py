@@ -1,4 +1,4 @@
-"""Published figures against ours: two dots a row, ours with its interval."""
+"""Published figures and ours: two dots per row, ours with its interval."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _TITLE = "Published against ours: Spearman × 100"
 
 
 def figures(run: Run) -> Chart | None:
-    """Return the numbers of a run beside their published counterparts; None where nothing was published."""
+    """Return the numbers of a run with their published counterparts; None if there are none."""
     found = beside(run)
     if not found:
         return None

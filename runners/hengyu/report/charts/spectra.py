@@ -1,4 +1,4 @@
-"""The eigenvalues of what methods were fitted on: how far from round the vectors of an encoder lie."""
+"""The eigenvalues of the vectors that methods were fitted on, which show how anisotropic an encoder is."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ _DASHES = ([1, 0], [6, 3], [2, 2], [8, 3, 2, 3], [12, 4])
 
 
 def spectra(run: Run) -> Chart | None:
-    """Return the spectra of a run's fits, one a task, encoder, pooling and fit_on; None for a run that kept none."""
+    """Return the spectra of a run's fits, one per task, encoder, pooling and fit_on; None for a run without any."""
     found: dict[tuple[str, str, str, str], dict[str, list[float]]] = {}
     for fit in run.header.get("fits", ()):
         outline = fit.get("spectrum")
-        # of a pipeline the first fit is that of the encoder's own vectors
+        # in a pipeline the first fit is that of the encoder's own vectors
         if outline and outline.get("index"):
             found.setdefault((fit["task"], fit["encoder"], fit["pooling"], fit["fit_on"]), outline)
     if not found:

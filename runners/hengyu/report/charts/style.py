@@ -1,4 +1,4 @@
-"""What all charts have in common: one look, colours told apart by every reader, their data and the table beside them."""
+"""The common part of all charts: one look, colours for all readers, their data and a table."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from hengyu.report.sheet import Sheet
 
 __all__ = ["COLOURS", "SHAPES", "Chart", "dressed", "fixed_scale"]
 
-# Okabe and Ito's colours, told apart by colour-blind readers; yellow left out, it vanishes on white
+# Okabe and Ito's colours, safe for colour-blind readers; without yellow, which vanishes on white
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
 SHAPES = ("circle", "square", "triangle-up", "diamond", "cross", "triangle-down", "triangle-right", "triangle-left")
 _FONT = "system-ui, 'Noto Sans', 'Noto Sans CJK SC', 'PingFang SC', 'Microsoft YaHei', sans-serif"
@@ -18,14 +18,14 @@ _FONT = "system-ui, 'Noto Sans', 'Noto Sans CJK SC', 'PingFang SC', 'Microsoft Y
 
 @dataclass(frozen=True)
 class Chart:
-    """A Vega-Lite picture of the data set ``points``, of which the reader chooses the view, and the same as a table.
+    """A Vega-Lite picture of the data set ``points`` with selectable views, and the same as a table.
 
     Attributes:
-        id: names it in the page.
+        id: its id in the page.
         title, about: fixed words.
         spec: the picture.
-        facets: what a view is chosen by: a fixed word and the fields it stands for.
-        groups: the points: "same" holds what the points of a group share, "each" lists, one number a point.
+        facets: the selectors of a view: a fixed word and its fields.
+        groups: the points: "same" has what the points of a group share, "each" has lists with one number per point.
         table: the numbers as text.
     """
 
@@ -39,12 +39,12 @@ class Chart:
 
     @property
     def payload(self) -> dict[str, Any]:
-        """What the page's script reads."""
+        """The chart as read by the page's script."""
         return {"spec": self.spec, "facets": [fields for _, fields in self.facets], "groups": self.groups}
 
 
 def dressed(picture: Any) -> dict[str, Any]:
-    """Return an Altair chart as Vega-Lite, as wide as its place and in the look of the page."""
+    """Return an Altair chart as Vega-Lite, as wide as its container and in the style of the page."""
     spec: dict[str, Any] = (
         picture.properties(width="container", background="#ffffff")
         .configure(font=_FONT)

@@ -24,16 +24,16 @@ _WORDS = {
 
 
 def courses(run: Run) -> Chart | None:
-    """Return the training curves of a run's tuned encoders, one quantity a view; None where none was tuned."""
+    """Return the training curves of a run's fine-tuned encoders, one quantity per view; None without any."""
     groups: list[dict[str, Any]] = []
     rows: list[tuple[str, ...]] = []
     for one in tunings(run):
         steps = [int(step) for step in one.get("step", ())]
         seed = one.get("seed")
-        # the seed in front: a long legend is cut at its end
+        # the seed comes first: long legends are cut at the end
         name = (f"seed {seed}: " if seed is not None else "") + f"{one.get('name')}, fit_on {one.get('fit_on')}"
         same = {"task": one.get("task"), "encoder": one.get("encoder"), "pooling": one.get("pooling"), "tuner": name}
-        # losses are means over the steps since the look before, so that the first look has none
+        # losses are means since the previous evaluation, so the first one has none
         seen = {key: [None] * (len(steps) - len(one.get(key, ()))) + list(one.get(key, ())) for key in _WORDS}
         for key, values in seen.items():
             points = [(step, value) for step, value in zip(steps, values, strict=True) if value is not None]

@@ -1,4 +1,4 @@
-"""The trainings of encoders that a run's entries rest on, each once."""
+"""The trainings of encoders used by a run's entries, each once."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _WHERE = ("task", "encoder", "pooling", "fit_on", "seed")
 
 
 def tunings(run: Run) -> list[dict[str, Any]]:
-    """Return what each training saw, with task, encoder, pooling, fit_on and seed; entries that share one show it once."""
+    """Return the report of each training with task, encoder, pooling, fit_on and seed; shared ones appear once."""
     items = [
         {**{key: fit.get(key) for key in _WHERE}, **one}
         for fit in run.header.get("fits", ())

@@ -1,1 +1,1 @@
-"""A run in formats that other programs read."""
+"""A run in formats for other programs."""

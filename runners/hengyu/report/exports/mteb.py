@@ -1,6 +1,6 @@
-"""A run as mteb's result files, and what mteb calls our tasks.
+"""A run as mteb's result files, and mteb's names of our tasks.
 
-Every row of the board becomes a model: ``<out>/results/<model>/<run>/<task>.json`` beside a ``model_meta.json``, the layout of
+Every row of the leaderboard becomes a model: ``<out>/results/<model>/<run>/<task>.json`` with a ``model_meta.json``, as in
 mteb's result cache, so that ``mteb.ResultCache(out).load_results()`` reads it.
 """
 
@@ -21,26 +21,26 @@ from hengyu.storage.records import Record, Run, write_json
 __all__ = ["NAMES", "OUR_SPLITS", "TASKS", "mteb_task", "our_card", "write_mteb"]
 
 TASKS = {"STS-B": ("STSB", "default"), "STS22-zh": ("STS22.v2", "zh")}
-"""Our cards that mteb calls otherwise: its name, and the subset."""
+"""Our cards with a different name in mteb: its name, and the subset."""
 
 NAMES = {
     m: m.replace("@", "_at_")
     for m in ("spearman", "pearson", "ndcg@10", "mrr@10", "recall@1", "recall@10", "recall@100")
 }
-"""Our metrics that mteb has too, and what it calls them."""
+"""Our metrics that mteb has too, with its names."""
 
 OUR_SPLITS = {"validation": "valid", "dev": "valid"}
 _THEIR_SPLITS = {"valid": "validation"}
-_PREFIX = "mteb-"  # of a card that was made from mteb's task
+_PREFIX = "mteb-"  # of a card made from mteb's task
 
 
 def mteb_task(card: str) -> tuple[str, str]:
-    """Return mteb's name of a card's task, and the subset."""
+    """Return mteb's name and subset for a card."""
     return TASKS.get(card, (card.removeprefix(_PREFIX), "default"))
 
 
 def our_card(task: str) -> str:
-    """Return what our card of an mteb task is called."""
+    """Return the name of our card for an mteb task."""
     return {theirs: ours for ours, (theirs, _) in TASKS.items()}.get(task, task)
 
 
@@ -50,7 +50,7 @@ def write_mteb(run: Run, out: Path) -> list[Path]:
     revisions = {name: card.hub.revision for name, card in load_cards().items() if card.hub}
     digests = {t["task"]: t["sha256"] for t in run.header["tasks"]}
     main = headline(run)
-    # sentences that ask for each other are no retrieval task of mteb's
+    # sentences that are queries for each other are not a retrieval task of mteb
     tasks = {t["task"] for t in run.header["tasks"] if main == METRIC or t.get("kind") == "retrieval"}
     rows: dict[tuple[str, ...], list[Record]] = defaultdict(list)
     for record in run.records:
@@ -86,7 +86,7 @@ def write_mteb(run: Run, out: Path) -> list[Path]:
         meta = {"name": model, "revision": run.id, "languages": ["cmn-Hans"], "framework": [], "hengyu": about}
         write_json(folder / "model_meta.json", meta | {"row": dict(zip(_ROW, row, strict=True))})
     if not written:
-        raise HengyuError(f"run {run.id} has no row with a number on a task that mteb could have; nothing is written")
+        raise HengyuError(f"run {run.id} has no row with a number on a task of mteb; nothing is written")
     return written
 
 
@@ -94,7 +94,7 @@ _ROW = ("encoder", "pooling", "entry", "fit_on")
 
 
 def _model_name(row: tuple[str, ...]) -> str:
-    """Return a name that a folder can have and no other row has."""
+    """Return a valid folder name that no other row has."""
     plain = re.sub(r"[^A-Za-z0-9.-]+", "-", ".".join(row)).strip("-.")[:80]
     return f"hengyu/{plain}-{hashlib.sha256(repr(row).encode()).hexdigest()[:8]}"
 
@@ -108,7 +108,7 @@ def _by_task(records: list[Record]) -> dict[str, dict[str, list[Record]]]:
 
 
 def _scores(records: list[Record], main: str, row: tuple[str, ...]) -> dict[str, Any]:
-    """Return one split's numbers under mteb's names, with what mteb has no name for under ``hengyu``."""
+    """Return one split's numbers under mteb's names, and all others under ``hengyu``."""
     values: dict[str, Any] = {r.metric: r.value for r in records}
     first = next((r for r in records if r.metric == main), records[0])
     own: dict[str, Any] = {theirs: values[ours] for ours, theirs in NAMES.items() if ours in values}

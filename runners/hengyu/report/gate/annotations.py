@@ -1,4 +1,4 @@
-"""What the gate says as GitHub annotations: workflow commands on stdout."""
+"""The gate's result as GitHub annotations: workflow commands on stdout."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from hengyu.report.gate.text import summary
 
 __all__ = ["gate_annotations"]
 
-_MOST = 9  # GitHub shows ten of each kind a step; the first says how many there are
+_MOST = 9  # GitHub shows ten of each kind per step; the first gives the total
 
 
 def gate_annotations(judged: Judgement) -> list[str]:
-    """Return workflow commands: the answer and what is behind it as errors, inconclusive cells as warnings."""
+    """Return workflow commands: the result and its reasons as errors, inconclusive cells as warnings."""
     errors = [(f"gate: {f.kind}", f"{f.where}: {f.words}") for f in judged.findings]
     warnings: list[tuple[str, str]] = []
     for v in judged.verdicts:

@@ -1,4 +1,4 @@
-"""What the gate says as JUnit XML: one test case a cell and a finding, so that a CI shows them as tests.
+"""The gate's result as JUnit XML: one test case per cell and finding, so that a CI shows them as tests.
 
 The elements and attributes are those of the Jenkins schema: the totals of a testsuites element have no ``skipped``.
 """
@@ -40,7 +40,7 @@ def gate_junit(judged: Judgement) -> str:
 
 
 def error_junit(kind: str, problems: Sequence[str]) -> str:
-    """Return JUnit XML for a gate that had nothing to judge: one error for each problem."""
+    """Return JUnit XML for a gate without anything to judge: one error per problem."""
     suite = ET.Element("testsuite", name="hengyu gate")
     for number, problem in enumerate(problems, 1):
         _error(suite, "findings", kind if len(problems) == 1 else f"{kind} {number}", f"{kind}: {problem}")
@@ -48,7 +48,7 @@ def error_junit(kind: str, problems: Sequence[str]) -> str:
 
 
 def _document(suite: ET.Element) -> str:
-    """Return a suite as a document, with its totals."""
+    """Return a test suite as a document, with its totals."""
     root = ET.Element("testsuites")
     suite.set("tests", str(len(suite.findall("testcase"))))
     for word, plural in _TOTALS.items():

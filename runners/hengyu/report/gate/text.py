@@ -1,4 +1,4 @@
-"""What the gate says, for a terminal, as Markdown and as JSON; JUnit and annotations are `report.junit` and `.annotations`."""
+"""The gate's result for a terminal, as Markdown and as JSON; see `.junit` and `.annotations` for the other formats."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from hengyu.report.board.cell import p_words
 
 __all__ = ["gate_json", "gate_markdown", "print_gate", "shown", "summary", "warning"]
 
-_PASSES = 5  # of the cells that pass, those that fell most are shown
+_PASSES = 5  # number of passing cells shown: those that fell most
 _HEADS = ("verdict", "task", "encoder", "pooling", "entry", "fit_on")
 _NUMBERS = ("baseline", "now", "change", "its interval", "p", "p (Holm)", "allowed", "test")
 _STYLES = {"fail": "bold red", "not measured": "red", "inconclusive": "yellow", "new": "cyan", "pass": "green"}
 
 
 def summary(judged: Judgement) -> str:
-    """Return the gate's answer as one sentence."""
+    """Return the gate's result as one sentence."""
     counts = ", ".join(f"{n} {word}" for word, n in judged.counts.items() if n) or "no cells"
     kind = next(word for word, code in EXIT.items() if code == judged.code)
     colour = "green" if judged.code == 0 else "red"
@@ -40,7 +40,7 @@ def summary(judged: Judgement) -> str:
 
 
 def warning(judged: Judgement) -> str:
-    """Return one sentence on falls that may be chance; "" without one, and where they are red anyway."""
+    """Return one sentence on inconclusive falls; "" if there are none, or if they are red anyway."""
     n = judged.counts["inconclusive"]
     if not n or judged.strict:
         return ""
@@ -52,14 +52,14 @@ def warning(judged: Judgement) -> str:
 
 
 def shown(judged: Judgement) -> tuple[list[Verdict], int]:
-    """Return the verdicts worth a line, and how many more cells pass."""
+    """Return the notable verdicts, and the number of other passing cells."""
     passes = [v for v in judged.verdicts if v.verdict == "pass"]
     fallen = [v for v in passes if v.change is not None and v.change.size < 0][:_PASSES]
     return [v for v in judged.verdicts if v.verdict != "pass"] + fallen, len(passes) - len(fallen)
 
 
 def tests(judged: Judgement) -> list[str]:
-    """Return how the cells were compared, one sentence a test."""
+    """Return how the cells were compared, one sentence per test."""
     found: dict[tuple[str, float, int], int] = {}
     for v in judged.verdicts:
         if v.change is not None:
@@ -101,7 +101,7 @@ def _row(v: Verdict) -> tuple[str, ...]:
 
 
 def _said(judged: Judgement) -> list[tuple[str, str]]:
-    """Return the lines under the table, each with its kind."""
+    """Return the lines below the table, each with its kind."""
     lines = [("finding", f"{f.kind}: {f.where}: {f.words}") for f in judged.findings]
     lines += [("note", note) for note in judged.notes]
     return lines + [("test", line) for line in tests(judged)]
@@ -120,7 +120,7 @@ def _legend(judged: Judgement) -> str:
 
 
 def print_gate(judged: Judgement, console: Console | None = None, *, everything: bool = False) -> None:
-    """Print the verdicts, the worst first, and the answer as the last line."""
+    """Print the verdicts, the worst first, and the result as the last line."""
     console = console or Console()
     rows, more = (list(judged.verdicts), 0) if everything else shown(judged)
     _say(console, _title(judged), "bold")
@@ -156,7 +156,7 @@ def _table(rows: Sequence[Verdict]) -> Table:
 
 
 def _stack(console: Console, v: Verdict) -> None:
-    """One block a cell, for a terminal too narrow for the table."""
+    """One block per cell, for a terminal too narrow for the table."""
     verdict, *names, before, now, change, interval, p, adjusted, allowed, test, reason = _row(v)
     _say(console, f"{verdict}: {' | '.join(names)}", _STYLES[v.verdict])
     moved = f"{before or '-'} -> {now or '-'}"
@@ -166,12 +166,12 @@ def _stack(console: Console, v: Verdict) -> None:
 
 
 def _say(console: Console, line: str, style: str = "") -> None:
-    # soft wrap leaves the folding to the terminal, so that a pipe gets whole lines
+    # with soft wrap the terminal folds lines, and a pipe gets whole ones
     console.print(Text(plain(line), style), soft_wrap=True)
 
 
 def gate_markdown(judged: Judgement) -> str:
-    """Return the gate's answer as Markdown, for the step summary of a CI."""
+    """Return the gate's result as Markdown, for the step summary of a CI."""
     rows, more = shown(judged)
     lines = [f"### {markdown(summary(judged))}", ""]
     if line := warning(judged):
@@ -191,7 +191,7 @@ def gate_markdown(judged: Judgement) -> str:
 
 
 def gate_json(judged: Judgement) -> str:
-    """Return everything the gate found; scores are not x 100, null stands for no number."""
+    """Return all findings of the gate; scores are not x 100, missing numbers are null."""
     content = {
         "schema": 1,
         "exit_code": judged.code,

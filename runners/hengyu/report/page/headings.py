@@ -1,4 +1,4 @@
-"""What the headings of tables mean, for a reader who meets them for the first time."""
+"""Explanations of table headings, for first-time readers."""
 
 from __future__ import annotations
 
@@ -119,4 +119,4 @@ ABOUT: dict[str, str] = {
     "independent, 95 %": "a twentieth of the angles of independent directions lies above",
     "why not": "why there are no numbers",
 }
-"""Heading -> a sentence; the table of words (reports/templates/words.json) has its Chinese."""
+"""Heading -> its explanation; reports/templates/words.json has the Chinese."""

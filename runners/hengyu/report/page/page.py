@@ -1,4 +1,4 @@
-"""A page that is one file: opens from a disk, fetches nothing, and runs its own scripts alone."""
+"""A page in one file: it opens from disk, fetches nothing, and runs only its own scripts."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ _CHINESE = re.compile("[\u3000-\u303f\u3400-\u9fff\uf900-\ufaff\uff00-\uffef]")
 
 
 def make_page(template: str, own: Sequence[str], *, tables: bool = False, charts: bool = False, **context: Any) -> str:
-    """Return a template of reports/templates/ filled in, with its own scripts, and DataTables or Vega where wanted.
+    """Return a rendered template of reports/templates/ with its own scripts, and DataTables or Vega if needed.
 
-    The template gets ``style``, ``scripts``, ``policy`` and ``words`` beside its context.
+    The template gets ``style``, ``scripts``, ``policy`` and ``words`` besides its context.
     """
-    # a block, so that no name of ours meets one of the bundle
+    # a block, so that our names do not clash with the bundle's
     code = "\n".join([*([_datatables()] if tables else []), "{", *map(_shared, own), "}"])
     sources = [code, *([_vega(), _shared("chart.js")] if charts else [])]
     scripts = [_inline(s) for s in sources]
@@ -51,7 +51,7 @@ def make_page(template: str, own: Sequence[str], *, tables: bool = False, charts
 
 
 def _policy(scripts: list[Markup]) -> str:
-    """Return a policy under which the browser runs these scripts alone, evaluates no text and fetches nothing."""
+    """Return a policy under which the browser runs only these scripts, evaluates no text and fetches nothing."""
     hashes = (base64.b64encode(hashlib.sha256(s.encode()).digest()).decode() for s in scripts)
     allowed = {
         "default-src": "'none'",
@@ -65,12 +65,12 @@ def _policy(scripts: list[Markup]) -> str:
 
 
 def _inline(script: str) -> Markup:
-    """Make a script safe to stand in a page, with the line ends that a browser hashes."""
+    """Make a script safe inside a page, with the line ends that browsers hash."""
     return Markup(re.sub(r"</(script)", r"<\\/\1", script.replace("\r\n", "\n").replace("<!--", "<\\!--"), flags=re.I))
 
 
 def script_json(content: Any) -> Markup:
-    """Return JSON that cannot end or leave a script element, whatever names it holds."""
+    """Return JSON that cannot end a script element, whatever names it contains."""
     text = json.dumps(_all_shown(content), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     for char in "<>&\u2028\u2029":
         text = text.replace(char, f"\\u{ord(char):04x}")
@@ -78,7 +78,7 @@ def script_json(content: Any) -> Markup:
 
 
 def _shown(value: Any) -> Any:
-    """Return a text with characters that are not seen shown as code points; markup of our own and other values as they are."""
+    """Return a text with invisible characters as code points; our own markup and other values are unchanged."""
     return in_page(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
@@ -102,13 +102,13 @@ def _words() -> dict[str, Any]:
 
 
 def in_chinese(text: str) -> str:
-    """Return fixed words in Chinese, for what a page's script cannot say again; words that are not known stay."""
+    """Return fixed words in Chinese, where a page's script cannot translate; unknown words stay."""
     return str(_words()["words"].get(text, text))
 
 
 @cache
 def _datatables() -> str:
-    """Return DataTables from itables' offline bundle, an ES module, with its default export made a global."""
+    """Return DataTables from itables' offline bundle, an ES module, with its default export as a global."""
     from itables.utils import read_package_file
 
     bundle: str = read_package_file("html", "dt_bundle.js")
@@ -130,18 +130,18 @@ def _vega() -> str:
 
 
 def _t(text: object) -> Markup:
-    """Wrap fixed words, so that the page can say them in another language."""
+    """Wrap fixed words, so that the page can translate them."""
     return Markup("<span data-t>{}</span>").format(_shown(text))
 
 
 def _ta(**attributes: object) -> Markup:
-    """Write attributes that hold fixed words; ``aria_label`` is ``aria-label``."""
+    """Write attributes with fixed words; ``aria_label`` is ``aria-label``."""
     named = {name.replace("_", "-"): text for name, text in attributes.items()}
     parts = [Markup(' {}="{}"').format(name, _shown(text)) for name, text in named.items()]
     return Markup(' data-ta="{}"').format(" ".join(named)) + Markup("").join(parts)
 
 
 def _name(text: object) -> Markup:
-    """Wrap what came from outside: its direction stays its own, and Chinese gets Chinese glyphs."""
+    """Wrap external text: it keeps its own direction, and Chinese gets Chinese glyphs."""
     lang = Markup(' lang="zh-Hans"') if _CHINESE.search(str(text)) else ""
     return Markup("<bdi{}>{}</bdi>").format(lang, escape(_shown(text)))

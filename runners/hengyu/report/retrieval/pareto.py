@@ -1,4 +1,4 @@
-"""Quality against cost of a retrieval task: four small charts in one picture, drawn once as SVG."""
+"""Quality against cost in a retrieval task: four small charts in one SVG picture."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from hengyu.report.retrieval.tables import Table, front
 
 __all__ = ["pareto_spec", "pareto_svg"]
 
-# Okabe and Ito's colours, told apart by colour-blind readers; yellow left out, it vanishes on white
+# Okabe and Ito's colours, safe for colour-blind readers; without yellow, which vanishes on white
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
 _SHAPES = ("circle", "square", "triangle-up", "diamond", "cross", "triangle-down", "triangle-right", "triangle-left")
 _QUALITIES = (("ndcg@10", "nDCG@10 x 100"), ("exact-recall@10", "exact search's first 10, % found"))
@@ -20,10 +20,9 @@ _FONT = "system-ui, 'Noto Sans', 'Noto Sans CJK SC', 'PingFang SC', 'Microsoft Y
 
 
 def pareto_spec(table: Table, say: Callable[[str], str] = str) -> dict[str, Any] | None:
-    """Return the Vega-Lite picture of a task, its words as ``say`` says them; None where no row has both quality and cost.
+    """Return the Vega-Lite picture of a task, with words translated by ``say``; None if no row has both quality and cost.
 
-    Every row is a mark with its rank beside it, coloured by its index; a line joins those that no other row beats in
-    both directions.
+    Every row is a mark with its rank, coloured by its index; a line joins the Pareto-optimal ones.
     """
     indexes = list(dict.fromkeys(line.index for line in table.lines))
     charts = []
@@ -63,7 +62,7 @@ def pareto_spec(table: Table, say: Callable[[str], str] = str) -> dict[str, Any]
 
 
 def pareto_svg(table: Table, say: Callable[[str], str] = str) -> str | None:
-    """Return the picture of a task as SVG, drawn here, so that the page needs no script; None where nothing can be drawn."""
+    """Return the picture of a task as SVG, drawn here, so that the page needs no script; None if there is nothing to draw."""
     import vl_convert
 
     spec = pareto_spec(table, say)

@@ -1,4 +1,4 @@
-"""Observations on disk: what was seen, kept so that numbers can be derived afterwards without a new run."""
+"""Observations on disk, from which numbers can be derived without a new run."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ __all__ = [
 
 Place = tuple[str, str, str, str, str]  # task, encoder, pooling, entry, fit_on
 _LABELS = "labels.safetensors"
-_GROUPS = "groups of "  # no task's name holds a space
+_GROUPS = "groups of "  # task names have no spaces
 
 
 class _Head(Struct):
@@ -67,18 +67,18 @@ class Observation:
     """The similarities of one task under one encoder, pooling and entry, at one or several dimensions.
 
     Attributes:
-        meaning: what it is of (task, encoder, pooling, entry, fit_on, hashes); makes the file's name.
-        entries: the entries (K,) it shows, which differ in their dimension alone.
-        dims: the dimension (K,) of the vectors compared, row by row; None where there are no vectors.
+        meaning: its identity (task, encoder, pooling, entry, fit_on, hashes), which gives the file's name.
+        entries: the entries (K,) it covers, which differ only in their dimension.
+        dims: the dimension (K,) of the compared vectors, row by row; None without vectors.
         similarity: the cosine (K, n) of every pair, in the order of the task's file.
         sweep: for a sweep over all dimensions: "dim", "value", "error", each (D,): Spearman and its standard error.
         neighbours: of a retrieval task: "ids" and "ranks", each (Q, k), as `hengyu.tasks.search.ranking.scores` takes them.
-        index: of a retrieval task: what the index takes, "index-bytes" and "bytes-per-vector".
-        too_wide: entries that ask for more columns than the vectors have (or another number that they do not have), and
-            the words to say so.
-        beside: the cosine (K, m) of every pair of the split that decision thresholds are chosen on; (0, 0) without one.
-        fit: what the fit found: rows, rank, effective rank, condition number.
-        clouds: how the vectors of an entry lie in space (`hengyu.numerics.cloud_sample`), by entry; None where nobody looked so.
+        index: of a retrieval task: the size of the index, "index-bytes" and "bytes-per-vector".
+        too_wide: entries that need more columns than the vectors have (or another size that they do not have), with the
+            reason.
+        beside: the cosine (K, m) of every pair of the split on which decision thresholds are chosen; (0, 0) without one.
+        fit: figures of the fit: rows, rank, effective rank, condition number.
+        clouds: the embedding geometry (`hengyu.numerics.cloud_sample`), by entry; None if it was not measured.
         status: "ok", "failed", "degenerate" or "unavailable", with a reason unless ok.
     """
 
@@ -110,7 +110,7 @@ class Observation:
 
     @classmethod
     def missed(cls, meaning: Mapping[str, Any], names: Sequence[str], error: ValueError) -> Self:
-        """Return what stands in the place of entries that could not be observed, and why."""
+        """Return the observation of entries that could not be observed, with the reason."""
         if isinstance(error, WrongSize):
             return cls(meaning, (), status="unavailable", too_wide=dict.fromkeys(names, str(error)))
         status = "degenerate" if isinstance(error, Degenerate) else "failed"
@@ -118,7 +118,7 @@ class Observation:
 
 
 def save_observation(folder: Path, observation: Observation) -> Path:
-    """Write an observation to its file, whole or not at all; returns the file."""
+    """Write an observation to its file atomically; returns the file."""
     about = {
         "entries": list(observation.entries),
         "dims": list(observation.dims),
@@ -131,7 +131,7 @@ def save_observation(folder: Path, observation: Observation) -> Path:
 
 
 def load_observation(folder: Path, meaning: Mapping[str, Any]) -> Observation | None:
-    """Read the observation of a meaning back; None when there is none, `HengyuError` when its bytes have changed."""
+    """Read the observation of a meaning; None if there is none; raises `HengyuError` if its bytes have changed."""
     found = load_sealed(folder, meaning)
     if found is None:
         return None
@@ -156,7 +156,7 @@ def load_observation(folder: Path, meaning: Mapping[str, Any]) -> Observation | 
 
 @dataclass(frozen=True)
 class ObservationRef:
-    """Where the similarities (n,) of one cell lie, read when they are wanted."""
+    """The place of one cell's similarities (n,), read on demand."""
 
     path: Path
     row: int
@@ -169,14 +169,14 @@ class ObservationRef:
             return None
 
     def read(self) -> NDArray[np.float64] | None:
-        """Return the similarity (n,) of every pair, None for a file that cannot be read or has changed."""
+        """Return the similarity (n,) of every pair, None if the file cannot be read or has changed."""
         try:
             return np.asarray((self.tensors() or {})["similarity"][self.row], dtype=np.float64)
         except (KeyError, IndexError):
             return None
 
     def neighbours(self) -> tuple[NDArray[Any], NDArray[Any]] | None:
-        """Return ids and ranks (Q, k) of what a retrieval cell found, None for a file that cannot be read or has changed."""
+        """Return ids and ranks (Q, k) of a retrieval cell's results, None if the file cannot be read or has changed."""
         tensors = self.tensors() or {}
         try:
             return tensors["neighbours.ids"], tensors["neighbours.ranks"]
@@ -185,9 +185,9 @@ class ObservationRef:
 
 
 def kept_in(run: Path) -> dict[Place, list[ObservationRef]]:
-    """Return what a run's folder has observed, cell by cell: one file, or one for each seed of a row that has several.
+    """Return the observations in a run's folder, cell by cell: one file, or one per seed.
 
-    Files that cannot be read are left out.
+    Unreadable files are left out.
     """
     found: dict[Place, dict[int | None, ObservationRef]] = {}
     for path in _files(run):
@@ -203,7 +203,7 @@ def kept_in(run: Path) -> dict[Place, list[ObservationRef]]:
 
 
 def damaged_in(run: Path) -> list[Path]:
-    """Return the observations of a run that are not as they were written."""
+    """Return the observations of a run that have changed since they were written."""
     found = []
     for path in _files(run):
         try:
@@ -220,9 +220,9 @@ def _files(run: Path) -> list[Path]:
 def save_labels(
     run: Path, labels: Mapping[str, NDArray[np.float64]], groups: Mapping[str, NDArray[np.int64]] | None = None
 ) -> None:
-    """Write the labels (n,) of a run's tasks beside its observations, so that numbers can be derived without the data.
+    """Write the labels (n,) of a run's tasks, so that numbers can be derived without the data.
 
-    ``groups`` (n,) numbers the pairs that share a sentence; it is left out for a task whose pairs share none.
+    ``groups`` (n,) numbers the groups of pairs that share a sentence; it is omitted if no pairs share one.
     """
     from safetensors.numpy import save
 
@@ -233,12 +233,12 @@ def save_labels(
 
 
 def load_labels(run: Path) -> dict[str, NDArray[np.float64]]:
-    """Return the labels (n,) of a run's tasks; none for a run that kept none, or whose file cannot be read."""
+    """Return the labels (n,) of a run's tasks; none if they were not stored or cannot be read."""
     return {k: np.asarray(y, np.float64) for k, y in _label_file(run).items() if not k.startswith(_GROUPS)}
 
 
 def load_groups(run: Path) -> dict[str, NDArray[np.int64]]:
-    """Return the groups (n,) of pairs that share a sentence, for each task of a run that has such pairs."""
+    """Return the groups (n,) of pairs that share a sentence, for each task with such pairs."""
     found = _label_file(run)
     return {k.removeprefix(_GROUPS): np.asarray(g, np.int64) for k, g in found.items() if k.startswith(_GROUPS)}
 

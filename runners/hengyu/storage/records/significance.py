@@ -1,7 +1,7 @@
 """The one rule by which a difference is called better, worse or not significant: on pages, in tables and by ``hengyu compare``.
 
-A difference is significant where its own confidence interval excludes 0. That is a statement about this difference alone;
-the p-value adjusted over all differences of a table stands beside it.
+A difference is significant if its own confidence interval excludes 0. That is a statement about this difference only; the
+p-value adjusted over all differences of a table is given with it.
 """
 
 from __future__ import annotations

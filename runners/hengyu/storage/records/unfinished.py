@@ -17,7 +17,7 @@ _DONE = ("records.json", "run.json")
 
 
 class Unfinished(HengyuError):
-    """The numbers of a run are not those of its last start, or of the newest run: that one did not finish."""
+    """A run's last start, or the newest run, did not finish, so its numbers would be older ones."""
 
 
 def mark_started(folder: Path) -> None:
@@ -26,7 +26,7 @@ def mark_started(folder: Path) -> None:
 
 
 def mark_finished(folder: Path) -> None:
-    """Remove the marker: every file of the run is written."""
+    """Remove the marker, after all files of the run are written."""
     try:
         (folder / _MARKER).unlink(missing_ok=True)
     except OSError as e:
@@ -34,7 +34,7 @@ def mark_finished(folder: Path) -> None:
 
 
 def find_finished(word: str) -> Path:
-    """Return the folder of a run, named as `find_run` takes it; raises `Unfinished` where it did not finish."""
+    """Return the folder of a run, named as for `find_run`; raises `Unfinished` if it did not finish."""
     try:
         folder = find_run(word)
     except HengyuError:
@@ -50,13 +50,13 @@ def find_finished(word: str) -> Path:
 
 
 def refuse_unfinished(folder: Path, *, latest: bool = False) -> None:
-    """Raise `Unfinished` where a run's last start did not finish, or for ``latest`` where a newer run's did not.
+    """Raise `Unfinished` if a run's last start did not finish, or, for ``latest``, if a newer run did not.
 
-    A run is killed, or still going on: from outside the two look alike.
+    A killed run and a running one cannot be distinguished.
     """
     if (folder / _MARKER).is_file():
         raise Unfinished(
-            f"{folder}: its last run was started ({_started(folder)}) and did not finish, so that its numbers are those of "
+            f"{folder}: its last run was started ({_started(folder)}) and did not finish, so its numbers are those of "
             "an earlier one; wait for it, or run the suite again"
         )
     if not latest:
@@ -66,13 +66,13 @@ def refuse_unfinished(folder: Path, *, latest: bool = False) -> None:
     if newer:
         other = max(newer, key=_unfinished_since)
         raise Unfinished(
-            f"{other}: this run did not finish, and is newer than {folder.name}, the latest one that did; wait for it, run "
-            f"its suite again, or give {folder.name} in place of 'latest'"
+            f"{other}: this run did not finish, and is newer than {folder.name}, the latest finished one; wait for it, run "
+            f"its suite again, or give {folder.name} instead of 'latest'"
         )
 
 
 def _unfinished_since(folder: Path) -> int:
-    """Return when a run that did not finish was last at work, in nanoseconds; -1 for a finished one, and for no run."""
+    """Return when an unfinished run last wrote, in nanoseconds; -1 for a finished one, or if there is no run."""
     marked = (folder / _MARKER).is_file()
     if not marked and (all((folder / name).is_file() for name in _DONE) or folder.name.startswith(".")):
         return -1

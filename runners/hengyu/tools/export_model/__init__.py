@@ -1,1 +1,1 @@
-"""Taking a row home: the pipeline of a row of the board as a sentence-transformers folder."""
+"""Exporting a leaderboard row: its pipeline as a sentence-transformers folder."""

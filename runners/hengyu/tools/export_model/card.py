@@ -1,4 +1,4 @@
-"""The model card of a folder: what it is, what it scored, what it learned from, how to make it again."""
+"""The model card of an exported folder: content, scores, training data, and how to reproduce it."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ __all__ = ["model_card"]
 
 
 def model_card(run: Run, choice: Choice, fitted: Fitted, written: Written, other_fit: str = "") -> str:
-    """Return README.md of a folder; everything that comes from outside is escaped.
+    """Return README.md of a folder; all external text is escaped.
 
     Args:
-        run: what it was taken from.
+        run: the run that the row is from.
         choice: the row.
         fitted: the pipeline.
         written: the folder.
-        other_fit: the fit_on given in place of the row's own; the scores are then those of the row, not of the folder.
+        other_fit: the fit_on given instead of the row's; the scores are then those of the row, not of the folder.
     """
     encoder, pooling, entry, fit_on = choice.row
     learned = ", ".join(fitted.splits)
     labels = "with their labels" if choice.entry.labelled else "no labels"
     on = (
-        f"{fitted.rows} sentences of {learned} (both columns, repeats counted as fit_on says, {labels})"
+        f"{fitted.rows} sentences of {learned} (both columns, repetitions counted as given by fit_on, {labels})"
         if learned
         else ""
     )
@@ -52,20 +52,20 @@ def model_card(run: Run, choice: Choice, fitted: Fitted, written: Written, other
     }
     facts = {key: value for key, value in facts.items() if value}
     lines = [_front(run, choice, fitted), f"# {markdown(f'{encoder}, {pooling}, {entry}')}", ""]
-    lines += [f"A row of the board of {markdown(run.id)}, weighed and written by Hengyu {__version__}.", ""]
+    lines += [f"A row of the leaderboard of {markdown(run.id)}, evaluated and exported by Hengyu {__version__}.", ""]
     lines += ["| | |", "|---|---|", *(markdown_row([key, markdown(value)]) for key, value in facts.items()), ""]
     lines += _usage(written) + _scores(run, choice, other_fit) + _again(run, choice, other_fit)
     lines += ["## Licence", "", _licence(fitted), ""]
     lines += [
-        f"Checked when it was written: on {written.probed} sentences of {markdown(choice.task)} its vectors differ from those "
-        f"that were weighed by at most {written.error:.1e} of their length.",
+        f"Checked when it was exported: on {written.probed} sentences of {markdown(choice.task)} its vectors differ from the "
+        f"evaluated ones by at most {written.error:.1e} of their length.",
     ]
     return "\n".join(lines) + "\n"
 
 
 def _prompt(fitted: Fitted) -> str:
     folder = fitted.encoder.folder
-    return f"{folder.prompt} (its tokenizer says it around a text)" if folder.goes_on else folder.prompt or "none"
+    return f"{folder.prompt} (added around a text by the tokenizer)" if folder.goes_on else folder.prompt or "none"
 
 
 def _front(run: Run, choice: Choice, fitted: Fitted) -> str:
@@ -89,12 +89,12 @@ def _usage(written: Written) -> list[str]:
     lines += [f'model = SentenceTransformer("PATH/OF/THIS/FOLDER"{trust})', 'model.encode(["今天天气真好"])', "```", ""]
     if written.own:
         lines.append(
-            "It needs the package hengyu (`pip install hengyu`): one step is not an affine map, so its module is "
+            "It needs the package hengyu (`pip install hengyu`): a step that is not an affine map has the module "
             "`hengyu.tools.export_model.steps.Step`, with its weights in safetensors. sentence-transformers asks for "
-            "`trust_remote_code=True` for every module that is not its own; this folder holds no code."
+            "`trust_remote_code=True` for every module that is not its own; this folder contains no code."
         )
     else:
-        lines.append("It needs sentence-transformers 6 or newer and nothing else; no code lies in this folder.")
+        lines.append("It needs only sentence-transformers 6 or newer; this folder contains no code.")
     return [*lines, ""]
 
 
@@ -105,12 +105,12 @@ def _scores(run: Run, choice: Choice, other_fit: str) -> list[str]:
     lines = ["## Scores", ""]
     if other_fit:
         lines += [
-            f"Of the row, which was fitted on {markdown(fit)}; this folder was fitted on {markdown(other_fit)}.",
+            f"Scores of the row, which was fitted on {markdown(fit)}; this folder was fitted on {markdown(other_fit)}.",
             "",
         ]
     elif own:
         lines += [
-            f"Fitted on {markdown(fit)}, so on the sentences of each task anew; this folder is the one of the task named.",
+            f"Fitted on {markdown(fit)}, the sentences of each task; this folder is the fit on the task named above.",
             "",
         ]
     kind = find_task(run.kind)
@@ -156,11 +156,11 @@ def _again(run: Run, choice: Choice, other_fit: str) -> list[str]:
     take += ["--fit-on", other_fit] if other_fit else []
     take += [] if choice.seed is None else ["--seed", str(choice.seed)]
     text = f"{command}\n{shlex.join([*take, '--out', 'DIR'])}".replace("`", "'")
-    return ["## Make it again", "", "```", text, "```", ""]
+    return ["## Reproduce it", "", "```", text, "```", ""]
 
 
 def _stated_licence(fitted: Fitted) -> str:
-    """Return the licence that the encoder's own card states in its front matter, "" when it does not."""
+    """Return the licence in the front matter of the encoder's own card, "" if there is none."""
     if fitted.base.id == "hengyu-mini":
         return "apache-2.0"
     try:
@@ -174,10 +174,6 @@ def _stated_licence(fitted: Fitted) -> str:
 
 def _licence(fitted: Fitted) -> str:
     known = _stated_licence(fitted)
-    what = (
-        f"The encoder's weights are under {known}"
-        if known
-        else "The encoder's card states no licence that could be read"
-    )
-    further = "Its weights were trained further here" if fitted.trained else "Its weights are as they were"
-    return f"{markdown(what)}; their terms hold for this folder. {further}; what steps were fitted are made of its vectors."
+    what = f"The encoder's weights are under {known}" if known else "The encoder's card names no licence"
+    further = "Its weights were fine-tuned" if fitted.trained else "Its weights are unchanged"
+    return f"{markdown(what)}; its terms apply to this folder. {further}; fitted steps are derived from its vectors."

@@ -1,4 +1,4 @@
-"""A row's pipeline trained and fitted again, on the sentences that the run fitted it on, and held against the run."""
+"""Trains and fits a row's pipeline on the same sentences as the run, and compares it with the run."""
 
 from __future__ import annotations
 
@@ -47,13 +47,13 @@ __all__ = ["Fitted", "Places", "refit"]
 
 @dataclass(frozen=True)
 class Places:
-    """Where things lie now, where that is not where they lay when the run was made."""
+    """Current places of files that have moved since the run."""
 
     encoder: str = ""  # folder or hub id
     data: Path | None = None
     datasets: Sequence[Path] = ()
     offline: bool = False
-    trust_remote_code: bool = False  # a run's own files cannot say so
+    trust_remote_code: bool = False  # never taken from a run's own files
 
 
 @dataclass(frozen=True)
@@ -68,19 +68,19 @@ class _Sentences:
 
 @dataclass(frozen=True)
 class Fitted:
-    """A pipeline with what it learned, and some of the vectors it gives."""
+    """A fitted pipeline, with some of its vectors."""
 
-    base: HuggingFace  # the encoder that the row names
-    trained: tuple[Mapping[str, Any], ...]  # what its trainings saw, in their order; () where it was taken as it is
-    encoder: HuggingFace  # what they made of it
-    steps: tuple[str, ...]  # those that map vectors, as they are written
-    methods: tuple[Transform, ...]  # one a step
-    width: int  # of the encoder's vectors
+    base: HuggingFace  # the row's encoder
+    trained: tuple[Mapping[str, Any], ...]  # the reports of its trainings, in order; () without training
+    encoder: HuggingFace  # the encoder after training
+    steps: tuple[str, ...]  # the steps that map vectors, in the entry grammar
+    methods: tuple[Transform, ...]  # one per step
+    width: int  # width of the encoder's vectors
     splits: tuple[str, ...]  # what it was fitted on: ("LCQMC:test",); () for nothing
-    rows: int  # sentences it was fitted on, repeats counted
+    rows: int  # sentences it was fitted on, counting repetitions
     texts: tuple[str, ...]  # (m,) sentences of the task
-    vectors: NDArray[np.floating[Any]]  # (m, k) of them
-    spearman: float  # of the task, from these vectors
+    vectors: NDArray[np.floating[Any]]  # (m, k) their vectors
+    spearman: float  # of the task, for these vectors
 
 
 def refit(
@@ -93,10 +93,10 @@ def refit(
     fits: FitStore | None = None,
     progress: Progress = silent,
 ) -> Fitted:
-    """Train and fit a row's steps as the run did, or recall them; ``fit_on`` (CARD:split) takes other sentences instead.
+    """Train and fit a row's steps like the run, or load them; ``fit_on`` (CARD:split) uses other sentences instead.
 
     Raises:
-        HengyuError: when encoder or data cannot be found, or are not those of the run.
+        HengyuError: if encoder or data cannot be found, or differ from those of the run.
     """
     places = places or Places()
     known = read_sources(run.path, "delete it and give --encoder and --data")
@@ -108,7 +108,7 @@ def refit(
     entry = choice.seeded
     tuned = TunedEncoder(encoder, [])
     if entry.tuners and fit:
-        # where the run keeps them; one that is gone, or of another version of torch, is trained again
+        # where the run stores them; a missing one, or one of another version of torch, is trained again
         tuning = TunedEncoderCache(TunedStore.beside(store), progress)
         lesson = make_training_data(data.texts, task, fit, data.watched)
         try:
@@ -116,7 +116,7 @@ def refit(
         except ValueError as e:
             raise HengyuError(f"entry '{entry}' cannot be trained: {e}") from None
     rest = [step for step in entry.steps if step not in entry.tuners]
-    learned = fit if rest else None  # a trained encoder alone needs no vectors of what it learned from
+    learned = fit if rest else None  # without further steps, no vectors of the training data are needed
     needed = np.unique(np.concatenate([task.ids, *([learned.ids] if learned else [])]))
     vectors = encode_some(store, tuned.encoder, data.texts, needed, pooling, progress)
     sample = vectors.sample(pooling, learned) if learned else None
@@ -129,14 +129,12 @@ def refit(
 def _fit(
     entry: Entry, steps: Sequence[Step], sample: Sample | None, fits: FitCache, word: str
 ) -> tuple[Transform, ...]:
-    """Return the fitted method of every step; each learns from the rows as the steps before it leave them."""
+    """Return the fitted method of every step; each learns from rows that have passed the steps before it."""
     chain = PipelineFitter({} if sample is None else {word: sample}, fits).chain(word)
     methods: list[Transform] = []
     for step in steps:
         if not isinstance(step.make(), Transform):
-            raise HengyuError(
-                f"entry '{entry}': '{step}' maps no vectors to vectors, so it cannot be taken home this way"
-            )
+            raise HengyuError(f"entry '{entry}': '{step}' does not map vectors to vectors, so it cannot be exported")
         try:
             methods.append(chain.add(step))
         except ValueError as e:
@@ -149,7 +147,7 @@ def _encoder(run: Run, choice: Choice, known: Sources, places: Places) -> Huggin
     name = choice.row[0]
     given = known.encoders.get(name, {})
     if not given and not places.encoder and name != "hengyu-mini" and "/" not in name:
-        raise HengyuError(f"run {run.id} does not say where the encoder '{name}' lies; say so with --encoder DIR")
+        raise HengyuError(f"run {run.id} does not say where the encoder '{name}' is; give it with --encoder DIR")
     about = next(e for e in run.header["encoders"] if e["encoder"] == name)
     values = {f.name: given[f.name] for f in fields(EncoderSpec) if f.name in given} or {
         **{
@@ -168,13 +166,13 @@ def _encoder(run: Run, choice: Choice, known: Sources, places: Places) -> Huggin
     )
     if spec.kind != "model":
         place = f"of an API, {spec.api}" if spec.api else f"in {spec.model}"
-        raise HengyuError(f"encoder '{name}': is vectors {place}, not a model; take a row of a model")
+        raise HengyuError(f"encoder '{name}': is vectors {place}, not a model; choose a row of a model")
     encoder = open_encoder(spec, offline=places.offline)
     for key, value in encoder.identity().items():
         if about.get(key) != value:
             raise HengyuError(
-                f"encoder '{spec.model}': its {key} is {value} where run {run.id} has {about.get(key)}, so it is not the "
-                "one that was weighed; give that one with --encoder, or run the suite again"
+                f"encoder '{spec.model}': its {key} is {value}, but {about.get(key)} in run {run.id}, so it is not the "
+                "evaluated one; give that one with --encoder, or run the suite again"
             )
     return encoder
 
@@ -204,7 +202,7 @@ def _sentences(run: Run, choice: Choice, fit_on: str, known: Sources, places: Pl
     about = next(t for t in run.header["tasks"] if t["task"] == choice.task)
     problem = unlike(task.pairs, about, run.id)
     if problem:
-        raise HengyuError(f"{problem}; give what it read with --data and --datasets, or run the suite again")
+        raise HengyuError(f"{problem}; give its data with --data and --datasets, or run the suite again")
     return _Sentences(task, fit, watched, loader.texts.texts)
 
 
@@ -216,7 +214,7 @@ def _look(
     pooling: str,
     steps: tuple[tuple[str, ...], tuple[Transform, ...]],
 ) -> Fitted:
-    """Return the pipeline with the vectors of the task's sentences, and the task's Spearman from them."""
+    """Return the pipeline with the vectors of the task's sentences, and the resulting Spearman."""
     task, fit = data.task, data.fit
     ids, (first, second) = restrict([task.first, task.second])
     raw = vectors.get(pooling, ids)

@@ -1,4 +1,4 @@
-"""The folder: the pipeline as sentence-transformers modules, written whole or not at all, and checked before it is shown."""
+"""Writes a pipeline as a sentence-transformers folder, atomically and only after a check of its vectors."""
 
 from __future__ import annotations
 
@@ -23,37 +23,37 @@ from hengyu.tools.export_model.template import prefix
 
 __all__ = ["Written", "refuse_occupied", "write_folder"]
 
-_PROBED = 256  # sentences of the task that the folder must give our vectors for
-_FAR = 1e-3  # of a vector's length; float32 and padding leave about 1e-6, and 1e-4 where whitening divides by next to nothing
+_PROBED = 256  # sentences of the task on which the folder is checked
+_FAR = 1e-3  # of a vector's length; float32 and padding give about 1e-6, and 1e-4 if whitening divides by tiny values
 
 
 @dataclass(frozen=True)
 class Written:
-    """A folder that was written."""
+    """An exported folder."""
 
     path: Path
     modules: tuple[str, ...]  # class names in order
-    own: bool  # whether a module is one of hengyu's, so that loading it takes hengyu and trust_remote_code
-    probed: int  # sentences it was checked on
-    error: float  # the largest distance between its vector and ours (of codes the median), as a share of our vector's length
+    own: bool  # whether a module is hengyu's, so that loading needs hengyu and trust_remote_code
+    probed: int  # number of sentences checked
+    error: float  # the largest distance between its vectors and ours (for codes the median), relative to the length
 
 
 def refuse_occupied(out: Path, *, force: bool) -> None:
-    """Raise `HengyuError` for a place that holds something already, unless it is a model's folder and ``force``."""
+    """Raise `HengyuError` if the folder exists, unless it is a model's folder and ``force`` is given."""
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
         return
     if not force:
-        raise HengyuError(f"{out}: is there already; give another --out, or pass --force to write it anew")
+        raise HengyuError(f"{out}: already exists; give another --out, or --force to replace it")
     if not (out / "modules.json").is_file():
         raise HengyuError(
-            f"{out}: holds no sentence-transformers folder, so --force does not replace it; give another --out"
+            f"{out}: is not a sentence-transformers folder, so --force does not replace it; give another --out"
         )
 
 
 def write_folder(
     fitted: Fitted, choice: Choice, out: Path, card: Callable[[Written], str], *, force: bool = False
 ) -> Written:
-    """Write the pipeline to ``out``, with its model card; raises `HengyuError` when it does not give the run's vectors."""
+    """Write the pipeline to ``out``, with its model card; raises `HengyuError` if it does not give the run's vectors."""
     refuse_occupied(out, force=force)
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
@@ -68,7 +68,9 @@ def write_folder(
             shutil.rmtree(out)
         part.replace(out)
     except OSError as e:
-        raise HengyuError(f"{out}: cannot be written ({e.strerror or e}); make room or check permissions") from None
+        raise HengyuError(
+            f"{out}: cannot be written ({e.strerror or e}); free some space or check permissions"
+        ) from None
     finally:
         shutil.rmtree(part, ignore_errors=True)
     return Written(out, written.modules, written.own, written.probed, written.error)
@@ -91,19 +93,19 @@ def _write(fitted: Fitted, choice: Choice, folder: Path) -> Written:
     places = np.linspace(0, len(fitted.texts) - 1, min(_PROBED, len(fitted.texts))).astype(int)
     theirs = loaded.encode([fitted.texts[i] for i in places], show_progress_bar=False)
     far = _distances(np.asarray(theirs, np.float64), np.asarray(fitted.vectors[places], np.float64))
-    # a code turns a value on a border, which float32 moves to either side, into another step or sign
+    # float32 rounding can move a value across the border between two codes
     coded = any(hasattr(m, "bytes_per_vector") for m in fitted.methods)
     error = float(np.median(far) if coded else far.max())
     if not error <= _FAR:
         raise HengyuError(
-            f"row '{' | '.join(choice.row)}': sentence-transformers gives other vectors from the folder than the run has (off "
-            f"by {error:.1g} of their length), so it is not written; this encoder cannot be taken home"
+            f"row '{' | '.join(choice.row)}': with sentence-transformers the folder gives different vectors than the run (by "
+            f"{error:.1g} of their length), so it is not written; this encoder cannot be exported"
         )
     return Written(folder, tuple(type(m).__name__ for m in modules), foreign, len(places), error)
 
 
 def _distances(theirs: Any, ours: Any) -> Any:
-    """Return the distance (n,) between two vectors of each text, as a share of the length of ours."""
+    """Return the distance (n,) between two vectors of each text, relative to the length of ours."""
     if theirs.shape != ours.shape:
         return np.full(len(ours), np.inf)
     length = np.linalg.norm(ours, axis=1)
@@ -111,7 +113,7 @@ def _distances(theirs: Any, ours: Any) -> Any:
 
 
 def _steps(methods: Sequence[Transform], names: Sequence[str], width: int) -> list[Any]:
-    """Return the modules of the steps: what is affine between two others is one dense layer."""
+    """Return the modules of the steps; consecutive affine steps become one dense layer."""
     from hengyu.tools.export_model.library import Normalize
 
     modules: list[Any] = []
@@ -135,7 +137,7 @@ def _steps(methods: Sequence[Transform], names: Sequence[str], width: int) -> li
 
 
 def _dense(chain: Affine | None) -> list[Any]:
-    """Return an affine map as a dense layer; nothing for none, and for one that leaves the vectors as they are."""
+    """Return an affine map as a dense layer; nothing for None and for the identity."""
     import torch
 
     from hengyu.tools.export_model.library import Dense

@@ -1,4 +1,4 @@
-"""A pooling as sentence-transformers modules of its own: nothing of ours is needed to load them."""
+"""A pooling as modules of sentence-transformers, which load without Hengyu."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ __all__ = ["pooled", "refuse_unsayable"]
 
 
 def pooled(encoder: HuggingFace, pooling: str) -> list[Any]:
-    """Return the modules that give a pooling's vectors: the transformer, in float32, and what comes after it.
+    """Return the modules for a pooling's vectors: the transformer, in float32, and the modules after it.
 
-    A mean of several layers is a weighted mean of all of them (`WeightedLayerPooling`) under a mean over the tokens, the
-    pooler is a dense layer with tanh on the first token, and the vector at the prompt's mask token is a mean over tokens of
-    which all others weigh nothing (`WordWeights`; a text must not hold that token itself). A template is in the tokenizer.
+    A mean of several layers is a weighted mean of all of them (`WeightedLayerPooling`) before a mean over the tokens. The
+    pooler is a dense layer with tanh on the first token. The vector at the prompt's mask token is a mean over tokens in
+    which all others have weight 0 (`WordWeights`; texts must not contain that token). A template is in the tokenizer.
 
     Raises:
-        HengyuError: for a pooling, a dtype, a prompt or a pre-tokenizer that no such module can say.
+        HengyuError: for a pooling, dtype, prompt or pre-tokenizer that such modules cannot represent.
     """
     import torch
 
@@ -37,26 +37,24 @@ def pooled(encoder: HuggingFace, pooling: str) -> list[Any]:
 
 
 def refuse_unsayable(encoder: HuggingFace, pooling: str) -> None:
-    """Raise `HengyuError` for a pooling, a dtype or a pre-tokenizer that no module of the library can say."""
+    """Raise `HengyuError` for a pooling, dtype or pre-tokenizer that the library's modules cannot represent."""
     who, spec = f"encoder '{encoder.id}'", encoder.spec
     if spec.dtype != "float32":
-        raise HengyuError(
-            f"{who}: was weighed in {spec.dtype}, and a folder is written in float32; weigh it in float32"
-        )
+        raise HengyuError(f"{who}: was evaluated in {spec.dtype}, but folders are float32; evaluate it in float32")
     if pooling == "echo":
         raise HengyuError(
-            f"{who}: the pooling echo reads every text twice, which a sentence-transformers folder cannot say; take a row of "
+            f"{who}: the pooling echo reads every text twice, which a sentence-transformers folder cannot do; choose a row of "
             "another pooling"
         )
     if spec.attention:
         raise HengyuError(
-            f"{who}: was evaluated with attention = '{spec.attention}', which a sentence-transformers folder cannot say; take "
+            f"{who}: was evaluated with attention = '{spec.attention}', which a sentence-transformers folder cannot do; choose "
             "a row of an encoder without it"
         )
     if spec.pre_tokenizer:
         raise HengyuError(
-            f"{who}: {spec.pre_tokenizer} splits its texts into words first, which a sentence-transformers folder cannot "
-            "say; take a row of an encoder without pre_tokenizer"
+            f"{who}: {spec.pre_tokenizer} splits texts into words first, which a sentence-transformers folder cannot "
+            "do; choose a row of an encoder without pre_tokenizer"
         )
 
 
@@ -81,7 +79,9 @@ def _tail(body: Any, who: str, pooling: str) -> list[Any]:
     if pooling == "pooler":
         layer = getattr(getattr(model, "pooler", None), "dense", None)
         if layer is None or not isinstance(getattr(model.pooler, "activation", None), torch.nn.Tanh):
-            raise HengyuError(f"encoder '{who}': its pooler is no dense layer with tanh; take a row of another pooling")
+            raise HengyuError(
+                f"encoder '{who}': its pooler is not a dense layer with tanh; choose a row with another pooling"
+            )
         weight, bias = layer.weight.detach().clone(), layer.bias.detach().clone()
         dense = Dense(width, len(weight), activation_function=torch.nn.Tanh(), init_weight=weight, init_bias=bias)
         return [Pooling(width, "cls"), dense]

@@ -1,4 +1,4 @@
-"""Which row is meant: a number of the board, or words that fit one row alone."""
+"""Finds a row by its number on the leaderboard, or by words that identify it."""
 
 from __future__ import annotations
 
@@ -19,25 +19,25 @@ _SHOWN = 6
 
 @dataclass(frozen=True)
 class Choice:
-    """A row of a run, the task whose sentences it is fitted on, and the seed that its random steps draw by."""
+    """A row of a run, the task whose sentences it is fitted on, and the seed of its random steps."""
 
     row: Row
-    task: str  # "LCQMC:test"; of a row that is fitted on nothing, or on one and the same split everywhere, the first
+    task: str  # "LCQMC:test"; the first task if the row is fitted on nothing, or on the same split for all tasks
     entry: Entry
-    seed: int | None  # None where nothing is drawn
+    seed: int | None  # None without random steps
 
     @property
     def seeded(self) -> Entry:
-        """The entry with its seed written into it."""
+        """The entry with its seed."""
         return self.entry if self.seed is None else self.entry.with_seed(self.seed)
 
     @property
     def fit_on(self) -> str:
-        """What it is fitted on, as the board says it."""
+        """What it is fitted on, as on the leaderboard."""
         return self.row[3]
 
     def weighed(self, run: Run) -> float | None:
-        """Return the main metric that the run has for the row, task and seed; None where it has none."""
+        """Return the run's value of the main metric for the row, task and seed; None if there is none."""
         main = find_task(run.kind).main
         found = [r for r in run.records if r.row == self.row and r.task == self.task and r.metric == main]
         drawn = [r.value for r in found if r.draw and r.seed == self.seed]
@@ -45,35 +45,35 @@ class Choice:
 
 
 def written(row: Row) -> str:
-    """Return a row as it is typed."""
+    """Return a row as typed on the command line."""
     return " | ".join(row)
 
 
 def choose(run: Run, words: str, task: str = "", seed: int | None = None) -> Choice:
-    """Return the row that ``words`` name; raises `HengyuError` for none, for several, and for a baseline.
+    """Return the row that ``words`` identify; raises `HengyuError` for none, several, or a baseline.
 
     Args:
         run: the run.
-        words: the row's number on the board ("3"), or parts of it between bars: "mean | whitening(dim=16)". A part is
-            the whole name of an encoder, a pooling, an entry or a fit_on; parts that fit one row alone are enough.
-        task: needed where the row is fitted on something else for every task, and the run has several.
-        seed: one of those that the row was weighed with; by default the first.
+        words: the row's number on the leaderboard ("3"), or parts of it separated by bars: "mean | whitening(dim=16)". A
+            part is the full name of an encoder, pooling, entry or fit_on; they must identify one row.
+        task: needed if the row is fitted on different data for each task, and the run has several.
+        seed: one of the row's seeds; by default the first.
     """
     rows = _rows(run)
     row = _by_number(run, int(words)) if words.strip().isdecimal() else _by_parts(rows, words)
     kind = next((e.get("kind") for e in run.header["encoders"] if e["encoder"] == row[0]), "")
     if kind != "model":
-        what = "a baseline" if kind == "lexical" else "a number of others"
-        raise HengyuError(f"row '{written(row)}': '{row[0]}' is {what}, which is no model; take a row of an encoder")
+        what = "a baseline" if kind == "lexical" else "an external result"
+        raise HengyuError(f"row '{written(row)}': '{row[0]}' is {what}, not a model; choose a row of an encoder")
     entry = parse_entry(row[2])
     return Choice(row, _task(run, row, task), entry, _seed(run, row, entry, seed))
 
 
 def _rows(run: Run) -> list[Row]:
-    """Return all rows that have a number somewhere, points of sweeps among them."""
+    """Return all rows that have some score, including points of sweeps."""
     kind = find_task(run.kind)
     if kind.index:
-        return []  # what ends in an index is no model
+        return []  # what ends in an index cannot be exported as a model
     return list(
         dict.fromkeys(r.row for r in run.records if r.metric == kind.main and not r.draw and r.value is not None)
     )
@@ -84,7 +84,7 @@ def _by_number(run: Run, number: int) -> Row:
     found = [r.key for r in board.rows if r.rank == number]
     if not found:
         last = max((r.rank for r in board.rows if r.rank), default=0)
-        raise HengyuError(f"row {number}: the board of {run.id} has no such row; its rows are 1 to {last}")
+        raise HengyuError(f"row {number}: the leaderboard of {run.id} has no such row, only rows 1 to {last}")
     return _only(found, str(number))
 
 
@@ -102,7 +102,7 @@ def _by_parts(rows: Iterable[Row], words: str) -> Row:
 
 
 def _canonical(part: str) -> str:
-    """Return an entry in its canonical form, anything else as it stands."""
+    """Return an entry in its canonical form, anything else unchanged."""
     try:
         return str(parse_entry(part))
     except HengyuError:
@@ -114,7 +114,7 @@ def _only(found: list[Row], words: str) -> Row:
         return found[0]
     shown = "; ".join(written(row) for row in found[:_SHOWN])
     more = f"; and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
-    raise HengyuError(f"row '{words}' may be any of {len(found)}; name one of them: {shown}{more}")
+    raise HengyuError(f"row '{words}' matches {len(found)} rows; name one of them: {shown}{more}")
 
 
 def _task(run: Run, row: Row, wanted: str) -> str:
@@ -125,7 +125,7 @@ def _task(run: Run, row: Row, wanted: str) -> str:
         return wanted
     if len(tasks) > 1 and row[3] != "none" and ":" not in row[3]:
         raise HengyuError(
-            f"row '{written(row)}' is fitted on '{row[3]}', so on other sentences for every task; say which with --task: "
+            f"row '{written(row)}' is fitted on '{row[3]}', so separately for each task; choose one with --task: "
             + ", ".join(tasks)
         )
     return tasks[0]
@@ -134,11 +134,11 @@ def _task(run: Run, row: Row, wanted: str) -> str:
 def _seed(run: Run, row: Row, entry: Entry, wanted: int | None) -> int | None:
     if not entry.stochastic:
         if wanted is not None:
-            raise HengyuError(f"row '{written(row)}': nothing in it is drawn; leave --seed out")
+            raise HengyuError(f"row '{written(row)}': it has no random steps; remove --seed")
         return None
     seeds = sorted({r.seed for r in run.records if r.row == row and r.draw}) or [int(run.header["suite"]["seed"])]
     if wanted is not None and wanted not in seeds:
         raise HengyuError(
-            f"row '{written(row)}' was weighed with the seeds {', '.join(map(str, seeds))}, not {wanted}; take one of them"
+            f"row '{written(row)}' was evaluated with the seeds {', '.join(map(str, seeds))}, not {wanted}; choose one of them"
         )
     return seeds[0] if wanted is None else wanted

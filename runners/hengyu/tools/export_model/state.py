@@ -1,4 +1,4 @@
-"""What a method has learned, as arrays, and back; the same for every method."""
+"""Converts what any method has learned to arrays, and back."""
 
 from __future__ import annotations
 
@@ -18,26 +18,26 @@ __all__ = ["restored", "state_of"]
 
 
 def state_of(method: Any, step: str) -> dict[str, NDArray[Any]]:
-    """Return what a fitted method has learned: its own ``state()``, else its learned fields, arrays and numbers.
+    """Return what a fitted method has learned: its ``state()``, else its learned fields (arrays and numbers).
 
     Raises:
-        HengyuError: for a method that has learned something else and does not say how to keep it.
+        HengyuError: for a method that has learned something else and has no ``state``.
     """
     if isinstance(method, SampleTransform):
         return dict(method.state())
     if not method.needs_fit:
-        return {}  # what it draws, it draws again from its parameters
+        return {}  # random draws are repeated from its parameters
     state = {f.name: np.asarray(getattr(method, f.name)) for f in fields(method) if not f.init and f.name != "report"}
     for name, value in state.items():
         if value.dtype.kind not in "biuf":
             raise HengyuError(
-                f"step '{step}' keeps no state: its field '{name}' is no array; give it state and restore"
+                f"step '{step}' has no state: its field '{name}' is not an array; define state and restore"
             )
     return state
 
 
 def restored(step: str, state: Mapping[str, NDArray[Any]]) -> Transform:
-    """Return the fitted method of a step, like ``flow(depth=2)``; raises ValueError for a state of another method."""
+    """Return the fitted method of a step, like ``flow(depth=2)``; raises ValueError for another method's state."""
     method: Any = parse_entry(step).steps[0].make()
     if isinstance(method, SampleTransform):
         return method.restore(dict(state), {})

@@ -1,8 +1,8 @@
-"""The sentence-transformers module of a step that is no affine map: its method, with what it learned in safetensors.
+"""The sentence-transformers module of a step that is not an affine map: its method, with its state in safetensors.
 
-A folder names it as ``hengyu.tools.export_model.steps.Step`` in its modules.json, so whoever loads the folder needs the
-package hengyu and passes ``trust_remote_code=True``, which sentence-transformers asks for any module that is not its own.
-The folder holds no code. Renaming or moving the class would break every exported folder: keep both.
+A folder's modules.json names it as ``hengyu.tools.export_model.steps.Step``, so loading the folder needs the package
+hengyu and ``trust_remote_code=True``, which sentence-transformers requires for any module that is not its own. The folder
+contains no code. Renaming or moving the class would break all exported folders: keep both.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class Step(Module):  # type: ignore[misc]
     """Maps ``sentence_embedding`` (n, d) to (n, k) float32 by a fitted method, on the CPU and without a gradient.
 
     Args:
-        step: the method as an entry writes it, ``flow(depth=2)``.
+        step: the method in the entry grammar, like ``flow(depth=2)``.
         state: what it learned.
         width: k.
     """
@@ -62,7 +62,7 @@ class Step(Module):  # type: ignore[misc]
         return self.width
 
     def get_sentence_embedding_dimension(self) -> int:
-        """Return k, under the name that sentence-transformers used before version 6."""
+        """Return k, under the name of sentence-transformers before version 6."""
         return self.width
 
     def save(self, output_path: str, *args: Any, safe_serialization: bool = True, **kwargs: Any) -> None:
@@ -73,13 +73,13 @@ class Step(Module):  # type: ignore[misc]
 
     @classmethod
     def load(cls, model_name_or_path: str, subfolder: str = "", **kwargs: Any) -> Self:
-        """Read a module back from its folder or from the hub; raises `HengyuError` for files that are not its own."""
+        """Read a module back from its folder or from the hub; raises `HengyuError` for invalid files."""
         hub = {k: kwargs.get(k) for k in ("token", "cache_folder", "revision")}
         hub["local_files_only"] = kwargs.get("local_files_only", False)
         places = [cls.load_file_path(model_name_or_path, name, subfolder, **hub) for name in (_CONFIG, _WEIGHTS)]
         if None in places:
             raise HengyuError(
-                f"{model_name_or_path}/{subfolder}: {_CONFIG} or {_WEIGHTS} is missing; take the row again"
+                f"{model_name_or_path}/{subfolder}: {_CONFIG} or {_WEIGHTS} is missing; export the row again"
             )
         try:
             config = parse(Path(str(places[0])).read_bytes(), _Config)
@@ -88,5 +88,5 @@ class Step(Module):  # type: ignore[misc]
             raise HengyuError(f"{places[0]}: {e}; install the version of hengyu that wrote it") from None
         except (OSError, ValueError, KeyError, TypeError) as e:
             raise HengyuError(
-                f"{model_name_or_path}/{subfolder}: cannot be read ({first_line(e)}); take it again"
+                f"{model_name_or_path}/{subfolder}: cannot be read ({first_line(e)}); export it again"
             ) from None

@@ -1,4 +1,4 @@
-"""A prompt that goes on after the text, put into the tokenizer: a sentence-transformers prompt is a prefix alone."""
+"""Puts a prompt that continues after the text into the tokenizer: sentence-transformers' prompts are only prefixes."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ _SPECIAL = ("unk_token", "cls_token", "sep_token", "pad_token", "mask_token")
 
 
 def prefix(encoder: HuggingFace) -> str:
-    """Return the prompt that sentence-transformers is to put before a text; "" where the tokenizer holds a template."""
+    """Return the prompt for sentence-transformers to put before a text; "" if the tokenizer has a template."""
     return "" if encoder.folder.goes_on else encoder.folder.prompt.partition("{text}")[0]
 
 
 def put_template(encoder: HuggingFace, body: Any) -> None:
     """Let the tokenizer of a transformer module put the encoder's template around every text, as special tokens.
 
-    A text that is too long is cut, and the template is not. The tokenizer is written as its tokenizer.json says and not
-    by the model's own class, which would build it anew without the template. Raises `HengyuError` where the tokenizer is
-    none of the tokenizers library.
+    Long texts are truncated, but the template is not. The tokenizer is saved from its tokenizer.json and not by the model's
+    own class, which would rebuild it without the template. Raises `HengyuError` if the tokenizer does not come from the
+    tokenizers library.
     """
     from tokenizers.processors import TemplateProcessing
     from transformers import PreTrainedTokenizerFast
@@ -31,8 +31,8 @@ def put_template(encoder: HuggingFace, body: Any) -> None:
     backend = getattr(tokenizer, "backend_tokenizer", None)
     if backend is None:
         raise HengyuError(
-            f"encoder '{encoder.id}': its prompt goes on after the text, and its tokenizer is none that could hold a "
-            "template; weigh it with a prefix"
+            f"encoder '{encoder.id}': its prompt continues after the text, and its tokenizer cannot hold a "
+            "template; evaluate it with a prefix"
         )
     parts = [
         {"id": name, "ids": ids, "tokens": [str(t) for t in tokenizer.convert_ids_to_tokens(ids)]}

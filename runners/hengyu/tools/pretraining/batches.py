@@ -1,4 +1,4 @@
-"""Batches of like length and what is hidden in them; each is a function of seed and step alone, so that none is stored."""
+"""Batches of similar length and their masks; each depends only on seed and step, so none is stored."""
 
 from __future__ import annotations
 
@@ -16,33 +16,33 @@ from hengyu.tools.pretraining.vocabulary import MASK, PAD, SPECIAL, Tokens
 
 __all__ = ["Masked", "batches", "held_batches", "hide", "rectangle", "seed_of"]
 
-_CHUNK = 65536  # lines that are sorted into buckets at a time
+_CHUNK = 65536  # lines sorted into buckets at once
 Ids = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
 class Masked:
-    """A batch (n, t) with tokens hidden, and what stood at the chosen positions."""
+    """A batch (n, t) with masked tokens, and the original tokens at the chosen positions."""
 
     shown: Tensor  # (n, t)
-    kept: Tensor  # (n, t), 1 where there is a token, 0 for padding
+    kept: Tensor  # (n, t), 1 for tokens, 0 for padding
     chosen: Tensor  # (n, t), bool
-    gold: Tensor  # (positions chosen,), -100 where there is nothing to predict
+    gold: Tensor  # (positions chosen,), -100 if there is nothing to predict
 
     def to(self, device: torch.device) -> Masked:
-        """Return it on a device."""
+        """Return the batch on a device."""
         return Masked(*(t.to(device) for t in (self.shown, self.kept, self.chosen, self.gold)))
 
 
 def seed_of(*parts: int) -> int:
-    """Return a seed for torch that depends on all the numbers."""
+    """Return a torch seed that depends on all the numbers."""
     return int(np.random.SeedSequence(parts).generate_state(1, np.uint64)[0])
 
 
 def batches(lengths: Ids, recipe: Pretraining, start: int = 0) -> Iterator[tuple[int, Ids]]:
-    """Yield width and line numbers of each batch, endlessly, from batch ``start`` on.
+    """Yield width and line numbers of each batch endlessly, starting with batch ``start``.
 
-    Every epoch has a new order. Lines that fill no batch wait for the next lines of their bucket: none is left out.
+    Every epoch has a new order. Lines that do not fill a batch wait for the next lines of their bucket; none is skipped.
     """
     return islice(_batches(lengths, recipe), start, None)
 
@@ -66,7 +66,7 @@ def _batches(lengths: Ids, recipe: Pretraining) -> Iterator[tuple[int, Ids]]:
 
 
 def held_batches(lengths: Ids, recipe: Pretraining) -> Iterator[tuple[int, Ids]]:
-    """Yield every line once, in batches of like length."""
+    """Yield every line once, in batches of similar length."""
     of = np.searchsorted(recipe.buckets, lengths)
     for number, width in enumerate(recipe.buckets):
         rows = np.flatnonzero(of == number)
@@ -84,10 +84,10 @@ def rectangle(tokens: Tokens, rows: Sequence[int] | Ids, width: int) -> Tensor:
 
 
 def hide(x: Tensor, share: float, size: int, seed: int) -> Masked:
-    """Choose a share of all positions of x (n, t), never padding or special tokens, and hide what stands there.
+    """Choose a share of all positions of x (n, t), never padding or special tokens, and mask them.
 
     Of the chosen 80 % become [MASK], 10 % a random one of ``size`` tokens, 10 % stay (Devlin et al., arXiv:1810.04805).
-    The number chosen depends on the shape alone; where fewer can be chosen, the rest is not predicted.
+    The number of positions depends only on the shape; if fewer can be chosen, the rest is not predicted.
     """
     dice = torch.Generator().manual_seed(seed)
     score = torch.rand(x.shape, generator=dice).masked_fill_(x < len(SPECIAL), -1).flatten()

@@ -1,4 +1,4 @@
-"""The model card of a pretrained encoder: what it learned from, how, how long, and how to make it again."""
+"""The model card of a pretrained encoder: corpus, recipe, duration, and how to reproduce it."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ from sentence_transformers import SentenceTransformer
 SentenceTransformer("PATH/OF/THIS/FOLDER").encode(["今天天气真好"])
 ```
 
-`hengyu run smoke --encoder PATH/OF/THIS/FOLDER` weighs it. On a CPU load it as float32; arithmetic in float16 is several
-times slower there, and Hengyu does so by itself."""
+`hengyu run smoke --encoder PATH/OF/THIS/FOLDER` evaluates it. On a CPU load it as float32, as Hengyu does: float16
+arithmetic is several times slower there."""
 
 
 def card(about: dict[str, Any], seconds: float) -> str:
-    """Return README.md; names of files come from outside and are escaped."""
+    """Return README.md; file names are external text and are escaped."""
     recipe, corpus, last = about["recipe"], about["corpus"], about["curve"][-1]
     held = "none held out" if last["held_out"] is None else f"{last['held_out']:.3f}"
     facts = {
@@ -48,7 +48,7 @@ def card(about: dict[str, Any], seconds: float) -> str:
         "Hengyu": about["hengyu"],
     }
     lines = [_FRONT, "# A BERT pretrained by Hengyu", ""]
-    lines += ["Masked language modelling from random weights, and nothing else: no sentence embedding was learned.", ""]
+    lines += ["Only masked language modelling from random weights: sentence embeddings were not trained.", ""]
     lines += _table(["", ""], [[k, v] for k, v in facts.items()])
     lines += ["## Corpus", ""]
     lines += _table(
@@ -56,7 +56,7 @@ def card(about: dict[str, Any], seconds: float) -> str:
         [[s["name"], f"{s['lines']:,}", f"{s['excluded']:,}", s["sha256"]] for s in corpus["files"]],
     )
     lines += [_exclusion(corpus["excluded_tasks"]), ""]
-    lines += ["What its texts allow decides what may be done with the weights; this card knows no licence of them.", ""]
+    lines += ["The licences of its texts decide how the weights may be used; they are not known to this card.", ""]
     lines += ["## Recipe", ""]
     lines += _table(
         ["parameter", "value"], [[k, f"{v:g}" if isinstance(v, float) else str(v)] for k, v in recipe.items()]
@@ -69,13 +69,13 @@ def card(about: dict[str, Any], seconds: float) -> str:
             for c in about["curve"]
         ],
     )
-    lines += ["## Make it again", "", "```", _command(about), "```", ""]
-    lines += ["The same files, dtype, threads and versions give the same weights, byte by byte.", "", _USE]
+    lines += ["## Reproduce it", "", "```", _command(about), "```", ""]
+    lines += ["The same files, dtype, threads and versions give bit-identical weights.", "", _USE]
     return "\n".join(lines) + "\n"
 
 
 def _command(about: dict[str, Any]) -> str:
-    """Return what to type, with what differs from the defaults; files by their names alone."""
+    """Return the command with all non-default options, and files by name only."""
     words = ["hengyu", "pretrain", *(s["name"] for s in about["corpus"]["files"]), "--out", "DIR"]
     for f in fields(Pretraining):
         if about["recipe"][f.name] != f.default:
@@ -95,10 +95,10 @@ def _leg(leg: dict[str, Any]) -> str:
 
 def _exclusion(tasks: dict[str, str]) -> str:
     if not tasks:
-        return "No line was held against evaluation sentences."
+        return "No lines were compared with evaluation sentences."
     names = ", ".join(f"{markdown(task)} (sha256 {digest[:16]})" for task, digest in tasks.items())
     return (
-        f"Left out were lines that equal a sentence of {names}, but for punctuation, width and case; near-duplicates were not "
+        f"Lines equal to a sentence of {names}, ignoring punctuation, width and case, were excluded; near-duplicates were not "
         "searched."
     )
 

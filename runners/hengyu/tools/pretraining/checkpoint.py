@@ -1,4 +1,4 @@
-"""A stopped pretraining on disk: weights and optimizer in one safetensors file, written whole or not at all."""
+"""The checkpoint of a pretraining: weights and optimizer in one safetensors file, written atomically."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _MOMENTS = ("step", "exp_avg", "exp_avg_sq")
 
 
 def save_checkpoint(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
-    """Write weights, AdamW's moments, and a state of plain JSON."""
+    """Write weights, AdamW's moments, and a JSON state."""
     from safetensors.torch import save
 
     tensors: dict[str, torch.Tensor] = {}
@@ -35,7 +35,7 @@ def save_checkpoint(path: Path, model: nn.Module, optimizer: torch.optim.Optimiz
 
 
 def load_checkpoint(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
-    """Give weights and moments back in place and return the state; raises `HengyuError` for a damaged file."""
+    """Restore weights and moments in place and return the state; raises `HengyuError` for a damaged file."""
     from safetensors import SafetensorError, safe_open
 
     try:
@@ -43,7 +43,7 @@ def load_checkpoint(path: Path, model: nn.Module, optimizer: torch.optim.Optimiz
             about = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
         if about["sha256"] != _sum(about["state"], tensors):
-            raise ValueError("its bytes are not those that were written")
+            raise ValueError("its bytes have changed since it was written")
         state = parse(about["state"].encode(), dict[str, Any])
         for name, parameter in model.named_parameters():
             value = tensors[f"model.{name}"]

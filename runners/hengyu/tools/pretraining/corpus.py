@@ -1,4 +1,4 @@
-"""The lines that a model is pretrained on: read, counted, stripped of evaluation sentences, shuffled, split."""
+"""The corpus of a pretraining: reads, counts, excludes evaluation sentences, shuffles and splits lines."""
 
 from __future__ import annotations
 
@@ -28,41 +28,41 @@ class Source:
     """One file of a corpus."""
 
     name: str
-    sha256: str  # of the file as it lies on the disk
-    lines: int  # blank ones left out
-    excluded: int  # of them, for they equal an evaluation sentence
+    sha256: str  # of the file on disk
+    lines: int  # without blank lines
+    excluded: int  # of them excluded as equal to an evaluation sentence
 
 
 @dataclass(frozen=True)
 class Corpus:
-    """Lines in an order drawn from the seed; ``held`` are not trained on."""
+    """Lines in an order drawn by the seed; ``held`` are not trained on."""
 
     sources: tuple[Source, ...]
     lines: list[str]
     held: list[str]
-    against: dict[str, str]  # task -> sha256 of its file, of the tasks whose sentences were left out
+    against: dict[str, str]  # task -> sha256 of its file, for tasks whose sentences were excluded
 
     def about(self) -> dict[str, Any]:
-        """Return what it is made of, as JSON."""
+        """Return a description of the corpus as JSON."""
         return {"files": [asdict(s) for s in self.sources], "excluded_tasks": dict(self.against)}
 
     @property
     def excluded(self) -> int:
-        """How many lines were left out."""
+        """The number of excluded lines."""
         return sum(s.excluded for s in self.sources)
 
 
 def substance(text: str) -> str:
-    """Return what is compared when evaluation sentences are left out: letters and digits, without width and case."""
+    """Return the part of a sentence that is compared for exclusion: letters and digits, without width and case."""
     return "".join(c for c in unicodedata.normalize("NFKC", text).casefold() if c.isalnum())
 
 
 def evaluation_sentences(
     tasks: Sequence[str], data: Path | None = None, datasets: Sequence[Path] = ()
 ) -> tuple[set[str], dict[str, str]]:
-    """Return the substance of every sentence of tasks, and the sha256 of each task's file.
+    """Return the compared part of every sentence of tasks, and the sha256 of each task's file.
 
-    Raises `HengyuError` for a task that is unknown or not at hand.
+    Raises `HengyuError` for a task that is unknown or not available.
     """
     found: set[str] = set()
     against: dict[str, str] = {}
@@ -83,7 +83,7 @@ def read_corpus(
     unwanted: set[str] | None = None,
     against: dict[str, str] | None = None,
 ) -> Corpus:
-    """Read text files (.gz and .xz too), one sentence a line, into memory; raises `HengyuError` that names file and line."""
+    """Read text files (.gz and .xz too), one sentence per line, into memory; raises `HengyuError` that names file and line."""
     sources: list[Source] = []
     lines: list[str] = []
     for path in files:
@@ -99,15 +99,15 @@ def read_corpus(
         source = Source(path.name, _sha256(path), count, excluded)
         same = next((s for s in sources if s.sha256 == source.sha256), None)
         if same is not None:
-            raise HengyuError(f"{path}: is the same file as {same.name}, which is given too; leave one of them out")
+            raise HengyuError(f"{path}: is the same file as {same.name}; give only one of them")
         sources.append(source)
     order = np.random.default_rng([seed, 0]).permutation(len(lines))
     kept = min(held_out, len(lines) // 10)
     if len(lines) - kept < _FEWEST:
         names = ", ".join(map(str, files))
         raise HengyuError(
-            f"{names}: {len(lines)} lines to learn from where at least {_FEWEST} are needed; give a corpus with one "
-            "sentence a line"
+            f"{names}: {len(lines)} training lines, but at least {_FEWEST} are needed; give a corpus with one "
+            "sentence per line"
         )
     shuffled = [lines[i] for i in order]
     return Corpus(tuple(sources), shuffled[kept:], shuffled[:kept], dict(against or {}))

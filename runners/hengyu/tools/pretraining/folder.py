@@ -1,4 +1,4 @@
-"""The finished model's files: weights as float16 safetensors, tokenizer, mean pooling."""
+"""Writes the finished model: weights as float16 safetensors, tokenizer, mean pooling."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["write_model"]
 
 
 def write_model(folder: Path, model: Any, tokenizer: Any, recipe: Pretraining) -> None:
-    """Write a sentence-transformers folder of the BERT, without the head that predicts tokens."""
+    """Write a sentence-transformers folder of the BERT, without the prediction head."""
     import transformers
 
     bert, plain = copy.deepcopy(model.bert).cpu().half(), transformers.BertConfig()
@@ -22,10 +22,10 @@ def write_model(folder: Path, model: Any, tokenizer: Any, recipe: Pretraining) -
     try:
         bert.save_pretrained(folder, safe_serialization=True)
         tokenizer.save_pretrained(folder)
-        # safetensors leaves its file to its owner alone; whoever may read the rest may read the weights
+        # safetensors makes its file readable only by its owner; the weights get the permissions of the rest
         (folder / "model.safetensors").chmod((folder / "config.json").stat().st_mode & 0o777)
     except OSError as e:
         raise HengyuError(
-            f"{folder}: cannot be written ({e.strerror or e}); make room and run the same command again"
+            f"{folder}: cannot be written ({e.strerror or e}); free some space and run the same command again"
         ) from None
     write_modules(folder, width=recipe.width, pooling="mean", length=recipe.length)

@@ -1,4 +1,4 @@
-"""A pretraining from corpus to folder: worked on in a folder beside its goal, shown when it is whole."""
+"""A pretraining from corpus to folder: the work is done in a temporary folder, which is renamed when complete."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ _PART = ".part"
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a pretraining left."""
+    """The result of a pretraining."""
 
     folder: Path
-    new: bool  # False when it was there already
+    new: bool  # False if it already existed
     about: dict[str, Any]  # pretraining.json
 
 
@@ -44,10 +44,10 @@ def pretrain(
     device: str = "cpu",
     progress: Progress = silent,
 ) -> Outcome:
-    """Pretrain a BERT on text files and write ``out``, a sentence-transformers folder; a killed one goes on.
+    """Pretrain a BERT on text files and write ``out``, a sentence-transformers folder; an interrupted one continues.
 
-    Work in progress lies in ``out`` + ".part". The same files and recipe find their finished folder and do nothing.
-    Raises `HengyuError` for files that cannot be read, too small a corpus, and places that hold something else.
+    Work in progress is in ``out`` + ".part". With the same files and recipe a finished folder is left unchanged. Raises
+    `HengyuError` for unreadable files, too small a corpus, and folders with other content.
     """
     if out.name in ("", ".."):
         out = out.resolve()
@@ -57,7 +57,7 @@ def pretrain(
     corpus = read_corpus(files, held_out=recipe.held_out, seed=recipe.seed, unwanted=unwanted, against=against)
     goal = {"recipe": recipe.parameters(), "corpus": corpus.about()}
     read = sum(s.lines for s in corpus.sources)
-    left = f", {corpus.excluded:,} left out as evaluation sentences" if exclude else ""
+    left = f", {corpus.excluded:,} excluded as evaluation sentences" if exclude else ""
     progress.say(f"{len(corpus.sources)} files, {read:,} lines{left}, {len(corpus.held):,} held out")
     if (out / ABOUT).is_file():
         about = read_json(out / ABOUT, dict[str, Any], "delete the folder, or give another --out")
@@ -81,36 +81,36 @@ def pretrain(
 
 def _refuse_foreign(out: Path) -> None:
     if out.exists() and not (out / ABOUT).is_file() and not (out.is_dir() and not any(out.iterdir())):
-        raise HengyuError(f"{out}: is there already and holds something else; give another --out")
+        raise HengyuError(f"{out}: already exists with other content; give another --out")
 
 
 def _begun(part: Path) -> bool:
-    """Tell whether work lies in a folder, and clear away what a killed write left; raises `HengyuError` for anything else."""
+    """Whether a folder has work in progress; removes leftovers of killed writes, raises `HengyuError` for other content."""
     if not part.exists():
         return False
     if part.is_dir():
         begun = (part / ABOUT).is_file()
-        # the temporary neighbours of files that are renamed when they are whole
+        # temporary files, which are renamed when complete
         for path in part.glob(".*" if begun else f".{ABOUT}.*"):
             path.unlink()
         if begun or not any(part.iterdir()):
             return begun
-    raise HengyuError(f"{part}: is needed for the work in progress and holds something else; give another --out")
+    raise HengyuError(f"{part}: is needed for work in progress but has other content; give another --out")
 
 
 def _refuse_other(folder: Path, about: dict[str, Any], goal: dict[str, Any]) -> None:
-    """Raise `HengyuError`, naming the first key that differs, when a folder was made from another corpus or recipe."""
+    """Raise `HengyuError`, naming the first key that differs, if a folder was made from another corpus or recipe."""
     if about.get("goal") == digest(goal):
         return
     theirs = about.get("recipe")
     theirs = theirs if isinstance(theirs, dict) else {}
     differs = next((k for k, v in goal["recipe"].items() if theirs.get(k) != v), "")
     what = (
-        f"{differs} = {str(theirs.get(differs))[:40]} where {goal['recipe'][differs]} is asked for"
+        f"{differs} = {str(theirs.get(differs))[:40]} instead of {goal['recipe'][differs]}"
         if differs
-        else "another corpus, or other tasks left out"
+        else "another corpus, or other excluded tasks"
     )
-    raise HengyuError(f"{folder}: holds a pretraining with {what}; delete it, or give another --out")
+    raise HengyuError(f"{folder}: has a pretraining with {what}; delete it, or give another --out")
 
 
 def _work(
@@ -124,7 +124,7 @@ def _work(
     device: str,
     say: Progress,
 ) -> dict[str, Any]:
-    """Train in ``part`` and lay everything of the finished folder there; returns pretraining.json."""
+    """Train in ``part`` and write the finished folder there; returns pretraining.json."""
     import transformers
 
     from hengyu.tools.pretraining.card import card
@@ -142,12 +142,10 @@ def _work(
         try:
             model = make_model(recipe, len(tokenizer), device)
         except (RuntimeError, AssertionError) as e:
-            raise HengyuError(
-                f"device '{device}' cannot be used here ({str(e)[:80]}); use cpu, or leave it out"
-            ) from None
+            raise HengyuError(f"device '{device}' cannot be used here ({str(e)[:80]}); use cpu, or remove it") from None
         size = sum(p.numel() for p in model.bert.parameters())
         epoch = int(tokens.lengths.sum())
-        say.say(f"{len(tokenizer):,} tokens in the vocabulary, {size:,} parameters, {epoch:,} tokens an epoch")
+        say.say(f"{len(tokenizer):,} tokens in the vocabulary, {size:,} parameters, {epoch:,} tokens per epoch")
         trained = train(
             model, tokens, held, recipe, part / CHECKPOINT, dtype=dtype, threads=threads, progress=say
         )  # fmt: skip

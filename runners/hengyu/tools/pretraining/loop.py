@@ -1,4 +1,4 @@
-"""The loop: every step is a function of weights, optimizer and the step's number, so that a killed one goes on unchanged."""
+"""The training loop: a step depends only on weights, optimizer and its number, so a resumed training gives the same result."""
 
 from __future__ import annotations
 
@@ -25,27 +25,27 @@ from hengyu.tools.pretraining.vocabulary import PAD, Tokens
 __all__ = ["Trained", "make_model", "reproducible", "train"]
 
 _EVERY = 60.0  # seconds between checkpoints
-_LOOKS = 10  # at the held-out loss
-_BATCH, _DROPOUT, _HELD, _WEIGHTS = 2, 3, 4, 5  # what a seed is for
+_LOOKS = 10  # evaluations of the held-out loss
+_BATCH, _DROPOUT, _HELD, _WEIGHTS = 2, 3, 4, 5  # purposes of seeds
 
 
 @dataclass
 class Trained:
-    """How far it went, and what was seen; the same for the same weights, but for ``seconds``."""
+    """Progress and training log; the same for the same weights, except ``seconds``."""
 
     step: int = 0
-    tokens: int = 0  # that passed the model, padding left out
+    tokens: int = 0  # that passed the model, without padding
     seconds: float = 0.0
-    total: float = 0.0  # of the losses since the last look
+    total: float = 0.0  # sum of the losses since the last evaluation
     losses: int = 0
     curve: list[dict[str, Any]] = field(default_factory=list)  # {"step", "loss" (mean since the last), "held_out"}
     legs: list[dict[str, Any]] = field(default_factory=list)  # {"step" it began after, "dtype", "threads", "device"}
 
 
 def make_model(recipe: Pretraining, size: int, device: str = "cpu") -> Any:
-    """Return a BERT of random weights for ``size`` tokens, with the head that predicts them and no pooler.
+    """Return a BERT with random weights for ``size`` tokens, with the prediction head and without a pooler.
 
-    Raises RuntimeError or AssertionError for a device that is not there.
+    Raises RuntimeError or AssertionError for a missing device.
     """
     import transformers
 
@@ -61,14 +61,14 @@ def make_model(recipe: Pretraining, size: int, device: str = "cpu") -> Any:
         attention_probs_dropout_prob=recipe.dropout,
     )
     torch.manual_seed(seed_of(recipe.seed, _WEIGHTS))
-    # on a CPU, sentences are so short that plain products are faster backwards than torch's fused attention
+    # on a CPU with short sentences the backward pass of plain products is faster than torch's fused attention
     attention = "eager" if torch.device(device).type == "cpu" else None
     return transformers.BertForMaskedLM._from_config(config, attn_implementation=attention).to(device)
 
 
 @contextmanager
 def reproducible(threads: int) -> Iterator[None]:
-    """Fix the threads, so that sums keep their order, and give threads and random numbers back as they were."""
+    """Fix the threads, so that sums keep their order, and restore threads and random state afterwards."""
     before = torch.get_num_threads()
     with torch.random.fork_rng():
         torch.set_num_threads(threads)
@@ -104,7 +104,7 @@ class _Loop:
         return hide(rectangle(self.tokens, rows, width), self.recipe.mask, self.size, seed).to(self.device)
 
     def measure(self) -> tuple[str, dict[str, float]]:
-        """Return the faster dtype; weights and optimizer stay as they are."""
+        """Return the faster dtype; weights and optimizer are not changed."""
         batch = self.masked(*next(batches(self.tokens.lengths, self.recipe)), 0)
         self.model.train()
 
@@ -115,7 +115,7 @@ class _Loop:
         return faster(once)
 
     def held_out(self, dtype: str) -> float | None:
-        """Return the mean loss over held-out lines, the same positions hidden at every look; None where nothing is held."""
+        """Return the mean loss over held-out lines, always with the same masks; None without held-out lines."""
         total, count = 0.0, 0
         self.model.eval()
         with torch.no_grad():
@@ -141,10 +141,10 @@ def train(
     threads: int = 1,
     progress: Progress,
 ) -> Trained:
-    """Train the model in place, from its checkpoint on where there is one; returns what was seen.
+    """Train the model in place, continuing from a checkpoint if there is one; returns the training log.
 
-    ``dtype`` is "float32", "bfloat16", or "" for that of the checkpoint, else the faster one. To be called within
-    `reproducible`. Raises `HengyuError` for a damaged checkpoint, and when the loss is no number any more.
+    ``dtype`` is "float32", "bfloat16", or "" for the checkpoint's, else the faster one. Call it within `reproducible`. Raises
+    `HengyuError` for a damaged checkpoint, and if the loss becomes NaN or infinite.
     """
     loop = _Loop(model, tokens, held, recipe)
     optimizer = _optimizer(model, recipe)
@@ -153,10 +153,10 @@ def train(
         state = load_checkpoint(checkpoint, model, optimizer)
         if {k: type(v) for k, v in state.items()} != {k: type(v) for k, v in asdict(trained).items()}:
             raise HengyuError(
-                f"{checkpoint}: does not say how far it went; delete the folder {checkpoint.parent} and start again"
+                f"{checkpoint}: does not record its progress; delete the folder {checkpoint.parent} and start again"
             )
         trained = Trained(**state)
-        progress.say(f"goes on after step {trained.step} of {recipe.steps}")
+        progress.say(f"continuing after step {trained.step} of {recipe.steps}")
     leg = _leg(loop, trained, dtype, threads, progress)
     looks = {round(recipe.steps * k / _LOOKS) for k in range(1, _LOOKS + 1)}
     model.train()
@@ -173,7 +173,7 @@ def train(
             torch.manual_seed(seed_of(recipe.seed, _DROPOUT, step))
             loss = _loss(model, batch, leg["dtype"])
             if not np.isfinite(value := float(loss.detach())):
-                raise HengyuError(f"the loss is no number any more at step {step} of {recipe.steps}; lower --lr")
+                raise HengyuError(f"the loss became NaN or infinite at step {step} of {recipe.steps}; lower --lr")
             loss.backward()  # type: ignore[no-untyped-call]
             torch.nn.utils.clip_grad_norm_(model.parameters(), recipe.clip)
             optimizer.step()
@@ -194,23 +194,25 @@ def train(
 
 
 def _leg(loop: _Loop, trained: Trained, dtype: str, threads: int, progress: Progress) -> dict[str, Any]:
-    """Return under what it goes on, and note it where that is new."""
+    """Return the conditions of training from here on, and record them if they changed."""
     last = trained.legs[-1] if trained.legs else None
     chosen = dtype or (str(last["dtype"]) if last else "")
     if not chosen:
         chosen, seconds = loop.measure()
         said = ", ".join(f"{name} {1000 * s:.0f} ms" for name, s in seconds.items())
-        progress.say(f"a step takes {said}: {chosen} is taken")
+        progress.say(f"a step takes {said}: using {chosen}")
     now = {"dtype": chosen, "threads": threads, "device": loop.device.type}
     if last is None or {**last, **now} != last:
         if last is not None:
-            progress.say("dtype, threads or device are others than before: the weights will not be those of one go")
+            progress.say(
+                "dtype, threads or device changed: the weights will differ from those of an uninterrupted training"
+            )
         trained.legs.append({"step": trained.step, **now})
     return trained.legs[-1]
 
 
 def _look(loop: _Loop, trained: Trained, dtype: str, progress: Progress) -> None:
-    """Note the mean loss since the last look and the held-out loss."""
+    """Record the mean loss since the last evaluation and the held-out loss."""
     mean = trained.total / trained.losses
     held = loop.held_out(dtype)
     trained.total, trained.losses = 0.0, 0

@@ -1,4 +1,4 @@
-"""Which dtype a step is faster in, measured: bfloat16 pays where the CPU multiplies it, and costs several times elsewhere."""
+"""Measures in which dtype a step is faster: bfloat16 is, on CPUs that support it, and several times slower on others."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from hengyu.encoders.mixed_precision import TRAINED_IN
 __all__ = ["faster"]
 
 _TIMES = 3
-_WORTH = 0.95  # bfloat16 rounds, so it must save at least a twentieth
+_WORTH = 0.95  # bfloat16 loses precision, so it must save at least a twentieth
 
 
 def faster(step: Callable[[str], object]) -> tuple[str, dict[str, float]]:
-    """Time a step in each dtype, after one that is not timed; returns the dtype to take and the shortest seconds of each."""
+    """Time a step in each dtype, after a warm-up; returns the dtype to use and the shortest time of each in seconds."""
     seconds: dict[str, float] = {}
     for dtype in TRAINED_IN:
         taken = []

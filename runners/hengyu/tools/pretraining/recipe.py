@@ -1,4 +1,4 @@
-"""The parameters of a pretraining; the defaults are those that the built-in encoder was made with."""
+"""The parameters of a pretraining; the defaults are those of the built-in encoder."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ _WIDTHS = (12, 16, 20, 24, 32, 40, 48, 64, 96, 128, 192, 256, 384, 512)
 
 @dataclass(frozen=True)
 class Pretraining:
-    """What the weights follow from, beside corpus, dtype, threads and versions.
+    """What the weights depend on, besides corpus, dtype, threads and versions.
 
     * ``layers``, ``width``, ``heads``: the BERT's shape; its feed-forward layers are four times as wide. ``length``: its
-      longest input in tokens, [CLS] and [SEP] included; longer lines are cut.
-    * ``steps`` of ``positions`` token positions each, padding included: rows of like length make a batch.
-    * ``lr``: AdamW's at its peak, reached along a line in ``warmup`` steps and left along a line that ends at step ``steps``,
-      never below a fiftieth of it.
-    * ``mask``: the share of a batch's positions that are predicted; 80 % of them are hidden, 10 % replaced, 10 % kept.
-    * ``dropout``: everywhere in the model during training. The configuration that is saved says BERT's 0.1, for whoever
-      trains on.
-    * ``characters``, ``others``, ``words``: at most so many Chinese characters, other characters, and Latin words and
-      numbers make the vocabulary, the commonest first; a character needs ``seen`` occurrences, a word ``seen_words``.
+      longest input in tokens, including [CLS] and [SEP]; longer lines are truncated.
+    * ``steps`` of ``positions`` token positions each, including padding: rows of similar length make a batch.
+    * ``lr``: AdamW's peak learning rate, after a linear warm-up of ``warmup`` steps, with a linear decay until step
+      ``steps``, never below a fiftieth of it.
+    * ``mask``: the share of a batch's positions that are predicted; 80 % of them are masked, 10 % replaced, 10 % kept.
+    * ``dropout``: the rate everywhere in the model during training. The saved configuration has BERT's 0.1, for further
+      training.
+    * ``characters``, ``others``, ``words``: the maximum number of Chinese characters, other characters, and Latin words
+      and numbers in the vocabulary, the most frequent first; a character needs ``seen`` occurrences, a word ``seen_words``.
     * ``held_out``: lines that are not trained on and give the held-out loss; at most a tenth of the corpus.
     """
 
@@ -48,9 +48,9 @@ class Pretraining:
     seed: int = 0
 
     floor = 0.02  # of the peak learning rate
-    decay = 0.01  # of matrices; none of biases and norms
+    decay = 0.01  # weight decay of matrices; none for biases and norms
     betas = (0.9, 0.98)
-    clip = 1.0  # the gradients' norm at most
+    clip = 1.0  # maximum norm of the gradients
 
     def __post_init__(self) -> None:
         limits = {
@@ -67,7 +67,7 @@ class Pretraining:
 
     @property
     def buckets(self) -> tuple[int, ...]:
-        """The widths that rows are padded to, the longest input last."""
+        """The widths to which rows are padded, the longest input last."""
         return (*(w for w in _WIDTHS if w < self.length), self.length)
 
     def rate(self, step: int) -> float:

@@ -1,4 +1,4 @@
-"""A vocabulary of characters and common Latin words, its tokenizer, and lines as token ids."""
+"""Builds a vocabulary of characters and common Latin words, its tokenizer, and lines as token ids."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ __all__ = ["MASK", "PAD", "SPECIAL", "Tokens", "make_tokenizer", "tokenize", "vo
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 PAD, UNKNOWN, MASK = 0, 1, 4
 _LATIN = "abcdefghijklmnopqrstuvwxyz0123456789"
-_BLOCK = 20000  # lines that are tokenised at a time
+_BLOCK = 20000  # lines tokenised at once
 
 
 @dataclass(frozen=True)
 class Tokens:
-    """Lines as token ids, one after the other."""
+    """Lines as concatenated token ids."""
 
     ids: NDArray[np.int32]
-    lengths: NDArray[np.int64]  # [CLS] and [SEP] included
-    unknown: int  # how many ids are [UNK]
+    lengths: NDArray[np.int64]  # including [CLS] and [SEP]
+    unknown: int  # number of [UNK] ids
 
     def row(self, number: int) -> NDArray[np.int32]:
         """Return the ids of a line."""
@@ -44,7 +44,7 @@ class Tokens:
 
     @property
     def inside(self) -> int:
-        """How many tokens there are without [CLS] and [SEP]."""
+        """The number of tokens without [CLS] and [SEP]."""
         return int(self.lengths.sum() - 2 * len(self.lengths))
 
 
@@ -73,7 +73,7 @@ def make_tokenizer(tokens: Sequence[str], folder: Path, length: int) -> Any:
 
 
 def tokenize(tokenizer: Any, lines: Sequence[str], length: int, tick: Tick = lambda done: None) -> Tokens:
-    """Return lines as ids, cut to the longest input."""
+    """Return lines as ids, truncated to the longest input."""
     parts: list[NDArray[np.int32]] = []
     lengths: list[int] = []
     for at in range(0, len(lines), _BLOCK):

@@ -1,1 +1,1 @@
-"""The self-check of a model: what moves its vectors and its scores, and by how much; all of it measured."""
+"""The self-check of a model: measures what changes its vectors and scores, and by how much."""

@@ -1,4 +1,4 @@
-"""How far vectors and scores have moved: cosine distances, and the paired change of Spearman with its interval."""
+"""Measures the change of vectors and scores: cosine distances, and the paired change of Spearman with its interval."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True, eq=False)
 class Excerpt:
-    """Pairs of a task as numbers into its distinct texts."""
+    """Pairs of a task as indices into its distinct texts."""
 
     task: str
     texts: tuple[str, ...]  # (m,), in order of first appearance
@@ -33,9 +33,9 @@ class Excerpt:
 
 @dataclass(frozen=True)
 class Change:
-    """Vectors and scores of one condition against those of another; None where there is no number."""
+    """Vectors and scores of one condition compared with those of another; None for a missing number."""
 
-    texts: int  # whose vectors were compared
+    texts: int  # number of compared texts
     largest: float | None  # cosine distance
     mean: float | None
     points: float | None = None  # change of Spearman x 100
@@ -45,7 +45,7 @@ class Change:
 
 
 def take_excerpt(pairs: Pairs, limit: int) -> Excerpt:
-    """Return at most ``limit`` pairs (0 for all), evenly spaced over the file, so that a sorted file keeps its spread."""
+    """Return at most ``limit`` pairs (0 for all), evenly spaced, so that a sorted file keeps its spread."""
     n = len(pairs.labels)
     rows = np.arange(n) if limit <= 0 or limit >= n else np.linspace(0, n - 1, limit).round().astype(np.int64)
     number: dict[str, int] = {}
@@ -57,7 +57,7 @@ def take_excerpt(pairs: Pairs, limit: int) -> Excerpt:
 def distances(a: Vectors, b: Vectors) -> Floats:
     """Return the cosine distance (n,) of rows (n, d) in float64, as half the squared distance of the unit vectors.
 
-    1 - cos would lose everything below 1e-16 to cancellation. A zero vector is 1 away from all but another one.
+    1 - cos would lose everything below 1e-16 to cancellation. A zero vector has distance 1 from all but another zero vector.
     """
     x, y = (_unit(v.astype(np.float64)) for v in (a, b))
     out: Floats = 0.5 * np.square(x - y).sum(axis=1)
@@ -73,9 +73,9 @@ def _unit(x: Floats) -> Floats:
 
 
 class Yardstick:
-    """What conditions are held against: the vectors of a sample's texts (m, d), and the scores of its pairs.
+    """The reference for all conditions: the vectors of a sample's texts (m, d), and the scores of its pairs.
 
-    ``spearman`` is None where there is none (constant labels or scores), and ``no_score`` says why.
+    ``spearman`` is None if undefined (constant labels or scores), and ``no_score`` gives the reason.
     """
 
     def __init__(self, sample: Excerpt, vectors: Vectors, seed: int = 0) -> None:
@@ -95,20 +95,20 @@ class Yardstick:
 
     @property
     def spread(self) -> float:
-        """The mean cosine distance of each text to the one a third of the list further on, which no pair joins to it."""
+        """The mean cosine distance of each text to the one a third of the list later, which is not its partner."""
         return float(distances(self.vectors, np.roll(self.vectors, len(self.vectors) // 3, axis=0)).mean())
 
     def compare(self, vectors: Vectors, compared: Ids | None = None, *, second_only: bool = False) -> Change:
-        """Hold other vectors (m, e) of the same texts against one's own.
+        """Compare other vectors (m, e) of the same texts with these.
 
         Args:
-            vectors: one row for each text; where e is another width, only the scores can be compared.
-            compared: the texts whose distance counts; all by default.
+            vectors: one row for each text; if e differs from d, only the scores can be compared.
+            compared: the texts whose distances count; all by default.
             second_only: the first sentence of each pair keeps its own vector.
         """
         own, rows = self.vectors, np.arange(len(vectors)) if compared is None else compared
         if not np.isfinite(vectors).all():
-            raise FloatingPointError("vectors are not finite: the numbers ran out of the range of the dtype")
+            raise FloatingPointError("vectors are not finite: the numbers exceed the range of the dtype")
         largest = mean = None
         if own.shape == vectors.shape and len(rows):
             apart = distances(own[rows], vectors[rows])

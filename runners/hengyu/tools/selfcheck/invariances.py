@@ -1,4 +1,4 @@
-"""Invariances: what must not move a vector. Each condition encodes the whole sample anew."""
+"""Invariances: what must not change a vector. Each condition encodes the whole sample again."""
 
 from __future__ import annotations
 
@@ -13,36 +13,36 @@ from hengyu.tools.selfcheck.subject import LIMIT_DISTANCE, LIMIT_POINTS, Check, 
 __all__ = ["INVARIANCES"]
 
 _CALLS = 5
-_LOOK = "look at its prompts, max_seq_length, truncate_dim and modules.json, and report it as a bug of Hengyu"
+_LOOK = "check its prompts, max_seq_length, truncate_dim and modules.json, and report it as a bug of Hengyu"
 
 
 def determinism(subject: Subject) -> Check:
-    """The model loaded and run a second time: the same bytes."""
+    """The model, loaded and run a second time, gives the same bytes."""
     usual = subject.yardstick
     subject.encoder.release()
     change = usual.compare(subject.encode(subject.sample.texts))
     if not change.bytes_differ:
-        return Check("determinism", "holds", "loaded and run twice, the same bytes", change)
-    remedy = "look for dropout left on, sampling, or weights that are made up when the model is loaded"
-    return Check("determinism", "broken", f"a second run gave other bytes; {remedy}", change)
+        return Check("determinism", "holds", "two loads and runs give the same bytes", change)
+    remedy = "look for active dropout, sampling, or weights that are initialised at loading"
+    return Check("determinism", "broken", f"a second run gave different bytes; {remedy}", change)
 
 
 def batch_of_one(subject: Subject) -> Check:
-    """Every text alone against the default batching."""
+    """Single texts, compared with the default batching."""
     vectors = np.concatenate([subject.encode([text]) for text in subject.sample.texts])
     return _judge(
         "batch size 1",
         subject.yardstick.compare(vectors),
-        "a text alone and in a batch give the same vector",
+        "a text has the same vector alone and in a batch",
         "a vector depends on the batch; look for statistics over the batch (BatchNorm, centring) in the model's code, and "
-        "do not compare its scores across batch sizes",
+        "do not compare its scores between batch sizes",
     )
 
 
 def order(subject: Subject) -> Check:
-    """The texts in another order and in several calls, so that they share their batches with others.
+    """The texts in another order and in several calls, so that they are batched with others.
 
-    The order alone may change no batch: texts of one length share it, in whatever order they come.
+    The order alone may not change the batches: texts of one length share a batch in any order.
     """
     places = np.random.default_rng(0).permutation(len(subject.sample.texts))
     vectors = np.empty_like(subject.vectors)
@@ -51,38 +51,38 @@ def order(subject: Subject) -> Check:
     return _judge(
         "shuffled order",
         subject.yardstick.compare(vectors),
-        "the order of the texts and the others beside them do not matter",
-        "a vector depends on the texts beside it; look for state kept from call to call, or statistics over the batch",
+        "the order and the company of the texts do not matter",
+        "a vector depends on other texts; look for state that survives a call, or statistics over the batch",
     )
 
 
 def padding(subject: Subject) -> Check:
-    """Every text beside one that is longer than all, and padded to its length, against no padding at all."""
+    """Every text padded to the length of a longer one in its batch, compared with no padding."""
     if subject.encoder.folder.static:
-        return Check("padding", "not run", "the model is no transformer and takes no padding")
+        return Check("padding", "not run", "the model is not a transformer and has no padding")
     texts = subject.sample.texts
     long, *rows = subject.encoder.tokenizer([beside := max(texts, key=len) + texts[0], *texts])[0]
     if min(map(len, rows)) == len(long):
-        return Check("padding", "not run", f"every text fills the {len(long)} tokens of the longest input")
+        return Check("padding", "not run", f"every text has the maximum length of {len(long)} tokens")
     vectors = subject.encoder.encode_padded(texts, beside, [subject.pooling])[subject.pooling]
     return _judge(
         "padding",
         subject.yardstick.compare(vectors),
-        "a text beside a long one keeps its vector",
-        "padding reaches the vector; the model ignores its attention mask or counts positions from the padded side. Hengyu "
-        "never pads, other libraries do: their scores of this model depend on their batches",
+        "padding does not change a vector",
+        "padding changes the vector; the model ignores its attention mask or counts positions from the padded side. Hengyu "
+        "never pads, but other libraries do, so their scores of this model depend on their batches",
     )
 
 
 def threads(subject: Subject) -> Check:
-    """One thread against all."""
+    """One thread, compared with all."""
     import torch
 
     usual = torch.get_num_threads()
     if subject.encoder.device != "cpu":
         return Check("threads", "not run", f"the model runs on {subject.encoder.device}")
     if usual == 1:
-        return Check("threads", "not run", "only one thread is to be had here")
+        return Check("threads", "not run", "only one thread is available")
     try:
         torch.set_num_threads(1)
         vectors = subject.encode(subject.sample.texts)
@@ -92,17 +92,17 @@ def threads(subject: Subject) -> Check:
         "threads",
         subject.yardstick.compare(vectors),
         f"1 thread and {usual} give the same vectors",
-        "the number of threads moves the vectors; fix it (OMP_NUM_THREADS) wherever scores are compared",
+        "the number of threads changes the vectors; fix it (OMP_NUM_THREADS) to compare scores",
     )
 
 
 def native(subject: Subject) -> Check:
-    """Hengyu's ``native`` vectors against those of sentence-transformers on the same folder, one text at a time."""
+    """Hengyu's ``native`` vectors, compared with sentence-transformers on the same folder, text by text."""
     import torch
 
     name, texts, spec = "sentence-transformers", list(subject.sample.texts), subject.spec
     if spec.attention or spec.pre_tokenizer:
-        return Check(name, "not run", f"it has no {'attention' if spec.attention else 'pre_tokenizer'} to set")
+        return Check(name, "not run", f"it has no setting for {'attention' if spec.attention else 'pre_tokenizer'}")
     ours = subject.encoder.encode(texts, ["native"])["native"]
     folder = subject.encoder.folder
     try:
@@ -123,8 +123,8 @@ def native(subject: Subject) -> Check:
     return _judge(
         name,
         Yardstick(subject.sample, ours).compare(theirs),
-        "the pooling 'native' gives what the model's own pipeline gives",
-        f"the pooling 'native' is not what the model's own pipeline gives; {_LOOK}",
+        "the pooling 'native' equals the model's own pipeline",
+        f"the pooling 'native' differs from the model's own pipeline; {_LOOK}",
     )
 
 
@@ -136,11 +136,11 @@ INVARIANCES: dict[str, Callable[[Subject], Check]] = {
     "threads": threads,
     "sentence-transformers": native,
 }
-"""What to call an invariance -> the check of it; raises `HengyuError` where it cannot be run, with the reason."""
+"""Name of an invariance -> its check; raises `HengyuError` with the reason if it cannot be run."""
 
 
 def _judge(name: str, change: Change, holds: str, broken: str) -> Check:
     if change.largest is None:
-        raise HengyuError("the vectors are of another width and cannot be compared")
+        raise HengyuError("the vectors have a different width and cannot be compared")
     kept = change.largest <= LIMIT_DISTANCE and abs(change.points or 0.0) <= LIMIT_POINTS
     return Check(name, "holds" if kept else "broken", holds if kept else broken, change)

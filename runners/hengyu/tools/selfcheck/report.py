@@ -23,11 +23,11 @@ __all__ = ["print_findings", "to_json"]
 SCHEMA = 1
 _STYLES = {"holds": "green", "broken": "bold red", "not run": "dim"}
 _PIPED = 200
-_NARROWEST = 130  # columns: on a narrower terminal a block a check
+_NARROWEST = 130  # columns: narrower terminals get one block per check
 
 
 def print_findings(findings: Findings, console: Console | None = None) -> None:
-    """Print what was checked, the checks as a table, and one line that says it all."""
+    """Print what was checked, the checks as a table, and a one-line summary."""
     console = console or Console()
     if not console.is_terminal:
         console = Console(file=console.file, width=_PIPED, color_system=None)
@@ -38,7 +38,7 @@ def print_findings(findings: Findings, console: Console | None = None) -> None:
     score = f"no score ({yardstick.no_score})" if yardstick.spearman is None else f"{100 * yardstick.spearman:.2f}"
     _say(console, f"Spearman x 100: {score}; unrelated texts are {yardstick.spread:.2g} apart (mean cosine distance)")
     for title, checks in (
-        ("what must not move the vectors", findings.invariances),
+        ("what must not change the vectors", findings.invariances),
         ("what may", findings.sensitivities),
     ):
         if console.width >= _NARROWEST:
@@ -49,7 +49,7 @@ def print_findings(findings: Findings, console: Console | None = None) -> None:
 
 
 def to_json(findings: Findings, command: str = "") -> dict[str, Any]:
-    """Return everything that was found; distances and scores unrounded, points are Spearman x 100."""
+    """Return all findings; distances and scores unrounded, points are Spearman x 100."""
     subject, yardstick = findings.subject, findings.subject.yardstick
     return {
         "schema": SCHEMA,
@@ -121,7 +121,7 @@ def _summary(findings: Findings) -> str:
     limits = f"cosine distance {LIMIT_DISTANCE:g}, Spearman {LIMIT_POINTS:g} points"
     if findings.broken:
         return f"broken: {', '.join(findings.broken)} (limits: {limits})"
-    return f"all {ran} invariances that could be run hold (limits: {limits})"
+    return f"all {ran} invariances that could be checked hold (limits: {limits})"
 
 
 def _say(console: Console, line: str, style: str = "") -> None:

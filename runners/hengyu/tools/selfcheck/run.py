@@ -1,4 +1,4 @@
-"""Runs every check of a model, and says why one could not be run."""
+"""Runs every check of a model, or records why it could not be run."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["Findings", "selfcheck"]
 
 @dataclass(frozen=True)
 class Findings:
-    """What the checks of a model found."""
+    """The findings about a model."""
 
     subject: Subject
     identity: Mapping[str, Any]  # what its vectors depend on
@@ -26,16 +26,16 @@ class Findings:
 
     @property
     def broken(self) -> tuple[str, ...]:
-        """The names of the checks that do not hold."""
+        """The names of the broken checks."""
         return tuple(c.name for c in (*self.invariances, *self.sensitivities) if c.status == "broken")
 
 
 def selfcheck(subject: Subject, progress: Progress = silent) -> Findings:
-    """Run every check; raises `HengyuError` where the model cannot be used at all."""
+    """Run every check; raises `HengyuError` if the model cannot be used at all."""
     encoder = subject.encoder
     reason = encoder.poolings.get(subject.pooling, f"is unknown{did_you_mean(subject.pooling, encoder.poolings)}")
     if reason:
-        raise HengyuError(f"encoder '{encoder.id}': pooling '{subject.pooling}' cannot be had: {reason}")
+        raise HengyuError(f"encoder '{encoder.id}': pooling '{subject.pooling}' is not available: {reason}")
     identity = encoder.identity()
     groups: list[list[Check]] = [[], []]
     with progress.stage(f"checking {encoder.id}", len(INVARIANCES) + len(SENSITIVITIES) + 1) as tick:

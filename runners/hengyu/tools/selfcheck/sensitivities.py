@@ -1,4 +1,4 @@
-"""Sensitivities: what may move a vector, and by how much it does. None of them is a mistake of the model."""
+"""Sensitivities: what may change a vector, and by how much. None of them is a fault of the model."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from hengyu.tools.selfcheck.variants import VARIANTS
 
 __all__ = ["SENSITIVITIES"]
 
-_FOLDED = "vectors stay: the tokenizer makes the same of both"
-_NO_TOKENS = "the model is no transformer, its tokens cannot be told"
+_FOLDED = "vectors stay: the tokens are the same"
+_NO_TOKENS = "the model is not a transformer, so its tokens are unknown"
 
 
 def in_dtype(dtype: str) -> Callable[[Subject], Check]:
-    """Return the check of the model's weights and arithmetic in another dtype."""
+    """Return the check of the model in another dtype."""
 
     def check(subject: Subject) -> Check:
         if subject.encoder.folder.static:
-            return Check(dtype, "not run", "the model is no transformer and has no arithmetic in half precision")
+            return Check(dtype, "not run", "the model is not a transformer and has no half precision")
         usual = subject.yardstick
         subject.encoder.release()
         other = subject.opener(replace(subject.spec, dtype=dtype))
@@ -37,47 +37,54 @@ def in_dtype(dtype: str) -> Callable[[Subject], Check]:
         finally:
             other.release()
         change = usual.compare(vectors)
-        return Check(dtype, "note", f"{_effect(change)}; compare scores of one dtype only", change)
+        return Check(dtype, "note", f"{_effect(change)}; only compare scores of the same dtype", change)
 
     return check
 
 
 def at_length(limit: int) -> Callable[[Subject], Check]:
-    """Return the check of texts cut to a number of tokens against the model's own longest input."""
+    """Return the check of truncation to a number of tokens."""
 
     def check(subject: Subject) -> Check:
         name, folder = f"max length {limit}", subject.encoder.folder
         if folder.static:
             return Check(name, "not run", _NO_TOKENS)
         if folder.max_length <= limit:
-            return Check(name, "not run", f"the model takes {folder.max_length} tokens at most")
+            return Check(name, "not run", f"the model accepts at most {folder.max_length} tokens")
         shorter = subject.opener(replace(subject.spec, max_length=limit))
         texts = subject.sample.texts
         cut = np.flatnonzero(shorter.tokenizer(texts)[1][:, 2])
         if not len(cut):
             return Check(
-                name, "note", f"none of {len(texts)} texts is longer, nothing is cut", Change(0, None, None, 0.0)
+                name,
+                "note",
+                f"none of {len(texts)} texts is longer, so nothing is truncated",
+                Change(0, None, None, 0.0),
             )
         change = subject.yardstick.compare(_replaced(subject, cut, [texts[i] for i in cut], shorter), cut)
         shorter.release()
-        return Check(name, "note", f"{_share(len(cut), len(texts))} of the texts are cut; {_effect(change)}", change)
+        return Check(
+            name, "note", f"{_share(len(cut), len(texts))} of the texts are truncated; {_effect(change)}", change
+        )
 
     return check
 
 
 def own_length(subject: Subject) -> Check:
-    """How many texts the model's own longest input cuts."""
+    """The share of texts truncated by the model's own maximum length."""
     if subject.encoder.folder.static:
         return Check("own max length", "not run", _NO_TOKENS)
     counts = subject.encoder.tokenizer(subject.sample.texts)[1]
     longest = subject.encoder.folder.max_length
     return Check(
-        "own max length", "note", f"{_share(counts[:, 2].sum(), len(counts))} of the texts are cut at {longest} tokens"
+        "own max length",
+        "note",
+        f"{_share(counts[:, 2].sum(), len(counts))} of the texts are truncated at {longest} tokens",
     )
 
 
 def tokenizer(subject: Subject) -> Check:
-    """The token-id fingerprint, and the share of [UNK] in the sample; broken where `hengyu run` would refuse the model."""
+    """The token-id fingerprint, and the share of [UNK] in the sample; broken if `hengyu run` would refuse the model."""
     if subject.encoder.folder.static:
         return Check("tokenizer", "not run", _NO_TOKENS)
     own = subject.encoder.tokenizer
@@ -87,15 +94,15 @@ def tokenizer(subject: Subject) -> Check:
     )
     if unknown > LIMIT_UNKNOWN:
         return Check(
-            "tokenizer", "broken", f"{said}: its vectors say nothing about these texts; give a model made for Chinese"
+            "tokenizer", "broken", f"{said}: its vectors say nothing about these texts; use a model for Chinese"
         )
     return Check("tokenizer", "note", said)
 
 
 def pooling(subject: Subject) -> Check:
-    """The pooling under check against the one of the model's own pipeline; of another width only the scores are held."""
+    """The pooling under check, compared with that of the model's own pipeline; with a different width, by scores only."""
     if not subject.encoder.folder.parts:
-        return Check("pooling", "not run", "the folder names no pooling of its own (no modules.json)")
+        return Check("pooling", "not run", "the folder does not name a pooling (no modules.json)")
     if subject.pooling in ("native", subject.encoder.native_is):
         return Check("pooling", "note", f"'{subject.pooling}' is the model's own")
     theirs = subject.encoder.encode(subject.sample.texts, ["native"])["native"]
@@ -104,7 +111,7 @@ def pooling(subject: Subject) -> Check:
 
 
 def written_as(name: str) -> Callable[[Subject], Check]:
-    """Return the check of another way of writing: vectors of each text, scores with the second sentences so written."""
+    """Return the check of a writing variant: vectors of each text, scores with the second sentences rewritten."""
     write, remedy = VARIANTS[name]
 
     def check(subject: Subject) -> Check:
@@ -128,13 +135,13 @@ def _on_probes(subject: Subject, name: str, write: Callable[[str], str], remedy:
     texts = [text for text in probes() if write(text) != text]
     written = [write(text) for text in texts]
     if not texts:
-        return Check(name, "not run", "neither the task nor the probe sentences hold a text that it changes")
+        return Check(name, "not run", "it changes neither a text of the task nor a probe sentence")
     where = "no text of the task changes; on the probe sentences"
     if _same_tokens(subject, texts, written):
         return Check(name, "note", f"{where}: {_FOLDED}", Change(len(texts), 0.0, 0.0))
     apart = distances(subject.encode(texts), subject.encode(written))
     change = Change(len(texts), float(apart.max()), float(apart.mean()))
-    said = f"vectors move{_more_unknown(subject, texts, written)}; where users mix both, {remedy} first"
+    said = f"vectors change{_more_unknown(subject, texts, written)}; where users mix both, {remedy} first"
     return Check(name, "note", f"{where}: {said}", change)
 
 
@@ -148,29 +155,29 @@ SENSITIVITIES: dict[str, Callable[[Subject], Check]] = {
     "max length 64": at_length(64),
     "max length 128": at_length(128),
 }
-"""What to call a sensitivity -> the check of it; raises `HengyuError` where it cannot be run, with the reason."""
+"""Name of a sensitivity -> its check; raises `HengyuError` with the reason if it cannot be run."""
 
 
 def _replaced(subject: Subject, places: NDArray[np.int64], texts: list[str], encoder: HuggingFace) -> Vectors:
-    """Return the subject's vectors with those of other texts in some places."""
+    """Return the subject's vectors, with those of some texts replaced."""
     vectors = subject.vectors.copy()
     vectors[places] = subject.encode(texts, encoder)
     return vectors
 
 
 def _effect(change: Change) -> str:
-    """Say what a change does to the scores."""
+    """Describe the effect of a change on the scores."""
     if change.points is None or change.low is None or change.high is None:
         return "the scores could not be compared"
     if change.points == change.low == change.high == 0:
-        return "the order of the pairs stays"
+        return "the order of the pairs does not change"
     if change.low <= 0 <= change.high:
-        return "no change of the score that these pairs could show"
+        return "no significant change of the score"
     return f"the score {'rises' if change.points > 0 else 'falls'} by {abs(change.points):.2f} points"
 
 
 def _same_tokens(subject: Subject, texts: Sequence[str], written: Sequence[str]) -> bool:
-    """Tell whether the tokenizer makes the same of both, and so the model."""
+    """Whether both give the same tokens, and so the same vectors."""
     if subject.encoder.folder.static:
         return False
     own = subject.encoder.tokenizer

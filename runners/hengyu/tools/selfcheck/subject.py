@@ -1,4 +1,4 @@
-"""The model under check with its sample, and what a check says of it."""
+"""The model under check with its sample, and the result of a check."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from hengyu.tools.selfcheck.change import Change, Excerpt, Yardstick
 __all__ = ["LIMIT_DISTANCE", "LIMIT_POINTS", "LIMIT_UNKNOWN", "Check", "Subject"]
 
 LIMIT_DISTANCE = 1e-6
-"""The largest cosine distance an invariance may leave: float32 rounding leaves about 1e-13."""
+"""The largest cosine distance allowed for an invariance: float32 rounding gives about 1e-13."""
 
 LIMIT_POINTS = 0.01
-"""The largest change of Spearman x 100 an invariance may leave: the last digit that boards print."""
+"""The largest change of Spearman x 100 allowed for an invariance: the last printed digit."""
 
 LIMIT_UNKNOWN = 0.5
 """The share of [UNK] above which `hengyu run` refuses a model."""
@@ -27,10 +27,10 @@ LIMIT_UNKNOWN = 0.5
 
 @dataclass(frozen=True)
 class Check:
-    """What one check found.
+    """The result of one check.
 
-    ``status`` is "holds" or "broken" for an invariance, "note" for what may move the scores (that is no mistake of the
-    model), and "not run" with the reason as its verdict.
+    ``status`` is "holds" or "broken" for an invariance, "note" for a sensitivity (not a fault of the model), and "not run"
+    with the reason as its verdict.
     """
 
     name: str
@@ -41,13 +41,13 @@ class Check:
 
 @dataclass
 class Subject:
-    """An opened model, the texts it is checked on, and its vectors of them by the default batching.
+    """An opened model, its sample, and its vectors with the default batching.
 
     Args:
-        spec: how it was asked for; conditions like another dtype open it again with that changed.
+        spec: its declaration; conditions like another dtype open it again with that changed.
         opener: opens a spec.
         sample: the pairs.
-        pooling: whose vectors are checked.
+        pooling: the pooling under check.
     """
 
     spec: EncoderSpec
@@ -57,12 +57,12 @@ class Subject:
 
     @cached_property
     def encoder(self) -> HuggingFace:
-        """The model as asked for."""
+        """The model as declared."""
         return self.opener(self.spec)
 
     @cached_property
     def vectors(self) -> Vectors:
-        """The vectors (m, d) of the sample's texts; raises `HengyuError` where they are not finite."""
+        """The vectors (m, d) of the sample's texts; raises `HengyuError` if they are not finite."""
         found = self.encode(self.sample.texts)
         if not np.isfinite(found).all():
             bad = int((~np.isfinite(found).all(axis=1)).sum())
@@ -74,9 +74,9 @@ class Subject:
 
     @cached_property
     def yardstick(self) -> Yardstick:
-        """What the conditions are held against."""
+        """The reference for all conditions."""
         return Yardstick(self.sample, self.vectors)
 
     def encode(self, texts: tuple[str, ...] | list[str], encoder: HuggingFace | None = None) -> Vectors:
-        """Return the vectors (k, d) of texts, by the model as asked for or by another one."""
+        """Return the vectors (k, d) of texts, by the declared model or another one."""
         return (encoder or self.encoder).encode(texts, [self.pooling])[self.pooling]

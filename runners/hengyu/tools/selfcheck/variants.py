@@ -1,4 +1,4 @@
-"""Ways of writing the same text: traditional characters, full and half width, upper case."""
+"""Variants of writing: traditional characters, full and half width, upper case."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from hengyu.base.errors import HengyuError
 
 __all__ = ["VARIANTS", "full_width", "half_width", "traditional", "upper_case"]
 
-_WIDE = {code: code + 0xFEE0 for code in range(0x21, 0x7F)}  # "!" to "~", and the block of full-width forms
+_WIDE = {code: code + 0xFEE0 for code in range(0x21, 0x7F)}  # "!" to "~" -> their full-width forms
 _NARROW = {wide: code for code, wide in _WIDE.items()}
 _UPPER = {code: code - 32 for code in range(ord("a"), ord("z") + 1)}
 
@@ -50,4 +50,4 @@ VARIANTS: dict[str, tuple[Callable[[str], str], str]] = {
     "half width": (half_width, "bring punctuation to one width"),
     "upper case": (upper_case, "lower the case of texts"),
 }
-"""What to call a way of writing -> the function from text to text, and what undoes the difference."""
+"""Name of a variant -> its function from text to text, and how to remove the difference."""
