@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+import weakref
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,11 +17,13 @@ from helpers.words import sentences
 from scipy.stats import spearmanr
 
 from hengyu.base.errors import HengyuError
+from hengyu.bench.observations import ObservationStore
 from hengyu.bench.run import Outcome, run
 from hengyu.cards import load_cards
 from hengyu.cards.data import load_pairs
 from hengyu.encoders import EncoderSpec, open_encoder
 from hengyu.storage.records import Record, load_run
+from hengyu.storage.records.observations import Observation, save_observation
 from hengyu.storage.vectors import VectorStore
 from hengyu.suites.planning import make_plan
 from hengyu.suites.suite import load_suite
@@ -282,3 +285,33 @@ def test_too_few_sentences_to_fit_on_are_warned_about(folder: Path) -> None:
     assert find(finished.records, task="toy:test", entry="whitening").status == "ok"
     (warning,) = [w for w in finished.header["warnings"] if "span" in w]
     assert "model, mean on toy:test, fit_on train: 20 sentences span only" in warning
+
+
+def test_what_was_seen_is_read_back_one_task_after_the_other(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not all similarities of a run are held at once: those of a task are gone when the next one's are read."""
+    whole = weigh(folder)
+    held: list[list[weakref.ref[Observation]]] = []
+    read_back = ObservationStore.read_back
+
+    def watched(store: ObservationStore, seen: list[Observation]) -> list[Observation]:
+        assert not any(one() for task in held for one in task)
+        assert all(o.similarity.size == o.beside.size == len(o.sweep) == 0 for o in seen)
+        found = read_back(store, seen)
+        held.append([weakref.ref(o) for o, light in zip(found, seen, strict=True) if o is not light])
+        return found
+
+    monkeypatch.setattr(ObservationStore, "read_back", watched)
+    again = weigh(folder, out="again")
+    assert len(held) == 3 and all(map(len, held))
+    assert (again.folder / "records.json").read_bytes() == (whole.folder / "records.json").read_bytes()
+
+
+def test_an_observation_that_is_deleted_while_a_run_goes_on_is_told(tmp_path: Path) -> None:
+    store, seen = ObservationStore(tmp_path), Observation({"task": "a:test"}, ("raw",), (2,), np.zeros((1, 3)))
+    save_observation(store.folder, seen)
+    (found,) = store.read_back([seen.bare])
+    assert found.similarity.tolist() == [[0.0, 0.0, 0.0]]
+    for path in store.folder.iterdir():
+        path.unlink()
+    with pytest.raises(HengyuError, match="was deleted while the run went on; run it again"):
+        store.read_back([seen.bare])

@@ -15,6 +15,7 @@ from test_report import _in_chinese, _Page
 from hengyu.base.errors import HengyuError
 from hengyu.cards.relevance import Relevance
 from hengyu.cli import main
+from hengyu.methods.grammar import parse_entry
 from hengyu.numerics.cloud import describe, random_histogram, unit_rows
 from hengyu.numerics.cloud_sample import BINS, SAMPLE, CloudSample
 from hengyu.numerics.sample import Sample
@@ -25,9 +26,8 @@ from hengyu.storage.records import Run, load_run
 from hengyu.storage.records.checksums import seal
 from hengyu.storage.records.clouds import load_clouds, save_clouds
 from hengyu.storage.records.observations import Observation, load_observation, save_observation
-from hengyu.suites.grammar import parse_entry
-from hengyu.tasks.retrieval import RetrievalVectors
-from hengyu.tasks.sts import StsVectors
+from hengyu.tasks.pairs.vectors import StsVectors
+from hengyu.tasks.search.vectors import RetrievalVectors
 
 FLOATS = ("mean_norm", "anisotropy", "effective_rank", "uniformity", "hubness", "angle_mean", "angle_sd")
 
@@ -140,12 +140,18 @@ def test_clouds_are_kept_and_read_back(written: Run) -> None:
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        (lambda c: c | {"clouds": [1]}, "an object must"),
+        (lambda c: c | {"clouds": [1]}, r"key 'clouds\[0\]' is not as it was written .Expected object, got int"),
         (lambda c: c | {"schema": 2}, "schema"),
-        (lambda c: c | {"clouds": [c["clouds"][0] | {"angles": ["x"]}]}, "'angles' is"),
+        (
+            lambda c: c | {"clouds": [c["clouds"][0] | {"angles": ["x"]}]},
+            r"'clouds\[0\]\.angles\[0\]' is not as .*float, got str",
+        ),
         (lambda c: c | {"clouds": [c["clouds"][0] | {"angles_from": 89}]}, "beyond 90 bins"),
-        (lambda c: c | {"clouds": [c["clouds"][0] | {"hubness": "high"}]}, "'hubness' is"),
-        (lambda c: {"schema": 1}, "required"),
+        (
+            lambda c: c | {"clouds": [c["clouds"][0] | {"hubness": "high"}]},
+            r"'clouds\[0\]\.hubness' is not as .*float \| null, got str",
+        ),
+        (lambda c: {"schema": 1}, "key 'sample' is missing"),
     ],
 )
 def test_a_file_that_is_none_is_a_sentence(written: Run, change, says: str) -> None:

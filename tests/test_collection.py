@@ -19,7 +19,7 @@ from hengyu.cli import main
 from hengyu.storage.records import load_run
 from hengyu.suites.planning import make_plan
 from hengyu.suites.suite import load_suite
-from hengyu.tasks.ranking import scores
+from hengyu.tasks.search.ranking import scores
 
 CORPUS = [
     ("d1", "", "登录密码可以在设置里修改"),
@@ -231,7 +231,7 @@ def test_both_kinds_of_cards_stand_in_one_suite(folder: Path) -> None:
         encoding="utf-8",
     )
     plan = make_plan(load_suite(path), datasets=[folder])
-    own = plan.relevance["mine:test"]
+    own = plan.truths["mine:test"].relevance
     assert [plan.texts[i] for i in own.queries] == [x for _, x in QUERIES[:3]]
     fit = plan.fits["mine:test", "target"]
     assert len(fit.ids) == len(CORPUS) + 3

@@ -15,10 +15,11 @@ from hengyu.encoders import EncoderSpec
 from hengyu.evaluation.blocks import block_means
 from hengyu.evaluation.gate.baselines import baseline_of
 from hengyu.evaluation.gate.gate import judge
-from hengyu.evaluation.influence import spearman_contributions
 from hengyu.evaluation.paired import paired_differences
 from hengyu.evaluation.run_metrics import scores_of
+from hengyu.methods.grammar import parse_entry
 from hengyu.methods.transforms.flow import Flow
+from hengyu.numerics.influence import spearman_contributions
 from hengyu.report.board.board import make_board
 from hengyu.report.exports.table import tidy
 from hengyu.report.page.leaderboard import render
@@ -27,7 +28,6 @@ from hengyu.storage.identity import parts_of
 from hengyu.storage.records import Record, Run, load_run
 from hengyu.storage.records.observations import kept_in, load_groups, load_labels
 from hengyu.storage.vectors import VectorStore
-from hengyu.suites.grammar import parse_entry
 from hengyu.suites.planning import make_plan
 from hengyu.suites.suite import load_suite
 

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from hengyu.base.errors import HengyuError
 from hengyu.methods import find_method, method_names
-from hengyu.suites.grammar import parse_entry
+from hengyu.methods.grammar import parse_entry
 
 steps = st.one_of(
     st.sampled_from(["raw", "center", "standardize", "l2", "whitening", "pca", "truncate", "abtt"]),

@@ -21,19 +21,23 @@ from test_killed import lay_out
 from hengyu.base.errors import HengyuError
 from hengyu.bench import encode_file as archiving
 from hengyu.bench import observe as observing
+from hengyu.bench.context import EncodeContext
 from hengyu.bench.encode import costs_of
 from hengyu.bench.encode_file import archive
 from hengyu.bench.encode_shards import shards
 from hengyu.bench.executors.local import Local
 from hengyu.bench.executors.ray import Ray
-from hengyu.bench.executors.remote import absorb, open_site, perform, setting_of
+from hengyu.bench.executors.remote import absorb, open_context, perform, setting_of
+from hengyu.bench.notes import UnitLog
 from hengyu.bench.run import Outcome, run
-from hengyu.bench.units import Executor, WorkerContext, WorkUnit
+from hengyu.bench.units import Executor, WorkUnit
 from hengyu.cli import main
-from hengyu.encoders import EncoderSpec, open_encoder
+from hengyu.encoders import EncoderSpec, Unavailable, open_encoder
+from hengyu.encoders.huggingface import HuggingFace
 from hengyu.numerics import moments
 from hengyu.storage.fits import FitStore
 from hengyu.storage.identity import vectors_key
+from hengyu.storage.records import load_run
 from hengyu.storage.vectors import VectorStore, text_keys
 from hengyu.suites.planning import make_plan
 from hengyu.suites.suite import load_suite
@@ -106,19 +110,19 @@ def travel(content: Any) -> Any:
 class Elsewhere:
     """Does what Ray does, but for Ray: every unit, its setting and its report pass through bytes; the last unit comes first."""
 
-    away = True
+    remote = True
 
     def __init__(self, workers: int) -> None:
         self.workers = workers
-        self.sites: dict[int, WorkerContext] = {}
+        self.contexts: dict[int, EncodeContext] = {}
 
-    def run(self, units: Sequence[WorkUnit[Any]], site: WorkerContext) -> Iterator[tuple[int, Any]]:
+    def run(self, units: Sequence[WorkUnit[Any, Any]], context: EncodeContext, log: UnitLog) -> Iterator[Any]:
         for at in reversed(range(len(units))):
             mine = at % self.workers
-            if mine not in self.sites:
-                self.sites[mine] = open_site(travel(setting_of(site, 1)))
-            report = perform(self.sites[mine], travel(units[at]))
-            yield at, absorb(travel(report), site.ledger)
+            if mine not in self.contexts:
+                self.contexts[mine] = open_context(travel(setting_of(context, 1)))
+            report = perform(self.contexts[mine], travel(units[at]))
+            yield at, absorb(travel(report), context.progress, log)
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -170,9 +174,9 @@ def test_moments_of_many_rows_are_taken_by_all(
     taken: list[str] = []
 
     class Counting(Elsewhere):
-        def run(self, units: Sequence[WorkUnit[Any]], site: WorkerContext) -> Iterator[tuple[int, Any]]:
+        def run(self, units: Sequence[WorkUnit[Any, Any]], context: EncodeContext, log: UnitLog) -> Iterator[Any]:
             taken.extend(type(u).__name__ for u in units)
-            return super().run(units, site)
+            return super().run(units, context, log)
 
     one, two = weigh(here, tmp_path / "one", Local(), suite), weigh(here, tmp_path / "two", Counting(3), suite)
     assert taken.count("Leaf") > 8
@@ -187,11 +191,13 @@ def test_a_retrieval_suite_too_with_its_costs(here: Path, tmp_path: Path) -> Non
 
 def test_a_driver_keeps_what_workers_saw_on_disks_of_their_own(here: Path, whole: Outcome, tmp_path: Path) -> None:
     class Apart(Elsewhere):
-        def run(self, units: Sequence[WorkUnit[Any]], site: WorkerContext) -> Iterator[tuple[int, Any]]:
+        def run(self, units: Sequence[WorkUnit[Any, Any]], context: EncodeContext, log: UnitLog) -> Iterator[Any]:
             for mine in range(self.workers):
-                setting = replace(setting_of(site, 1), folder=tmp_path / f"worker-{mine}")
-                self.sites.setdefault(mine, open_site(setting))
-            yield from super().run(units, site)
+                setting = setting_of(context, 1)
+                assert setting.run is not None
+                own = replace(setting.run, folder=tmp_path / f"worker-{mine}")
+                self.contexts.setdefault(mine, open_context(replace(setting, run=own)))
+            yield from super().run(units, context, log)
 
     assert left(weigh(here, tmp_path, Apart(2))) == left(whole)
     assert list(tmp_path.glob("worker-1/observations/*"))
@@ -199,10 +205,10 @@ def test_a_driver_keeps_what_workers_saw_on_disks_of_their_own(here: Path, whole
 
 def test_a_store_that_workers_do_not_share_is_told(here: Path, tmp_path: Path) -> None:
     class Apart(Elsewhere):
-        def run(self, units: Sequence[WorkUnit[Any]], site: WorkerContext) -> Iterator[tuple[int, Any]]:
-            setting = replace(setting_of(site, 1), store=VectorStore(tmp_path / "worker"))
-            self.sites.setdefault(0, open_site(setting))
-            yield from super().run(units, site)
+        def run(self, units: Sequence[WorkUnit[Any, Any]], context: EncodeContext, log: UnitLog) -> Iterator[Any]:
+            setting = replace(setting_of(context, 1), store=VectorStore(tmp_path / "worker"))
+            self.contexts.setdefault(0, open_context(setting))
+            yield from super().run(units, context, log)
 
     with pytest.raises(HengyuError, match="texts that the workers encoded are not here; let all machines share"):
         weigh(here, tmp_path, Apart(1))
@@ -210,15 +216,16 @@ def test_a_store_that_workers_do_not_share_is_told(here: Path, tmp_path: Path) -
 
 def test_another_model_or_version_on_a_worker_is_told(here: Path, tmp_path: Path) -> None:
     class Astray(Elsewhere):
-        def run(self, units: Sequence[WorkUnit[Any]], site: WorkerContext) -> Iterator[tuple[int, Any]]:
-            setting = setting_of(site, 1)
+        def run(self, units: Sequence[WorkUnit[Any, Any]], context: EncodeContext, log: UnitLog) -> Iterator[Any]:
+            setting = setting_of(context, 1)
             with pytest.raises(HengyuError, match="has hengyu .* where the run was started with 0.0; install the same"):
-                open_site(replace(setting, version="0.0"))
-            changed = ({**setting.identities[0], "fingerprint": "another"},)
+                open_context(replace(setting, version="0.0"))
+            (one,) = setting.encoders
+            changed = (replace(one, identity={**one.identity, "fingerprint": "another"}),)
             with pytest.raises(HengyuError, match="has other code of hengyu .* than where the run was started"):
-                open_site(replace(setting, code="another"))
+                open_context(replace(setting, code="another"))
             with pytest.raises(HengyuError, match="encoder 'model' has another fingerprint"):
-                open_site(replace(setting, identities=changed))
+                open_context(replace(setting, encoders=changed))
             raise KeyboardInterrupt
             yield
 
@@ -238,6 +245,25 @@ def test_a_model_that_cannot_read_the_texts_gives_rows_with_the_reason(here: Pat
             assert len(done.failures) == 1 and re.search(r"vocabulary turns .* into .UNK.", done.failures[0])
     finally:
         (tmp_path / "kept").replace(here / "cards" / "test.tsv")
+
+
+def test_a_pooling_that_turns_out_not_to_exist_is_a_row_under_workers_too(
+    here: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usual = HuggingFace.stream
+
+    def without_cls(encoder: HuggingFace, texts: Sequence[str], poolings: Sequence[str], wanted: Any) -> Any:
+        if "cls" in poolings:
+            raise Unavailable(encoder.id, {"cls": "there is no first token"})
+        return usual(encoder, texts, poolings, wanted)
+
+    monkeypatch.setattr(HuggingFace, "stream", without_cls)
+    suite = 'tasks = ["grades:test"]\npoolings = ["mean", "cls"]\nresamples = 20\nbaselines = []\nentries = ["raw"]\n'
+    (here / "lacking.toml").write_text(suite, encoding="utf-8")
+    one, two = (weigh(here, tmp_path / str(e.workers), e, "lacking") for e in (Local(), Elsewhere(2)))
+    assert left(one) == left(two)
+    rows = {r.pooling: (r.status, r.reason) for r in load_run(two.folder).records if r.task == "grades:test"}
+    assert rows == {"mean": ("ok", ""), "cls": ("unavailable", "there is no first token")}
 
 
 @pytest.fixture(scope="module")
@@ -278,7 +304,7 @@ class Deadly(Ray):
         self.titles = [f"ray::{kind}" for kind in kinds]
         self.killed: list[str] = []
 
-    def _send(self, unit: WorkUnit[Any]) -> Any:
+    def _send(self, unit: WorkUnit[Any, Any]) -> Any:
         import ray
 
         ref = super()._send(unit)
@@ -335,8 +361,8 @@ def test_a_large_file_is_encoded_elsewhere_to_the_same_bytes(
 
 def test_a_large_file_goes_on_after_a_kill_under_another_executor(large: Path, here: Path, tmp_path: Path) -> None:
     class Dying(Elsewhere):
-        def run(self, units: Sequence[WorkUnit[Any]], site: WorkerContext) -> Iterator[tuple[int, Any]]:
-            for number, (at, result) in enumerate(super().run(units, site)):
+        def run(self, units: Sequence[WorkUnit[Any, Any]], context: EncodeContext, log: UnitLog) -> Iterator[Any]:
+            for number, (at, result) in enumerate(super().run(units, context, log)):
                 if number == 3:
                     raise KeyboardInterrupt
                 yield at, result

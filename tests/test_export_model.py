@@ -20,12 +20,12 @@ from hengyu.cards.data import load_pairs
 from hengyu.cli import main
 from hengyu.encoders import EncoderSpec, open_encoder
 from hengyu.methods import find_method, method_names
+from hengyu.methods.grammar import parse_entry
 from hengyu.numerics.affine import Affine, affine_of
 from hengyu.storage.fits import FitStore
 from hengyu.storage.records import Run, load_run
 from hengyu.storage.vectors import VectorStore
 from hengyu.suites.entries import SuiteEntry
-from hengyu.suites.grammar import parse_entry
 from hengyu.suites.planning import make_plan
 from hengyu.suites.suite import Suite
 from hengyu.tools.export_model.fitted import Places, refit

@@ -167,7 +167,7 @@ def test_a_lesson_does_not_depend_on_what_else_is_weighed(home: Path, word: str)
         )
         plan = make_plan(load_suite(home / "suites" / "some.toml"), datasets=[home])
         task = next(t for t in plan.tasks if t.name == "grades:test")
-        lessons.append(make_training_data(plan, task, plan.fits[task.name, word]))
+        lessons.append(make_training_data(plan.texts, task, plan.fits[task.name, word], plan.held.get(task.name)))
     one, two = lessons
     assert list(one.texts) == list(two.texts) and np.array_equal(one.counts, two.counts)
     assert one.digest(labelled=True) == two.digest(labelled=True)

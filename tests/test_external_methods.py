@@ -9,7 +9,7 @@ from click.testing import CliRunner
 from hengyu.base.errors import HengyuError
 from hengyu.cli import main
 from hengyu.methods import external, find_method, method_names
-from hengyu.suites.grammar import parse_entry
+from hengyu.methods.grammar import parse_entry
 
 SHIFT = '''"""shift(by): every column moved."""
 from dataclasses import dataclass

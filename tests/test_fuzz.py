@@ -36,6 +36,7 @@ from hengyu.evaluation.gate.baselines import baseline_of, changes, read_baseline
 from hengyu.evaluation.gate.gate import judge
 from hengyu.evaluation.gate.rules import parse_rule, read_rules
 from hengyu.evaluation.run_metrics import scores_of
+from hengyu.methods.grammar import parse_entry
 from hengyu.report.board.board import make_board, metrics_of
 from hengyu.report.charts.angles import angles
 from hengyu.report.exports.table import export
@@ -44,7 +45,6 @@ from hengyu.report.page.leaderboard import render
 from hengyu.report.page.provenance import sheets
 from hengyu.storage.records import load_run, write_json
 from hengyu.storage.records.clouds import load_clouds
-from hengyu.suites.grammar import parse_entry
 from hengyu.suites.suite import load_suite
 
 SOAK = int(os.environ.get("HENGYU_SOAK", "0"))

@@ -14,11 +14,11 @@ from click.testing import CliRunner
 from hengyu.cli import main
 from hengyu.evaluation.gate.baselines import baseline_of, read_baseline, write_baseline
 from hengyu.evaluation.observed import seen_in
-from hengyu.evaluation.relevance_file import load_relevance
 from hengyu.evaluation.run_metrics import scores_of
 from hengyu.methods.search.base import FaissIndex
 from hengyu.storage.records import Run, load_run
-from hengyu.tasks.ranking import QUALITY
+from hengyu.tasks.search.ranking import QUALITY
+from hengyu.tasks.search.relevance_file import load_relevance
 
 ARGUMENTS = ["run", "retrieval", "--quiet", "--fresh"]
 ENTRIES = ("flat", "hnsw", "lsh(bits=64)")

@@ -11,10 +11,9 @@ from helpers import small_samples as small
 from scipy.stats import beta, ttest_1samp
 from test_gate import ABOUT, key, scores
 
-from hengyu.evaluation.blocks import BLOCKS, block_means, pair_groups
+from hengyu.evaluation.blocks import BLOCKS, block_means
 from hengyu.evaluation.gate.findings import EXIT
 from hengyu.evaluation.gate.gate import judge
-from hengyu.evaluation.influence import spearman_contributions
 from hengyu.evaluation.mean_test import (
     groups_needed,
     interval,
@@ -24,10 +23,12 @@ from hengyu.evaluation.mean_test import (
     weighted_mean_tail,
 )
 from hengyu.evaluation.paired import keep_blocks
+from hengyu.numerics.influence import spearman_contributions
 from hengyu.numerics.metrics import spearman, spearman_many
 from hengyu.numerics.resampling import interval as percentile_interval
 from hengyu.numerics.resampling import logit_interval, p_of_zero
 from hengyu.report.gate.text import gate_json, gate_markdown, summary, warning
+from hengyu.tasks.pairs.groups import pair_groups
 
 SOAK = int(os.environ.get("HENGYU_SOAK", "0"))
 

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from hengyu.methods import Index
+from hengyu.methods.grammar import parse_entry
 from hengyu.methods.search.exact import exact_search
 from hengyu.numerics.sample import Sample
-from hengyu.suites.grammar import parse_entry
 
 EVERY = (
     "flat",

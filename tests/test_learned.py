@@ -13,12 +13,12 @@ from test_tuning import lesson_of
 
 from hengyu.base.progress import silent
 from hengyu.encoders import EncoderSpec, open_encoder
+from hengyu.methods.grammar import parse_entry
 from hengyu.methods.training.cache import TunedEncoderCache
 from hengyu.methods.training.learned import learn_template
 from hengyu.methods.training.model import TrainableEncoder
 from hengyu.methods.tuners.tsdae import Tsdae
 from hengyu.storage.tuned import TunedStore
-from hengyu.suites.grammar import parse_entry
 
 LEARNED = "[P1]{text}[P2][P3][P4][P5][P6][MASK][P7]"
 

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from hengyu.base.errors import Degenerate
 from hengyu.encoders import EncoderSpec, open_encoder
+from hengyu.methods.grammar import parse_entry
 from hengyu.methods.training.curve import alignment, uniformity
 from hengyu.methods.training.loop import _perturbed, backward, embedded
 from hengyu.methods.training.losses import cosent, info_nce, negative_cosine
@@ -24,7 +25,6 @@ from hengyu.methods.tuners.esimcse import ESimCse
 from hengyu.methods.tuners.promptbert import PromptBert
 from hengyu.methods.tuners.sbert import SBert
 from hengyu.methods.tuners.simcse import SimCse
-from hengyu.suites.grammar import parse_entry
 
 
 class Given(nn.Module):

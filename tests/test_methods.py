@@ -7,10 +7,10 @@ from sklearn.decomposition import PCA as SklearnPCA
 
 from hengyu.base.errors import Degenerate
 from hengyu.methods import MomentTransform, find_method
+from hengyu.methods.grammar import parse_entry
 from hengyu.methods.transforms.whitening import Whitening
 from hengyu.numerics.moments import Moments
 from hengyu.numerics.similarity import cosines, cosines_by_dim
-from hengyu.suites.grammar import parse_entry
 
 
 def cloud(n: int = 2000, d: int = 24, seed: int = 0) -> np.ndarray:

@@ -15,10 +15,10 @@ from hengyu.base.errors import HengyuError
 from hengyu.base.progress import Progress
 from hengyu.base.remote import Mirror, Unreachable
 from hengyu.cli import main
+from hengyu.methods.grammar import parse_entry
 from hengyu.storage.fits import FitStore
 from hengyu.storage.tuned import TunedStore
 from hengyu.storage.vectors import VectorStore, text_keys
-from hengyu.suites.grammar import parse_entry
 
 MEANING = {"fingerprint": "f", "pooling": "mean"}
 URL = "memory://bucket/vectors"

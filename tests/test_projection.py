@@ -18,6 +18,7 @@ from hengyu.cli import main
 from hengyu.encoders import EncoderSpec
 from hengyu.methods import SampleTransform, find_method
 from hengyu.methods.fit_cache import FitCache
+from hengyu.methods.grammar import parse_entry
 from hengyu.numerics.distortion import measure
 from hengyu.numerics.hadamard import next_power_of_two, srht, walsh_hadamard
 from hengyu.numerics.projections import KINDS, draw, orthogonal_blocks
@@ -32,10 +33,9 @@ from hengyu.report.page.leaderboard import render
 from hengyu.storage.fits import FitStore
 from hengyu.storage.records import Run, load_run
 from hengyu.storage.vectors import VectorStore
-from hengyu.suites.grammar import parse_entry
 from hengyu.suites.planning import make_plan
 from hengyu.suites.suite import find_suite, load_suite
-from hengyu.tasks.sts import StsVectors
+from hengyu.tasks.pairs.vectors import StsVectors
 
 DRAWN = ("jl(dim=8)", "simhash(bits=40)", "itq(bits=8)", "pq(m=4, bits=3)", "flyhash(expand=5)", "biohash(epochs=2)")
 EVERY = (*DRAWN, "int8", "binary", *(f"jl(dim=8, kind={k})" for k in KINDS))

@@ -161,27 +161,25 @@ def test_a_retrieval_suite_has_the_numbers_of_the_library(
 
 def test_a_fit_takes_the_vectors_of_each_side(place: Path, model: Path) -> None:
     """By blocks of any size, and with a text that is a query and a document."""
-    from hengyu.base.progress import silent
+    from hengyu.bench.context import EncodeContext
     from hengyu.bench.encode_shards import encode_all
     from hengyu.bench.encoder_jobs import prepare_encoder
     from hengyu.bench.executors.local import Local
-    from hengyu.bench.run_log import RunLog
-    from hengyu.bench.units import WorkerContext
-    from hengyu.methods.training.cache import TunedEncoderCache, TunedStore
-    from hengyu.storage.timings import Clock
+    from hengyu.bench.notes import Notes
+    from hengyu.encoders import SIDES
 
     spec = EncoderSpec(str(model))
     loaded = load_suite(place / "suites" / "sides.toml").with_overrides(encoders=(spec,), poolings=("native",))
     plan = make_plan(loaded, datasets=[place])
     job, store = prepare_encoder(plan, find_encoder(spec)), VectorStore(place / "store")
-    ledger = RunLog(plan, place / "run", silent, False, Clock(None))
-    site = WorkerContext(plan, [job], store, TunedEncoderCache(TunedStore.beside(store), silent), ledger)
-    read = encode_all(Local(), site, 0)
+    sides = {side: plan.texts_of(side) for side in SIDES}
+    context = EncodeContext(encoders=(job,), store=store, texts=plan.texts, sides=sides)
+    read = encode_all(Local(), context, 0, job.poolings, Notes())
     assert read.encoded == len(DOCUMENTS) + len(QUERIES)
     fit = job.fitted_on(plan.fits["mine:test", "target"])
     theirs = library(model)
     wanted = np.concatenate([theirs.encode_document(DOCUMENTS), theirs.encode_query(QUERIES)])
-    for vectors in (read, site.vectors(0)):
+    for vectors in (read, context.vectors(0)):
         (pooling,) = job.poolings
         sample = vectors.sample(pooling, fit)
         assert np.abs(sample.rows(np.arange(len(sample))) - wanted).max() < 1e-6

@@ -9,11 +9,11 @@ from helpers import runs
 
 from hengyu.base.paths import share
 from hengyu.cards import load_cards
+from hengyu.methods.grammar import parse_entry
 from hengyu.report.charts.published_points import figures
 from hengyu.report.page.leaderboard import render
 from hengyu.report.page.provenance import published_sheet
 from hengyu.report.published import beside, published
-from hengyu.suites.grammar import parse_entry
 from hengyu.suites.suite import load_suite
 
 RUN = runs.make_run(sweep=False)

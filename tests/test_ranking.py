@@ -9,7 +9,7 @@ import pytest
 
 from hengyu.base.errors import HengyuError
 from hengyu.cards.relevance import Relevance
-from hengyu.tasks.ranking import QUALITY, scores
+from hengyu.tasks.search.ranking import QUALITY, scores
 
 
 def example() -> Relevance:

@@ -12,11 +12,11 @@ from hengyu.cards import load_cards
 from hengyu.cards.data import Pairs, load_pairs
 from hengyu.encoders import EncoderSpec, open_encoder
 from hengyu.encoders.lexical import baseline_cosines
+from hengyu.methods.grammar import parse_entry
 from hengyu.numerics import metrics
 from hengyu.numerics.sample import Sample
 from hengyu.numerics.similarity import cosines
-from hengyu.suites.grammar import parse_entry
-from hengyu.tasks.sts import StsVectors, restrict
+from hengyu.tasks.pairs.vectors import StsVectors, restrict
 
 pytestmark = pytest.mark.real
 

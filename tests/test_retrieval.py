@@ -26,18 +26,19 @@ from hengyu.cards.data import load_pairs
 from hengyu.cards.relevance import Relevance
 from hengyu.cli import main
 from hengyu.encoders import EncoderSpec, open_encoder
+from hengyu.methods.grammar import parse_entry
 from hengyu.numerics.sample import Sample
 from hengyu.report.exports.table import export
 from hengyu.report.page.leaderboard import render
-from hengyu.report.retrieval.tables import COLUMNS, front, make_tables
+from hengyu.report.retrieval.tables import front, make_tables
 from hengyu.report.terminal import print_board
 from hengyu.storage.records import Record, Run, load_run
 from hengyu.storage.vectors import VectorStore
-from hengyu.suites.grammar import parse_entry
 from hengyu.suites.planning import make_plan
 from hengyu.suites.suite import load_suite
-from hengyu.tasks.ranking import QUALITY, scores
-from hengyu.tasks.retrieval import RetrievalVectors
+from hengyu.tasks.retrieval import Retrieval
+from hengyu.tasks.search.ranking import QUALITY, scores
+from hengyu.tasks.search.vectors import RetrievalVectors
 
 TIMES = {"qps", "qps-batch", "qps-batch-threads", "build-seconds", "peak-memory"}
 SIZES = {"bytes-per-vector", "index-bytes"}
@@ -198,7 +199,7 @@ def test_numbers_follow_from_what_was_kept(folder: Path, finished: Run) -> None:
         tensors, about = read_sealed(path)
         m = about["meaning"]
         if m["seed_of_draw"] is None:
-            kept = scores(plan.relevance[m["task"]], tensors["neighbours.ids"], tensors["neighbours.ranks"])
+            kept = scores(plan.truths[m["task"]].relevance, tensors["neighbours.ids"], tensors["neighbours.ranks"])
             for metric, values in kept.items():
                 record = find(finished, task=m["task"], entry=m["entry"], metric=metric)
                 assert record.value == pytest.approx(values.mean())
@@ -230,7 +231,7 @@ def test_the_query_is_never_among_its_own_results() -> None:
 
 def test_the_interval_knows_that_both_sentences_of_a_pair_ask(finished: Run, folder: Path) -> None:
     plan = make_plan(load_suite(folder / "suites" / "toy.toml"), datasets=[folder])
-    task = plan.relevance["toy:test"]
+    task = plan.truths["toy:test"].relevance
     record = find(finished, task="toy:test", entry="flat", metric="recall@10")
     sizes = np.bincount(task.groups)
     assert sizes.max() > 1
@@ -314,7 +315,7 @@ def test_flat_is_always_there_and_first(tmp_path: Path) -> None:
 def test_the_front_holds_whom_nobody_beats(finished: Run) -> None:
     lines = make_tables(finished)[0].lines
     for cost, more in (("qps", True), ("bytes-per-vector", False)):
-        best = front(lines, cost, more=more)
+        best = front(lines, cost, quality="ndcg@10", more=more)
         points = {i: (x.value("ndcg@10"), (1 if more else -1) * x.value(cost)) for i, x in enumerate(lines) if x.rank}
         for i, (q, c) in points.items():
             beaten = any((a >= q and b >= c) and (a, b) != (q, c) for a, b in points.values())
@@ -367,8 +368,8 @@ def test_the_page_holds_every_number_speaks_chinese_and_runs_only_its_own_script
         assert re.findall(r"'sha256-([^']+)'", policy) == hashes and len(hashes) == 3
         assert [text for text in dict.fromkeys(_Page(page).fixed) if not _in_chinese(text)] == []
         assert page.count('<img class="pareto" lang="en"') == page.count('<img class="pareto" lang="zh-Hans"') == 3
-        for column in COLUMNS:
-            assert column.head in page
+        for column in Retrieval.metrics:
+            assert column.title in page
         assert "more lists than" in page
 
 
@@ -406,4 +407,4 @@ def test_the_shipped_suite_is_of_the_embedded_default() -> None:
     suite = load_suite(Path(__file__).parents[1] / "suites" / "retrieval.toml")
     plan = make_plan(suite)
     assert [t.name for t in plan.tasks] == ["hengyu-sts:test"]
-    assert len(plan.relevance["hengyu-sts:test"].queries) > 700
+    assert len(plan.truths["hengyu-sts:test"].relevance.queries) > 700

@@ -42,7 +42,7 @@ def test_the_p_value_is_that_of_students_t():
 
 
 def test_the_best_row_is_level_with_itself_and_a_far_row_is_not():
-    found = {s.entry: s for s in standings({"T:test": column([0.5, 0.52, 4.0])}, 0.95)}
+    found = {s.entry: s for s in standings({"T:test": column([0.5, 0.52, 4.0])}, "spearman", 0.95)}
     best = found["row0"]
     assert (best.behind, best.low, best.high, best.p, best.tied) == (0.0, 0.0, 0.0, 1.0, True)
     far = found["row2"]
@@ -55,7 +55,7 @@ def test_equal_rows_are_tied_and_share_their_ranks():
     rng = np.random.default_rng(2)
     labels = rng.normal(size=300)
     x = labels + rng.normal(size=300)
-    one, two, three = standings({"T:test": cells([x, 2 * x + 1, rng.normal(size=300)], labels)}, 0.95)
+    one, two, three = standings({"T:test": cells([x, 2 * x + 1, rng.normal(size=300)], labels)}, "spearman", 0.95)
     assert one.tied and two.tied and not three.tied
     assert (one.rank_low, one.rank_high) == (two.rank_low, two.rank_high) == (1, 1)
 
@@ -80,6 +80,6 @@ def test_the_full_range_of_ranks_is_that_of_the_resamples():
 def test_rows_without_a_number_and_lone_rows_have_no_standing():
     whole = column([0.5, 1.0])
     hole = Cell(("e", "mean", "bad", "none"), None, None, status="failed", reason="why")
-    assert len(standings({"T:test": {**whole, hole.row: hole}}, 0.95)) == 2
+    assert len(standings({"T:test": {**whole, hole.row: hole}}, "spearman", 0.95)) == 2
     (first,) = list(whole.items())[:1]
-    assert standings({"T:test": dict([first])}, 0.95) == []
+    assert standings({"T:test": dict([first])}, "spearman", 0.95) == []

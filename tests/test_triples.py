@@ -21,6 +21,7 @@ from hengyu.cards import load_card
 from hengyu.cards.data import load_pairs
 from hengyu.cli import main
 from hengyu.encoders import EncoderSpec, open_encoder
+from hengyu.methods.grammar import parse_entry
 from hengyu.methods.training.data import LabelledPairs, TrainingData
 from hengyu.methods.training.model import TrainableEncoder
 from hengyu.methods.training.triples import Triples
@@ -28,7 +29,6 @@ from hengyu.methods.tuners.simcse_sup import SupervisedSimCse
 from hengyu.storage.records import load_run
 from hengyu.storage.tuned import TunedStore
 from hengyu.storage.vectors import VectorStore
-from hengyu.suites.grammar import parse_entry
 from hengyu.suites.planning import make_plan
 from hengyu.suites.suite import load_suite
 
@@ -195,7 +195,7 @@ def test_a_triple_is_two_labelled_pairs(home: Path) -> None:
     assert len(pairs.labels) == 80 and pairs.labels.tolist() == [1, 0] * 40
     assert pairs.first[::2] == pairs.first[1::2]
     plan = plan_of(home, '{ entry = "simcse-sup", fit_on = "nli:train" }')
-    lesson = make_training_data(plan, plan.tasks[0], plan.fits["grades:test", "nli:train"])
+    lesson = make_training_data(plan.texts, plan.tasks[0], plan.fits["grades:test", "nli:train"], None)
     assert lesson.pairs is not None
     triples = triples_of(lesson.pairs)
     shown = [[lesson.texts[int(i)] for i in part] for part in (triples.anchors, triples.positives, triples.negatives)]

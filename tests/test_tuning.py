@@ -16,6 +16,7 @@ from hengyu.base.errors import HengyuError
 from hengyu.base.progress import silent
 from hengyu.bench.run import Outcome, run
 from hengyu.encoders import EncoderSpec, open_encoder
+from hengyu.methods.grammar import parse_entry
 from hengyu.methods.training.cache import TunedEncoderCache
 from hengyu.methods.training.data import LabelledPairs, TrainingData
 from hengyu.methods.training.model import TrainableEncoder
@@ -24,7 +25,6 @@ from hengyu.storage.identity import parts_of
 from hengyu.storage.records import Record, Run, load_run
 from hengyu.storage.tuned import TunedStore
 from hengyu.storage.vectors import VectorStore
-from hengyu.suites.grammar import parse_entry
 from hengyu.suites.planning import make_plan
 from hengyu.suites.suite import load_suite
 
@@ -172,7 +172,7 @@ def test_a_training_is_watched_on_valid_only_where_that_is_another_split(folder:
         test.pairs.second
     )  # no vector of others is read
     for word, task, watched in (("target", test, True), ("train", test, True), ("target", valid, False)):
-        lesson = make_training_data(plan, task, plan.fits[task.name, word])
+        lesson = make_training_data(plan.texts, task, plan.fits[task.name, word], plan.held.get(task.name))
         assert (lesson.held is not None) is watched
         if lesson.held is not None:  # its sentences stand behind those of the training, and are never drawn
             assert min(lesson.held.first.min(), lesson.held.second.min()) >= len(lesson.counts)

@@ -18,7 +18,7 @@ const tidy = () => {
         rank: row.rank, encoder: row.encoder, pooling: row.pooling, entry: row.entry, fit_on: row.fit_on, dim: row.dim,
         task: data.columns[c].task, n: data.columns[c].n, metric, value: value ?? null, low: low ?? null, high: high ?? null,
         delta: delta ?? null, delta_low: deltaLow ?? null, delta_high: deltaHigh ?? null,
-        level_with_best: has && metric === "spearman" ? mark > 0 : null, reason: has ? "" : data.reasons[cell][1],
+        level_with_best: has && metric === data.metric ? mark > 0 : null, reason: has ? "" : data.reasons[cell][1],
       };
     }),
   );

@@ -50,7 +50,7 @@ const startBoard = () => {
   const texts = rows.map((r) => [r.entry, r.encoder, r.pooling, r.fit_on, r.baseline ? "baseline" : ""].join(" ").toLowerCase());
   const word = (row, facet) => (row[facet] === null ? "-" : String(row[facet]));
   const level = (i) => {
-    const cell = data.main === null ? null : data.metrics.spearman.cells[i][data.main];
+    const cell = data.main === null ? null : data.metrics[data.metric].cells[i][data.main];
     return Array.isArray(cell) && (cell[7] & (BEST | TIED)) > 0;
   };
   let kept = rows.map(() => true);
@@ -94,7 +94,7 @@ const startBoard = () => {
     const filled = (c) => cells.some((line) => Array.isArray(line[c]));
     for (const head of heads) {
       const empty = head.score !== null ? !filled(head.score) : head.change && !filled(data.main);
-      const visible = !hidden.has(head.place) && !(empty && metric.value !== "spearman");
+      const visible = !hidden.has(head.place) && !(empty && metric.value !== data.metric);
       if (made.column(head.place).visible() !== visible) made.column(head.place).visible(visible, false);
     }
   };
@@ -178,7 +178,7 @@ const startBoard = () => {
     unpick();
     shade();
     made.order([]);
-    metric.value = "spearman";
+    metric.value = data.metric;
     weighBy();
   });
 

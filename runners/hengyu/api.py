@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -135,30 +135,22 @@ def run(
     Raises:
         HengyuError: for every mistake in the suite or its data, and for cells that failed (the others are kept).
     """
-    from hengyu.base.paths import reports_dir
-    from hengyu.bench import run as bench
-    from hengyu.storage.fits import FitStore
-    from hengyu.storage.vectors import VectorStore
-    from hengyu.suites.planning import make_plan
+    from hengyu.bench.run_suite import RunOptions, run_suite
     from hengyu.suites.suite import find_suite, load_suite
 
-    loaded = load_suite(find_suite(str(suite))).with_overrides(
-        tasks=tuple(tasks), encoders=tuple(encoders), cross_encoders=tuple(cross_encoders), entries=tuple(entries)
-    )
-    loaded = replace(
-        loaded,
-        encoders=tuple(replace(e, trust_remote_code=trust_remote_code) for e in loaded.encoders),
-        cross_encoders=tuple(replace(e, trust_remote_code=trust_remote_code) for e in loaded.cross_encoders),
-    )
-    plan = make_plan(loaded, data_dir=Path(data) if data else None, datasets=[Path(d) for d in datasets])
-    outcome = bench.run(
-        plan,
-        reports=Path(out) if out else reports_dir(),
-        store=VectorStore.default(),
-        fits=FitStore.default(),
-        force=force,
+    asked = RunOptions(
+        data=Path(data) if data else None,
+        datasets=tuple(map(Path, datasets)),
+        tasks=tasks,
+        encoders=encoders,
+        cross_encoders=cross_encoders,
+        entries=entries,
+        out=str(out or ""),
         offline=offline,
+        force=force,
+        trust_remote_code=trust_remote_code,
     )
+    outcome = run_suite(load_suite(find_suite(str(suite))), asked)
     if outcome.failures:
         raise HengyuError(*outcome.failures, f"{outcome.folder}: the other cells are there")
     return load_run(outcome.folder)

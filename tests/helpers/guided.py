@@ -25,7 +25,7 @@ def reader(target: str, folder: Path) -> tuple[Callable[[bytes], object], list[b
 
     from hengyu.cards import load_card
     from hengyu.evaluation.gate.rules import read_rules
-    from hengyu.suites.grammar import parse_entry
+    from hengyu.methods.grammar import parse_entry
     from hengyu.suites.suite import load_suite
 
     def file_of(read: Callable[[Path], object]) -> Callable[[bytes], object]:

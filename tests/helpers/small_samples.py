@@ -16,8 +16,8 @@ import numpy as np
 from helpers import simulated as made
 from hengyu.base.errors import Degenerate
 from hengyu.evaluation.blocks import block_means
-from hengyu.evaluation.influence import spearman_contributions
 from hengyu.evaluation.paired_test import PairedChange
+from hengyu.numerics.influence import spearman_contributions
 
 SIZES = (2, 3, 5, 8, 12, 20, 50, 200, 1000)
 PROMISED = 0.005  # one-sided: (1 - level) / 2 at the gate's level of 99 %

@@ -15,10 +15,10 @@ from helpers.ratios import hold
 from helpers.vectors import synthetic_block, synthetic_file
 
 from hengyu.methods import Index
+from hengyu.methods.grammar import parse_entry
 from hengyu.methods.search.cost import queries_per_second, threads
 from hengyu.methods.search.exact import exact_search
 from hengyu.numerics.sample import Sample
-from hengyu.suites.grammar import parse_entry
 
 ROWS = int(os.environ.get("HENGYU_PERF_ROWS", "100000"))
 D, QUERIES = 256, 500

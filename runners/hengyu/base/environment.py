@@ -12,11 +12,14 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from hengyu.base.json_files import parse, write_json
+from hengyu.base.json_files import find_json, write_json
 from hengyu.base.paths import checkout
 from hengyu.base.version import __version__
 
-__all__ = ["begin", "code_digest", "commit_of", "environment"]
+__all__ = ["Environment", "begin", "code_digest", "commit_of", "environment"]
+
+Environment = dict[str, str | list[dict[str, str]]]
+"""environment.json: versions, machine and commit; ``earlier`` lists those of rows that were made before."""
 
 _PACKAGES = (
     *("numpy", "scipy", "scikit-learn", "numba", "faiss-cpu"),
@@ -38,12 +41,10 @@ def begin(path: Path, command: str = "") -> list[dict[str, Any]]:
 
     Cells finished by such a process were computed in its environment, not in this one.
     """
-    try:
-        before = parse(path.read_bytes())
-        earlier = [e for e in before.pop("earlier", []) if isinstance(e, dict)]
+    before: dict[str, Any] | None = find_json(path, Environment)
+    earlier = before.pop("earlier", []) if before else []
+    if before:
         earlier.append({k: v for k, v in before.items() if k not in _MOMENTARY})
-    except (OSError, ValueError, AttributeError, TypeError):
-        earlier = []
     write_json(path, environment(command, earlier))
     return earlier
 

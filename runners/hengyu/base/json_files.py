@@ -1,30 +1,35 @@
-"""JSON documents: written whole or not at all, read back as if from a stranger: shapes are checked, NaN is refused."""
+"""JSON documents: written whole or not at all, read back as if from a stranger.
+
+What a document must hold is declared once, as a type: a dataclass, a `msgspec.Struct`, or a plain type such as
+``dict[str, str]``. Values of another type, numbers that are not finite and text that is not UTF-8 are refused.
+"""
 
 from __future__ import annotations
 
+import codecs
 import json
-import math
 import os
-import re
 import stat
 import tempfile
-from collections.abc import Iterable, Mapping
-from dataclasses import MISSING, fields
-from functools import cache
+from collections.abc import Iterable
 from pathlib import Path
-from types import UnionType
-from typing import Any, TypeVar, get_args, get_type_hints
+from typing import Annotated, Any, TypeVar, overload
+
+import msgspec
+from msgspec import Meta, Struct
 
 from hengyu.base.bounded import read_bytes
 from hengyu.base.errors import HengyuError
 
 __all__ = [
     "NAME",
+    "Name",
     "check",
-    "fill",
+    "find_json",
     "parse",
-    "read_document",
+    "read_json",
     "read_seconds",
+    "shaped",
     "write_blocks",
     "write_bytes",
     "write_json",
@@ -35,10 +40,8 @@ T = TypeVar("T")
 NAME = r"^(?!\.)[\w.-]+\Z"
 """What may become the name of a file or folder: letters, digits, '-', '_' and '.', no leading dot."""
 
-
-_DIGITS = 300  # of a whole number: a double holds 308
-_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")  # an escape of half a pair, as far as the text shows
-_HALF = re.compile("[\ud800-\udfff]")
+Name = Annotated[str, Meta(pattern=NAME, max_length=200)]
+"""A string that becomes the name of a file or folder."""
 
 
 def write_bytes(path: Path, content: bytes) -> None:
@@ -87,116 +90,107 @@ def write_json(path: Path, content: Any) -> None:
     write_bytes(path, (text + "\n").encode("utf-8"))
 
 
-def parse(content: bytes, *, finite: bool = True) -> Any:
-    """Parse JSON in UTF-8; raises ValueError for what is none, or holds what no double or no UTF-8 text can.
+class _Versioned(Struct):
+    schema: Any = None
 
-    That is half a surrogate pair, a whole number of hundreds of digits, or nesting of thousands of brackets; with ``finite``
-    also NaN and infinity, which other programs write into their JSON.
+
+class _Timings(Struct):
+    seconds: dict[str, float]
+
+
+@overload
+def parse(content: bytes) -> Any: ...
+@overload
+def parse(content: bytes, kind: type[T]) -> T: ...
+def parse(content: bytes, kind: Any = Any) -> Any:
+    """Read JSON as a type says; raises ValueError, which goes after a file's name and says where the first mistake is.
+
+    A key that stands twice counts once, the last one. Keys that the type does not have are left out, unless it forbids them.
     """
-    text = content.decode("utf-8-sig")
+    text = content.removeprefix(codecs.BOM_UTF8)
     try:
-        if finite:
-            found = json.loads(text, parse_int=_whole, parse_constant=_refuse, parse_float=_finite)
-        else:
-            found = json.loads(text, parse_int=_whole)
-    except RecursionError:
-        raise ValueError("it is nested too deep") from None
-    if _SURROGATE.search(text):
-        _refuse_halves(found)
-    return found
+        return msgspec.json.decode(text, type=kind)
+    except msgspec.ValidationError as e:
+        raise ValueError(_said(e)) from None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as e:
+        raise ValueError(f"not JSON ({_where(text, e)})") from None
 
 
-def _refuse_halves(content: Any) -> None:
-    """Raise ValueError where a string holds half a surrogate pair, which cannot be written anywhere."""
-    rest = [content]
-    while rest:
-        one = rest.pop()
-        if isinstance(one, dict):
-            rest += one.keys()
-            rest += one.values()
-        elif isinstance(one, list):
-            rest += one
-        elif isinstance(one, str) and _HALF.search(one):
-            raise ValueError("it holds half a surrogate pair, which is no character")
+def shaped(content: Any, kind: type[T]) -> T:
+    """Hold JSON that was read already against a type; raises ValueError as `parse` does."""
+    try:
+        return msgspec.convert(content, kind)
+    except msgspec.ValidationError as e:
+        raise ValueError(_said(e)) from None
 
 
-def _whole(text: str) -> int:
-    if len(text) > _DIGITS:
-        raise ValueError(f"a number of {len(text)} digits is too large")
-    return int(text)
+def _said(mistake: msgspec.ValidationError) -> str:
+    """Say which key is wrong, and how: ``Expected `int`, got `str` - at `$.records[0].n``` is what the library says."""
+    what, _, place = str(mistake).partition(" - at `$")
+    place = place.removesuffix("`").removeprefix(".")
+    for words, end in (
+        ("Object missing required field `", "is missing"),
+        ("Object contains unknown field `", "is unknown"),
+    ):
+        if what.startswith(words):
+            name = what.removeprefix(words).removesuffix("`")[:40]
+            return f"key '{f'{place}.' if place else ''}{name}' {end}"
+    where = f"key '{place}'" if place else "it"
+    return f"{where} is not as it was written ({what.replace('`', '')[:120]})"
+
+
+def _where(text: bytes, mistake: Exception) -> str:
+    """Say by line and column where JSON is malformed, which the standard library knows."""
+    try:
+        json.loads(text, parse_constant=_refuse)
+    except RecursionError as e:
+        mistake = e
+    except ValueError as e:
+        return str(e)
+    if isinstance(mistake, RecursionError):
+        return "it is nested too deep"
+    return f"{mistake}; a string may hold half a surrogate pair"  # all else that json takes and msgspec does not
 
 
 def _refuse(word: str) -> float:
     raise ValueError(f"{word} is no number")
 
 
-def _finite(text: str) -> float:
-    number = float(text)
-    if not math.isfinite(number):
-        raise ValueError(f"{text} is too large a number")
-    return number
+def read_json(path: Path, kind: type[T], remedy: str, schemas: tuple[int, ...] = ()) -> T:
+    """Read a JSON file as a type says; raises `HengyuError` with file, key, what is wrong and the remedy.
 
-
-def read_document(path: Path, remedy: str) -> dict[str, Any]:
-    """Read a JSON object; raises `HengyuError`, which ends with the remedy."""
+    With ``schemas``, a file of another schema is refused as such, whatever else it holds.
+    """
     try:
-        content = parse(read_bytes(path))
+        content = read_bytes(path)
+        if schemas:
+            found = parse(content, _Versioned).schema
+            if type(found) is not int or found not in schemas:
+                raise ValueError(f"schema {str(found)[:40]} where this version reads {' and '.join(map(str, schemas))}")
+        return parse(content, kind)
     except OSError as e:
         raise HengyuError(f"{path}: cannot be read ({e.strerror or e}); {remedy}") from None
     except ValueError as e:
-        raise HengyuError(f"{path}: not JSON ({e}); {remedy}") from None
-    if not isinstance(content, dict):
-        raise HengyuError(f"{path}: must be a JSON object; {remedy}")
-    return content
+        raise HengyuError(f"{path}: {e}; {remedy}") from None
+
+
+def find_json(path: Path, kind: type[T]) -> T | None:
+    """Read a JSON file as a type says; None where it is not there, cannot be read, or is not as the type says."""
+    try:
+        return parse(read_bytes(path), kind)
+    except (OSError, ValueError):
+        return None
+
+
+def check(content: Any, kind: type[T], path: Path, remedy: str) -> T:
+    """Hold what was read of a file against a type; raises `HengyuError` as `read_json` does."""
+    try:
+        return shaped(content, kind)
+    except ValueError as e:
+        raise HengyuError(f"{path}: {e}; {remedy}") from None
 
 
 def read_seconds(path: Path) -> dict[str, float]:
     """Return the seconds by key of a timings.json; what cannot be read counts as nothing, since no number follows from it."""
-    try:
-        seconds = parse(read_bytes(path))["seconds"]
-        return {str(k): float(v) for k, v in seconds.items() if type(v) in (int, float)}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError):
-        return {}
-
-
-def fill(kind: type[T], row: Any) -> T:
-    """Make a dataclass of a JSON object, unknown keys left out; raises TypeError where a value is not of its field's type."""
-    if not isinstance(row, Mapping):
-        raise TypeError(f"{str(row)[:40]!r} stands where an object must")
-    values: dict[str, Any] = {}
-    for name, kinds, required in _shape(kind):  # type: ignore[arg-type]
-        if name not in row:
-            if required:
-                raise TypeError(f"'{name}' is missing")
-            continue
-        value = row[name]
-        if float in kinds and type(value) is int and abs(value) < 1 << 53:
-            value = float(value)
-        if type(value) not in kinds:
-            raise TypeError(f"'{name}' is {str(value)[:40]!r}")
-        values[name] = value
-    return kind(**values)
-
-
-@cache
-def _shape(kind: type[Any]) -> tuple[tuple[str, tuple[type, ...], bool], ...]:
-    hints = get_type_hints(kind)
-    return tuple(
-        (
-            f.name,
-            get_args(hints[f.name]) if isinstance(hints[f.name], UnionType) else (hints[f.name],),
-            f.default is MISSING,
-        )
-        for f in fields(kind)
-    )
-
-
-def check(content: Mapping[str, Any], shape: Mapping[str, Any], path: Path, remedy: str) -> None:
-    """Hold a document against a JSON schema; raises `HengyuError` that names the place of the first mistake."""
-    from jsonschema import Draft202012Validator
-
-    mistake = next(iter(Draft202012Validator(shape).iter_errors(content)), None)
-    if mistake is not None:
-        place = "".join(f"[{p}]" if isinstance(p, int) else f".{p}" for p in mistake.absolute_path).lstrip(".")
-        what = f"key '{place}'" if place else "it"
-        raise HengyuError(f"{path}: {what} is not as it was written ({mistake.message[:120]}); {remedy}")
+    found = find_json(path, _Timings)
+    return found.seconds if found else {}

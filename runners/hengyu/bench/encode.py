@@ -15,16 +15,24 @@ from hengyu.base.memory import give_back_memory
 from hengyu.base.progress import Progress
 from hengyu.bench.estimate import refuse_full_disk
 from hengyu.encoders import Chunk, Encoder, EncoderFailed, Unavailable
-from hengyu.encoders.api import Api
 from hengyu.numerics.sample import Sample
 from hengyu.storage.identity import vectors_key
 from hengyu.storage.vectors import VectorSpace, VectorStore, text_keys
 from hengyu.suites.plan import FitData
 
-__all__ = ["Vectors", "costs_of", "encode_missing", "encode_some", "look_before", "open_spaces", "refuse_unknown"]
+__all__ = [
+    "TOKENS",
+    "Vectors",
+    "costs_of",
+    "encode_missing",
+    "encode_some",
+    "look_before",
+    "open_spaces",
+    "refuse_unknown",
+]
 
 _SAVE_EVERY = 8192  # texts: a killed run loses at most this many
-_TOKENS = "tokens"  # the space of the token counts, beside those of the poolings
+TOKENS = "tokens"  # the space of the token counts, beside those of the poolings
 _MOSTLY_UNKNOWN = 0.5
 _MEASURED = 3.0  # seconds of encoding that an estimate is made from
 
@@ -73,7 +81,7 @@ class Vectors:
 
     def tokens_of(self, ids: NDArray[np.int64]) -> int:
         """Return the tokens of texts by their numbers, as the encoder counted them."""
-        return int(self.get(_TOKENS, ids)[:, 0].astype(np.float64).sum())
+        return int(self.get(TOKENS, ids)[:, 0].astype(np.float64).sum())
 
     def coverage(self, ids: NDArray[np.int64], asked: NDArray[np.int64] | None = None) -> dict[str, float]:
         """Return the share of [UNK] among the tokens, and of truncated texts, each repeat counted.
@@ -82,9 +90,9 @@ class Vectors:
             ids: numbers of texts.
             asked: numbers of queries that are encoded otherwise than ``ids``.
         """
-        counts = self.get(_TOKENS, ids).astype(np.float64)
+        counts = self.get(TOKENS, ids).astype(np.float64)
         if asked is not None and self.asking is not None:
-            counts = np.concatenate([counts, self.asking.get(_TOKENS, asked)])
+            counts = np.concatenate([counts, self.asking.get(TOKENS, asked)])
         tokens = max(counts[:, 0].sum(), 1.0)
         return {"unk": round(float(counts[:, 1].sum() / tokens), 6), "truncated": round(float(counts[:, 2].mean()), 6)}
 
@@ -94,7 +102,7 @@ def open_spaces(
 ) -> dict[str, VectorSpace]:
     """Return the spaces of an encoder's poolings, and that of its token counts; every segment is checked once."""
     identity = encoder.identity()
-    return {name: store.space(vectors_key(encoder, name, identity), blind=blind) for name in (*poolings, _TOKENS)}
+    return {name: store.space(vectors_key(encoder, name, identity), blind=blind) for name in (*poolings, TOKENS)}
 
 
 def encode_missing(
@@ -126,7 +134,6 @@ def encode_missing(
     wanted = np.logical_or.reduce(list(missing.values()))
     total = int(wanted.sum())
     seen = unknown = 0.0
-    paid = isinstance(encoder, Api)  # by the request, so each is stored at once
     if total:
         if whole:
             look_before(encoder, texts)
@@ -137,11 +144,11 @@ def encode_missing(
         def save() -> None:
             for name, space in spaces.items():
                 indices = np.concatenate([c.indices for c in pending])
-                rows = np.concatenate([c.counts if name == _TOKENS else c.vectors[name] for c in pending])
+                rows = np.concatenate([c.counts if name == TOKENS else c.vectors[name] for c in pending])
                 new = missing[name][indices]
                 space.append(keys[indices[new]], rows[new])
             pending.clear()
-            if whole and not paid:
+            if whole and not encoder.hosted:
                 give_back_memory()
 
         with progress.stage(f"encoding {total} texts with {encoder.id}, characters", int(pace.total)) as tick:
@@ -155,7 +162,7 @@ def encode_missing(
                     seen += float(chunk.counts[:, 0].sum())
                     unknown += float(chunk.counts[:, 1].sum())
                     tick(int(pace.done))
-                    if sum(len(c.indices) for c in pending) >= (1 if paid else _SAVE_EVERY):
+                    if sum(len(c.indices) for c in pending) >= (1 if encoder.hosted else _SAVE_EVERY):
                         save()
             except (KeyboardInterrupt, EncoderFailed):
                 if pending:

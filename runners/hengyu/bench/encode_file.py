@@ -11,21 +11,16 @@ from hengyu.base.errors import HengyuError
 from hengyu.base.memory import as_words
 from hengyu.base.progress import Progress, silent
 from hengyu.base.text_lines import blocks, typical_line
+from hengyu.bench.context import EncodeContext
 from hengyu.bench.encode import open_spaces
 from hengyu.bench.encode_shards import encode_block
-from hengyu.bench.encoder_jobs import prepare_encoder
+from hengyu.bench.encoder_jobs import PreparedEncoder
 from hengyu.bench.estimate import base_memory, refuse_full_disk
 from hengyu.bench.executors.local import Local
-from hengyu.bench.run_log import RunLog
-from hengyu.bench.units import Executor, WorkerContext
+from hengyu.bench.notes import Notes
+from hengyu.bench.units import Executor
 from hengyu.encoders import Encoder
-from hengyu.encoders.api import Api
-from hengyu.methods.training.cache import TunedEncoderCache
-from hengyu.storage.timings import Clock
-from hengyu.storage.tuned import TunedStore
 from hengyu.storage.vectors import VectorStore
-from hengyu.suites.plan import Plan
-from hengyu.suites.suite import Suite
 
 __all__ = ["Archived", "archive", "block_size"]
 
@@ -75,19 +70,24 @@ def archive(
         raise HengyuError(f"{path}: cannot be read ({e.strerror or e}); check the path") from None
     expected = size / typical_line(path)
     lines = block_size(encoder, poolings, expected, max_memory)
-    if isinstance(encoder, Api):
-        encoder.prepare(store, None, progress)
+    encoder.prepare(store, None, progress)
     progress.say(f"{path}: about {expected:,.0f} lines, in blocks of {lines:,}, into {store.root}")
     spaces = open_spaces(store, encoder, poolings)
-    site = _site(path, encoder, poolings, store, progress, offline=offline)
-    site.memory = int((base_memory(encoder, len(poolings)) + lines * _PER_LINE) * _SLACK)
+    context = EncodeContext(
+        encoders=(PreparedEncoder(encoder, encoder.identity(), tuple(poolings), {}),),
+        store=store,
+        progress=progress,
+        offline=offline,
+        memory=int((base_memory(encoder, len(poolings)) + lines * _PER_LINE) * _SLACK),
+    )
+    log = Notes()
     seen = blank = encoded = worked = before = 0
     spent = 0.0
     said = False
     with progress.stage(f"encoding {path.name} with {encoder.id}, bytes", size) as tick:
         for block in blocks(path, lines):
             begun = time.perf_counter()
-            found = encode_block(executor, site, 0, list(dict.fromkeys(block.texts)), spaces)
+            found = encode_block(executor, context, list(dict.fromkeys(block.texts)), spaces, log)
             seen, blank, encoded = seen + len(block.texts) + block.blank, blank + block.blank, encoded + found.encoded
             if found.encoded:
                 spent += time.perf_counter() - begun
@@ -101,21 +101,10 @@ def archive(
                     progress.say(f"{seen:,} lines, {pace:,.0f} sentences/s, about {_clock(left)} left")
             before = block.done
             tick(min(block.done, size))
-    if isinstance(encoder, Api) and (bill := encoder.spent()):
-        progress.say(bill)
+    if sent := encoder.spent():
+        progress.say(sent)
     encoder.release()
     return Archived(seen, blank, encoded, time.perf_counter() - started, {p: spaces[p].folder for p in poolings})
-
-
-def _site(
-    path: Path, encoder: Encoder, poolings: Sequence[str], store: VectorStore, progress: Progress, *, offline: bool
-) -> WorkerContext:
-    """Return what workers need: a plan that weighs nothing, whose texts come with the units."""
-    suite = Suite("encode", path, (), (), encoders=(encoder.spec,), poolings=tuple(poolings), baselines=())
-    plan = Plan(suite)
-    ledger = RunLog(plan, store.root, progress, False, Clock(None))
-    jobs = [prepare_encoder(plan, encoder)]
-    return WorkerContext(plan, jobs, store, TunedEncoderCache(TunedStore.beside(store), progress), ledger, offline)
 
 
 def block_size(encoder: Encoder, poolings: Sequence[str], lines: float, max_memory: int | None) -> int:

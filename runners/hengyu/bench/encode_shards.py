@@ -11,16 +11,16 @@ from numpy.typing import NDArray
 from hengyu.base.errors import HengyuError
 from hengyu.base.memory import give_back_memory
 from hengyu.base.progress import Progress, silent
+from hengyu.bench.context import EncodeContext
 from hengyu.bench.encode import Vectors, costs_of, encode_missing, open_spaces, refuse_unknown
-from hengyu.bench.units import Executor, WorkerContext
+from hengyu.bench.notes import UnitLog
+from hengyu.bench.units import Executor
 from hengyu.encoders import Encoder
-from hengyu.encoders.api import Api
 from hengyu.storage.vectors import VectorSpace, text_keys
 
 __all__ = ["Batches", "Encode", "encode_all", "encode_block", "shards"]
 
 Ids = NDArray[np.int64]
-Texts = Ids | tuple[str, ...]  # numbers of the plan's texts; or texts that no plan holds, which travel with their unit
 _MOST = 8192  # texts of a shard: what a worker that dies loses, and what one holds
 _ROUNDS = 8  # shards for each worker, so that they end at about the same time
 
@@ -29,13 +29,14 @@ _ROUNDS = 8  # shards for each worker, so that they end at about the same time
 class Batches:
     """Unit: the batches that an encoder would go through, as the numbers of their texts; nothing is encoded."""
 
-    job: int
-    texts: tuple[str, ...] | None = None  # by default those of the plan that the side has
+    encoder: int
+    poolings: tuple[str, ...]
+    texts: tuple[str, ...] | None = None  # by default those of the context that the side has
     side: str = ""
     weight: int = 1
     trains: bool = True  # how large a batch is depends on the device
 
-    def __call__(self, site: WorkerContext) -> list[Ids]:
+    def __call__(self, context: EncodeContext, log: UnitLog) -> list[Ids]:
         """Ask for every batch, and refuse it."""
         found: list[Ids] = []
 
@@ -43,17 +44,15 @@ class Batches:
             found.append(batch)
             return False
 
-        job = site.jobs[self.job]
-        ids = _numbers(site, self.side)
-        texts = self.texts if self.texts is not None else site.plan.texts if ids is None else site.plan.select(ids)
-        for _ in job.encodes(self.side).stream(texts, job.poolings, note):
+        texts = self.texts if self.texts is not None else context.select(context.numbers(self.side))
+        for _ in context.encoders[self.encoder].encodes(self.side).stream(texts, self.poolings, note):
             pass
         return found
 
 
 @dataclass(frozen=True)
 class Carried:
-    """Texts that no plan holds, since their file is large, and what each space lacks: no worker reads all that is stored."""
+    """Texts that no context holds, since their file is large, and what each space lacks: no worker reads all that is stored."""
 
     texts: tuple[str, ...]
     missing: Mapping[str, NDArray[np.bool_]]
@@ -63,28 +62,28 @@ class Carried:
 class Encode:
     """Unit: texts that make whole batches, in the order of the batches; an encoder makes the same batches of them."""
 
-    job: int
-    texts: Ids  # numbers of the plan's texts
+    encoder: int
+    poolings: tuple[str, ...]
+    texts: Ids  # numbers of the context's texts
     weight: int
     carried: Carried | None = None
     side: str = ""
     trains: bool = True
 
-    def __call__(self, site: WorkerContext) -> tuple[float, float]:
+    def __call__(self, context: EncodeContext, log: UnitLog) -> tuple[float, float]:
         """Encode those that the store lacks; returns the tokens read and the [UNK] among them."""
-        job = site.jobs[self.job]
-        encoder = job.encodes(self.side)
-        for other in (one for j in site.jobs for one in (j.encoder, j.asking)):
+        encoder = context.encoders[self.encoder].encodes(self.side)
+        for other in (one for e in context.encoders for one in (e.encoder, e.asking)):
             if other is not None and other is not encoder:
                 other.release()
         if self.carried:
             texts, missing = list(self.carried.texts), self.carried.missing
-            spaces = open_spaces(site.store, encoder, job.poolings, blind=True)
+            spaces = open_spaces(context.store, encoder, self.poolings, blind=True)
         else:
-            texts, missing = site.plan.select(self.texts), None
-            spaces = site.spaces(self.job, self.side)
+            texts, missing = list(context.select(self.texts)), None
+            spaces = context.spaces(self.encoder, self.poolings, self.side)
         found = encode_missing(
-            site.store, encoder, texts, job.poolings, silent, spaces=spaces, missing=missing, whole=False
+            context.store, encoder, texts, self.poolings, silent, spaces=spaces, missing=missing, whole=False
         )
         if len(texts) > _MOST // 4:
             give_back_memory()
@@ -126,13 +125,16 @@ class _Judged:
                 refuse_unknown(self.encoder, self.tokens, self.unknown)
 
 
-def encode_all(executor: Executor, site: WorkerContext, number: int) -> Vectors:
-    """Encode the texts of the plan that the store lacks, with the encoder of a number; returns access to all.
+def encode_all(
+    executor: Executor, context: EncodeContext, number: int, poolings: tuple[str, ...], log: UnitLog
+) -> Vectors:
+    """Encode the texts of a context that the store lacks, with the encoder of a number; returns access to all.
 
     Where queries are encoded otherwise than documents, each side's texts are encoded for that side alone.
     Raises `HengyuError` when the model's vocabulary turns more than half of the tokens into [UNK].
     """
-    first, *rest = [_encode_side(executor, site, number, side) for side in site.jobs[number].sides]
+    sides = context.encoders[number].sides
+    first, *rest = [_encode_side(executor, context, number, poolings, side, log) for side in sides]
     for asking in rest:
         first = replace(
             first,
@@ -144,75 +146,82 @@ def encode_all(executor: Executor, site: WorkerContext, number: int) -> Vectors:
     return first
 
 
-def _numbers(site: WorkerContext, side: str) -> Ids | None:
-    """Return the numbers of the texts of a side, None for all texts."""
-    return site.plan.texts_of(side) if side else None
-
-
-def _encode_side(executor: Executor, site: WorkerContext, number: int, side: str) -> Vectors:
-    """Encode what the store lacks of the texts of a side; what is returned is asked for by the numbers of the plan."""
-    job, progress, ids = site.jobs[number], site.ledger.progress, _numbers(site, side)
-    encoder, texts = job.encodes(side), site.plan.texts if ids is None else site.plan.select(ids)
-    if not executor.away or isinstance(encoder, Api):  # workers need no key, and share no rate limit
-        found = encode_missing(site.store, encoder, texts, job.poolings, progress)
+def _encode_side(
+    executor: Executor, context: EncodeContext, number: int, poolings: tuple[str, ...], side: str, log: UnitLog
+) -> Vectors:
+    """Encode what the store lacks of the texts of a side; what is returned is asked for by the numbers of all texts."""
+    ids, encoder = context.numbers(side), context.encoders[number].encodes(side)
+    texts, spaces = context.select(ids), context.spaces(number, poolings, side)
+    if not executor.remote or encoder.hosted:  # workers need no key, and share no rate limit
+        found = encode_missing(context.store, encoder, texts, poolings, context.progress, spaces=spaces)
+        if found.encoded:
+            encoder.release()
+            give_back_memory()
     else:
-        spaces = open_spaces(site.store, encoder, job.poolings)
-        found = _encode(executor, site, number, texts, spaces, progress, carried=False, side=side)
-    return found if ids is None else replace(found, keys=text_keys(site.plan.texts))
+        found = _Sharded(executor, context, number, poolings, log, side=side).encode(texts, spaces, context.progress)
+    return found if ids is None else replace(found, keys=context.keys)
 
 
 def encode_block(
-    executor: Executor, site: WorkerContext, number: int, texts: Sequence[str], spaces: Mapping[str, VectorSpace]
-) -> Vectors:
-    """Encode as `encode_all` texts that no plan holds, quietly; ``spaces`` are those that `open_spaces` gave."""
-    job = site.jobs[number]
-    if not executor.away or isinstance(job.encoder, Api):
-        return encode_missing(site.store, job.encoder, texts, job.poolings, silent, spaces=spaces)
-    return _encode(executor, site, number, texts, spaces, silent, carried=True)
-
-
-def _encode(
     executor: Executor,
-    site: WorkerContext,
-    number: int,
+    context: EncodeContext,
     texts: Sequence[str],
     spaces: Mapping[str, VectorSpace],
-    progress: Progress,
-    *,
-    carried: bool,
-    side: str = "",
+    log: UnitLog,
 ) -> Vectors:
-    """Encode what the spaces lack in shards; texts that the plan does not hold are ``carried`` by the units."""
-    job, numbers = site.jobs[number], _numbers(site, side)
-    found = Vectors(spaces, text_keys(texts), 0)
-    missing = {name: space.find(found.keys) < 0 for name, space in spaces.items()}
-    wanted = np.logical_or.reduce(list(missing.values()))
-    total = int(wanted.sum())
-    if not total:
-        return found
-    cost = costs_of(texts, job.identity)
-    ((_, batches),) = executor.run([Batches(number, tuple(texts) if carried else None, side)], site)
-    most = cost[wanted].sum() / (_ROUNDS * executor.workers)
+    """Encode with the one encoder of a context texts that it does not hold, quietly; ``spaces`` are those of `open_spaces`."""
+    (prepared,) = context.encoders
+    if not executor.remote or prepared.encoder.hosted:
+        return encode_missing(context.store, prepared.encoder, texts, prepared.poolings, silent, spaces=spaces)
+    return _Sharded(executor, context, 0, prepared.poolings, log, carried=True).encode(texts, spaces, silent)
 
-    def unit(ids: Ids) -> Encode:
-        own = {name: lacks[ids] for name, lacks in missing.items()}
-        some = Carried(tuple(texts[int(i)] for i in ids), own) if carried else None
-        return Encode(number, ids if numbers is None else numbers[ids], int(cost[ids].sum()), some, side)
 
-    units = list(map(unit, shards(batches, wanted, cost, most)))
-    done, judged = 0, _Judged(job.encoder, len(units))
-    title = f"encoding {total} texts with {job.encoder.id} in {len(units)} shards, characters"
-    with progress.stage(title, sum(u.weight for u in units)) as tick:
-        for at, (read, unknown) in executor.run(units, site):
-            judged.take(at, len(units[at].texts), read, unknown)
-            done += units[at].weight
-            tick(done)
-    for space in spaces.values():
-        space.refresh()
-        lost = int((space.find(found.keys) < 0).sum())
-        if lost:
-            raise HengyuError(
-                f"{site.store.root}: {lost} of {total} texts that the workers encoded are not here; let all machines share "
-                "the folder, or give a --store that all reach"
-            )
-    return replace(found, encoded=total)
+@dataclass(frozen=True)
+class _Sharded:
+    """Encodes in shards what spaces lack; texts that the context does not hold are ``carried`` by the units."""
+
+    executor: Executor
+    context: EncodeContext
+    number: int
+    poolings: tuple[str, ...]
+    log: UnitLog
+    carried: bool = False
+    side: str = ""
+
+    def encode(self, texts: Sequence[str], spaces: Mapping[str, VectorSpace], progress: Progress) -> Vectors:
+        """Encode the texts that any of the spaces lacks."""
+        prepared, numbers = self.context.encoders[self.number], self.context.numbers(self.side)
+        found = Vectors(spaces, text_keys(texts), 0)
+        missing = {name: space.find(found.keys) < 0 for name, space in spaces.items()}
+        wanted = np.logical_or.reduce(list(missing.values()))
+        total = int(wanted.sum())
+        if not total:
+            return found
+        cost = costs_of(texts, prepared.identity)
+        asked = Batches(self.number, self.poolings, tuple(texts) if self.carried else None, self.side)
+        ((_, batches),) = self.executor.run([asked], self.context, self.log)
+        most = cost[wanted].sum() / (_ROUNDS * self.executor.workers)
+
+        def unit(ids: Ids) -> Encode:
+            own = {name: lacks[ids] for name, lacks in missing.items()}
+            some = Carried(tuple(texts[int(i)] for i in ids), own) if self.carried else None
+            places = ids if numbers is None else numbers[ids]
+            return Encode(self.number, self.poolings, places, int(cost[ids].sum()), some, self.side)
+
+        units = list(map(unit, shards(batches, wanted, cost, most)))
+        done, judged = 0, _Judged(prepared.encoder, len(units))
+        title = f"encoding {total} texts with {prepared.encoder.id} in {len(units)} shards, characters"
+        with progress.stage(title, sum(u.weight for u in units)) as tick:
+            for at, (read, unknown) in self.executor.run(units, self.context, self.log):
+                judged.take(at, len(units[at].texts), read, unknown)
+                done += units[at].weight
+                tick(done)
+        for space in spaces.values():
+            space.refresh()
+            lost = int((space.find(found.keys) < 0).sum())
+            if lost:
+                raise HengyuError(
+                    f"{self.context.store.root}: {lost} of {total} texts that the workers encoded are not here; let all "
+                    "machines share the folder, or give a --store that all reach"
+                )
+        return replace(found, encoded=total)

@@ -1,28 +1,37 @@
-"""One encoder's part of a run."""
+"""One encoder's part of a run: what it can give, and what it has given."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hengyu.base.errors import HengyuError
 from hengyu.bench.encode import Vectors
-from hengyu.encoders import POOLINGS, Chunk, Encoder, EncoderFailed, EncoderSpec, Unavailable, find_encoder
+from hengyu.encoders import (
+    POOLINGS,
+    Chunk,
+    Encoder,
+    EncoderFailed,
+    EncoderSpec,
+    LocalEncoder,
+    Unavailable,
+)
 from hengyu.encoders import Vectors as Rows
-from hengyu.encoders.api import Api
 from hengyu.methods.training.cache import TRAINEE
 from hengyu.storage.identity import made_by, observation_key, vectors_key
 from hengyu.suites.entries import SuiteEntry
-from hengyu.suites.plan import FitData, Plan, TaskData
+from hengyu.suites.plan import FitData, Plan
+from hengyu.tasks.interface.data import TaskData
 
 __all__ = [
+    "EncodedEncoder",
     "PreparedEncoder",
-    "absent_job",
-    "open_job",
+    "absent_encoder",
     "data_key",
     "prepare_encoder",
     "observed_key",
@@ -30,23 +39,46 @@ __all__ = [
 ]
 
 
-@dataclass
+@dataclass(frozen=True)
 class PreparedEncoder:
-    """One encoder's part of a run.
+    """One encoder's part of a run, before anything is encoded.
 
     In a retrieval suite ``encoder`` encodes the documents, and the queries too unless ``asking`` is there.
     """
 
     encoder: Encoder
-    identity: dict[str, Any]
-    poolings: list[str]  # those it gives
-    unavailable: dict[str, str]  # pooling -> why not
-    failed: dict[str, str] = field(default_factory=dict)  # pooling -> what went wrong
-    vectors: Vectors | None = None
-    coverage: dict[str, dict[str, float]] = field(default_factory=dict)
-    dim: int | None = None
+    identity: Mapping[str, Any]
+    poolings: tuple[str, ...]  # those it gives
+    unavailable: Mapping[str, str]  # pooling -> why not
+    failed: Mapping[str, str] = field(default_factory=dict)  # pooling -> what went wrong
     asking: Encoder | None = None  # encodes the queries, where their prompt or route is another than the documents'
-    _keys: dict[str, dict[str, Any]] = field(default_factory=dict)
+    sided: bool = False  # whether its texts are queries or documents
+
+    @classmethod
+    def of(cls, encoder: Encoder, poolings: Sequence[str], *, sided: bool = False) -> Self:
+        """Return what an encoder can do of the poolings that are asked for.
+
+        One that has native vectors alone is evaluated by those, whatever poolings are asked for.
+        """
+        asking: Encoder | None = None
+        if sided:
+            encoder, asking = (encoder.side(side) for side in ("document", "query"))
+            if asking.identity() == encoder.identity():
+                asking = None
+        given = encoder.poolings
+        if asking:
+            given = {p: reason or asking.poolings[p] for p, reason in given.items()}
+        asked = ("native",) if [p for p, reason in given.items() if not reason] == ["native"] else poolings
+        wanted = [p for p in asked if not given[p]]
+        unavailable = {p: given[p] for p in asked if given[p]}
+        if encoder.native_is in wanted and "native" in wanted:
+            wanted.remove("native")
+            unavailable["native"] = f"the vectors of '{encoder.native_is}' are the native ones; its rows show both"
+        return cls(encoder, encoder.identity(), tuple(wanted), unavailable, asking=asking, sided=sided)
+
+    @cached_property
+    def _keys(self) -> dict[str, dict[str, Any]]:
+        return {}
 
     def key(self, pooling: str) -> dict[str, Any]:
         """Return the key of its vectors under a pooling (`hengyu.storage.identity.vectors_key`), of both sides if they differ."""
@@ -77,17 +109,52 @@ class PreparedEncoder:
         who = f"encoder '{self.encoder.id}'"
         return [r if r.startswith("encoder ") else f"{who}, {', '.join(names)}: {r}" for r, names in of.items()]
 
-    def give_up(self, error: HengyuError) -> None:
-        """Strike the poolings that cannot be had, all of them unless the error names some; their rows give the reason."""
+    def without(self, error: HengyuError) -> Self:
+        """Return it without the poolings that cannot be had, all of them unless the error names some, and with the reason."""
         if isinstance(error, Unavailable):
-            gone, into = error.reasons, self.failed if error.broken else self.unavailable
+            gone, broken = error.reasons, error.broken
         else:
-            gone, into = dict.fromkeys(self.poolings, " ".join(error.problems)), self.failed
-        into.update(gone)
-        self.poolings = [p for p in self.poolings if p not in gone]
+            gone, broken = dict.fromkeys(self.poolings, " ".join(error.problems)), True
+        rest = tuple(p for p in self.poolings if p not in gone)
+        if broken:
+            return replace(self, poolings=rest, failed={**self.failed, **gone})
+        return replace(self, poolings=rest, unavailable={**self.unavailable, **gone})
 
 
-class Absent:
+@dataclass(frozen=True)
+class EncodedEncoder:
+    """One encoder's part of a run, after its texts have been encoded.
+
+    Attributes:
+        prepared: with the poolings that it has given, and the reasons of those that it has not.
+        vectors: None where it has given none.
+        coverage: task -> the shares of [UNK] and of truncated texts.
+        dim: the width of its vectors.
+    """
+
+    prepared: PreparedEncoder
+    vectors: Vectors | None = None
+    coverage: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    dim: int | None = None
+
+    @classmethod
+    def of(cls, prepared: PreparedEncoder, vectors: Vectors, tasks: Sequence[TaskData]) -> Self:
+        """Return it with what it read of the texts of tasks, of queries as they were encoded."""
+        coverage = {
+            t.name: vectors.coverage(t.searched, t.asked)
+            if vectors.asking is not None and len(t.asked)
+            else vectors.coverage(t.ids)
+            for t in tasks
+        }
+        return cls(prepared, vectors, coverage, vectors.spaces[prepared.poolings[-1]].dim)
+
+    @property
+    def encoder(self) -> Encoder:
+        """What encoded the documents, or all texts."""
+        return self.prepared.encoder
+
+
+class Absent(LocalEncoder):
     """What stands for an encoder that could not be opened."""
 
     revision = ""
@@ -130,58 +197,24 @@ class Absent:
         """Nothing is held."""
 
 
-def open_job(
-    plan: Plan, spec: EncoderSpec, *, offline: bool, served: Mapping[str, Any] | None = None
-) -> PreparedEncoder:
-    """Open an encoder; one that cannot be opened is a job without poolings, whose rows give the reason.
-
-    ``served`` is the identity of an API's model where it is known, so that the API is not asked again.
-    """
-    try:
-        encoder = find_encoder(spec, offline=offline)
-        if isinstance(encoder, Api) and served is not None:
-            encoder.adopt(served)
-        return prepare_encoder(plan, encoder)
-    except HengyuError as e:
-        return absent_job(plan, spec, e)
-
-
-def absent_job(plan: Plan, spec: EncoderSpec, error: HengyuError) -> PreparedEncoder:
+def absent_encoder(spec: EncoderSpec, poolings: Sequence[str], reason: str) -> PreparedEncoder:
     """Return what stands for an encoder that cannot be opened: rows that give the reason."""
-    reason = " ".join(error.problems)
     absent = Absent(spec, reason)
-    return PreparedEncoder(absent, absent.identity(), [], {}, dict.fromkeys(plan.suite.poolings, reason))
+    return PreparedEncoder(absent, absent.identity(), (), {}, dict.fromkeys(poolings, reason))
 
 
 def prepare_encoder(plan: Plan, encoder: Encoder) -> PreparedEncoder:
-    """Return what an encoder can do of what the suite asks for.
-
-    One that has native vectors alone is weighed by those, whatever poolings the suite names.
-    """
-    asking: Encoder | None = None
-    if plan.suite.kind == "retrieval":
-        encoder, asking = (encoder.side(side) for side in ("document", "query"))
-        if asking.identity() == encoder.identity():
-            asking = None
-    given = encoder.poolings
-    if asking:
-        given = {p: reason or asking.poolings[p] for p, reason in given.items()}
-    asked = ("native",) if [p for p, reason in given.items() if not reason] == ["native"] else plan.suite.poolings
-    wanted = [p for p in asked if not given[p]]
-    unavailable = {p: given[p] for p in asked if given[p]}
-    if encoder.native_is in wanted and "native" in wanted:
-        wanted.remove("native")
-        unavailable["native"] = f"the vectors of '{encoder.native_is}' are the native ones; its rows show both"
-    return PreparedEncoder(encoder, encoder.identity(), wanted, unavailable, asking=asking)
+    """Return what an encoder can do of what the suite asks for."""
+    return PreparedEncoder.of(encoder, plan.suite.poolings, sided=plan.suite.task_kind.sided)
 
 
 def data_key(plan: Plan, task: TaskData) -> dict[str, str]:
     """Return the digests of what was read of a task: texts, labels, and what the suite makes of them."""
-    beside, relevance = plan.thresholds.get(task.name), plan.relevance.get(task.name)
+    beside = plan.thresholds.get(task.name)
     return {
         "task": task.pairs.digest,
         "thresholds": beside.pairs.digest if beside else "",
-        "relevance": relevance.digest if relevance else "",
+        "truth": plan.truths[task.name].digest,
     }
 
 

@@ -16,7 +16,8 @@ from hengyu.base.errors import HengyuError
 from hengyu.base.memory import as_words, resident
 from hengyu.encoders import SIDES, Encoder
 from hengyu.encoders.model_folder import ModelFolder
-from hengyu.suites.plan import Plan, TaskData
+from hengyu.suites.plan import Plan
+from hengyu.tasks.interface.data import TaskData
 
 __all__ = ["Estimate", "base_memory", "estimate", "free_space", "refuse_full_disk", "refuse_what_cannot_fit"]
 
@@ -36,7 +37,6 @@ class Estimate:
     weighing: int
     deriving: int
     disk: int
-    observing: int = 0  # the part of the weighing that is one task's own
 
     @property
     def memory(self) -> int:
@@ -45,8 +45,8 @@ class Estimate:
 
     @property
     def worker(self) -> int:
-        """The peak of a process that does parts of the run, and holds no similarities but those of one task."""
-        return int(_SLACK * (self.base + max(self.encoding, self.observing)))
+        """The peak of a process that does parts of the run, and derives no numbers."""
+        return int(_SLACK * (self.base + max(self.encoding, self.weighing)))
 
     @property
     def costliest(self) -> str:
@@ -93,16 +93,30 @@ def estimate(
         default=0,
     )
     width = max(widths, default=0)
-    weighing = max((_weighing(plan, task, width) for task in plan.tasks), default=0)
     pairs = [(e.id, name) for e, names in zip(encoders, poolings, strict=True) for name in names]
-    under = [spec for pair in pairs for spec in plan.suite.under(*pair)]
-    rows = sum(max(1, len(s.names)) * max(1, s.seeds) for s in under)
-    deriving = max(((rows + 4) * (2 * t.n + 7 * plan.suite.resamples) * 8 for t in plan.tasks), default=0)
-    # on the way from observations to numbers all similarities of a run are held
-    held = sum(rows * t.n * 8 for t in plan.tasks)
+    rows = [sum(max(1, len(s.names)) * max(1, s.seeds) for s in plan.suite.under(*pair)) for pair in pairs]
+    # what is seen of a task under one pooling is held, and once more on its way to the disk
+    weighing = max(
+        (_weighing(plan, t, width) + 2 * max(rows, default=0) * _seen(plan, t) for t in plan.tasks), default=0
+    )
+    deriving = _deriving(plan, sum(rows))
     base = max(resident(), _LIBRARIES) + sum(2 * len(t) + 60 for t in plan.texts)
-    own = weighing + max((rows * t.n * 8 for t in plan.tasks), default=0)
-    return Estimate(base, encoding, weighing + held, deriving + held, disk, own)
+    return Estimate(base, encoding, weighing, deriving, disk)
+
+
+def _seen(plan: Plan, task: TaskData) -> int:
+    """Return the bytes of what is seen of a task by one row."""
+    beside = plan.thresholds.get(task.name)
+    return 8 * (task.n + (beside.n if beside else 0))
+
+
+def _deriving(plan: Plan, rows: int) -> int:
+    """Return what the numbers of rows take: what was seen of one task, and the replicates of all tasks and their means."""
+    resamples = plan.suite.resamples
+    one = (rows * _seen(plan, t) + (rows + 4) * (2 * t.n + 7 * resamples) * 8 for t in plan.tasks)
+    # tasks, two means over the splits of a card, two over all tasks
+    columns = len(plan.tasks) + 2 * len({t.pairs.card.name for t in plan.tasks}) + 2
+    return max(one, default=0) + rows * columns * resamples * 8
 
 
 def _stored(texts: int, width: int, poolings: int) -> int:

@@ -8,15 +8,13 @@ from typing import Any
 import numpy as np
 
 from hengyu.base.version import __version__
-from hengyu.bench.encoder_jobs import PreparedEncoder
+from hengyu.bench.encoder_jobs import EncodedEncoder
 from hengyu.bench.prompts import say_prompts
 from hengyu.bench.score_pairs import Scorer, scorer_header, scorer_warnings
 from hengyu.bench.sources import splits_read
-from hengyu.encoders.api import Api
-from hengyu.evaluation.derive import Derived
-from hengyu.numerics.metrics import ceiling
 from hengyu.storage.records import SCHEMA, Record
-from hengyu.suites.plan import Plan, SearchData, TaskData
+from hengyu.suites.plan import Plan
+from hengyu.tasks.interface.base import Task
 
 __all__ = ["header"]
 
@@ -24,10 +22,20 @@ _NAMED = 4  # entries that a warning names
 
 
 def header(
-    plan: Plan, name: str, key: str, jobs: Sequence[PreparedEncoder], found: Derived, scorers: Sequence[Scorer] = ()
+    plan: Plan,
+    name: str,
+    key: str,
+    jobs: Sequence[EncodedEncoder],
+    records: Sequence[Record],
+    fits: list[dict[str, Any]],
+    scorers: Sequence[Scorer] = (),
+    warnings: Sequence[str] = (),
 ) -> dict[str, Any]:
-    """Return run.json: the same for the same plan, whenever and wherever it ran; ``key`` is the whole of what names it."""
-    suite = plan.suite
+    """Return run.json: the same for the same plan, whenever and wherever it ran.
+
+    ``key`` is the whole of what names the run; ``warnings`` are those of its encoders, beside the plan's.
+    """
+    suite, kind = plan.suite, plan.suite.task_kind
     tasks = [
         {
             "task": t.name,
@@ -38,7 +46,7 @@ def header(
             "labels": "binary" if t.pairs.card.binary else "graded",
             "scale": list(t.pairs.card.scale),
             "positive_rate": float(t.pairs.labels.mean()) if t.pairs.card.binary else None,
-            "ceiling": None if isinstance(t, SearchData) else ceiling(t.pairs.labels),
+            "ceiling": t.ceiling,
             "sha256": t.pairs.sha256,
             "digest": t.pairs.digest,
             "card_sha256": t.pairs.card.digest,
@@ -46,7 +54,8 @@ def header(
             "citation": t.pairs.card.citation,
             "dropped": len(t.pairs.dropped),
             "threshold_on": plan.thresholds[t.name].name if t.name in plan.thresholds else "",
-            **_asked(plan, t),
+            **t.about,
+            **plan.truths[t.name].about,
         }
         for t in plan.tasks
     ]
@@ -59,8 +68,8 @@ def header(
             "native": j.encoder.native_is or "its own",
             "dim": j.dim,
             "coverage": j.coverage,
-            **j.identity,
-            **({"query_prompt": j.asking.identity()["prompt"]} if j.asking else {}),
+            **j.prepared.identity,
+            **({"query_prompt": asking.identity()["prompt"]} if (asking := j.prepared.asking) else {}),
             **_served(plan, j),
         }
         for j in jobs
@@ -80,11 +89,11 @@ def header(
             "resamples": suite.resamples,
             "level": suite.level,
             "aggregate": suite.aggregate,
-            **({"kind": suite.kind, "relevant": suite.relevant} if suite.kind != "sts" else {}),
+            **({"kind": suite.kind, "relevant": suite.relevant} if suite.kind != type(suite).kind else {}),
         },
         "tasks": tasks,
         "encoders": encoders,
-        "fits": found.fits,
+        "fits": fits,
         "read": splits_read(plan),
         "fitted_on": [
             {"task": task, "fit_on": word, "splits": list(fit.splits)}
@@ -92,54 +101,34 @@ def header(
         ],
         "warnings": [
             *plan.warnings,
-            *(w for j in jobs if isinstance(j.encoder, Api) and (w := j.encoder.warning)),
+            *warnings,
+            *(j.encoder.warning for j in jobs if j.encoder.warning),
             *_prompt_warnings(plan, jobs),
             *scorer_warnings(scorers),
             *_coverage_warnings(jobs),
-            *_fit_warnings(found.fits),
-            *_below_raw(found.records, plan.suite.level),
+            *_fit_warnings(fits),
+            *([] if kind.index else _below_raw(records, kind, plan.suite.level)),  # an index loses on purpose
         ],
     }
 
 
-def _asked(plan: Plan, task: TaskData) -> dict[str, Any]:
-    """Return what a retrieval suite asks of a task; nothing for another."""
-    relevance = plan.relevance.get(task.name)
-    if relevance is None:
-        return {}
-    graded = (
-        {"kind": "retrieval", "scale": [0.0, float(task.pairs.labels.max())]} if isinstance(task, SearchData) else {}
-    )
-    return graded | {
-        "corpus": len(relevance.corpus),
-        "queries": len(relevance.queries),
-        "relevant": len(relevance.partners),
-        "groups": int(relevance.groups.max()) + 1,
-    }
-
-
-def _served(plan: Plan, job: PreparedEncoder) -> dict[str, Any]:
-    """Return what an API says of its vectors: when the model was first asked, the tokens of all texts, and their price."""
-    if not isinstance(job.encoder, Api) or job.encoder.served is None or job.vectors is None:
+def _served(plan: Plan, job: EncodedEncoder) -> dict[str, Any]:
+    """Return what is said of vectors that a service made; nothing of others."""
+    if not job.encoder.hosted or job.vectors is None:
         return {}
     if job.vectors.asking:
         tokens = job.vectors.tokens_of(plan.texts_of("document")) + job.vectors.asking.tokens_of(plan.texts_of("query"))
     else:
         tokens = job.vectors.tokens_of(np.arange(len(plan.texts)))
-    return {
-        "first_encoded": job.encoder.served.since,
-        "counted_tokens": tokens,
-        "price": job.encoder.price(tokens),
-        "price_per_million": job.encoder.spec.price_per_million or None,
-    }
+    return job.encoder.bill(tokens)
 
 
-def _prompt_warnings(plan: Plan, jobs: Sequence[PreparedEncoder]) -> list[str]:
+def _prompt_warnings(plan: Plan, jobs: Sequence[EncodedEncoder]) -> list[str]:
     """Say which encoders were given prompts for queries and documents that no text of the suite is."""
-    return [said for j in jobs if plan.suite.kind != "retrieval" and (said := say_prompts(plan, j))]
+    return [said for j in jobs if not plan.suite.task_kind.sided and (said := say_prompts(plan, j.prepared))]
 
 
-def _coverage_warnings(jobs: Sequence[PreparedEncoder]) -> list[str]:
+def _coverage_warnings(jobs: Sequence[EncodedEncoder]) -> list[str]:
     """Say where more than 1 % of the tokens are unknown or of the texts cut."""
     found = []
     for job in jobs:
@@ -147,7 +136,7 @@ def _coverage_warnings(jobs: Sequence[PreparedEncoder]) -> list[str]:
             if shares["unk"] > 0.01:
                 found.append(f"{job.encoder.id} on {task}: {shares['unk']:.1%} of the tokens are [UNK]")
             if shares["truncated"] > 0.01:
-                longest = job.identity["max_length"]
+                longest = job.prepared.identity["max_length"]
                 found.append(
                     f"{job.encoder.id} on {task}: {shares['truncated']:.1%} of the texts cut at {longest} tokens"
                 )
@@ -167,11 +156,11 @@ def _fit_warnings(fits: list[dict[str, Any]]) -> list[str]:
     return list(dict.fromkeys(found))
 
 
-def _below_raw(records: Sequence[Record], level: float) -> list[str]:
+def _below_raw(records: Sequence[Record], kind: Task, level: float) -> list[str]:
     """Say where a fitted method scores below raw and the interval of the paired difference leaves out 0."""
     found: dict[tuple[str, str, str, str], list[tuple[float, str]]] = {}
     for r in records:
-        fitted = r.on_board and r.metric == "spearman" and r.card and r.split in r.task and r.fit_on != "none"
+        fitted = r.on_board and r.metric == kind.main and r.card and r.split in r.task and r.fit_on != "none"
         if fitted and r.delta is not None and r.delta_high is not None and r.delta_high < 0:
             place = (r.task, r.encoder, r.pooling, r.fit_on)
             found.setdefault(place, []).append((r.delta, f"{r.entry} {100 * r.delta:+.2f}"))
@@ -180,8 +169,7 @@ def _below_raw(records: Sequence[Record], level: float) -> list[str]:
         worst = [text for _, text in sorted(entries)]
         more = f" and {len(worst) - _NAMED} more" if len(worst) > _NAMED else ""
         lines.append(
-            f"{task}, {encoder}, {pooling}, fit_on {fit_on}: worse than raw, the {100 * level:g} % interval leaving out 0: "
-            + ", ".join(worst[:_NAMED])
-            + more
+            f"{task}, {encoder}, {pooling}, fit_on {fit_on}: worse than {kind.reference}, the {100 * level:g} % interval "
+            "leaving out 0: " + ", ".join(worst[:_NAMED]) + more
         )
     return lines

@@ -5,40 +5,41 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from hengyu.base.remote import Unreachable
+from hengyu.bench.context import RunContext
 from hengyu.bench.encode import Vectors
-from hengyu.bench.encoder_jobs import PreparedEncoder, data_key, observed_key
-from hengyu.bench.run_log import RunLog
-from hengyu.bench.search import MADE_BY, Cell, search
-from hengyu.bench.task_inputs import task_vectors, tuned_vectors
-from hengyu.bench.units import Executor, WorkerContext
+from hengyu.bench.encoder_jobs import EncodedEncoder, PreparedEncoder, data_key, observed_key
+from hengyu.bench.notes import UnitLog, note_fits, timing_key
+from hengyu.bench.results import ResultLog
+from hengyu.bench.task_inputs import task_inputs, tuned_inputs
+from hengyu.bench.units import Executor
 from hengyu.encoders.lexical import baseline_cosines, baseline_digest
+from hengyu.methods.fit_cache import FitCache
 from hengyu.methods.pipeline import PipelineFitter
 from hengyu.numerics.moments import LEAF, Moments, tree
 from hengyu.storage.identity import made_by, observation_key
 from hengyu.storage.records.observations import Observation
 from hengyu.suites.entries import SuiteEntry
-from hengyu.suites.plan import Plan, TaskData
-from hengyu.tasks.sts import StsVectors
+from hengyu.suites.plan import Plan
+from hengyu.tasks.interface.data import TaskData
 
 __all__ = ["Observe", "every_key", "observe_all"]
 
-_MADE_BY = (StsVectors.__module__, PipelineFitter.__module__)
-_ALONE = (
-    __name__,
-    task_vectors.__module__,
-    Vectors.__module__,
-)  # what they import is of the plan, whose results are digested
+_FITTED_BY = PipelineFitter.__module__
+# what they import is of the plan, whose results are digested
+_ALONE = (__name__, task_inputs.__module__, Vectors.__module__)
+Cell = tuple[SuiteEntry, dict[str, Any]]  # and the key of what is observed
 _MANY = 4  # leaves from which on the moments of a fit are worth a unit each
 
 
 def cells(plan: Plan, job: PreparedEncoder, pooling: str, task: TaskData) -> list[Cell]:
     """Return the cells of one task, encoder and pooling, in the suite's order."""
-    made = made_by(*MADE_BY) if plan.suite.kind == "retrieval" else made_by(*_MADE_BY, alone=_ALONE)
+    whole, alone = plan.suite.task_kind.observing_code()
+    made = made_by(*whole, _FITTED_BY, alone=(*_ALONE, *alone))
     return [
         (spec, observed_key(plan, job, pooling, task, spec, seed, made))
         for spec in plan.suite.under(job.encoder.id, pooling)
@@ -61,13 +62,13 @@ class Observe:
     """The cells of one task under one encoder and pooling that have not been observed yet.
 
     Attributes:
-        job: the number of the encoder.
+        encoder: the number of the encoder.
         task: the number of the task.
         missing: which of its `cells`.
         moments: fit_on word -> those of its rows, where many workers have taken them before.
     """
 
-    job: int
+    encoder: int
     pooling: str
     task: int
     missing: tuple[int, ...]
@@ -75,16 +76,16 @@ class Observe:
     trains: bool
     moments: Mapping[str, Moments] = field(default_factory=dict)
 
-    def __call__(self, site: WorkerContext) -> list[Observation]:
+    def __call__(self, context: RunContext, log: UnitLog) -> list[Observation]:
         """Observe them, and return what was seen of each."""
-        job, task = site.jobs[self.job], site.plan.tasks[self.task]
-        site.vectors(self.job)
-        every = cells(site.plan, job, self.pooling, task)
+        job, task = context.encoders[self.encoder], context.plan.tasks[self.task]
+        read = context.vectors(self.encoder)
+        every = cells(context.plan, job, self.pooling, task)
         wanted = [every[i] for i in self.missing]
-        done = [site.ledger.load(meaning) if site.ledger.away else None for _, meaning in wanted]
+        # a worker that died may have seen some of them
+        done = [context.observations.load(meaning) if context.is_worker else None for _, meaning in wanted]
         rest = [cell for cell, found in zip(wanted, done, strict=True) if found is None]
-        observe = search if site.plan.suite.kind == "retrieval" else _observe
-        new = iter(observe(site, job, self.pooling, task, rest, self.moments) if rest else ())
+        new = iter(_observe(context, log, job, read, self.pooling, task, rest, self.moments) if rest else ())
         return [found or next(new) for found in done]
 
 
@@ -92,42 +93,43 @@ class Observe:
 class Leaf:
     """The moments of `LEAF` rows of what is fitted on, in a fit of many."""
 
-    job: int
+    encoder: int
     pooling: str
     of: tuple[str, str]  # task and fit_on word
     start: int
     weight: int = LEAF
     trains: bool = False
 
-    def __call__(self, site: WorkerContext) -> Moments:
+    def __call__(self, context: RunContext, log: UnitLog) -> Moments:
         """Take them."""
-        fit = site.jobs[self.job].fitted_on(site.plan.fits[self.of])
-        sample = site.vectors(self.job).sample(self.pooling, fit)
+        fit = context.encoders[self.encoder].fitted_on(context.plan.fits[self.of])
+        sample = context.vectors(self.encoder).sample(self.pooling, fit)
         return Moments.of(sample.part(self.start, self.start + LEAF))
 
 
-def _moments(executor: Executor, site: WorkerContext, units: Sequence[Observe]) -> list[Observe]:
+def _with_moments(executor: Executor, context: RunContext, units: Sequence[Observe], log: UnitLog) -> list[Observe]:
     """Return units with the moments that are too many rows' for one worker, which all of them take together."""
     leaves: list[Leaf] = []
     wanted: dict[tuple[int, str, str], range] = {}  # encoder, pooling, rows -> their leaves
     named: list[dict[str, tuple[int, str, str]]] = []
+    plan = context.plan
     for unit in units:
-        task, own = site.plan.tasks[unit.task].name, {}
-        every = cells(site.plan, site.jobs[unit.job], unit.pooling, site.plan.tasks[unit.task])
+        job, task, own = context.encoders[unit.encoder], plan.tasks[unit.task], {}
+        every = cells(plan, job, unit.pooling, task)
         for spec, _ in (every[i] for i in unit.missing):
-            fit = site.plan.fits.get((task, site.plan.fit_word(spec)))
+            fit = plan.fits.get((task.name, plan.fit_word(spec)))
             if fit is None or spec.entry.tuners:
                 continue
-            fit = site.jobs[unit.job].fitted_on(fit)
+            fit = job.fitted_on(fit)
             if len(fit.ids) < _MANY * LEAF:
                 continue
-            key = own[fit.word] = (unit.job, unit.pooling, fit.digest)
+            key = own[fit.word] = (unit.encoder, unit.pooling, fit.digest)
             if key not in wanted:
                 first = len(leaves)
-                leaves += [Leaf(*key[:2], (task, fit.word), start) for start in range(0, len(fit.ids), LEAF)]
+                leaves += [Leaf(*key[:2], (task.name, fit.word), start) for start in range(0, len(fit.ids), LEAF)]
                 wanted[key] = range(first, len(leaves))
         named.append(own)
-    taken = dict(executor.run(leaves, site))
+    taken = dict(executor.run(leaves, context, log))
     whole = {key: tree(taken[i] for i in places) for key, places in wanted.items()}
     return [
         replace(unit, moments={word: m for word, key in own.items() if (m := whole[key]) is not None})
@@ -135,103 +137,144 @@ def _moments(executor: Executor, site: WorkerContext, units: Sequence[Observe]) 
     ]
 
 
-def observe_all(executor: Executor, site: WorkerContext) -> None:
-    """Enter every cell of the suite into the ledger, in the suite's order."""
-    plan, ledger = site.plan, site.ledger
+def observe_all(executor: Executor, context: RunContext, encoders: Sequence[EncodedEncoder], log: ResultLog) -> None:
+    """Enter every cell of the suite into the log, in the suite's order; their arrays are left on disk."""
+    plan, store = context.plan, context.observations
+    under = [(at, pooling) for at, one in enumerate(encoders) for pooling in one.prepared.poolings]
     found: list[list[Observation | None]] = []
     units: list[Observe] = []
     places: list[int] = []  # of the units among all
-    for number, job in enumerate(site.jobs):
-        for pooling in job.poolings:
+    with log.stage(context.progress, "weighing", _count(plan, encoders)):
+        for number, pooling in under:
             for at, task in enumerate(plan.tasks):
-                asked = cells(plan, job, pooling, task)
-                done = [ledger.load(meaning) for _, meaning in asked]
+                asked = cells(plan, context.encoders[number], pooling, task)
+                done = [_bare(store.find(meaning, log)) for _, meaning in asked]
                 missing = tuple(i for i, seen in enumerate(done) if seen is None)
-                ledger.tick(len(done) - len(missing))
+                log.kept += len(done) - len(missing)
+                log.tick(len(done) - len(missing))
                 if missing:
                     trains = any(asked[i][0].entry.tuners for i in missing)
                     places.append(len(found))
                     units.append(Observe(number, pooling, at, missing, task.n * len(missing), trains))
                 found.append(done)
-    if executor.away:
-        units = _moments(executor, site, units)
-    for number, seen in executor.run(units, site):
-        for i, one in zip(units[number].missing, seen, strict=True):
-            found[places[number]][i] = one
-            ledger.observed += one.status == "ok"
-            ledger.adopt(one)
-        if executor.away:
-            ledger.tick(len(seen))
-    ledger.expect(one for row in found for one in filter(None, row))
-    rows = iter(found)
-    for job in site.jobs:
-        for _ in range(len(job.poolings) * len(plan.tasks)):
-            for one in filter(None, next(rows)):
-                ledger.enter(one)
-        for status, reasons in (("unavailable", job.unavailable), ("failed", job.failed)):
+        if executor.remote:
+            units = _with_moments(executor, context, units, log)
+        for number, seen in executor.run(units, context, log):
+            for i, one in zip(units[number].missing, seen, strict=True):
+                store.adopt(one)
+                found[places[number]][i] = one.bare
+                log.observed += one.status == "ok"
+            if executor.remote:
+                log.tick(len(seen))
+        _enter_all(context, encoders, found, log)
+        for baseline in plan.suite.baselines:
+            for task in plan.tasks:
+                log.enter(plan.suite, _observe_baseline(context, log, baseline, task))
+
+
+def _bare(seen: Observation | None) -> Observation | None:
+    return seen and seen.bare
+
+
+def _count(plan: Plan, encoders: Sequence[EncodedEncoder]) -> int:
+    """Return the number of cells of encoders."""
+    under = (spec for e in encoders for p in e.prepared.poolings for spec in plan.suite.under(e.encoder.id, p))
+    return sum(len(spec.draws(plan.suite.seed)) for spec in under) * len(plan.tasks)
+
+
+def _enter_all(
+    context: RunContext,
+    encoders: Sequence[EncodedEncoder],
+    found: Sequence[Sequence[Observation | None]],
+    log: ResultLog,
+) -> None:
+    """Enter what was seen of every encoder, pooling and task, and why there is nothing of other poolings."""
+    plan = context.plan
+    every = [[one for one in row if one is not None] for row in found]
+    suited = {name for row in every for one in row if one.status != "unavailable" for name in one.entries}
+    rows = iter(every)
+    for encoder in encoders:
+        for _ in range(len(encoder.prepared.poolings) * len(plan.tasks)):
+            for one in next(rows):
+                log.enter(plan.suite, one, suited)
+        for status, reasons in (("unavailable", encoder.prepared.unavailable), ("failed", encoder.prepared.failed)):
             for pooling, reason in reasons.items():
-                ledger.add_all(job.encoder.id, pooling, status, reason)
-    for baseline in plan.suite.baselines:
-        for task in plan.tasks:
-            ledger.enter(_observe_baseline(ledger, baseline, task))
+                for task in plan.tasks:
+                    log.enter_missing(task, encoder.encoder.id, pooling, status, reason)
+
+
+class _Opened(NamedTuple):
+    """What entries work on, as their kind of task has it, and what recalls and times their fits."""
+
+    vectors: Any
+    fits: FitCache
 
 
 def _observe(
-    site: WorkerContext,
+    context: RunContext,
+    log: UnitLog,
     job: PreparedEncoder,
+    read: Vectors,
     pooling: str,
     task: TaskData,
     wanted: list[Cell],
     known: Mapping[str, Moments],
 ) -> list[Observation]:
     """Observe cells of one task, encoder and pooling; ``known`` are moments of what they are fitted on, where taken."""
-    state = site.ledger
-    plain = [spec for spec, _ in wanted if not spec.entry.tuners]
-    assert job.vectors is not None
-    lacking = site.plan.lacking
-    words = {word for word in map(site.plan.fit_word, plain) if (task.name, word) not in lacking}
-    vectors = task_vectors(state, job.vectors, job.key(pooling), pooling, task, words, known=known) if words else None
+    plan = context.plan
+    kind = plan.suite.task_kind
+    words = [plan.fit_word(spec) for spec, _ in wanted if not spec.entry.tuners]
+    here = {word for word in words if (task.name, word) not in plan.lacking}
+    fits = {word: job.fitted_on(plan.fits[task.name, word]) for word in sorted(here - {"none"})}
+    opened = None
+    if here:
+        inputs = task_inputs(context, read, job.key(pooling), pooling, task, fits, known=known)
+        opened = _Opened(kind.open(inputs), inputs.fits)
 
-    def of(spec: SuiteEntry, meaning: dict[str, Any]) -> StsVectors:
-        """Return the vectors that an entry works on; those of a tuned encoder are its own."""
-        if vectors is not None and not spec.entry.tuners:
-            return vectors
+    def of(spec: SuiteEntry, meaning: dict[str, Any]) -> _Opened:
+        """Return what an entry works on; the vectors of a tuned encoder are its own."""
+        if opened is not None and not spec.entry.tuners:
+            return opened
         seed = meaning["seed_of_draw"]
         entry = spec.entry if seed is None else spec.entry.with_seed(seed)
-        return tuned_vectors(state, site.store, site.tuning, job, pooling, task, entry, meaning["fit_on"])
+        inputs = tuned_inputs(context, log, job, pooling, task, entry, meaning["fit_on"])
+        return _Opened(kind.open(inputs), inputs.fits)
 
     seen = []
     for spec, meaning in wanted:
-        lacks = lacking.get((task.name, meaning["fit_on"]))
+        lacks = plan.lacking.get((task.name, meaning["fit_on"]))
         if lacks:
             seen.append(Observation(meaning, tuple(spec.names), status="unavailable", reason=lacks))
         else:
-            seen.append(_observe_one(state, spec, meaning, of))
-        state.tick(1)
+            seen.append(_observe_one(context, log, spec, meaning, of))
+        log.tick(1)
     return seen
 
 
 def _observe_one(
-    state: RunLog, spec: SuiteEntry, meaning: dict[str, Any], of: Callable[[SuiteEntry, dict[str, Any]], StsVectors]
+    context: RunContext,
+    log: UnitLog,
+    spec: SuiteEntry,
+    meaning: dict[str, Any],
+    of: Callable[[SuiteEntry, dict[str, Any]], _Opened],
 ) -> Observation:
     """Observe an entry; a tuner that fails fails alone, and dims that the vectors do not have are named in what comes back."""
     started = time.perf_counter()
-    vectors = None
+    opened = None
     try:
-        vectors = of(spec, meaning)
-        seed = meaning["seed_of_draw"]
-        got = vectors.observe(spec.entry, spec.dims, meaning["fit_on"], seed, state.plan.glimpse(seed))
+        opened = of(spec, meaning)
+        kind, glimpse = context.plan.suite.task_kind, context.plan.glimpse(meaning["seed_of_draw"])
+        seen, costs = kind.observe(opened.vectors, spec.entry, spec.dims, meaning, glimpse)
     except Unreachable:
         raise  # it says nothing of the cell
     except ValueError as e:
         return Observation.missed(meaning, spec.names, e)
     finally:
-        if vectors is not None:
-            state.note_fits(meaning, vectors)
-    found = (got.entries, got.dims, got.similarity, got.sweep, got.fit)
-    return state.keep(
-        Observation(meaning, *found, beside=got.beside, too_wide=got.too_wide, clouds=got.clouds), started
-    )
+        if opened is not None:
+            note_fits(log, meaning, opened.fits)
+    if costs:
+        log.note_costs(timing_key(meaning, seen.entries[0]), costs)
+    return context.observations.save(seen, log, started)
 
 
 def baseline_key(plan: Plan, name: str, task: TaskData) -> dict[str, Any]:
@@ -248,17 +291,19 @@ def baseline_key(plan: Plan, name: str, task: TaskData) -> dict[str, Any]:
     )
 
 
-def _observe_baseline(state: RunLog, name: str, task: TaskData) -> Observation:
-    beside = state.plan.thresholds.get(task.name)
-    meaning = baseline_key(state.plan, name, task)
-    done = state.load(meaning)
+def _observe_baseline(context: RunContext, log: ResultLog, name: str, task: TaskData) -> Observation:
+    beside = context.plan.thresholds.get(task.name)
+    meaning = baseline_key(context.plan, name, task)
+    done = context.observations.find(meaning, log)
     if done:
+        log.kept += 1
         return done
     started = time.perf_counter()
     similarity, dim = baseline_cosines(name, task.pairs.first, task.pairs.second)
     other = baseline_cosines(name, beside.pairs.first, beside.pairs.second)[0][None] if beside else np.zeros((0, 0))
-    state.observed += 1
+    log.observed += 1
     # it leaves no vectors to look at
-    found = state.keep(Observation(meaning, ("raw",), (dim,), similarity[None], beside=other, clouds={}), started)
-    state.adopt(found)
+    found = Observation(meaning, ("raw",), (dim,), similarity[None], beside=other, clouds={})
+    context.observations.save(found, log, started)
+    context.observations.adopt(found)
     return found

@@ -14,7 +14,7 @@ def say_prompts(plan: Plan, job: PreparedEncoder) -> str:
     Returns "" where there is nothing to say: no prompt on either side, and none asked for.
     """
     name, spec = job.encoder.id, job.encoder.spec
-    if plan.suite.kind != "retrieval":
+    if not plan.suite.task_kind.sided:
         if spec.query_prompt is None and spec.document_prompt is None:
             return ""
         return (

@@ -2,63 +2,50 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from itertools import chain
 from pathlib import Path
-from typing import TypeVar
+from typing import Any
 
-from hengyu.base.bounded import read_bytes
 from hengyu.base.environment import begin, environment
 from hengyu.base.errors import HengyuError
-from hengyu.base.json_files import parse
+from hengyu.base.json_files import find_json
 from hengyu.base.progress import Progress, silent
 from hengyu.base.remote import Mirror
-from hengyu.bench.encode import Vectors, look_before
-from hengyu.bench.encode_shards import encode_all
-from hengyu.bench.encoder_jobs import PreparedEncoder, absent_job, data_key, prepare_encoder, refuse_same_names
-from hengyu.bench.estimate import estimate, refuse_what_cannot_fit
+from hengyu.bench.context import RunContext
+from hengyu.bench.encoder_jobs import PreparedEncoder, data_key, refuse_same_names
+from hengyu.bench.estimate import Estimate, estimate, refuse_what_cannot_fit
 from hengyu.bench.executors.local import Local
 from hengyu.bench.header import header
+from hengyu.bench.observations import ObservationStore
 from hengyu.bench.observe import every_key, observe_all
+from hengyu.bench.prepare import encode_each, look_at, prepare_encoders
 from hengyu.bench.prompts import say_prompts
-from hengyu.bench.run_log import RunLog
+from hengyu.bench.results import ResultLog
 from hengyu.bench.score_pairs import Scorer, open_scorers, score_all, scorer_keys
 from hengyu.bench.sources import sources
-from hengyu.bench.units import Executor, WorkerContext
-from hengyu.encoders import EncoderFailed, find_encoder
-from hengyu.encoders.api import Api
-from hengyu.evaluation.blocks import pair_groups
-from hengyu.evaluation.derive import derive
-from hengyu.evaluation.derive_retrieval import derive_retrieval
-from hengyu.evaluation.relevance_file import save_relevance
+from hengyu.bench.units import Executor
+from hengyu.encoders import SIDES
+from hengyu.evaluation.derive import Derived, derive, fits_seen
 from hengyu.methods.training.cache import TunedEncoderCache
 from hengyu.storage.fits import FitStore
-from hengyu.storage.identity import cell, made_by, run_key
+from hengyu.storage.identity import made_by, run_key
 from hengyu.storage.records import save_records, write_json
 from hengyu.storage.records.checksums import break_seal, broken_seals, seal
 from hengyu.storage.records.clouds import save_clouds
-from hengyu.storage.records.observations import save_labels
+from hengyu.storage.records.schemas import Header
 from hengyu.storage.records.unfinished import mark_finished, mark_started
-from hengyu.storage.timings import Clock
 from hengyu.storage.tuned import TunedStore
 from hengyu.storage.vectors import VectorStore
-from hengyu.suites.plan import Plan, SearchData, TaskData
+from hengyu.suites.plan import Plan
 
 __all__ = ["DERIVED_BY", "DERIVED_IN", "Outcome", "refuse_other_plan", "run", "run_key_of"]
 
-T = TypeVar("T")
 _LOCAL = Local()
 _DIGITS = 16  # of the key, in the name of a run's folder
-DERIVED_BY = (derive.__module__, derive_retrieval.__module__)
-DERIVED_IN = (
-    "hengyu.evaluation",
-    "hengyu.numerics",
-    "hengyu.tasks.ranking",
-)  # what else they import makes no number of an observation
-_LOOKED_AT = 4096  # texts that are tokenised before any encoder starts
+DERIVED_BY = (derive.__module__,)  # and the modules of the kind of task
+DERIVED_IN = ("hengyu.evaluation", "hengyu.numerics", "hengyu.tasks")  # what else they import makes no number
 
 
 @dataclass
@@ -95,95 +82,100 @@ def run(
     the folder ``reports`` stands for: what is there is fetched first, what is new is sent as it is finished.
     Raises `HengyuError` before anything is encoded when it would hold more than ``max_memory`` bytes.
     """
-    jobs = _jobs(plan, progress, offline, store)
-    scorers = open_scorers(plan, offline=offline)
-    refuse_same_names([*(j.encoder.id for j in jobs), *(s.id for s in scorers)])
-    for scorer in scorers:
-        if scorer.reason:
-            progress.say(f"warning: {scorer.reason}; its rows give the reason")
-    key = run_key_of(plan, jobs, scorers)
-    name = f"{plan.suite.name}-{key[:_DIGITS]}"
-    folder = reports / "records" / name
+    prepared, left_out = prepare_encoders(plan, store, progress, offline=offline)
+    scorers = open_scorers(plan, progress, offline=offline)
+    refuse_same_names([*(e.encoder.id for e in prepared), *(s.id for s in scorers)])
+    key = run_key_of(plan, prepared, scorers)
+    folder = reports / "records" / f"{plan.suite.name}-{key[:_DIGITS]}"
     refuse_other_plan(folder, key)
-    away = mirror.below("records", name) if mirror else None
-    if away:
-        away.exchange(folder, "observations")
-    clock = Clock(folder / "timings.json")
-    state = RunLog(plan, folder, progress, force, clock, fits, mirror=away)
+    run_mirror = mirror.below("records", folder.name) if mirror else None
+    if run_mirror:
+        run_mirror.exchange(folder, "observations")
     earlier = begin(folder / "environment.json", command)
-    for job in jobs:
-        if job.poolings and (said := say_prompts(plan, job)):
-            progress.say(said)
-    progress.say(f"run {name}: {len(plan.tasks)} tasks, {len(plan.texts)} distinct texts, {len(jobs)} encoders")
-    for job in jobs:
-        if job.poolings:
-            _try(job, partial(look_before, job.encoder, _some(plan.texts)), progress)
-        if job.poolings and job.asking:
-            _try(job, partial(look_before, job.asking, _some(plan.texts)), progress)
-    given = [j.encoder for j in jobs if j.poolings], [j.poolings for j in jobs if j.poolings]
-    needed = estimate(plan, *given, sided=[j.encoder.id for j in jobs if j.asking])
-    progress.say(f"it takes {needed}")
-    if max_memory is not None:
-        refuse_what_cannot_fit(needed, max_memory, plan, *given)
+    _introduce(plan, folder.name, prepared, progress)
+    prepared = look_at(prepared, plan.texts, progress)
+    needed = _estimate(plan, prepared, max_memory, progress)
     mark_started(folder)
-    tuning = TunedEncoderCache(tuned or TunedStore.beside(store), progress)
-    site = WorkerContext(plan, jobs, store, tuning, state, offline)
-    for number, job in enumerate(jobs):
-        started = time.perf_counter()
-        while job.poolings and job.vectors is None:
-            job.vectors = _try(job, partial(encode_all, executor, site, number), progress)
-        if job.vectors is None:
-            continue
-        if isinstance(job.encoder, Api) and (spent := job.encoder.spent()):
-            progress.say(spent)
-        if job.vectors.encoded:
-            clock.note(cell("encode", job.encoder.id), time.perf_counter() - started)
-        job.coverage = {t.name: _coverage(job.vectors, t) for t in plan.tasks}
-        for pooling in job.poolings:
-            job.dim = job.vectors.spaces[pooling].dim
-    under = [spec for job in jobs for pooling in job.poolings for spec in plan.suite.under(job.encoder.id, pooling)]
-    total = sum(len(spec.draws(plan.suite.seed)) for spec in under) * len(plan.tasks)
-    with progress.stage("weighing", total) as tick:
-        state.ticking = tick
-        observe_all(executor, site)
-    score_all(state, scorers)
-    found = (derive_retrieval if plan.suite.kind == "retrieval" else derive)(plan, state.seen, progress)
-    break_seal(folder)
-    groups = {} if plan.relevance else {t.name: pair_groups(t.first, t.second) for t in plan.tasks}
-    save_labels(folder, {t.name: t.pairs.labels for t in plan.tasks}, groups)
-    if plan.relevance:
-        save_relevance(folder, plan.relevance)
-    save_records(folder, found.records, found.differences, found.standings)
-    save_clouds(folder, state.seen, plan.suite.seed)
-    write_json(folder / "run.json", header(plan, name, key, jobs, found, scorers))
-    seal(folder)
-    write_json(folder / "environment.json", environment(command, earlier if state.kept else ()))
-    write_json(folder / "sources.json", sources(plan, [j.encoder for j in jobs]))
-    clock.save()
-    mark_finished(folder)
-    if away:  # the seal comes last
-        away.send(
-            folder, sorted((p.name for p in folder.glob("[!.]*") if p.is_file()), key=lambda n: (n == "sums.json", n))
-        )
-    broken = [problem for job in jobs for problem in job.problems]
-    return Outcome(
-        folder,
-        list(dict.fromkeys([*broken, *state.failures])),
-        sum(j.vectors.encoded for j in jobs if j.vectors),
-        state.observed,
-        state.kept,
+    context = RunContext(
+        plan=plan,
+        encoders=tuple(prepared),
+        store=store,
+        texts=plan.texts,
+        sides={side: plan.texts_of(side) for side in SIDES} if any(e.asking for e in prepared) else {},
+        fits=fits,
+        tuning=TunedEncoderCache(tuned or TunedStore.beside(store), progress),
+        observations=ObservationStore(folder, run_mirror, force, progress, plan.suite.task_kind.costs),
+        progress=progress,
+        offline=offline,
+        memory=needed.worker,
     )
+    log = ResultLog.of(folder)
+    encoded = encode_each(executor, context, log)
+    observe_all(executor, context, encoded, log)
+    score_all(context, scorers, log)
+    found = _derive(context, log)
+    about = header(plan, folder.name, key, encoded, found.records, fits_seen(log.seen), scorers, left_out)
+    _write(context, found, log, about)
+    write_json(folder / "environment.json", environment(command, earlier if log.kept else ()))
+    write_json(folder / "sources.json", sources(plan, [e.encoder for e in encoded]))
+    mark_finished(folder)
+    if run_mirror:
+        _send(folder, run_mirror)
+    broken = [problem for e in encoded for problem in e.prepared.problems]
+    texts = sum(e.vectors.encoded for e in encoded if e.vectors)
+    return Outcome(folder, list(dict.fromkeys([*broken, *log.failures])), texts, log.observed, log.kept)
 
 
-def run_key_of(plan: Plan, jobs: Sequence[PreparedEncoder], scorers: Sequence[Scorer] = ()) -> str:
+def _introduce(plan: Plan, name: str, encoders: Sequence[PreparedEncoder], progress: Progress) -> None:
+    """Say what is about to be run."""
+    for encoder in encoders:
+        if encoder.poolings and (said := say_prompts(plan, encoder)):
+            progress.say(said)
+    progress.say(f"run {name}: {len(plan.tasks)} tasks, {len(plan.texts)} distinct texts, {len(encoders)} encoders")
+
+
+def _estimate(plan: Plan, encoders: Sequence[PreparedEncoder], limit: int | None, progress: Progress) -> Estimate:
+    """Say what a run will take; raises `HengyuError` where that is more memory than it may hold."""
+    given = [e.encoder for e in encoders if e.poolings], [e.poolings for e in encoders if e.poolings]
+    needed = estimate(plan, *given, sided=[e.encoder.id for e in encoders if e.asking])
+    progress.say(f"it takes {needed}")
+    if limit is not None:
+        refuse_what_cannot_fit(needed, limit, plan, *given)
+    return needed
+
+
+def _derive(context: RunContext, log: ResultLog) -> Derived:
+    """Return the numbers that follow from what was seen, which is read back from disk task by task."""
+    return derive(context.plan, lambda task: context.observations.read_back(log.of_task(task)), context.progress)
+
+
+def _write(context: RunContext, found: Derived, log: ResultLog, about: dict[str, Any]) -> None:
+    """Write what a run has found, and seal it; ``about`` is its header."""
+    plan, folder = context.plan, log.folder
+    break_seal(folder)
+    plan.suite.task_kind.save(folder, plan.tasks, plan.truths)
+    save_records(folder, found.records, found.differences, found.standings)
+    save_clouds(folder, log.seen, plan.suite.seed)
+    write_json(folder / "run.json", about)
+    seal(folder)
+    log.clock.save()
+
+
+def _send(folder: Path, mirror: Mirror) -> None:
+    """Send a run's files to where its folder stands for; the seal comes last."""
+    names = sorted(p.name for p in folder.glob("[!.]*") if p.is_file())
+    mirror.send(folder, sorted(names, key=lambda name: name == "sums.json"))
+
+
+def run_key_of(plan: Plan, encoders: Sequence[PreparedEncoder], scorers: Sequence[Scorer] = ()) -> str:
     """Return the digest of everything that the numbers of a run depend on."""
     suite = plan.suite
     return run_key(
         tasks=[{"task": t.name, **data_key(plan, t)} for t in plan.tasks],
-        cells=chain(every_key(plan, jobs), scorer_keys(plan, scorers)),
+        cells=chain(every_key(plan, encoders), scorer_keys(plan, scorers)),
         judged={
             "kind": suite.kind,
-            "encoders": [[j.encoder.id, j.poolings, j.unavailable, j.failed] for j in jobs],
+            "encoders": [[e.encoder.id, e.poolings, e.unavailable, e.failed] for e in encoders],
             "entries": [str(e.entry) for e in suite.entries],
             "baselines": list(suite.baselines),
             "compare": [list(pair) for pair in suite.compare],
@@ -193,83 +185,16 @@ def run_key_of(plan: Plan, jobs: Sequence[PreparedEncoder], scorers: Sequence[Sc
             "level": suite.level,
             **({"cross_encoders": [[s.id, s.reason] for s in scorers]} if scorers else {}),
         },
-        made=made_by(*DERIVED_BY, within=DERIVED_IN),
+        made=made_by(*DERIVED_BY, *suite.task_kind.deriving_code(), within=DERIVED_IN),
     )
 
 
 def refuse_other_plan(folder: Path, key: str) -> None:
     """Raise `HengyuError` where a folder holds the finished run of another plan; one that has changed since is made again."""
-    try:
-        other = parse(read_bytes(folder / "run.json"))
-    except (OSError, ValueError):
-        return
-    if broken_seals(folder) or not isinstance(other, dict) or other.get("key") == key:
+    other = find_json(folder / "run.json", Header)
+    if other is None or other.key == key or broken_seals(folder):
         return
     raise HengyuError(
-        f"{folder / 'run.json'}: is of another plan (key {str(other.get('key'))[:12]}..., not {key[:12]}...); "
+        f"{folder / 'run.json'}: is of another plan (key {other.key[:12] or 'unknown'}..., not {key[:12]}...); "
         "move the folder away, or give another --out"
     )
-
-
-def _try(job: PreparedEncoder, do: Callable[[], T], progress: Progress) -> T | None:
-    """Do what needs an encoder; where the encoder fails, its poolings become rows with the reason, and None is returned."""
-    try:
-        return do()
-    except EncoderFailed as e:
-        said = set(job.problems)
-        job.give_up(e)
-        job.encoder.release()
-        for problem in job.problems:
-            if problem not in said:
-                progress.say(f"warning: {problem}; its rows give the reason")
-        return None
-
-
-def _prepare(plan: Plan, api: Api, store: VectorStore, progress: Progress) -> None:
-    """Let an API find out which model answers, before its vectors are looked for."""
-    if plan.suite.kind == "retrieval" and api.side("query").prompt != api.side("document").prompt:
-        texts, queries = plan.select(plan.texts_of("document")), plan.select(plan.texts_of("query"))
-        api.prepare(store, texts, progress, queries)
-    else:
-        api.prepare(store, plan.texts, progress)
-
-
-def _coverage(vectors: Vectors, task: TaskData) -> dict[str, float]:
-    """Return what an encoder read of a task's texts, of its queries as they were encoded."""
-    if vectors.asking is not None and isinstance(task, SearchData):
-        return vectors.coverage(task.corpus, task.queries)
-    return vectors.coverage(task.ids)
-
-
-def _some(texts: Sequence[str]) -> list[str]:
-    """Return texts evenly spaced over all, enough to tell whether a model can read them."""
-    return [*texts[:: max(1, len(texts) // _LOOKED_AT)]]
-
-
-def _jobs(plan: Plan, progress: Progress, offline: bool, store: VectorStore) -> list[PreparedEncoder]:
-    """Open every encoder; a suite that runs what is at hand leaves out those that cannot be had, and says why."""
-    jobs: list[PreparedEncoder] = []
-    missing: list[str] = []
-    failed: list[HengyuError] = []
-    for spec in plan.suite.encoders:
-        try:
-            encoder = find_encoder(spec, offline=offline)
-            if isinstance(encoder, Api):
-                _prepare(plan, encoder, store, progress)
-            jobs.append(prepare_encoder(plan, encoder))
-        except HengyuError as e:
-            if "encoders" not in plan.suite.partial:
-                failed.append(e)
-                jobs.append(absent_job(plan, spec, e))
-                continue
-            missing += e.problems
-            plan.warnings.append(f"left out: encoder '{spec.model}', which could not be had where this ran")
-    if failed and len(failed) == len(jobs):
-        raise HengyuError(*dict.fromkeys(p for e in failed for p in e.problems))
-    for problem in dict.fromkeys(p for e in failed for p in e.problems):
-        progress.say(f"warning: {problem}; its rows give the reason")
-    if missing and not jobs:
-        raise HengyuError(*missing, f"{plan.suite.path}: none of its encoders is at hand; name one with --encoder")
-    for problem in (*plan.left_out, *missing):
-        progress.say(f"left out: {problem}")
-    return jobs

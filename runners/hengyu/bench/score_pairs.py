@@ -11,15 +11,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hengyu.base.errors import HengyuError
+from hengyu.base.progress import Progress
+from hengyu.bench.context import RunContext
 from hengyu.bench.encoder_jobs import data_key
-from hengyu.bench.run_log import RunLog
+from hengyu.bench.results import ResultLog
 from hengyu.cards.data import Pairs
 from hengyu.encoders import EncoderSpec
 from hengyu.encoders.cross import CrossEncoder, open_cross_encoder
 from hengyu.evaluation.cells import JOINT
 from hengyu.storage.identity import made_by, observation_key
 from hengyu.storage.records.observations import Observation
-from hengyu.suites.plan import Plan, TaskData
+from hengyu.suites.plan import Plan
+from hengyu.tasks.interface.data import TaskData
 
 __all__ = ["Scorer", "open_scorers", "score_all", "scorer_header", "scorer_keys", "scorer_warnings"]
 
@@ -37,7 +40,7 @@ class Scorer:
     reason: str = ""
 
 
-def open_scorers(plan: Plan, *, offline: bool) -> list[Scorer]:
+def open_scorers(plan: Plan, progress: Progress, *, offline: bool) -> list[Scorer]:
     """Open every cross-encoder of a suite; one that cannot be had is a row with the reason."""
     found = []
     for spec in plan.suite.cross_encoders:
@@ -46,6 +49,7 @@ def open_scorers(plan: Plan, *, offline: bool) -> list[Scorer]:
             found.append(Scorer(encoder.id, encoder, encoder.identity()))
         except HengyuError as e:
             found.append(_absent(spec, e))
+            progress.say(f"warning: {found[-1].reason}; its rows give the reason")
     return found
 
 
@@ -73,54 +77,53 @@ def scorer_keys(plan: Plan, scorers: Sequence[Scorer]) -> Iterator[dict[str, Any
             yield from (_key(plan, scorer, task) for task in plan.tasks)
 
 
-def score_all(state: RunLog, scorers: Sequence[Scorer]) -> None:
+def score_all(context: RunContext, scorers: Sequence[Scorer], log: ResultLog) -> None:
     """Enter the scores of every task under every cross-encoder; what a run has kept is read back."""
     for scorer in scorers:
-        for task in state.plan.tasks:
+        for task in context.plan.tasks:
             if scorer.encoder is not None:
-                state.enter(_score(state, scorer, scorer.encoder, task))
+                log.enter(context.plan.suite, _score(context, log, scorer, scorer.encoder, task))
             if scorer.encoder is None:  # from the start, or since it failed just now
                 about = {"task": task.name, "encoder": scorer.id, **_ROW}
-                state.seen.append(Observation(about, (JOINT,), status="failed", reason=scorer.reason))
+                log.seen.append(Observation(about, (JOINT,), status="failed", reason=scorer.reason))
         if scorer.encoder is not None:
             scorer.encoder.release()
         else:
-            state.failures.append(scorer.reason)
+            log.failures.append(scorer.reason)
 
 
-def _score(state: RunLog, scorer: Scorer, encoder: CrossEncoder, task: TaskData) -> Observation:
+def _score(context: RunContext, log: ResultLog, scorer: Scorer, encoder: CrossEncoder, task: TaskData) -> Observation:
     """Observe one task; a model that fails is given up, and what is returned has no rows."""
-    meaning = _key(state.plan, scorer, task)
-    done = state.load(meaning)
+    meaning = _key(context.plan, scorer, task)
+    done = context.observations.find(meaning, log)
     if done:
+        log.kept += 1
         return done
     started = time.perf_counter()
-    beside = state.plan.thresholds.get(task.name)
+    beside = context.plan.thresholds.get(task.name)
     try:
-        similarity = _scores(state, encoder, task.pairs)
-        other = _scores(state, encoder, beside.pairs)[None] if beside else np.zeros((0, 0))
+        similarity = _scores(context.progress, encoder, task.pairs)
+        other = _scores(context.progress, encoder, beside.pairs)[None] if beside else np.zeros((0, 0))
     except HengyuError as e:
         scorer.encoder, scorer.reason = None, " ".join(e.problems)
         encoder.release()
-        state.progress.say(f"warning: {scorer.reason}; its rows give the reason")
+        context.progress.say(f"warning: {scorer.reason}; its rows give the reason")
         return Observation(meaning, ())
-    state.observed += 1
+    log.observed += 1
     # there are no vectors to look at
-    seen = Observation(meaning, (JOINT,), (None,), similarity[None], beside=other, clouds={})
-    found = state.keep(seen, started)
-    state.adopt(found)
+    found = Observation(meaning, (JOINT,), (None,), similarity[None], beside=other, clouds={})
+    context.observations.save(found, log, started)
+    context.observations.adopt(found)
     return found
 
 
-def _scores(state: RunLog, encoder: CrossEncoder, pairs: Pairs) -> NDArray[np.float64]:
+def _scores(progress: Progress, encoder: CrossEncoder, pairs: Pairs) -> NDArray[np.float64]:
     """Return the scores (n,) of the pairs of a split; a pair that stands twice is scored once."""
     every = list(zip(pairs.first, pairs.second, strict=True))
     distinct = list(dict.fromkeys(every))
     found = np.empty(len(distinct))
     done = 0
-    with state.progress.stage(
-        f"scoring {len(distinct)} pairs of {pairs.task} with {encoder.id}", len(distinct)
-    ) as tick:
+    with progress.stage(f"scoring {len(distinct)} pairs of {pairs.task} with {encoder.id}", len(distinct)) as tick:
         for start in range(0, len(distinct), _CHUNK):
             first, second = zip(*distinct[start : start + _CHUNK], strict=True)
             for at, scores in encoder.stream(first, second):

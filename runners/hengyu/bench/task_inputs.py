@@ -3,102 +3,126 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from hengyu.bench.context import RunContext
 from hengyu.bench.encode import Vectors, encode_some
 from hengyu.bench.encoder_jobs import PreparedEncoder
-from hengyu.bench.run_log import RunLog
+from hengyu.bench.notes import UnitLog
+from hengyu.cards.data import Pairs
 from hengyu.encoders.huggingface import HuggingFace
 from hengyu.methods.fit_cache import FitCache
-from hengyu.methods.training.cache import TunedEncoder, TunedEncoderCache
+from hengyu.methods.grammar import Entry
+from hengyu.methods.training.cache import TunedEncoder
 from hengyu.methods.training.data import LabelledPairs, TrainingData
-from hengyu.numerics.cloud import means_same
 from hengyu.numerics.moments import Moments
 from hengyu.numerics.sample import Sample
 from hengyu.storage.identity import cell, vectors_key
-from hengyu.storage.vectors import VectorStore
-from hengyu.suites.grammar import Entry
-from hengyu.suites.plan import FitData, Plan, TaskData, TextIndex
-from hengyu.tasks.sts import StsVectors, restrict
+from hengyu.suites.plan import FitData, TextIndex
+from hengyu.tasks.interface.base import Inputs
+from hengyu.tasks.interface.data import TaskData
+from hengyu.tasks.interface.truth import Truth
+from hengyu.tasks.pairs.vectors import restrict
 
-__all__ = ["make_training_data", "task_vectors", "tuned_vectors"]
+__all__ = ["TaskInputs", "make_training_data", "task_inputs", "tuned_inputs"]
 
 Ids = NDArray[np.int64]
 
 
-def task_vectors(
-    state: RunLog,
+@dataclass(frozen=True)
+class TaskInputs(Inputs):
+    """What the entries of a task read of the vector store under one encoder and pooling."""
+
+    task: TaskData
+    truth: Truth
+    thresholds: TaskData | None
+    fits: FitCache
+    trained: Sequence[Mapping[str, Any]]
+    vectors: Vectors
+    pooling: str
+    fitted_on: Mapping[str, FitData]  # by the fit_on word
+
+    def read(self, ids: Ids) -> NDArray[np.float32]:
+        """Return the vectors (n, d) of texts by their numbers (n,)."""
+        return self.vectors.get(self.pooling, ids)
+
+    def rows(self, ids: Ids, side: str = "document") -> Sample:
+        """Return the vectors of texts, read block by block."""
+        asking = self.vectors.asking if side == "query" else None
+        return (asking or self.vectors).rows(self.pooling, ids)
+
+    def samples(self, ids: Ids | None = None, x: NDArray[np.float32] | None = None) -> dict[str, Sample]:
+        """Return what methods are fitted on, by the fit_on word; the vectors ``x`` of ``ids`` are not read again."""
+        return {
+            word: Sample.of(x, fit.counts)
+            if ids is not None and x is not None and np.array_equal(fit.ids, ids)
+            else self.vectors.sample(self.pooling, fit)
+            for word, fit in self.fitted_on.items()
+        }
+
+
+def task_inputs(
+    context: RunContext,
     read: Vectors,
     key: Mapping[str, Any],
     pooling: str,
     task: TaskData,
-    words: set[str],
+    fits: Mapping[str, FitData],
     trained: Sequence[dict[str, Any]] = (),
     known: Mapping[str, Moments] | None = None,
-) -> StsVectors:
-    """Read from the store what the entries of one task need.
+) -> TaskInputs:
+    """Return what the entries of one task need.
 
-    ``key`` is that of the vectors (`hengyu.storage.identity`); ``known`` are moments of the words' rows, where taken.
+    ``key`` is that of the vectors (`hengyu.storage.identity`), ``fits`` what the entries are fitted on, and ``known`` are
+    moments of these rows, where taken.
     """
-    plan = state.plan
-    ids, (first, second) = restrict([task.first, task.second])
-    x = read.get(pooling, ids)
-    samples, rows = {}, {}
-    for word in words - {"none"}:
-        fit = plan.fits[task.name, word]
-        samples[word] = Sample.of(x, fit.counts) if np.array_equal(fit.ids, ids) else read.sample(pooling, fit)
-        rows[word] = fit.digest
-    other = None
+    plan = context.plan
+    digests = {word: fit.digest for word, fit in fits.items()}
+    recalled = FitCache(context.fits, key, digests, context.progress, moments=known or {})
     beside = plan.thresholds.get(task.name)
-    if beside:
-        other_ids, (a, b) = restrict([beside.first, beside.second])
-        other = (read.get(pooling, other_ids), a, b)
-    fits = FitCache(state.fits, key, rows, state.progress, moments=known or {})
-    labels = task.pairs.labels
-    same = means_same(labels, task.pairs.card.scale)
-    return StsVectors(x, first, second, samples, labels, other, fits, trained, same)
+    return TaskInputs(task, plan.truths[task.name], beside, recalled, trained, read, pooling, fits)
 
 
-def tuned_vectors(
-    state: RunLog,
-    store: VectorStore,
-    tuning: TunedEncoderCache,
+def tuned_inputs(
+    context: RunContext,
+    log: UnitLog,
     job: PreparedEncoder,
     pooling: str,
     task: TaskData,
     entry: Entry,
     word: str,
-) -> StsVectors:
-    """Tune the encoder as an entry says, or recall it; encode what the entry needs, and read that.
+) -> TaskInputs:
+    """Tune the encoder as an entry says, or recall it; encode what the entry needs, and return that.
 
     Raises ValueError or `Degenerate` when it cannot be tuned.
     """
-    plan = state.plan
+    plan, tuning = context.plan, context.tuning
     if not isinstance(job.encoder, HuggingFace):
         raise ValueError(f"encoder '{job.encoder.id}' is no model that can be trained")
     fit = plan.fits[task.name, word]
-    lesson = make_training_data(plan, task, fit)
+    lesson = make_training_data(plan.texts, task, fit, plan.held.get(task.name))
     tuned: TunedEncoder = tuning.tune(job.encoder, pooling, entry.tuners, lesson, "+".join(fit.splits))
     for where, seconds in tuning.seconds.items():
-        state.clock.note(cell("tune", *where), seconds)
+        log.note_seconds(cell("tune", *where), seconds)
     tuning.seconds.clear()
     beside = plan.thresholds.get(task.name)
     needed = np.unique(np.concatenate([task.ids, fit.ids, *([beside.ids] if beside else [])]))
-    read = encode_some(store, tuned.encoder, plan.texts, needed, pooling, state.progress)
-    return task_vectors(state, read, vectors_key(tuned.encoder, pooling), pooling, task, {word}, tuned.trained)
+    read = encode_some(context.store, tuned.encoder, plan.texts, needed, pooling, context.progress)
+    return task_inputs(context, read, vectors_key(tuned.encoder, pooling), pooling, task, {word: fit}, tuned.trained)
 
 
-def make_training_data(plan: Plan, task: TaskData, fit: FitData) -> TrainingData:
+def make_training_data(texts: Sequence[str], task: TaskData, fit: FitData, watched: Pairs | None) -> TrainingData:
     """Return the sentences of a fit with their labelled pairs, and the pairs that a training is watched on.
 
-    These are of the card's valid split, unless it is trained on, or is the split that is weighed. Sentences stand in the
-    order of their own files, so that a training does not depend on what else the plan holds.
+    These are ``watched``, of the card's valid split, unless it is trained on, or is the split that is weighed. Sentences stand
+    in the order of their own files, so that a training does not depend on what other ``texts`` are numbered.
     """
     _, places = restrict([p.ids for p in fit.parts])
-    texts = [plan.texts[int(i)] for i in fit.ids]
+    own = [texts[int(i)] for i in fit.ids]
     halves = [np.split(at, 2) for at in places]
     first, second = (np.concatenate([half[k] for half in halves]) for k in (0, 1))
     card = fit.parts[0].pairs.card
@@ -106,13 +130,12 @@ def make_training_data(plan: Plan, task: TaskData, fit: FitData) -> TrainingData
     labelled = LabelledPairs(first, second, labels, card.scale, card.binary)
     if fit.distinct:
         labelled = labelled.distinct()
-    watched = plan.held.get(task.name)
     held = None
     seen = {task.pairs.digest, *(p.pairs.digest for p in fit.parts)}
     if watched is not None and watched.digest not in seen:
         others = TextIndex()
         a, b = others.number(watched.first), others.number(watched.second)
-        own = watched.card
-        held = LabelledPairs(a + len(texts), b + len(texts), watched.labels, own.scale, own.binary)
-        texts += others.texts
-    return TrainingData(texts, fit.counts, labelled, held)
+        scale, binary = watched.card.scale, watched.card.binary
+        held = LabelledPairs(a + len(own), b + len(own), watched.labels, scale, binary)
+        own += others.texts
+    return TrainingData(own, fit.counts, labelled, held)

@@ -8,10 +8,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from hengyu.base.bounded import open_regular, read_bytes
+from hengyu.base.bounded import open_regular
 from hengyu.base.json_files import write_blocks, write_json
 from hengyu.cards.card import Card, CollectionCard, CollectionColumns, Split, format_of
 from hengyu.cards.collection import Part, read_parts
+from hengyu.cards.data import fetched_splits
 from hengyu.cards.judgements import Judgements, Texts
 from hengyu.cards.remote import Remote, hold_pinned, pick_parts
 
@@ -96,8 +97,4 @@ def note(folder: Path, card: Card, about: Mapping[str, Mapping[str, Any]]) -> No
     hub = card.hub
     header = {"schema": 1, "card": card.name, "id": hub.id, "revision": hub.revision, "subset": hub.subset}
     notes = folder / "fetch.json"
-    try:
-        splits = dict(json.loads(read_bytes(notes))["splits"])
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
-        splits = {}
-    write_json(notes, header | {"splits": {**splits, **about}})
+    write_json(notes, header | {"splits": {**fetched_splits(notes), **about}})

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -11,10 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from msgspec import Struct
 from numpy.typing import NDArray
 
 from hengyu.base.bounded import DATA, read_bytes
 from hengyu.base.errors import HengyuError, Missing
+from hengyu.base.json_files import find_json
 from hengyu.base.paths import cache_dir
 from hengyu.cards.card import Card, CollectionCard, CollectionSplit, Columns, TripleCard, format_of
 from hengyu.cards.checks import check_rows, check_split
@@ -157,10 +158,18 @@ def _near(data_dir: Path, file: str) -> str:
     return next((f"{folder} holds it: give --data {folder}" for folder in folders if (folder / file).is_file()), "")
 
 
+class _Fetched(Struct):
+    """fetch.json."""
+
+    splits: dict[str, dict[str, Any]]
+
+
 def fetched_digest(path: Path, split: str) -> str:
     """Return the sha256 that `hengyu fetch` recorded for a cached split, "" if none."""
-    try:
-        about = json.loads(read_bytes(path.parent / "fetch.json"))
-        return str(about["splits"][split]["sha256"])
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
-        return ""
+    return str(fetched_splits(path.parent / "fetch.json").get(split, {}).get("sha256", ""))
+
+
+def fetched_splits(path: Path) -> dict[str, dict[str, Any]]:
+    """Return what a fetch.json notes of the splits beside it; nothing where it cannot be read."""
+    found = find_json(path, _Fetched)
+    return found.splits if found else {}

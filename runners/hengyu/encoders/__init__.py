@@ -20,7 +20,9 @@ from hengyu.base.errors import HengyuError
 from hengyu.encoders.pooling_names import POOLINGS, pooling_name
 
 if TYPE_CHECKING:
+    from hengyu.base.progress import Progress
     from hengyu.encoders.huggingface import HuggingFace
+    from hengyu.storage.vectors import VectorStore
 
 __all__ = [
     "BASELINES",
@@ -32,6 +34,7 @@ __all__ = [
     "Encoder",
     "EncoderFailed",
     "EncoderSpec",
+    "LocalEncoder",
     "Unavailable",
     "VECTOR_FILES",
     "find_encoder",
@@ -186,6 +189,10 @@ class Encoder(Protocol):
     spec: EncoderSpec
 
     @property
+    def hosted(self) -> bool:
+        """Whether its texts are sent to a service: by one process alone, and what comes back is stored at once."""
+
+    @property
     def made_with(self) -> tuple[str, ...]:
         """The modules whose code makes the vectors, besides those of its class."""
 
@@ -223,6 +230,50 @@ class Encoder(Protocol):
 
     def release(self) -> None:
         """Free the model's memory; the next call loads it again."""
+
+    def prepare(
+        self, store: VectorStore, texts: Sequence[str] | None, progress: Progress, queries: Sequence[str] | None = None
+    ) -> None:
+        """Find out which model answers, before `identity` is asked.
+
+        ``texts`` are those that will be encoded, None where they are not known yet; with ``queries`` they are documents.
+        """
+
+    def adopt(self, identity: Mapping[str, Any]) -> None:
+        """Take it as known which model answers, as a worker does that sends nothing."""
+
+    @property
+    def warning(self) -> str:
+        """What a reader must know of the model that answers; "" if nothing."""
+
+    def spent(self) -> str:
+        """Say what was sent so far; "" if nothing was."""
+
+    def bill(self, tokens: int) -> dict[str, Any]:
+        """Return what a run's header says of vectors that a service made of so many tokens; nothing of others."""
+
+
+class LocalEncoder:
+    """What every encoder has in common whose vectors come from this machine: no service is asked, nothing is paid."""
+
+    hosted = False
+    warning = ""
+
+    def prepare(
+        self, store: VectorStore, texts: Sequence[str] | None, progress: Progress, queries: Sequence[str] | None = None
+    ) -> None:
+        """Nobody has to be asked."""
+
+    def adopt(self, identity: Mapping[str, Any]) -> None:
+        """The model is at hand, so it is known."""
+
+    def spent(self) -> str:
+        """Nothing was sent."""
+        return ""
+
+    def bill(self, tokens: int) -> dict[str, Any]:
+        """Nothing was paid."""
+        return {}
 
 
 def find_encoder(spec: EncoderSpec, *, offline: bool = False) -> Encoder:

@@ -51,6 +51,7 @@ class Api:
     `prepare` must be called before vectors are stored: it finds out which model answers.
     """
 
+    hosted = True
     native_is = ""
     made_with = ()
 
@@ -269,6 +270,17 @@ class Api:
     def price(self, tokens: float) -> float | None:
         """Return the price of a number of tokens; None if unknown."""
         return tokens / 1e6 * self.spec.price_per_million if self.spec.price_per_million else None
+
+    def bill(self, tokens: int) -> dict[str, Any]:
+        """Return what a run's header says: when the model was first asked, the tokens of all texts, and their price."""
+        if self.served is None:
+            return {}
+        return {
+            "first_encoded": self.served.since,
+            "counted_tokens": tokens,
+            "price": self.price(tokens),
+            "price_per_million": self.spec.price_per_million or None,
+        }
 
     def spent(self) -> str:
         """Describe what was sent so far; "" if nothing was."""

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hengyu.base.errors import HengyuError, did_you_mean, first_line
-from hengyu.encoders import POOLINGS, Chunk, EncoderFailed, Vectors, token_print
+from hengyu.encoders import POOLINGS, Chunk, EncoderFailed, LocalEncoder, Vectors, token_print
 from hengyu.encoders.architectures import ATTENTION, decodes, open_attention
 from hengyu.encoders.engines import export
 from hengyu.encoders.layout import STEP
@@ -28,7 +28,7 @@ _PROTOCOL = 1  # raise it if the same model and text would give different vector
 _MIXED = 4  # the same for bfloat16 alone; a power of two that no other term has
 
 
-class HuggingFace(Passes):
+class HuggingFace(Passes, LocalEncoder):
     """An encoder from a model's folder.
 
     Texts of equal token length share a batch, so there is no padding: nothing is computed for it, no average can include it,

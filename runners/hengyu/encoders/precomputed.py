@@ -14,15 +14,15 @@ from numpy.typing import NDArray
 from hengyu.base.bounded import DATA, map_npy, open_regular, read_bytes, user_path
 from hengyu.base.errors import HengyuError, first_line
 from hengyu.base.json_files import parse
-from hengyu.encoders import POOLINGS, Chunk, EncoderSpec, Vectors
+from hengyu.encoders import POOLINGS, Chunk, EncoderSpec, LocalEncoder, Vectors
 
 __all__ = ["Precomputed"]
 
 _BATCH = 4096
 
 
-class Precomputed:
-    """The vectors (m, d) in a .npy file, for the texts (m,) in another file; it has only ``native`` vectors.
+class Precomputed(LocalEncoder):
+    """The vectors (m, d) in a file, for the texts (m,) in another file; it has only ``native`` vectors.
 
     The texts are in the file given by ``texts``, by default the one of the same name with the extension .txt (one per line)
     or .json (a list of strings, for texts with line ends). If a text occurs twice, its first vector counts.
@@ -112,12 +112,9 @@ class Precomputed:
         if path.suffix != ".json":
             return tuple(line.removesuffix("\r") for line in content.removesuffix("\n").split("\n"))
         try:
-            found = parse(raw)
+            return tuple(parse(raw, list[str]))
         except ValueError as e:
-            raise HengyuError(f"{path}: not JSON ({e}); write a list of strings") from None
-        if not isinstance(found, list) or not all(isinstance(t, str) for t in found):
-            raise HengyuError(f"{path}: must be a list of strings, one per row of {self.path.name}")
-        return tuple(found)
+            raise HengyuError(f"{path}: {e}; write a list of strings, one per row of {self.path.name}") from None
 
     @cached_property
     def _rows(self) -> dict[str, int]:

@@ -16,6 +16,7 @@ from hengyu.evaluation.run_metrics import Key, RunMetrics, headline, scores_of
 from hengyu.numerics.resampling import interval, p_of_zero
 from hengyu.storage.records import Run
 from hengyu.storage.records.significance import NOT_SIGNIFICANT, verdict
+from hengyu.tasks.interface.registry import find_task
 
 __all__ = ["AXES", "Comparison", "Line", "compare"]
 
@@ -28,7 +29,7 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Line:
-    """The Spearman (nDCG@10 of retrieval runs) of the first side minus that of the second, on one task or on the mean of all."""
+    """The main metric, like Spearman, of the first side minus that of the second, on one task or on the mean of all."""
 
     first: Key
     second: Key
@@ -57,6 +58,7 @@ class Comparison:
     """All lines of a comparison, and what is to be known beside them."""
 
     sides: tuple[str, str]
+    metric: str  # what it is called
     level: float
     resamples: int
     lines: tuple[Line, ...]
@@ -99,7 +101,10 @@ def compare(first: Run, second: Run | None = None, chosen: Mapping[str, Sequence
     sides = (first.id, (second or first).id)
     if axes:
         sides = tuple(f"{picked[axes[0]][i]} ({s})" if second else picked[axes[0]][i] for i, s in enumerate(sides))  # type: ignore[assignment]
-    return Comparison(sides, a.level, a.resamples, judged, (*_only(a, b), *_changed(a, b), *notes))
+    kind = find_task(first.kind)
+    return Comparison(
+        sides, kind.metric(kind.main).title, a.level, a.resamples, judged, (*_only(a, b), *_changed(a, b), *notes)
+    )
 
 
 def _missing(a: RunMetrics, b: RunMetrics, picked: Mapping[str, Sequence[str]]) -> Iterable[str]:
@@ -210,7 +215,7 @@ def _differences(
     notes = [*notes, *amiss]
     if one is None or two is None:
         return {}, notes
-    if not one.like(two):
+    if not one.truth.like(two.truth):
         return {}, [*notes, f"{task}: the two runs kept different labels or relevance"]
     before = one.replicates({k for k, _ in pairs if k in one.cells}, a.resamples, a.seed)
     after = two.replicates({k for _, k in pairs if k in two.cells}, a.resamples, a.seed)

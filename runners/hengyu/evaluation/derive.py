@@ -1,9 +1,8 @@
-"""From observations to records: metrics, paired intervals, differences to raw, means. Nothing is encoded or fitted here."""
+"""From observations to records: metrics, paired intervals, differences, means. Nothing is encoded or fitted here."""
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
@@ -12,83 +11,103 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hengyu.base.progress import Progress
-from hengyu.evaluation.cells import BINARY, GRADED, Cell, Row, average, between, blank_record, delta, task_cells
+from hengyu.evaluation.cells import Cell, Row, average, blank_record, delta, task_cells
 from hengyu.evaluation.differences import differences
 from hengyu.evaluation.rank_intervals import standings
-from hengyu.numerics import metrics
-from hengyu.numerics.resampling import logit_interval
+from hengyu.methods.grammar import Entry, parse_entry
 from hengyu.storage.records import Difference, Record, Standing
 from hengyu.storage.records.observations import Observation
-from hengyu.suites.grammar import parse_entry
-from hengyu.suites.plan import Plan, TaskData
+from hengyu.suites.plan import Plan
+from hengyu.tasks.interface.base import Average, Task
+from hengyu.tasks.interface.truth import Truth, percentiles
 
 __all__ = ["Derived", "derive", "fits_seen"]
 
 Floats = NDArray[np.float64]
-_OF_CLASSES = ("auc", "ap")  # whose percentile intervals are too short where one class is small
+Columns = dict[str, dict[Row, Cell]]
 
 
 @dataclass(frozen=True)
 class Derived:
-    """What follows from a run's observations: its numbers, differences and standings, what each fit found."""
+    """What follows from a run's observations: its numbers, differences and standings."""
 
     records: list[Record]
     differences: list[Difference]
     standings: list[Standing]
-    fits: list[dict[str, Any]]
 
 
-def derive(plan: Plan, seen: Sequence[Observation], progress: Progress) -> Derived:
-    """Return all numbers of a run."""
-    by_task: dict[str, list[Observation]] = defaultdict(list)
-    for observation in seen:
-        by_task[observation.meaning["task"]].append(observation)
+def derive(plan: Plan, seen_of: Callable[[str], Sequence[Observation]], progress: Progress) -> Derived:
+    """Return all numbers of a run; ``seen_of`` reads what was seen of a task, and the tasks are read one after the other."""
+    kind = plan.suite.task_kind
     records: list[Record] = []
-    columns: dict[str, dict[Row, Cell]] = {}
+    columns: Columns = {}
+    sizes: dict[str, int] = {}
     with progress.stage("intervals", len(plan.tasks)) as tick:
         for number, task in enumerate(plan.tasks):
-            columns[task.name] = task_cells(plan, task, by_task[task.name])
-            records += _task_records(plan, task, columns[task.name])
-            records += _sweep_records(plan, task, by_task[task.name])
+            truth = plan.truths[task.name]
+            columns[task.name], found = _of_task(plan, kind, truth, seen_of(task.name))
+            records += found
+            sizes[task.name] = truth.n
             tick(number + 1)
-    records += _aggregates(plan, columns)
-    return Derived(records, differences(plan, columns), standings(columns, plan.suite.level), fits_seen(seen))
+    rows = list(dict.fromkeys(row for cells in columns.values() for row in cells))
+    for mean in kind.averages(plan.tasks, plan.suite.aggregate):
+        records += _mean_records(plan, kind, mean, rows, sizes, columns)
+    stands = standings(columns, kind.main, plan.suite.level) if kind.standings else []
+    return Derived(records, differences(plan, columns, kind.main), stands)
 
 
-def _task_records(plan: Plan, task: TaskData, cells: dict[Row, Cell]) -> list[Record]:
-    suite = plan.suite
-    ceiling = metrics.ceiling(task.pairs.labels)
-    names = BINARY if task.pairs.card.binary else GRADED
-    positive = int(np.count_nonzero(task.pairs.labels == 1.0))
-    fewer = min(positive, task.n - positive)
-    threshold_on = plan.thresholds[task.name].name if task.name in plan.thresholds else task.name
+def _of_task(plan: Plan, kind: Task, truth: Truth, seen: Sequence[Observation]) -> tuple[dict[Row, Cell], list[Record]]:
+    """Return the cells of a task without what was seen of its items, as means and differences take them, and its records."""
+    cells = task_cells(plan.suite, truth, seen)
+    records = _task_records(plan, kind, truth, cells)
+    if kind.swept:
+        records += _sweep_records(plan, kind, truth, seen)
+    return {row: cell.reduced((*kind.averaged, kind.main)) for row, cell in cells.items()}, records
+
+
+def _task_records(plan: Plan, kind: Task, truth: Truth, cells: Mapping[Row, Cell]) -> list[Record]:
+    level = plan.suite.level
     records = []
     for cell in cells.values():
-        raw = cells.get((cell.row[0], cell.row[1], "raw", "none"))
-        empty = _record(plan, task.name, cell.row, metric="spearman", n=task.n, dim=cell.dim, ceiling=ceiling)
+        reference = cells.get(_reference(kind, cell.row))
+        empty = _record(plan, kind, truth.task, cell, truth.n)
         if not cell.whole:
-            records += [replace(empty, metric=m, status=cell.status, reason=cell.reason) for m in names]
+            reasons: dict[str, Any] = {"status": cell.status, "reason": cell.reason, "ceiling": truth.ceiling}
+            records += [replace(empty, metric=m, **reasons) for m in truth.metrics]
             continue
-        for metric in names:
+        for metric in (*truth.metrics, *(m for m in kind.sizes if m in cell.values)):
+            decided = metric in cell.thresholds
             record = replace(
                 empty,
                 metric=metric,
-                ceiling=ceiling if metric == "spearman" else None,
+                ceiling=truth.ceiling if metric == kind.main else None,
                 threshold=cell.thresholds.get(metric),
-                threshold_on=threshold_on if metric in cell.thresholds else "",
-                **_numbers(cell, metric, suite.level, fewer),
+                threshold_on=truth.threshold_on if decided else "",
+                **_numbers(cell, metric, level, truth),
             )
-            if raw is not None and raw.whole and raw is not cell:
-                record = replace(record, **delta(cell, raw, metric, suite.level))
+            if reference is not None and reference is not cell and metric in reference.replicates:
+                record = replace(record, **delta(cell, reference, metric, level))
             records.append(record)
-            if metric == "spearman":
-                records.append(_share(record, ceiling))
-                records += [
-                    replace(empty, seed=d.seed, draw=True, **_numbers(d, metric, suite.level))
-                    for d in cell.draws
-                    if d.seed is not None
-                ]
+            if metric == kind.main:
+                if truth.ceiling is not None:
+                    records.append(_share(record, truth.ceiling))
+                records += _draws(record, cell, metric, level, truth)
     return records
+
+
+def _reference(kind: Task, row: Row) -> Row:
+    """Return the row that another one is held against."""
+    return (row[0], row[1], kind.reference, "none")
+
+
+def _draws(record: Record, cell: Cell, metric: str, level: float, truth: Truth | None) -> list[Record]:
+    """Return a record for each seed of a cell that has several."""
+    blank: dict[str, Any] = dict.fromkeys(("delta", "delta_low", "delta_high", "threshold"))
+    return [
+        replace(record, seed=d.seed, draw=True, **blank, **_numbers(d, metric, level, truth))
+        for d in cell.draws
+        if d.seed is not None
+    ]
 
 
 def _share(record: Record, ceiling: float) -> Record:
@@ -106,40 +125,41 @@ def _share(record: Record, ceiling: float) -> Record:
     return replace(record, metric="ceiling-share", **scaled, **blank)
 
 
-def _numbers(cell: Cell, metric: str, level: float, fewer: int = 0) -> dict[str, Any]:
-    """Return what a record has of a metric; ``fewer`` is the number of pairs in the smaller of two classes."""
-    value, drawn = float(cell.values[metric]), cell.replicates[metric]
-    ends = between(drawn, level)
-    if metric in _OF_CLASSES and ends["low"] is not None:
-        low, high = logit_interval(value, drawn, fewer, level)
-        ends = {"low": low, "high": high, "interval": "logit"}
+def _numbers(cell: Cell, metric: str, level: float, truth: Truth | None) -> dict[str, Any]:
+    """Return what a record has of a metric; a mean over tasks has no ``truth`` of its own."""
+    value, drawn = float(cell.values[metric]), cell.replicates.get(metric)
+    ends: dict[str, Any] = {}
+    if drawn is not None:
+        ends = truth.interval(metric, value, drawn, level) if truth else percentiles(drawn, level)
     return {"value": value, "spread": cell.spread(metric), **ends, "seeds": len(cell.draws) or None}
 
 
-def _record(plan: Plan, task: str, row: Row, *, metric: str, n: int, dim: int | None = None, **more: Any) -> Record:
-    size = None if dim is None or row[0] in plan.suite.baselines else _bytes(row[2], dim)
-    return replace(blank_record(plan.suite, task, row, n), metric=metric, dim=dim, bytes=size, **more)
+def _record(plan: Plan, kind: Task, task: str, cell: Cell, n: int, split: str = "") -> Record:
+    """Return the record of a cell before any number is in it."""
+    empty = blank_record(plan.suite, task, cell.row, n)
+    size = None
+    if cell.dim is not None and cell.row[0] not in plan.suite.baselines:
+        size = kind.bytes_per_vector(_entry(cell.row[2]), cell.dim, cell.values)
+    return replace(empty, dim=cell.dim, bytes=size, split=split or empty.split)
 
 
 @cache
-def _bytes(entry: str, dim: int) -> int:
-    return parse_entry(entry).bytes_per_vector(dim)
+def _entry(text: str) -> Entry:
+    return parse_entry(text)
 
 
-def _sweep_records(plan: Plan, task: TaskData, seen: Sequence[Observation]) -> list[Record]:
-    """A Spearman for every dimension of a sweep, with the interval of the delta method."""
+def _sweep_records(plan: Plan, kind: Task, truth: Truth, seen: Sequence[Observation]) -> list[Record]:
+    """Return a record for every dimension of a sweep, with the interval of the delta method."""
     from scipy.special import ndtri
 
     reach = float(ndtri((1 + plan.suite.level) / 2))
-    ceiling = metrics.ceiling(task.pairs.labels)
     records = []
     for o in seen:
         for dim, value, error in zip(*(o.sweep.get(k, ()) for k in ("dim", "value", "error")), strict=True):
-            entry = str(parse_entry(o.meaning["entry"]).with_dim(int(dim)))
+            entry = str(_entry(o.meaning["entry"]).with_dim(int(dim)))
             row = (o.meaning["encoder"], o.meaning["pooling"], entry, o.meaning["fit_on"])
-            record = _record(
-                plan, task.name, row, metric="spearman", n=task.n, dim=int(dim), ceiling=ceiling, sweep=True
-            )
+            record = _record(plan, kind, truth.task, Cell(row, int(dim)), truth.n)
+            record = replace(record, metric=kind.swept, ceiling=truth.ceiling, sweep=True)
             if np.isfinite(value) and np.isfinite(error):
                 low, high = max(-1.0, value - reach * error), min(1.0, value + reach * error)
                 record = replace(record, value=float(value), low=float(low), high=float(high), interval="delta")
@@ -149,70 +169,42 @@ def _sweep_records(plan: Plan, task: TaskData, seen: Sequence[Observation]) -> l
     return records
 
 
-def _aggregates(plan: Plan, columns: dict[str, dict[Row, Cell]]) -> list[Record]:
-    """Means of Spearman over the splits of a card (avg, w-avg), and over the tasks (mean, w-mean); columns gets their cells."""
-    splits: dict[str, list[TaskData]] = defaultdict(list)
-    for task in plan.tasks:
-        splits[task.pairs.card.name].append(task)
-    rows = list(dict.fromkeys(row for cells in columns.values() for row in cells))
-    sizes = {t.name: t.n for t in plan.tasks}
-    records = []
-    tops: list[str] = []  # the columns that the means over tasks are taken of
-    for card, tasks in splits.items():
-        names = [t.name for t in tasks]
-        if len(names) == 1:
-            tops += names
-            continue
-        for kind in ("avg", "w-avg"):
-            column = f"{card}:{kind}"
-            columns[column], sizes[column] = {}, sum(t.n for t in tasks)
-            for row in rows:
-                record, cell = _mean(plan, column, row, names, sizes, columns, weighted=kind == "w-avg")
-                records.append(replace(record, split="+".join(t.pairs.split for t in tasks)))
-                if cell:
-                    columns[column][row] = cell
-        tops += [f"{card}:{plan.suite.aggregate}"] if plan.suite.aggregate else names
-    columns |= {"mean": {}, "w-mean": {}}
-    for row in rows:
-        for kind in ("mean", "w-mean"):
-            record, cell = _mean(plan, kind, row, tops, sizes, columns, weighted=kind == "w-mean")
-            records.append(record)
-            if cell:
-                columns[kind][row] = cell
-    return records
+def _mean_records(
+    plan: Plan, kind: Task, mean: Average, rows: Sequence[Row], sizes: dict[str, int], columns: Columns
+) -> list[Record]:
+    """Return the records of the rows of a mean over columns; ``columns`` and ``sizes`` get its own.
 
-
-def _mean(
-    plan: Plan,
-    name: str,
-    row: Row,
-    parts: Sequence[str],
-    sizes: dict[str, int],
-    columns: dict[str, dict[Row, Cell]],
-    *,
-    weighted: bool,
-) -> tuple[Record, Cell | None]:
-    """Return the mean of a row over columns, with its interval; a row with a hole has no mean."""
-    empty = _record(plan, name, row, metric="spearman", n=sum(sizes[p] for p in parts))
-    weights = np.array([float(sizes[p]) if weighted else 1.0 for p in parts])
-    weights /= weights.sum()
-
-    def over(of: Row) -> Cell | None:
-        cells = [columns[p].get(of) for p in parts]
-        whole = [c for c in cells if c is not None and "spearman" in c.replicates]
-        return average(whole, weights) if len(whole) == len(parts) else None
-
-    mean = over(row)
-    if mean is None:
-        holes = [p for p in parts if "spearman" not in getattr(columns[p].get(row), "replicates", ())]
-        return replace(empty, status="incomplete", reason=f"no number for {', '.join(holes)}"), None
+    A row with a hole has no mean.
+    """
     level = plan.suite.level
-    known = _record(plan, name, row, metric="spearman", n=empty.n, dim=mean.dim)
-    record = replace(known, **_numbers(mean, "spearman", level))
-    raw = over((row[0], row[1], "raw", "none")) if row[2] != "raw" else None
-    if raw is not None:
-        record = replace(record, **delta(mean, raw, "spearman", level))
-    return record, mean
+    n = sizes[mean.name] = sum(sizes[p] for p in mean.parts)
+    weights = np.array([float(sizes[p]) if mean.weighted else 1.0 for p in mean.parts])
+    weights /= weights.sum()
+    cells: dict[Row, Cell] = {}
+    for row in rows:
+        parts = [columns[p].get(row) for p in mean.parts]
+        whole = [c for c in parts if c is not None and kind.main in c.replicates]
+        if len(whole) == len(parts):
+            cells[row] = average(whole, weights, kind.averaged)
+    columns[mean.name] = cells
+    records: list[Record] = []
+    for row in rows:
+        cell = cells.get(row)
+        empty = _record(plan, kind, mean.name, cell or Cell(row, None), n, mean.split)
+        if cell is None:
+            holes = [p for p in mean.parts if kind.main not in getattr(columns[p].get(row), "replicates", ())]
+            why: dict[str, Any] = {"status": "incomplete", "reason": f"no number for {', '.join(holes)}"}
+            records += [replace(empty, metric=m, **why) for m in kind.averaged if m not in kind.sizes]
+            continue
+        reference = cells.get(_reference(kind, row)) if row != _reference(kind, row) else None
+        for metric in kind.averaged:
+            record = replace(empty, metric=metric, **_numbers(cell, metric, level, None))
+            if reference is not None and metric in cell.replicates:
+                record = replace(record, **delta(cell, reference, metric, level))
+            records.append(record)
+            if mean.draws and metric == kind.main:
+                records += _draws(record, cell, metric, level, None)
+    return records
 
 
 def fits_seen(seen: Sequence[Observation]) -> list[dict[str, Any]]:

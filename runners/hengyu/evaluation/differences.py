@@ -14,12 +14,11 @@ from hengyu.suites.plan import Plan
 
 __all__ = ["differences"]
 
-_METRIC = "spearman"
 Columns = dict[str, dict[Row, Cell]]
 
 
-def differences(plan: Plan, columns: Columns) -> list[Difference]:
-    """Return the differences on every task, and on their mean where a row has all of them.
+def differences(plan: Plan, columns: Columns, metric: str) -> list[Difference]:
+    """Return the differences of a metric on every task, and on their mean where a row has all of them.
 
     Two entries are held against each other under the same encoder, pooling and fit_on; one that is fitted on nothing
     is held against every fit_on.
@@ -36,14 +35,14 @@ def differences(plan: Plan, columns: Columns) -> list[Difference]:
             if len(pairs) == len(sizes) > 1:
                 whole["mean"] = sum(sizes.values())
                 pairs["mean"] = (
-                    average([m for m, _ in pairs.values()], weights),
-                    average([o for _, o in pairs.values()], weights),
+                    average([m for m, _ in pairs.values()], weights, (metric,)),
+                    average([o for _, o in pairs.values()], weights, (metric,)),
                 )
             for task, (mine, other) in pairs.items():
-                d = delta(mine, other, _METRIC, plan.suite.level)
+                d = delta(mine, other, metric, plan.suite.level)
                 if d["delta_low"] is not None:
                     numbers = (d["delta"], d["delta_low"], d["delta_high"])
-                    p = p_of_zero(mine.replicates[_METRIC] - other.replicates[_METRIC], d["delta"])
+                    p = p_of_zero(mine.replicates[metric] - other.replicates[metric], d["delta"])
                     found.append(Difference(task, *row[:2], row[3], entry, against, whole[task], *numbers, p))
     adjusted = (p for p, _ in holm([d.p or 0.0 for d in found], plan.suite.level))
     return [replace(d, p_adjusted=p) for d, p in zip(found, adjusted, strict=True)]

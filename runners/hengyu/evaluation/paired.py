@@ -51,8 +51,8 @@ def keep_blocks(scores: RunMetrics) -> tuple[dict[Key, Floats], dict[str, dict[s
         notes += amiss
         if seen is None or not seen.cells:
             continue
-        about[task] = {"blocks": seen.digest(), "groups": _count(seen)}
-        means |= {key: block_means(seen.contributions(key), seen.groups) for key in seen.cells}
+        about[task] = {"blocks": seen.truth.order(), "groups": _count(seen)}
+        means |= {key: block_means(seen.contributions(key), seen.truth.groups) for key in seen.cells}
     return means, about, notes
 
 
@@ -75,14 +75,14 @@ def paired_differences(
             notes += amiss
             if theirs is None:
                 continue
-            if not theirs.like(now):
+            if not theirs.truth.like(now.truth):
                 notes.append(f"{task}: the two runs kept different labels or relevance")
                 continue
-            before = {k: block_means(theirs.contributions(k), now.groups) for k in theirs.cells if k in now.cells}
+            before = {k: block_means(theirs.contributions(k), now.truth.groups) for k in theirs.cells if k in now.cells}
             found |= _by_blocks(before, now)
             continue
         before = {k: v for k, v in baseline.blocks.items() if k in now.cells}
-        if before and baseline.tasks[task].get("blocks") != now.digest():
+        if before and baseline.tasks[task].get("blocks") != now.truth.order():
             notes.append(f"{task}: the baseline's blocks are of other data; make the baseline again")
             continue
         found |= _by_blocks(before, now)
@@ -97,12 +97,12 @@ def paired_differences(
 def _by_blocks(before: Mapping[Key, Floats], now: ObservedTask) -> dict[Key, Paired]:
     found = {}
     for key, theirs in before.items():
-        blocks = block_means(now.contributions(key), now.groups) - theirs
+        blocks = block_means(now.contributions(key), now.truth.groups) - theirs
         if len(blocks) < 2:
             continue
         error = float(blocks.std(ddof=1)) / len(blocks) ** 0.5
-        bound = now.bound * len(blocks) / len(now.groups)
-        found[key] = Paired(error, len(blocks) - 1.0, _count(now), bound, now.limit, blocks)
+        bound = now.truth.bound * len(blocks) / len(now.truth.groups)
+        found[key] = Paired(error, len(blocks) - 1.0, _count(now), bound, now.truth.limit, blocks)
     return found
 
 
@@ -113,14 +113,14 @@ def _by_draws(before: Mapping[Key, Floats], now: ObservedTask, seed: int) -> dic
     after = now.replicates(list(before), DRAWS, seed)
     freedom = 1.0 / (1.0 / (DRAWS - 1) + 1.0 / (groups - 1))
     few = (groups / (groups - 1)) ** 0.5  # a bootstrap's variance is that of n, not of n - 1
-    bound = (now.bound or now.limit) * groups / len(now.groups)
+    bound = (now.truth.bound or now.truth.limit) * groups / len(now.truth.groups)
     return {
         key: Paired(
-            few * float(np.std(after[key] - before[key], ddof=1)), freedom, groups, bound, now.limit, None, DRAWS
+            few * float(np.std(after[key] - before[key], ddof=1)), freedom, groups, bound, now.truth.limit, None, DRAWS
         )
         for key in before.keys() & after.keys()
     }
 
 
 def _count(seen: ObservedTask) -> int:
-    return int(seen.groups.max(initial=-1)) + 1
+    return int(seen.truth.groups.max(initial=-1)) + 1

@@ -21,26 +21,25 @@ from hengyu.storage.records import Standing
 __all__ = ["paired_p", "rank_intervals", "standings"]
 
 Floats = NDArray[np.float64]
-_METRIC = "spearman"
 _NOISE = 1e-12  # what is left of the difference of two equal rows is rounding
 
 
-def standings(columns: Mapping[str, Mapping[Row, Cell]], level: float) -> list[Standing]:
-    """Return the standing of every row that has a Spearman, column by column; columns of a single row are left out.
+def standings(columns: Mapping[str, Mapping[Row, Cell]], metric: str, level: float) -> list[Standing]:
+    """Return the standing of every row that has a metric, column by column; columns of a single row are left out.
 
     Rows of cross-encoders have none: the others are not held against an upper bound.
     """
     found: list[Standing] = []
     for task, cells in columns.items():
-        whole = [c for c in cells.values() if c.whole and _METRIC in c.replicates and c.row[2] != JOINT]
+        whole = [c for c in cells.values() if c.whole and metric in c.replicates and c.row[2] != JOINT]
         if len(whole) > 1:
-            found += _column(task, whole, level)
+            found += _column(task, whole, metric, level)
     return found
 
 
-def _column(task: str, cells: Sequence[Cell], level: float) -> list[Standing]:
-    values = np.array([c.values[_METRIC] for c in cells])
-    drawn = np.stack([c.replicates[_METRIC] for c in cells])
+def _column(task: str, cells: Sequence[Cell], metric: str, level: float) -> list[Standing]:
+    values = np.array([c.values[metric] for c in cells])
+    drawn = np.stack([c.replicates[metric] for c in cells])
     drawn = drawn[:, ~np.isnan(drawn).any(axis=0)]
     best = int(values.argmax())
     behind, replicates = values - values[best], drawn - drawn[best]

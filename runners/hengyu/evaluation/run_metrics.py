@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hengyu.storage.records import Run
-from hengyu.tasks.ranking import MAIN, QUALITY
+from hengyu.tasks.interface.registry import find_task
 
 __all__ = [
     "ENCODER_KEYS",
@@ -80,18 +80,14 @@ class RunMetrics:
     kind: str = "sts"  # of the run's suite; a baseline's cells say it by their metrics
 
 
-def _kind(run: Run) -> str:
-    return str(run.header.get("suite", {}).get("kind", "sts"))
-
-
 def headline(run: Run) -> str:
     """Return the metric that a run's rows are ordered by."""
-    return MAIN if _kind(run) == "retrieval" else METRIC
+    return find_task(run.kind).main
 
 
 def metrics_of(run: Run) -> tuple[str, ...]:
     """Return the metrics that are held against a baseline: Spearman, or the quality of what was found; never costs."""
-    return QUALITY if _kind(run) == "retrieval" else (METRIC,)
+    return find_task(run.kind).compared
 
 
 def scores_of(run: Run, metrics: Sequence[str] | None = None) -> RunMetrics:
@@ -118,6 +114,6 @@ def scores_of(run: Run, metrics: Sequence[str] | None = None) -> RunMetrics:
         tasks=tasks,
         encoders=encoders,
         cells=cells,
-        kind=_kind(run),
+        kind=run.kind,
         folder=run.path,
     )

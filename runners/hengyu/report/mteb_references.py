@@ -9,14 +9,18 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from msgspec import Struct
+
 from hengyu.base.bounded import read_bytes
 from hengyu.base.errors import HengyuError, Problems
+from hengyu.base.json_files import find_json
 from hengyu.evaluation.run_metrics import METRIC, headline
 from hengyu.report.exports.mteb import NAMES, OUR_SPLITS, TASKS, our_card
 from hengyu.storage.identity import digest
 from hengyu.storage.records import Record, Run, save_records, write_bytes, write_json
 from hengyu.storage.records.checksums import break_seal, seal
-from hengyu.tasks.ranking import MAIN
+from hengyu.tasks.interface.registry import find_task
+from hengyu.tasks.search.ranking import MAIN
 
 __all__ = ["Reference", "read_results", "with_references"]
 
@@ -80,6 +84,12 @@ def read_results(folder: Path) -> list[Reference]:
             f"{folder}: holds no result of an STS or retrieval task of mteb; give the folder that mteb wrote"
         )
     return list(found.values())
+
+
+class _Imported(Struct):
+    """What run.json of an import says of itself."""
+
+    content: str = ""
 
 
 class _Wrong(ValueError):
@@ -256,11 +266,8 @@ def _plain(record: Record) -> dict[str, Any]:
 def _refuse_other(folder: Path, content: str) -> None:
     """Raise `HengyuError` for a folder of that name that holds something else."""
     path = folder / "run.json"
-    try:
-        known = json.loads(read_bytes(path)).get("content")
-    except (OSError, ValueError, AttributeError, RecursionError):
-        return  # nothing whole is there
-    if known != content:
+    known = find_json(path, _Imported)
+    if known is not None and known.content != content:  # else nothing whole is there
         raise HengyuError(
             f"{path}: is of another import that has the same name; move the folder away, or give another --out"
         )
@@ -276,7 +283,7 @@ def _records(run: Run, name: str, found: list[Reference], tasks: dict[str, Any])
         split="",
         encoder=name,
         pooling="native",
-        entry="raw" if main == METRIC else "flat",  # mteb searches exactly
+        entry=find_task(run.kind).reference,  # mteb searches exactly
         dim=None,
         metric=main,
         value=None,
@@ -305,7 +312,7 @@ def _records(run: Run, name: str, found: list[Reference], tasks: dict[str, Any])
             out.append(replace(one, metric="pearson", value=r.pearson))
     sizes = {task: int(about.get("queries", about["n"])) for task, about in tasks.items()}
     holes = [task for task in tasks if task not in values]
-    means = ("mean", "w-mean") if main == METRIC else ("mean",) if len(tasks) > 1 else ()
+    means = dict.fromkeys(r.task for r in run.records if r.metric == main and r.on_board and not r.card)
     for kind in means:
         mean = replace(blank, task=kind, n=sum(sizes.values()))
         if holes:

@@ -13,8 +13,8 @@ from functools import cache
 
 from hengyu.base.errors import HengyuError
 from hengyu.base.paths import share
+from hengyu.methods.grammar import parse_entry
 from hengyu.storage.records import Record, Run
-from hengyu.suites.grammar import parse_entry
 
 __all__ = ["Published", "beside", "published"]
 

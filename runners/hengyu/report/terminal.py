@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from rich.console import Console
 
-from hengyu.report.board.terminal import print_sts_board
+from hengyu.report.board.terminal import print_task_board
+from hengyu.report.layout import by_layout
 from hengyu.report.retrieval.text import print_retrieval
 from hengyu.storage.records import Run
 
@@ -13,4 +14,4 @@ __all__ = ["print_board"]
 
 def print_board(run: Run, console: Console | None = None) -> None:
     """Print a run's leaderboard."""
-    (print_retrieval if run.is_retrieval else print_sts_board)(run, console or Console())
+    by_layout(run, {"board": print_task_board, "search": print_retrieval})(run, console or Console())

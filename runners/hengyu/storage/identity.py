@@ -46,7 +46,7 @@ __all__ = [
 Key = dict[str, Any]
 
 _NO_NUMBERS = frozenset(
-    ("click", "fsspec", "huggingface_hub", "jsonschema", "mteb", "platformdirs", "psutil", "pyarrow", "ray", "rich")
+    ("click", "fsspec", "huggingface_hub", "msgspec", "mteb", "platformdirs", "psutil", "pyarrow", "ray", "rich")
 ) | {"safetensors", "threadpoolctl"}
 """Libraries that read, write or show, but compute nothing that is stored."""
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from hengyu.base.bounded import refuse_special
 from hengyu.base.errors import HengyuError
-from hengyu.base.json_files import write_bytes
+from hengyu.base.json_files import parse, write_bytes
 from hengyu.storage.identity import name_of
 
 __all__ = ["Tensors", "glance", "load_sealed", "read_sealed", "save_sealed", "sealed_path"]
@@ -57,13 +57,13 @@ def read_sealed(path: Path, meaning: Mapping[str, Any] | None = None) -> tuple[d
     try:
         refuse_special(path)
         with safe_open(path, framework="np") as file:
-            about = json.loads((file.metadata() or {})["hengyu"])
+            about = _head(file)
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - not a mapping
         intact = about.pop("sha256") == _digest(tensors, about) and sealed_path(path.parent, about["meaning"]) == path
         intact = intact and (meaning is None or about["meaning"] == dict(meaning))
     except PermissionError as e:
         raise HengyuError(f"{path}: cannot be read ({e.strerror or e}); check its permissions") from None
-    except (SafetensorError, OSError, KeyError, TypeError, ValueError, AttributeError, RecursionError):
+    except (SafetensorError, OSError, KeyError, TypeError, ValueError):
         intact = False
     if not intact:
         raise HengyuError(f"{path}: has changed since it was written; delete it, the next run recreates it")
@@ -77,10 +77,14 @@ def glance(path: Path) -> dict[str, Any] | None:
     try:
         refuse_special(path)
         with safe_open(path, framework="np") as file:
-            about = json.loads((file.metadata() or {})["hengyu"])
-    except (SafetensorError, OSError, KeyError, TypeError, ValueError, RecursionError):
+            return _head(file)
+    except (SafetensorError, OSError, KeyError, ValueError):
         return None
-    return about if isinstance(about, dict) else None
+
+
+def _head(file: Any) -> dict[str, Any]:
+    """Return what an open file says of itself; raises KeyError or ValueError where it says nothing."""
+    return parse((file.metadata() or {})["hengyu"].encode(), dict[str, Any])
 
 
 def _digest(tensors: Tensors, head: Mapping[str, Any]) -> str:

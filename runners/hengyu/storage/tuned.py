@@ -7,7 +7,6 @@ sha256 of every file and of itself. It appears atomically: written under a tempo
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 import shutil
 import time
@@ -16,9 +15,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from hengyu.base.bounded import open_regular, read_bytes
+from msgspec import Struct
+
+from hengyu.base.bounded import open_regular
 from hengyu.base.errors import HengyuError
-from hengyu.base.json_files import NAME
+from hengyu.base.json_files import NAME, find_json, shaped
 from hengyu.base.paths import cache_mirror
 from hengyu.base.remote import Mirror, drafted
 from hengyu.storage.folder import StoreFolder
@@ -183,28 +184,35 @@ def _place(draft: Path, path: Path) -> None:
         shutil.rmtree(draft)
 
 
+class _About(Struct):
+    """hengyu.json of a tuned encoder."""
+
+    meaning: dict[str, Any]
+    report: dict[str, Any]
+    sha256: dict[str, str]  # of its files
+    digest: str  # of all that it says beside
+
+
 def _about(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(read_bytes(path / ABOUT))
-    except (OSError, ValueError, RecursionError):
-        return {}
-    return content if isinstance(content, dict) else {}
+    return find_json(path / ABOUT, dict[str, Any]) or {}
 
 
 def _check(path: Path) -> Damage | None:
     """Return the first damage of a folder's files, by their checksums."""
     about = _about(path)
-    sums, meaning = about.get("sha256"), about.get("meaning")
-    named = isinstance(meaning, dict) and TunedStore(path.parent).path(meaning) == path
-    if not isinstance(sums, dict) or not named or not isinstance(about.get("report"), dict):
+    try:
+        head = shaped(about, _About)
+    except ValueError:
+        head = None
+    if head is None or TunedStore(path.parent).path(head.meaning) != path:
         return Damage(path / ABOUT, "is missing, unreadable, or of another encoder")
-    if about.get("digest") != _own_digest(about):
+    if head.digest != _own_digest(about):
         return Damage(path / ABOUT, "has changed since it was written (its own digest differs)")
     for file in sorted(_files(path)):
         name = file.relative_to(path).as_posix()
-        if name not in sums and name != ABOUT and not file.name.startswith("."):
+        if name not in head.sha256 and name != ABOUT and not file.name.startswith("."):
             return Damage(file, "was not written with the encoder, and could change its vectors")
-    for name, expected in sums.items():
+    for name, expected in head.sha256.items():
         try:
             if _sum(path / name) != expected:
                 return Damage(path / name, "has changed since it was written (its sha256 differs)")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import shutil
 import time
@@ -16,8 +15,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hengyu.base.bounded import open_regular, read_bytes
+from hengyu.base.bounded import open_regular
 from hengyu.base.errors import HengyuError
+from hengyu.base.json_files import find_json
 from hengyu.base.remote import Mirror, Unreachable
 from hengyu.storage.in_use import Held, hold, note_use
 from hengyu.storage.records import write_json
@@ -297,9 +297,8 @@ def _save(path: Path, array: NDArray[Any]) -> str:
 
 def check(segment: Path) -> Damage | None:
     """Return the first damage of a segment's files, by their checksums."""
-    try:
-        sums = json.loads(read_bytes(segment / "sums.json"))
-    except (OSError, ValueError, RecursionError):
+    sums = find_json(segment / "sums.json", dict[str, str])
+    if sums is None:
         return Damage(segment / "sums.json", "is missing or unreadable")
     for part in _PARTS[:-1]:
         try:
@@ -307,6 +306,6 @@ def check(segment: Path) -> Damage | None:
                 actual = hashlib.file_digest(file, "sha256").hexdigest()
         except OSError as e:
             return Damage(segment / part, f"cannot be read ({e.strerror or e})")
-        if not isinstance(sums, dict) or sums.get(part) != actual:
+        if sums.get(part) != actual:
             return Damage(segment / part, "has changed since it was written (its sha256 differs)")
     return None

@@ -16,7 +16,6 @@ store may mirror a remote one (`hengyu.base.remote`): new segments there are fet
 
 from __future__ import annotations
 
-import json
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -24,8 +23,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
-from hengyu.base.bounded import map_npy, read_bytes
+from hengyu.base.bounded import map_npy
 from hengyu.base.errors import HengyuError
+from hengyu.base.json_files import find_json
 from hengyu.base.paths import local
 from hengyu.base.remote import Mirror, is_url
 from hengyu.storage.folder import StoreFolder
@@ -130,11 +130,7 @@ def _last_use(folder: Path) -> float:
 
 
 def _meaning(folder: Path) -> dict[str, Any]:
-    try:
-        meaning = json.loads(read_bytes(folder / "space.json"))
-    except (OSError, ValueError, RecursionError):
-        return {}
-    return meaning if isinstance(meaning, dict) else {}
+    return find_json(folder / "space.json", dict[str, Any]) or {}
 
 
 def _is_named(folder: Path, meaning: Mapping[str, Any]) -> bool:

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
 from hengyu.base.errors import did_you_mean
 from hengyu.base.toml_tables import Table, shown
 from hengyu.encoders.pooling_names import pooling_name
+from hengyu.methods.grammar import Dims, Entry, parse_entry
 from hengyu.methods.registry import find_method
-from hengyu.suites.grammar import Entry, parse_entry
+from hengyu.tasks.interface.base import Task
 
-__all__ = ["FIRST", "Dims", "SuiteEntry", "misplaced", "read_entries", "with_first"]
-
-Dims = tuple[int, ...] | Literal["all"]
-FIRST = {"sts": "raw", "retrieval": "flat"}  # kind of a suite -> the entry that every other one is held against
+__all__ = ["SuiteEntry", "misplaced", "read_entries", "with_first"]
 
 
 @dataclass(frozen=True)
@@ -119,25 +116,25 @@ def _dims(table: Table) -> Dims:
     return ()
 
 
-def with_first(entries: tuple[SuiteEntry, ...], kind: str) -> tuple[SuiteEntry, ...]:
-    """Put raw, or flat in a retrieval suite, first: every other entry is held against it."""
-    first = SuiteEntry(parse_entry(FIRST[kind]))
-    rest = tuple(e for e in dict.fromkeys(entries) if str(e.entry) != FIRST[kind])
+def with_first(entries: tuple[SuiteEntry, ...], kind: Task) -> tuple[SuiteEntry, ...]:
+    """Put the reference of a kind of task first, like raw: every other entry is held against it."""
+    first = SuiteEntry(parse_entry(kind.reference))
+    rest = tuple(e for e in dict.fromkeys(entries) if str(e.entry) != kind.reference)
     return (first, *rest)
 
 
-def misplaced(entries: tuple[SuiteEntry, ...], kind: str) -> list[str]:
-    """Say which entries end in an index where they must not, or in none where they must."""
-    if kind == "retrieval":
-        remedy = "ends in no index, and a retrieval suite weighs indexes; end it like"
-        trained = (
-            "trains the encoder, and a retrieval suite takes encoders as they are; weigh the folder of a trained one"
-        )
-        return [f"entry '{e.entry}' {trained}" for e in entries if e.entry.tuners] + [
-            f"entry '{e.entry}' {remedy} '{_searched(e)}'" for e in entries if not (e.entry.index or e.entry.tuners)
-        ]
+def misplaced(entries: tuple[SuiteEntry, ...], kind: Task) -> list[str]:
+    """Say which entries end in an index where they must not, or in none where they must, or train what is taken as it is."""
+    trained = (
+        f"trains the encoder, and a {kind.name} suite takes encoders as they are; weigh the folder of a trained one"
+    )
+    found = [f"entry '{e.entry}' {trained}" for e in entries if e.entry.tuners and not kind.tuners]
+    if kind.index:
+        remedy = f"ends in no index, and a {kind.name} suite weighs indexes; end it like"
+        lack = [e for e in entries if not (e.entry.index or e.entry.tuners)]
+        return [*found, *(f"entry '{e.entry}' {remedy} '{_searched(e)}'" for e in lack)]
     remedy = 'ends in an index, which finds neighbours and compares no pairs; leave it out, or set kind = "retrieval"'
-    return [f"entry '{e.entry}' {remedy}" for e in entries if e.entry.index]
+    return [*found, *(f"entry '{e.entry}' {remedy}" for e in entries if e.entry.index)]
 
 
 def _searched(spec: SuiteEntry) -> str:

@@ -10,56 +10,18 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from hengyu.cards.collection import Collection
 from hengyu.cards.data import Pairs
-from hengyu.cards.relevance import Relevance
 from hengyu.numerics.cloud_sample import CloudSample
 from hengyu.storage.identity import array_digest, digest
 from hengyu.suites.entries import SuiteEntry
 from hengyu.suites.suite import Suite
+from hengyu.tasks.interface.data import TaskData
+from hengyu.tasks.interface.truth import Truth
 
-__all__ = ["DISTINCT", "FitData", "Ids", "Plan", "SearchData", "TaskData", "TextIndex", "counted"]
+__all__ = ["DISTINCT", "FitData", "Ids", "Plan", "TextIndex", "counted"]
 
 Ids = NDArray[np.int64]
 DISTINCT = "-distinct"  # at the end of ``fit_on``: every sentence counts once
-
-
-@dataclass(frozen=True)
-class TaskData:
-    """Pairs as numbers into the plan's distinct texts."""
-
-    pairs: Pairs
-    first: Ids  # (n,)
-    second: Ids  # (n,)
-
-    @property
-    def name(self) -> str:
-        """The task, like ``LCQMC:test``."""
-        return self.pairs.task
-
-    @property
-    def n(self) -> int:
-        """The number of pairs."""
-        return len(self.first)
-
-    @property
-    def ids(self) -> Ids:
-        """The texts of both columns, with their repeats (2 n,)."""
-        return np.concatenate([self.first, self.second])
-
-
-@dataclass(frozen=True)
-class SearchData(TaskData):
-    """A retrieval card's task: the judged pairs, and the texts that are searched and that ask, as numbers."""
-
-    collection: Collection
-    corpus: Ids  # (m,)
-    queries: Ids  # (Q,)
-
-    @property
-    def ids(self) -> Ids:
-        """The texts of documents and queries, with their repeats (m + Q,)."""
-        return np.concatenate([self.corpus, self.queries])
 
 
 @dataclass(frozen=True)
@@ -85,11 +47,10 @@ class FitData:
 
         A text that is both counts on each side as often as it occurs there. Sentences of pairs are documents.
         """
-        parts = [p for p in self.parts if isinstance(p, SearchData)]
-        if not parts:
+        asked = np.concatenate([np.zeros(0, np.int64), *(p.asked for p in self.parts)])
+        if not len(asked):
             return self
-        searched = np.concatenate([p.corpus if isinstance(p, SearchData) else p.ids for p in self.parts])
-        sides = [counted(ids) for ids in (searched, np.concatenate([p.queries for p in parts]))]
+        sides = [counted(ids) for ids in (np.concatenate([p.searched for p in self.parts]), asked)]
         ids, counts = (np.concatenate(both) for both in zip(*sides, strict=True))
         if self.distinct:
             counts = np.ones_like(counts)
@@ -110,10 +71,10 @@ class Plan:
         texts: distinct, in order of first appearance.
         lacking: like fits, of a partial suite: what is not here.
         held: task -> the valid split that tuners are watched on.
-        warnings: for the page of the run, which adds the encoders that it has to leave out.
+        warnings: for the page of the run.
         datasets: folders of cards beside the shipped ones.
         left_out: what the suite runs without, and how to get it.
-        relevance: task -> what a retrieval suite asks of it.
+        truths: task -> what its observations are judged by.
     """
 
     suite: Suite
@@ -124,22 +85,22 @@ class Plan:
     texts: list[str] = field(default_factory=list)
     lacking: Mapping[tuple[str, str], str] = field(default_factory=dict)
     held: Mapping[str, Pairs] = field(default_factory=dict)
-    warnings: list[str] = field(default_factory=list)
+    warnings: Sequence[str] = ()
     datasets: tuple[Path, ...] = ()
     left_out: Sequence[str] = ()
-    relevance: Mapping[str, Relevance] = field(default_factory=dict)
+    truths: Mapping[str, Truth] = field(default_factory=dict)
 
     def select(self, ids: Ids) -> list[str]:
         """Return the texts of numbers (n,)."""
         return [self.texts[int(i)] for i in ids]
 
     def texts_of(self, side: str) -> Ids:
-        """Return the numbers of the texts that a retrieval suite needs as queries or as documents, ascending."""
-        fits = [fit.by_side for fit in self.fits.values()]
-        asked = [r.queries for r in self.relevance.values()] + [f.ids[f.asks] for f in fits if f.asks is not None]
-        searched = [r.corpus for r in self.relevance.values()]
-        searched += [f.ids if f.asks is None else f.ids[~f.asks] for f in fits]
-        return np.unique(np.concatenate([np.zeros(0, np.int64), *(asked if side == "query" else searched)]))
+        """Return the numbers of the texts that are needed as "query" or as "document", ascending."""
+        found = [truth.texts(side) for truth in self.truths.values()]
+        for fit in (fit.by_side for fit in self.fits.values()):
+            asks = np.zeros(len(fit.ids), np.bool_) if fit.asks is None else fit.asks
+            found.append(fit.ids[asks == (side == "query")])
+        return np.unique(np.concatenate([np.zeros(0, np.int64), *found]))
 
     def fit_word(self, spec: SuiteEntry) -> str:
         """Return what an entry is fitted on, as the board says it."""

@@ -9,11 +9,12 @@ from hengyu.base.errors import HengyuError, Missing, Problems
 from hengyu.cards import load_cards, parse_task
 from hengyu.cards.card import CollectionCard, TripleCard
 from hengyu.cards.data import Pairs, load_pairs
-from hengyu.cards.relevance import Relevance
 from hengyu.suites.entries import SuiteEntry
-from hengyu.suites.plan import FitData, Plan, SearchData, TaskData
+from hengyu.suites.plan import FitData, Plan
 from hengyu.suites.split_loader import SplitLoader
 from hengyu.suites.suite import Suite
+from hengyu.tasks.interface.data import TaskData
+from hengyu.tasks.interface.truth import Truth
 
 __all__ = ["make_plan"]
 
@@ -28,17 +29,16 @@ def make_plan(suite: Suite, *, data_dir: Path | None = None, datasets: Sequence[
     lacking: dict[tuple[str, str], str] = {}
     thresholds: dict[str, TaskData] = {}
     held: dict[str, Pairs] = {}
-    relevance: dict[str, Relevance] = {}
+    truths: dict[str, Truth] = {}
     for (
         task
     ) in tasks:  # one after the other: texts are numbered as they come, and an encoder's batches follow the numbers
         found, absent = resolve_fits(suite, task, entries, loader, problems)
         fits, lacking = fits | found, lacking | absent
-        if suite.kind == "retrieval":
-            relevance |= resolve_relevance(suite, task, problems)
-        else:
-            threshold_on, watched = resolve_validation(task, entries, loader)
-            thresholds, held = thresholds | threshold_on, held | watched
+        threshold_on, watched = resolve_validation(suite, task, entries, loader)
+        thresholds, held = thresholds | threshold_on, held | watched
+        with problems.caught(f"{suite.path}: "):
+            truths[task.name] = suite.task_kind.truth(task, threshold_on.get(task.name), suite.relevant)
     problems.finish()
     return Plan(
         suite,
@@ -52,7 +52,7 @@ def make_plan(suite: Suite, *, data_dir: Path | None = None, datasets: Sequence[
         warnings=[*problems.warnings, *_data_warnings(loader.loaded)],
         datasets=tuple(datasets),
         left_out=tuple(problems.left_out),
-        relevance=relevance,
+        truths=truths,
     )
 
 
@@ -122,7 +122,7 @@ def load_tasks(suite: Suite, loader: SplitLoader, problems: PlanProblems) -> lis
 def _load_task(suite: Suite, word: str, loader: SplitLoader) -> TaskData:
     """Return a task by its name; raises `HengyuError` for data that suites of this kind cannot be weighed on."""
     card, split = parse_task(loader.cards, word)
-    if suite.kind == "sts" and isinstance(card, CollectionCard):
+    if isinstance(card, CollectionCard) and not suite.task_kind.collections:
         load_pairs(card, split)  # says what to do with it
     if isinstance(card, TripleCard):
         raise HengyuError(
@@ -138,7 +138,7 @@ def resolve_fits(
     """Return what entries are fitted on for a task, by task and fit_on word, and why a partial suite lacks the others."""
     fits: dict[tuple[str, str], FitData] = {}
     lacking: dict[tuple[str, str], str] = {}
-    may_lack = "entries" in suite.partial and suite.kind == "sts"
+    may_lack = "entries" in suite.partial
     for spec in entries:
         word = suite.fit_word(spec)
         place = (task.name, word)
@@ -157,42 +157,16 @@ def resolve_fits(
 
 
 def resolve_validation(
-    task: TaskData, entries: Sequence[SuiteEntry], loader: SplitLoader
+    suite: Suite, task: TaskData, entries: Sequence[SuiteEntry], loader: SplitLoader
 ) -> tuple[dict[str, TaskData], dict[str, Pairs]]:
     """Return the valid split of a task, by the task: where its threshold is chosen on it, and where tuners are watched on it."""
-    binary = task.pairs.card.binary
+    binary = task.pairs.card.binary and suite.task_kind.decides
     tuned = any(spec.entry.tuners for spec in entries)
     valid = loader.valid(task) if binary or tuned else None
     if valid is None:
         return {}, {}
     threshold_on = {task.name: loader.task(task.pairs.card, "valid")} if binary else {}
     return threshold_on, {task.name: valid} if tuned else {}
-
-
-def resolve_relevance(suite: Suite, task: TaskData, problems: PlanProblems) -> dict[str, Relevance]:
-    """Return what a retrieval suite asks of a task, by the task."""
-    with problems.caught(f"{suite.path}: "):
-        return {task.name: _relevance(suite, task)}
-    return {}
-
-
-def _relevance(suite: Suite, task: TaskData) -> Relevance:
-    """Return what a retrieval suite asks of a task; raises `HengyuError` where nothing says what is relevant."""
-    if isinstance(task, SearchData):
-        c = task.collection
-        return Relevance.judged(task.corpus, task.queries, c.own, c.asked, c.answers, c.labels)
-    card = task.pairs.card
-    if card.binary:
-        least = 1.0
-    elif suite.relevant is None:
-        low, high = card.scale
-        raise HengyuError(
-            f"task '{task.name}': its labels are graded from {low:g} to {high:g}; "
-            f"say from which on a pair is relevant, like relevant = {low + 0.8 * (high - low):g}"
-        )
-    else:
-        least = suite.relevant
-    return Relevance.of(task.first, task.second, task.pairs.labels >= least, f"task '{task.name}'")
 
 
 def _data_warnings(loaded: Iterable[Pairs]) -> Iterator[str]:

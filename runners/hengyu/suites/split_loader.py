@@ -13,7 +13,8 @@ from hengyu.cards.card import Card, CollectionCard
 from hengyu.cards.collection import Collection, load_collection
 from hengyu.cards.data import Pairs, load_pairs
 from hengyu.storage.identity import text_digest
-from hengyu.suites.plan import DISTINCT, FitData, Ids, SearchData, TaskData, TextIndex, counted
+from hengyu.suites.plan import DISTINCT, FitData, Ids, TextIndex, counted
+from hengyu.tasks.interface.data import SearchData, TaskData
 
 __all__ = ["SplitLoader"]
 
@@ -84,7 +85,7 @@ class SplitLoader:
             gather(
                 f"{p.name} has judgements and no labelled pairs; name another split to learn from"
                 for p in parts
-                if isinstance(p, SearchData)
+                if not p.paired
             )
         splits = tuple(p.name for p in parts)
         return FitData(word, splits, *self._sentences(splits, parts, distinct=source != word), tuple(parts))

@@ -12,22 +12,16 @@ from hengyu.base.errors import HengyuError, did_you_mean, gather
 from hengyu.base.paths import share
 from hengyu.base.toml_tables import Table, read_toml, shown
 from hengyu.encoders import BASELINES, POOLINGS, EncoderSpec, pooling_name
+from hengyu.methods.grammar import parse_entry
 from hengyu.suites.encoders import read_encoders
-from hengyu.suites.entries import FIRST, SuiteEntry, misplaced, read_entries, with_first
-from hengyu.suites.grammar import parse_entry
+from hengyu.suites.entries import SuiteEntry, misplaced, read_entries, with_first
+from hengyu.tasks.interface.base import Task
+from hengyu.tasks.interface.registry import find_task, task_names
 
 __all__ = ["Suite", "find_suite", "load_suite"]
 
 _OF_A_CARD = "splits"  # a key that every card has, and no suite
-_NO_SEARCH = "a cross-encoder has no vectors that an index could hold, and scores pairs of STS suites only"
-_FOREIGN: Mapping[str, Mapping[str, str]] = {  # kind of a suite -> the keys that it must leave out or empty, and why
-    "sts": {"relevant": "is of retrieval suites; leave it out, or set kind = 'retrieval'"},
-    "retrieval": {
-        "cross_encoders": f"does not fit a retrieval suite: {_NO_SEARCH}; leave it out",
-        "baselines": "make no vectors that an index could hold; leave them out of a retrieval suite",
-        "compare": "is of similarity; every row of a retrieval suite is held against flat, leave it out",
-    },
-}
+_USUAL_KIND = "sts"
 _JUDGING: Mapping[str, tuple[Callable[[Any], bool], str]] = {  # key -> what its value must be, and how that is said
     "aggregate": (("", "avg", "w-avg").__contains__, "must be 'avg' or 'w-avg', not '{}'"),
     "resamples": (lambda n: 20 <= n <= 100_000, "must lie in 20..100000, not {}"),
@@ -59,8 +53,13 @@ class Suite:
     # of "tasks", "encoders", "entries": those without what they need are left out, not refused; "widths": an entry that wants
     # more columns than any encoder has is left without a number, and is no mistake
     partial: tuple[str, ...] = ()
-    kind: str = "sts"  # or "retrieval"
+    kind: str = "sts"  # of its tasks (`hengyu.tasks`)
     relevant: float | None = None  # retrieval from graded labels: pairs labelled so or higher are relevant
+
+    @property
+    def task_kind(self) -> Task:
+        """The kind of its tasks."""
+        return find_task(self.kind)
 
     def fit_word(self, spec: SuiteEntry) -> str:
         """Return what an entry is fitted on, as the board says it."""
@@ -98,8 +97,8 @@ class Suite:
         if encoders:
             changed["encoders"] = tuple(map(self._encoder, encoders))
         if cross_encoders:
-            if self.kind != "sts":
-                raise HengyuError(f"--cross-encoder {cross_encoders[0]}: {_NO_SEARCH}; leave it out")
+            if why := self.task_kind.refused.get("cross_encoders"):
+                raise HengyuError(f"--cross-encoder {cross_encoders[0]}: {why}")
             if "" in cross_encoders:
                 raise HengyuError("--cross-encoder is empty; give a model's folder, or a hub id")
             changed["cross_encoders"] = tuple(map(EncoderSpec, dict.fromkeys(cross_encoders)))
@@ -114,8 +113,8 @@ class Suite:
             changed["poolings"] = tuple(dict.fromkeys(map(pooling_name, poolings)))
         if entries:
             given = tuple(SuiteEntry(parse_entry(e)) for e in entries)
-            gather(misplaced(given, self.kind))
-            changed["entries"] = with_first(given, self.kind)
+            gather(misplaced(given, self.task_kind))
+            changed["entries"] = with_first(given, self.task_kind)
         if fit_on:
             changed["fit_on"] = fit_on
         asked = {*changed, *(["entries"] if fit_on else [])}
@@ -182,14 +181,14 @@ def load_suite(path: Path) -> Suite:
         fit_on=table.take("fit_on", str, "target"),
         compare=_compare(table),
         partial=("tasks", "encoders", "entries", "widths") if table.take("partial", bool, False) else (),
-        kind=kind,
+        kind=kind.name,
         relevant=table.take("relevant", float, 0.0) if table.has("relevant") else None,
         **_judging(table),
     )
-    for key, why in _FOREIGN[kind].items():
+    for key, why in kind.refused.items():
         if getattr(suite, key) not in ((), None):
             table.problem(key, why)
-    if "compare" not in _FOREIGN[kind]:
+    if "compare" not in kind.refused:
         _check_compared(table, suite)
     table.finish()
     return suite
@@ -237,16 +236,16 @@ def _poolings(table: Table) -> tuple[str, ...]:
     return poolings
 
 
-def _kind(table: Table) -> str:
-    kind = table.take("kind", str, "sts")
-    if kind in FIRST:
-        return kind
-    table.problem("kind", f"must be 'sts' or 'retrieval', not '{kind}'")
-    return "sts"
+def _kind(table: Table) -> Task:
+    kind = table.take("kind", str, _USUAL_KIND)
+    if kind in task_names():
+        return find_task(kind)
+    table.problem("kind", f"must be {' or '.join(repr(name) for name in task_names())}, not '{kind}'")
+    return find_task(_USUAL_KIND)
 
 
-def _baselines(table: Table, kind: str) -> tuple[str, ...]:
-    baselines = table.strings("baselines", () if "baselines" in _FOREIGN[kind] else BASELINES)
+def _baselines(table: Table, kind: Task) -> tuple[str, ...]:
+    baselines = table.strings("baselines", () if "baselines" in kind.refused else BASELINES)
     _refuse_unknown(table, "baselines", baselines, BASELINES)
     return baselines
 
@@ -258,9 +257,9 @@ def _refuse_unknown(table: Table, key: str, names: tuple[str, ...], known: Colle
 
 
 def _entries(
-    table: Table, kind: str, poolings: tuple[str, ...], encoders: tuple[EncoderSpec, ...]
+    table: Table, kind: Task, poolings: tuple[str, ...], encoders: tuple[EncoderSpec, ...]
 ) -> tuple[SuiteEntry, ...]:
-    entries = read_entries(table, FIRST[kind], poolings, tuple(e.called for e in encoders))
+    entries = read_entries(table, kind.reference, poolings, tuple(e.called for e in encoders))
     table.problems.add(*(f"{table.where}: {p}" for p in misplaced(entries, kind)))
     return with_first(entries, kind)
 

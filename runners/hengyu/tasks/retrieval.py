@@ -1,161 +1,128 @@
-"""Retrieval: from vectors through an entry's steps to the neighbours of every query."""
+"""Retrieval: what indexes find for every query, beside what they cost."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
+from hengyu.base.errors import HengyuError
 from hengyu.cards.relevance import Relevance
-from hengyu.methods.base import Floats, Index
-from hengyu.methods.fit_cache import FitCache
-from hengyu.methods.pipeline import PipelineFitter
-from hengyu.methods.search.cost import Peak, queries_per_second, threads
-from hengyu.methods.search.exact import Exact, exact_search
-from hengyu.methods.step import Step
-from hengyu.numerics.cloud_sample import CloudSample
-from hengyu.numerics.sample import Sample
-from hengyu.suites.grammar import Entry
-from hengyu.tasks.ranking import DEPTH
+from hengyu.methods.grammar import Entry
+from hengyu.storage.records.observations import save_labels
+from hengyu.tasks.interface.base import Average, Metric
+from hengyu.tasks.interface.data import SearchData, TaskData
+from hengyu.tasks.interface.truth import Truth
+from hengyu.tasks.search.observing import SearchTask
+from hengyu.tasks.search.ranking import MAIN, QUALITY
+from hengyu.tasks.search.relevance_file import load_relevance, save_relevance
+from hengyu.tasks.search.truth import Relevant
 
-__all__ = ["RetrievalResult", "RetrievalVectors"]
-
-_HELD = 1 << 28  # bytes of transformed vectors up to which they are held, and not made again for every index
+__all__ = ["TASK", "Retrieval"]
 
 
-@dataclass(frozen=True)
-class RetrievalResult:
-    """What an entry found: rows and their ranks in exact search (Q, K), sizes of the index, costs, the fit, the cloud."""
+class Retrieval(SearchTask):
+    """Search, judged by nDCG@10 and by what an index loses of exact search in the same vectors."""
 
-    dim: int
-    ids: NDArray[np.int32]
-    ranks: NDArray[np.uint8]
-    sizes: Mapping[str, float]
-    costs: Mapping[str, float]
-    fit: Mapping[str, Any]
-    cloud: Mapping[str, Any] | None = None
+    name = "retrieval"
+    metrics = (
+        Metric("ndcg@10", "nDCG@10", "gain of the relevant among the first 10, discounted by their place, x 100"),
+        Metric("recall@10", "R@10", "share of the relevant among the first 10, x 100"),
+        Metric(
+            "exact-recall@10",
+            "exact@10",
+            "share of the first 10 as near as the tenth of exact search in the same vectors, x 100",
+        ),
+        Metric("qps", "queries/s", "queries answered a second, one a call, on one thread", "rate"),
+        Metric("qps-batch", "in a batch", "queries answered a second, all in one call, on one thread", "rate"),
+        Metric("bytes-per-vector", "bytes/vector", "bytes that one vector more takes", "bytes", higher_is_better=False),
+        Metric("index-bytes", "index", "bytes of the whole index", "bytes", higher_is_better=False),
+        Metric(
+            *("build-seconds", "build s", "seconds to build the index, on one thread", "seconds"),
+            higher_is_better=False,
+        ),
+        Metric("mrr@10", "MRR@10", "1 / place of the first relevant, 0 beyond the tenth, x 100", brief=False),
+        Metric("recall@1", "R@1", "share of the relevant that come first, x 100", brief=False),
+        Metric("recall@100", "R@100", "share of the relevant among the first 100, x 100", brief=False),
+        Metric(
+            "exact-recall@1",
+            "exact@1",
+            "share of the first 1 as near as exact search in the same vectors finds, x 100",
+            brief=False,
+        ),
+        Metric(
+            "exact-recall@100",
+            "exact@100",
+            "share of the first 100 as near as the hundredth of exact search, x 100",
+            brief=False,
+        ),
+        Metric(
+            "qps-batch-threads",
+            "all threads",
+            "queries answered a second, all in one call, on all threads",
+            "rate",
+            brief=False,
+        ),
+        Metric(
+            "peak-memory",
+            "peak",
+            "most memory that building and searching took beyond what was held before",
+            "bytes",
+            brief=False,
+            higher_is_better=False,
+        ),
+    )
+    main = MAIN
+    compared = QUALITY
+    averaged = (*QUALITY, "bytes-per-vector")
+    sizes = ("bytes-per-vector", "index-bytes")
+    reference = "flat"
+    refused = {
+        "cross_encoders": "does not fit a retrieval suite: a cross-encoder has no vectors that an index could hold, and "
+        "scores pairs of STS suites only; leave it out",
+        "baselines": "make no vectors that an index could hold; leave them out of a retrieval suite",
+        "compare": "is of similarity; every row of a retrieval suite is held against flat, leave it out",
+    }
+    standings = False
+    keeps = "relevance"
+    layout = "search"
+    traded = ("qps", "bytes-per-vector")
+    observed_by = ()
 
+    def truth(self, task: TaskData, thresholds: TaskData | None, relevant: float | None) -> Relevant:
+        """Return which texts answer which; raises `HengyuError` where nothing says what is relevant."""
+        if isinstance(task, SearchData):
+            c = task.collection
+            judged = Relevance.judged(task.corpus, task.queries, c.own, c.asked, c.answers, c.labels)
+            return Relevant(task.name, judged)
+        card = task.pairs.card
+        least = 1.0 if card.binary else relevant
+        if least is None:
+            low, high = card.scale
+            raise HengyuError(
+                f"task '{task.name}': its labels are graded from {low:g} to {high:g}; "
+                f"say from which on a pair is relevant, like relevant = {low + 0.8 * (high - low):g}"
+            )
+        drawn = Relevance.of(task.first, task.second, task.pairs.labels >= least, f"task '{task.name}'")
+        return Relevant(task.name, drawn)
 
-@dataclass(frozen=True)
-class _Prepared:
-    """The corpus as the steps before an index leave it, at length 1; its queries; what exact search finds in it."""
+    def averages(self, tasks: Sequence[TaskData], aggregate: str) -> list[Average]:
+        """Return the plain mean over several tasks; of one task there is none."""
+        names = tuple(t.name for t in tasks)
+        return [Average("mean", names, draws=True)] if len(names) > 1 else []
 
-    rows: Sample
-    queries: NDArray[np.float32]
-    exact: Exact
-    fit: Mapping[str, Any]
+    def bytes_per_vector(self, entry: Entry, dim: int | None, values: Mapping[str, float]) -> int | None:
+        """Return what the index takes for a vector more."""
+        return round(values["bytes-per-vector"]) if "bytes-per-vector" in values else None
 
+    def save(self, run: Path, tasks: Sequence[TaskData], truths: Mapping[str, Truth]) -> None:
+        """Keep labels and relevance."""
+        save_labels(run, {t.name: t.pairs.labels for t in tasks})
+        save_relevance(run, {name: truth.relevance for name, truth in truths.items() if isinstance(truth, Relevant)})
 
-@dataclass
-class RetrievalVectors:
-    """The vectors of one retrieval task under one encoder and pooling, read in blocks.
-
-    Attributes:
-        corpus: the rows that are searched.
-        queries: the rows that ask.
-        relevance: what they ask for.
-        samples: fit_on word -> the sentences a method is fitted on.
-        fits: recalls what methods that are trained have learned before.
-        block: rows read at a time; no result depends on it.
-    """
-
-    corpus: Sample
-    queries: Sample
-    relevance: Relevance
-    samples: Mapping[str, Sample]
-    fits: FitCache = field(default_factory=FitCache)
-    block: int = 4096
-    _fitting: PipelineFitter = field(init=False)
-    _prepared: tuple[tuple[tuple[Step, ...], str], _Prepared] | None = None
-    _cloud: tuple[_Prepared, Mapping[str, Any]] | None = None
-
-    def __post_init__(self) -> None:
-        self._fitting = PipelineFitter(self.samples, self.fits)
-
-    @property
-    def depth(self) -> int:
-        """How many neighbours of each query are looked at: 100, or all there are but its own."""
-        return min(DEPTH, len(self.corpus) - self.relevance.spare)
-
-    def observe(
-        self, entry: Entry, fit_on: str, seed: int | None = None, glimpse: CloudSample | None = None
-    ) -> RetrievalResult:
-        """Run an entry that ends in an index; raises ValueError when it cannot be.
-
-        With a ``glimpse`` the cloud of the vectors that the index searches, of length 1, is looked at.
-
-        Entries that differ in their index alone, one after the other, share what comes before it. ``seed`` is what the
-        steps draw by where the entry leaves that open.
-        """
-        run = entry if seed is None else entry.with_seed(seed)
-        before = self._before(run.steps[:-1], fit_on)
-        index: Index = run.steps[-1].make()
-        index.warm()
-        peak = Peak()
-        started = time.perf_counter()
-        with threads(1):  # on one thread a graph grows the same way every time
-            index.build(before.rows, self.block)
-        built = time.perf_counter() - started
-        ids, rates = queries_per_second(index, before.queries, self.depth + self.relevance.spare)
-        costs = {**rates, "build-seconds": built}
-        most = peak.bytes()
-        if most is not None:
-            costs["peak-memory"] = float(most)
-        if self.relevance.spare:
-            ids = _without(ids, self.relevance.own)
-        sizes = {"index-bytes": float(index.size()), "bytes-per-vector": index.vector_size()}
-        found = (ids.astype(np.int32), before.exact.ranks(ids), sizes, costs, before.fit)
-        return RetrievalResult(before.queries.shape[1], *found, self._look(before, glimpse) if glimpse else None)
-
-    def _look(self, before: _Prepared, glimpse: CloudSample) -> Mapping[str, Any]:
-        """Look at the cloud of what an index searches; its alignment is that of the queries and what is relevant to them."""
-        if self._cloud is None or self._cloud[0] is not before:
-            width, asked = before.queries.shape[1], self.relevance
-            pairs = slice(glimpse.pairs)
-            query = before.queries[np.repeat(np.arange(len(asked.queries)), asked.counts)[pairs]]
-            partner = before.rows.rows(asked.partners[pairs])
-            aligned = float((2 - 2 * np.einsum("nd,nd->n", query, partner, dtype=np.float64)).mean())
-            x = before.rows.rows(glimpse.rows(len(before.rows), width))
-            self._cloud = before, glimpse.of(x, [width], [aligned])[0]
-        return self._cloud[1]
-
-    def _before(self, steps: tuple[Step, ...], fit_on: str) -> _Prepared:
-        """Fit and apply the steps before an index, and search exactly in what they leave."""
-        key = (steps, fit_on)
-        if self._prepared is not None and self._prepared[0] == key:
-            return self._prepared[1]
-        rows, asking, chain = self.corpus, self.queries, self._fitting.chain(fit_on)
-        for step in steps:
-            method = chain.add(step)
-            rows, asking = rows.then(method), asking.then(method)
-        rows, asking = rows.then(_unit), asking.then(_unit)
-        queries = np.concatenate([part for part, _ in asking.blocks(self.block)])
-        if not queries.shape[1]:
-            raise ValueError("no dimension is left of the vectors")
-        if len(rows) * queries.shape[1] * 4 <= _HELD:
-            rows = Sample.of(np.concatenate([part for part, _ in rows.blocks(self.block)]))
-        with threads(1):
-            exact = exact_search(rows, queries, self.relevance.own, self.depth, self.block)
-        made = _Prepared(rows, queries, exact, chain.report)
-        self._prepared = (key, made)
-        return made
+    def load(self, run: Path, task: str) -> Relevant | None:
+        """Return the relevance that a run kept, its texts numbered by row."""
+        relevance = load_relevance(run, task)
+        return None if relevance is None else Relevant(task, relevance)
 
 
-def _unit(x: Floats) -> NDArray[np.float32]:
-    """Return rows (n, d) at length 1; zero rows stay zero."""
-    wide = np.asarray(x, np.float64)
-    length = np.sqrt(np.einsum("nd,nd->n", wide, wide))[:, None]
-    unit: NDArray[np.float32] = np.divide(wide, length, out=np.zeros_like(wide), where=length > 0).astype(np.float32)
-    return unit
-
-
-def _without(ids: NDArray[np.int64], own: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return rows found (Q, k + 1) without the query's own (Q,), or without the last where that is not among them."""
-    keep = (ids != own[:, None]) | (own < 0)[:, None]
-    keep[keep.all(axis=1), -1] = False
-    others: NDArray[np.int64] = ids[keep].reshape(len(ids), -1)
-    return others
+TASK = Retrieval

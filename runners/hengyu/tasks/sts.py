@@ -1,187 +1,70 @@
-"""Semantic textual similarity: from vectors through an entry's steps to the cosine of every pair."""
+"""Semantic textual similarity: the cosine of every pair beside its label, by rank correlation."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from collections import defaultdict
+from collections.abc import Sequence
+from functools import partial
 
-import numpy as np
-from numpy.typing import NDArray
+from hengyu.tasks.interface.base import Average, Metric
+from hengyu.tasks.interface.data import TaskData
+from hengyu.tasks.pairs.groups import pair_groups
+from hengyu.tasks.pairs.observing import PairTask
+from hengyu.tasks.pairs.truth import BINARY, GRADED, PairLabels
 
-from hengyu.base.errors import Degenerate, WrongSize
-from hengyu.methods.base import Floats, Transform
-from hengyu.methods.fit_cache import FitCache
-from hengyu.methods.pipeline import PipelineFitter
-from hengyu.numerics.cloud_sample import CloudSample
-from hengyu.numerics.metrics import spearman_many
-from hengyu.numerics.sample import Sample
-from hengyu.numerics.similarity import cosines_by_dim
-from hengyu.suites.entries import Dims
-from hengyu.suites.grammar import Entry
-
-__all__ = ["StsResult", "StsVectors", "board_dims"]
-
-Ids = NDArray[np.int64]
-_BLOCK = 2048  # rows that stay in the processor's cache
+__all__ = ["TASK", "Sts"]
 
 
-@dataclass
-class StsVectors:
-    """The vectors of one task under one encoder and pooling.
+class Sts(PairTask):
+    """Similarity of pairs, judged by Spearman; with binary labels by decisions too."""
 
-    Attributes:
-        x: the distinct sentences (m, d).
-        first, second: row numbers (n,) of each pair.
-        samples: fit_on word -> the sentences a method is fitted on.
-        labels: (n,), needed for sweeps.
-        other: vectors (m2, d) and pairs of the split that decision thresholds are chosen on.
-        fits: recalls what methods that are trained have learned before.
-        tuned: what the trainings of the encoder saw, where the vectors are those of a tuned one.
-        same: (n,), which pairs mean the same (`hengyu.numerics.cloud.means_same`), for what is seen of the cloud of vectors.
-    """
+    name = "sts"
+    metrics = (
+        Metric("spearman", "Spearman"),
+        Metric("pearson", "Pearson"),
+        Metric("auc", "Area under the ROC curve"),
+        Metric("ap", "Average precision"),
+        Metric("f1", "F1"),
+        Metric("accuracy", "Accuracy"),
+        Metric("ceiling-share", "Spearman as a share of its ceiling"),
+    )
+    main = "spearman"
+    compared = ("spearman",)
+    averaged = ("spearman",)
+    swept = "spearman"
+    refused = {"relevant": "is of retrieval suites; leave it out, or set kind = 'retrieval'"}
+    decides = True
+    bounded = True
+    observed_by = ()
 
-    x: Floats
-    first: Ids
-    second: Ids
-    samples: Mapping[str, Sample]
-    labels: NDArray[np.float64]
-    other: tuple[Floats, Ids, Ids] | None = None
-    fits: FitCache = field(default_factory=FitCache)
-    tuned: Sequence[Mapping[str, Any]] = ()
-    same: NDArray[np.bool_] | None = None
-    _fitting: PipelineFitter = field(init=False)
-    _spare: dict[str, NDArray[np.float64]] = field(default_factory=dict)
+    def truth(self, task: TaskData, thresholds: TaskData | None, relevant: float | None) -> PairLabels:
+        """Return the labels, and those of the split that thresholds are chosen on where they are binary."""
+        return PairLabels(
+            task.name,
+            task.pairs.labels,
+            partial(pair_groups, task.first, task.second),
+            BINARY if task.pairs.card.binary else GRADED,
+            thresholds.pairs.labels if thresholds else None,
+            task.ceiling,
+            thresholds.name if thresholds else task.name,
+        )
 
-    def __post_init__(self) -> None:
-        self._fitting = PipelineFitter(self.samples, self.fits)
-
-    def observe(
-        self, entry: Entry, dims: Dims, fit_on: str, seed: int | None = None, glimpse: CloudSample | None = None
-    ) -> StsResult:
-        """Run an entry and return what was seen; raises ValueError, `Degenerate` or `WrongSize` when it cannot be.
-
-        With a ``glimpse`` the clouds of vectors are looked at too.
-        Entries that differ in ``dim`` alone share the fit, the transform and one cumulative pass; entries fitted on the
-        same rows share count, mean, covariance and eigendecomposition. Of several dims those that the vectors have are
-        observed. ``seed`` is what the steps draw by where the entry leaves that open.
-        """
-        listed = list(dims) if dims != "all" else []
-        asked = listed or ([entry.dim] if entry.dim else [])
-        run = entry.with_dim(None) if entry.nested else entry
-        x, other, fit, width = self._through(run if seed is None else run.with_seed(seed), fit_on, asked)
-        if not x.shape[1]:
-            raise Degenerate("no dimension is left of the vectors")
-        cuts = board_dims(x.shape[1]) if dims == "all" else [c for c in asked if c <= width]
-        wanted = [min(cut, x.shape[1]) for cut in cuts] or [x.shape[1]]
-        distinct = sorted(set(wanted))
-        places = [distinct.index(w) for w in wanted]
-        sweep: dict[str, NDArray[np.float64]] = {}
-        if dims == "all":
-            every = cosines_by_dim(x, self.first, self.second, range(1, x.shape[1] + 1))
-            similarity = every[np.asarray(distinct) - 1]
-            value, error = spearman_many(every, self.labels)
-            sweep = {"dim": np.arange(1.0, x.shape[1] + 1), "value": value, "error": error}
-        else:
-            similarity = cosines_by_dim(x, self.first, self.second, distinct)
-        beside = cosines_by_dim(other[0], other[1], other[2], distinct)[places] if other else np.zeros((0, 0))
-        names = [str(entry.with_dim(c)) if c < x.shape[1] or dims != "all" else str(entry) for c in cuts] or [
-            str(entry)
-        ]
-        wide = {
-            str(entry.with_dim(c)): f"dim={c} is larger than the {width} the vectors have" for c in listed if c > width
-        }
-        clouds = self._clouds(x, distinct, similarity, glimpse) if glimpse else None
-        seen = None if clouds is None else {name: clouds[at] for name, at in zip(names, places, strict=True)}
-        return StsResult(tuple(names), tuple(wanted), similarity[places], beside, sweep, fit, wide, seen)
-
-    def _clouds(
-        self, x: Floats, dims: Sequence[int], similarity: NDArray[np.float64], glimpse: CloudSample
-    ) -> list[dict[str, Any]]:
-        """Look at the cloud of the vectors x (m, k) at each of the dims; ``similarity`` (K, n) is that of every pair."""
-        aligned: list[float | None] = [None] * len(dims)
-        if self.same is not None and self.same.any():
-            aligned = [float((2 - 2 * row[self.same]).mean()) for row in similarity]
-        return glimpse.of(x[glimpse.rows(*x.shape)], dims, aligned)
-
-    def mapped(self, entry: Entry, fit_on: str, seed: int | None = None) -> Floats:
-        """Return the vectors (m, k) as an entry leaves them; they are valid until the next entry is run."""
-        return self._through(entry if seed is None else entry.with_seed(seed), fit_on, [])[0]
-
-    def _through(
-        self, entry: Entry, fit_on: str, dims: Sequence[int]
-    ) -> tuple[Floats, tuple[Floats, Ids, Ids] | None, dict[str, Any], int]:
-        """Fit and apply the steps one after the other, the last at the largest of ``dims`` that it can have.
-
-        Returns the vectors, those of the threshold split, what the fit found, and the width before the last step.
-        """
-        x, width = self.x, self.x.shape[1]
-        other = self.other[0] if self.other else None
-        chain = self._fitting.chain(fit_on)
-        if self.tuned and chain.sample is not None:
-            chain.describe()
-            chain.report["trained"] = [dict(t) for t in self.tuned]
-        for number, step in enumerate(entry.steps):
-            if step in entry.tuners:
-                continue  # the vectors are already those of the tuned encoder
-            width = x.shape[1]
-            if dims and number == len(entry.steps) - 1:
-                if min(dims) > width:
-                    asked, verb = ", ".join(map(str, dims)), "are" if len(dims) > 1 else "is"
-                    raise WrongSize(f"dim={asked} {verb} larger than the {width} the vectors have")
-                step = entry.with_dim(max(d for d in dims if d <= width)).steps[-1]
-            method = chain.add(step)
-            x = self._apply(method, x, f"x{number % 2}")
-            other = None if other is None else self._apply(method, other, f"other{number % 2}")
-        beside = None if other is None or self.other is None else (other, self.other[1], self.other[2])
-        return x, beside, chain.report, width
-
-    def _apply(self, method: Transform, x: Floats, place: str) -> Floats:
-        """Apply a fitted method block by block, into memory that is used again for every entry.
-
-        Fresh arrays of this size cost more in page faults than the arithmetic that fills them.
-        """
-        if not method.needs_fit:
-            return method(x)
-        first = method(x[:1])
-        width = first.shape[1]
-        kind = np.dtype(np.int8 if first.dtype == np.int8 else np.float64)
-        spare = self._spare.get(place)
-        if spare is None or spare.nbytes < len(x) * width * kind.itemsize:
-            spare = self._spare[place] = np.empty(len(x) * max(width * kind.itemsize // 8 + 1, x.shape[1]))
-        out = spare.view(kind)[: len(x) * width].reshape(len(x), width)
-        for start in range(0, len(x), _BLOCK):
-            out[start : start + _BLOCK] = method(x[start : start + _BLOCK])
-        return out
+    def averages(self, tasks: Sequence[TaskData], aggregate: str) -> list[Average]:
+        """Return the means over the splits of each card, plain and weighted, and over the tasks (`Suite.aggregate`)."""
+        splits: dict[str, list[TaskData]] = defaultdict(list)
+        for task in tasks:
+            splits[task.pairs.card.name].append(task)
+        found: list[Average] = []
+        tops: list[str] = []  # the columns that the means over tasks are taken of
+        for card, own in splits.items():
+            names = tuple(t.name for t in own)
+            if len(names) == 1:
+                tops += names
+                continue
+            split = "+".join(t.pairs.split for t in own)
+            found += [Average(f"{card}:{kind}", names, kind == "w-avg", split) for kind in ("avg", "w-avg")]
+            tops += [f"{card}:{aggregate}"] if aggregate else names
+        return [*found, Average("mean", tuple(tops)), Average("w-mean", tuple(tops), weighted=True)]
 
 
-@dataclass(frozen=True)
-class StsResult:
-    """What an entry showed: names and dims (K,), similarities (K, n), those of the threshold split, a sweep, the fit.
-
-    ``too_wide`` are the names of the dims asked for that the vectors do not have, with the reason; ``clouds`` are what a
-    glimpse saw of the vectors, by name.
-    """
-
-    entries: tuple[str, ...]
-    dims: tuple[int, ...]
-    similarity: NDArray[np.float64]
-    beside: NDArray[np.float64]
-    sweep: Mapping[str, NDArray[np.float64]]
-    fit: Mapping[str, Any]
-    too_wide: Mapping[str, str] = field(default_factory=dict)
-    clouds: Mapping[str, Any] | None = None
-
-
-def board_dims(width: int) -> list[int]:
-    """Return the dimensions of a sweep that get a row of their own: the powers of two from 16 up, and the full width."""
-    return [d for d in (2**p for p in range(4, 20)) if d < width] + [width]
-
-
-def restrict(ids: Sequence[Ids]) -> tuple[Ids, list[Ids]]:
-    """Return the distinct numbers among several arrays as they first appear, and each array as places among them."""
-    distinct, at, inverse = np.unique(np.concatenate(ids), return_index=True, return_inverse=True)
-    order = np.argsort(at)
-    place = np.empty_like(order)
-    place[order] = np.arange(len(order))
-    return distinct[order], np.split(place[inverse], np.cumsum([len(i) for i in ids])[:-1])
+TASK = Sts

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from hengyu.methods.grammar import Entry
 from hengyu.numerics.cloud import Cloud, describe
 from hengyu.numerics.sample import Sample
-from hengyu.suites.grammar import Entry
-from hengyu.tasks.sts import StsVectors
+from hengyu.tasks.pairs.vectors import StsVectors
 from hengyu.tools.task_vectors import Sentences
 
 __all__ = ["describe_entry"]

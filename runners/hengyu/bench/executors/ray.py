@@ -16,22 +16,24 @@ from typing import Any, Self, TypeVar
 from hengyu.base.environment import code_digest
 from hengyu.base.errors import HengyuError, first_line, gather
 from hengyu.base.memory import as_words
-from hengyu.bench.estimate import estimate
-from hengyu.bench.executors.remote import Report, Setting, absorb, open_site, perform, setting_of
-from hengyu.bench.units import WorkerContext, WorkUnit
+from hengyu.bench.context import EncodeContext
+from hengyu.bench.executors.remote import Report, Setting, absorb, open_context, perform, setting_of
+from hengyu.bench.notes import UnitLog
+from hengyu.bench.units import WorkUnit
 
 __all__ = ["Ray"]
 
 T = TypeVar("T")
+C = TypeVar("C", bound=EncodeContext)
 
 _THREADS = 1  # of a worker on the processor; more of them would not give the same last bits
 _TRIES = 5  # of a unit whose worker died
 _PATIENCE = 20.0  # seconds for units that are cancelled to save what they have
 _KNOCK = 5.0  # seconds for a cluster to answer; Ray alone waits for minutes
-_open: dict[str, WorkerContext] = {}  # in a worker: what its last unit used
+_open: dict[str, EncodeContext] = {}  # in a worker: what its last unit used
 
 
-def _perform(setting: list[Any], key: str, unit: WorkUnit[Any]) -> Report:
+def _perform(setting: list[Any], key: str, unit: WorkUnit[Any, Any]) -> Report:
     """Do a unit in a worker; the setting comes as a reference, and is fetched once."""
     import ray
 
@@ -39,7 +41,7 @@ def _perform(setting: list[Any], key: str, unit: WorkUnit[Any]) -> Report:
         _open.clear()
         found: Setting = ray.get(setting[0])
         try:
-            _open[key] = open_site(found)
+            _open[key] = open_context(found)
         except HengyuError as e:
             return Report(problems=e.problems)
     return perform(_open[key], unit)
@@ -117,13 +119,13 @@ def _refuse_strangers() -> None:
 class Ray:
     """Units in the processes of a Ray cluster, each with one core, or one GPU where there are GPUs and a model runs."""
 
-    away = True
+    remote = True
 
     def __init__(self, workers: int, gpus: bool) -> None:
         self.workers = workers
         self.gpus = gpus
         self.peak = 0
-        self._given: tuple[WorkerContext, Setting, Any, int] | None = None
+        self._given: tuple[EncodeContext, Setting, Any] | None = None
 
     @classmethod
     @contextmanager
@@ -160,12 +162,12 @@ class Ray:
             executor = cls(workers or gpus or int(there.get("CPU", 1)), gpus > 0)
             yield executor
             if executor.peak and executor._given:
-                executor._given[0].ledger.progress.say(f"ray: no worker held more than {as_words(executor.peak)}")
+                executor._given[0].progress.say(f"ray: no worker held more than {as_words(executor.peak)}")
         finally:
             ray.shutdown()
             _end_by(signal.SIGTERM, before)
 
-    def run(self, units: Sequence[WorkUnit[T]], site: WorkerContext) -> Iterator[tuple[int, T]]:
+    def run(self, units: Sequence[WorkUnit[C, T]], context: C, log: UnitLog) -> Iterator[tuple[int, T]]:
         """Do all units, the heaviest first; yields the number and the result of each as it is finished.
 
         A unit whose worker died is done again, and goes on from what is stored. Raises `HengyuError` when it dies again
@@ -176,7 +178,7 @@ class Ray:
         waiting = deque(sorted(range(len(units)), key=lambda i: -units[i].weight))
         flying: dict[Any, int] = {}
         if units:
-            self._share(site)
+            self._share(context)
         try:
             while waiting or flying:
                 while waiting and len(flying) < self.workers:
@@ -184,41 +186,41 @@ class Ray:
                     flying[self._send(units[at])] = at
                 (done, *_), _ = ray.wait(list(flying), num_returns=1)
                 at = flying.pop(done)
-                yield at, absorb(self._report(done), site.ledger)
+                yield at, absorb(self._report(done), context.progress, log)
         finally:
             for ref in flying:
                 ray.cancel(ref, force=False)
             if flying:
                 ray.wait(list(flying), num_returns=len(flying), timeout=_PATIENCE)
 
-    def _share(self, site: WorkerContext) -> None:
+    def _share(self, context: EncodeContext) -> None:
         """Put what all units need where the workers find it, and say what a worker may hold."""
         import ray
 
-        if self._given is not None and self._given[0] is site:
+        if self._given is not None and self._given[0] is context:
             return
-        setting = setting_of(site, _THREADS)
-        given = [j.encoder for j in site.jobs if j.poolings], [j.poolings for j in site.jobs if j.poolings]
-        needed = site.memory or estimate(site.plan, *given).worker
+        needed = context.memory
         largest = max((node["Resources"].get("memory", 0) for node in ray.nodes() if node["Alive"]), default=0)
         if needed > largest:
             raise HengyuError(
                 f"--executor ray: a worker may hold {as_words(needed)}, and no machine of the cluster offers more than "
                 f"{as_words(largest)}; take a larger machine, or ask for fewer poolings or tasks"
             )
-        say = site.ledger.progress.say
         kind = "a GPU where a model runs, else one core and thread" if self.gpus else "one core and thread"
-        say(f"ray: {self.workers} workers at once, {kind} each; each may hold about {as_words(needed)}")
-        self._given = (site, setting, ray.put(setting), needed)
+        context.progress.say(
+            f"ray: {self.workers} workers at once, {kind} each; each may hold about {as_words(needed)}"
+        )
+        setting = setting_of(context, _THREADS)
+        self._given = (context, setting, ray.put(setting))
 
-    def _send(self, unit: WorkUnit[Any]) -> Any:
+    def _send(self, unit: WorkUnit[Any, Any]) -> Any:
         import ray
 
         assert self._given is not None
-        _, setting, ref, needed = self._given
+        context, setting, ref = self._given
         gpu = 1 if self.gpus and unit.trains else 0
         task = ray.remote(_perform).options(
-            num_cpus=_THREADS, num_gpus=gpu, memory=needed, max_retries=_TRIES, name=type(unit).__name__
+            num_cpus=_THREADS, num_gpus=gpu, memory=context.memory, max_retries=_TRIES, name=type(unit).__name__
         )
         return task.remote([ref], setting.key, unit)
 

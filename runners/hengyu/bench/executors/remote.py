@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -15,35 +15,54 @@ from hengyu.base.errors import HengyuError
 from hengyu.base.memory import status
 from hengyu.base.progress import Progress
 from hengyu.base.version import __version__
-from hengyu.bench.encoder_jobs import open_job
-from hengyu.bench.run_log import RunLog
-from hengyu.bench.units import WorkerContext, WorkUnit
-from hengyu.encoders import EncoderFailed, EncoderSpec, Unavailable
+from hengyu.bench.context import EncodeContext, Ids, RunContext
+from hengyu.bench.encoder_jobs import PreparedEncoder, absent_encoder
+from hengyu.bench.notes import Notes, UnitLog
+from hengyu.bench.observations import ObservationStore
+from hengyu.bench.units import WorkUnit
+from hengyu.encoders import EncoderFailed, EncoderSpec, Unavailable, find_encoder
 from hengyu.methods.external import external_files, load_methods
 from hengyu.methods.training.cache import TunedEncoderCache
 from hengyu.storage.fits import FitStore
-from hengyu.storage.timings import Clock
 from hengyu.storage.tuned import TunedStore
 from hengyu.storage.vectors import VectorStore
 from hengyu.suites.plan import Plan
 
-__all__ = ["Report", "Setting", "absorb", "open_site", "perform", "setting_of"]
+__all__ = ["EncoderSetting", "Report", "RunSetting", "Setting", "absorb", "open_context", "perform", "setting_of"]
 
 
 @dataclass(frozen=True)
-class Setting:
-    """What a site is opened from in another process, perhaps on another machine: the plan with its texts, and places."""
+class EncoderSetting:
+    """What an encoder is opened from in another process; its poolings are those that the run asks of it, () for none."""
+
+    spec: EncoderSpec
+    identity: Mapping[str, Any]
+    poolings: tuple[str, ...]
+    sided: bool
+
+
+@dataclass(frozen=True)
+class RunSetting:
+    """What a run's context is opened from beside its encoders and texts: the plan, and places."""
 
     plan: Plan
-    specs: tuple[EncoderSpec, ...]
-    identities: tuple[Mapping[str, Any], ...]
-    store: VectorStore
     fits: FitStore | None
     tuned: TunedStore
     folder: Path
     force: bool
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What a context is opened from in another process, perhaps on another machine."""
+
+    encoders: tuple[EncoderSetting, ...]
+    store: VectorStore
+    texts: Sequence[str]
+    sides: Mapping[str, Ids]
     offline: bool
     threads: int
+    run: RunSetting | None = None
     methods: tuple[Path, ...] = field(default_factory=external_files)
     key: str = field(default_factory=lambda: uuid.uuid4().hex)
     version: str = __version__
@@ -76,21 +95,22 @@ class _Lines(Progress):
         self.lines.append(line)
 
 
-def setting_of(site: WorkerContext, threads: int) -> Setting:
-    """Return what a site's units need elsewhere; paths are made absolute."""
-    fits = site.ledger.fits
-    return Setting(
-        site.plan,
-        tuple(_anywhere(j.encoder.spec) for j in site.jobs),
-        tuple(j.identity for j in site.jobs),
-        site.store.absolute(),
-        fits.absolute() if fits else None,
-        site.tuning.store.absolute(),
-        site.ledger.folder.absolute(),
-        site.ledger.force,
-        site.offline,
-        threads,
+def setting_of(context: EncodeContext, threads: int) -> Setting:
+    """Return what the units of a context need elsewhere; paths are made absolute."""
+    run = None
+    if isinstance(context, RunContext):
+        fits, seen = context.fits, context.observations
+        run = RunSetting(
+            context.plan,
+            fits.absolute() if fits else None,
+            context.tuning.store.absolute(),
+            seen.run.absolute(),
+            seen.force,
+        )
+    encoders = tuple(
+        EncoderSetting(_anywhere(e.encoder.spec), e.identity, e.poolings, e.sided) for e in context.encoders
     )
+    return Setting(encoders, context.store.absolute(), context.texts, context.sides, context.offline, threads, run)
 
 
 def _anywhere(spec: EncoderSpec) -> EncoderSpec:
@@ -104,7 +124,7 @@ def _anywhere(spec: EncoderSpec) -> EncoderSpec:
     )
 
 
-def open_site(setting: Setting) -> WorkerContext:
+def open_context(setting: Setting) -> EncodeContext:
     """Open what units need; raises `HengyuError` where this machine has other code or models than the run was started with."""
     import torch
     from threadpoolctl import threadpool_limits
@@ -123,57 +143,72 @@ def open_site(setting: Setting) -> WorkerContext:
             load_methods(path)
     torch.set_num_threads(setting.threads)
     threadpool_limits(limits=setting.threads)
-    jobs = [
-        open_job(setting.plan, spec, offline=setting.offline, served=identity)
-        for spec, identity in zip(setting.specs, setting.identities, strict=True)
-    ]
-    for job, wanted in zip(jobs, setting.identities, strict=True):
-        for key, value in wanted.items():
-            if job.identity.get(key) != value:
-                raise HengyuError(
-                    f"worker on {host}: encoder '{job.encoder.id}' has another {key} than where the run was started; give "
-                    "every machine the same model"
-                )
     said = _Lines()
-    ledger = RunLog(setting.plan, setting.folder, said, setting.force, Clock(None), setting.fits, away=True)
-    return WorkerContext(setting.plan, jobs, setting.store, TunedEncoderCache(setting.tuned, said), ledger)
+    shared: dict[str, Any] = {
+        "encoders": tuple(_open_encoder(one, host, offline=setting.offline) for one in setting.encoders),
+        "store": setting.store,
+        "texts": setting.texts,
+        "sides": setting.sides,
+        "progress": said,
+        "offline": setting.offline,
+    }
+    if setting.run is None:
+        return EncodeContext(**shared)
+    return RunContext(
+        **shared,
+        plan=setting.run.plan,
+        fits=setting.run.fits,
+        tuning=TunedEncoderCache(setting.run.tuned, said),
+        observations=ObservationStore(setting.run.folder, force=setting.run.force, progress=said),
+        is_worker=True,
+    )
 
 
-def perform(site: WorkerContext, unit: WorkUnit[Any]) -> Report:
-    """Do a unit and take out what was noted with it; a mistake of the user's comes back as its sentences."""
+def _open_encoder(setting: EncoderSetting, host: str, *, offline: bool) -> PreparedEncoder:
+    """Open an encoder as it is where the run was started; one that gives nothing there is not opened here."""
+    if not setting.poolings:
+        return absent_encoder(setting.spec, (), "")
+    try:
+        encoder = find_encoder(setting.spec, offline=offline)
+        encoder.adopt(setting.identity)
+        found = PreparedEncoder.of(encoder, setting.poolings, sided=setting.sided)
+    except HengyuError as e:
+        raise HengyuError(*(f"worker on {host}: {problem}" for problem in e.problems)) from None
+    for key, value in setting.identity.items():
+        if found.identity.get(key) != value:
+            raise HengyuError(
+                f"worker on {host}: encoder '{found.encoder.id}' has another {key} than where the run was started; give "
+                "every machine the same model"
+            )
+    return found
+
+
+def perform(context: EncodeContext, unit: WorkUnit[Any, Any]) -> Report:
+    """Do a unit and take what was noted with it; a mistake of the user's comes back as its sentences."""
     result: Any = None
     problems: tuple[str, ...] = ()
     failed, reasons = False, None
+    noted, said = Notes(), context.progress
+    assert isinstance(said, _Lines)
+    said.lines.clear()
     try:
-        result = unit(site)
+        result = unit(context, noted)
     except HengyuError as e:
         problems, failed = e.problems, isinstance(e, EncoderFailed)
         reasons = (e.encoder, e.reasons, e.broken) if isinstance(e, Unavailable) else None
-    ledger, said = site.ledger, site.ledger.progress
-    assert isinstance(said, _Lines)
-    report = Report(
-        result,
-        problems,
-        failed,
-        reasons,
-        tuple(said.lines),
-        dict(ledger.clock.seconds),
-        dict(ledger.costs),
-        status("VmHWM") or 0,
+    return Report(
+        result, problems, failed, reasons, tuple(said.lines), noted.seconds, noted.costs, status("VmHWM") or 0
     )
-    for kept in (said.lines, ledger.clock.seconds, ledger.costs):
-        kept.clear()
-    return report
 
 
-def absorb(report: Report, ledger: RunLog) -> Any:
-    """Note in the run's own ledger what came back with a unit, and return its result; raises the `HengyuError` it met."""
+def absorb(report: Report, progress: Progress, log: UnitLog) -> Any:
+    """Note what came back with a unit as if it had been done here, and return its result; raises the `HengyuError` it met."""
     for line in report.lines:
-        ledger.progress.say(line)
+        progress.say(line)
     for key, seconds in report.seconds.items():
-        ledger.clock.note(key, seconds)
+        log.note_seconds(key, seconds)
     for key, costs in report.costs.items():
-        ledger.note_costs(key, costs)
+        log.note_costs(key, costs)
     if report.reasons:
         encoder, reasons, broken = report.reasons
         raise Unavailable(encoder, reasons, broken=broken)

@@ -35,14 +35,13 @@ def command(run: str, out: Path | None, metrics: tuple[str, ...], show: bool) ->
     from hengyu.base.paths import reports_dir
     from hengyu.evaluation.gate.baselines import baseline_of, changes, read_baseline, settle, write_baseline
     from hengyu.evaluation.run_metrics import metrics_of
-    from hengyu.report.board.board import METRICS
     from hengyu.storage.records import load_run
     from hengyu.storage.records.unfinished import find_finished
-    from hengyu.tasks.ranking import QUALITY
+    from hengyu.tasks.interface.registry import score_names
 
     for metric in metrics:
-        if metric not in (*METRICS, *QUALITY):
-            raise HengyuError(f"--metric '{metric}' is unknown{did_you_mean(metric, (*METRICS, *QUALITY))}")
+        if metric not in score_names():
+            raise HengyuError(f"--metric '{metric}' is unknown{did_you_mean(metric, score_names())}")
     found = load_run(find_finished(run))
     if found.unverified:
         raise HengyuError(found.unverified)

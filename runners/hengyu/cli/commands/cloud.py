@@ -37,8 +37,8 @@ def command(
     independent uniform directions in the same number of dimensions.
     """
     from hengyu.base.errors import HengyuError, gather
+    from hengyu.methods.grammar import parse_entry
     from hengyu.storage.records import write_json
-    from hengyu.suites.grammar import parse_entry
     from hengyu.tools.cloud import describe_entry
     from hengyu.tools.cloud_report import print_clouds, to_json
 

@@ -51,9 +51,9 @@ def command(
     from hengyu.base.errors import HengyuError
     from hengyu.base.escapes import plain
     from hengyu.evaluation.comparison import compare
+    from hengyu.methods.grammar import parse_entry
     from hengyu.report.comparison.text import print_comparison, write_comparison
     from hengyu.storage.records import find_run, load_run
-    from hengyu.suites.grammar import parse_entry
 
     def same(text: str) -> str:
         # entries are known by their printed form; one that does not parse is looked up as typed, and reported if missing

@@ -95,17 +95,16 @@ def command(
     from hengyu.evaluation.gate.gate import judge
     from hengyu.evaluation.gate.rules import Rules, find_rules, parse_rule, read_rules
     from hengyu.evaluation.run_metrics import metrics_of, scores_of
-    from hengyu.report.board.board import METRICS
     from hengyu.report.gate.annotations import gate_annotations
     from hengyu.report.gate.junit import gate_junit
     from hengyu.report.gate.text import gate_json, gate_markdown, print_gate
     from hengyu.storage.records import load_run, write_bytes
     from hengyu.storage.records.unfinished import Unfinished, find_finished, refuse_unfinished
-    from hengyu.tasks.ranking import QUALITY
+    from hengyu.tasks.interface.registry import score_names
 
     for metric in metrics:
-        if metric not in (*METRICS, *QUALITY):
-            raise HengyuError(f"--metric '{metric}' is unknown{did_you_mean(metric, (*METRICS, *QUALITY))}")
+        if metric not in score_names():
+            raise HengyuError(f"--metric '{metric}' is unknown{did_you_mean(metric, score_names())}")
     github = os.environ.get("GITHUB_ACTIONS") == "true"
     given = [parse_rule(text) for text in tolerances]
     try:

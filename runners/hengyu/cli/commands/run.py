@@ -104,31 +104,21 @@ def command(
 
     Sentences in the vector store are not encoded again; an interrupted run continues where it stopped.
     """
-    import os
     import shlex
     import sys
-    from contextlib import ExitStack
-    from dataclasses import replace
-    from tempfile import TemporaryDirectory
 
     from rich.console import Console
 
     from hengyu.base.errors import HengyuError, did_you_mean
     from hengyu.base.memory import as_bytes
-    from hengyu.base.paths import local, reports_dir
     from hengyu.base.progress import Progress
-    from hengyu.base.remote import Mirror, is_url
-    from hengyu.bench.executors import open_executor
-    from hengyu.bench.run import run
+    from hengyu.bench.run_suite import RunOptions, run_suite
     from hengyu.cli.pairs import show_pairs
     from hengyu.encoders import POOLINGS, EncoderSpec, pooling_name
     from hengyu.report.page.index import write_index
     from hengyu.report.page.leaderboard import write_report
     from hengyu.report.terminal import print_board
-    from hengyu.storage.fits import FitStore
     from hengyu.storage.records import load_run
-    from hengyu.storage.vectors import VectorStore
-    from hengyu.suites.planning import make_plan
     from hengyu.suites.suite import find_suite, load_suite
 
     limit = as_bytes(max_memory, "--max-memory") if max_memory else None
@@ -142,8 +132,9 @@ def command(
         raise HengyuError("name a suite, like 'hengyu run smoke' (hengyu list suites), or a file of pairs with --pairs")
     if pairs:
         tasks = (*show_pairs(pairs, quiet=quiet), *tasks)
-    loaded = load_suite(find_suite(suite or "smoke"))
-    loaded = loaded.with_overrides(
+    asked = RunOptions(
+        data=data,
+        datasets=(*datasets, *pairs),
         tasks=tasks,
         encoders=tuple(
             EncoderSpec(e, api=api, key_env=key_env, dimensions=dimensions, allow_api=True) if api else e
@@ -153,56 +144,38 @@ def command(
         poolings=poolings,
         entries=entries,
         fit_on=fit_on,
+        dtypes=dtypes,
+        backends=backends,
+        prompt=prompt,
+        query_prompt=query_prompt,
+        document_prompt=document_prompt,
+        attention=attention or "",
+        device=device or "",
+        trust_remote_code=trust_remote_code,
+        allow_api=allow_api,
+        key_over_http=key_over_http,
+        out=out or "",
+        store=store or "",
+        force=force,
+        fresh=fresh,
+        offline=offline,
+        executor=executor,
+        address=address,
+        workers=workers,
+        max_memory=limit,
+        command=shlex.join(["hengyu", *sys.argv[1:]]),
     )
-    asked: dict[str, str | None] = {}
-    if prompt is not None:
-        asked |= {"prompt": prompt, "query_prompt": None, "document_prompt": None}
-    sides = {"query_prompt": query_prompt, "document_prompt": document_prompt}
-    asked |= {side: text for side, text in sides.items() if text is not None}
-    specs = tuple(
-        replace(
-            e,
-            **asked,  # type: ignore[arg-type]
-            attention=attention or e.attention,
-            device=device or e.device,
-            trust_remote_code=trust_remote_code,
-            allow_api=bool(e.api) and (allow_api or e.allow_api),
-            key_over_http=bool(e.api) and key_over_http,
-        )
-        for spec in loaded.encoders
-        for e in spec.variants(dtypes, backends)
-    )
-    cross = tuple(
-        replace(e, device=device or e.device, trust_remote_code=trust_remote_code) for e in loaded.cross_encoders
-    )
-    plan = make_plan(replace(loaded, encoders=specs, cross_encoders=cross), data_dir=data, datasets=(*datasets, *pairs))
-    place = out or os.environ.get("HENGYU_REPORTS", "")
-    reports, mirror = local(place) if place else reports_dir(), Mirror(place) if is_url(place) else None
-    if fresh and store:
-        raise HengyuError("--fresh encodes into a temporary folder; remove --store")
-    with ExitStack() as stack:
-        own = Path(stack.enter_context(TemporaryDirectory(prefix="hengyu-"))) if fresh else None
-        outcome = run(
-            plan,
-            reports=reports,
-            store=VectorStore(own / "vectors") if own else VectorStore.at(store),
-            fits=FitStore(own / "fits") if own else FitStore.at(store),
-            progress=Progress(None if quiet else Console(stderr=True)),
-            force=force or fresh,
-            offline=offline,
-            max_memory=limit,
-            command=shlex.join(["hengyu", *sys.argv[1:]]),
-            executor=stack.enter_context(open_executor(executor, address, workers)),
-            mirror=mirror,
-        )
+    progress = Progress(None if quiet else Console(stderr=True))
+    outcome = run_suite(load_suite(find_suite(suite or "smoke")), asked, progress)
     finished = load_run(outcome.folder)
     if not quiet:
         print_board(finished)
+    reports = asked.reports
     page = write_report(finished, reports / "site" / finished.id, listed=True)
     index = write_index(reports)
-    if mirror:
+    if asked.mirror:
         pages = sorted(p for p in (page.parent.rglob("*")) if p.is_file())
-        mirror.send(reports, [p.relative_to(reports).as_posix() for p in (*pages, index)])
+        asked.mirror.send(reports, [p.relative_to(reports).as_posix() for p in (*pages, index)])
     click.echo(f"{outcome.encoded} texts encoded, {outcome.observed} cells observed, {outcome.kept} kept", err=True)
     click.echo(f"records: {outcome.folder}")
     click.echo(f"leaderboard: {page}")

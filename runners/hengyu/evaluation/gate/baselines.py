@@ -14,13 +14,13 @@ from numpy.typing import NDArray
 
 from hengyu.base.bounded import read_bytes, user_path
 from hengyu.base.errors import HengyuError, Problems
-from hengyu.base.json_files import check, read_document
+from hengyu.base.json_files import check, read_json
 from hengyu.base.paths import reports_dir, share
 from hengyu.evaluation.paired import BLOCKS, DRAWS, keep_blocks
 from hengyu.evaluation.run_metrics import Key, MetricValue, RunMetrics, scores_of
 from hengyu.storage.identity import digest
 from hengyu.storage.records import Run, find_run, load_run, write_bytes
-from hengyu.storage.records.schemas import BASELINE
+from hengyu.storage.records.schemas import Baseline, BaselineCell
 
 __all__ = [
     "NoBaseline",
@@ -151,33 +151,32 @@ def read_baseline(path: Path) -> RunMetrics:
     """Read a baseline; raises `HengyuError` for a file that is none, of another schema, or changed since it was written."""
     remedy = "make it anew with 'hengyu baseline'"
     lines = _refuse_merge_conflict(path)
-    content = read_document(path, f"check the path and its permissions, or {remedy}")
-    schema = content.get("schema")
-    if type(schema) is not int or schema not in _READ:
-        raise HengyuError(
-            f"{path}: baseline schema {str(schema)[:40]} where this version reads {' and '.join(map(str, _READ))}; {remedy}"
-        )
-    check(content, BASELINE, path, remedy)
+    content = read_json(path, dict[str, Any], f"check the path and its permissions, or {remedy}", _READ)
+    found = check(content, Baseline, path, remedy)
     _refuse_repeats(path, content, lines)
     # files of before there were digests have none; a digest under a changed name is refused as an unknown key
     if (sealed := content.pop("sha256", None)) not in (None, digest(content)):
         raise HengyuError(
             f"{path}: has changed since it was written (sha256 {sealed[:12]}...); take it back, or {remedy}"
         )
+    cells = {_key(c): MetricValue(c.value, c.low, c.high) for c in found.cells}
+    values = {k: v.value for k, v in cells.items()}
     try:
-        cells = {_key(c): MetricValue(_number(c["value"]), _end(c["low"]), _end(c["high"])) for c in content["cells"]}
-        values = {k: v.value for k, v in cells.items()}
-        return RunMetrics(
-            source=str(path),
-            **{w: kind(content[w]) for w, kind in zip(_FIELDS, (str, str, str, int, int, int, float), strict=True)},
-            tasks={str(t["task"]): t for t in content["tasks"]},
-            encoders={str(e["encoder"]): e for e in content["encoders"]},
-            cells=cells,
-            blocks={_key(d): _unpack(str(d["blocks"]), values[_key(d)]) for d in content.get("blocks", ())},
-            draws={_key(d): _unpack_draws(str(d["draws"]), values[_key(d)]) for d in content.get("draws", ())},
-        )
-    except (KeyError, TypeError, ValueError, OverflowError) as e:
-        raise HengyuError(f"{path}: not a baseline ({type(e).__name__}: {e}); {remedy}") from None
+        blocks = {_key(b): _unpack(b.blocks, values[_key(b)]) for b in found.blocks}
+        draws = {_key(d): _unpack_draws(d.draws, values[_key(d)]) for d in found.draws}
+    except KeyError as e:
+        raise HengyuError(f"{path}: not a baseline (it has blocks of {e.args[0]}, and no value); {remedy}") from None
+    except ValueError as e:
+        raise HengyuError(f"{path}: not a baseline ({e}); {remedy}") from None
+    return RunMetrics(
+        source=str(path),
+        **{word: getattr(found, word) for word in _FIELDS},
+        tasks={t["task"]: t for t in content["tasks"]},
+        encoders={e["encoder"]: e for e in content["encoders"]},
+        cells=cells,
+        blocks=blocks,
+        draws=draws,
+    )
 
 
 def _refuse_merge_conflict(path: Path) -> list[str]:
@@ -185,7 +184,7 @@ def _refuse_merge_conflict(path: Path) -> list[str]:
     try:
         lines = read_bytes(path).decode("utf-8").split("\n")
     except (OSError, UnicodeDecodeError):
-        return []  # `read_document` says what is wrong
+        return []  # `read_json` says what is wrong
     marked = [n for n, line in enumerate(lines, 1) if line.startswith(_MARKS) or line.rstrip("\r") == _BETWEEN]
     if any(lines[n - 1].startswith(_MARKS) for n in marked):
         where = ", ".join(map(str, marked[:6])) + (", ..." if len(marked) > 6 else "")
@@ -202,8 +201,6 @@ def _refuse_repeats(path: Path, content: Mapping[str, Any], lines: Sequence[str]
     for name, words in _ROWS.items():
         seen: set[tuple[str, ...]] = set()
         for row in content.get(name, ()):
-            if not isinstance(row, dict) or any(not isinstance(row.get(word), str) for word in words):
-                continue  # whoever reads the row says so
             place = tuple(row[word] for word in words)
             if place in seen:
                 at = [n for n, line in enumerate(lines, 1) if _same_row(line, place, words, name)]
@@ -226,21 +223,8 @@ def _same_row(line: str, place: tuple[str, ...], words: Sequence[str], name: str
     return {"cells": "value"}.get(name, name if name in ("blocks", "draws") else words[0]) in row
 
 
-def _key(row: Mapping[str, Any]) -> Key:
-    return Key(*(str(row[word]) for word in Key._fields))
-
-
-def _number(value: object) -> float:
-    if type(value) not in (int, float):
-        raise TypeError(f"a value is {value!r}")
-    number = float(value)  # type: ignore[arg-type]
-    if not -1.0 <= number <= 1.0:
-        raise ValueError(f"a value is {number}")
-    return number
-
-
-def _end(value: object) -> float | None:
-    return None if value is None else _number(value)
+def _key(row: BaselineCell) -> Key:
+    return Key(*(getattr(row, word) for word in Key._fields))
 
 
 def _rounded(number: MetricValue) -> MetricValue:

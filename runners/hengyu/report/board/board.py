@@ -15,18 +15,11 @@ import numpy as np
 
 from hengyu.report.board.cell import HEATS, Cell, percent
 from hengyu.storage.records import Record, Run
+from hengyu.tasks.interface.base import Task
+from hengyu.tasks.interface.registry import find_task
 
-__all__ = ["METRICS", "Board", "Cell", "Column", "Row", "family_of", "make_board", "metrics_of", "percent"]
+__all__ = ["Board", "Cell", "Column", "Row", "family_of", "make_board", "metrics_of", "percent"]
 
-METRICS = {
-    "spearman": "Spearman",
-    "pearson": "Pearson",
-    "auc": "Area under the ROC curve",
-    "ap": "Average precision",
-    "f1": "F1",
-    "accuracy": "Accuracy",
-    "ceiling-share": "Spearman as a share of its ceiling",
-}
 MEANS = {
     "mean": "the plain mean of the tasks, each weighing the same; the board is ordered by it",
     "w-mean": "the mean of the tasks weighted by their pairs",
@@ -84,6 +77,7 @@ class Board:
     """One metric of a run as a table."""
 
     metric: str
+    title: str  # what the metric is called
     level: float  # of the intervals
     columns: tuple[Column, ...]
     rows: tuple[Row, ...]
@@ -94,31 +88,34 @@ class Board:
 def metrics_of(run: Run) -> tuple[str, ...]:
     """Return the metrics of a run, the known ones first in their order."""
     found = dict.fromkeys(r.metric for r in run.records if r.on_board)
-    return (*(m for m in METRICS if m in found), *sorted(m for m in found if m not in METRICS))
+    known = find_task(run.kind).titles()
+    return (*(m for m in known if m in found), *sorted(m for m in found if m not in known))
 
 
 def family_of(entry: str) -> str:
-    """Return the methods of an entry without their parameters, as `hengyu.suites.grammar.Entry.family`, for any text."""
+    """Return the methods of an entry without their parameters, as `hengyu.methods.grammar.Entry.family`, for any text."""
     return _PARAMETERS.sub("", entry)
 
 
-def make_board(run: Run, metric: str = "spearman") -> Board:
-    """Lay out one metric of a run.
+def make_board(run: Run, metric: str = "") -> Board:
+    """Lay out one metric of a run, the main one of its kind of task by default.
 
     Rows stand by the macro mean, best first, rows with a hole after them in the order they were weighed; a metric
-    without means keeps the order of the Spearman board. Points of sweeps and single
+    without means keeps the order of the main board. Points of sweeps and single
     draws are no rows.
     """
+    kind = find_task(run.kind)
+    metric = metric or kind.main
     records = [r for r in run.records if r.metric == metric and r.on_board]
     found = {(r.row, r.task): r for r in records}
-    columns = _columns(run, records)
+    columns = _columns(run, records, kind)
     main = next((i for i, c in enumerate(columns) if c.task == "mean"), 0 if len(columns) == 1 else None)
     shares = {
         (r.row, r.task): r.value
         for r in run.records
-        if metric == "spearman" and r.metric == "ceiling-share" and r.on_board
+        if metric == kind.main and r.metric == "ceiling-share" and r.on_board
     }
-    stands = {(s.row, s.task): s for s in run.standings} if metric == "spearman" else {}
+    stands = {(s.row, s.task): s for s in run.standings} if metric == kind.main else {}
     notes: dict[str, int] = {}
     baselines = {str(e.get("encoder")) for e in run.header.get("encoders", ()) if e.get("baseline")}
     joint = {str(e.get("encoder")) for e in run.header.get("encoders", ()) if e.get("kind") == "cross-encoder"}
@@ -133,14 +130,14 @@ def make_board(run: Run, metric: str = "spearman") -> Board:
         rows.append(Row(*key, dim=dim, rank=None, baseline=key[0] in baselines, cells=cells, joint=key[0] in joint))
     if main is not None:
         rows = _ranked(rows, main)
-    elif metric != "spearman":
+    elif metric != kind.main:
         order = {row.key: i for i, row in enumerate(make_board(run).rows)}
         rows.sort(key=lambda row: order.get(row.key, len(order)))
     level = float(run.header.get("suite", {}).get("level") or 0.95)
-    return Board(metric, level, columns, _marked(rows, len(columns)), tuple(notes), main)
+    return Board(metric, kind.metric(metric).title, level, columns, _marked(rows, len(columns)), tuple(notes), main)
 
 
-def _columns(run: Run, records: Sequence[Record]) -> tuple[Column, ...]:
+def _columns(run: Run, records: Sequence[Record], kind: Task) -> tuple[Column, ...]:
     """Tasks in the header's order, the suite's aggregate after its card's splits, the means last."""
     heads: dict[str, Mapping[str, Any]] = {str(t.get("task")): t for t in run.header.get("tasks", ())}
     first: dict[str, Record] = {}
@@ -148,7 +145,8 @@ def _columns(run: Run, records: Sequence[Record]) -> tuple[Column, ...]:
         known = first.setdefault(r.task, r)
         if known.ceiling is None and r.ceiling is not None:
             first[r.task] = r
-    kind = run.header.get("suite", {}).get("aggregate")
+    aggregate = run.header.get("suite", {}).get("aggregate")
+    title = kind.metric(kind.main).title
     places = {task: i for i, task in enumerate(dict.fromkeys([*heads, *first]))}
     tops: list[tuple[tuple[int, int], Column]] = []
     for task, r in first.items():
@@ -156,27 +154,27 @@ def _columns(run: Run, records: Sequence[Record]) -> tuple[Column, ...]:
         if task in MEANS:
             continue
         if task not in heads and split in ("avg", "w-avg"):
-            if split == kind:
+            if split == aggregate:
                 about = f"{'weighted ' if split == 'w-avg' else ''}mean over the splits {r.split} of {card}"
                 last = max((places[h] for h in heads if h.startswith(f"{card}:")), default=len(places))
                 tops.append(((last, 1), Column(task, "aggregate", r.n, None, about)))
             continue
         head = heads.get(task, {})
-        ceiling = r.ceiling if r.ceiling is not None else head.get("ceiling")
-        tops.append(((places[task], 0), Column(task, "task", r.n, ceiling, _about(task, r.n, ceiling, head))))
+        ceiling = r.ceiling if r.ceiling is not None or not kind.bounded else head.get("ceiling")
+        tops.append(((places[task], 0), Column(task, "task", r.n, ceiling, _about(task, r.n, ceiling, head, title))))
     columns = [column for _, column in sorted(tops, key=lambda item: item[0])]
     if len(columns) > 1:
         columns += [Column(m, "mean", first[m].n, None, about) for m, about in MEANS.items() if m in first]
     return tuple(columns)
 
 
-def _about(task: str, n: int, ceiling: float | None, head: Mapping[str, Any]) -> str:
+def _about(task: str, n: int, ceiling: float | None, head: Mapping[str, Any], title: str) -> str:
     parts = [f"{task}: {n:,} pairs"]
     if head.get("labels"):
         rate = head.get("positive_rate")
         parts.append(f"{head['labels']} labels" + (f", {rate:.1%} of them positive" if rate is not None else ""))
     if ceiling is not None:
-        parts.append(f"the labels allow a Spearman of at most {percent(ceiling)}")
+        parts.append(f"the labels allow a {title} of at most {percent(ceiling)}")
     return "; ".join(parts)
 
 

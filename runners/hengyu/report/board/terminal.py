@@ -10,26 +10,28 @@ from rich.table import Table
 from rich.text import Text
 
 from hengyu.base.escapes import plain
-from hengyu.report.board.board import METRICS, Board, Cell, Row, make_board, percent
+from hengyu.report.board.board import Board, Cell, Row, make_board, percent
 from hengyu.report.board.cell import p_words
 from hengyu.storage.records import Run
+from hengyu.tasks.interface.registry import find_task
 
-__all__ = ["print_sts_board"]
+__all__ = ["print_task_board"]
 
 _NARROWEST = 11  # a text column is folded down to this before the board is stacked instead
 _WORDS = ("encoder", "pooling", "entry", "fit_on")
 
 
-def print_sts_board(run: Run, console: Console) -> None:
-    """Print the Spearman board of an STS run: a table where it fits the terminal or goes into a pipe, else a block a row."""
+def print_task_board(run: Run, console: Console) -> None:
+    """Print the main board of a run: a table where it fits the terminal or goes into a pipe, else a block a row."""
     board = make_board(run)
     suite = run.header.get("suite", {})
     _say(console, f"{suite.get('title') or suite.get('name') or 'leaderboard'}  ({run.id})", "bold")
-    level = f"{100 * board.level:g} %"
+    level, reference = f"{100 * board.level:g} %", find_task(run.kind).reference
+    bound = not board.columns or any(column.ceiling is not None for column in board.columns)
     _say(
         console,
-        f"{METRICS['spearman']} x 100 with {level} intervals; delta: against raw of the same encoder and pooling; "
-        "*: best of its column; max: the ceiling, the highest Spearman the labels allow",
+        f"{board.title} x 100 with {level} intervals; delta: against {reference} of the same encoder and pooling; "
+        "*: best of its column" + (f"; max: the ceiling, the highest {board.title} the labels allow" if bound else ""),
         "dim",
     )
     table = _table(board)
@@ -47,14 +49,14 @@ def print_sts_board(run: Run, console: Console) -> None:
         _say(console, f"[{number}] {note}")
     if any(cell.status in ("incomplete", "missing") for row in board.rows for cell in row.cells):
         _say(console, "-: no number; a row with a hole has no mean and no rank")
-    _differences(console, run)
+    _differences(console, run, board.title)
     if run.unverified:
         _say(console, f"not verified: {run.unverified}", "bold red")
     for warning in run.header.get("warnings", ()):
         _say(console, f"warning: {warning}", "yellow")
 
 
-def _differences(console: Console, run: Run) -> None:
+def _differences(console: Console, run: Run, title: str) -> None:
     """Print the paired differences that the suite asks for."""
     if not run.differences:
         return
@@ -70,7 +72,7 @@ def _differences(console: Console, run: Run) -> None:
         numbers = (percent(d.value, signed=True), Text(span), p_words(d.p), p_words(d.p_adjusted))
         table.add_row(*(Text(plain(w)) for w in words), *numbers, d.verdict)
     about = "significant where the interval excludes 0, by the p-value of the line alone; p (Holm) is adjusted over all lines"
-    _say(console, f"Differences, Spearman x 100, paired: the same pairs under the same resamples; {about}", "bold")
+    _say(console, f"Differences, {title} x 100, paired: the same pairs under the same resamples; {about}", "bold")
     if console.is_terminal:
         console.print(table)
     else:

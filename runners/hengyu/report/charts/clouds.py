@@ -8,6 +8,7 @@ from dataclasses import replace
 from hengyu.report.sheet import Sheet
 from hengyu.storage.records import Run
 from hengyu.storage.records.clouds import CloudOf, load_clouds
+from hengyu.tasks.interface.registry import find_task
 
 __all__ = ["cloud_sheet", "clouds_of"]
 
@@ -59,9 +60,9 @@ _READERS: dict[str, Callable[[CloudOf], str]] = {
 
 
 def clouds_of(run: Run) -> tuple[CloudOf, ...]:
-    """Return the clouds of a run; of a retrieval run those that indexes search, once for all that search the same."""
+    """Return the clouds of a run; of entries that end in an index those that it searches, once for all that search the same."""
     found = load_clouds(run.path)
-    if not run.is_retrieval:
+    if not find_task(run.kind).index:
         return found
     before = (replace(c, entry=c.entry.rpartition(" > ")[0] or "raw") for c in found)
     return tuple({c.place: c for c in before}.values())

@@ -13,6 +13,7 @@ from hengyu.report.board.cell import percent
 from hengyu.report.charts.style import COLOURS, SHAPES, Chart, dressed, fixed_scale
 from hengyu.report.sheet import Sheet
 from hengyu.storage.records import Record, Run
+from hengyu.tasks.interface.registry import find_task
 
 __all__ = ["Point", "Series", "chart", "collect", "dimensions"]
 
@@ -45,9 +46,10 @@ class Series:
 
 def collect(run: Run) -> tuple[Series, ...]:
     """Return the curves of a run: methods seen at two or more dimensions, and ``raw`` beside them; () without any."""
+    main = find_task(run.kind).main
     found: dict[tuple[str, str, str, str], dict[int, Record]] = {}
     for r in run.records:
-        if r.draw or r.metric != "spearman" or r.dim is None or r.status != "ok" or r.value is None:
+        if r.draw or r.metric != main or r.dim is None or r.status != "ok" or r.value is None:
             continue
         method = _without_dim(r.entry) + (f", fit_on {r.fit_on}" if r.fit_on not in ("", "none") else "")
         at = found.setdefault((r.task, r.encoder, r.pooling, method), {})
@@ -61,7 +63,7 @@ def collect(run: Run) -> tuple[Series, ...]:
 
 
 def _without_dim(entry: str) -> str:
-    """Leave out the last step's ``dim``, as `hengyu.suites.grammar.Entry.with_dim` does, for any text; or its ``bits``.
+    """Leave out the last step's ``dim``, as `hengyu.methods.grammar.Entry.with_dim` does, for any text; or its ``bits``.
 
     A code of so many bits has as many columns; in pq the bits are those of a part, and stay.
     """

@@ -13,6 +13,7 @@ from hengyu.report.charts.style import Chart, dressed, fixed_scale
 from hengyu.report.sheet import Sheet
 from hengyu.storage.records import Run
 from hengyu.storage.records.observations import kept_in, load_labels
+from hengyu.tasks.interface.registry import find_task
 
 __all__ = ["classes", "distributions"]
 
@@ -29,14 +30,15 @@ def distributions(run: Run) -> Chart | None:
     labels = load_labels(run.path)
     if not labels:
         return None
+    kind = find_task(run.kind)
     heads = {t.get("task"): t for t in run.header.get("tasks", ())}
     kept = kept_in(run.path)
     wanted = dict.fromkeys(
         (r.task, *r.row)
         for r in run.records
-        if r.metric == "spearman" and r.on_board and r.status == "ok" and r.task in labels
+        if r.metric == kind.main and r.on_board and r.status == "ok" and r.task in labels
     )
-    spaces = {place[1:3] for place in wanted if place[3] != "raw"}
+    spaces = {place[1:3] for place in wanted if place[3] != kind.reference}
     cells = [place for place in wanted if place in kept and place[1:3] in spaces]
     if not cells or len(cells) > _MOST:
         return None

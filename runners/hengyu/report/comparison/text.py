@@ -12,14 +12,12 @@ from rich.text import Text
 
 from hengyu.base.escapes import plain
 from hengyu.evaluation.comparison import AXES, Comparison, Line
-from hengyu.report.board.board import METRICS
 from hengyu.report.board.cell import between, p_words, percent
 from hengyu.report.charts.forest import Span, forest, places
 from hengyu.report.charts.style import Chart
 from hengyu.report.page.page import make_page
 from hengyu.report.sheet import Sheet
 from hengyu.storage.records import write_bytes
-from hengyu.tasks.ranking import MAIN
 
 __all__ = ["print_comparison", "write_comparison"]
 
@@ -40,13 +38,9 @@ def _title(found: Comparison) -> str:
     return f"{found.sides[0]} minus {found.sides[1]}"
 
 
-def _metric(found: Comparison) -> str:
-    return "nDCG@10" if found.lines[0].first.metric == MAIN else METRICS["spearman"]
-
-
 def _about(found: Comparison) -> str:
     return (
-        f"{_metric(found)} x 100, first minus second, with {100 * found.level:g} % intervals; "
+        f"{found.metric} x 100, first minus second, with {100 * found.level:g} % intervals; "
         f"a difference is significant where p, the p-value of its own line, is at most {1 - found.level:.2g}, as on every "
         "page; p (Holm) is adjusted over all lines, for a claim about all of them at once"
     )
@@ -105,8 +99,8 @@ def _charts(found: Comparison) -> list[Chart]:
         for line, place in zip(found.lines, told, strict=True)
         if line.low is not None and line.high is not None
     ]
-    about = f"Each line is a difference of {_metric(found)} with its interval. Right of 0 the first side is better."
-    return [forest("differences", f"Differences: {_metric(found)} × 100", about, spans)] if spans else []
+    about = f"Each line is a difference of {found.metric} with its interval. Right of 0 the first side is better."
+    return [forest("differences", f"Differences: {found.metric} × 100", about, spans)] if spans else []
 
 
 def write_comparison(found: Comparison, out: Path) -> Path:

@@ -25,10 +25,12 @@ from typing import Any
 from hengyu.base.errors import HengyuError, did_you_mean
 from hengyu.base.escapes import in_page, latex, markdown, markdown_row, plain
 from hengyu.report.board.board import Cell, make_board, percent
+from hengyu.report.layout import by_layout
 from hengyu.report.page.public import public
 from hengyu.report.retrieval.text import retrieval_latex, retrieval_markdown
 from hengyu.storage.records import Record, Run, Standing
 from hengyu.storage.records.clouds import load_clouds
+from hengyu.tasks.interface.registry import find_task
 
 __all__ = ["COLUMNS", "FORMATS", "export", "export_clouds", "tidied", "tidy"]
 
@@ -58,9 +60,9 @@ def tidied(run: Run) -> list[dict[str, Any]]:
         for task, column in stands.items()
         for s in column
     }
+    main = find_task(run.kind).main
     return [
-        tidy(r, *ranked.get((r.task, r.row), ())) if r.metric == "spearman" and r.on_board else tidy(r)
-        for r in run.records
+        tidy(r, *ranked.get((r.task, r.row), ())) if r.metric == main and r.on_board else tidy(r) for r in run.records
     ]
 
 
@@ -115,14 +117,16 @@ def _lines(rows: Iterable[Mapping[str, Any]]) -> str:
 
 
 def _markdown(run: Run) -> str:
-    if run.is_retrieval:
-        return retrieval_markdown(run)
+    return by_layout(run, {"board": _board_markdown, "search": retrieval_markdown})(run)
+
+
+def _board_markdown(run: Run) -> str:
     board = make_board(run)
     suite = run.header.get("suite", {})
     heads = [f"{markdown(c.task)}<br>n {c.n}" + _under(c.ceiling, "<br>ceiling ") for c in board.columns]
     delta = ["delta to raw"] if board.main is not None else []
     lines = [f"**{markdown(str(suite.get('title') or suite.get('name') or run.id))}**, run {markdown(run.id)}", ""]
-    lines += [f"Spearman x 100 with {100 * board.level:g} % intervals; the best of each column in bold.", ""]
+    lines += [f"{board.title} x 100 with {100 * board.level:g} % intervals; the best of each column in bold.", ""]
     lines.append(markdown_row(["#", "encoder", "pooling", "entry", "fit_on", *heads, *delta]))
     lines.append(markdown_row(["--:", "---", "---", "---", "---", *("--:" for _ in [*heads, *delta])]))
     for row in board.rows:
@@ -151,12 +155,14 @@ def _md_cell(cell: Cell) -> str:
 
 
 def _latex(run: Run) -> str:
-    if run.is_retrieval:
-        return retrieval_latex(run)
+    return by_layout(run, {"board": _board_latex, "search": retrieval_latex})(run)
+
+
+def _board_latex(run: Run) -> str:
     board = make_board(run)
     heads = [latex(c.task) for c in board.columns]
     lines = [
-        f"% {plain(' '.join(run.id.split()))}: Spearman x 100; \\usepackage{{booktabs}}, and ctex (XeLaTeX) for Chinese names",
+        f"% {plain(' '.join(run.id.split()))}: {board.title} x 100; \\usepackage{{booktabs}}, and ctex (XeLaTeX) for Chinese names",
         f"\\begin{{tabular}}{{rllll{'r' * len(heads)}}}",
         "\\toprule",
         _ampersands(["\\#", "encoder", "pooling", "entry", "fit\\_on", *heads]),

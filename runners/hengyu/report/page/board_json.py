@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from hengyu.report.board.board import METRICS, Board
+from hengyu.report.board.board import Board
 from hengyu.report.board.cell import Cell
 
 __all__ = ["view"]
@@ -29,7 +29,7 @@ def view(board: Board, others: Sequence[Board]) -> dict[str, Any]:
             for column, cell in zip(one.columns, row.cells, strict=True)
         }
         metrics[one.metric] = {
-            "name": METRICS.get(one.metric, one.metric),
+            "name": one.title,
             "cells": [
                 [_cell(found.get((row.key, column.task), Cell()), one, reasons) for column in board.columns]
                 for row in board.rows
@@ -37,6 +37,7 @@ def view(board: Board, others: Sequence[Board]) -> dict[str, Any]:
         }
     return {
         "level": board.level,
+        "metric": board.metric,
         "main": board.main,
         "columns": [{"task": c.task, "kind": c.kind, "n": c.n, "ceiling": _scaled(c.ceiling)} for c in board.columns],
         "rows": [_row(row) for row in board.rows],

@@ -11,12 +11,13 @@ from urllib.parse import quote
 from hengyu.base.errors import HengyuError
 from hengyu.report.board.board import make_board
 from hengyu.report.board.cell import between
+from hengyu.report.layout import by_layout
 from hengyu.report.page.page import make_page
 from hengyu.report.page.public import hide_paths
 from hengyu.report.page.summaries import Listed, Summaries
 from hengyu.report.retrieval.tables import make_tables
 from hengyu.storage.records import Run, list_runs, load_run, write_bytes
-from hengyu.tasks.ranking import MAIN
+from hengyu.tasks.interface.registry import find_task
 
 __all__ = ["listed", "write_index", "write_listing"]
 
@@ -60,10 +61,11 @@ def listed(folder: Path, site: Path, summaries: Summaries | None = None) -> List
 
 
 def _line(run: Run) -> Listed:
+    kind = find_task(run.kind)
     suite = run.header.get("suite", {})
     encoders = run.header.get("encoders", ())
     models = tuple(str(e["encoder"]) for e in encoders if not e.get("baseline"))
-    value, between_, of, row, rows = _best_found(run) if run.is_retrieval else _best_weighed(run)
+    value, between_, of, row, rows = by_layout(run, {"board": _best_weighed, "search": _best_found})(run)
     return Listed(
         run.id,
         str(suite.get("name") or ""),
@@ -71,7 +73,7 @@ def _line(run: Run) -> Listed:
         tuple(str(t["task"]) for t in run.header.get("tasks", ())),
         models or tuple(str(e["encoder"]) for e in encoders),
         rows,
-        "nDCG@10" if run.is_retrieval else "Spearman",
+        kind.metric(kind.main).title,
         of,
         value,
         between_,
@@ -98,7 +100,7 @@ def _best_found(run: Run) -> _Best:
     """Return the first row of the last table: the mean over the tasks, or the only task."""
     tables = make_tables(run)
     first = tables[-1].lines[0] if tables else None
-    record = first.records.get(MAIN) if first is not None else None
+    record = first.records.get(tables[-1].main) if first is not None else None
     if first is None or record is None or first.rank is None:
         return None, "", "", _NONE, len(tables[-1].lines) if tables else 0
     span = between(record.low, record.high)

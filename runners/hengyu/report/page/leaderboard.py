@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from hengyu.base.json_files import read_seconds
-from hengyu.report.board.board import METRICS, Board, Cell, Column, make_board, metrics_of, percent
+from hengyu.report.board.board import Board, Cell, Column, make_board, metrics_of, percent
 from hengyu.report.charts.angles import angles
 from hengyu.report.charts.clouds import cloud_sheet, clouds_of
 from hengyu.report.charts.page_charts import charts_of
+from hengyu.report.layout import by_layout
 from hengyu.report.page.board_json import view
 from hengyu.report.page.page import make_page, script_json
 from hengyu.report.page.provenance import command_of, published_sheet, sheets
@@ -51,10 +52,12 @@ def write_report(run: Run, out: Path, wrong: Sequence[Mistakes] = (), *, listed:
 def render(run: Run, wrong: Sequence[Mistakes] = (), *, index: str = "") -> str:
     """Return the page of a run, with the pairs that went wrong and a link to an index where they are given."""
     run = public(run)
-    if run.is_retrieval:
-        return retrieval_page(run, wrong, index)
+    return by_layout(run, {"board": _board_page, "search": retrieval_page})(run, wrong, index)
+
+
+def _board_page(run: Run, wrong: Sequence[Mistakes], index: str) -> str:
     board = make_board(run)
-    others = [make_board(run, m) for m in metrics_of(run) if m != "spearman"]
+    others = [make_board(run, m) for m in metrics_of(run) if m != board.metric]
     charts = charts_of(run)
     clouds = clouds_of(run)
     angled = angles(clouds)
@@ -80,7 +83,7 @@ def render(run: Run, wrong: Sequence[Mistakes] = (), *, index: str = "") -> str:
         others=others,
         listed=sum(len(o.rows) * len(o.columns) for o in others) <= _LISTED,
         view=script_json(view(board, others)),
-        reading=_READING,
+        reading=[line for line in _READING if "ceiling" not in line or any(c.ceiling for c in board.columns)],
         standings=run.standings,
         command=command_of(run),
         command_of_row=command_of_row(run),
@@ -92,7 +95,6 @@ def render(run: Run, wrong: Sequence[Mistakes] = (), *, index: str = "") -> str:
         wrong=wrong,
         index=index,
         about_cell=_about_cell,
-        metric_names=METRICS,
     )
 
 
@@ -103,7 +105,7 @@ def _about_cell(board: Board, column: Column, cell: Cell) -> str:
         return f"{column.task}: not weighed"
     if cell.value is None:
         return f"{column.task}: {r.status}" + (f", {r.reason}" if r.reason else "")
-    parts = [f"{column.task}: {METRICS.get(board.metric, board.metric)} {cell.text}"]
+    parts = [f"{column.task}: {board.title} {cell.text}"]
     if cell.interval:
         parts.append(f"{100 * board.level:g} % interval {cell.interval} ({r.interval or 'unknown'})")
     if cell.delta:

@@ -7,14 +7,13 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from hengyu.base.bounded import read_bytes
-from hengyu.base.json_files import parse
 from hengyu.report.board.cell import between, percent
 from hengyu.report.charts.trainings import tunings
 from hengyu.report.published import beside
 from hengyu.report.sheet import Sheet
 from hengyu.storage.identity import parts_of
 from hengyu.storage.records import Run, cell_key
+from hengyu.storage.records.sources import find_sources
 
 __all__ = ["command_of", "published_sheet", "sheets"]
 
@@ -90,16 +89,12 @@ def _machine(run: Run) -> Sheet:
 
 def earlier_environments(run: Run) -> list[Mapping[str, Any]]:
     """Return in what other environments some of a run's rows were made: what differed there."""
-    found = run.environment.get("earlier")
-    return [e for e in found if isinstance(e, Mapping)] if isinstance(found, list) else []
+    return list(run.environment.get("earlier", ()))
 
 
 def suite_digest(run: Run) -> str:
     """Return the sha256 of the file of a run's suite, "" where it is not kept."""
-    try:
-        return str(parse(read_bytes(run.path / "sources.json"))["suite"]["sha256"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return ""
+    return find_sources(run.path).suite.sha256
 
 
 def _read(run: Run) -> Sheet:

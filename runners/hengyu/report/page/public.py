@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import shlex
 import tempfile
@@ -13,9 +12,10 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 from urllib.parse import urlsplit
 
-from hengyu.base.bounded import read_bytes, resolved, user_path
+from hengyu.base.bounded import resolved, user_path
 from hengyu.base.paths import cache_dir, checkout
 from hengyu.storage.records import Run
+from hengyu.storage.records.sources import find_sources
 
 __all__ = ["hide_paths", "public", "public_command"]
 
@@ -128,14 +128,9 @@ def _usual() -> list[Path]:
 def _places(run: Run) -> list[Path]:
     """Return the folders that a run is known to have to do with."""
     found = [*_usual(), run.path.absolute(), run.path.absolute().parent.parent]
-    try:
-        sources = json.loads(read_bytes(run.path / "sources.json"))
-        named = [str(sources["data"]), *map(str, sources["datasets"])]
-        named += [
-            str(spec[key]) for spec in sources["encoders"].values() for key in ("model", "texts") if spec.get(key)
-        ]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        named = []
+    sources = find_sources(run.path)
+    named = [sources.data, *sources.datasets]
+    named += [str(spec[key]) for spec in sources.encoders.values() for key in ("model", "texts") if spec.get(key)]
     with suppress(ValueError):
         named += shlex.split(str(run.environment.get("command") or ""))
     found += [Path(word.rpartition("=")[2]) for word in named]

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from hengyu.base.bounded import read_bytes
 from hengyu.encoders import EncoderSpec
 from hengyu.report.page.provenance import earlier_environments
 from hengyu.report.sheet import Sheet
 from hengyu.storage.identity import digest
 from hengyu.storage.records import Run
+from hengyu.storage.records.sources import find_sources
 
 __all__ = ["command_of_row", "reproduce_sheet"]
 
@@ -74,7 +73,7 @@ def command_of_row(run: Run) -> Callable[[_Key], str]:
     kept = [w for name, parts in given if name not in (*_NARROWED, *_FLAGS) for w in parts]
     models = [parts for name, parts in given if name == "--encoder"]
     own = [w for name, parts in given if name in ("--entry", "--fit-on") for w in parts]
-    specs = _specs(run.path)
+    specs = find_sources(run.path).encoders
     kinds = {str(e.get("encoder")): e.get("kind", "model") for e in run.header.get("encoders", ())}
     drawn = {r.row for r in run.records if (r.seeds or 1) > 1}
 
@@ -130,12 +129,3 @@ def _encoder(encoder: str, spec: Mapping[str, Any] | None, models: list[list[str
     settings = asdict(EncoderSpec(""))
     plain = spec is not None and all(v == settings.get(k, "") for k, v in spec.items() if k not in ("model", "device"))
     return ["--encoder", encoder] if not models and plain and model == encoder else words
-
-
-def _specs(folder: Path) -> dict[str, Mapping[str, Any]]:
-    """Return how a run's encoders were asked for; nothing where that is not kept."""
-    try:
-        found = json.loads(read_bytes(folder / "sources.json"))["encoders"]
-        return {str(k): v for k, v in found.items() if isinstance(v, dict)}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        return {}

@@ -15,10 +15,11 @@ from hengyu.report.page.provenance import command_of, sheets
 from hengyu.report.page.reproduce import command_of_row, reproduce_sheet
 from hengyu.report.page.worst_pairs import Mistakes
 from hengyu.report.retrieval.pareto import pareto_svg
-from hengyu.report.retrieval.tables import Column, Line, Table, make_tables, shown
+from hengyu.report.retrieval.tables import Line, Table, make_tables, shown
 from hengyu.storage.records import Run
 from hengyu.storage.records.significance import direction
-from hengyu.tasks.ranking import MAIN
+from hengyu.tasks.interface.base import Metric
+from hengyu.tasks.interface.registry import find_task
 
 __all__ = ["retrieval_page"]
 
@@ -37,7 +38,7 @@ def retrieval_page(run: Run, wrong: Sequence[Mistakes] = (), index: str = "") ->
         suite=run.header.get("suite", {}),
         warnings=run.header.get("warnings", ()),
         parts=[(table, _pictures(table)) for table in make_tables(run)],
-        main=MAIN,
+        main=find_task(run.kind).main,
         wrong=wrong,
         shown=shown,
         word_of=word_of,
@@ -61,12 +62,12 @@ def _pictures(table: Table) -> dict[str, str]:
     }
 
 
-def _about(table: Table, column: Column, line: Line) -> str:
+def _about(table: Table, column: Metric, line: Line) -> str:
     """Say a cell in one sentence."""
-    r = line.records.get(column.metric)
+    r = line.records.get(column.name)
     if r is None or r.value is None:
         return f"{table.task}: {line.status}" + (f", {line.reason}" if line.reason else "")
-    parts = [f"{table.task}: {column.head} {shown(column, r.value)}", column.about]
+    parts = [f"{table.task}: {column.title} {shown(column, r.value)}", column.about]
     if r.low is not None and r.high is not None:
         parts.append(f"{100 * table.level:g} % interval [{percent(r.low)}, {percent(r.high)}]")
     if r.delta is not None:

@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from hengyu.base.bounded import read_bytes
+from msgspec import Struct, to_builtins
+
 from hengyu.base.errors import HengyuError
-from hengyu.base.json_files import NAME, fill, parse, write_json
+from hengyu.base.json_files import Name, find_json, write_json
 from hengyu.storage.identity import digest
 from hengyu.storage.records import Run, load_run
 
 __all__ = ["Listed", "Summaries"]
 
 _FILE = "listing.json"
-_SCHEMA = 2
-_LISTS = {"tasks": None, "encoders": None, "best": 4}  # fields that are lists of words, with their length
 _READ = ("sums.json", "run.json", "records.json", "costs.json")  # what a line is made of, the seal first
 
 
@@ -26,7 +24,7 @@ _READ = ("sums.json", "run.json", "records.json", "costs.json")  # what a line i
 class Listed:
     """One run as a line of the index."""
 
-    id: str
+    id: Name  # it becomes a path and a link
     suite: str
     title: str
     tasks: tuple[str, ...] = ()
@@ -43,6 +41,21 @@ class Listed:
     problem: str = ""  # why it cannot be read; "" where it can
 
 
+class _Kept(Struct):
+    """A line, and the `_state` of the run that it was made of."""
+
+    state: str
+    line: Listed
+
+
+class _Listing(Struct):
+    """listing.json."""
+
+    schema: Literal[2]
+    runs: dict[str, _Kept]
+    sha256: str
+
+
 class Summaries:
     """The lines of the runs of a reports folder, kept in ``site/listing.json``; one is made anew when its run has changed.
 
@@ -53,25 +66,24 @@ class Summaries:
     def __init__(self, site: Path) -> None:
         self.path = site / _FILE
         self._kept = _read(self.path)
-        self._met: dict[str, dict[str, Any]] = {}
+        self._met: dict[str, _Kept] = {}
 
     def line(self, folder: Path, make: Callable[[Run], Listed]) -> Listed:
         """Return the line of a run's folder, kept or made; raises `HengyuError` where the run cannot be read."""
         state = _state(folder)
         kept = self._kept.get(folder.name)
-        line = _restored(kept["line"]) if kept and kept["state"] == state else None
-        if line is None or kept is None:
-            line = make(load_run(folder))
-            kept = {"state": state, "line": asdict(line)}
+        if kept is None or kept.state != state:
+            kept = _Kept(state, make(load_run(folder)))
         self._met[folder.name] = kept
-        return line
+        return kept.line
 
     def save(self) -> None:
         """Write the lines met, where they are not those that were read; a folder that cannot be written is left."""
         if self._met == self._kept:
             return
+        runs = to_builtins(self._met)
         try:
-            write_json(self.path, {"schema": _SCHEMA, "runs": self._met, "sha256": digest(self._met)})
+            write_json(self.path, {"schema": 2, "runs": runs, "sha256": digest(runs)})
         except HengyuError:
             return  # the next index reads the records again
         self._kept = self._met
@@ -87,26 +99,6 @@ def _state(folder: Path) -> str:
     return digest(found)
 
 
-def _read(path: Path) -> dict[str, dict[str, Any]]:
-    try:
-        content = parse(read_bytes(path))
-        runs = content["runs"] if content["schema"] == _SCHEMA and content["sha256"] == digest(content["runs"]) else {}
-        return {str(name): kept for name, kept in runs.items() if {"state", "line"} <= kept.keys()}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return {}
-
-
-def _restored(row: Any) -> Listed | None:
-    """Return a kept line, None where it is none."""
-    try:
-        lists: Any = {name: _words(row[name], length) for name, length in _LISTS.items()}
-        line: Listed = replace(fill(Listed, {k: v for k, v in row.items() if k not in lists}), **lists)
-    except (TypeError, KeyError, AttributeError):
-        return None
-    return line if re.search(NAME, line.id) else None  # it becomes a path and a link
-
-
-def _words(values: Any, length: int | None) -> tuple[str, ...]:
-    if not isinstance(values, list | tuple) or (length or len(values)) != len(values):
-        raise TypeError(f"{str(values)[:40]!r} are no words")
-    return tuple(map(str, values))
+def _read(path: Path) -> dict[str, _Kept]:
+    found = find_json(path, _Listing)
+    return found.runs if found and found.sha256 == digest(to_builtins(found.runs)) else {}

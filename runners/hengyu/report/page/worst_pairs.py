@@ -19,10 +19,12 @@ from hengyu.cards.collection import load_collection
 from hengyu.cards.data import Pairs, load_pairs, unlike
 from hengyu.numerics.metrics import midranks
 from hengyu.report.board.cell import percent
+from hengyu.report.layout import by_layout
 from hengyu.report.retrieval.missed_queries import misses
 from hengyu.report.sheet import Sheet
 from hengyu.storage.records import Record, Run
 from hengyu.storage.records.observations import ObservationRef, kept_in
+from hengyu.tasks.interface.registry import find_task
 
 __all__ = ["Mistakes", "mistakes", "most"]
 
@@ -58,7 +60,7 @@ def mistakes(run: Run, count: int, *, data_dir: Path | None = None, datasets: Se
             raise HengyuError(
                 f"{problem}; give the folder that holds that data with --data DIR, or run the suite again"
             )
-        sheets = tuple((misses if run.is_retrieval else _task)(run, pairs, kept, count))
+        sheets = tuple(by_layout(run, {"board": _task, "search": misses})(run, pairs, kept, count))
         if sheets:
             found.append(Mistakes(pairs.task, sheets))
     return found
@@ -67,17 +69,19 @@ def mistakes(run: Run, count: int, *, data_dir: Path | None = None, datasets: Se
 def _task(
     run: Run, pairs: Pairs, kept: dict[tuple[str, str, str, str, str], list[ObservationRef]], count: int
 ) -> Iterable[tuple[str, Sheet]]:
+    kind = find_task(run.kind)
+    main, reference = kind.main, kind.reference
     rows = [
         r
         for r in run.records
-        if r.task == pairs.task and r.metric == "spearman" and r.on_board and r.value is not None
+        if r.task == pairs.task and r.metric == main and r.on_board and r.value is not None
         and (r.task, *r.row) in kept
     ]  # fmt: skip
     best: dict[str, Record] = {}
     for r in sorted(rows, key=lambda r: -(r.value or 0.0)):
         best.setdefault(r.entry, r)
     seen: dict[tuple[str, str, str, str], Floats] = {}
-    for r in (*best.values(), *(r for r in rows if r.entry == "raw")):
+    for r in (*best.values(), *(r for r in rows if r.entry == reference)):
         x = kept[(r.task, *r.row)][0].read()
         if x is not None and x.shape == pairs.labels.shape:
             seen[r.row] = x
@@ -88,10 +92,10 @@ def _task(
                 _wrong(pairs, seen[r.row], count),
             )
     for entry, r in best.items():
-        raw = (r.encoder, r.pooling, "raw", "none")
-        if entry != "raw" and r.row in seen and raw in seen:
+        raw = (r.encoder, r.pooling, reference, "none")
+        if entry != reference and r.row in seen and raw in seen:
             yield (
-                f"raw → {entry} ({r.encoder}, {r.pooling}, fit_on {r.fit_on})",
+                f"{reference} → {entry} ({r.encoder}, {r.pooling}, fit_on {r.fit_on})",
                 _moved(pairs, seen[raw], seen[r.row], count),
             )
             return  # the entry that does best

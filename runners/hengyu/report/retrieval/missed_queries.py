@@ -15,12 +15,12 @@ from hengyu.base.errors import HengyuError
 from hengyu.cards.collection import Collection
 from hengyu.cards.data import Pairs
 from hengyu.cards.relevance import Relevance
-from hengyu.evaluation.relevance_file import load_relevance
 from hengyu.report.board.cell import percent
 from hengyu.report.sheet import Sheet
 from hengyu.storage.records import Record, Run
 from hengyu.storage.records.observations import ObservationRef
-from hengyu.tasks.ranking import MAIN
+from hengyu.tasks.interface.registry import find_task
+from hengyu.tasks.search.relevance_file import load_relevance
 
 __all__ = ["misses"]
 
@@ -44,9 +44,9 @@ def misses(
 
     Raises `HengyuError` for a run that kept no relevance.
     """
-    asked = _asked(run, pairs)
+    asked, main = _asked(run, pairs), find_task(run.kind).main
     best: dict[str, Record] = {}
-    rows = [r for r in run.records if r.task == pairs.task and r.metric == MAIN and r.on_board and r.value is not None]
+    rows = [r for r in run.records if r.task == pairs.task and r.metric == main and r.on_board and r.value is not None]
     for r in sorted(rows, key=lambda r: -(r.value or 0.0)):
         best.setdefault(r.entry, r)
     for entry, r in best.items():

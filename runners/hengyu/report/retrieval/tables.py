@@ -8,53 +8,10 @@ from typing import Any
 
 from hengyu.report.board.board import family_of, percent
 from hengyu.storage.records import Record, Run
-from hengyu.tasks.ranking import MAIN
+from hengyu.tasks.interface.base import Metric, Task
+from hengyu.tasks.interface.registry import find_task
 
-__all__ = ["COLUMNS", "Column", "Line", "Table", "front", "make_tables", "shown"]
-
-
-@dataclass(frozen=True)
-class Column:
-    """One number of every row: its metric, heading, and a sentence for a reader who meets it for the first time."""
-
-    metric: str
-    head: str
-    about: str
-    unit: str  # "score" (x 100), "rate", "bytes", "seconds"
-
-
-COLUMNS = (
-    Column("ndcg@10", "nDCG@10", "gain of the relevant among the first 10, discounted by their place, x 100", "score"),
-    Column("recall@10", "R@10", "share of the relevant among the first 10, x 100", "score"),
-    Column(
-        "exact-recall@10",
-        "exact@10",
-        "share of the first 10 as near as the tenth of exact search in the same vectors, x 100",
-        "score",
-    ),
-    Column("qps", "queries/s", "queries answered a second, one a call, on one thread", "rate"),
-    Column("qps-batch", "in a batch", "queries answered a second, all in one call, on one thread", "rate"),
-    Column("bytes-per-vector", "bytes/vector", "bytes that one vector more takes", "bytes"),
-    Column("index-bytes", "index", "bytes of the whole index", "bytes"),
-    Column("build-seconds", "build s", "seconds to build the index, on one thread", "seconds"),
-    Column("mrr@10", "MRR@10", "1 / place of the first relevant, 0 beyond the tenth, x 100", "score"),
-    Column("recall@1", "R@1", "share of the relevant that come first, x 100", "score"),
-    Column("recall@100", "R@100", "share of the relevant among the first 100, x 100", "score"),
-    Column(
-        "exact-recall@1",
-        "exact@1",
-        "share of the first 1 as near as exact search in the same vectors finds, x 100",
-        "score",
-    ),
-    Column(
-        "exact-recall@100",
-        "exact@100",
-        "share of the first 100 as near as the hundredth of exact search, x 100",
-        "score",
-    ),
-    Column("qps-batch-threads", "all threads", "queries answered a second, all in one call, on all threads", "rate"),
-    Column("peak-memory", "peak", "most memory that building and searching took beyond what was held before", "bytes"),
-)
+__all__ = ["Line", "Table", "front", "make_tables", "shown"]
 
 
 @dataclass(frozen=True)
@@ -95,7 +52,8 @@ class Table:
     task: str
     about: str
     level: float
-    columns: tuple[Column, ...]
+    main: str  # the metric that lines stand by
+    columns: tuple[Metric, ...]
     lines: tuple[Line, ...]
     fronts: dict[str, frozenset[int]]  # cost -> lines that no other beats in nDCG@10 and in that cost alike
 
@@ -107,6 +65,7 @@ class Table:
 
 def make_tables(run: Run) -> tuple[Table, ...]:
     """Lay out a retrieval run, its tasks in the header's order, their mean last."""
+    kind = find_task(run.kind)
     heads = {str(t.get("task")): t for t in run.header.get("tasks", ())}
     level = float(run.header.get("suite", {}).get("level") or 0.95)
     tasks = dict.fromkeys((*heads, *(r.task for r in run.records)))
@@ -114,14 +73,20 @@ def make_tables(run: Run) -> tuple[Table, ...]:
     for task in tasks:
         records = [r for r in run.records if r.task == task and r.on_board]
         if records:
-            lines = _lines(records)
-            columns = tuple(c for c in COLUMNS if any(line.value(c.metric) is not None for line in lines))
-            fronts = {"qps": front(lines, "qps", more=True), "bytes-per-vector": front(lines, "bytes-per-vector")}
-            found.append(Table(task, _about(task, heads.get(task)), level, columns, lines, fronts))
+            lines = _lines(records, kind.main)
+            columns = tuple(c for c in kind.metrics if any(line.value(c.name) is not None for line in lines))
+            about = _about(task, heads.get(task))
+            found.append(Table(task, about, level, kind.main, columns, lines, _fronts(kind, lines)))
     return tuple(found)
 
 
-def front(lines: Sequence[Line], cost: str, *, quality: str = MAIN, more: bool = False) -> frozenset[int]:
+def _fronts(kind: Task, lines: Sequence[Line]) -> dict[str, frozenset[int]]:
+    return {
+        cost: front(lines, cost, quality=kind.main, more=kind.metric(cost).higher_is_better) for cost in kind.traded
+    }
+
+
+def front(lines: Sequence[Line], cost: str, *, quality: str, more: bool = False) -> frozenset[int]:
     """Return the places of the lines that no other beats or equals in quality and cost, beating them in one of both.
 
     A cost is better where it is less, or ``more`` (queries a second).
@@ -138,7 +103,7 @@ def front(lines: Sequence[Line], cost: str, *, quality: str = MAIN, more: bool =
     )
 
 
-def shown(column: Column, value: float | None) -> str:
+def shown(column: Metric, value: float | None) -> str:
     """Return a number in its unit, three digits of it for a cost; "" for None."""
     if value is None:
         return ""
@@ -152,13 +117,13 @@ def shown(column: Column, value: float | None) -> str:
     return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
-def _lines(records: Sequence[Record]) -> tuple[Line, ...]:
+def _lines(records: Sequence[Record], metric: str) -> tuple[Line, ...]:
     rows: dict[tuple[str, str, str, str], dict[str, Record]] = {}
     for r in records:
         rows.setdefault(r.row, {})[r.metric] = r
     made: list[tuple[float | None, dict[str, Any]]] = []
     for key, found in rows.items():
-        main = found.get(MAIN)
+        main = found.get(metric)
         value = main.value if main is not None and main.status == "ok" else None
         status, reason = (main.status, main.reason) if main is not None else ("missing", "")
         made.append((value, {"key": key, "records": found, "status": status, "reason": reason}))

@@ -11,17 +11,13 @@ from rich.text import Text
 from hengyu.base.escapes import latex, markdown, markdown_row, plain
 from hengyu.report.board.board import percent
 from hengyu.report.board.cell import word_of
-from hengyu.report.retrieval.tables import Column, Line, Table, make_tables, shown
+from hengyu.report.retrieval.tables import Line, Table, make_tables, shown
 from hengyu.storage.records import Run
-from hengyu.tasks.ranking import MAIN
+from hengyu.tasks.interface.base import Metric
 
 __all__ = ["print_retrieval", "retrieval_latex", "retrieval_markdown"]
 
 _WORDS = ("encoder", "pooling", "entry", "fit_on")
-_BRIEF = (
-    *("ndcg@10", "recall@10", "exact-recall@10", "qps", "qps-batch"),
-    *("bytes-per-vector", "index-bytes", "build-seconds"),
-)
 
 
 def print_retrieval(run: Run, console: Console | None = None) -> None:
@@ -66,25 +62,25 @@ def _say(console: Console, line: str, style: str = "") -> None:
     console.print(Text(plain(line), style), soft_wrap=True)
 
 
-def _brief(table: Table) -> tuple[Column, ...]:
-    return tuple(c for c in table.columns if c.metric in _BRIEF)
+def _brief(table: Table) -> tuple[Metric, ...]:
+    return tuple(c for c in table.columns if c.brief)
 
 
 def _names(line: Line) -> list[str]:
     return [plain(word) for word in line.key]
 
 
-def _number(table: Table, place: int, column: Column) -> str:
+def _number(table: Table, place: int, column: Metric) -> str:
     line = table.lines[place]
-    text = shown(column, line.value(column.metric))
+    text = shown(column, line.value(column.name))
     if not text:
-        return word_of(line.status) if column.metric == MAIN and line.status != "ok" else "-"
-    return text + ("*" if place in table.fronts.get(column.metric, ()) else "")
+        return word_of(line.status) if column.name == table.main and line.status != "ok" else "-"
+    return text + ("*" if place in table.fronts.get(column.name, ()) else "")
 
 
-def _ends(line: Line) -> list[str]:
+def _ends(table: Table, line: Line) -> list[str]:
     """Return the interval of nDCG@10, the difference to flat, and its interval."""
-    r = line.records.get(MAIN)
+    r = line.records.get(table.main)
     if r is None or r.value is None:
         return ["", "", ""]
     return [
@@ -100,33 +96,33 @@ def _span(low: float | None, high: float | None, *, signed: bool = False) -> str
     return f"[{percent(low, signed=signed)}, {percent(high, signed=signed)}]"
 
 
-def _drawn(table: Table, columns: tuple[Column, ...]) -> RichTable:
+def _drawn(table: Table, columns: tuple[Metric, ...]) -> RichTable:
     drawn = RichTable(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True, header_style="bold")
     drawn.add_column("#", justify="right", no_wrap=True)
     for word in _WORDS:
         drawn.add_column(word, overflow="fold")
     for column in columns:
-        drawn.add_column(column.head, justify="right", no_wrap=True)
-        if column.metric == MAIN:
+        drawn.add_column(column.title, justify="right", no_wrap=True)
+        if column.name == table.main:
             for word in ("interval", "delta", "its interval"):
                 drawn.add_column(word, justify="right", no_wrap=True)
     for place, line in enumerate(table.lines):
         cells: list[str] = []
         for column in columns:
-            cells += [_number(table, place, column), *(_ends(line) if column.metric == MAIN else [])]
+            cells += [_number(table, place, column), *(_ends(table, line) if column.name == table.main else [])]
         drawn.add_row(str(line.rank or "-"), *(Text(w) for w in (*_names(line), *cells)))
     return drawn
 
 
-def _stack(console: Console, table: Table, columns: tuple[Column, ...]) -> None:
+def _stack(console: Console, table: Table, columns: tuple[Metric, ...]) -> None:
     for place, line in enumerate(table.lines):
         encoder, pooling, entry, fit_on = _names(line)
         console.print()
         _say(console, f"{line.rank or '-'}. {entry}", "bold")
         _say(console, f"   {encoder}, pooling {pooling}, fit_on {fit_on}", "dim")
         for column in columns:
-            more = " ".join(w for w in _ends(line) if w) if column.metric == MAIN else ""
-            _say(console, f"   {column.head:<13}{_number(table, place, column):>10}  {more}".rstrip())
+            more = " ".join(w for w in _ends(table, line) if w) if column.name == table.main else ""
+            _say(console, f"   {column.title:<13}{_number(table, place, column):>10}  {more}".rstrip())
     console.print()
 
 
@@ -136,14 +132,14 @@ def retrieval_markdown(run: Run) -> str:
     lines = [f"**{markdown(str(suite.get('title') or suite.get('name') or run.id))}**, run {markdown(run.id)}", ""]
     for table in make_tables(run):
         columns = _brief(table)
-        heads = [c.head for c in columns]
+        heads = [c.title for c in columns]
         lines += [f"{markdown(table.task)}: {table.about}; scores x 100 with {100 * table.level:g} % intervals", ""]
         lines.append(markdown_row(["#", *_WORDS, *heads, "delta to flat"]))
         lines.append(markdown_row(["--:", "---", "---", "---", "---", *("--:" for _ in columns), "--:"]))
         for place, line in enumerate(table.lines):
-            span, delta, its = _ends(line)
+            span, delta, its = _ends(table, line)
             cells = [
-                f"{markdown(_number(table, place, c))} {span if c.metric == MAIN else ''}".rstrip() for c in columns
+                f"{markdown(_number(table, place, c))} {span if c.name == table.main else ''}".rstrip() for c in columns
             ]
             names = [markdown(word) for word in line.key]
             lines.append(markdown_row([str(line.rank or "-"), *names, *cells, f"{delta} {its}".strip()]))
@@ -160,7 +156,8 @@ def retrieval_latex(run: Run) -> str:
             f"% {' '.join(run.id.split())}, {' '.join(table.task.split())}: scores x 100; \\usepackage{{booktabs}}",
             f"\\begin{{tabular}}{{rllll{'r' * len(columns)}}}",
             "\\toprule",
-            " & ".join(["\\#", "encoder", "pooling", "entry", "fit\\_on", *(latex(c.head) for c in columns)]) + " \\\\",
+            " & ".join(["\\#", "encoder", "pooling", "entry", "fit\\_on", *(latex(c.title) for c in columns)])
+            + " \\\\",
             "\\midrule",
         ]
         for place, line in enumerate(table.lines):

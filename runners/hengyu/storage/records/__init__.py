@@ -11,7 +11,7 @@ A run is a folder ``records/<run>/`` with
 * ``costs.json``: of a retrieval suite, what each index cost (`hengyu.storage.records.costs`), which differs from run to run too,
 * ``observations/``: the similarity of every pair, one file a cell (see `hengyu.storage.records.observations`),
 * ``labels.safetensors``: the labels of every task, in the order of the pairs,
-* ``relevance.safetensors``: of a retrieval suite, which rows answer which queries (see `hengyu.evaluation.relevance_file`),
+* ``relevance.safetensors``: of a retrieval suite, which rows answer which queries (see `hengyu.tasks.search.relevance_file`),
 * ``sums.json``: checksums of header, numbers, clouds, labels and relevance (see `hengyu.storage.records.checksums`); a run
   without it
   is read, but is not verified (`Run.unverified`).
@@ -25,14 +25,17 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from msgspec import Struct
+
 from hengyu.base.bounded import user_path
+from hengyu.base.environment import Environment
 from hengyu.base.errors import HengyuError
-from hengyu.base.json_files import check, fill, read_document, read_seconds, write_bytes, write_json
+from hengyu.base.json_files import check, read_json, read_seconds, write_bytes, write_json
 from hengyu.base.paths import reports_dir
 from hengyu.storage.identity import cell, parts_of
 from hengyu.storage.records.checksums import break_seal, check_seal, unverified
 from hengyu.storage.records.costs import read_costs
-from hengyu.storage.records.schemas import HEADER
+from hengyu.storage.records.schemas import Count, Header, Seed
 from hengyu.storage.records.significance import verdict
 
 __all__ = [
@@ -70,28 +73,28 @@ class Record:
     encoder: str
     pooling: str
     entry: str
-    dim: int | None  # of the vectors compared
+    dim: Count | None  # of the vectors compared
     metric: str  # "spearman", "pearson", "auc", "ap", "f1", "accuracy", "ceiling-share"; "ndcg@10", ...
     value: float | None
     low: float | None
     high: float | None
     interval: str  # how low and high came about: "bootstrap", "logit" (AUC, AP), "delta" (delta method), "" for none
-    n: int  # pairs; queries in a retrieval suite
+    n: Count  # pairs; queries in a retrieval suite
     ceiling: float | None  # the highest Spearman the labels allow (for metric "spearman")
     delta: float | None  # minus raw of the same encoder and pooling, paired
     delta_low: float | None
     delta_high: float | None
     fit_on: str  # "none", "target", "LCQMC:train", ...
-    seed: int
+    seed: Seed
     status: str  # "ok", "degenerate", "failed", "unavailable", "incomplete" (a mean with a hole)
     reason: str  # why not ok; "" otherwise
     threshold: float | None = None  # of the decision, for f1 and accuracy
     threshold_on: str = ""  # the task whose labels it was chosen on
     sweep: bool = False  # a point of a dims = "all" sweep: charted and exported, not a row of the board
     draw: bool = False  # one seed of a row that has several: exported, not a row of the board
-    seeds: int | None = None  # over how many seeds value, interval and delta are means; None where nothing is drawn
+    seeds: Count | None = None  # over how many seeds value, interval and delta are means; None where nothing is drawn
     spread: float | None = None  # standard deviation of the value over the seeds
-    bytes: int | None = None  # that one vector takes, as floats or codes; None for baselines and where dim is unknown
+    bytes: Count | None = None  # that one vector takes, as floats or codes; None for baselines and where dim is unknown
     seconds: float | None = None  # joined from timings.json on reading
 
     @property
@@ -115,7 +118,7 @@ class Difference:
     fit_on: str
     entry: str
     against: str
-    n: int
+    n: Count
     value: float
     low: float
     high: float
@@ -142,13 +145,21 @@ class Standing:
     high: float | None
     p: float  # two-sided, of no difference to the best row, adjusted over the rows of the column (Holm)
     tied: bool  # not significantly behind the best row: p is above 1 - level
-    rank_low: int | None  # the ranks that the row has over the resamples, at the interval's level
-    rank_high: int | None
+    rank_low: Count | None  # the ranks that the row has over the resamples, at the interval's level
+    rank_high: Count | None
 
     @property
     def row(self) -> tuple[str, str, str, str]:
         """What makes a row of the board, as in `Record`."""
         return (self.encoder, self.pooling, self.entry, self.fit_on)
+
+
+class _Numbers(Struct):
+    """records.json."""
+
+    records: tuple[Record, ...]
+    differences: tuple[Difference, ...] = ()
+    standings: tuple[Standing, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -169,9 +180,9 @@ class Run:
         return str(self.header["run"])
 
     @property
-    def is_retrieval(self) -> bool:
-        """Whether it is the run of a retrieval suite."""
-        return bool(self.header.get("suite", {}).get("kind") == "retrieval")
+    def kind(self) -> str:
+        """The kind of task that it is a run of, as a suite's ``kind`` says it."""
+        return str(self.header.get("suite", {}).get("kind", "sts"))
 
 
 def save_records(
@@ -229,27 +240,16 @@ def _costs(folder: Path, records: Sequence[Record]) -> tuple[Record, ...]:
 
 def load_run(folder: Path) -> Run:
     """Read a run's folder back; raises `HengyuError` for one that is none, of another schema, or changed since it was written."""
-    header, body = (read_document(folder / name, _AGAIN) for name in ("run.json", "records.json"))
     check_seal(folder)
-    for name, content in (("run.json", header), ("records.json", body)):
-        if type(content.get("schema")) is not int or content["schema"] != SCHEMA:
-            raise HengyuError(
-                f"{folder / name}: schema {str(content.get('schema'))[:40]} where this version reads {SCHEMA}; "
-                "run the suite again with this version"
-            )
-    check(header, HEADER, folder / "run.json", _AGAIN)
-    timings = _by_cell(read_seconds(folder / "timings.json"))
+    header = read_json(folder / "run.json", dict[str, Any], _AGAIN, (SCHEMA,))
+    check(header, Header, folder / "run.json", _AGAIN)
+    found = read_json(folder / "records.json", _Numbers, _AGAIN, (SCHEMA,))
     about = folder / "environment.json"
-    environment = read_document(about, _AGAIN) if about.is_file() else {}
-    try:
-        records = tuple(fill(Record, row) for row in body["records"])
-        differences = tuple(fill(Difference, row) for row in body.get("differences", ()))
-        standings = tuple(fill(Standing, row) for row in body.get("standings", ()))
-    except (KeyError, TypeError) as e:
-        raise HengyuError(f"{folder / 'records.json'}: not a list of records ({e}); {_AGAIN}") from None
-    timed = tuple(replace(r, seconds=timings.get(cell_key(r.task, r.row))) for r in records)
+    environment = read_json(about, Environment, _AGAIN) if about.is_file() else {}
+    timings = _by_cell(read_seconds(folder / "timings.json"))
+    timed = tuple(replace(r, seconds=timings.get(cell_key(r.task, r.row))) for r in found.records)
     timed += _costs(folder, timed)
-    return Run(folder, header, environment, timed, differences, standings, unverified(folder))
+    return Run(folder, header, environment, timed, found.differences, found.standings, unverified(folder))
 
 
 def list_runs(root: Path | None = None) -> list[Path]:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
+from msgspec import Struct
+
 from hengyu.base.bounded import read_bytes
 from hengyu.base.errors import HengyuError
-from hengyu.base.json_files import parse, write_json
+from hengyu.base.json_files import find_json, parse, write_json
 
 __all__ = ["break_seal", "broken_seals", "check_seal", "is_verified", "seal", "unverified", "what_broke"]
 
@@ -15,6 +17,10 @@ _SEAL = "sums.json"
 _ALWAYS = ("run.json", "records.json")
 _SEALED = (*_ALWAYS, "clouds.json", "labels.safetensors", "relevance.safetensors")
 _CHANGED = "has changed since it was written"
+
+
+class _Origin(Struct):
+    unverified: str = ""
 
 
 def break_seal(folder: Path) -> None:
@@ -54,11 +60,8 @@ def unverified(folder: Path) -> str:
 
 def _inherited(path: Path) -> str:
     """Return why the run that a run was made from could not be verified."""
-    try:
-        said = parse(read_bytes(path)).get("unverified")
-    except (OSError, ValueError, AttributeError):
-        return ""  # whoever reads the run says what is wrong with the file
-    return f"{path}: {said}" if isinstance(said, str) and said else ""
+    found = find_json(path, _Origin)  # whoever reads the run says what is wrong with the file
+    return f"{path}: {found.unverified}" if found and found.unverified else ""
 
 
 def check_seal(folder: Path) -> None:
@@ -85,10 +88,10 @@ def _broken(folder: Path) -> dict[Path, str]:
     except OSError as e:
         return {path: f"cannot be read ({e.strerror or e})"}
     try:
-        sums = parse(content)
+        sums = parse(content, dict[str, str])
     except ValueError:
         return {path: _CHANGED}
-    if not isinstance(sums, dict) or not set(_ALWAYS) <= sums.keys() <= set(_SEALED):
+    if not set(_ALWAYS) <= sums.keys() <= set(_SEALED):
         return {path: _CHANGED}
     broken = {}
     for name in _SEALED:

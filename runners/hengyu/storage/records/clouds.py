@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from hengyu.base.errors import HengyuError
-from hengyu.base.json_files import check, fill, read_document, write_json
+from msgspec import Meta, Struct
+
+from hengyu.base.json_files import read_json, write_json
 from hengyu.numerics.cloud_sample import BINS, SAMPLE
 from hengyu.storage.records.checksums import break_seal
 from hengyu.storage.records.observations import Observation
-from hengyu.storage.records.schemas import CLOUDS
+from hengyu.storage.records.schemas import Count
 
 __all__ = ["CloudOf", "load_clouds", "save_clouds"]
 
 _FILE = "clouds.json"
 _SCHEMA = 1
-_LARGEST = 1 << 31
 _AGAIN = "run the suite again"
+
+Share = Annotated[float, Meta(ge=-1e-9, le=1 + 1e-6)]  # of one, as sums of floats have it
 
 
 @dataclass(frozen=True)
@@ -35,8 +37,8 @@ class CloudOf:
     pooling: str
     entry: str
     fit_on: str
-    dim: int
-    n: int = 0
+    dim: Annotated[int, Meta(ge=0, lt=1 << 31)]
+    n: Count = 0
     mean_norm: float | None = None
     anisotropy: float | None = None
     effective_rank: float | None = None
@@ -46,10 +48,14 @@ class CloudOf:
     hubness: float | None = None
     angle_mean: float | None = None
     angle_sd: float | None = None
-    angles_from: int = 0
+    angles_from: Count = 0
     problem: str = ""
-    angles: tuple[float, ...] = ()
-    spectrum: tuple[float, ...] = ()
+    angles: tuple[Share, ...] = ()
+    spectrum: tuple[Share, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.angles_from + len(self.angles) > BINS:
+            raise ValueError(f"its angles go beyond {BINS} bins")
 
     @property
     def place(self) -> tuple[str, str, str, str, str]:
@@ -61,6 +67,13 @@ class CloudOf:
         if not self.spectrum:
             return None
         return next((2**p for p, held in enumerate(self.spectrum) if held >= share), self.dim)
+
+
+class _Clouds(Struct):
+    """clouds.json."""
+
+    sample: dict[str, int]
+    clouds: tuple[CloudOf, ...]
 
 
 def save_clouds(folder: Path, seen: Iterable[Observation], seed: int) -> None:
@@ -83,28 +96,4 @@ def load_clouds(folder: Path) -> tuple[CloudOf, ...]:
     path = folder / _FILE
     if not path.is_file():
         return ()
-    content = read_document(path, _AGAIN)
-    check(content, CLOUDS, path, _AGAIN)
-    try:
-        return tuple(_read(row) for row in content["clouds"])
-    except TypeError as e:
-        raise HengyuError(f"{path}: not a list of clouds ({e}); {_AGAIN}") from None
-
-
-def _read(row: Any) -> CloudOf:
-    if not isinstance(row, dict):
-        raise TypeError(f"{str(row)[:40]!r} stands where an object must")
-    lists: Any = {name: _shares(name, row.get(name, [])) for name in ("angles", "spectrum")}
-    found = replace(fill(CloudOf, {k: v for k, v in row.items() if k not in lists}), **lists)
-    if not 0 <= found.dim < _LARGEST:
-        raise TypeError(f"'dim' is {str(found.dim)[:40]}")
-    if not 0 <= found.angles_from <= BINS - len(found.angles):
-        raise TypeError(f"'angles' go beyond {BINS} bins")
-    return found
-
-
-def _shares(name: str, values: Any) -> tuple[float, ...]:
-    """Return shares of one as they are; raises TypeError where they are none."""
-    if not isinstance(values, list) or not all(type(v) in (int, float) and -1e-9 <= v <= 1 + 1e-6 for v in values):
-        raise TypeError(f"'{name}' is {str(values)[:40]!r}")
-    return tuple(map(float, values))
+    return read_json(path, _Clouds, _AGAIN, (_SCHEMA,)).clouds

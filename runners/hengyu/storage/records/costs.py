@@ -4,13 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
-from hengyu.base.bounded import read_bytes
-from hengyu.base.json_files import parse, write_json
+from msgspec import Struct
+
+from hengyu.base.json_files import find_json, write_json
 from hengyu.storage.identity import digest
 
 __all__ = ["damaged_costs", "note_costs", "read_costs"]
+
+
+class _Costs(Struct):
+    """costs.json."""
+
+    costs: dict[str, dict[str, float]]
+    sha256: str | None = None  # files from before there were digests have none
+
+    @property
+    def whole(self) -> bool:
+        """Whether it is as it was written."""
+        return self.sha256 in (None, digest(self.costs))
 
 
 def read_costs(path: Path) -> dict[str, dict[str, float]]:
@@ -18,34 +30,15 @@ def read_costs(path: Path) -> dict[str, dict[str, float]]:
 
     It is measured anew by --force.
     """
-    try:
-        content = parse(read_bytes(path))
-        if not _whole(content):
-            return {}
-        return {
-            str(key): {str(name): float(value) for name, value in costs.items() if type(value) in (int, float)}
-            for key, costs in content["costs"].items()
-        }
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError):
-        return {}
+    found = find_json(path, _Costs)
+    return found.costs if found and found.whole else {}
 
 
 def damaged_costs(folder: Path) -> list[Path]:
     """Return the costs.json of a run's folder if it is not as it was written."""
     path = folder / "costs.json"
-    try:
-        content = parse(read_bytes(path))
-        return [] if _whole(content) else [path]
-    except FileNotFoundError:
-        return []
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return [path]
-
-
-def _whole(content: Mapping[str, Any]) -> bool:
-    """Tell whether costs are as they were written; files from before there were digests say nothing of it."""
-    own = digest(content["costs"])
-    return bool(content.get("sha256", own) == own)
+    found = find_json(path, _Costs)
+    return [path] if path.exists() and not (found and found.whole) else []
 
 
 def note_costs(folder: Path, key: str, costs: Mapping[str, float]) -> None:

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
+from msgspec import Struct
 from numpy.typing import NDArray
 
 from hengyu.base.bounded import read_bytes
 from hengyu.base.errors import Degenerate, HengyuError, WrongSize
+from hengyu.base.json_files import check, shaped
 from hengyu.numerics.cloud_sample import SAMPLE
 from hengyu.storage.records import write_bytes
-from hengyu.storage.tensor_file import glance, load_sealed, read_sealed, save_sealed
+from hengyu.storage.tensor_file import glance, load_sealed, read_sealed, save_sealed, sealed_path
 
 __all__ = [
     "ObservationRef",
@@ -33,6 +35,33 @@ _LABELS = "labels.safetensors"
 _GROUPS = "groups of "  # task names have no spaces
 
 
+class _Head(Struct):
+    """What the file of an observation says of itself beside its meaning."""
+
+    entries: tuple[str, ...]
+    dims: tuple[int | None, ...]
+    fit: dict[str, Any]
+    too_wide: dict[str, str] = {}
+    index: dict[str, float] = {}
+    clouds: dict[str, Any] | None = None
+    sample: dict[str, Any] = {}
+
+
+class _Meaning(Struct):
+    task: str
+    encoder: str
+    pooling: str
+    fit_on: str
+    seed_of_draw: int | None = None
+
+
+class _Glance(Struct):
+    """What the file of an observation says of what it is of."""
+
+    meaning: _Meaning
+    entries: tuple[str, ...]
+
+
 @dataclass(frozen=True)
 class Observation:
     """The similarities of one task under one encoder, pooling and entry, at one or several dimensions.
@@ -43,7 +72,7 @@ class Observation:
         dims: the dimension (K,) of the compared vectors, row by row; None without vectors.
         similarity: the cosine (K, n) of every pair, in the order of the task's file.
         sweep: for a sweep over all dimensions: "dim", "value", "error", each (D,): Spearman and its standard error.
-        neighbours: of a retrieval task: "ids" and "ranks", each (Q, k), as `hengyu.tasks.ranking.scores` takes them.
+        neighbours: of a retrieval task: "ids" and "ranks", each (Q, k), as `hengyu.tasks.search.ranking.scores` takes them.
         index: of a retrieval task: the size of the index, "index-bytes" and "bytes-per-vector".
         too_wide: entries that need more columns than the vectors have (or another size that they do not have), with the
             reason.
@@ -67,6 +96,18 @@ class Observation:
     index: Mapping[str, float] = field(default_factory=dict)
     clouds: Mapping[str, Any] | None = None
 
+    @property
+    def tensors(self) -> dict[str, NDArray[Any]]:
+        """What was seen as arrays, as they are stored: "similarity", "beside", "sweep.dim", "neighbours.ids", ..."""
+        tensors: dict[str, NDArray[Any]] = {"similarity": self.similarity, "beside": self.beside}
+        tensors |= {f"sweep.{k}": v for k, v in self.sweep.items()}
+        return tensors | {f"neighbours.{k}": v for k, v in self.neighbours.items()}
+
+    @property
+    def bare(self) -> Self:
+        """The same without its arrays, which lie on disk."""
+        return replace(self, similarity=np.zeros((0, 0)), sweep={}, beside=np.zeros((0, 0)), neighbours={})
+
     @classmethod
     def missed(cls, meaning: Mapping[str, Any], names: Sequence[str], error: ValueError) -> Self:
         """Return the observation of entries that could not be observed, with the reason."""
@@ -78,9 +119,6 @@ class Observation:
 
 def save_observation(folder: Path, observation: Observation) -> Path:
     """Write an observation to its file atomically; returns the file."""
-    tensors: dict[str, NDArray[Any]] = {"similarity": observation.similarity, "beside": observation.beside}
-    tensors |= {f"sweep.{k}": v for k, v in observation.sweep.items()}
-    tensors |= {f"neighbours.{k}": v for k, v in observation.neighbours.items()}
     about = {
         "entries": list(observation.entries),
         "dims": list(observation.dims),
@@ -89,7 +127,7 @@ def save_observation(folder: Path, observation: Observation) -> Path:
         **({"index": dict(observation.index)} if observation.index else {}),
         **({"clouds": dict(observation.clouds), "sample": SAMPLE} if observation.clouds is not None else {}),
     }
-    return save_sealed(folder, observation.meaning, tensors, about)
+    return save_sealed(folder, observation.meaning, observation.tensors, about)
 
 
 def load_observation(folder: Path, meaning: Mapping[str, Any]) -> Observation | None:
@@ -98,20 +136,21 @@ def load_observation(folder: Path, meaning: Mapping[str, Any]) -> Observation | 
     if found is None:
         return None
     tensors, about = found
+    head = check(about, _Head, sealed_path(folder, meaning), "delete it, the next run makes it again")
     sweep = {key.removeprefix("sweep."): value for key, value in tensors.items() if key.startswith("sweep.")}
     near = {key.removeprefix("neighbours."): x for key, x in tensors.items() if key.startswith("neighbours.")}
     return Observation(
         meaning,
-        tuple(about["entries"]),
-        tuple(about["dims"]),
+        head.entries,
+        head.dims,
         tensors["similarity"],
         sweep,
-        about["fit"],
+        head.fit,
         beside=tensors["beside"],
-        too_wide=about.get("too_wide", {}),
+        too_wide=head.too_wide,
         neighbours=near,
-        index=about.get("index", {}),
-        clouds=about.get("clouds") if about.get("sample") == SAMPLE else None,
+        index=head.index,
+        clouds=head.clouds if head.sample == SAMPLE else None,
     )
 
 
@@ -122,19 +161,26 @@ class ObservationRef:
     path: Path
     row: int
 
+    def tensors(self) -> dict[str, NDArray[Any]] | None:
+        """Return all arrays of the observation (`Observation.tensors`), None for a file that cannot be read or has changed."""
+        try:
+            return read_sealed(self.path)[0]
+        except HengyuError:
+            return None
+
     def read(self) -> NDArray[np.float64] | None:
         """Return the similarity (n,) of every pair, None if the file cannot be read or has changed."""
         try:
-            return np.asarray(read_sealed(self.path)[0]["similarity"][self.row], dtype=np.float64)
-        except (HengyuError, KeyError, IndexError):
+            return np.asarray((self.tensors() or {})["similarity"][self.row], dtype=np.float64)
+        except (KeyError, IndexError):
             return None
 
     def neighbours(self) -> tuple[NDArray[Any], NDArray[Any]] | None:
         """Return ids and ranks (Q, k) of a retrieval cell's results, None if the file cannot be read or has changed."""
+        tensors = self.tensors() or {}
         try:
-            tensors = read_sealed(self.path)[0]
             return tensors["neighbours.ids"], tensors["neighbours.ranks"]
-        except (HengyuError, KeyError):
+        except KeyError:
             return None
 
 
@@ -145,16 +191,14 @@ def kept_in(run: Path) -> dict[Place, list[ObservationRef]]:
     """
     found: dict[Place, dict[int | None, ObservationRef]] = {}
     for path in _files(run):
-        about = glance(path) or {}
-        m, entries = about.get("meaning"), about.get("entries")
-        if not (isinstance(m, dict) and isinstance(entries, list)):
+        try:
+            about = shaped(glance(path), _Glance)
+        except ValueError:
             continue
-        for row, entry in enumerate(entries):
-            place = tuple(
-                str(word) for word in (m.get("task"), m.get("encoder"), m.get("pooling"), entry, m.get("fit_on"))
-            )
-            seed = m.get("seed_of_draw")
-            found.setdefault(place, {}).setdefault(seed if isinstance(seed, int) else None, ObservationRef(path, row))  # type: ignore[arg-type]
+        m = about.meaning
+        for row, entry in enumerate(about.entries):
+            place = (m.task, m.encoder, m.pooling, entry, m.fit_on)
+            found.setdefault(place, {}).setdefault(m.seed_of_draw, ObservationRef(path, row))
     return {place: list(draws.values()) for place, draws in found.items()}
 
 

@@ -1,117 +1,135 @@
-"""The shape of run.json and of a baseline's head: what readers rely on; keys beyond these are left to later versions."""
+"""What a run's header and a baseline must hold: what readers rely on; other keys of a header are left to later versions."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
-from hengyu.base.json_files import NAME
+from msgspec import Meta, Struct
 
-__all__ = ["BASELINE", "CLOUDS", "HEADER"]
+from hengyu.base.json_files import Name
 
-_TEXT = {"type": "string"}
-_NUMBER = {"type": ["number", "null"]}
-_COUNT = {"type": "integer", "minimum": 0, "maximum": 1 << 53}
+__all__ = ["Baseline", "Count", "Header", "Seed"]
 
-
-_NAME = {"type": "string", "pattern": NAME, "maxLength": 200}
-_JUDGED = {
-    "seed": {"type": "integer", "minimum": 0, "maximum": (1 << 63) - 1},
-    "resamples": {"type": "integer", "minimum": 1, "maximum": 1_000_000},
-    "level": {"type": "number", "exclusiveMinimum": 0, "exclusiveMaximum": 1},
-}
+Count = Annotated[int, Meta(ge=0, le=1 << 53)]
+Seed = Annotated[int, Meta(ge=0, le=(1 << 63) - 1)]
+Resamples = Annotated[int, Meta(ge=1, le=1_000_000)]
+Level = Annotated[float, Meta(gt=0, lt=1)]
+Protocol = Annotated[int, Meta(ge=0, le=1 << 31)]
+Sha256 = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}\Z")]
+Score = Annotated[float, Meta(ge=-1, le=1)]
 
 
-def _objects(required: tuple[str, ...] = (), **properties: Any) -> dict[str, Any]:
-    return {"type": "array", "items": {"type": "object", "required": list(required), "properties": properties}}
+class TaskHead(Struct, frozen=True):
+    """A task of a run or a baseline."""
+
+    task: str
+    n: Count = 0
+    distinct: Count = 0
+    dropped: Count = 0
+    corpus: Count = 0
+    queries: Count = 0
+    relevant: Count = 0
+    groups: Count = 0
+    scale: Annotated[list[float], Meta(max_length=2)] = []
+    positive_rate: float | None = None
+    ceiling: float | None = None
 
 
-_TASKS = _objects(
-    ("task",),
-    task=_TEXT,
-    n=_COUNT,
-    distinct=_COUNT,
-    dropped=_COUNT,
-    scale={"type": "array", "items": {"type": "number"}, "maxItems": 2},
-    positive_rate=_NUMBER,
-    ceiling=_NUMBER,
-)
-_ENCODERS = _objects(
-    ("encoder",),
-    encoder=_TEXT,
-    baseline={"type": "boolean"},
-    dim={"type": ["integer", "null"]},
-    coverage={
-        "type": ["object", "null"],
-        "additionalProperties": {"type": "object", "additionalProperties": {"type": "number"}},
-    },
-)
-_FITS = _objects(
-    trained=_objects(
-        step={"type": "array"},
-        log_det={"type": ["object", "null"]},
-        gaussianity={"type": ["object", "null"]},
-    )
-)
-_SUITE = {
-    "type": "object",
-    "properties": {
-        # it becomes the name of a baseline's file
-        "name": _NAME,
-        "title": _TEXT,
-        "description": _TEXT,
-        "aggregate": {"type": ["string", "null"]},
-        **_JUDGED,
-    },
-}
-_PROTOCOL = {"type": "integer", "minimum": 0, "maximum": 1 << 31}
-HEADER: dict[str, Any] = {
-    "type": "object",
-    "required": ["run"],
-    "properties": {
-        # it becomes the name of a folder
-        "run": _NAME,
-        "key": {"type": "string", "pattern": r"^[0-9a-f]{64}\Z"},
-        "hengyu": _TEXT,
-        "protocol": _PROTOCOL,
-        "suite": _SUITE,
-        "tasks": _TASKS,
-        "encoders": _ENCODERS,
-        "fits": _FITS,
-        "warnings": {"type": "array", "items": _TEXT},
-    },
-}
-"""Of run.json."""
+class EncoderHead(Struct, frozen=True):
+    """An encoder of a run or a baseline."""
 
-CLOUDS: dict[str, Any] = {
-    "type": "object",
-    "required": ["schema", "sample", "clouds"],
-    "properties": {
-        "schema": {"const": 1},
-        "sample": {"type": "object", "additionalProperties": {"type": "integer"}},
-        # each of the many is checked as it is read
-        "clouds": {"type": "array"},
-    },
-}
-"""Of clouds.json."""
+    encoder: str
+    baseline: bool = False
+    dim: Count | None = None
+    coverage: dict[str, dict[str, float]] | None = None
 
-BASELINE: dict[str, Any] = {
-    "type": "object",
-    "required": ["suite", "run", "hengyu", "protocol", *_JUDGED, "tasks", "encoders", "cells"],
-    "additionalProperties": False,
-    "properties": {
-        "schema": {},
-        "sha256": {"type": "string", "pattern": r"^[0-9a-f]{64}\Z"},
-        "suite": _NAME,
-        "run": _TEXT,
-        "hengyu": _TEXT,
-        "protocol": _PROTOCOL,
-        **_JUDGED,
-        "tasks": _TASKS,
-        "encoders": _ENCODERS,
-        # each of the many cells is checked as it is read
-        "cells": {"type": "array"},
-        "draws": {"type": "array"},  # of schema 1
-        "blocks": {"type": "array"},
-    },
-}
-"""Of a baseline; one of this version holds nothing else, so that a key whose name has changed is found."""
+
+class TrainedStep(Struct, frozen=True):
+    """What the training of a step left to see."""
+
+    step: list[Any] = []
+    log_det: dict[str, Any] | None = None
+    gaussianity: dict[str, Any] | None = None
+
+
+class FitHead(Struct, frozen=True):
+    """What was fitted for an entry."""
+
+    trained: list[TrainedStep] = []
+
+
+class SuiteHead(Struct, frozen=True):
+    """What a run's header says of its suite."""
+
+    name: Name = ""  # of a baseline's file too
+    title: str = ""
+    description: str = ""
+    aggregate: str | None = None
+    kind: str = "sts"
+    seed: Seed = 0
+    resamples: Resamples = 1000
+    level: Level = 0.95
+
+
+class Header(Struct, frozen=True):
+    """run.json."""
+
+    run: Name  # of the run's folder too
+    key: Sha256 = ""
+    hengyu: str = ""
+    protocol: Protocol = 1
+    suite: SuiteHead = SuiteHead()
+    tasks: list[TaskHead] = []
+    encoders: list[EncoderHead] = []
+    fits: list[FitHead] = []
+    warnings: list[str] = []
+
+
+class BaselineCell(Struct, frozen=True):
+    """What names a number of a baseline."""
+
+    task: str
+    encoder: str
+    pooling: str
+    entry: str
+    fit_on: str
+    metric: str
+
+
+class BaselineValue(BaselineCell, frozen=True, kw_only=True):
+    """A number of a baseline."""
+
+    value: Score
+    low: Score | None
+    high: Score | None
+
+
+class BaselineBlocks(BaselineCell, frozen=True, kw_only=True):
+    """The block means of a number, packed."""
+
+    blocks: str
+
+
+class BaselineDraws(BaselineCell, frozen=True, kw_only=True):
+    """The bootstrap replicates of a number, packed: what schema 1 holds in place of block means."""
+
+    draws: str
+
+
+class Baseline(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A baseline; one of this version holds nothing else, so that a key whose name has changed is found."""
+
+    schema: int
+    sha256: Sha256 | None = None
+    suite: Name
+    run: str
+    hengyu: str
+    protocol: Protocol
+    seed: Seed
+    resamples: Resamples
+    level: Level
+    tasks: list[TaskHead]
+    encoders: list[EncoderHead]
+    cells: list[BaselineValue]
+    blocks: list[BaselineBlocks] = []
+    draws: list[BaselineDraws] = []

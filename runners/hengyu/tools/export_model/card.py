@@ -13,6 +13,7 @@ from hengyu.report.board.board import percent
 from hengyu.report.page.provenance import command_of
 from hengyu.report.page.public import public
 from hengyu.storage.records import Record, Run
+from hengyu.tasks.interface.registry import find_task
 from hengyu.tools.export_model.fitted import Fitted
 from hengyu.tools.export_model.folder import Written
 from hengyu.tools.export_model.row import Choice
@@ -112,10 +113,19 @@ def _scores(run: Run, choice: Choice, other_fit: str) -> list[str]:
             f"Fitted on {markdown(fit)}, the sentences of each task; this folder is the fit on the task named above.",
             "",
         ]
-    heads = ["task", "Spearman x 100", f"{level:g} % interval", "ceiling", "delta to raw", "its interval", "pairs"]
+    kind = find_task(run.kind)
+    heads = [
+        "task",
+        f"{kind.metric(kind.main).title} x 100",
+        f"{level:g} % interval",
+        "ceiling",
+        f"delta to {kind.reference}",
+        "its interval",
+        "pairs",
+    ]
     lines += [markdown_row(heads), markdown_row(["---", *["--:"] * 6])]
     for record in run.records:
-        mine = record.row == choice.row and record.metric == "spearman" and not record.draw
+        mine = record.row == choice.row and record.metric == kind.main and not record.draw
         if mine and record.value is not None and (not own or record.task in own):
             lines.append(_score(record))
     return [*lines, ""]

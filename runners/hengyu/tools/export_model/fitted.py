@@ -10,17 +10,20 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hengyu.base.bounded import read_bytes
 from hengyu.base.errors import HengyuError
 from hengyu.base.progress import Progress, silent
 from hengyu.bench.encode import Vectors, encode_some
 from hengyu.bench.task_inputs import make_training_data
-from hengyu.cards.data import unlike
+from hengyu.cards import load_cards, parse_task
+from hengyu.cards.card import CollectionCard
+from hengyu.cards.data import Pairs, load_pairs, unlike
 from hengyu.encoders import EncoderSpec, open_encoder
 from hengyu.encoders.huggingface import HuggingFace
 from hengyu.methods.base import Transform
 from hengyu.methods.fit_cache import FitCache
+from hengyu.methods.grammar import Entry
 from hengyu.methods.pipeline import PipelineFitter
+from hengyu.methods.registry import find_method
 from hengyu.methods.step import Step
 from hengyu.methods.training.cache import TunedEncoder, TunedEncoderCache
 from hengyu.numerics import metrics
@@ -29,14 +32,13 @@ from hengyu.numerics.similarity import cosines
 from hengyu.storage.fits import FitStore
 from hengyu.storage.identity import vectors_key
 from hengyu.storage.records import Run
+from hengyu.storage.records.sources import Sources, read_sources
 from hengyu.storage.tuned import TunedStore
 from hengyu.storage.vectors import VectorStore
-from hengyu.suites.entries import SuiteEntry
-from hengyu.suites.grammar import Entry
-from hengyu.suites.plan import FitData, Plan
-from hengyu.suites.planning import make_plan
-from hengyu.suites.suite import Suite
-from hengyu.tasks.sts import restrict
+from hengyu.suites.plan import FitData
+from hengyu.suites.split_loader import SplitLoader
+from hengyu.tasks.interface.data import TaskData
+from hengyu.tasks.pairs.vectors import restrict
 from hengyu.tools.export_model.pooled import refuse_unsayable
 from hengyu.tools.export_model.row import Choice
 
@@ -52,6 +54,16 @@ class Places:
     datasets: Sequence[Path] = ()
     offline: bool = False
     trust_remote_code: bool = False  # never taken from a run's own files
+
+
+@dataclass(frozen=True)
+class _Sentences:
+    """What a row is fitted on and evaluated on, read again."""
+
+    task: TaskData
+    fit: FitData | None  # None where nothing is learned
+    watched: Pairs | None  # what trainings are watched on
+    texts: Sequence[str]  # those that task and fit name by their numbers
 
 
 @dataclass(frozen=True)
@@ -86,32 +98,32 @@ def refit(
     Raises:
         HengyuError: if encoder or data cannot be found, or differ from those of the run.
     """
-    plan, encoder = _plan(run, choice, fit_on, places or Places())
-    pooling = choice.row[1]
+    places = places or Places()
+    known = read_sources(run.path, "delete it and give --encoder and --data")
+    encoder = _encoder(run, choice, known, places)
+    data = _sentences(run, choice, fit_on, known, places)
+    task, fit, pooling = data.task, data.fit, choice.row[1]
     refuse_unsayable(encoder, pooling)
     store = store or VectorStore.default()
     entry = choice.seeded
-    fit = next(iter(plan.fits.values()), None)
-    task = plan.tasks[0]
     tuned = TunedEncoder(encoder, [])
     if entry.tuners and fit:
         # where the run stores them; a missing one, or one of another version of torch, is trained again
         tuning = TunedEncoderCache(TunedStore.beside(store), progress)
+        lesson = make_training_data(data.texts, task, fit, data.watched)
         try:
-            tuned = tuning.tune(
-                encoder, pooling, entry.tuners, make_training_data(plan, task, fit), "+".join(fit.splits)
-            )
+            tuned = tuning.tune(encoder, pooling, entry.tuners, lesson, "+".join(fit.splits))
         except ValueError as e:
             raise HengyuError(f"entry '{entry}' cannot be trained: {e}") from None
     rest = [step for step in entry.steps if step not in entry.tuners]
     learned = fit if rest else None  # without further steps, no vectors of the training data are needed
     needed = np.unique(np.concatenate([task.ids, *([learned.ids] if learned else [])]))
-    vectors = encode_some(store, tuned.encoder, plan.texts, needed, pooling, progress)
+    vectors = encode_some(store, tuned.encoder, data.texts, needed, pooling, progress)
     sample = vectors.sample(pooling, learned) if learned else None
     rows = {learned.word: learned.digest} if learned else {}
     recalled = FitCache(fits, vectors_key(tuned.encoder, pooling), rows, progress)
     methods = _fit(entry, rest, sample, recalled, learned.word if learned else "none")
-    return _look(plan, encoder, tuned, vectors, pooling, (tuple(map(str, rest)), methods), fit)
+    return _look(data, encoder, tuned, vectors, pooling, (tuple(map(str, rest)), methods))
 
 
 def _fit(
@@ -130,10 +142,10 @@ def _fit(
     return tuple(methods)
 
 
-def _plan(run: Run, choice: Choice, fit_on: str, places: Places) -> tuple[Plan, HuggingFace]:
-    known = _sources(run)
+def _encoder(run: Run, choice: Choice, known: Sources, places: Places) -> HuggingFace:
+    """Open the encoder of a row; raises `HengyuError` where it is not the one of the run."""
     name = choice.row[0]
-    given = known.get("encoders", {}).get(name, {})
+    given = known.encoders.get(name, {})
     if not given and not places.encoder and name != "hengyu-mini" and "/" not in name:
         raise HengyuError(f"run {run.id} does not say where the encoder '{name}' is; give it with --encoder DIR")
     about = next(e for e in run.header["encoders"] if e["encoder"] == name)
@@ -162,51 +174,48 @@ def _plan(run: Run, choice: Choice, fit_on: str, places: Places) -> tuple[Plan, 
                 f"encoder '{spec.model}': its {key} is {value}, but {about.get(key)} in run {run.id}, so it is not the "
                 "evaluated one; give that one with --encoder, or run the suite again"
             )
-    word = fit_on or choice.fit_on
-    suite = Suite(
-        name=str(run.header["suite"]["name"]),
-        path=run.path,
-        tasks=(choice.task,),
-        entries=(SuiteEntry(choice.entry, fit_on=word),),
-        encoders=(spec,),
-        poolings=(choice.row[1],),
-        baselines=(),
-    )
-    data = places.data or (Path(known["data"]) if known.get("data") else None)
-    folders = [*places.datasets] or [Path(p) for p in known.get("datasets", ())]
-    plan = make_plan(suite, data_dir=data, datasets=folders)
+    return encoder
+
+
+def _sentences(run: Run, choice: Choice, fit_on: str, known: Sources, places: Places) -> _Sentences:
+    """Read what a row is fitted on and evaluated on; raises `HengyuError` where that is not what the run read."""
+    data = places.data or (Path(known.data) if known.data else None)
+    folders = [*places.datasets] or [Path(p) for p in known.datasets]
+    loader = SplitLoader(load_cards(folders), data)
+    entry, fit, watched = choice.entry, None, None
+    try:
+        card, split = parse_task(loader.cards, choice.task)
+        if isinstance(card, CollectionCard):
+            load_pairs(card, split)  # says why it has no pairs
+        task = loader.task(card, split)
+    except HengyuError as e:
+        raise HengyuError(*(f"{run.path}: task '{choice.task}': {problem}" for problem in e.problems)) from None
+    if any(find_method(step.name).needs_fit for step in entry.steps):
+        word = fit_on or choice.fit_on
+        try:
+            fit = loader.fit(task, word, labelled=entry.labelled)
+        except HengyuError as e:
+            where = f"{run.path}: entry '{entry}' with fit_on '{word}'"
+            raise HengyuError(*(f"{where}: {problem}" for problem in e.problems)) from None
+    if entry.tuners:
+        watched = loader.valid(task)
     about = next(t for t in run.header["tasks"] if t["task"] == choice.task)
-    problem = unlike(plan.tasks[0].pairs, about, run.id)
+    problem = unlike(task.pairs, about, run.id)
     if problem:
         raise HengyuError(f"{problem}; give its data with --data and --datasets, or run the suite again")
-    return plan, encoder
-
-
-def _sources(run: Run) -> dict[str, Any]:
-    """Return sources.json, {} for a run without one."""
-    import json
-
-    path = run.path / "sources.json"
-    if not path.is_file():
-        return {}
-    try:
-        content = json.loads(read_bytes(path))
-    except (OSError, ValueError) as e:
-        raise HengyuError(f"{path}: cannot be read as JSON ({e}); delete it and give --encoder and --data") from None
-    return content if isinstance(content, dict) else {}
+    return _Sentences(task, fit, watched, loader.texts.texts)
 
 
 def _look(
-    plan: Plan,
+    data: _Sentences,
     base: HuggingFace,
     tuned: TunedEncoder,
     vectors: Vectors,
     pooling: str,
     steps: tuple[tuple[str, ...], tuple[Transform, ...]],
-    fit: FitData | None,
 ) -> Fitted:
     """Return the pipeline with the vectors of the task's sentences, and the resulting Spearman."""
-    task = plan.tasks[0]
+    task, fit = data.task, data.fit
     ids, (first, second) = restrict([task.first, task.second])
     raw = vectors.get(pooling, ids)
     x: NDArray[np.floating[Any]] = raw
@@ -220,7 +229,7 @@ def _look(
         raw.shape[1],
         fit.splits if fit else (),
         int(fit.counts.sum()) if fit else 0,
-        tuple(plan.texts[i] for i in ids),
+        tuple(data.texts[i] for i in ids),
         x,
         metrics.spearman(cosines(x, first, second), task.pairs.labels),
     )

@@ -6,9 +6,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from hengyu.base.errors import HengyuError, did_you_mean
+from hengyu.methods.grammar import Entry, parse_entry
 from hengyu.report.board.board import make_board
-from hengyu.storage.records import Record, Run
-from hengyu.suites.grammar import Entry, parse_entry
+from hengyu.storage.records import Run
+from hengyu.tasks.interface.registry import find_task
 
 __all__ = ["Choice", "choose", "written"]
 
@@ -36,8 +37,9 @@ class Choice:
         return self.row[3]
 
     def weighed(self, run: Run) -> float | None:
-        """Return the run's Spearman for the row, task and seed; None if there is none."""
-        found = [r for r in run.records if r.row == self.row and r.task == self.task and r.metric == "spearman"]
+        """Return the run's value of the main metric for the row, task and seed; None if there is none."""
+        main = find_task(run.kind).main
+        found = [r for r in run.records if r.row == self.row and r.task == self.task and r.metric == main]
         drawn = [r.value for r in found if r.draw and r.seed == self.seed]
         return next(iter(drawn or [r.value for r in found if not r.draw]), None)
 
@@ -69,11 +71,12 @@ def choose(run: Run, words: str, task: str = "", seed: int | None = None) -> Cho
 
 def _rows(run: Run) -> list[Row]:
     """Return all rows that have some score, including points of sweeps."""
-    return list(dict.fromkeys(r.row for r in run.records if _counts(r)))
-
-
-def _counts(record: Record) -> bool:
-    return record.metric == "spearman" and not record.draw and record.value is not None
+    kind = find_task(run.kind)
+    if kind.index:
+        return []  # what ends in an index cannot be exported as a model
+    return list(
+        dict.fromkeys(r.row for r in run.records if r.metric == kind.main and not r.draw and r.value is not None)
+    )
 
 
 def _by_number(run: Run, number: int) -> Row:

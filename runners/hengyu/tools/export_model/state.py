@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from hengyu.base.errors import HengyuError
 from hengyu.methods.base import Transform
 from hengyu.methods.fitted import SampleTransform
-from hengyu.suites.grammar import parse_entry
+from hengyu.methods.grammar import parse_entry
 
 __all__ = ["restored", "state_of"]
 

@@ -7,17 +7,18 @@ contains no code. Renaming or moving the class would break all exported folders:
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 import torch
+from msgspec import Struct
 from numpy.typing import NDArray
 from safetensors.numpy import load_file, save
 from torch import Tensor
 
 from hengyu.base.errors import HengyuError, first_line
+from hengyu.base.json_files import parse
 from hengyu.methods.base import Transform
 from hengyu.storage.records import write_bytes, write_json
 from hengyu.tools.export_model.library import Module
@@ -26,6 +27,13 @@ from hengyu.tools.export_model.state import restored
 __all__ = ["Step"]
 
 _CONFIG, _WEIGHTS = "config.json", "state.safetensors"
+
+
+class _Config(Struct):
+    """config.json."""
+
+    step: str
+    width: int
 
 
 class Step(Module):  # type: ignore[misc]
@@ -74,8 +82,8 @@ class Step(Module):  # type: ignore[misc]
                 f"{model_name_or_path}/{subfolder}: {_CONFIG} or {_WEIGHTS} is missing; export the row again"
             )
         try:
-            config = json.loads(Path(str(places[0])).read_bytes())
-            return cls(str(config["step"]), load_file(str(places[1])), int(config["width"]))
+            config = parse(Path(str(places[0])).read_bytes(), _Config)
+            return cls(config.step, load_file(str(places[1])), config.width)
         except HengyuError as e:
             raise HengyuError(f"{places[0]}: {e}; install the version of hengyu that wrote it") from None
         except (OSError, ValueError, KeyError, TypeError) as e:

@@ -44,9 +44,7 @@ def load_checkpoint(path: Path, model: nn.Module, optimizer: torch.optim.Optimiz
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
         if about["sha256"] != _sum(about["state"], tensors):
             raise ValueError("its bytes have changed since it was written")
-        state = parse(about["state"].encode())
-        if not isinstance(state, dict):
-            raise ValueError("its state is not an object")
+        state = parse(about["state"].encode(), dict[str, Any])
         for name, parameter in model.named_parameters():
             value = tensors[f"model.{name}"]
             if value.shape != parameter.shape:

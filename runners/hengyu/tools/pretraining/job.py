@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from hengyu.base.errors import HengyuError
-from hengyu.base.json_files import read_document, write_bytes, write_json
+from hengyu.base.json_files import read_json, write_bytes, write_json
 from hengyu.base.progress import Progress, silent
 from hengyu.base.version import __version__
 from hengyu.storage.identity import digest
@@ -60,12 +60,12 @@ def pretrain(
     left = f", {corpus.excluded:,} excluded as evaluation sentences" if exclude else ""
     progress.say(f"{len(corpus.sources)} files, {read:,} lines{left}, {len(corpus.held):,} held out")
     if (out / ABOUT).is_file():
-        about = read_document(out / ABOUT, "delete the folder, or give another --out")
+        about = read_json(out / ABOUT, dict[str, Any], "delete the folder, or give another --out")
         _refuse_other(out, about, goal)
         (out / CHECKPOINT).unlink(missing_ok=True)
         return Outcome(out, False, about)
     if _begun(part):
-        _refuse_other(part, read_document(part / ABOUT, "delete the folder, or give another --out"), goal)
+        _refuse_other(part, read_json(part / ABOUT, dict[str, Any], "delete the folder, or give another --out"), goal)
     else:
         write_json(part / ABOUT, {**goal, "goal": digest(goal)})
     about = _work(part, corpus, recipe, goal, dtype=dtype, threads=threads, device=device, say=progress)

@@ -14,14 +14,17 @@ import re
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, fields, replace
 from itertools import pairwise
-from typing import Any, get_args, get_type_hints
+from typing import Any, Literal, get_args, get_type_hints
 
 from hengyu.base.errors import HengyuError, did_you_mean
 from hengyu.methods.base import Index, Transform
 from hengyu.methods.registry import find_method, method_names
 from hengyu.methods.step import Step, Value, print_value
 
-__all__ = ["Entry", "parse_entry"]
+__all__ = ["Dims", "Entry", "parse_entry"]
+
+Dims = tuple[int, ...] | Literal["all"]
+"""The dimensions that an entry is wanted at."""
 
 _TOKEN = re.compile(r'\s*(?:(?P<text>"[^"]*")|(?P<word>[A-Za-z0-9_.+\-]+)|(?P<mark>[(),=>]))')
 _NAME = re.compile(r"[a-z][a-z0-9-]*\Z")

@@ -1,0 +1,149 @@
+"""A suite run as ``hengyu run`` and `hengyu.run` do it: what is asked of it, as one set of options, and the one path from there."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from hengyu.base.errors import HengyuError
+from hengyu.base.paths import local, reports_dir
+from hengyu.base.progress import Progress, silent
+from hengyu.base.remote import Mirror, is_url
+from hengyu.bench.executors import open_executor
+from hengyu.bench.run import Outcome, run
+from hengyu.encoders import EncoderSpec
+from hengyu.storage.fits import FitStore
+from hengyu.storage.vectors import VectorStore
+from hengyu.suites.planning import make_plan
+from hengyu.suites.suite import Suite
+
+__all__ = ["RunOptions", "run_suite"]
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """How a suite is run; what is left at its default is as the suite says it.
+
+    Attributes:
+        tasks, encoders, cross_encoders, poolings, entries, fit_on: what is run in the place of the suite's own.
+        dtypes, backends: every encoder is run in each, () for its own.
+        prompt, query_prompt, document_prompt: for all encoders; None for their own.
+        trust_remote_code, allow_api, key_over_http: permissions that no file can give.
+        out: folder or URL of the reports; by default ``$HENGYU_REPORTS``, else that of this machine.
+        store: folder or URL of the vectors; by default the user's cache.
+        force: observe every cell again.
+        fresh: encode everything again too, into a store that is deleted afterwards.
+        max_memory: bytes.
+        command: the words of the command line, for the record.
+    """
+
+    data: Path | None = None
+    datasets: Sequence[Path] = ()
+    tasks: Sequence[str] = ()
+    encoders: Sequence[str | EncoderSpec] = ()
+    cross_encoders: Sequence[str] = ()
+    poolings: Sequence[str] = ()
+    entries: Sequence[str] = ()
+    fit_on: str = ""
+    dtypes: Sequence[str] = ()
+    backends: Sequence[str] = ()
+    prompt: str | None = None
+    query_prompt: str | None = None
+    document_prompt: str | None = None
+    attention: str = ""
+    device: str = ""
+    trust_remote_code: bool = False
+    allow_api: bool = False
+    key_over_http: bool = False
+    out: str = ""
+    store: str = ""
+    force: bool = False
+    fresh: bool = False
+    offline: bool = False
+    executor: str = "local"
+    address: str = ""
+    workers: int = 0
+    max_memory: int | None = None
+    command: str = ""
+
+    @property
+    def place(self) -> str:
+        """Where the reports go, as it was asked for; "" where nothing was."""
+        return self.out or os.environ.get("HENGYU_REPORTS", "")
+
+    @property
+    def reports(self) -> Path:
+        """The folder of this machine that the reports go to."""
+        return local(self.place) if self.place else reports_dir()
+
+    @property
+    def mirror(self) -> Mirror | None:
+        """What that folder stands for, where the reports go to a URL."""
+        return Mirror(self.place) if is_url(self.place) else None
+
+    def applied_to(self, suite: Suite) -> Suite:
+        """Return a suite as it is to be run."""
+        changed = suite.with_overrides(
+            tasks=tuple(self.tasks),
+            encoders=tuple(self.encoders),
+            cross_encoders=tuple(self.cross_encoders),
+            poolings=tuple(self.poolings),
+            entries=tuple(self.entries),
+            fit_on=self.fit_on,
+        )
+        encoders = (e for spec in changed.encoders for e in spec.variants(self.dtypes, self.backends))
+        return replace(
+            changed,
+            encoders=tuple(map(self._encoder, encoders)),
+            cross_encoders=tuple(
+                replace(e, device=self.device or e.device, trust_remote_code=self.trust_remote_code)
+                for e in changed.cross_encoders
+            ),
+        )
+
+    def _encoder(self, spec: EncoderSpec) -> EncoderSpec:
+        """Return how an encoder is asked for."""
+        prompts: dict[str, Any] = {}
+        if self.prompt is not None:
+            prompts = {"prompt": self.prompt, "query_prompt": None, "document_prompt": None}
+        sides = {"query_prompt": self.query_prompt, "document_prompt": self.document_prompt}
+        prompts |= {side: text for side, text in sides.items() if text is not None}
+        return replace(
+            spec,
+            **prompts,
+            attention=self.attention or spec.attention,
+            device=self.device or spec.device,
+            trust_remote_code=self.trust_remote_code,
+            allow_api=bool(spec.api) and (self.allow_api or spec.allow_api),
+            key_over_http=bool(spec.api) and (self.key_over_http or spec.key_over_http),
+        )
+
+
+def run_suite(suite: Suite, options: RunOptions, progress: Progress = silent) -> Outcome:
+    """Run a suite and write its records; returns what it left.
+
+    Raises `HengyuError` for every mistake in the suite, its data and the options. Cells that failed are in what is returned.
+    """
+    plan = make_plan(options.applied_to(suite), data_dir=options.data, datasets=tuple(options.datasets))
+    if options.fresh and options.store:
+        raise HengyuError("--fresh encodes into a temporary folder; remove --store")
+    with ExitStack() as stack:
+        own = Path(stack.enter_context(TemporaryDirectory(prefix="hengyu-"))) if options.fresh else None
+        return run(
+            plan,
+            reports=options.reports,
+            store=VectorStore(own / "vectors") if own else VectorStore.at(options.store),
+            fits=FitStore(own / "fits") if own else FitStore.at(options.store),
+            progress=progress,
+            force=options.force or options.fresh,
+            offline=options.offline,
+            max_memory=options.max_memory,
+            command=options.command,
+            executor=stack.enter_context(open_executor(options.executor, options.address, options.workers)),
+            mirror=options.mirror,
+        )

@@ -1,0 +1,1 @@
+"""What kinds of task share that compare the two sentences of a pair."""

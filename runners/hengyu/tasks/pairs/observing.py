@@ -1,0 +1,64 @@
+"""How an entry is observed that compares the two sentences of each pair."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+
+from hengyu.methods.grammar import Dims, Entry
+from hengyu.numerics.cloud import means_same
+from hengyu.numerics.cloud_sample import CloudSample
+from hengyu.storage.records.observations import Observation, load_groups, load_labels, save_labels
+from hengyu.tasks.interface.base import Inputs, Task
+from hengyu.tasks.interface.data import TaskData
+from hengyu.tasks.interface.truth import Truth
+from hengyu.tasks.pairs.truth import PairLabels
+from hengyu.tasks.pairs.vectors import StsVectors, restrict
+
+__all__ = ["PairTask"]
+
+
+class PairTask(Task):
+    """A kind that judges the cosine of every pair; a kind of it says by which metrics (`truth`)."""
+
+    observed_by: ClassVar[tuple[str, ...]] = (StsVectors.__module__,)
+    handed_by: ClassVar[tuple[str, ...]] = (__name__,)
+
+    def open(self, inputs: Inputs) -> StsVectors:
+        """Read the distinct sentences of the task, and of the split that thresholds are chosen on."""
+        task, beside = inputs.task, inputs.thresholds
+        ids, (first, second) = restrict([task.first, task.second])
+        x = inputs.read(ids)
+        other = None
+        if beside:
+            other_ids, (a, b) = restrict([beside.first, beside.second])
+            other = (inputs.read(other_ids), a, b)
+        labels = task.pairs.labels
+        same = means_same(labels, task.pairs.card.scale)
+        return StsVectors(x, first, second, inputs.samples(ids, x), labels, other, inputs.fits, inputs.trained, same)
+
+    def observe(
+        self, vectors: StsVectors, entry: Entry, dims: Dims, meaning: Mapping[str, Any], glimpse: CloudSample | None
+    ) -> tuple[Observation, Mapping[str, float]]:
+        """Take the cosine of every pair."""
+        got = vectors.observe(entry, dims, meaning["fit_on"], meaning["seed_of_draw"], glimpse)
+        found = (got.entries, got.dims, got.similarity, got.sweep, got.fit)
+        return Observation(meaning, *found, beside=got.beside, too_wide=got.too_wide, clouds=got.clouds), {}
+
+    def save(self, run: Path, tasks: Sequence[TaskData], truths: Mapping[str, Truth]) -> None:
+        """Keep labels and groups."""
+        save_labels(run, {t.name: t.pairs.labels for t in tasks}, {t.name: truths[t.name].groups for t in tasks})
+
+    def load(self, run: Path, task: str) -> PairLabels | None:
+        """Return the labels that a run kept, to be compared in the `compared` metrics."""
+        labels = load_labels(run).get(task)
+        if labels is None:
+            return None
+        groups = load_groups(run).get(task)
+        if groups is None or groups.shape != labels.shape:  # as of a run whose pairs share no sentence
+            groups = np.arange(len(labels))
+        kept = groups
+        return PairLabels(task, labels, lambda: kept, self.compared)

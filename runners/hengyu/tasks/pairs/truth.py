@@ -1,0 +1,153 @@
+"""Labels of pairs as what observations are judged by."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hengyu.base.errors import Degenerate
+from hengyu.numerics import metrics
+from hengyu.numerics.influence import spearman_contributions
+from hengyu.numerics.resampling import Resamples, logit_interval
+from hengyu.tasks.interface.truth import Measured, Truth, percentiles
+
+__all__ = ["BINARY", "GRADED", "PairLabels", "PairScores"]
+
+Floats = NDArray[np.float64]
+Ids = NDArray[np.int64]
+
+GRADED = ("spearman", "pearson")
+BINARY = (*GRADED, "auc", "ap", "f1", "accuracy")
+_DECIDED = {"f1": (metrics.best_f1, metrics.f1_at), "accuracy": (metrics.best_accuracy, metrics.accuracy_at)}
+_PLAIN = {
+    "spearman": metrics.spearman,
+    "pearson": metrics.pearson,
+    "auc": metrics.auc,
+    "ap": metrics.average_precision,
+}
+_OF_CLASSES = ("auc", "ap")  # whose percentile intervals are too short where one class is small
+
+
+class PairScores(NamedTuple):
+    """The similarity (n,) of every pair, and (m,) of those of the split that thresholds are chosen on, where there is one."""
+
+    similarity: Floats
+    beside: Floats | None = None
+
+
+@dataclass(frozen=True)
+class PairLabels(Truth):
+    """The labels of a task's pairs.
+
+    Attributes:
+        labels: (n,).
+        grouping: returns the groups (n,) of pairs that share a sentence.
+        metrics: out of `BINARY`.
+        threshold_labels: (m,) of the split that thresholds are chosen on; None to choose them on the task itself.
+        ceiling: of the main metric, where the labels bound it.
+    """
+
+    task: str
+    labels: Floats
+    grouping: Callable[[], Ids]
+    metrics: tuple[str, ...] = GRADED
+    threshold_labels: Floats | None = None
+    ceiling: float | None = None
+    threshold_on: str = ""
+    limit: float = 2.0  # of a correlation
+
+    @property
+    def n(self) -> int:
+        """The number of pairs."""
+        return len(self.labels)
+
+    @cached_property
+    def groups(self) -> Ids:
+        """The group (n,) of each pair: those that share a sentence belong together."""
+        return self.grouping()
+
+    @cached_property
+    def _fewer(self) -> int:
+        """The number of pairs in the smaller of two classes."""
+        positive = int(np.count_nonzero(self.labels == 1.0))
+        return min(positive, self.n - positive)
+
+    def scores(self, tensors: Mapping[str, NDArray[Any]], row: int) -> PairScores | None:
+        """Return a row's similarities, where there is one for every label."""
+        similarity, beside = tensors.get("similarity"), tensors.get("beside")
+        if similarity is None or row >= len(similarity) or similarity[row].shape != self.labels.shape:
+            return None
+        other = None if beside is None or not len(beside) else np.asarray(beside[row], np.float64)
+        return PairScores(np.asarray(similarity[row], np.float64), other)
+
+    def value(self, scores: PairScores, metric: str) -> float:
+        """Return the value of a metric; one that decides does so by the best threshold on the pairs themselves."""
+        if metric in _PLAIN:
+            return _PLAIN[metric](scores.similarity, self.labels)
+        best, at = _DECIDED[metric]
+        return at(scores.similarity, self.labels, best(scores.similarity, self.labels)[0])
+
+    def measure(self, scores: PairScores) -> Measured:
+        """Return the values of all `metrics`; thresholds come from the other split where there is one."""
+        values, thresholds = {}, {}
+        chosen = (scores.similarity, self.labels)
+        if scores.beside is not None and self.threshold_labels is not None:
+            chosen = (scores.beside, self.threshold_labels)
+        for m in self.metrics:
+            if m in _DECIDED:
+                best, at = _DECIDED[m]
+                thresholds[m] = best(*chosen)[0]
+                values[m] = at(scores.similarity, self.labels, thresholds[m])
+            else:
+                values[m] = self.value(scores, m)
+        return Measured(values, thresholds)
+
+    def replicates(
+        self,
+        scores: Sequence[PairScores],
+        metrics: Sequence[str],
+        resamples: int,
+        seed: int,
+        thresholds: Sequence[Mapping[str, float]] = (),
+    ) -> dict[str, Floats]:
+        """Return the replicates (entries, resamples) of metrics."""
+        drawn = self.resamples(resamples, seed)
+        cuts = {m: [one[m] for one in thresholds] for m in metrics if m in _DECIDED} if thresholds else {}
+        return drawn.run([one.similarity for one in scores], metrics=metrics, thresholds=cuts)
+
+    def interval(self, metric: str, value: float, drawn: Floats, level: float) -> dict[str, Any]:
+        """Return the percentile interval, or one on the logit scale of a metric of two classes."""
+        ends = percentiles(drawn, level)
+        if metric in _OF_CLASSES and ends["low"] is not None:
+            low, high = logit_interval(value, drawn, self._fewer, level)
+            ends = {"low": low, "high": high, "interval": "logit"}
+        return ends
+
+    def contributions(self, scores: PairScores, metric: str) -> Floats:
+        """Return what each pair contributes to a metric (n,): by a formula for Spearman, by leaving it out for others."""
+        if metric == "spearman":
+            return spearman_contributions(scores.similarity, self.labels)
+        whole = self.value(scores, metric)
+        found = np.full(self.n, whole)
+        for i in range(self.n):
+            rest = replace(self, labels=np.delete(self.labels, i))
+            try:
+                found[i] = self.n * whole - (self.n - 1) * rest.value(
+                    PairScores(np.delete(scores.similarity, i)), metric
+                )
+            except Degenerate:
+                continue  # the metric does not exist without the pair
+        return np.asarray(found + whole - found.mean())
+
+    def resamples(self, resamples: int, seed: int) -> Resamples:
+        """Return the resamples of the pairs."""
+        return Resamples(self.labels, resamples, seed=seed, key=self.task)
+
+    def like(self, other: Truth) -> bool:
+        """Whether both have the same labels."""
+        return isinstance(other, PairLabels) and np.array_equal(self.labels, other.labels)

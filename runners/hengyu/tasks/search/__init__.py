@@ -1,0 +1,1 @@
+"""What kinds of task share that find the neighbours of a query."""

@@ -1,0 +1,52 @@
+"""How an entry is observed that searches: its index is built and asked."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from numpy.typing import NDArray
+
+from hengyu.methods.grammar import Dims, Entry
+from hengyu.numerics.cloud_sample import CloudSample
+from hengyu.storage.records.observations import Observation
+from hengyu.tasks.interface.base import Inputs, Task
+from hengyu.tasks.search.truth import Relevant
+from hengyu.tasks.search.vectors import RetrievalVectors
+
+__all__ = ["SearchTask"]
+
+
+class SearchTask(Task):
+    """A kind that judges the neighbours of every query."""
+
+    index = True
+    tuners = False
+    collections = True
+    sided = True
+    costs = True
+    observed_by: ClassVar[tuple[str, ...]] = (RetrievalVectors.__module__,)
+    handed_by: ClassVar[tuple[str, ...]] = (__name__,)
+
+    def open(self, inputs: Inputs) -> RetrievalVectors:
+        """Open corpus and queries, which are read block by block."""
+        assert isinstance(inputs.truth, Relevant)
+        relevance = inputs.truth.relevance
+        corpus, queries = inputs.rows(relevance.corpus), inputs.rows(relevance.queries, "query")
+        return RetrievalVectors(corpus, queries, relevance, inputs.samples(), inputs.fits)
+
+    def observe(
+        self,
+        vectors: RetrievalVectors,
+        entry: Entry,
+        dims: Dims,
+        meaning: Mapping[str, Any],
+        glimpse: CloudSample | None,
+    ) -> tuple[Observation, Mapping[str, float]]:
+        """Build the index and ask it; what it cost differs from run to run."""
+        name = str(entry)
+        got = vectors.observe(entry, meaning["fit_on"], meaning["seed_of_draw"], glimpse)
+        near: dict[str, NDArray[Any]] = {"ids": got.ids, "ranks": got.ranks}
+        clouds = None if got.cloud is None else {name: got.cloud}
+        seen = Observation(meaning, (name,), (got.dim,), fit=got.fit, neighbours=near, index=got.sizes, clouds=clouds)
+        return seen, got.costs
