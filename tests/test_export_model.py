@@ -203,7 +203,7 @@ def test_rows_are_named_by_number_or_by_words(finished: Run) -> None:
     ):
         with pytest.raises(HengyuError, match=reason):
             choose(finished, words)
-    with pytest.raises(HengyuError, match="nothing in it is drawn"):
+    with pytest.raises(HengyuError, match="it has no random steps"):
         choose(finished, "mean | raw", seed=1)
     with pytest.raises(HengyuError, match="was evaluated with the seeds 0, not 5"):
         choose(finished, f"mean | whitening(dim=8) > {FLOW}", seed=5)

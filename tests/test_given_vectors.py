@@ -111,7 +111,7 @@ def test_a_folder_that_says_too_much_or_too_little_is_refused(tmp_path: Path) ->
     with pytest.raises(HengyuError, match="its texts are missing; put them in .*texts.txt"):
         find_encoder(EncoderSpec(str(folder)))
     parquet(folder).rename(folder / "vectors.parquet")
-    with pytest.raises(HengyuError, match="holds vectors.npy and vectors.parquet; keep one"):
+    with pytest.raises(HengyuError, match="contains vectors.npy and vectors.parquet; keep one"):
         find_encoder(EncoderSpec(str(folder)))
     (folder / "config.json").write_text("{}", encoding="utf-8")
     assert EncoderSpec(str(folder)).kind == "model"

@@ -177,7 +177,7 @@ def test_lines_that_equal_an_evaluation_sentence_are_left_out(corpus: Path, tmp_
     assert ran.exit_code == 0, ran.output
     assert "404 lines, 2 excluded as evaluation sentences" in ran.stderr
     card = (out / "README.md").read_text(encoding="utf-8")
-    assert "| corpus.txt | 404 | 2 |" in card and "equal a sentence of mine:test" in card
+    assert "| corpus.txt | 404 | 2 |" in card and "equal to a sentence of mine:test" in card
     assert "--exclude mine:test" in card
 
 

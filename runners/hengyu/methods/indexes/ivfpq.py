@@ -41,7 +41,7 @@ class Ivfpq(FaissIndex):
         import faiss
 
         if d % self.m:
-            raise WrongSize(f"ivfpq(m={self.m}) does not divide the number of columns, {d}; give an m that does")
+            raise WrongSize(f"ivfpq(m={self.m}) does not divide the {d} columns; give an m that does")
         if n < max(self.lists, 2**self.bits):
             raise WrongSize(
                 f"ivfpq(lists={self.lists}, bits={self.bits}) has more centroids than there are vectors ({n}); "
