@@ -295,7 +295,7 @@ def test_what_was_seen_is_read_back_one_task_after_the_other(folder: Path, monke
 
     def watched(store: ObservationStore, seen: list[Observation]) -> list[Observation]:
         assert not any(one() for task in held for one in task)
-        assert all(o.similarity.size == o.beside.size == len(o.sweep) == 0 for o in seen)
+        assert all(o.similarity.size == o.threshold_similarity.size == len(o.sweep) == 0 for o in seen)
         found = read_back(store, seen)
         held.append([weakref.ref(o) for o, light in zip(found, seen, strict=True) if o is not light])
         return found

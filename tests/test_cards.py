@@ -81,7 +81,7 @@ def test_small_card_takes_defaults(tmp_path: Path) -> None:
     assert (card.scale, card.label_kind, card.header, card.malformed) == ((0.0, 5.0), "graded", True, "error")
     assert card.splits["test"].rows is None
     assert card.hub is None
-    assert card.beside("test") == tmp_path / "mine.tsv"
+    assert card.default_path("test") == tmp_path / "mine.tsv"
 
 
 def test_positions_mean_no_header(tmp_path: Path) -> None:
@@ -152,7 +152,7 @@ def test_link_out_of_the_folder_is_refused(tmp_path: Path) -> None:
     (tmp_path / "cards" / "mine.tsv").symlink_to(tmp_path / "secret.tsv")
     card = card_of(tmp_path / "cards", SMALL)
     with pytest.raises(HengyuError, match="leads out of .* through a link"):
-        card.beside("test")
+        card.default_path("test")
 
 
 def test_digest_follows_content_not_prose(tmp_path: Path) -> None:

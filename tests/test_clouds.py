@@ -50,7 +50,7 @@ def written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
 
 def test_a_glimpse_of_few_rows_is_their_description_and_its_alignment_is_that_of_all_pairs() -> None:
     x = cloud()
-    seen = task(x).observe(parse_entry("center"), (), "target", glimpse=CloudSample(7))
+    seen = task(x).observe(parse_entry("center"), (), "target", cloud_sample=CloudSample(7))
     assert seen.clouds is not None
     found, whole = seen.clouds["center"], describe(x - x.mean(axis=0), rows=SAMPLE["hub_rows"], seed=7)
     for name in FLOATS:
@@ -65,10 +65,10 @@ def test_a_glimpse_of_few_rows_is_their_description_and_its_alignment_is_that_of
 
 
 def test_each_dimension_of_a_sweep_is_described_as_if_it_were_alone() -> None:
-    together = task(cloud()).observe(parse_entry("whitening"), (8, 16), "target", glimpse=CloudSample(0)).clouds
+    together = task(cloud()).observe(parse_entry("whitening"), (8, 16), "target", cloud_sample=CloudSample(0)).clouds
     assert together is not None and list(together) == ["whitening(dim=8)", "whitening(dim=16)"]
     for entry, found in together.items():
-        alone = task(cloud()).observe(parse_entry(entry), (), "target", glimpse=CloudSample(0)).clouds
+        alone = task(cloud()).observe(parse_entry(entry), (), "target", cloud_sample=CloudSample(0)).clouds
         assert alone is not None
         assert {k: v for k, v in found.items() if type(v) is not list} == pytest.approx(
             {k: v for k, v in alone[entry].items() if type(v) is not list}, rel=1e-4, abs=1e-9
@@ -102,8 +102,8 @@ def test_an_index_is_described_by_the_vectors_it_searches() -> None:
     n = len(x) // 2
     asked = Relevance.of(np.arange(n), np.arange(n, 2 * n), np.arange(n) % 3 == 0)
     vectors = RetrievalVectors(Sample.of(x[asked.corpus]), Sample.of(x[asked.queries]), asked, {"target": Sample.of(x)})
-    found = vectors.observe(parse_entry("center > flat"), "target", glimpse=CloudSample(0)).cloud
-    other = vectors.observe(parse_entry("center > hnsw"), "target", glimpse=CloudSample(0)).cloud
+    found = vectors.observe(parse_entry("center > flat"), "target", cloud_sample=CloudSample(0)).cloud
+    other = vectors.observe(parse_entry("center > hnsw"), "target", cloud_sample=CloudSample(0)).cloud
     assert found is not None and found == other and found["n"] == len(x)
     unit = unit_rows(x - x.mean(axis=0))
     assert found["mean_norm"] == pytest.approx(np.linalg.norm(unit.mean(axis=0)), rel=1e-4)
@@ -115,12 +115,12 @@ def test_an_index_is_described_by_the_vectors_it_searches() -> None:
 def test_an_observation_under_another_sample_counts_as_one_without_clouds(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    meaning = {"task": "A:test"}
-    save_observation(tmp_path, Observation(meaning, ("raw",), (4,), np.zeros((1, 3)), clouds={"raw": {"dim": 4}}))
-    found = load_observation(tmp_path, meaning)
+    cache_key = {"task": "A:test"}
+    save_observation(tmp_path, Observation(cache_key, ("raw",), (4,), np.zeros((1, 3)), clouds={"raw": {"dim": 4}}))
+    found = load_observation(tmp_path, cache_key)
     assert found is not None and found.clouds == {"raw": {"dim": 4}}
     monkeypatch.setitem(SAMPLE, "pairs", 1)
-    found = load_observation(tmp_path, meaning)
+    found = load_observation(tmp_path, cache_key)
     assert found is not None and found.clouds is None
 
 

@@ -69,11 +69,11 @@ def test_in_the_vector_store(done: tuple[Path, Outcome], name: str) -> None:
     here, _ = done
     store = VectorStore(here / "vectors")
     victim = sorted((here / "vectors").rglob(name))[0]
-    meaning = json.loads((victim.parents[1] / "space.json").read_bytes())
+    cache_key = json.loads((victim.parents[1] / "space.json").read_bytes())
     for _ in flips(victim, 1):
         (damage,) = store.verify()
         assert damage.path.parent == victim.parent and (name == "sums.json" or damage.path == victim)
-        told(victim.parent, lambda: store.space(meaning))
+        told(victim.parent, lambda: store.space(cache_key))
     assert store.verify() == []
 
 

@@ -239,7 +239,7 @@ def test_empty_sentence(tmp_path: Path) -> None:
 def test_many_lines_are_counted(tmp_path: Path) -> None:
     text = HEAD + "甲\t乙\t1\n" * 3 + "".join(f"甲\t乙\tx{i}\n" for i in range(40))
     refuse(
-        "lines 5, 6, 7, 8, 9 and 35 more: the label must be a number, not 'x0' (the first of them); mend",
+        "lines 5, 6, 7, 8, 9 and 35 more: the label must be a number, not 'x0' (the first of them); correct",
         tmp_path,
         text,
     )
@@ -370,7 +370,7 @@ def test_damaged_gzip(tmp_path: Path) -> None:
 
 def test_broken_csv_quoting(tmp_path: Path) -> None:
     refuse("line 3: broken quoting", tmp_path, 'sentence1,sentence2,label\n甲,乙,1\n"丙,丁,2\n', file="x.csv")
-    said = "line 4: a line must have 3 fields, not 2; mend"
+    said = "line 4: a line must have 3 fields, not 2; correct"
     refuse(said, tmp_path, 'sentence1,sentence2,label\n"甲\n甲",乙,1\n丙,丁\n', file="x.csv")
 
 

@@ -88,8 +88,8 @@ def test_an_interrupted_job_goes_on_and_ends_with_the_same_vectors(
     rest = archive(corpus, encoder, ["mean"], store)
     assert 0 < rest.encoded < whole.encoded
     keys = text_keys(texts_of(corpus))
-    meaning = vectors_key(encoder, "mean")
-    assert (store.space(meaning).get(keys) == VectorStore(tmp_path / "whole").space(meaning).get(keys)).all()
+    cache_key = vectors_key(encoder, "mean")
+    assert (store.space(cache_key).get(keys) == VectorStore(tmp_path / "whole").space(cache_key).get(keys)).all()
 
 
 def test_gzip_is_read_and_mistakes_are_named_by_line(corpus: Path, tmp_path: Path) -> None:

@@ -232,7 +232,7 @@ def test_cards_by_value(data: st.DataObject, tmp_path_factory: pytest.TempPathFa
         for word in (card.name, *card.splits):
             assert "/" not in word and not word.startswith(".")
         for split in card.splits:
-            beside = refused_or(lambda split=split: card.beside(split))
+            beside = refused_or(lambda split=split: card.default_path(split))
             assert beside is None or beside.resolve().is_relative_to(path.parent.resolve())
 
 

@@ -33,7 +33,7 @@ from hengyu.report.mteb_references import read_results, with_references
 from hengyu.storage.records import load_run
 from hengyu.storage.records.costs import read_costs
 from hengyu.storage.records.observations import load_labels
-from hengyu.storage.tensor_file import glance, read_sealed, save_sealed
+from hengyu.storage.tensor_file import read_metadata, read_sealed, save_sealed
 from hengyu.tasks.search.relevance_file import load_relevance
 
 VECTORS = np.arange(12, dtype=np.float32).reshape(4, 3) + 1
@@ -235,7 +235,7 @@ def test_sealed_arrays(tmp_path: Path) -> None:
         path.write_bytes(raw)
         found = refused_or(lambda: read_sealed(path))
         assert found is None or found[0]["x"].tolist() == VECTORS.tolist()
-        glance(path)
+        read_metadata(path)
 
     check()
 
@@ -292,7 +292,7 @@ TYPED = (
 def test_encoders_by_any_name(word: str, ending: str, texts: str) -> None:
     spec = EncoderSpec(word + ending, texts=texts if ending == ".npy" else "")
     refused_or(lambda: user_path(word))
-    refused_or(lambda: spec.called)
+    refused_or(lambda: spec.display_name)
     encoder = refused_or(lambda: find_encoder(spec, offline=True))
     if encoder is not None and ending == ".npy":
         refused_or(encoder.identity)

@@ -89,7 +89,7 @@ def test_retrieval_cards_by_value(data: st.DataObject, tmp_path_factory: pytest.
     for split in found.splits if isinstance(found, CollectionCard) else ():
         assert "/" not in split and not split.startswith(".")
         for part in PARTS:
-            beside = refused_or(lambda split=split, part=part: found.beside(split, part))
+            beside = refused_or(lambda split=split, part=part: found.default_path(split, part))
             assert beside is None or beside.resolve().is_relative_to(path.parent.resolve())
 
 

@@ -409,11 +409,11 @@ def test_a_fit_is_recalled_only_for_the_same_rows_steps_and_vectors() -> None:
         "about": {},
         "encoder": {},
         "step": flow,
-        "lesson": "l",
+        "training_data": "l",
         "held": "h",
         "made": {"code": "c"},
     }
-    others = [{"encoder": {"f": 1}}, {"step": wide}, {"lesson": "m"}, {"held": ""}, {"made": {"code": "d"}}]
+    others = [{"encoder": {"f": 1}}, {"step": wide}, {"training_data": "m"}, {"held": ""}, {"made": {"code": "d"}}]
     assert len({digest(tuned_key(**(trained | other))) for other in ({}, *others)}) == len(others) + 1
 
 
@@ -674,11 +674,11 @@ def test_a_setting_that_an_identity_forgets_counts_all_the_same() -> None:
 def test_a_row_is_called_the_same_in_every_folder(
     model: str, called: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert EncoderSpec(model).called == called
+    assert EncoderSpec(model).display_name == called
     monkeypatch.chdir(tmp_path)
     (tmp_path / "bert-base-chinese").mkdir()
     (tmp_path / "BAAI" / "bge-small-zh").mkdir(parents=True)
-    assert EncoderSpec(model).called == called
+    assert EncoderSpec(model).display_name == called
 
 
 def test_a_folder_of_another_plan_is_refused_in_one_sentence(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from test_tuning import lesson_of
+from test_tuning import training_data_of
 from torch import Tensor, nn
 
 from hengyu.base.errors import Degenerate
@@ -20,7 +20,7 @@ from hengyu.methods.training.losses import cosent, info_nce, negative_cosine
 from hengyu.methods.training.model import TrainableEncoder
 from hengyu.methods.training.objectives import DropoutPairs, deleted, repeated
 from hengyu.methods.training.prompts import Templates
-from hengyu.methods.training.supervised import Classified, Regressed
+from hengyu.methods.training.supervised import CosineSimilarityLoss, SoftmaxLoss
 from hengyu.methods.tuners.esimcse import ESimCse
 from hengyu.methods.tuners.promptbert import PromptBert
 from hengyu.methods.tuners.sbert import SBert
@@ -89,30 +89,30 @@ def test_a_repeated_sentence_is_no_negative_of_itself(batch: tuple[Tensor, Tenso
 
 
 @pytest.fixture
-def trainee(tiny_bert: Path) -> TrainableEncoder:
+def trainable(tiny_bert: Path) -> TrainableEncoder:
     return TrainableEncoder(open_encoder(EncoderSpec(str(tiny_bert))), "mean")
 
 
-def test_the_losses_of_sbert_are_those_of_sentence_transformers(trainee: TrainableEncoder) -> None:
-    from sentence_transformers.losses import CosineSimilarityLoss, SoftmaxLoss
+def test_the_losses_of_sbert_are_those_of_sentence_transformers(trainable: TrainableEncoder) -> None:
+    from sentence_transformers import losses as reference
 
-    trainee.open(dropout=0.0, length=64)
-    lesson = lesson_of(40)
+    trainable.open(dropout=0.0, length=64)
+    training_data = training_data_of(40)
     vectors, numbers = torch.randn(24, 32, generator=torch.Generator().manual_seed(1)), np.arange(12)
-    ours = Regressed(trainee, lesson, SBert())
-    theirs: Any = CosineSimilarityLoss(Given())
+    ours = CosineSimilarityLoss(trainable, training_data, SBert())
+    theirs: Any = reference.CosineSimilarityLoss(Given())
     want = theirs(features(vectors[:12], vectors[12:]), ours.labels[:12])
     assert float(ours.loss(vectors, numbers)) == pytest.approx(float(want), abs=1e-6)
-    classes = Classified(trainee, lesson, SBert())
-    library: Any = SoftmaxLoss(Given(), 32, int(classes.classes.max()) + 1)
+    classes = SoftmaxLoss(trainable, training_data, SBert())
+    library: Any = reference.SoftmaxLoss(Given(), 32, int(classes.classes.max()) + 1)
     weight, bias = classes.head.weight.detach(), torch.zeros(len(classes.head.weight))
     library.classifier.load_state_dict({"weight": weight, "bias": bias})
     want = library(features(vectors[:12], vectors[12:]), classes.classes[:12])
     assert float(classes.loss(vectors, numbers)) == pytest.approx(float(want), abs=1e-5)
 
 
-def gradients(trainee: TrainableEncoder, heads: Any = ()) -> list[Tensor]:
-    parameters = [*trainee.parameters(), *(p for head in heads for p in head.parameters())]
+def gradients(trainable: TrainableEncoder, heads: Any = ()) -> list[Tensor]:
+    parameters = [*trainable.parameters(), *(p for head in heads for p in head.parameters())]
     found = [p.grad.clone() for p in parameters if p.grad is not None]
     for p in parameters:
         p.grad = None
@@ -121,30 +121,30 @@ def gradients(trainee: TrainableEncoder, heads: Any = ()) -> list[Tensor]:
 
 @pytest.mark.parametrize("dropout", [0.0, 0.3])
 def test_a_batch_of_512_in_chunks_of_32_has_the_gradients_of_the_plain_batch(
-    trainee: TrainableEncoder, dropout: float
+    trainable: TrainableEncoder, dropout: float
 ) -> None:
-    trainee.open(dropout=dropout, length=64)
-    trainee.model.train()
-    lesson = lesson_of(600)
+    trainable.open(dropout=dropout, length=64)
+    trainable.model.train()
+    training_data = training_data_of(600)
     recipe = SimCse(sentences=512, batch=512)
-    objective = DropoutPairs(trainee, lesson, recipe, 0.05, mlp=True)
+    objective = DropoutPairs(trainable, training_data, recipe, 0.05, mlp=True)
     batch = np.arange(512)
     torch.manual_seed(3)
-    cached_loss = backward(trainee, objective, batch, chunk=32)
-    cached, after = gradients(trainee, objective.heads), torch.get_rng_state()
+    cached_loss = backward(trainable, objective, batch, chunk=32)
+    cached, after = gradients(trainable, objective.heads), torch.get_rng_state()
     torch.manual_seed(3)
     # the plain batch: one graph; its rows pass in the same chunks, so that they meet the same dropout
-    loss = objective.loss(embedded(trainee, objective.rows(batch), 32), batch)
+    loss = objective.loss(embedded(trainable, objective.rows(batch), 32), batch)
     loss.backward()  # type: ignore[no-untyped-call]
     assert cached_loss == pytest.approx(float(loss.detach()), abs=1e-6)
-    plain = gradients(trainee, objective.heads)
+    plain = gradients(trainable, objective.heads)
     assert len(plain) == len(cached) > 30
     for a, b in zip(plain, cached, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-6 + 1e-5 * float(a.abs().max()))
     assert torch.equal(after, torch.get_rng_state())  # what is drawn next is the same too
     if not dropout:
-        backward(trainee, objective, batch)
-        for a, b in zip(gradients(trainee, objective.heads), cached, strict=True):
+        backward(trainable, objective, batch)
+        for a, b in zip(gradients(trainable, objective.heads), cached, strict=True):
             torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-6 + 1e-5 * float(b.abs().max()))
 
 
@@ -152,46 +152,46 @@ def test_a_batch_of_512_in_chunks_of_32_has_the_gradients_of_the_plain_batch(
 def test_bfloat16_gives_nearly_the_gradients_and_leaves_weights_and_vectors_in_float32(pooling: str) -> None:
     found = {}
     for dtype in ("float32", "bfloat16"):
-        trainee = TrainableEncoder(open_encoder(EncoderSpec("hengyu-mini")), pooling)
-        trainee.open(dropout=0.0, length=64, dtype=dtype)  # in another dtype other places would drop out
-        trainee.model.train()
-        objective = SimCse(delete=0.3).make(trainee, lesson_of(64))
-        loss = backward(trainee, objective, np.arange(64))
-        assert {p.dtype for p in trainee.parameters()} == {torch.float32}
-        slopes = torch.cat([g.flatten() for g in gradients(trainee, objective.heads)])
-        found[dtype] = (loss, slopes, trainee.vectors(objective.rows(np.arange(8))))
+        trainable = TrainableEncoder(open_encoder(EncoderSpec("hengyu-mini")), pooling)
+        trainable.open(dropout=0.0, length=64, dtype=dtype)  # in another dtype other places would drop out
+        trainable.model.train()
+        objective = SimCse(delete=0.3).make(trainable, training_data_of(64))
+        loss = backward(trainable, objective, np.arange(64))
+        assert {p.dtype for p in trainable.parameters()} == {torch.float32}
+        slopes = torch.cat([g.flatten() for g in gradients(trainable, objective.heads)])
+        found[dtype] = (loss, slopes, trainable.vectors(objective.rows(np.arange(8))))
     (loss, slopes, vectors), (near, other, same) = found["float32"], found["bfloat16"]
     assert near == pytest.approx(loss, rel=0.05) and near != loss
     assert float(torch.cosine_similarity(slopes, other, dim=0)) > 0.97
     assert np.array_equal(vectors, same)  # looks at the model see what is weighed
 
 
-def test_the_perturbation_goes_uphill_and_comes_back(trainee: TrainableEncoder) -> None:
-    trainee.open(dropout=0.0, length=64)
-    objective = Regressed(trainee, lesson_of(60), SBert())
+def test_the_perturbation_goes_uphill_and_comes_back(trainable: TrainableEncoder) -> None:
+    trainable.open(dropout=0.0, length=64)
+    objective = CosineSimilarityLoss(trainable, training_data_of(60), SBert())
     batch = np.arange(32)
-    plain = backward(trainee, objective, batch)
-    before, gradient = trainee.embeddings.detach().clone(), gradients(trainee)
+    plain = backward(trainable, objective, batch)
+    before, gradient = trainable.embeddings.detach().clone(), gradients(trainable)
     assert gradient
-    backward(trainee, objective, batch)
-    with _perturbed(trainee.embeddings, 0.5):
-        moved = (trainee.embeddings - before).detach().norm()
+    backward(trainable, objective, batch)
+    with _perturbed(trainable.embeddings, 0.5):
+        moved = (trainable.embeddings - before).detach().norm()
         assert float(moved) == pytest.approx(0.5, rel=1e-4)
-        assert backward(trainee, objective, batch) > plain
-    assert torch.equal(trainee.embeddings, before)
+        assert backward(trainable, objective, batch) > plain
+    assert torch.equal(trainable.embeddings, before)
 
 
-def tuned(trainee: TrainableEncoder, entry: str, *, held: bool = False, n: int = 200) -> dict[str, Any]:
+def tuned(trainable: TrainableEncoder, entry: str, *, held: bool = False, n: int = 200) -> dict[str, Any]:
     method = parse_entry(entry).steps[0].make()
-    method.tune(trainee, lesson_of(n, held=held), lambda done: None)
+    method.tune(trainable, training_data_of(n, held=held), lambda done: None)
     report: dict[str, Any] = method.report
     return report
 
 
 def test_simsiam_does_not_collapse_and_shows_it_where_it_does(tiny_bert: Path) -> None:
     def course(more: str) -> dict[str, Any]:
-        trainee = TrainableEncoder(open_encoder(EncoderSpec(str(tiny_bert))), "mean")
-        return tuned(trainee, f"simsiam(lr=1e-3, batch=32, epochs=10, sentences=0, dropout=0.5, {more})")
+        trainable = TrainableEncoder(open_encoder(EncoderSpec(str(tiny_bert))), "mean")
+        return tuned(trainable, f"simsiam(lr=1e-3, batch=32, epochs=10, sentences=0, dropout=0.5, {more})")
 
     whole, broken = course("hidden=32"), course("hidden=0, stop=false")
     assert whole["uniformity"][0] == broken["uniformity"][0] < -1
@@ -202,8 +202,8 @@ def test_simsiam_does_not_collapse_and_shows_it_where_it_does(tiny_bert: Path) -
 
 def test_a_predictor_of_simsiam_that_learns_faster_keeps_the_rank_of_the_built_in_encoder() -> None:
     def rank(more: str) -> list[float]:
-        trainee = TrainableEncoder(open_encoder(EncoderSpec("hengyu-mini")), "mean")
-        ranks: list[float] = tuned(trainee, f"simsiam(lr=1e-4, batch=16, sentences=0, {more})")["effective_rank"]
+        trainable = TrainableEncoder(open_encoder(EncoderSpec("hengyu-mini")), "mean")
+        ranks: list[float] = tuned(trainable, f"simsiam(lr=1e-4, batch=16, sentences=0, {more})")["effective_rank"]
         return ranks
 
     slow, fast = rank("epochs=1"), rank("epochs=1, predictor_lr=1e-2, decay=true")
@@ -234,9 +234,9 @@ def test_training_on_labels_learns_them(entry: str) -> None:
 )
 def test_every_option_trains_and_repeats_to_the_bit(tiny_bert: Path, options: str) -> None:
     def weights() -> Tensor:
-        trainee = TrainableEncoder(open_encoder(EncoderSpec(str(tiny_bert))), "mean")
-        tuned(trainee, f"simcse(lr=1e-3, batch=16, {options})", n=40)
-        return torch.cat([p.detach().flatten() for p in trainee.parameters()])
+        trainable = TrainableEncoder(open_encoder(EncoderSpec(str(tiny_bert))), "mean")
+        tuned(trainable, f"simcse(lr=1e-3, batch=16, {options})", n=40)
+        return torch.cat([p.detach().flatten() for p in trainable.parameters()])
 
     first = weights()
     assert torch.isfinite(first).all()
@@ -244,21 +244,21 @@ def test_every_option_trains_and_repeats_to_the_bit(tiny_bert: Path, options: st
     assert torch.equal(first, weights())
 
 
-def test_a_loss_that_is_no_number_is_said(trainee: TrainableEncoder) -> None:
-    trainee.open(dropout=0.1, length=64)
-    trainee.open = lambda **_: None  # type: ignore[method-assign]
+def test_a_loss_that_is_no_number_is_said(trainable: TrainableEncoder) -> None:
+    trainable.open(dropout=0.1, length=64)
+    trainable.open = lambda **_: None  # type: ignore[method-assign]
     with torch.no_grad():
-        trainee.embeddings.fill_(float("nan"))
+        trainable.embeddings.fill_(float("nan"))
     with pytest.raises(ValueError):
-        tuned(trainee, "simcse(lr=1e-3, batch=16)")
+        tuned(trainable, "simcse(lr=1e-3, batch=16)")
 
 
-def test_labels_that_are_all_the_same_cannot_be_learned(trainee: TrainableEncoder) -> None:
-    lesson = lesson_of(40)
-    assert lesson.pairs is not None
-    lesson.pairs.labels[:] = 1.0
+def test_labels_that_are_all_the_same_cannot_be_learned(trainable: TrainableEncoder) -> None:
+    training_data = training_data_of(40)
+    assert training_data.pairs is not None
+    training_data.pairs.labels[:] = 1.0
     with pytest.raises(Degenerate, match="all training labels are the same"):
-        parse_entry("cosent").steps[0].make().tune(trainee, lesson, lambda done: None)
+        parse_entry("cosent").steps[0].make().tune(trainable, training_data, lambda done: None)
 
 
 def test_alignment_and_uniformity() -> None:
@@ -306,9 +306,9 @@ def test_word_deletion_deletes_and_nothing_else() -> None:
     assert deleted([], 0.5, rng) == []
 
 
-def test_both_passes_lose_tokens_of_their_own_and_a_batch_asked_for_again_the_same(trainee: TrainableEncoder) -> None:
-    trainee.open(dropout=0.1, length=64)
-    objective = SimCse(batch=16, sentences=64, delete=0.4).make(trainee, lesson_of(80))
+def test_both_passes_lose_tokens_of_their_own_and_a_batch_asked_for_again_the_same(trainable: TrainableEncoder) -> None:
+    trainable.open(dropout=0.1, length=64)
+    objective = SimCse(batch=16, sentences=64, delete=0.4).make(trainable, training_data_of(80))
     batch = np.arange(16)
     rows = objective.rows(batch)
     assert objective.rows(batch) == rows and objective.rows(batch.copy()) != rows
@@ -320,14 +320,14 @@ def test_both_passes_lose_tokens_of_their_own_and_a_batch_asked_for_again_the_sa
         assert all(token in rest for token in row)  # in their order
 
 
-def test_the_queue_holds_the_newest_vectors_and_the_slow_copy_follows(trainee: TrainableEncoder) -> None:
+def test_the_queue_holds_the_newest_vectors_and_the_slow_copy_follows(trainable: TrainableEncoder) -> None:
     recipe = ESimCse(batch=16, sentences=64, momentum=0.5, dropout=0.0)
-    trainee.open(dropout=0.0, length=64)
-    objective = recipe.make(trainee, lesson_of(80))
+    trainable.open(dropout=0.0, length=64)
+    objective = recipe.make(trainable, training_data_of(80))
     assert objective.slow is not None
-    start = trainee.embeddings.detach().clone()
+    start = trainable.embeddings.detach().clone()
     with torch.no_grad():
-        trainee.embeddings.add_(1.0)
+        trainable.embeddings.add_(1.0)
     sizes = []
     for step in range(4):
         batch = np.arange(16 * step % 64, 16 * step % 64 + 16)
@@ -340,10 +340,10 @@ def test_the_queue_holds_the_newest_vectors_and_the_slow_copy_follows(trainee: T
     assert not objective.queue.requires_grad
     slow = objective.slow.get_input_embeddings().weight
     torch.testing.assert_close(slow, start + 1 - 0.5**4)
-    newest = trainee.model
-    trainee.model = objective.slow.eval()
-    np.testing.assert_allclose(objective.queue[:16].numpy(), trainee.vectors(rows[:16]), atol=1e-4)
-    trainee.model = newest
+    newest = trainable.model
+    trainable.model = objective.slow.eval()
+    np.testing.assert_allclose(objective.queue[:16].numpy(), trainable.vectors(rows[:16]), atol=1e-4)
+    trainable.model = newest
 
 
 PROMPT = "“{text}”的意思是[MASK]。"
@@ -351,23 +351,23 @@ PROMPT = "“{text}”的意思是[MASK]。"
 
 def test_promptbert_reads_the_mask_and_takes_the_template_away(tiny_bert: Path) -> None:
     encoder = open_encoder(EncoderSpec(str(tiny_bert), prompt=PROMPT))
-    trainee = TrainableEncoder(encoder, "mask")
-    trainee.open(dropout=0.0, length=64)
-    trainee.model.eval()
-    objective = Templates(trainee, lesson_of(40), PromptBert(), 0.05, "“{text}”，这句话的意思是[MASK]。")
+    trainable = TrainableEncoder(encoder, "mask")
+    trainable.open(dropout=0.0, length=64)
+    trainable.model.eval()
+    objective = Templates(trainable, training_data_of(40), PromptBert(), 0.05, "“{text}”，这句话的意思是[MASK]。")
     batch = np.arange(8)
     rows = objective.rows(batch)
-    vocabulary = trainee.tokenizer._library.get_vocab()
+    vocabulary = trainable.tokenizer._library.get_vocab()
     pad, mask = vocabulary["[PAD]"], vocabulary["[MASK]"]
     assert all(row.count(mask) == 1 for row in rows)
     seen: list[Any] = []
-    forward = trainee.forward
+    forward = trainable.forward
 
     def spy(given: Any, **more: Any) -> Tensor:
         seen.append((given, more))
         return forward(given, **more)
 
-    trainee.forward = spy  # type: ignore[method-assign]
+    trainable.forward = spy  # type: ignore[method-assign]
     own = objective.own(rows)
     ((bare, more),) = seen
     assert more == {"hidden": pad} and len(bare) == len({(i >= 8, len(r)) for i, r in enumerate(rows)})
@@ -377,7 +377,7 @@ def test_promptbert_reads_the_mask_and_takes_the_template_away(tiny_bert: Path) 
     assert own.shape == (16, 32)
     # what padding holds makes no difference, since it is hidden
     with torch.no_grad():
-        trainee.model.get_input_embeddings().weight[pad] += 1.0
+        trainable.model.get_input_embeddings().weight[pad] += 1.0
     torch.testing.assert_close(objective.own(rows), own, rtol=1e-4, atol=1e-5)
 
 
@@ -394,6 +394,6 @@ def test_their_gradients_can_be_cached_and_perturbed(tiny_bert: Path, entry: str
     assert all(np.isfinite(course("fgm=0.5, chunk=8")["loss"]))
 
 
-def test_promptbert_wants_the_pooling_of_its_prompt(trainee: TrainableEncoder) -> None:
+def test_promptbert_wants_the_pooling_of_its_prompt(trainable: TrainableEncoder) -> None:
     with pytest.raises(ValueError, match="use the pooling 'mask'"):
-        tuned(trainee, "promptbert")
+        tuned(trainable, "promptbert")

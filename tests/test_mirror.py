@@ -305,12 +305,12 @@ def test_a_tuned_encoder_elsewhere_cannot_name_files_outside_its_folder(tmp_path
 
 def test_trainings_go_where_the_vectors_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    for at in (FitStore.at, lambda place: TunedStore.beside(VectorStore.at(place))):
+    for at in (FitStore.at, lambda place: TunedStore.next_to(VectorStore.at(place))):
         assert at(URL).mirror in (Mirror(f"{URL}/fits"), Mirror(f"{URL}/tuned"))
         assert at(str(tmp_path / "folder")).mirror is None
-    assert TunedStore.beside(VectorStore.default()) == TunedStore.default()
+    assert TunedStore.next_to(VectorStore.default()) == TunedStore.default()
     monkeypatch.setenv("HENGYU_CACHE", "memory://bucket")
-    assert TunedStore.beside(VectorStore.default()) == TunedStore.default()
+    assert TunedStore.next_to(VectorStore.default()) == TunedStore.default()
     assert TunedStore.default().mirror == Mirror("memory://bucket/tuned")
     assert FitStore.default().mirror == Mirror("memory://bucket/fits")
 
@@ -341,7 +341,7 @@ def test_verify_names_what_is_damaged_elsewhere_and_repair_deletes_it(
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     vectors, fits = VectorStore.at(URL), FitStore.at(URL)
-    tuned = TunedStore.beside(vectors)
+    tuned = TunedStore.next_to(vectors)
     vectors.space(MEANING).append(text_keys(["一"]), rows(1))
     fits.keep(FIT, {"w": rows(3)}, {"report": {}})
     tuned.keep(TUNED, {}, tuned_draft(tuned.root / ".draft"))

@@ -391,7 +391,7 @@ def test_pipelines_compose(text: str) -> None:
     for step in parse_entry(text).with_seed(4).steps:
         z = step.make().fit(z)(z)
     assert np.allclose(seen.similarity[0], cosines(z, first, second), atol=1e-6)
-    assert seen.beside.shape == (1, 25)
+    assert seen.threshold_similarity.shape == (1, 25)
     assert seen.dims == (z.shape[1],)
 
 

@@ -13,7 +13,7 @@ from hengyu.methods.grammar import parse_entry
 from hengyu.report.charts.published_points import figures
 from hengyu.report.page.leaderboard import render
 from hengyu.report.page.provenance import published_sheet
-from hengyu.report.published import beside, published
+from hengyu.report.published import matching_published, published
 from hengyu.suites.suite import load_suite
 
 RUN = runs.make_run(sweep=False)
@@ -64,9 +64,9 @@ def test_published_suites_name_their_models_as_the_figures_do(name, source, entr
 
 
 def test_the_tables_over_all_splits_meet_the_mean_weighted_by_pairs():
-    ((_, figure),) = beside(record())
+    ((_, figure),) = matching_published(record())
     assert figure.value == pytest.approx(0.1659) and "8321" in figure.source
-    ((_, white),) = beside(record(entry="whitening(dim=256)", fit_on="all"))
+    ((_, white),) = matching_published(record(entry="whitening(dim=256)", fit_on="all"))
     assert white.value == pytest.approx(0.2558)
 
 
@@ -85,7 +85,7 @@ def test_the_tables_over_all_splits_meet_the_mean_weighted_by_pairs():
     ],
 )
 def test_another_protocol_has_no_counterpart(change):
-    assert beside(record(**change)) == []
+    assert matching_published(record(**change)) == []
 
 
 def test_the_page_shows_ours_theirs_and_the_difference():

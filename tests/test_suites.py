@@ -92,12 +92,12 @@ def test_files_that_are_no_suite(tmp_path: Path, content: bytes, part: str) -> N
 def test_an_entry_may_be_wanted_under_some_of_the_poolings_alone(tmp_path: Path) -> None:
     text = 'tasks = ["a:b"]\npoolings = ["cls", "mean"]\nentries = ["center", { entry = "l2", poolings = ["mean"] }]\n'
     suite = load_suite(written(tmp_path, text))
-    names = {p: [str(e.entry) for e in suite.under("hengyu-mini", p)] for p in ("cls", "mean", "native")}
+    names = {p: [str(e.entry) for e in suite.entries_for("hengyu-mini", p)] for p in ("cls", "mean", "native")}
     assert names["cls"] == ["raw", "center"] and names["mean"] == names["native"] == ["raw", "center", "l2"]
     other = suite.with_overrides(
         poolings=("cls",)
     )  # asked for in place of the suite's: every entry is weighed under it
-    assert [str(e.entry) for e in other.under("hengyu-mini", "cls")] == [
+    assert [str(e.entry) for e in other.entries_for("hengyu-mini", "cls")] == [
         "raw",
         "center",
         "l2",
@@ -110,7 +110,9 @@ def test_an_entry_may_be_wanted_of_some_encoders_alone(tmp_path: Path) -> None:
     text = f'tasks = ["a:b"]\nencoders = ["hengyu-mini", "{model}", {{ model = "x.npy", name = "mine" }}]\n'
     entries = '"center", { entry = "l2", encoders = ["their-model", "mine"] }'
     suite = load_suite(written(tmp_path, f"{text}entries = [{entries}]\n"))
-    names = {e: [str(s.entry) for s in suite.under(e, "mean")] for e in ("hengyu-mini", "their-model", "mine", "new")}
+    names = {
+        e: [str(s.entry) for s in suite.entries_for(e, "mean")] for e in ("hengyu-mini", "their-model", "mine", "new")
+    }
     assert names["hengyu-mini"] == names["new"] == ["raw", "center"]
     assert names["their-model"] == names["mine"] == ["raw", "center", "l2"]
     with pytest.raises(HengyuError, match="entries\\[0\\].encoders.*none of the suite's"):

@@ -92,7 +92,7 @@ def graded(n: int = 60) -> TrainingData:
 
 
 @pytest.fixture
-def trainee(tiny_bert: Path) -> TrainableEncoder:
+def trainable(tiny_bert: Path) -> TrainableEncoder:
     opened = TrainableEncoder(open_encoder(EncoderSpec(str(tiny_bert))), "mean")
     opened.open(dropout=0.0, length=64)
     opened.model.eval()
@@ -101,27 +101,27 @@ def trainee(tiny_bert: Path) -> TrainableEncoder:
 
 @pytest.mark.parametrize("hard", [True, False])
 def test_the_loss_is_multiple_negatives_ranking_with_and_without_hard_negatives(
-    trainee: TrainableEncoder, hard: bool
+    trainable: TrainableEncoder, hard: bool
 ) -> None:
     from sentence_transformers.losses import MultipleNegativesRankingLoss
 
-    ours = SupervisedSimCse(hard=hard).make(trainee, graded())
+    ours = SupervisedSimCse(hard=hard).make(trainable, graded())
     with_one = np.flatnonzero(ours.triples.negatives[ours.numbers] >= 0) if hard else np.arange(ours.size)
     batch = with_one[:24]
     rows = ours.rows(batch)
     assert len(rows) == (72 if hard else 48)
-    vectors = trainee.embed(rows).detach()
+    vectors = trainable.embed(rows).detach()
     theirs: Any = MultipleNegativesRankingLoss(Given(), scale=20.0)
     want = theirs(features(*torch.split(vectors, 24)), None)
     assert float(ours.loss(vectors, batch)) == pytest.approx(float(want), abs=1e-5)
 
 
-def test_a_batch_in_which_few_have_a_hard_negative_uses_those_there_are(trainee: TrainableEncoder) -> None:
+def test_a_batch_in_which_few_have_a_hard_negative_uses_those_there_are(trainable: TrainableEncoder) -> None:
     from sentence_transformers.losses import MultipleNegativesRankingLoss
 
-    ours = SupervisedSimCse().make(trainee, graded())
+    ours = SupervisedSimCse().make(trainable, graded())
     batch = np.arange(ours.size)
-    vectors = trainee.embed(ours.rows(batch)).detach()
+    vectors = trainable.embed(ours.rows(batch)).detach()
     assert len(vectors) == 150
     anchors, rest = vectors[:60], vectors[60:]
     scores = 20 * torch.nn.functional.normalize(anchors) @ torch.nn.functional.normalize(rest).T
@@ -131,16 +131,16 @@ def test_a_batch_in_which_few_have_a_hard_negative_uses_those_there_are(trainee:
     assert float(want) > float(theirs(features(anchors, rest[:60]), None))  # more to be told from
 
 
-def test_another_positive_of_an_anchor_is_no_negative_of_it(trainee: TrainableEncoder) -> None:
-    lesson = graded()
-    pairs = lesson.pairs
+def test_another_positive_of_an_anchor_is_no_negative_of_it(trainable: TrainableEncoder) -> None:
+    training_data = graded()
+    pairs = training_data.pairs
     assert pairs is not None
     twice = LabelledPairs(
         np.append(pairs.first, 0), np.append(pairs.second, 61), np.append(pairs.labels, 1.0), pairs.scale, binary=True
     )
-    ours = SupervisedSimCse(hard=False).make(trainee, replace(lesson, pairs=twice))
+    ours = SupervisedSimCse(hard=False).make(trainable, replace(training_data, pairs=twice))
     batch = np.array([int(np.flatnonzero(ours.numbers == i)[0]) for i in (0, 60, 1)])
-    vectors = trainee.embed(ours.rows(batch)).detach()
+    vectors = trainable.embed(ours.rows(batch)).detach()
     scores = 20 * torch.nn.functional.normalize(vectors[:3]) @ torch.nn.functional.normalize(vectors[3:]).T
     # anchor 0 stands twice, with 60 and with 61, and 61 is the positive of anchor 1 too
     for i, j in ((0, 1), (0, 2), (1, 0), (1, 2), (2, 1)):
@@ -195,10 +195,12 @@ def test_a_triple_is_two_labelled_pairs(home: Path) -> None:
     assert len(pairs.labels) == 80 and pairs.labels.tolist() == [1, 0] * 40
     assert pairs.first[::2] == pairs.first[1::2]
     plan = plan_of(home, '{ entry = "simcse-sup", fit_on = "nli:train" }')
-    lesson = make_training_data(plan.texts, plan.tasks[0], plan.fits["grades:test", "nli:train"], None)
-    assert lesson.pairs is not None
-    triples = triples_of(lesson.pairs)
-    shown = [[lesson.texts[int(i)] for i in part] for part in (triples.anchors, triples.positives, triples.negatives)]
+    training_data = make_training_data(plan.texts, plan.tasks[0], plan.fits["grades:test", "nli:train"], None)
+    assert training_data.pairs is not None
+    triples = triples_of(training_data.pairs)
+    shown = [
+        [training_data.texts[int(i)] for i in part] for part in (triples.anchors, triples.positives, triples.negatives)
+    ]
     lines = (home / "nli.tsv").read_text(encoding="utf-8").splitlines()[1:]
     assert ["\t".join(row) for row in zip(*shown, strict=True)] == lines
 

@@ -82,7 +82,7 @@ def pick(finished: Run, **wanted: object) -> list[Record]:
     return [r for r in finished.records if all(getattr(r, k) == v for k, v in wanted.items())]
 
 
-def lesson_of(n: int = 80, *, seed: int = 1, held: bool = False) -> TrainingData:
+def training_data_of(n: int = 80, *, seed: int = 1, held: bool = False) -> TrainingData:
     rows = sentences(np.random.default_rng(seed), n)
     texts = list(dict.fromkeys(t for a, b, _ in rows for t in (a, b)))
     ids = [np.array([texts.index(row[k]) for row in rows]) for k in (0, 1)]
@@ -137,9 +137,9 @@ def test_nothing_is_trained_twice_and_the_bytes_are_the_same(
 
     train = hengyu.methods.training.loop.train
 
-    def never(trainee: TrainableEncoder, objective: Any, *rest: Any) -> dict[str, Any]:
+    def never(trainable: TrainableEncoder, objective: Any, *rest: Any) -> dict[str, Any]:
         assert objective.size < 16, "training it again"  # the one that fails for being short is tried again
-        return train(trainee, objective, *rest)
+        return train(trainable, objective, *rest)
 
     monkeypatch.setattr("hengyu.methods.training.loop.train", never)
     again = weigh(folder, "again")  # the tuned encoders and their vectors are at hand
@@ -172,14 +172,14 @@ def test_a_training_is_watched_on_valid_only_where_that_is_another_split(folder:
         test.pairs.second
     )  # no vector of others is read
     for word, task, watched in (("target", test, True), ("train", test, True), ("target", valid, False)):
-        lesson = make_training_data(plan.texts, task, plan.fits[task.name, word], plan.held.get(task.name))
-        assert (lesson.held is not None) is watched
-        if lesson.held is not None:  # its sentences stand behind those of the training, and are never drawn
-            assert min(lesson.held.first.min(), lesson.held.second.min()) >= len(lesson.counts)
-            drawn = lesson.draw(10**6, np.random.default_rng(0))
-            assert np.array_equal(np.bincount(drawn), lesson.counts)
+        training_data = make_training_data(plan.texts, task, plan.fits[task.name, word], plan.held.get(task.name))
+        assert (training_data.held is not None) is watched
+        if training_data.held is not None:  # its sentences stand behind those of the training, and are never drawn
+            assert min(training_data.held.first.min(), training_data.held.second.min()) >= len(training_data.counts)
+            drawn = training_data.draw(10**6, np.random.default_rng(0))
+            assert np.array_equal(np.bincount(drawn), training_data.counts)
             want = plan.held[task.name]
-            assert [lesson.texts[i] for i in lesson.held.first] == list(want.first)
+            assert [training_data.texts[i] for i in training_data.held.first] == list(want.first)
 
 
 @pytest.mark.parametrize(
@@ -205,11 +205,11 @@ def test_the_folder_is_one_that_sentence_transformers_loads(folder: Path, tmp_pa
 
     encoder = open_encoder(EncoderSpec(str(folder / "model")))
     store = TunedStore(tmp_path / "tuned")
-    lesson = lesson_of()
+    training_data = training_data_of()
     for pooling in ("mean", "cls"):
         steps = parse_entry("simcse(lr=1e-3, sentences=64)").steps
-        tuned = TunedEncoderCache(store, silent).tune(encoder, pooling, steps, lesson, "here").encoder
-        texts = list(lesson.texts[:20])
+        tuned = TunedEncoderCache(store, silent).tune(encoder, pooling, steps, training_data, "here").encoder
+        texts = list(training_data.texts[:20])
         ours = tuned.encode(texts, [pooling])[pooling]
         theirs = SentenceTransformer(str(tuned.folder.path), device="cpu").encode(texts)
         np.testing.assert_allclose(ours, theirs, atol=2e-5)
@@ -230,8 +230,8 @@ def test_a_damaged_one_is_named_and_trained_again(folder: Path, tmp_path: Path) 
     steps = parse_entry("simcse(lr=1e-3, sentences=32, batch=16)").steps
 
     def vectors() -> np.ndarray[Any, Any]:
-        tuned = TunedEncoderCache(store, silent).tune(encoder, "mean", steps, lesson_of(), "here").encoder
-        return tuned.encode(list(lesson_of().texts[:5]), ["mean"])["mean"]
+        tuned = TunedEncoderCache(store, silent).tune(encoder, "mean", steps, training_data_of(), "here").encoder
+        return tuned.encode(list(training_data_of().texts[:5]), ["mean"])["mean"]
 
     first = vectors()
     assert store.verify() == []
@@ -264,7 +264,7 @@ def test_another_seed_recipe_lesson_or_pooling_is_another_encoder(folder: Path, 
         ("simcse(sentences=32, batch=16, seed=4)", "mean", 1),
         ("simcse(sentences=32, batch=8)", "mean", 1),
     ):
-        tuning.tune(encoder, pooling, parse_entry(entry).steps, lesson_of(40, seed=seed), "here")
+        tuning.tune(encoder, pooling, parse_entry(entry).steps, training_data_of(40, seed=seed), "here")
     assert len(store.folders()) == 5
 
 
@@ -281,25 +281,25 @@ def test_batches_hold_every_example_once_an_epoch(folder: Path) -> None:
 
 
 def test_rows_keep_their_order_through_batches_by_length(folder: Path) -> None:
-    trainee = TrainableEncoder(open_encoder(EncoderSpec(str(folder / "model"))), "mean")
-    trainee.open(dropout=None, length=64)
+    trainable = TrainableEncoder(open_encoder(EncoderSpec(str(folder / "model"))), "mean")
+    trainable.open(dropout=None, length=64)
     texts = [t * k for k, t in enumerate(("我们", "你", "今天去公园"), 1)] * 30
-    rows = trainee.tokens(texts)
+    rows = trainable.tokens(texts)
     want = open_encoder(EncoderSpec(str(folder / "model"))).encode(texts, ["mean"])["mean"]
-    np.testing.assert_allclose(trainee.vectors(rows), want, atol=2e-5)
-    assert torch.is_grad_enabled() and trainee.model.training
+    np.testing.assert_allclose(trainable.vectors(rows), want, atol=2e-5)
+    assert torch.is_grad_enabled() and trainable.model.training
 
 
 def test_a_tuned_encoder_that_another_process_kept_meanwhile_stays(tmp_path: Path) -> None:
-    store, meaning = TunedStore(tmp_path / "tuned"), {"step": "simcse"}
+    store, cache_key = TunedStore(tmp_path / "tuned"), {"step": "simcse"}
 
     def keep(words: bytes) -> None:
         draft = store.root / f".draft-{len(words)}"
         draft.mkdir(parents=True)
         (draft / "model.safetensors").write_bytes(words)
-        store.keep(meaning, {"loss": len(words)}, draft)
+        store.keep(cache_key, {"loss": len(words)}, draft)
 
-    weights = store.path(meaning) / "model.safetensors"
+    weights = store.path(cache_key) / "model.safetensors"
     keep(b"first")
     inode = weights.stat().st_ino
     keep(b"the second")

@@ -33,11 +33,11 @@ def write(
             y = labels[task]
             draws = np.atleast_2d(x)
             for seed, one in enumerate(draws):
-                meaning = {"task": task, **dict(zip(("encoder", "pooling", "entry", "fit_on"), row, strict=True))}
+                cache_key = {"task": task, **dict(zip(("encoder", "pooling", "entry", "fit_on"), row, strict=True))}
                 if len(draws) > 1:
-                    meaning["seed_of_draw"] = seed
+                    cache_key["seed_of_draw"] = seed
                 if keep:
-                    save_observation(folder / "observations", Observation(meaning, (row[2],), (8,), one[None]))
+                    save_observation(folder / "observations", Observation(cache_key, (row[2],), (8,), one[None]))
             drawn = Resamples(y, RESAMPLES, seed=3, key=task).run(list(draws))["spearman"].mean(axis=0)
             records.append(_record(task, row, float(np.mean([spearman(d, y) for d in draws])), interval(drawn), len(y)))
     if keep:

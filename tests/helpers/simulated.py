@@ -85,10 +85,10 @@ def versions(
 
 def scores(folder: Path, labels: np.ndarray, seen: Mapping[str, np.ndarray], resamples: int = 1000) -> RunMetrics:
     """Return the scores of a made-up run whose observations and labels are in a folder; entry -> similarity (n,)."""
-    meaning = {"task": TASK, "encoder": "maker", "pooling": "mean", "fit_on": "none", "entry": "all"}
+    cache_key = {"task": TASK, "encoder": "maker", "pooling": "mean", "fit_on": "none", "entry": "all"}
     rows = np.stack(list(seen.values()))
     save_labels(folder, {TASK: labels})
-    save_observation(folder / "observations", Observation(meaning, tuple(seen), (1,) * len(seen), rows))
+    save_observation(folder / "observations", Observation(cache_key, tuple(seen), (1,) * len(seen), rows))
     cells = {}
     for entry, row in seen.items():
         found = delta_interval(row, labels)

@@ -19,7 +19,7 @@ from typing import Any
 from hengyu.base.errors import HengyuError, did_you_mean, first_line
 from hengyu.base.json_files import NAME
 
-__all__ = ["Mirror", "Unreachable", "drafted", "is_url", "local_of"]
+__all__ = ["Mirror", "Unreachable", "temporary_dir", "is_url", "local_of"]
 
 # no folders there: creating one would create a bucket, perhaps from a mistyped name
 _BUCKETS = {"s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "oss", "oci"}
@@ -30,7 +30,7 @@ class Unreachable(HengyuError):
 
 
 @contextmanager
-def drafted(folder: Path) -> Iterator[Path]:
+def temporary_dir(folder: Path) -> Iterator[Path]:
     """Yield a temporary folder in ``folder`` for fetched, unchecked files; it is deleted at the end."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -143,7 +143,7 @@ class Mirror:
         """Fetch the files of a subfolder that are missing here, and send those that are missing there."""
         there = {name for name in self.files() if name.startswith(f"{below}/")}
         here = {f"{below}/{path.name}" for path in folder.glob(f"{below}/*") if re.match(NAME, path.name)}
-        with drafted(folder) as draft:
+        with temporary_dir(folder) as draft:
             for name in sorted(there - here):
                 self.fetch([name], draft)
                 (folder / name).parent.mkdir(parents=True, exist_ok=True)

@@ -98,11 +98,13 @@ class Vectors:
 
 
 def open_spaces(
-    store: VectorStore, encoder: Encoder, poolings: Sequence[str], *, blind: bool = False
+    store: VectorStore, encoder: Encoder, poolings: Sequence[str], *, write_only: bool = False
 ) -> dict[str, VectorSpace]:
     """Return the spaces of an encoder's poolings, and that of its token counts; every segment is checked once."""
     identity = encoder.identity()
-    return {name: store.space(vectors_key(encoder, name, identity), blind=blind) for name in (*poolings, TOKENS)}
+    return {
+        name: store.space(vectors_key(encoder, name, identity), write_only=write_only) for name in (*poolings, TOKENS)
+    }
 
 
 def encode_missing(

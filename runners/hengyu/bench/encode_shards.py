@@ -78,7 +78,7 @@ class Encode:
                 other.release()
         if self.carried:
             texts, missing = list(self.carried.texts), self.carried.missing
-            spaces = open_spaces(context.store, encoder, self.poolings, blind=True)
+            spaces = open_spaces(context.store, encoder, self.poolings, write_only=True)
         else:
             texts, missing = list(context.select(self.texts)), None
             spaces = context.spaces(self.encoder, self.poolings, self.side)

@@ -163,7 +163,7 @@ class Absent(LocalEncoder):
 
     def __init__(self, spec: EncoderSpec, reason: str) -> None:
         self.spec = spec
-        self.id = spec.called
+        self.id = spec.display_name
         self.reason = reason
 
     @property
@@ -254,7 +254,7 @@ def observed_key(
         vectors=job.key(pooling),
         steps=[step.key for step in entry.steps],
         fitted=fitted,
-        clouds=plan.suite.seed if plan.glimpse(seed) else None,
+        clouds=plan.suite.seed if plan.cloud_sample(seed) else None,
         made=made,
     )
 

@@ -94,7 +94,7 @@ def estimate(
     )
     width = max(widths, default=0)
     pairs = [(e.id, name) for e, names in zip(encoders, poolings, strict=True) for name in names]
-    rows = [sum(max(1, len(s.names)) * max(1, s.seeds) for s in plan.suite.under(*pair)) for pair in pairs]
+    rows = [sum(max(1, len(s.names)) * max(1, s.seeds) for s in plan.suite.entries_for(*pair)) for pair in pairs]
     # what is seen of a task under one pooling is held, and once more on its way to the disk
     weighing = max(
         (_weighing(plan, t, width) + 2 * max(rows, default=0) * _seen(plan, t) for t in plan.tasks), default=0
@@ -143,7 +143,7 @@ def _tuned_texts(plan: Plan, encoder: str, pooling: str, sizes: Mapping[tuple[st
     """Return how many texts every tuned encoder of a pooling encodes; ``sizes`` are `_lesson_texts`."""
     trainings = {
         (task.name, (spec.entry if seed is None else spec.entry.with_seed(seed)).tuners, plan.fit_word(spec))
-        for spec in plan.suite.under(encoder, pooling)
+        for spec in plan.suite.entries_for(encoder, pooling)
         if spec.entry.tuners
         for seed in spec.draws(plan.suite.seed)
         for task in plan.tasks

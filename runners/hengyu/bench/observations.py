@@ -74,10 +74,10 @@ class ObservationStore:
     def _whole(self, seen: Observation) -> Observation:
         if seen.status != "ok":
             return seen
-        found = load_observation(self.folder, seen.meaning)
+        found = load_observation(self.folder, seen.cache_key)
         if found is None:
             raise HengyuError(
-                f"{sealed_path(self.folder, seen.meaning)}: was deleted while the run went on; run it again"
+                f"{sealed_path(self.folder, seen.cache_key)}: was deleted while the run went on; run it again"
             )
         return found
 
@@ -86,14 +86,14 @@ class ObservationStore:
         save_observation(self.folder, observation)
         seconds = (time.perf_counter() - started) / max(len(observation.dims), 1)
         for entry in observation.entries:
-            log.note_seconds(timing_key(observation.meaning, entry), seconds)
+            log.note_seconds(timing_key(observation.cache_key, entry), seconds)
         return observation
 
     def adopt(self, observation: Observation) -> None:
         """See that a new observation is kept: here, if another process made it, and where the run's mirror is."""
         if observation.status != "ok":
             return
-        path = sealed_path(self.folder, observation.meaning)
+        path = sealed_path(self.folder, observation.cache_key)
         if not path.is_file():
             save_observation(self.folder, observation)
         self._send(path)

@@ -42,7 +42,7 @@ def cells(plan: Plan, job: PreparedEncoder, pooling: str, task: TaskData) -> lis
     made = made_by(*whole, _FITTED_BY, alone=(*_ALONE, *alone))
     return [
         (spec, observed_key(plan, job, pooling, task, spec, seed, made))
-        for spec in plan.suite.under(job.encoder.id, pooling)
+        for spec in plan.suite.entries_for(job.encoder.id, pooling)
         for seed in spec.draws(plan.suite.seed)
     ]
 
@@ -83,7 +83,7 @@ class Observe:
         every = cells(context.plan, job, self.pooling, task)
         wanted = [every[i] for i in self.missing]
         # a worker that died may have seen some of them
-        done = [context.observations.load(meaning) if context.is_worker else None for _, meaning in wanted]
+        done = [context.observations.load(cache_key) if context.is_worker else None for _, cache_key in wanted]
         rest = [cell for cell, found in zip(wanted, done, strict=True) if found is None]
         new = iter(_observe(context, log, job, read, self.pooling, task, rest, self.moments) if rest else ())
         return [found or next(new) for found in done]
@@ -148,7 +148,7 @@ def observe_all(executor: Executor, context: RunContext, encoders: Sequence[Enco
         for number, pooling in under:
             for at, task in enumerate(plan.tasks):
                 asked = cells(plan, context.encoders[number], pooling, task)
-                done = [_bare(store.find(meaning, log)) for _, meaning in asked]
+                done = [_bare(store.find(cache_key, log)) for _, cache_key in asked]
                 missing = tuple(i for i, seen in enumerate(done) if seen is None)
                 log.kept += len(done) - len(missing)
                 log.tick(len(done) - len(missing))
@@ -178,7 +178,7 @@ def _bare(seen: Observation | None) -> Observation | None:
 
 def _count(plan: Plan, encoders: Sequence[EncodedEncoder]) -> int:
     """Return the number of cells of encoders."""
-    under = (spec for e in encoders for p in e.prepared.poolings for spec in plan.suite.under(e.encoder.id, p))
+    under = (spec for e in encoders for p in e.prepared.poolings for spec in plan.suite.entries_for(e.encoder.id, p))
     return sum(len(spec.draws(plan.suite.seed)) for spec in under) * len(plan.tasks)
 
 
@@ -231,22 +231,22 @@ def _observe(
         inputs = task_inputs(context, read, job.key(pooling), pooling, task, fits, known=known)
         opened = _Opened(kind.open(inputs), inputs.fits)
 
-    def of(spec: SuiteEntry, meaning: dict[str, Any]) -> _Opened:
+    def of(spec: SuiteEntry, cache_key: dict[str, Any]) -> _Opened:
         """Return what an entry works on; the vectors of a tuned encoder are its own."""
         if opened is not None and not spec.entry.tuners:
             return opened
-        seed = meaning["seed_of_draw"]
+        seed = cache_key["seed_of_draw"]
         entry = spec.entry if seed is None else spec.entry.with_seed(seed)
-        inputs = tuned_inputs(context, log, job, pooling, task, entry, meaning["fit_on"])
+        inputs = tuned_inputs(context, log, job, pooling, task, entry, cache_key["fit_on"])
         return _Opened(kind.open(inputs), inputs.fits)
 
     seen = []
-    for spec, meaning in wanted:
-        lacks = plan.lacking.get((task.name, meaning["fit_on"]))
+    for spec, cache_key in wanted:
+        lacks = plan.lacking.get((task.name, cache_key["fit_on"]))
         if lacks:
-            seen.append(Observation(meaning, tuple(spec.names), status="unavailable", reason=lacks))
+            seen.append(Observation(cache_key, tuple(spec.names), status="unavailable", reason=lacks))
         else:
-            seen.append(_observe_one(context, log, spec, meaning, of))
+            seen.append(_observe_one(context, log, spec, cache_key, of))
         log.tick(1)
     return seen
 
@@ -255,25 +255,25 @@ def _observe_one(
     context: RunContext,
     log: UnitLog,
     spec: SuiteEntry,
-    meaning: dict[str, Any],
+    cache_key: dict[str, Any],
     of: Callable[[SuiteEntry, dict[str, Any]], _Opened],
 ) -> Observation:
     """Observe an entry; a tuner that fails fails alone, and dims that the vectors do not have are named in what comes back."""
     started = time.perf_counter()
     opened = None
     try:
-        opened = of(spec, meaning)
-        kind, glimpse = context.plan.suite.task_kind, context.plan.glimpse(meaning["seed_of_draw"])
-        seen, costs = kind.observe(opened.vectors, spec.entry, spec.dims, meaning, glimpse)
+        opened = of(spec, cache_key)
+        kind, cloud_sample = context.plan.suite.task_kind, context.plan.cloud_sample(cache_key["seed_of_draw"])
+        seen, costs = kind.observe(opened.vectors, spec.entry, spec.dims, cache_key, cloud_sample)
     except Unreachable:
         raise  # it says nothing of the cell
     except ValueError as e:
-        return Observation.missed(meaning, spec.names, e)
+        return Observation.missed(cache_key, spec.names, e)
     finally:
         if opened is not None:
-            note_fits(log, meaning, opened.fits)
+            note_fits(log, cache_key, opened.fits)
     if costs:
-        log.note_costs(timing_key(meaning, seen.entries[0]), costs)
+        log.note_costs(timing_key(cache_key, seen.entries[0]), costs)
     return context.observations.save(seen, log, started)
 
 
@@ -293,8 +293,8 @@ def baseline_key(plan: Plan, name: str, task: TaskData) -> dict[str, Any]:
 
 def _observe_baseline(context: RunContext, log: ResultLog, name: str, task: TaskData) -> Observation:
     beside = context.plan.thresholds.get(task.name)
-    meaning = baseline_key(context.plan, name, task)
-    done = context.observations.find(meaning, log)
+    cache_key = baseline_key(context.plan, name, task)
+    done = context.observations.find(cache_key, log)
     if done:
         log.kept += 1
         return done
@@ -303,7 +303,7 @@ def _observe_baseline(context: RunContext, log: ResultLog, name: str, task: Task
     other = baseline_cosines(name, beside.pairs.first, beside.pairs.second)[0][None] if beside else np.zeros((0, 0))
     log.observed += 1
     # it leaves no vectors to look at
-    found = Observation(meaning, ("raw",), (dim,), similarity[None], beside=other, clouds={})
+    found = Observation(cache_key, ("raw",), (dim,), similarity[None], threshold_similarity=other, clouds={})
     context.observations.save(found, log, started)
     context.observations.adopt(found)
     return found

@@ -74,13 +74,13 @@ class ResultLog:
         """
         applies = suited if "widths" not in suite.partial else seen.too_wide.keys()
         wide = [
-            Observation(seen.meaning, (name,), status="unavailable" if name in applies else "failed", reason=reason)
+            Observation(seen.cache_key, (name,), status="unavailable" if name in applies else "failed", reason=reason)
             for name, reason in seen.too_wide.items()
         ]
         for one in (*([seen.bare] if seen.entries else []), *wide):
             self.seen.append(one)
             if one.status == "failed":
-                m = one.meaning
+                m = one.cache_key
                 where = f"{suite.path}: entry '{m['entry']}'"
                 self.failures.append(f"{where} failed for {m['encoder']}, {m['pooling']}: {one.reason}")
 
@@ -91,4 +91,4 @@ class ResultLog:
 
     def of_task(self, task: str) -> list[Observation]:
         """Return what was seen of a task."""
-        return [one for one in self.seen if one.meaning["task"] == task]
+        return [one for one in self.seen if one.cache_key["task"] == task]

@@ -103,7 +103,7 @@ def run(
         texts=plan.texts,
         sides={side: plan.texts_of(side) for side in SIDES} if any(e.asking for e in prepared) else {},
         fits=fits,
-        tuning=TunedEncoderCache(tuned or TunedStore.beside(store), progress),
+        tuning=TunedEncoderCache(tuned or TunedStore.next_to(store), progress),
         observations=ObservationStore(folder, run_mirror, force, progress, plan.suite.task_kind.costs),
         progress=progress,
         offline=offline,

@@ -55,7 +55,7 @@ def open_scorers(plan: Plan, progress: Progress, *, offline: bool) -> list[Score
 
 def _absent(spec: EncoderSpec, error: HengyuError) -> Scorer:
     identity = {"fingerprint": "", "tokens": "", "max_length": 0, "dtype": spec.dtype, "prompt": ""}
-    return Scorer(spec.called, None, identity, " ".join(error.problems))
+    return Scorer(spec.display_name, None, identity, " ".join(error.problems))
 
 
 def _key(plan: Plan, scorer: Scorer, task: TaskData) -> dict[str, Any]:
@@ -94,8 +94,8 @@ def score_all(context: RunContext, scorers: Sequence[Scorer], log: ResultLog) ->
 
 def _score(context: RunContext, log: ResultLog, scorer: Scorer, encoder: CrossEncoder, task: TaskData) -> Observation:
     """Observe one task; a model that fails is given up, and what is returned has no rows."""
-    meaning = _key(context.plan, scorer, task)
-    done = context.observations.find(meaning, log)
+    cache_key = _key(context.plan, scorer, task)
+    done = context.observations.find(cache_key, log)
     if done:
         log.kept += 1
         return done
@@ -108,10 +108,10 @@ def _score(context: RunContext, log: ResultLog, scorer: Scorer, encoder: CrossEn
         scorer.encoder, scorer.reason = None, " ".join(e.problems)
         encoder.release()
         context.progress.say(f"warning: {scorer.reason}; its rows give the reason")
-        return Observation(meaning, ())
+        return Observation(cache_key, ())
     log.observed += 1
     # there are no vectors to look at
-    found = Observation(meaning, (JOINT,), (None,), similarity[None], beside=other, clouds={})
+    found = Observation(cache_key, (JOINT,), (None,), similarity[None], threshold_similarity=other, clouds={})
     context.observations.save(found, log, started)
     context.observations.adopt(found)
     return found

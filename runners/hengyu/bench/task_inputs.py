@@ -1,4 +1,4 @@
-"""What the entries of a task work on: vectors read from the store, and the lessons that encoders are tuned on."""
+"""What the entries of a task work on: vectors read from the store, and the training data that encoders are tuned on."""
 
 from __future__ import annotations
 
@@ -104,8 +104,8 @@ def tuned_inputs(
     if not isinstance(job.encoder, HuggingFace):
         raise ValueError(f"encoder '{job.encoder.id}' is no model that can be trained")
     fit = plan.fits[task.name, word]
-    lesson = make_training_data(plan.texts, task, fit, plan.held.get(task.name))
-    tuned: TunedEncoder = tuning.tune(job.encoder, pooling, entry.tuners, lesson, "+".join(fit.splits))
+    training_data = make_training_data(plan.texts, task, fit, plan.held.get(task.name))
+    tuned: TunedEncoder = tuning.tune(job.encoder, pooling, entry.tuners, training_data, "+".join(fit.splits))
     for where, seconds in tuning.seconds.items():
         log.note_seconds(cell("tune", *where), seconds)
     tuning.seconds.clear()

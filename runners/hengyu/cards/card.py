@@ -166,7 +166,7 @@ class Card:
             raise HengyuError(f"{self.path}: {self.name} has no split '{name}'{did_you_mean(name, self.splits)}")
         return self.splits[name]
 
-    def beside(self, split: str, part: str = "file") -> Path:
+    def default_path(self, split: str, part: str = "file") -> Path:
         """Return the path of a split's file next to the card; raises `HengyuError` for a link out of that folder."""
         folder = self.path.parent
         own = self.split(split)

@@ -126,7 +126,7 @@ def cached(card: Card, split: str, root: Path | None = None, part: str = "") -> 
 def whereabouts(card: Card, split: str, data_dir: Path | None = None, part: str = "") -> dict[str, Path]:
     """Return where a split is searched, in order: given (--data), beside (the card), cached (fetched)."""
     places = {"given": data_dir / _file(card, split, part)} if data_dir else {}
-    places["beside"] = card.beside(split, part or "file")
+    places["beside"] = card.default_path(split, part or "file")
     download = cached(card, split, part=part)
     return places | ({"cached": download} if download else {})
 

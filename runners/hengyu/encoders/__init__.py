@@ -147,7 +147,7 @@ class EncoderSpec:
         return (self.prompt or None) if own is None else own
 
     @property
-    def called(self) -> str:
+    def display_name(self) -> str:
         """Its name on the leaderboard: the given name, else the hub id or the last part of the path, on every machine.
 
         Files are not checked: anything like a hub id (``owner/name``) is named so, even if it is a folder.
@@ -168,7 +168,7 @@ class EncoderSpec:
         found = []
         for dtype, backend in product(dtypes or (self.dtype,), backends or (self.backend,)):
             words = [new for new, own in ((dtype, self.dtype), (backend, self.backend)) if new != own]
-            name = " ".join((self.called, *words)) if words else self.name
+            name = " ".join((self.display_name, *words)) if words else self.name
             found.append(replace(self, name=name, dtype=dtype, backend=backend))
         return tuple(dict.fromkeys(found))
 
@@ -307,10 +307,10 @@ def open_encoder(spec: EncoderSpec, *, offline: bool = False) -> HuggingFace:
     from hengyu.encoders.model_folder import ModelFolder
 
     if spec.model in _BUILT_IN:
-        folder = ModelFolder(Path(__file__).parent / "builtin", spec, identifier=spec.called)
+        folder = ModelFolder(Path(__file__).parent / "builtin", spec, identifier=spec.display_name)
     else:
         path, revision = find_folder(spec, offline=offline)
-        folder = ModelFolder(path, spec, identifier=spec.called, revision=revision, offline=offline)
+        folder = ModelFolder(path, spec, identifier=spec.display_name, revision=revision, offline=offline)
     folder.refuse_other_kinds()
     return HuggingFace(folder)
 

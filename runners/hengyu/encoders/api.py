@@ -57,7 +57,7 @@ class Api:
 
     def __init__(self, spec: EncoderSpec, *, offline: bool = False) -> None:
         self.spec = spec
-        self.id = spec.called
+        self.id = spec.display_name
         where = f"encoder '{self.id}'"
         address = find_address(spec.api, where)
         for key, default in _DEFAULTS.items():

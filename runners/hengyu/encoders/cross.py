@@ -31,7 +31,7 @@ def open_cross_encoder(spec: EncoderSpec, *, offline: bool = False) -> CrossEnco
     Its folder must follow the same rules as an encoder's: only safetensors, and no code without permission.
     Raises `HengyuError` if it is not a cross-encoder.
     """
-    where = f"cross-encoder '{spec.called}'"
+    where = f"cross-encoder '{spec.display_name}'"
     for key in _UNFIT:
         if getattr(spec, key) not in ("", None):
             raise HengyuError(f"{where}: {key} does not apply to a cross-encoder; remove it")
@@ -39,7 +39,7 @@ def open_cross_encoder(spec: EncoderSpec, *, offline: bool = False) -> CrossEnco
         raise HengyuError(f"{where}: backend does not apply to a cross-encoder; remove it")
     try:
         path, revision = find_folder(spec, offline=offline)
-        folder = ModelFolder(path, spec, identifier=spec.called, revision=revision, offline=offline)
+        folder = ModelFolder(path, spec, identifier=spec.display_name, revision=revision, offline=offline)
     except HengyuError as e:
         raise HengyuError(*map(_called, e.problems)) from None
     folder.where = f"cross-encoder '{folder.id}' ({path})"

@@ -43,17 +43,17 @@ def _inside(folder: Path, spec: EncoderSpec) -> EncoderSpec:
     found = [folder / f"vectors{s}" for s in VECTOR_FILES if (folder / f"vectors{s}").exists()]
     if len(found) > 1:
         raise HengyuError(
-            f"encoder '{spec.called}' ({folder}): contains {' and '.join(p.name for p in found)}; keep one, or name the file"
+            f"encoder '{spec.display_name}' ({folder}): contains {' and '.join(p.name for p in found)}; keep one, or name the file"
         )
     texts = spec.texts
     if not texts and found[0].suffix != ".parquet":
         texts = next((str(folder / name) for name in _TEXTS if (folder / name).is_file()), "")
         if not texts:
             raise HengyuError(
-                f"encoder '{spec.called}' ({folder}): its texts are missing; put them in {folder / _TEXTS[0]}, one per line, in "
-                "the order of the vectors"
+                f"encoder '{spec.display_name}' ({folder}): its texts are missing; put them in {folder / _TEXTS[0]}, one per line, "
+                "in the order of the vectors"
             )
-    return replace(spec, name=spec.called, model=str(found[0]), texts=texts)
+    return replace(spec, name=spec.display_name, model=str(found[0]), texts=texts)
 
 
 class SafetensorsVectors(Precomputed):

@@ -35,7 +35,7 @@ class Precomputed(LocalEncoder):
     def __init__(self, spec: EncoderSpec) -> None:
         self.spec = spec
         self.path = user_path(spec.model)
-        self.id = spec.called
+        self.id = spec.display_name
         self.where = f"encoder '{self.id}' ({self.path})"
         for key in (
             "revision",

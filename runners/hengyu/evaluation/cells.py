@@ -80,9 +80,9 @@ def task_cells(suite: Suite, truth: Truth, seen: Sequence[Observation]) -> dict[
 def _cells_by_seed(truth: Truth, seen: Sequence[Observation]) -> dict[tuple[Row, int | None], Cell]:
     cells: dict[tuple[Row, int | None], Cell] = {}
     for o in seen:
-        seed = o.meaning.get("seed_of_draw")
+        seed = o.cache_key.get("seed_of_draw")
         for k, entry in enumerate(o.entries):
-            row = (o.meaning["encoder"], o.meaning["pooling"], entry, o.meaning["fit_on"])
+            row = (o.cache_key["encoder"], o.cache_key["pooling"], entry, o.cache_key["fit_on"])
             if (row, seed) not in cells:
                 cells[row, seed] = _cell(truth, o, k, row, seed)
     return cells

@@ -156,8 +156,8 @@ def _sweep_records(plan: Plan, kind: Task, truth: Truth, seen: Sequence[Observat
     records = []
     for o in seen:
         for dim, value, error in zip(*(o.sweep.get(k, ()) for k in ("dim", "value", "error")), strict=True):
-            entry = str(_entry(o.meaning["entry"]).with_dim(int(dim)))
-            row = (o.meaning["encoder"], o.meaning["pooling"], entry, o.meaning["fit_on"])
+            entry = str(_entry(o.cache_key["entry"]).with_dim(int(dim)))
+            row = (o.cache_key["encoder"], o.cache_key["pooling"], entry, o.cache_key["fit_on"])
             record = _record(plan, kind, truth.task, Cell(row, int(dim)), truth.n)
             record = replace(record, metric=kind.swept, ceiling=truth.ceiling, sweep=True)
             if np.isfinite(value) and np.isfinite(error):
@@ -213,6 +213,6 @@ def fits_seen(seen: Sequence[Observation]) -> list[dict[str, Any]]:
     found = []
     for o in seen:
         if o.fit:
-            seed = o.meaning.get("seed_of_draw")
-            found.append({**{k: o.meaning[k] for k in keys}, **o.fit} | ({} if seed is None else {"seed": seed}))
+            seed = o.cache_key.get("seed_of_draw")
+            found.append({**{k: o.cache_key[k] for k in keys}, **o.fit} | ({} if seed is None else {"seed": seed}))
     return found

@@ -41,13 +41,13 @@ class FitCache:
 
     def fit(self, method: SampleTransform, step: Step, before: Sequence[Step], word: str, sample: Sample) -> None:
         """Give a step's method its fitted state; ``before`` are the steps that its rows have passed."""
-        meaning = fit_key(
+        cache_key = fit_key(
             vectors=self.vectors, rows=self.rows.get(word, ""), before=[s.key for s in before], step=step.key
         )
         found = None
         if self.store is not None:
             try:
-                found = self.store.recall(meaning)
+                found = self.store.recall(cache_key)
             except Unreachable:
                 raise
             except HengyuError as e:
@@ -61,7 +61,7 @@ class FitCache:
         self.seconds[str(step)] = time.perf_counter() - started
         if self.store is not None:
             try:
-                self.store.keep(meaning, method.state(), {"report": method.report})
+                self.store.keep(cache_key, method.state(), {"report": method.report})
             except Unreachable:
                 raise
             except HengyuError as e:  # the fit can still be used

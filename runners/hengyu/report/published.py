@@ -16,7 +16,7 @@ from hengyu.base.paths import share
 from hengyu.methods.grammar import parse_entry
 from hengyu.storage.records import Record, Run
 
-__all__ = ["Published", "beside", "published"]
+__all__ = ["Published", "matching_published", "published"]
 
 _Key = tuple[str, str, str, str, str, frozenset[str]]
 
@@ -69,7 +69,7 @@ def published() -> tuple[Published, ...]:
     return tuple(found)
 
 
-def beside(run: Run) -> list[tuple[Record, Published]]:
+def matching_published(run: Run) -> list[tuple[Record, Published]]:
     """Return the Spearman numbers of a run that have published counterparts, with them, in the order of the records."""
     known: dict[_Key, list[Published]] = {}
     for figure in published():

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from hengyu.base.errors import HengyuError
-from hengyu.base.remote import Mirror, drafted, is_url
+from hengyu.base.remote import Mirror, is_url, temporary_dir
 from hengyu.storage.folder import StoreFolder
 from hengyu.storage.in_use import in_seconds, note_use
 from hengyu.storage.tensor_file import Tensors, load_sealed, read_sealed, save_sealed, sealed_path
@@ -32,30 +32,30 @@ class FitStore(StoreFolder):
             return cls.default()
         return cls.below(Mirror(place))
 
-    def recall(self, meaning: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]] | None:
+    def recall(self, cache_key: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]] | None:
         """Return (arrays, about) of a fit; None if not stored; raises `HengyuError` if its bytes have changed."""
-        name = sealed_path(self.root, meaning).name
-        found = load_sealed(self.root, meaning)
+        name = sealed_path(self.root, cache_key).name
+        found = load_sealed(self.root, cache_key)
         note_use(self.root / name)
         if self.mirror is not None:
             there = self.mirror.has(name)
             if found is None and there:
-                return self._fetch(self.mirror, name, meaning)
+                return self._fetch(self.mirror, name, cache_key)
             if found is not None and not there:
                 self.mirror.send(self.root, [name])
         return found
 
-    def keep(self, meaning: Mapping[str, Any], tensors: Tensors, about: Mapping[str, Any]) -> None:
+    def keep(self, cache_key: Mapping[str, Any], tensors: Tensors, about: Mapping[str, Any]) -> None:
         """Save a fit locally and in the remote store; raises `HengyuError` if either fails."""
-        path = save_sealed(self.root, meaning, tensors, about)
+        path = save_sealed(self.root, cache_key, tensors, about)
         if self.mirror is not None:
             self.mirror.send(self.root, [path.name])
 
-    def _fetch(self, mirror: Mirror, name: str, meaning: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-        with drafted(self.root) as draft:
+    def _fetch(self, mirror: Mirror, name: str, cache_key: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+        with temporary_dir(self.root) as draft:
             mirror.fetch([name], draft)
             try:
-                found = read_sealed(draft / name, meaning)
+                found = read_sealed(draft / name, cache_key)
             except HengyuError:
                 raise HengyuError(f"{mirror.url}/{name}: has changed since it was written") from None
             (draft / name).replace(self.root / name)

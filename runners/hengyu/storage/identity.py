@@ -223,7 +223,7 @@ def tuned_key(
     about: Mapping[str, Any],
     encoder: Mapping[str, Any],
     step: Mapping[str, Any],
-    lesson: str,
+    training_data: str,
     held: str,
     made: Mapping[str, Any],
 ) -> Key:
@@ -233,11 +233,11 @@ def tuned_key(
         about: for readers: the step in the entry grammar, and the pooling.
         encoder: the key of the original encoder's vectors.
         step: the key of the step that trains it.
-        lesson: the digest of the training texts, counts and labels.
+        training_data: the digest of the training texts, counts and labels.
         held: the digest of the labelled pairs that are held out.
         made: the code that trains (`made_by`).
     """
-    return {**about, "encoder": dict(encoder), "method": dict(step), "lesson": lesson, "held": held, **made}
+    return {**about, "encoder": dict(encoder), "method": dict(step), "lesson": training_data, "held": held, **made}
 
 
 def observation_key(

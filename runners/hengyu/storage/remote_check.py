@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from hengyu.base.remote import Mirror, drafted
+from hengyu.base.remote import Mirror, temporary_dir
 from hengyu.storage.fits import FitStore
 from hengyu.storage.tuned import TunedStore
 from hengyu.storage.vectors import VectorStore
@@ -51,7 +51,7 @@ def damaged_elsewhere(vectors: VectorStore, fits: FitStore, tuned: TunedStore, s
 
 
 def _held(mirror: Mirror, part: str, files: set[str], scratch: Path, kind: str) -> Iterator[RemoteDamage]:
-    with drafted(scratch) as own:
+    with temporary_dir(scratch) as own:
         mirror.fetch(sorted(n for n in files if n == part or n.startswith(f"{part}/")), own)
         stores = {"": VectorStore(own).damaged_segments, "fits": FitStore(own).verify, "tuned": TunedStore(own).verify}
         for damage in stores[kind]():

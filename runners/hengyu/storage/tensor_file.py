@@ -1,4 +1,4 @@
-"""Arrays on disk with a description and a checksum: one safetensors file, named by its meaning, written atomically."""
+"""Arrays on disk with a description and a checksum: one safetensors file, named by its cache key, written atomically."""
 
 from __future__ import annotations
 
@@ -16,42 +16,44 @@ from hengyu.base.errors import HengyuError
 from hengyu.base.json_files import parse, write_bytes
 from hengyu.storage.identity import name_of
 
-__all__ = ["Tensors", "glance", "load_sealed", "read_sealed", "save_sealed", "sealed_path"]
+__all__ = ["Tensors", "read_metadata", "load_sealed", "read_sealed", "save_sealed", "sealed_path"]
 
 Tensors = Mapping[str, NDArray[Any]]
 
 
-def sealed_path(folder: Path, meaning: Mapping[str, Any]) -> Path:
-    """Return the file of a meaning: its name is the hash of every key and value."""
-    return folder / f"{name_of(meaning, 24)}.safetensors"
+def sealed_path(folder: Path, cache_key: Mapping[str, Any]) -> Path:
+    """Return the file of a cache key: its name is the hash of every key and value."""
+    return folder / f"{name_of(cache_key, 24)}.safetensors"
 
 
-def save_sealed(folder: Path, meaning: Mapping[str, Any], tensors: Tensors, about: Mapping[str, Any]) -> Path:
+def save_sealed(folder: Path, cache_key: Mapping[str, Any], tensors: Tensors, about: Mapping[str, Any]) -> Path:
     """Write arrays with a description; returns the file. Raises `HengyuError` if it cannot be written."""
     from safetensors.numpy import save
 
     whole = {key: np.ascontiguousarray(value) for key, value in tensors.items()}
-    head = {"meaning": dict(meaning), **about}
+    head = {"meaning": dict(cache_key), **about}
     head["sha256"] = _digest(whole, head)
     content = save(whole, metadata={"hengyu": json.dumps(head, sort_keys=True, allow_nan=False)})
-    path = sealed_path(folder, meaning)
+    path = sealed_path(folder, cache_key)
     write_bytes(path, content)
     return path
 
 
-def load_sealed(folder: Path, meaning: Mapping[str, Any]) -> tuple[dict[str, NDArray[Any]], dict[str, Any]] | None:
-    """Read (arrays, about) of a meaning; None if there is no such file; raises `HengyuError` if its bytes changed."""
-    path = sealed_path(folder, meaning)
+def load_sealed(folder: Path, cache_key: Mapping[str, Any]) -> tuple[dict[str, NDArray[Any]], dict[str, Any]] | None:
+    """Read (arrays, about) of a cache key; None if there is no such file; raises `HengyuError` if its bytes changed."""
+    path = sealed_path(folder, cache_key)
     try:
-        return read_sealed(path, meaning) if path.is_file() else None
+        return read_sealed(path, cache_key) if path.is_file() else None
     except HengyuError:
         if path.exists():
             raise
         return None  # it was deleted while being read
 
 
-def read_sealed(path: Path, meaning: Mapping[str, Any] | None = None) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
-    """Read (arrays, about) of a file; raises `HengyuError` if it has changed or has another meaning."""
+def read_sealed(
+    path: Path, cache_key: Mapping[str, Any] | None = None
+) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
+    """Read (arrays, about) of a file; raises `HengyuError` if it has changed or has another cache key."""
     from safetensors import SafetensorError, safe_open
 
     try:
@@ -60,7 +62,7 @@ def read_sealed(path: Path, meaning: Mapping[str, Any] | None = None) -> tuple[d
             about = _head(file)
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - not a mapping
         intact = about.pop("sha256") == _digest(tensors, about) and sealed_path(path.parent, about["meaning"]) == path
-        intact = intact and (meaning is None or about["meaning"] == dict(meaning))
+        intact = intact and (cache_key is None or about["meaning"] == dict(cache_key))
     except PermissionError as e:
         raise HengyuError(f"{path}: cannot be read ({e.strerror or e}); check its permissions") from None
     except (SafetensorError, OSError, KeyError, TypeError, ValueError):
@@ -70,8 +72,8 @@ def read_sealed(path: Path, meaning: Mapping[str, Any] | None = None) -> tuple[d
     return tensors, about
 
 
-def glance(path: Path) -> dict[str, Any] | None:
-    """Return a file's description (meaning and the rest) without reading or checking arrays; None if there is none."""
+def read_metadata(path: Path) -> dict[str, Any] | None:
+    """Return a file's description (cache key and the rest) without reading or checking arrays; None if there is none."""
     from safetensors import SafetensorError, safe_open
 
     try:

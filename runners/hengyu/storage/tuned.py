@@ -16,12 +16,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from msgspec import Struct
+from msgspec import field as msgspec_field
 
 from hengyu.base.bounded import open_regular
 from hengyu.base.errors import HengyuError
 from hengyu.base.json_files import NAME, find_json, shaped
 from hengyu.base.paths import cache_mirror
-from hengyu.base.remote import Mirror, drafted
+from hengyu.base.remote import Mirror, temporary_dir
 from hengyu.storage.folder import StoreFolder
 from hengyu.storage.identity import digest, name_of
 from hengyu.storage.in_use import Held, changed_at, delete, hold, in_seconds, leftovers, note_use, size_of, unused
@@ -44,15 +45,15 @@ class TunedStore(StoreFolder):
     kind = "tuned"
 
     @classmethod
-    def beside(cls, store: VectorStore) -> Self:
+    def next_to(cls, store: VectorStore) -> Self:
         """Return the store for a vector store: the folder next to it, below the same URL."""
         if store.mirror is None or store.mirror == cache_mirror("vectors"):
             return cls(store.root.parent / cls.kind, cache_mirror(cls.kind) if store.mirror else None)
         return cls.below(store.mirror)
 
-    def path(self, meaning: Mapping[str, Any]) -> Path:
-        """Return the folder of a meaning: its name is the hash of every key and value."""
-        return self.root / name_of(meaning, 24)
+    def path(self, cache_key: Mapping[str, Any]) -> Path:
+        """Return the folder of a cache key: its name is the hash of every key and value."""
+        return self.root / name_of(cache_key, 24)
 
     def folders(self) -> list[Path]:
         """Return the folders of all fine-tuned encoders, sorted."""
@@ -62,28 +63,28 @@ class TunedStore(StoreFolder):
         """Return for each fine-tuned encoder its folder, its step, its pooling, and its size in bytes."""
         rows = []
         for path in self.folders():
-            meaning = _about(path).get("meaning")
-            meaning = meaning if isinstance(meaning, dict) else {}
-            encoder = meaning.get("encoder")
+            cache_key = _about(path).get("meaning")
+            cache_key = cache_key if isinstance(cache_key, dict) else {}
+            encoder = cache_key.get("encoder")
             rows.append(
                 {
                     "folder": path.name,
-                    "step": meaning.get("step", "?"),
-                    "pooling": meaning.get("pooling", "?"),
+                    "step": cache_key.get("step", "?"),
+                    "pooling": cache_key.get("pooling", "?"),
                     "encoder": str(encoder.get("fingerprint", "?")) if isinstance(encoder, dict) else "?",
                     "bytes": size_of(path),
                 }
             )
         return rows
 
-    def recall(self, meaning: Mapping[str, Any]) -> dict[str, Any] | None:
+    def recall(self, cache_key: Mapping[str, Any]) -> dict[str, Any] | None:
         """Return a training's report; None if not stored; raises `HengyuError` if a file has changed."""
-        found = self.find(meaning)
+        found = self.find(cache_key)
         return found[0] if found else None
 
-    def find(self, meaning: Mapping[str, Any]) -> tuple[dict[str, Any], Held] | None:
+    def find(self, cache_key: Mapping[str, Any]) -> tuple[dict[str, Any], Held] | None:
         """Return a training's report like `recall`, and a lock that protects the encoder from `gc` while it lives."""
-        path = self.path(meaning)
+        path = self.path(cache_key)
         held = hold(path / ABOUT)
         there = self.mirror is not None and self.mirror.has(f"{path.name}/{ABOUT}")
         if not path.is_dir():
@@ -105,7 +106,7 @@ class TunedStore(StoreFolder):
     def _fetch(self, mirror: Mirror, name: str) -> Held | None:
         """Fetch a remote encoder, the files that it lists; raises `HengyuError` if it is incomplete."""
         away = mirror.below(name)
-        with drafted(self.root) as around:
+        with temporary_dir(self.root) as around:
             draft = around / name
             away.fetch([ABOUT], draft)
             names = _about(draft).get("sha256")
@@ -125,16 +126,16 @@ class TunedStore(StoreFolder):
             names = sorted(p.relative_to(path).as_posix() for p in _files(path))
             self.mirror.below(path.name).send(path, sorted(names, key=lambda n: n == ABOUT))
 
-    def keep(self, meaning: Mapping[str, Any], report: Mapping[str, Any], draft: Path) -> Held | None:
+    def keep(self, cache_key: Mapping[str, Any], report: Mapping[str, Any], draft: Path) -> Held | None:
         """Move a draft folder to its place; an intact one that another process has stored meanwhile is kept.
 
         Returns a lock that protects it from `gc` while it lives; None if another process has deleted it already.
         """
         files = sorted(p for p in draft.rglob("*") if p.is_file())
         sums = {p.relative_to(draft).as_posix(): _sum(p) for p in files}
-        about = {"meaning": dict(meaning), "report": dict(report), "sha256": sums}
+        about = {"meaning": dict(cache_key), "report": dict(report), "sha256": sums}
         write_json(draft / ABOUT, {**about, "digest": digest(about)})
-        path = self.path(meaning)
+        path = self.path(cache_key)
         held = hold(draft / ABOUT)
         _place(draft, path)
         if held is None or not held.names(path / ABOUT):
@@ -187,7 +188,7 @@ def _place(draft: Path, path: Path) -> None:
 class _About(Struct):
     """hengyu.json of a tuned encoder."""
 
-    meaning: dict[str, Any]
+    cache_key: dict[str, Any] = msgspec_field(name="meaning")
     report: dict[str, Any]
     sha256: dict[str, str]  # of its files
     digest: str  # of all that it says beside
@@ -204,7 +205,7 @@ def _check(path: Path) -> Damage | None:
         head = shaped(about, _About)
     except ValueError:
         head = None
-    if head is None or TunedStore(path.parent).path(head.meaning) != path:
+    if head is None or TunedStore(path.parent).path(head.cache_key) != path:
         return Damage(path / ABOUT, "is missing, unreadable, or of another encoder")
     if head.digest != _own_digest(about):
         return Damage(path / ABOUT, "has changed since it was written (its own digest differs)")

@@ -63,12 +63,12 @@ class VectorSpace:
     """
 
     def __init__(
-        self, folder: Path, meaning: Mapping[str, Any], mirror: Mirror | None = None, *, blind: bool = False
+        self, folder: Path, cache_key: Mapping[str, Any], mirror: Mirror | None = None, *, write_only: bool = False
     ) -> None:
         self.folder = folder
         self.mirror = mirror
-        self.blind = blind
-        self.meaning = dict(meaning)
+        self.write_only = write_only
+        self.cache_key = dict(cache_key)
         self._segments: list[Path] = []
         self._mapped: dict[int, NDArray[np.float32]] = {}
         self._keys: NDArray[np.void] = _ordered(np.zeros((0, _KEY_BYTES), np.uint8))
@@ -83,7 +83,7 @@ class VectorSpace:
 
         If the store mirrors a remote one, they are fetched first; local ones are sent if requested.
         """
-        if self.blind:
+        if self.write_only:
             return
         if self.mirror is not None:
             self._exchange(self.mirror, send=send)
@@ -179,7 +179,7 @@ class VectorSpace:
 
     def _describe(self) -> None:
         if not (self.folder / "space.json").is_file():
-            write_json(self.folder / "space.json", self.meaning)
+            write_json(self.folder / "space.json", self.cache_key)
 
     def _insert(self, keys: NDArray[np.void], places: NDArray[np.int64]) -> None:
         """Merge a segment's keys without sorting all again: a store grows by many small segments."""

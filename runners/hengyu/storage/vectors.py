@@ -52,10 +52,12 @@ class VectorStore(StoreFolder):
             return cls.default()
         return cls(local(place), Mirror(place) if is_url(place) else None)
 
-    def space(self, meaning: Mapping[str, Any], *, blind: bool = False) -> VectorSpace:
-        """Return the space of a meaning, whose address holds all its keys and values; a ``blind`` one can only append."""
-        name = name_of(meaning, _DIGITS)
-        return VectorSpace(self.root / name, meaning, self.mirror.below(name) if self.mirror else None, blind=blind)
+    def space(self, cache_key: Mapping[str, Any], *, write_only: bool = False) -> VectorSpace:
+        """Return the space of a cache key, whose address holds all its keys and values; a ``write_only`` one can only append."""
+        name = name_of(cache_key, _DIGITS)
+        return VectorSpace(
+            self.root / name, cache_key, self.mirror.below(name) if self.mirror else None, write_only=write_only
+        )
 
     def spaces(self) -> Iterator[Path]:
         """Yield the folders of all spaces, sorted by name."""
@@ -63,14 +65,14 @@ class VectorStore(StoreFolder):
             yield from sorted(p for p in self.root.iterdir() if p.is_dir() and not p.name.startswith("."))
 
     def info(self) -> list[dict[str, Any]]:
-        """Return for each space its meaning, its numbers of segments and vectors, and its size in bytes."""
+        """Return for each space its cache key, its numbers of segments and vectors, and its size in bytes."""
         rows = []
         for folder in self.spaces():
             segments = list(segments_of(folder))
             vectors = sum(int(_shape(p / "keys.npy")[0]) for p in segments)
             size = size_of(folder)
             rows.append(
-                {**_meaning(folder), "space": folder.name, "segments": len(segments), "vectors": vectors, "bytes": size}
+                {**_key_of(folder), "space": folder.name, "segments": len(segments), "vectors": vectors, "bytes": size}
             )
         return rows
 
@@ -78,8 +80,8 @@ class VectorStore(StoreFolder):
         """Check every file of the store against its checksum and return the damaged ones."""
         found = []
         for folder in self.spaces():
-            meaning = _meaning(folder)
-            if not _is_named(folder, meaning):
+            cache_key = _key_of(folder)
+            if not _is_named(folder, cache_key):
                 found.append(Damage(folder / "space.json", "does not match the name of its folder"))
         return found + self.damaged_segments()
 
@@ -129,14 +131,14 @@ def _last_use(folder: Path) -> float:
     return max(map(changed_at, [*segments, about] if about.is_file() else segments))
 
 
-def _meaning(folder: Path) -> dict[str, Any]:
+def _key_of(folder: Path) -> dict[str, Any]:
     return find_json(folder / "space.json", dict[str, Any]) or {}
 
 
-def _is_named(folder: Path, meaning: Mapping[str, Any]) -> bool:
-    """Whether the name of a space's folder matches its meaning, which may be any JSON."""
+def _is_named(folder: Path, cache_key: Mapping[str, Any]) -> bool:
+    """Whether the name of a space's folder matches its cache key, which may be any JSON."""
     try:
-        return name_of(meaning, _DIGITS) == folder.name
+        return name_of(cache_key, _DIGITS) == folder.name
     except ValueError:
         return False
 

@@ -35,7 +35,7 @@ class SuiteEntry:
         listed = () if self.dims == "all" else self.dims
         return tuple(str(self.entry.with_dim(d)) for d in listed) or (str(self.entry),)
 
-    def wanted_of(self, encoder: str) -> bool:
+    def applies_to(self, encoder: str) -> bool:
         """Whether an encoder, by its name on the board, is weighed by it."""
         return not self.encoders or encoder in self.encoders
 

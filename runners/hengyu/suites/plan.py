@@ -106,7 +106,7 @@ class Plan:
         """Return what an entry is fitted on, as the board says it."""
         return self.suite.fit_word(spec)
 
-    def glimpse(self, seed: int | None) -> CloudSample | None:
+    def cloud_sample(self, seed: int | None) -> CloudSample | None:
         """Return what looks at the cloud of an entry's vectors; nothing does for the draws after the first."""
         return None if seed not in (None, self.suite.seed) else CloudSample(self.suite.seed)
 

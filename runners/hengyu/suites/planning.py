@@ -92,7 +92,7 @@ class PlanProblems(Problems):
 
 def entries_in_use(suite: Suite, problems: PlanProblems) -> list[SuiteEntry]:
     """Return the entries that any encoder of the suite is weighed by; the others are left out."""
-    used = [e for e in suite.entries if any(e.wanted_of(encoder.called) for encoder in suite.encoders)]
+    used = [e for e in suite.entries if any(e.applies_to(encoder.display_name) for encoder in suite.encoders)]
     problems.left_out += [
         f"entry '{e.entry}', which the suite has for {', '.join(e.encoders)} alone"
         for e in suite.entries

@@ -65,7 +65,7 @@ class Suite:
         """Return what an entry is fitted on, as the board says it."""
         return (spec.fit_on or self.fit_on) if spec.needs_fit else "none"
 
-    def under(self, encoder: str, pooling: str) -> tuple[SuiteEntry, ...]:
+    def entries_for(self, encoder: str, pooling: str) -> tuple[SuiteEntry, ...]:
         """Return the entries that are weighed on an encoder, by its name on the board, under a pooling.
 
         Native vectors of an encoder that has no others stand for every pooling.
@@ -73,7 +73,7 @@ class Suite:
         return tuple(
             e
             for e in self.entries
-            if e.wanted_of(encoder) and (pooling in (e.poolings or (pooling,)) or pooling not in self.poolings)
+            if e.applies_to(encoder) and (pooling in (e.poolings or (pooling,)) or pooling not in self.poolings)
         )
 
     def with_overrides(
@@ -259,7 +259,7 @@ def _refuse_unknown(table: Table, key: str, names: tuple[str, ...], known: Colle
 def _entries(
     table: Table, kind: Task, poolings: tuple[str, ...], encoders: tuple[EncoderSpec, ...]
 ) -> tuple[SuiteEntry, ...]:
-    entries = read_entries(table, kind.reference, poolings, tuple(e.called for e in encoders))
+    entries = read_entries(table, kind.reference, poolings, tuple(e.display_name for e in encoders))
     table.problems.add(*(f"{table.where}: {p}" for p in misplaced(entries, kind)))
     return with_first(entries, kind)
 

@@ -118,7 +118,7 @@ def _anywhere(spec: EncoderSpec) -> EncoderSpec:
     path, texts = user_path(spec.model), user_path(spec.texts)
     return replace(
         spec,
-        name=spec.called,
+        name=spec.display_name,
         model=str(resolved(path)) if path.exists() else spec.model,
         texts=str(resolved(texts)) if spec.texts else "",
     )

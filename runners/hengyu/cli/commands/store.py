@@ -123,7 +123,7 @@ def _kept(place: str | None) -> tuple[VectorStore, FitStore, TunedStore]:
     from hengyu.storage.vectors import VectorStore
 
     vectors = VectorStore.at(place)
-    return vectors, FitStore.at(place), TunedStore.beside(vectors)
+    return vectors, FitStore.at(place), TunedStore.next_to(vectors)
 
 
 def _lost(vectors: VectorStore, fits: FitStore, tuned: TunedStore) -> list[RemoteDamage]:

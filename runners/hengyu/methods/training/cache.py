@@ -53,43 +53,43 @@ class TunedEncoderCache:
     seconds: dict[tuple[str, ...], float] = field(default_factory=dict)
 
     def tune(
-        self, encoder: HuggingFace, pooling: str, steps: Sequence[Step], lesson: TrainingData, on: str
+        self, encoder: HuggingFace, pooling: str, steps: Sequence[Step], training_data: TrainingData, on: str
     ) -> TunedEncoder:
         """Return an encoder after a sequence of fine-tuning steps; ``on`` describes the data in messages.
 
-        Raises ValueError or `Degenerate` if the model or the lesson is unsuitable for training.
+        Raises ValueError or `Degenerate` if the model or the training data is unsuitable for training.
         """
         # the user's trust covers the code of the model they named, not that of stored encoders
         store = replace(self.store, mirror=None) if encoder.spec.trust_remote_code else self.store
         trained = []
         for step in steps:
             method: Tuner = step.make()
-            meaning = self._meaning(encoder, pooling, step, method, lesson)
+            cache_key = self._cache_key(encoder, pooling, step, method, training_data)
             try:
-                found = store.find(meaning)
+                found = store.find(cache_key)
             except Unreachable:
                 raise
             except HengyuError as e:
                 self.progress.say(f"warning: {e}; training it again")
                 found = None
             if found is None:
-                found = self._train(store, encoder, pooling, step, method, lesson, meaning, on)
+                found = self._train(store, encoder, pooling, step, method, training_data, cache_key, on)
             report, held = found
             trained.append({"name": str(step), **report})
-            path = store.path(meaning)
+            path = store.path(cache_key)
             encoder = _open(path, encoder, str(report.get("prompt", encoder.spec.prompt)))
             finalize(encoder, held.release)
         return TunedEncoder(encoder, trained)
 
-    def _meaning(
-        self, encoder: HuggingFace, pooling: str, step: Step, method: Tuner, lesson: TrainingData
+    def _cache_key(
+        self, encoder: HuggingFace, pooling: str, step: Step, method: Tuner, training_data: TrainingData
     ) -> dict[str, Any]:
         return tuned_key(
             about={"step": str(step), "pooling": pooling},
             encoder=vectors_key(encoder, pooling),
             step=step.key,
-            lesson=lesson.digest(labelled=method.labelled),
-            held=lesson.held_digest,
+            training_data=training_data.digest(labelled=method.labelled),
+            held=training_data.held_digest,
             made=made_by(TRAINEE, alone=(__name__,)),
         )
 
@@ -100,22 +100,22 @@ class TunedEncoderCache:
         pooling: str,
         step: Step,
         method: Tuner,
-        lesson: TrainingData,
-        meaning: dict[str, Any],
+        training_data: TrainingData,
+        cache_key: dict[str, Any],
         on: str,
     ) -> tuple[dict[str, Any], Held]:
         from hengyu.methods.training.model import TrainableEncoder
 
         started = time.perf_counter()
         where = f"{encoder.id}, {pooling}: {step} on {on}"
-        trainee = TrainableEncoder(encoder, pooling)
-        with self.progress.stage(f"tuning {where}", method.steps(lesson)) as tick:
-            method.tune(trainee, lesson, tick)
+        trainable = TrainableEncoder(encoder, pooling)
+        with self.progress.stage(f"tuning {where}", method.steps(training_data)) as tick:
+            method.tune(trainable, training_data, tick)
         draft = store.root / f".draft-{uuid.uuid4().hex}"
         try:
             draft.mkdir(parents=True)
-            trainee.save(draft, _readme(encoder, pooling, step, method))
-            held = store.keep(meaning, method.report, draft)
+            trainable.save(draft, _readme(encoder, pooling, step, method))
+            held = store.keep(cache_key, method.report, draft)
         except OSError as e:
             raise HengyuError(
                 f"{draft.parent}: the fine-tuned encoder cannot be stored ({e.strerror or e}); free some space or set HENGYU_CACHE "
@@ -123,14 +123,14 @@ class TunedEncoderCache:
             ) from e
         finally:
             shutil.rmtree(draft, ignore_errors=True)
-        del trainee
+        del trainable
         give_back_memory()
         seconds = time.perf_counter() - started
         parts = (encoder.id, pooling, str(step), on)
         self.seconds[parts] = self.seconds.get(parts, 0.0) + seconds
         self.progress.say(f"fine-tuned {where}: {seconds:.0f} s")
         if held is None:
-            raise Unreachable(f"{store.path(meaning)}: was deleted while it was in use; run the same command again")
+            raise Unreachable(f"{store.path(cache_key)}: was deleted while it was in use; run the same command again")
         return method.report, held
 
 

@@ -47,8 +47,8 @@ def effective_rank(x: WorkUnit) -> float:
 class TrainingMonitor:
     """Evaluates the model now and then, always on the same sentences and pairs."""
 
-    trainee: TrainableEncoder
-    lesson: TrainingData
+    trainable: TrainableEncoder
+    training_data: TrainingData
     seed: int
     step: list[int] = field(default_factory=list)
     loss: list[float] = field(default_factory=list)
@@ -56,21 +56,21 @@ class TrainingMonitor:
 
     def __post_init__(self) -> None:
         rng = np.random.default_rng([self.seed, 3])
-        probe = rng.permutation(len(self.lesson.counts))[:_PROBE]
-        self._probe = self.trainee.tokens([self.lesson.texts[int(i)] for i in probe])
-        self._pairs = self.lesson.held.some(_PROBE) if self.lesson.held is not None else None
+        probe = rng.permutation(len(self.training_data.counts))[:_PROBE]
+        self._probe = self.trainable.tokens([self.training_data.texts[int(i)] for i in probe])
+        self._pairs = self.training_data.held.some(_PROBE) if self.training_data.held is not None else None
         if self._pairs is not None:
-            texts = [self.lesson.texts[int(i)] for part in (self._pairs.first, self._pairs.second) for i in part]
-            self._held = self.trainee.tokens(texts)
+            texts = [self.training_data.texts[int(i)] for part in (self._pairs.first, self._pairs.second) for i in part]
+            self._held = self.trainable.tokens(texts)
 
     def look(self, step: int, losses: list[float]) -> None:
         """Evaluate the model after a step; ``losses`` are those since the last evaluation."""
         found: dict[str, float] = {}
-        x = _unit(self.trainee.vectors(self._probe))
+        x = _unit(self.trainable.vectors(self._probe))
         found["uniformity"] = uniformity(x)
         found["effective_rank"] = effective_rank(x)
         if self._pairs is not None:
-            y = _unit(self.trainee.vectors(self._held))
+            y = _unit(self.trainable.vectors(self._held))
             a, b = y[: len(self._pairs)], y[len(self._pairs) :]
             alike = self._pairs.unit >= _ALIKE
             if alike.any():

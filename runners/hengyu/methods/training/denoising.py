@@ -18,19 +18,19 @@ if TYPE_CHECKING:
     import numpy as np
 
 
-__all__ = ["Denoised"]
+__all__ = ["DenoisingAutoEncoderLoss"]
 
 
 class _Vectors(nn.Module):
     """Replaces the encoder in the library's loss, which only ties its weights to the decoder; vectors are passed in."""
 
-    def __init__(self, trainee: TrainableEncoder) -> None:
+    def __init__(self, trainable: TrainableEncoder) -> None:
         import transformers
 
         super().__init__()
-        self.transformers_model = trainee.model
+        self.transformers_model = trainable.model
         self.tokenizer = transformers.AutoTokenizer.from_pretrained(
-            trainee.encoder.folder.transformer, local_files_only=True
+            trainable.encoder.folder.transformer, local_files_only=True
         )
 
     def __getitem__(self, _: int) -> _Vectors:
@@ -41,13 +41,13 @@ class _Vectors(nn.Module):
         return features
 
 
-class Denoised(Deletions):
+class DenoisingAutoEncoderLoss(Deletions):
     """Vectors of sentences with deleted tokens; decoder and loss are sentence-transformers'."""
 
     def __init__(
         self,
-        trainee: TrainableEncoder,
-        lesson: TrainingData,
+        trainable: TrainableEncoder,
+        training_data: TrainingData,
         recipe: TrainingConfig,
         *,
         delete: float,
@@ -55,13 +55,13 @@ class Denoised(Deletions):
     ) -> None:
         from sentence_transformers.losses import DenoisingAutoEncoderLoss
 
-        super().__init__(trainee, lesson, recipe, rate=delete)
-        self.tokenizer = trainee.tokenizer
+        super().__init__(trainable, training_data, recipe, rate=delete)
+        self.tokenizer = trainable.tokenizer
         try:
-            self.criterion: Any = DenoisingAutoEncoderLoss(_Vectors(trainee), tie_encoder_decoder=True)
+            self.criterion: Any = DenoisingAutoEncoderLoss(_Vectors(trainable), tie_encoder_decoder=True)
         except (ValueError, AttributeError, AssertionError) as e:
             raise ValueError(f"the model cannot be a decoder, which tsdae needs ({first_line(e)})") from None
-        decoder = self.criterion.decoder.float().to(trainee.device).train()
+        decoder = self.criterion.decoder.float().to(trainable.device).train()
         for module in decoder.modules():
             if isinstance(module, nn.Dropout):
                 module.p = recipe.dropout

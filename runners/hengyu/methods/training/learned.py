@@ -13,12 +13,12 @@ from hengyu.methods.training.model import TrainableEncoder
 __all__ = ["learn_template"]
 
 
-def learn_template(trainee: TrainableEncoder, *, alone: bool) -> None:
+def learn_template(trainable: TrainableEncoder, *, alone: bool) -> None:
     """Replace the prompt's tokens except the mask token by new ones with the same word embeddings.
 
     With ``alone`` nothing else in the model is trained. Raises ValueError for a prompt without other tokens.
     """
-    tokenizer = trainee.tokenizer
+    tokenizer = trainable.tokenizer
     before, after = tokenizer.own
     mask, word = tokenizer.mask_id, tokenizer.mask
     old = [i for i in before + after if i != mask]
@@ -27,22 +27,22 @@ def learn_template(trainee: TrainableEncoder, *, alone: bool) -> None:
     names = _free(tokenizer.vocabulary, len(old))
     new = iter(names)
     said = ["".join(word if i == mask else next(new) for i in part) for part in (before, after)]
-    trainee.tokenizer = tokenizer.grown(names, "{text}".join(said))
-    ids = [trainee.tokenizer.vocabulary[name] for name in names]
-    start = trainee.embeddings.detach()[old].clone()
-    trainee.model.resize_token_embeddings(max(len(trainee.embeddings), max(ids) + 1), mean_resizing=False)
+    trainable.tokenizer = tokenizer.grown(names, "{text}".join(said))
+    ids = [trainable.tokenizer.vocabulary[name] for name in names]
+    start = trainable.embeddings.detach()[old].clone()
+    trainable.model.resize_token_embeddings(max(len(trainable.embeddings), max(ids) + 1), mean_resizing=False)
     with torch.no_grad():
-        trainee.embeddings[ids] = start
+        trainable.embeddings[ids] = start
     if alone:
-        trainee.model.requires_grad_(False)
-        trainee.embeddings.requires_grad_(True)
-        learned = torch.zeros(len(trainee.embeddings), 1, device=trainee.device)
+        trainable.model.requires_grad_(False)
+        trainable.embeddings.requires_grad_(True)
+        learned = torch.zeros(len(trainable.embeddings), 1, device=trainable.device)
         learned[ids] = 1.0
 
         def rest(gradient: Tensor) -> Tensor:
             return gradient * learned
 
-        trainee.embeddings.register_hook(rest)  # type: ignore[no-untyped-call]
+        trainable.embeddings.register_hook(rest)  # type: ignore[no-untyped-call]
 
 
 def _free(vocabulary: dict[str, int], n: int) -> list[str]:

@@ -52,13 +52,13 @@ class Objective(Protocol):
 
 
 @contextmanager
-def reproducible(trainee: TrainableEncoder, seed: int) -> Iterator[None]:
+def reproducible(trainable: TrainableEncoder, seed: int) -> Iterator[None]:
     """Seed torch and restore its state afterwards; small models train in one thread, so that the order of sums is fixed."""
     threads = torch.get_num_threads()
-    devices = [trainee.device] if trainee.device.type == "cuda" else []
+    devices = [trainable.device] if trainable.device.type == "cuda" else []
     with torch.random.fork_rng(devices=devices):
         torch.manual_seed(seed)
-        if trainee.device.type == "cpu" and sum(p.numel() for p in trainee.parameters()) < _SMALL:
+        if trainable.device.type == "cpu" and sum(p.numel() for p in trainable.parameters()) < _SMALL:
             torch.set_num_threads(1)
         try:
             yield
@@ -86,13 +86,13 @@ class _Dice:
             torch.cuda.set_rng_state(self.states[1], self.device)
 
 
-def embedded(trainee: TrainableEncoder, rows: Rows, chunk: int) -> Tensor:
+def embedded(trainable: TrainableEncoder, rows: Rows, chunk: int) -> Tensor:
     """Return the vectors of rows, ``chunk`` rows at a time; 0 for all at once."""
     size = chunk or len(rows)
-    return torch.cat([trainee.embed(rows[at : at + size]) for at in range(0, len(rows), size)])
+    return torch.cat([trainable.embed(rows[at : at + size]) for at in range(0, len(rows), size)])
 
 
-def backward(trainee: TrainableEncoder, objective: Objective, batch: Ids, chunk: int = 0) -> float:
+def backward(trainable: TrainableEncoder, objective: Objective, batch: Ids, chunk: int = 0) -> float:
     """Add the gradients of a batch's loss to those of the parameters; returns the loss.
 
     With a chunk the pass needs memory for that many rows only, whatever the batch (Gao et al., Scaling Deep Contrastive
@@ -101,36 +101,36 @@ def backward(trainee: TrainableEncoder, objective: Objective, batch: Ids, chunk:
     """
     rows = objective.rows(batch)
     if not chunk:
-        loss = objective.loss(embedded(trainee, rows, 0), batch)
+        loss = objective.loss(embedded(trainable, rows, 0), batch)
         loss.backward()  # type: ignore[no-untyped-call]
         return float(loss.detach())
     parts = [rows[at : at + chunk] for at in range(0, len(rows), chunk)]
     dice, vectors = [], []
     with torch.no_grad():
         for part in parts:
-            dice.append(_Dice(trainee.device))
+            dice.append(_Dice(trainable.device))
             dice[-1].note()
-            vectors.append(trainee.embed(part))
+            vectors.append(trainable.embed(part))
     whole = torch.cat(vectors).requires_grad_()
     loss = objective.loss(whole, batch)
     loss.backward()  # type: ignore[no-untyped-call]
     assert whole.grad is not None
-    after = _Dice(trainee.device)
+    after = _Dice(trainable.device)
     after.note()
     for part, die, gradient in zip(parts, dice, torch.split(whole.grad, chunk), strict=True):
         die.replay()
-        trainee.embed(part).backward(gradient)  # type: ignore[no-untyped-call]
+        trainable.embed(part).backward(gradient)  # type: ignore[no-untyped-call]
     after.replay()
     return float(loss.detach())
 
 
 def train(
-    trainee: TrainableEncoder, objective: Objective, lesson: TrainingData, recipe: TrainingConfig, tick: Tick
+    trainable: TrainableEncoder, objective: Objective, training_data: TrainingData, recipe: TrainingConfig, tick: Tick
 ) -> dict[str, Any]:
     """Train the model in place; returns the training report as JSON."""
     if objective.size < _FEWEST:
         raise Degenerate(f"it is trained on {objective.size} examples; it needs at least {_FEWEST}")
-    own = trainee.parameters()
+    own = trainable.parameters()
     known = set(map(id, own))  # a decoder may share its weights with the model
     heads = [p for head in objective.heads for p in head.parameters() if id(p) not in known]
     parameters = [*own, *heads]
@@ -142,18 +142,18 @@ def train(
     total = recipe.total(objective.size)
     often = min(_LOOKS, max(1, total // _APART))
     looks = {round(total * k / often) for k in range(1, often + 1)}
-    curve = TrainingMonitor(trainee, lesson, recipe.seed)
+    curve = TrainingMonitor(trainable, training_data, recipe.seed)
     curve.look(0, [])
-    trainee.model.train()
+    trainable.model.train()
     losses: list[float] = []
     for step, batch in enumerate(_batches(objective.size, recipe, rng), 1):
         if recipe.decay:
             optimizer.param_groups[0]["lr"] = recipe.lr * (1 - (step - 1) / total)
         optimizer.zero_grad(set_to_none=True)
-        losses.append(backward(trainee, objective, batch, recipe.chunk))
+        losses.append(backward(trainable, objective, batch, recipe.chunk))
         if recipe.fgm:
-            with _perturbed(trainee.embeddings, recipe.fgm):
-                backward(trainee, objective, batch, recipe.chunk)
+            with _perturbed(trainable.embeddings, recipe.fgm):
+                backward(trainable, objective, batch, recipe.chunk)
         if recipe.clip:
             torch.nn.utils.clip_grad_norm_(parameters, recipe.clip)
         if not np.isfinite(losses[-1]):

@@ -34,17 +34,17 @@ Rows = list[list[int]]
 
 
 class Sentences:
-    """An objective on sentences, drawn from a lesson and tokenised once."""
+    """An objective on sentences, drawn from the training data and tokenised once."""
 
-    def __init__(self, trainee: TrainableEncoder, lesson: TrainingData, recipe: TrainingConfig) -> None:
+    def __init__(self, trainable: TrainableEncoder, training_data: TrainingData, recipe: TrainingConfig) -> None:
         rng = np.random.default_rng([recipe.seed, 1])
-        self.numbers = lesson.draw(recipe.sentences or int(lesson.counts.sum()), rng)
+        self.numbers = training_data.draw(recipe.sentences or int(training_data.counts.sum()), rng)
         self.size = len(self.numbers)
-        self.texts = [lesson.texts[int(i)] for i in self.numbers]
-        self.tokens = trainee.tokens(self.texts)
+        self.texts = [training_data.texts[int(i)] for i in self.numbers]
+        self.tokens = trainable.tokens(self.texts)
         self.heads: Sequence[nn.Module] = ()
         self.heads_lr = 0.0
-        self.device = trainee.device
+        self.device = trainable.device
 
     def same(self, batch: Ids) -> Tensor:
         """Return (n, n) which examples of a batch are the same sentence."""
@@ -65,16 +65,16 @@ class DropoutPairs(Sentences):
 
     def __init__(
         self,
-        trainee: TrainableEncoder,
-        lesson: TrainingData,
+        trainable: TrainableEncoder,
+        training_data: TrainingData,
         recipe: TrainingConfig,
         temperature: float,
         *,
         mlp: bool = False,
     ) -> None:
-        super().__init__(trainee, lesson, recipe)
+        super().__init__(trainable, training_data, recipe)
         self.temperature = temperature
-        self.head = layer_on_top(trainee, mlp=mlp)
+        self.head = layer_on_top(trainable, mlp=mlp)
         self.heads = [self.head]
 
     def loss(self, vectors: Tensor, batch: Ids) -> Tensor:
@@ -88,18 +88,18 @@ class Siamese(Sentences):
 
     def __init__(
         self,
-        trainee: TrainableEncoder,
-        lesson: TrainingData,
+        trainable: TrainableEncoder,
+        training_data: TrainingData,
         recipe: TrainingConfig,
         hidden: int,
         *,
         stop: bool,
         heads_lr: float = 0.0,
     ) -> None:
-        super().__init__(trainee, lesson, recipe)
+        super().__init__(trainable, training_data, recipe)
         self.stop = stop
         self.heads_lr = heads_lr
-        width = trainee.width
+        width = trainable.width
         layers = [nn.Linear(width, hidden), nn.LayerNorm(hidden), nn.ReLU(), nn.Linear(hidden, width)]
         self.head = (nn.Sequential(*layers) if hidden else nn.Identity()).to(self.device)
         self.heads = [self.head]
@@ -117,19 +117,19 @@ class Views(DropoutPairs, ABC):
 
     def __init__(
         self,
-        trainee: TrainableEncoder,
-        lesson: TrainingData,
+        trainable: TrainableEncoder,
+        training_data: TrainingData,
         recipe: TrainingConfig,
         temperature: float = 1.0,
         *,
         rate: float,
         mlp: bool = False,
     ) -> None:
-        super().__init__(trainee, lesson, recipe, temperature, mlp=mlp)
+        super().__init__(trainable, training_data, recipe, temperature, mlp=mlp)
         self.rate = rate  # the share of tokens that differ
         self.rng = np.random.default_rng([recipe.seed, 4])
-        self.head_length, self.tail_length = trainee.tokenizer.frame_lengths
-        self.longest = trainee.tokenizer.folder.max_length
+        self.head_length, self.tail_length = trainable.tokenizer.frame_lengths
+        self.longest = trainable.tokenizer.folder.max_length
         self._batch: Ids = np.zeros(0, np.int64)
         self._rows: Rows = []
 
@@ -173,8 +173,8 @@ class Repetitions(Views):
 
     def __init__(
         self,
-        trainee: TrainableEncoder,
-        lesson: TrainingData,
+        trainable: TrainableEncoder,
+        training_data: TrainingData,
         recipe: TrainingConfig,
         temperature: float,
         *,
@@ -183,13 +183,13 @@ class Repetitions(Views):
         momentum: float,
         mlp: bool = False,
     ) -> None:
-        super().__init__(trainee, lesson, recipe, temperature, rate=rate, mlp=mlp)
+        super().__init__(trainable, training_data, recipe, temperature, rate=rate, mlp=mlp)
         self.queue_size = round(queue * recipe.batch)  # vectors
         self.momentum = momentum
-        self.trainee = trainee
-        self.slow = deepcopy(trainee.model).requires_grad_(False) if queue else None
+        self.trainable = trainable
+        self.slow = deepcopy(trainable.model).requires_grad_(False) if queue else None
         self.slow_head = deepcopy(self.head).requires_grad_(False)
-        self.queue = torch.zeros(0, trainee.width, device=self.device)
+        self.queue = torch.zeros(0, trainable.width, device=self.device)
 
     def vary(self, inner: list[int]) -> list[int]:
         """Return the tokens, some of them repeated."""
@@ -210,23 +210,23 @@ class Repetitions(Views):
             return
         pace = 1 - self.momentum
         with torch.no_grad():
-            for slow, fast in ((self.slow, self.trainee.model), (self.slow_head, self.head)):
+            for slow, fast in ((self.slow, self.trainable.model), (self.slow_head, self.head)):
                 for a, b in zip(slow.parameters(), fast.parameters(), strict=True):
                     a.lerp_(b, pace)
-            fast = self.trainee.model
-            self.trainee.model = self.slow.train()
+            fast = self.trainable.model
+            self.trainable.model = self.slow.train()
             try:
-                new = self.slow_head(self.trainee.embed([self.tokens[int(i)] for i in batch]))
+                new = self.slow_head(self.trainable.embed([self.tokens[int(i)] for i in batch]))
             finally:
-                self.trainee.model = fast
+                self.trainable.model = fast
         self.queue = torch.cat([new, self.queue])[: self.queue_size]
 
 
-def layer_on_top(trainee: TrainableEncoder, *, mlp: bool) -> nn.Module:
+def layer_on_top(trainable: TrainableEncoder, *, mlp: bool) -> nn.Module:
     """Return the layer with tanh that SimCSE trains with, and forgets; without ``mlp`` vectors pass as they are."""
     if not mlp:
         return nn.Identity()
-    return nn.Sequential(nn.Linear(trainee.width, trainee.width), nn.Tanh()).to(trainee.device)
+    return nn.Sequential(nn.Linear(trainable.width, trainable.width), nn.Tanh()).to(trainable.device)
 
 
 def repeated(tokens: list[int], rate: float, rng: np.random.Generator) -> list[int]:

@@ -27,18 +27,23 @@ class Templates(Sentences):
     """The positive of a sentence in one template is the same sentence in the other."""
 
     def __init__(
-        self, trainee: TrainableEncoder, lesson: TrainingData, recipe: TrainingConfig, temperature: float, other: str
+        self,
+        trainable: TrainableEncoder,
+        training_data: TrainingData,
+        recipe: TrainingConfig,
+        temperature: float,
+        other: str,
     ) -> None:
-        super().__init__(trainee, lesson, recipe)
-        folder = trainee.tokenizer.folder
+        super().__init__(trainable, training_data, recipe)
+        folder = trainable.tokenizer.folder
         spec = replace(folder.spec, prompt=other)
         second = Tokenizer(ModelFolder(folder.path, spec, identifier=folder.id))
         if not second.has_mask(other):
             raise ValueError(f"promptbert(other={other}) does not contain the model's mask token; write [MASK] into it")
-        self.trainee = trainee
+        self.trainable = trainable
         self.temperature = temperature
         self.others = second(self.texts)[0]
-        self.empty = [_empty(t) for t in (trainee.tokenizer, second)]
+        self.empty = [_empty(t) for t in (trainable.tokenizer, second)]
 
     def rows(self, batch: Ids) -> Rows:
         """Return the sentences of a batch in the first template, then in the second."""
@@ -51,7 +56,7 @@ class Templates(Sentences):
 
     def own(self, rows: Rows) -> Tensor:
         """Return the templates' own vectors (n, d), with masked padding in place of the sentences."""
-        pad, _ = self.trainee.tokenizer.padding
+        pad, _ = self.trainable.tokenizer.padding
         half = len(rows) // 2
         wanted = [(int(i >= half), len(row)) for i, row in enumerate(rows)]
         distinct = list(dict.fromkeys(wanted))
@@ -59,7 +64,7 @@ class Templates(Sentences):
         for which, length in distinct:
             empty, at = self.empty[which]
             bare.append(empty[:at] + [pad] * max(0, length - len(empty)) + empty[at:])
-        given = self.trainee.forward(bare, hidden=pad)
+        given = self.trainable.forward(bare, hidden=pad)
         return given[torch.tensor([distinct.index(w) for w in wanted], device=given.device)]
 
 

@@ -18,28 +18,28 @@ from hengyu.methods.training.model import TrainableEncoder
 from hengyu.methods.training.objectives import layer_on_top
 from hengyu.methods.training.triples import Triples
 
-__all__ = ["Classified", "Contrasted", "Ranked", "Regressed"]
+__all__ = ["SoftmaxLoss", "MultipleNegativesRankingLoss", "CoSENTLoss", "CosineSimilarityLoss"]
 
 Ids = NDArray[np.int64]
 
 
 class _Pairs:
-    """An objective on labelled pairs, drawn from a lesson and tokenised once."""
+    """An objective on labelled pairs, drawn from the training data and tokenised once."""
 
     heads: Sequence[nn.Module] = ()
     heads_lr = 0.0
 
-    def __init__(self, trainee: TrainableEncoder, lesson: TrainingData, recipe: TrainingConfig) -> None:
-        assert lesson.pairs is not None
-        pairs = lesson.pairs
+    def __init__(self, trainable: TrainableEncoder, training_data: TrainingData, recipe: TrainingConfig) -> None:
+        assert training_data.pairs is not None
+        pairs = training_data.pairs
         if len(np.unique(pairs.labels)) < 2:
             raise Degenerate("all training labels are the same")
         order = np.random.default_rng([recipe.seed, 1]).permutation(len(pairs))
         kept = order[: recipe.sentences or len(order)]
-        tokens = trainee.tokens(lesson.texts[: len(lesson.counts)])
+        tokens = trainable.tokens(training_data.texts[: len(training_data.counts)])
         self.first = [tokens[int(i)] for i in pairs.first[kept]]
         self.second = [tokens[int(i)] for i in pairs.second[kept]]
-        self.labels = torch.from_numpy(pairs.unit[kept].astype(np.float32)).to(trainee.device)
+        self.labels = torch.from_numpy(pairs.unit[kept].astype(np.float32)).to(trainable.device)
         self.size = len(kept)
 
     def rows(self, batch: Ids) -> list[list[int]]:
@@ -50,11 +50,13 @@ class _Pairs:
         """Nothing to update after a step."""
 
 
-class Ranked(_Pairs):
+class CoSENTLoss(_Pairs):
     """CoSENT: cosines are trained to have the order of the labels."""
 
-    def __init__(self, trainee: TrainableEncoder, lesson: TrainingData, recipe: TrainingConfig, scale: float) -> None:
-        super().__init__(trainee, lesson, recipe)
+    def __init__(
+        self, trainable: TrainableEncoder, training_data: TrainingData, recipe: TrainingConfig, scale: float
+    ) -> None:
+        super().__init__(trainable, training_data, recipe)
         self.scale = scale
 
     def loss(self, vectors: Tensor, batch: Ids) -> Tensor:
@@ -63,7 +65,7 @@ class Ranked(_Pairs):
         return cosent(first, second, self.labels[torch.from_numpy(batch)], self.scale)
 
 
-class Regressed(_Pairs):
+class CosineSimilarityLoss(_Pairs):
     """Sentence-BERT's regression of the cosine to the label on 0..1."""
 
     def loss(self, vectors: Tensor, batch: Ids) -> Tensor:
@@ -72,13 +74,13 @@ class Regressed(_Pairs):
         return mse_loss(cosine_similarity(first, second), self.labels[torch.from_numpy(batch)])
 
 
-class Classified(_Pairs):
+class SoftmaxLoss(_Pairs):
     """Sentence-BERT's classification: a softmax over [u, v, |u - v|], one class per label."""
 
-    def __init__(self, trainee: TrainableEncoder, lesson: TrainingData, recipe: TrainingConfig) -> None:
-        super().__init__(trainee, lesson, recipe)
+    def __init__(self, trainable: TrainableEncoder, training_data: TrainingData, recipe: TrainingConfig) -> None:
+        super().__init__(trainable, training_data, recipe)
         values, self.classes = torch.unique(self.labels, return_inverse=True)
-        self.head = nn.Linear(3 * trainee.width, len(values), bias=False).to(trainee.device)
+        self.head = nn.Linear(3 * trainable.width, len(values), bias=False).to(trainable.device)
         self.heads = [self.head]
 
     def loss(self, vectors: Tensor, batch: Ids) -> Tensor:
@@ -88,15 +90,15 @@ class Classified(_Pairs):
         return cross_entropy(self.head(features), self.classes[torch.from_numpy(batch)])
 
 
-class Contrasted:
+class MultipleNegativesRankingLoss:
     """Supervised SimCSE: positives have the same meaning; hard negatives of the batch are further negatives."""
 
     heads_lr = 0.0
 
     def __init__(
         self,
-        trainee: TrainableEncoder,
-        lesson: TrainingData,
+        trainable: TrainableEncoder,
+        training_data: TrainingData,
         recipe: TrainingConfig,
         temperature: float,
         *,
@@ -104,16 +106,16 @@ class Contrasted:
         negative: float,
         mlp: bool = False,
     ) -> None:
-        assert lesson.pairs is not None
+        assert training_data.pairs is not None
         rng = np.random.default_rng([recipe.seed, 1])
-        self.triples = Triples.of(lesson.pairs, positive, negative, rng)
+        self.triples = Triples.of(training_data.pairs, positive, negative, rng)
         self.numbers = rng.permutation(len(self.triples))[: recipe.sentences or None]
         self.size = len(self.numbers)
-        self.tokens = trainee.tokens(lesson.texts[: len(lesson.counts)])
+        self.tokens = trainable.tokens(training_data.texts[: len(training_data.counts)])
         self.temperature = temperature
-        self.head = layer_on_top(trainee, mlp=mlp)
+        self.head = layer_on_top(trainable, mlp=mlp)
         self.heads: Sequence[nn.Module] = [self.head]
-        self.device = trainee.device
+        self.device = trainable.device
 
     def rows(self, batch: Ids) -> list[list[int]]:
         """Return the anchors of a batch, then the positives, then the hard negatives, if any."""

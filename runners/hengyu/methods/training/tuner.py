@@ -33,11 +33,11 @@ class Tuner(Method):
         """Return every parameter by name, defaults included."""
 
     @abstractmethod
-    def steps(self, lesson: TrainingData) -> int:
+    def steps(self, training_data: TrainingData) -> int:
         """Return the number of training steps."""
 
     @abstractmethod
-    def tune(self, trainee: TrainableEncoder, lesson: TrainingData, tick: Tick) -> None:
+    def tune(self, trainable: TrainableEncoder, training_data: TrainingData, tick: Tick) -> None:
         """Train in place; raises ValueError or `Degenerate` if the data or the model is unsuitable."""
 
 
@@ -45,24 +45,28 @@ class Tuner(Method):
 class FineTuner(TrainingConfig, Tuner):
     """A tuner trained by the shared loop; a method derives from it and defines its objective."""
 
-    def steps(self, lesson: TrainingData) -> int:
-        """Return the number of steps on a lesson."""
-        size = len(lesson.pairs) if self.labelled and lesson.pairs is not None else int(lesson.counts.sum())
+    def steps(self, training_data: TrainingData) -> int:
+        """Return the number of steps on the training data."""
+        size = (
+            len(training_data.pairs)
+            if self.labelled and training_data.pairs is not None
+            else int(training_data.counts.sum())
+        )
         return self.total(min(size, self.sentences or size))
 
     @abstractmethod
-    def make(self, trainee: TrainableEncoder, lesson: TrainingData) -> Objective:
+    def make(self, trainable: TrainableEncoder, training_data: TrainingData) -> Objective:
         """Return the objective: the rows of a batch, and the loss of their vectors."""
 
-    def tune(self, trainee: TrainableEncoder, lesson: TrainingData, tick: Tick) -> None:
+    def tune(self, trainable: TrainableEncoder, training_data: TrainingData, tick: Tick) -> None:
         """Open the model, train it on the objective and keep the report.
 
-        Raises ValueError or `Degenerate` if the lesson or the model is unsuitable.
+        Raises ValueError or `Degenerate` if the training data or the model is unsuitable.
         """
         from hengyu.methods.training.loop import reproducible, train
 
-        trainee.open(dropout=self.dropout, length=self.length, dtype=self.dtype)
-        with reproducible(trainee, self.seed):
-            self.report = train(trainee, self.make(trainee, lesson), lesson, self, tick)
-        if trainee.tokenizer.added:
-            self.report["prompt"] = trainee.tokenizer.folder.prompt
+        trainable.open(dropout=self.dropout, length=self.length, dtype=self.dtype)
+        with reproducible(trainable, self.seed):
+            self.report = train(trainable, self.make(trainable, training_data), training_data, self, tick)
+        if trainable.tokenizer.added:
+            self.report["prompt"] = trainable.tokenizer.folder.prompt

@@ -33,11 +33,11 @@ class CoSent(FineTuner):
     labelled = True
     limits = {"scale": (1e-3, 1000)}
 
-    def make(self, trainee: TrainableEncoder, lesson: TrainingData) -> Any:
-        """Return the objective of a lesson."""
-        from hengyu.methods.training.supervised import Ranked
+    def make(self, trainable: TrainableEncoder, training_data: TrainingData) -> Any:
+        """Return the objective of the training data."""
+        from hengyu.methods.training.supervised import CoSENTLoss
 
-        return Ranked(trainee, lesson, self, self.scale)
+        return CoSENTLoss(trainable, training_data, self, self.scale)
 
 
 METHOD = CoSent

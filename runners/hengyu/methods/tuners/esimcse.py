@@ -31,13 +31,13 @@ class ESimCse(FineTuner):
 
     limits = {"temperature": (1e-3, 10), "repeat": (0, 1), "queue": (0, 1000), "momentum": (0, 1)}
 
-    def make(self, trainee: TrainableEncoder, lesson: TrainingData) -> Any:
-        """Return the objective of a lesson."""
+    def make(self, trainable: TrainableEncoder, training_data: TrainingData) -> Any:
+        """Return the objective of the training data."""
         from hengyu.methods.training.objectives import Repetitions
 
         return Repetitions(
-            trainee,
-            lesson,
+            trainable,
+            training_data,
             self,
             self.temperature,
             rate=self.repeat,

@@ -28,12 +28,12 @@ class PTuning(PromptBert):
     lr: float = 1e-3
     freeze: bool = True
 
-    def make(self, trainee: TrainableEncoder, lesson: TrainingData) -> Any:
+    def make(self, trainable: TrainableEncoder, training_data: TrainingData) -> Any:
         """Put the new tokens into the prompt, then contrast the templates."""
         from hengyu.methods.training.learned import learn_template
 
-        learn_template(trainee, alone=self.freeze)
-        return super().make(trainee, lesson)
+        learn_template(trainable, alone=self.freeze)
+        return super().make(trainable, training_data)
 
 
 METHOD = PTuning

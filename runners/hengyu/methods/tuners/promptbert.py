@@ -37,17 +37,17 @@ class PromptBert(FineTuner):
         if self.other.count("{text}") != 1:
             raise ValueError(f"{self.name}(other={self.other}) must have {{text}} once, in place of the sentence")
 
-    def make(self, trainee: TrainableEncoder, lesson: TrainingData) -> Any:
-        """Return the objective of a lesson."""
+    def make(self, trainable: TrainableEncoder, training_data: TrainingData) -> Any:
+        """Return the objective of the training data."""
         from hengyu.methods.training.prompts import Templates
 
-        return Templates(trainee, lesson, self, self.temperature, self.other)
+        return Templates(trainable, training_data, self, self.temperature, self.other)
 
-    def tune(self, trainee: TrainableEncoder, lesson: TrainingData, tick: Tick) -> None:
-        """Train on the sentences of a lesson; raises ValueError for any pooling but ``mask``."""
-        if trainee.pooling != "mask":
+    def tune(self, trainable: TrainableEncoder, training_data: TrainingData, tick: Tick) -> None:
+        """Train on the sentences of the training data; raises ValueError for any pooling but ``mask``."""
+        if trainable.pooling != "mask":
             raise ValueError(f"{self.name} reads the vector at its prompt's [MASK]; use the pooling 'mask'")
-        super().tune(trainee, lesson, tick)
+        super().tune(trainable, training_data, tick)
 
 
 METHOD = PromptBert

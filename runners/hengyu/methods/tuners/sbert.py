@@ -38,13 +38,13 @@ class SBert(FineTuner):
         if self.loss not in ("auto", "classify", "regress"):
             raise ValueError(f"sbert(loss={self.loss}) must be auto, classify or regress")
 
-    def make(self, trainee: TrainableEncoder, lesson: TrainingData) -> Any:
-        """Return the objective of a lesson."""
-        from hengyu.methods.training.supervised import Classified, Regressed
+    def make(self, trainable: TrainableEncoder, training_data: TrainingData) -> Any:
+        """Return the objective of the training data."""
+        from hengyu.methods.training.supervised import CosineSimilarityLoss, SoftmaxLoss
 
-        assert lesson.pairs is not None
-        classify = self.loss == "classify" or (self.loss == "auto" and lesson.pairs.binary)
-        return (Classified if classify else Regressed)(trainee, lesson, self)
+        assert training_data.pairs is not None
+        classify = self.loss == "classify" or (self.loss == "auto" and training_data.pairs.binary)
+        return (SoftmaxLoss if classify else CosineSimilarityLoss)(trainable, training_data, self)
 
 
 METHOD = SBert

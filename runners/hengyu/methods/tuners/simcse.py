@@ -37,13 +37,13 @@ class SimCse(FineTuner):
         if not self.dropout and not self.delete:
             raise ValueError("simcse(dropout=0) makes the two passes of a sentence the same; set dropout or delete")
 
-    def make(self, trainee: TrainableEncoder, lesson: TrainingData) -> Any:
-        """Return the objective of a lesson."""
+    def make(self, trainable: TrainableEncoder, training_data: TrainingData) -> Any:
+        """Return the objective of the training data."""
         from hengyu.methods.training.objectives import Deletions, DropoutPairs
 
         if self.delete:
-            return Deletions(trainee, lesson, self, self.temperature, rate=self.delete, mlp=self.mlp)
-        return DropoutPairs(trainee, lesson, self, self.temperature, mlp=self.mlp)
+            return Deletions(trainable, training_data, self, self.temperature, rate=self.delete, mlp=self.mlp)
+        return DropoutPairs(trainable, training_data, self, self.temperature, mlp=self.mlp)
 
 
 METHOD = SimCse

@@ -47,19 +47,19 @@ class SupervisedSimCse(FineTuner):
                 "the positive above the negative"
             )
 
-    def steps(self, lesson: TrainingData) -> int:
-        """Return the number of steps on the positive pairs of a lesson."""
-        size = 0 if lesson.pairs is None else int((lesson.pairs.unit >= self.positive).sum())
+    def steps(self, training_data: TrainingData) -> int:
+        """Return the number of steps on the positive pairs of the training data."""
+        size = 0 if training_data.pairs is None else int((training_data.pairs.unit >= self.positive).sum())
         return self.total(min(size, self.sentences or size))
 
-    def make(self, trainee: TrainableEncoder, lesson: TrainingData) -> Any:
-        """Return the objective of a lesson."""
-        from hengyu.methods.training.supervised import Contrasted
+    def make(self, trainable: TrainableEncoder, training_data: TrainingData) -> Any:
+        """Return the objective of the training data."""
+        from hengyu.methods.training.supervised import MultipleNegativesRankingLoss
 
         negative = self.negative if self.hard else -1.0
-        return Contrasted(
-            trainee,
-            lesson,
+        return MultipleNegativesRankingLoss(
+            trainable,
+            training_data,
             self,
             self.temperature,
             positive=self.positive,

@@ -36,11 +36,11 @@ class SimSiam(FineTuner):
         if not self.dropout:
             raise ValueError("simsiam(dropout=0) makes the two passes of a sentence the same; set dropout")
 
-    def make(self, trainee: TrainableEncoder, lesson: TrainingData) -> Any:
-        """Return the objective of a lesson."""
+    def make(self, trainable: TrainableEncoder, training_data: TrainingData) -> Any:
+        """Return the objective of the training data."""
         from hengyu.methods.training.objectives import Siamese
 
-        return Siamese(trainee, lesson, self, self.hidden, stop=self.stop, heads_lr=self.predictor_lr)
+        return Siamese(trainable, training_data, self, self.hidden, stop=self.stop, heads_lr=self.predictor_lr)
 
 
 METHOD = SimSiam

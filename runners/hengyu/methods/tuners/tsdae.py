@@ -33,11 +33,11 @@ class Tsdae(FineTuner):
 
     limits = {"delete": (0, 0.9), "decoder_lr": (0, 1)}
 
-    def make(self, trainee: TrainableEncoder, lesson: TrainingData) -> Any:
-        """Return the objective of a lesson; raises ValueError if the model cannot be a decoder."""
-        from hengyu.methods.training.denoising import Denoised
+    def make(self, trainable: TrainableEncoder, training_data: TrainingData) -> Any:
+        """Return the objective of the training data; raises ValueError if the model cannot be a decoder."""
+        from hengyu.methods.training.denoising import DenoisingAutoEncoderLoss
 
-        return Denoised(trainee, lesson, self, delete=self.delete, decoder_lr=self.decoder_lr)
+        return DenoisingAutoEncoderLoss(trainable, training_data, self, delete=self.delete, decoder_lr=self.decoder_lr)
 
 
 METHOD = Tsdae

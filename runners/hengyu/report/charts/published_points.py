@@ -9,7 +9,7 @@ import altair as alt
 from hengyu.report.board.cell import between, percent
 from hengyu.report.charts.forest import places
 from hengyu.report.charts.style import Chart, dressed
-from hengyu.report.published import beside
+from hengyu.report.published import matching_published
 from hengyu.report.sheet import Sheet
 from hengyu.storage.records import Run
 
@@ -21,7 +21,7 @@ _TITLE = "Published against ours: Spearman × 100"
 
 def figures(run: Run) -> Chart | None:
     """Return the numbers of a run with their published counterparts; None if there are none."""
-    found = beside(run)
+    found = matching_published(run)
     if not found:
         return None
     told = places([(r.entry, r.encoder, r.pooling, f"fit_on {r.fit_on}") for r, _ in found])

@@ -84,8 +84,8 @@ def save_clouds(folder: Path, seen: Iterable[Observation], seed: int) -> None:
             cloud = (o.clouds or {}).get(entry)
             if cloud is None:
                 continue
-            about = {name: o.meaning[name] for name in ("task", "encoder", "pooling")}
-            place = {**about, "entry": entry, "fit_on": o.meaning["fit_on"]}
+            about = {name: o.cache_key[name] for name in ("task", "encoder", "pooling")}
+            place = {**about, "entry": entry, "fit_on": o.cache_key["fit_on"]}
             rows.setdefault(tuple(place.values()), {**place, **cloud})
     break_seal(folder)
     write_json(folder / _FILE, {"schema": _SCHEMA, "sample": {**SAMPLE, "seed": seed}, "clouds": list(rows.values())})

@@ -9,6 +9,7 @@ from typing import Any, Self
 
 import numpy as np
 from msgspec import Struct
+from msgspec import field as msgspec_field
 from numpy.typing import NDArray
 
 from hengyu.base.bounded import read_bytes
@@ -16,7 +17,7 @@ from hengyu.base.errors import Degenerate, HengyuError, WrongSize
 from hengyu.base.json_files import check, shaped
 from hengyu.numerics.cloud_sample import SAMPLE
 from hengyu.storage.records import write_bytes
-from hengyu.storage.tensor_file import glance, load_sealed, read_sealed, save_sealed, sealed_path
+from hengyu.storage.tensor_file import load_sealed, read_metadata, read_sealed, save_sealed, sealed_path
 
 __all__ = [
     "ObservationRef",
@@ -36,7 +37,7 @@ _GROUPS = "groups of "  # task names have no spaces
 
 
 class _Head(Struct):
-    """What the file of an observation says of itself beside its meaning."""
+    """What the file of an observation says of itself apart from its cache key."""
 
     entries: tuple[str, ...]
     dims: tuple[int | None, ...]
@@ -47,7 +48,7 @@ class _Head(Struct):
     sample: dict[str, Any] = {}
 
 
-class _Meaning(Struct):
+class _Place(Struct):
     task: str
     encoder: str
     pooling: str
@@ -55,10 +56,10 @@ class _Meaning(Struct):
     seed_of_draw: int | None = None
 
 
-class _Glance(Struct):
+class _Described(Struct):
     """What the file of an observation says of what it is of."""
 
-    meaning: _Meaning
+    cache_key: _Place = msgspec_field(name="meaning")
     entries: tuple[str, ...]
 
 
@@ -67,7 +68,7 @@ class Observation:
     """The similarities of one task under one encoder, pooling and entry, at one or several dimensions.
 
     Attributes:
-        meaning: its identity (task, encoder, pooling, entry, fit_on, hashes), which gives the file's name.
+        cache_key: its identity (task, encoder, pooling, entry, fit_on, hashes), which gives the file's name.
         entries: the entries (K,) it covers, which differ only in their dimension.
         dims: the dimension (K,) of the compared vectors, row by row; None without vectors.
         similarity: the cosine (K, n) of every pair, in the order of the task's file.
@@ -76,13 +77,14 @@ class Observation:
         index: of a retrieval task: the size of the index, "index-bytes" and "bytes-per-vector".
         too_wide: entries that need more columns than the vectors have (or another size that they do not have), with the
             reason.
-        beside: the cosine (K, m) of every pair of the split on which decision thresholds are chosen; (0, 0) without one.
+        threshold_similarity: the cosine (K, m) of every pair of the split on which decision thresholds are chosen; (0, 0)
+            without one.
         fit: figures of the fit: rows, rank, effective rank, condition number.
         clouds: the embedding geometry (`hengyu.numerics.cloud_sample`), by entry; None if it was not measured.
         status: "ok", "failed", "degenerate" or "unavailable", with a reason unless ok.
     """
 
-    meaning: Mapping[str, Any]
+    cache_key: Mapping[str, Any]
     entries: tuple[str, ...]
     dims: tuple[int | None, ...] = ()
     similarity: NDArray[np.float64] = field(default_factory=lambda: np.zeros((0, 0)))
@@ -90,7 +92,7 @@ class Observation:
     fit: Mapping[str, Any] = field(default_factory=dict)
     status: str = "ok"
     reason: str = ""
-    beside: NDArray[np.float64] = field(default_factory=lambda: np.zeros((0, 0)))
+    threshold_similarity: NDArray[np.float64] = field(default_factory=lambda: np.zeros((0, 0)))
     too_wide: Mapping[str, str] = field(default_factory=dict)
     neighbours: Mapping[str, NDArray[Any]] = field(default_factory=dict)
     index: Mapping[str, float] = field(default_factory=dict)
@@ -99,22 +101,24 @@ class Observation:
     @property
     def tensors(self) -> dict[str, NDArray[Any]]:
         """What was seen as arrays, as they are stored: "similarity", "beside", "sweep.dim", "neighbours.ids", ..."""
-        tensors: dict[str, NDArray[Any]] = {"similarity": self.similarity, "beside": self.beside}
+        tensors: dict[str, NDArray[Any]] = {"similarity": self.similarity, "beside": self.threshold_similarity}
         tensors |= {f"sweep.{k}": v for k, v in self.sweep.items()}
         return tensors | {f"neighbours.{k}": v for k, v in self.neighbours.items()}
 
     @property
     def bare(self) -> Self:
         """The same without its arrays, which lie on disk."""
-        return replace(self, similarity=np.zeros((0, 0)), sweep={}, beside=np.zeros((0, 0)), neighbours={})
+        return replace(
+            self, similarity=np.zeros((0, 0)), sweep={}, threshold_similarity=np.zeros((0, 0)), neighbours={}
+        )
 
     @classmethod
-    def missed(cls, meaning: Mapping[str, Any], names: Sequence[str], error: ValueError) -> Self:
+    def missed(cls, cache_key: Mapping[str, Any], names: Sequence[str], error: ValueError) -> Self:
         """Return the observation of entries that could not be observed, with the reason."""
         if isinstance(error, WrongSize):
-            return cls(meaning, (), status="unavailable", too_wide=dict.fromkeys(names, str(error)))
+            return cls(cache_key, (), status="unavailable", too_wide=dict.fromkeys(names, str(error)))
         status = "degenerate" if isinstance(error, Degenerate) else "failed"
-        return cls(meaning, tuple(names), status=status, reason=str(error))
+        return cls(cache_key, tuple(names), status=status, reason=str(error))
 
 
 def save_observation(folder: Path, observation: Observation) -> Path:
@@ -127,26 +131,26 @@ def save_observation(folder: Path, observation: Observation) -> Path:
         **({"index": dict(observation.index)} if observation.index else {}),
         **({"clouds": dict(observation.clouds), "sample": SAMPLE} if observation.clouds is not None else {}),
     }
-    return save_sealed(folder, observation.meaning, observation.tensors, about)
+    return save_sealed(folder, observation.cache_key, observation.tensors, about)
 
 
-def load_observation(folder: Path, meaning: Mapping[str, Any]) -> Observation | None:
-    """Read the observation of a meaning; None if there is none; raises `HengyuError` if its bytes have changed."""
-    found = load_sealed(folder, meaning)
+def load_observation(folder: Path, cache_key: Mapping[str, Any]) -> Observation | None:
+    """Read the observation of a cache key; None if there is none; raises `HengyuError` if its bytes have changed."""
+    found = load_sealed(folder, cache_key)
     if found is None:
         return None
     tensors, about = found
-    head = check(about, _Head, sealed_path(folder, meaning), "delete it, the next run makes it again")
+    head = check(about, _Head, sealed_path(folder, cache_key), "delete it, the next run makes it again")
     sweep = {key.removeprefix("sweep."): value for key, value in tensors.items() if key.startswith("sweep.")}
     near = {key.removeprefix("neighbours."): x for key, x in tensors.items() if key.startswith("neighbours.")}
     return Observation(
-        meaning,
+        cache_key,
         head.entries,
         head.dims,
         tensors["similarity"],
         sweep,
         head.fit,
-        beside=tensors["beside"],
+        threshold_similarity=tensors["beside"],
         too_wide=head.too_wide,
         neighbours=near,
         index=head.index,
@@ -192,10 +196,10 @@ def kept_in(run: Path) -> dict[Place, list[ObservationRef]]:
     found: dict[Place, dict[int | None, ObservationRef]] = {}
     for path in _files(run):
         try:
-            about = shaped(glance(path), _Glance)
+            about = shaped(read_metadata(path), _Described)
         except ValueError:
             continue
-        m = about.meaning
+        m = about.cache_key
         for row, entry in enumerate(about.entries):
             place = (m.task, m.encoder, m.pooling, entry, m.fit_on)
             found.setdefault(place, {}).setdefault(m.seed_of_draw, ObservationRef(path, row))

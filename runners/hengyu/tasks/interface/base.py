@@ -165,11 +165,11 @@ class Task(ABC):
 
     @abstractmethod
     def observe(
-        self, vectors: Any, entry: Entry, dims: Dims, meaning: Mapping[str, Any], glimpse: CloudSample | None
+        self, vectors: Any, entry: Entry, dims: Dims, cache_key: Mapping[str, Any], cloud_sample: CloudSample | None
     ) -> tuple[Observation, Mapping[str, float]]:
         """Run an entry, and return what was seen and what it cost ({} for kinds without `costs`).
 
-        ``meaning`` is the observation's key, which holds ``fit_on`` and ``seed_of_draw``. With a ``glimpse`` the clouds of
+        ``meaning`` is the observation's key, which holds ``fit_on`` and ``seed_of_draw``. With a ``cloud_sample`` the clouds of
         vectors are looked at. Raises ValueError, `Degenerate` or `WrongSize` where the entry cannot be run.
         """
 

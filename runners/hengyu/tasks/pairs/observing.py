@@ -29,24 +29,31 @@ class PairTask(Task):
 
     def open(self, inputs: Inputs) -> StsVectors:
         """Read the distinct sentences of the task, and of the split that thresholds are chosen on."""
-        task, beside = inputs.task, inputs.thresholds
+        task, thresholds = inputs.task, inputs.thresholds
         ids, (first, second) = restrict([task.first, task.second])
         x = inputs.read(ids)
         other = None
-        if beside:
-            other_ids, (a, b) = restrict([beside.first, beside.second])
+        if thresholds:
+            other_ids, (a, b) = restrict([thresholds.first, thresholds.second])
             other = (inputs.read(other_ids), a, b)
         labels = task.pairs.labels
         same = means_same(labels, task.pairs.card.scale)
         return StsVectors(x, first, second, inputs.samples(ids, x), labels, other, inputs.fits, inputs.trained, same)
 
     def observe(
-        self, vectors: StsVectors, entry: Entry, dims: Dims, meaning: Mapping[str, Any], glimpse: CloudSample | None
+        self,
+        vectors: StsVectors,
+        entry: Entry,
+        dims: Dims,
+        cache_key: Mapping[str, Any],
+        cloud_sample: CloudSample | None,
     ) -> tuple[Observation, Mapping[str, float]]:
         """Take the cosine of every pair."""
-        got = vectors.observe(entry, dims, meaning["fit_on"], meaning["seed_of_draw"], glimpse)
+        got = vectors.observe(entry, dims, cache_key["fit_on"], cache_key["seed_of_draw"], cloud_sample)
         found = (got.entries, got.dims, got.similarity, got.sweep, got.fit)
-        return Observation(meaning, *found, beside=got.beside, too_wide=got.too_wide, clouds=got.clouds), {}
+        return Observation(
+            cache_key, *found, threshold_similarity=got.threshold_similarity, too_wide=got.too_wide, clouds=got.clouds
+        ), {}
 
     def save(self, run: Path, tasks: Sequence[TaskData], truths: Mapping[str, Truth]) -> None:
         """Keep labels and groups."""

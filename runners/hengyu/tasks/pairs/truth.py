@@ -37,7 +37,7 @@ class PairScores(NamedTuple):
     """The similarity (n,) of every pair, and (m,) of those of the split that thresholds are chosen on, where there is one."""
 
     similarity: Floats
-    beside: Floats | None = None
+    threshold_similarity: Floats | None = None
 
 
 @dataclass(frozen=True)
@@ -79,10 +79,10 @@ class PairLabels(Truth):
 
     def scores(self, tensors: Mapping[str, NDArray[Any]], row: int) -> PairScores | None:
         """Return a row's similarities, where there is one for every label."""
-        similarity, beside = tensors.get("similarity"), tensors.get("beside")
+        similarity, chosen_on = tensors.get("similarity"), tensors.get("beside")
         if similarity is None or row >= len(similarity) or similarity[row].shape != self.labels.shape:
             return None
-        other = None if beside is None or not len(beside) else np.asarray(beside[row], np.float64)
+        other = None if chosen_on is None or not len(chosen_on) else np.asarray(chosen_on[row], np.float64)
         return PairScores(np.asarray(similarity[row], np.float64), other)
 
     def value(self, scores: PairScores, metric: str) -> float:
@@ -96,8 +96,8 @@ class PairLabels(Truth):
         """Return the values of all `metrics`; thresholds come from the other split where there is one."""
         values, thresholds = {}, {}
         chosen = (scores.similarity, self.labels)
-        if scores.beside is not None and self.threshold_labels is not None:
-            chosen = (scores.beside, self.threshold_labels)
+        if scores.threshold_similarity is not None and self.threshold_labels is not None:
+            chosen = (scores.threshold_similarity, self.threshold_labels)
         for m in self.metrics:
             if m in _DECIDED:
                 best, at = _DECIDED[m]

@@ -56,11 +56,11 @@ class StsVectors:
         self._fitting = PipelineFitter(self.samples, self.fits)
 
     def observe(
-        self, entry: Entry, dims: Dims, fit_on: str, seed: int | None = None, glimpse: CloudSample | None = None
+        self, entry: Entry, dims: Dims, fit_on: str, seed: int | None = None, cloud_sample: CloudSample | None = None
     ) -> StsResult:
         """Run an entry and return what was seen; raises ValueError, `Degenerate` or `WrongSize` when it cannot be.
 
-        With a ``glimpse`` the clouds of vectors are looked at too.
+        With a ``cloud_sample`` the clouds of vectors are looked at too.
         Entries that differ in ``dim`` alone share the fit, the transform and one cumulative pass; entries fitted on the
         same rows share count, mean, covariance and eigendecomposition. Of several dims those that the vectors have are
         observed. ``seed`` is what the steps draw by where the entry leaves that open.
@@ -90,18 +90,18 @@ class StsVectors:
         wide = {
             str(entry.with_dim(c)): f"dim={c} is larger than the {width} the vectors have" for c in listed if c > width
         }
-        clouds = self._clouds(x, distinct, similarity, glimpse) if glimpse else None
+        clouds = self._clouds(x, distinct, similarity, cloud_sample) if cloud_sample else None
         seen = None if clouds is None else {name: clouds[at] for name, at in zip(names, places, strict=True)}
         return StsResult(tuple(names), tuple(wanted), similarity[places], beside, sweep, fit, wide, seen)
 
     def _clouds(
-        self, x: Floats, dims: Sequence[int], similarity: NDArray[np.float64], glimpse: CloudSample
+        self, x: Floats, dims: Sequence[int], similarity: NDArray[np.float64], cloud_sample: CloudSample
     ) -> list[dict[str, Any]]:
         """Look at the cloud of the vectors x (m, k) at each of the dims; ``similarity`` (K, n) is that of every pair."""
         aligned: list[float | None] = [None] * len(dims)
         if self.same is not None and self.same.any():
             aligned = [float((2 - 2 * row[self.same]).mean()) for row in similarity]
-        return glimpse.of(x[glimpse.rows(*x.shape)], dims, aligned)
+        return cloud_sample.of(x[cloud_sample.rows(*x.shape)], dims, aligned)
 
     def mapped(self, entry: Entry, fit_on: str, seed: int | None = None) -> Floats:
         """Return the vectors (m, k) as an entry leaves them; they are valid until the next entry is run."""
@@ -165,7 +165,7 @@ class StsResult:
     entries: tuple[str, ...]
     dims: tuple[int, ...]
     similarity: NDArray[np.float64]
-    beside: NDArray[np.float64]
+    threshold_similarity: NDArray[np.float64]
     sweep: Mapping[str, NDArray[np.float64]]
     fit: Mapping[str, Any]
     too_wide: Mapping[str, str] = field(default_factory=dict)

@@ -40,13 +40,13 @@ class SearchTask(Task):
         vectors: RetrievalVectors,
         entry: Entry,
         dims: Dims,
-        meaning: Mapping[str, Any],
-        glimpse: CloudSample | None,
+        cache_key: Mapping[str, Any],
+        cloud_sample: CloudSample | None,
     ) -> tuple[Observation, Mapping[str, float]]:
         """Build the index and ask it; what it cost differs from run to run."""
         name = str(entry)
-        got = vectors.observe(entry, meaning["fit_on"], meaning["seed_of_draw"], glimpse)
+        got = vectors.observe(entry, cache_key["fit_on"], cache_key["seed_of_draw"], cloud_sample)
         near: dict[str, NDArray[Any]] = {"ids": got.ids, "ranks": got.ranks}
         clouds = None if got.cloud is None else {name: got.cloud}
-        seen = Observation(meaning, (name,), (got.dim,), fit=got.fit, neighbours=near, index=got.sizes, clouds=clouds)
+        seen = Observation(cache_key, (name,), (got.dim,), fit=got.fit, neighbours=near, index=got.sizes, clouds=clouds)
         return seen, got.costs

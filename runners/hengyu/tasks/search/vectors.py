@@ -82,11 +82,11 @@ class RetrievalVectors:
         return min(DEPTH, len(self.corpus) - self.relevance.spare)
 
     def observe(
-        self, entry: Entry, fit_on: str, seed: int | None = None, glimpse: CloudSample | None = None
+        self, entry: Entry, fit_on: str, seed: int | None = None, cloud_sample: CloudSample | None = None
     ) -> RetrievalResult:
         """Run an entry that ends in an index; raises ValueError when it cannot be.
 
-        With a ``glimpse`` the cloud of the vectors that the index searches, of length 1, is looked at.
+        With a ``cloud_sample`` the cloud of the vectors that the index searches, of length 1, is looked at.
 
         Entries that differ in their index alone, one after the other, share what comes before it. ``seed`` is what the
         steps draw by where the entry leaves that open.
@@ -109,18 +109,20 @@ class RetrievalVectors:
             ids = _without(ids, self.relevance.own)
         sizes = {"index-bytes": float(index.size()), "bytes-per-vector": index.vector_size()}
         found = (ids.astype(np.int32), before.exact.ranks(ids), sizes, costs, before.fit)
-        return RetrievalResult(before.queries.shape[1], *found, self._look(before, glimpse) if glimpse else None)
+        return RetrievalResult(
+            before.queries.shape[1], *found, self._look(before, cloud_sample) if cloud_sample else None
+        )
 
-    def _look(self, before: _Prepared, glimpse: CloudSample) -> Mapping[str, Any]:
+    def _look(self, before: _Prepared, cloud_sample: CloudSample) -> Mapping[str, Any]:
         """Look at the cloud of what an index searches; its alignment is that of the queries and what is relevant to them."""
         if self._cloud is None or self._cloud[0] is not before:
             width, asked = before.queries.shape[1], self.relevance
-            pairs = slice(glimpse.pairs)
+            pairs = slice(cloud_sample.pairs)
             query = before.queries[np.repeat(np.arange(len(asked.queries)), asked.counts)[pairs]]
             partner = before.rows.rows(asked.partners[pairs])
             aligned = float((2 - 2 * np.einsum("nd,nd->n", query, partner, dtype=np.float64)).mean())
-            x = before.rows.rows(glimpse.rows(len(before.rows), width))
-            self._cloud = before, glimpse.of(x, [width], [aligned])[0]
+            x = before.rows.rows(cloud_sample.rows(len(before.rows), width))
+            self._cloud = before, cloud_sample.of(x, [width], [aligned])[0]
         return self._cloud[1]
 
     def _before(self, steps: tuple[Step, ...], fit_on: str) -> _Prepared:

@@ -109,10 +109,10 @@ def refit(
     tuned = TunedEncoder(encoder, [])
     if entry.tuners and fit:
         # where the run stores them; a missing one, or one of another version of torch, is trained again
-        tuning = TunedEncoderCache(TunedStore.beside(store), progress)
-        lesson = make_training_data(data.texts, task, fit, data.watched)
+        tuning = TunedEncoderCache(TunedStore.next_to(store), progress)
+        training_data = make_training_data(data.texts, task, fit, data.watched)
         try:
-            tuned = tuning.tune(encoder, pooling, entry.tuners, lesson, "+".join(fit.splits))
+            tuned = tuning.tune(encoder, pooling, entry.tuners, training_data, "+".join(fit.splits))
         except ValueError as e:
             raise HengyuError(f"entry '{entry}' cannot be trained: {e}") from None
     rest = [step for step in entry.steps if step not in entry.tuners]
