@@ -190,7 +190,7 @@ def test_what_cannot_fit_is_refused_with_what_would(
         refuse_what_cannot_fit(found, found.memory - 1, plan, encoders, poolings)
     with pytest.raises(HengyuError, match="nothing smaller of this suite fits; allow"):
         refuse_what_cannot_fit(found, 1 << 20, plan, encoders, poolings)
-    assert Estimate(10, 5, 7, 6, 0).costliest == "weighing"
+    assert Estimate(10, 5, 7, 6, 0).costliest == "the evaluation"
     stored = sum(f.stat().st_size for f in _stored(here).rglob("*.npy"))
     assert stored <= found.disk <= 1.3 * stored
 

@@ -87,7 +87,7 @@ def texts_and_labels() -> tuple[list[str], list[str], np.ndarray]:
 
 
 def record_of(finished: Run, words: str) -> float:
-    value = choose(finished, words).weighed(finished)
+    value = choose(finished, words).value_in(finished)
     assert value is not None
     return value
 

@@ -104,7 +104,7 @@ def test_the_folder_is_the_trained_encoder_with_its_steps(
     assert np.abs(theirs - ours.vectors).max() < 1e-5 * np.abs(ours.vectors).max()
     pairs = load_pairs(load_cards([home])["grades"], "test")
     score = mteb_score(tmp_path / "model", pairs.first, pairs.second, pairs.labels)
-    assert score == pytest.approx(choice.weighed(finished), abs=1e-5)
+    assert score == pytest.approx(choice.value_in(finished), abs=1e-5)
     modules = [m["type"].rsplit(".", 1)[-1] for m in json.loads((tmp_path / "model" / "modules.json").read_bytes())]
     assert modules[0] == "Transformer" and ("Dense" in modules) == ("whitening" in words)
     assert ("Normalize" in modules) == ("l2" in words)

@@ -42,7 +42,7 @@ def told(*words: str) -> str:
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (("data/mine.toml",), "is the card of a dataset, and no suite; weigh a suite on it, like 'hengyu run smoke"),
+        (("data/mine.toml",), "is the card of a dataset, not a suite; run a suite on it, like 'hengyu run smoke"),
         (("data/mine.csv",), "suite 'data/mine.csv': a suite is a .toml file, or the name of a shipped one"),
         (("smoke", "--datasets", "data/mine.csv"), "is a file; give its folder, 'data'"),
         (("smoke", "--encoder", "hengyu-mni"), "did you mean 'hengyu-mini'?"),

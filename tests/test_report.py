@@ -184,7 +184,7 @@ def test_provenance_shows_what_the_header_holds(tmp_path):
 
 def test_a_bare_run_still_has_a_page():
     page = _Page(render(replace(RUN, header={"run": "bare"}, environment={}, records=())))
-    assert "nothing was weighed" in page.text
+    assert "nothing was evaluated" in page.text
 
 
 def test_curves_join_the_sweep_and_the_rows_of_the_board():

@@ -253,16 +253,16 @@ def test_the_interval_knows_that_both_sentences_of_a_pair_ask(finished: Run, fol
     [
         (
             'kind = "retrieval"\nrelevant = 4\nentries = ["whitening"]',
-            "'whitening' ends in no index.*'whitening > flat'",
+            "'whitening' does not end in an index.*'whitening > flat'",
         ),
-        ('kind = "retrieval"\nrelevant = 4\nentries = ["raw"]', "'raw' ends in no index.*end it like 'flat'"),
+        ('kind = "retrieval"\nrelevant = 4\nentries = ["raw"]', "'raw' does not end in an index.*end it like 'flat'"),
         ('entries = ["whitening > flat"]', "'whitening > flat' ends in an index.*kind = \"retrieval\""),
         ('kind = "retrieval"\nentries = ["flat > l2"]', "flat is an index.*put nothing after it"),
         ('kind = "retrieval"\nrelevant = 4\nentries = ["simcse > flat"]', "'simcse > flat' trains the encoder"),
         ('kind = "search"', "'kind' must be 'sts' or 'retrieval', not 'search'"),
         ("relevant = 4", "'relevant' is of retrieval suites"),
         ('kind = "retrieval"\nbaselines = ["tfidf"]', "'baselines' make no vectors"),
-        ('kind = "retrieval"\ncompare = [["flat", "lsh"]]', "'compare' is of similarity"),
+        ('kind = "retrieval"\ncompare = [["flat", "lsh"]]', "'compare' is for similarity suites"),
         (
             'kind = "retrieval"\nentries = [{ entry = "whitening > flat", dims = [8] }]',
             "does not fit 'whitening > flat'.*leave dims out",

@@ -278,7 +278,7 @@ def test_a_malformed_triple_is_dropped_whole_and_rows_count_triples(tmp_path: Pa
 
 
 def test_triples_are_to_train_on_and_not_to_be_weighed(home: Path) -> None:
-    with pytest.raises(HengyuError, match='which are to train on and not to be weighed; .* write fit_on = "nli:train"'):
+    with pytest.raises(HengyuError, match='which are for training only; .* write fit_on = "nli:train"'):
         plan_of(home, '"raw"', tasks='"nli:train"')
     done = CliRunner().invoke(main, ["run", "smoke", "--datasets", str(home), "--task", "nli:train"])
     assert done.exit_code == 2 and "holds triples" in done.output

@@ -151,7 +151,7 @@ def test_nothing_is_trained_twice_and_the_bytes_are_the_same(
 @pytest.mark.parametrize("word", ["target", "test", "all", "copied:train", "all-distinct"])
 def test_labels_that_a_cell_is_weighed_on_cannot_be_trained_on(folder: Path, word: str) -> None:
     for entry in ("cosent", "sbert > whitening", "simcse-sup"):
-        with pytest.raises(HengyuError, match="weighed on grades:test by labels it was trained on; write fit_on"):
+        with pytest.raises(HengyuError, match="evaluated on grades:test with labels it was trained on; write fit_on"):
             plan_of(folder, f'tasks = ["grades:test"]\nentries = [{{ entry = "{entry}", fit_on = "{word}" }}]\n')
     plan_of(folder, f'tasks = ["grades:test"]\nentries = [{{ entry = "simcse", fit_on = "{word}" }}]\n')
 

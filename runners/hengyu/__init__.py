@@ -1,6 +1,6 @@
-"""Hengyu (衡语) weighs Chinese sentence embeddings: encode once, score many methods.
+"""Hengyu (衡语) benchmarks Chinese sentence embeddings: encode once, score many methods.
 
-hengyu.run("smoke")                          # weigh a suite
+hengyu.run("smoke")                          # run a suite
 hengyu.frame("latest")                       # its records as a pandas table
 hengyu.score(vectors_a, vectors_b, labels)   # vectors that are there already
 hengyu.estimators.Whitening(dim=64)          # a method as a scikit-learn transformer

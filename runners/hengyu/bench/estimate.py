@@ -34,24 +34,24 @@ class Estimate:
 
     base: int  # what is held all the time: libraries, texts
     encoding: int
-    weighing: int
+    evaluating: int
     deriving: int
     disk: int
 
     @property
     def memory(self) -> int:
         """The peak: stages come one after the other."""
-        return int(_SLACK * (self.base + max(self.encoding, self.weighing, self.deriving)))
+        return int(_SLACK * (self.base + max(self.encoding, self.evaluating, self.deriving)))
 
     @property
     def worker(self) -> int:
         """The peak of a process that does parts of the run, and derives no numbers."""
-        return int(_SLACK * (self.base + max(self.encoding, self.weighing)))
+        return int(_SLACK * (self.base + max(self.encoding, self.evaluating)))
 
     @property
     def costliest(self) -> str:
         """The stage that takes most, in words."""
-        stages = {"encoding": self.encoding, "weighing": self.weighing, "the intervals": self.deriving}
+        stages = {"encoding": self.encoding, "the evaluation": self.evaluating, "the intervals": self.deriving}
         return max(stages, key=lambda name: stages[name])
 
     def __str__(self) -> str:
@@ -96,12 +96,12 @@ def estimate(
     pairs = [(e.id, name) for e, names in zip(encoders, poolings, strict=True) for name in names]
     rows = [sum(max(1, len(s.names)) * max(1, s.seeds) for s in plan.suite.entries_for(*pair)) for pair in pairs]
     # what is seen of a task under one pooling is held, and once more on its way to the disk
-    weighing = max(
-        (_weighing(plan, t, width) + 2 * max(rows, default=0) * _seen(plan, t) for t in plan.tasks), default=0
+    evaluating = max(
+        (_evaluating(plan, t, width) + 2 * max(rows, default=0) * _seen(plan, t) for t in plan.tasks), default=0
     )
     deriving = _deriving(plan, sum(rows))
     base = max(resident(), _LIBRARIES) + sum(2 * len(t) + 60 for t in plan.texts)
-    return Estimate(base, encoding, weighing, deriving, disk)
+    return Estimate(base, encoding, evaluating, deriving, disk)
 
 
 def _seen(plan: Plan, task: TaskData) -> int:
@@ -126,7 +126,7 @@ def _stored(texts: int, width: int, poolings: int) -> int:
 
 
 def _lesson_texts(plan: Plan) -> dict[tuple[str, str], int]:
-    """Return for each task and fit_on of a tuner how many texts the tuned encoder encodes: what is weighed, and learned from."""
+    """Return for each task and fit_on of a tuner how many texts the tuned encoder encodes."""
     words = {plan.fit_word(spec) for spec in plan.suite.entries if spec.entry.tuners}
     found = {}
     for task in plan.tasks:
@@ -151,7 +151,7 @@ def _tuned_texts(plan: Plan, encoder: str, pooling: str, sizes: Mapping[tuple[st
     return [sizes[task, word] for task, _, word in trainings if (task, word) in sizes]
 
 
-def _weighing(plan: Plan, task: TaskData, width: int) -> int:
+def _evaluating(plan: Plan, task: TaskData, width: int) -> int:
     """Return what one task takes: its vectors, two copies in float64 on their way through the steps, a sweep's cosines."""
     beside = plan.thresholds.get(task.name)
     rows = len(task.ids) + (2 * beside.n if beside else 0)

@@ -144,7 +144,7 @@ def observe_all(executor: Executor, context: RunContext, encoders: Sequence[Enco
     found: list[list[Observation | None]] = []
     units: list[Observe] = []
     places: list[int] = []  # of the units among all
-    with log.stage(context.progress, "weighing", _count(plan, encoders)):
+    with log.stage(context.progress, "evaluating", _count(plan, encoders)):
         for number, pooling in under:
             for at, task in enumerate(plan.tasks):
                 asked = cells(plan, context.encoders[number], pooling, task)

@@ -70,7 +70,7 @@ class ResultLog:
 
         An entry that wants more columns than an encoder has does not apply to it; one that applies to no vectors of the run
         (``suited`` are the others) is a mistake, unless the suite's entries were written for other encoders than those that
-        are weighed.
+        are evaluated.
         """
         applies = suited if "widths" not in suite.partial else seen.too_wide.keys()
         wide = [

@@ -118,7 +118,7 @@ def tuned_inputs(
 def make_training_data(texts: Sequence[str], task: TaskData, fit: FitData, watched: Pairs | None) -> TrainingData:
     """Return the sentences of a fit with their labelled pairs, and the pairs that a training is watched on.
 
-    These are ``watched``, of the card's valid split, unless it is trained on, or is the split that is weighed. Sentences stand
+    These are ``watched``, of the card's valid split, unless it is trained on, or is the split that is evaluated. Sentences stand
     in the order of their own files, so that a training does not depend on what other ``texts`` are numbered.
     """
     _, places = restrict([p.ids for p in fit.parts])

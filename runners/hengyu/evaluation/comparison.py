@@ -1,4 +1,4 @@
-"""Two sides held against each other pair by pair: two runs, or two entries, encoders or poolings of one run."""
+"""Two sides compared pair by pair: two runs, or two entries, encoders or poolings of one run."""
 
 from __future__ import annotations
 
@@ -130,7 +130,7 @@ def _unlike(first: Run, second: Run, a: RunMetrics, b: RunMetrics, tasks: Sequen
         if one != two:
             yield (
                 f"{b.source}: {name} is {two!r} where {a.source} has {one!r}; "
-                "numbers of unlike protocols are not compared, weigh both the same way"
+                "numbers of different protocols are not comparable; evaluate both the same way"
             )
 
 
@@ -160,7 +160,7 @@ def _couples(
 ) -> dict[tuple[str, ...], dict[str, tuple[Key, Key]]]:
     """Return the rows that stand on both sides, task by task.
 
-    Of two entries one that is fitted on nothing is held against every fit_on.
+    An entry that is fitted on nothing is compared with every fit_on of the other.
     """
     found: dict[tuple[str, ...], dict[str, tuple[Key, Key]]] = {}
     for key, number in a.cells.items():

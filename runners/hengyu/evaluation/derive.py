@@ -96,7 +96,7 @@ def _task_records(plan: Plan, kind: Task, truth: Truth, cells: Mapping[Row, Cell
 
 
 def _reference(kind: Task, row: Row) -> Row:
-    """Return the row that another one is held against."""
+    """Return the row that another one is compared with."""
     return (row[0], row[1], kind.reference, "none")
 
 

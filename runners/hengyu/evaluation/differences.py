@@ -20,8 +20,8 @@ Columns = dict[str, dict[Row, Cell]]
 def differences(plan: Plan, columns: Columns, metric: str) -> list[Difference]:
     """Return the differences of a metric on every task, and on their mean where a row has all of them.
 
-    Two entries are held against each other under the same encoder, pooling and fit_on; one that is fitted on nothing
-    is held against every fit_on.
+    Two entries are compared under the same encoder, pooling and fit_on; one that is fitted on nothing
+    is compared with every fit_on.
     """
     found = []
     sizes = {t.name: t.n for t in plan.tasks}
@@ -49,7 +49,7 @@ def differences(plan: Plan, columns: Columns, metric: str) -> list[Difference]:
 
 
 def _pair(cells: dict[Row, Cell], row: Row, against: str) -> tuple[Cell | None, Cell | None]:
-    """Return the cells of a row and of what it is held against; None for one that has no number."""
+    """Return the cells of a row and of the row it is compared with; None without a number."""
     encoder, pooling, _, fit_on = row
     mine = cells.get(row)
     other = cells.get((encoder, pooling, against, fit_on)) or cells.get((encoder, pooling, against, "none"))

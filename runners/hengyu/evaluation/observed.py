@@ -62,9 +62,7 @@ def seen_in(scores: RunMetrics, task: str) -> tuple[ObservedTask | None, list[st
     kind = find_task(scores.kind)
     truth = kind.load(scores.folder, task)
     if truth is None:
-        return None, [
-            f"{scores.folder}: keeps no {kind.keeps} of {task}; weigh the suite again to compare pair by pair"
-        ]
+        return None, [f"{scores.folder}: keeps no {kind.keeps} of {task}; run the suite again to compare pair by pair"]
     wanted = [
         k for k, v in scores.cells.items() if k.task == task and k.metric in kind.compared and v.value is not None
     ]
@@ -77,7 +75,7 @@ def seen_in(scores: RunMetrics, task: str) -> tuple[ObservedTask | None, list[st
     ]
     notes.append(
         f"{scores.folder}: {missing} of {len(wanted)} cells of {task} have no observation that gives their number; "
-        "weigh the suite again with --force"
+        "run the suite again with --force"
     )
     return ObservedTask(truth, found), notes
 

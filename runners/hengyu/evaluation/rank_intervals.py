@@ -27,7 +27,7 @@ _NOISE = 1e-12  # what is left of the difference of two equal rows is rounding
 def standings(columns: Mapping[str, Mapping[Row, Cell]], metric: str, level: float) -> list[Standing]:
     """Return the standing of every row that has a metric, column by column; columns of a single row are left out.
 
-    Rows of cross-encoders have none: the others are not held against an upper bound.
+    Rows of cross-encoders have none: the others are not compared with an upper bound.
     """
     found: list[Standing] = []
     for task, cells in columns.items():

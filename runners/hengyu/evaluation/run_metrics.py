@@ -86,7 +86,7 @@ def headline(run: Run) -> str:
 
 
 def metrics_of(run: Run) -> tuple[str, ...]:
-    """Return the metrics that are held against a baseline: Spearman, or the quality of what was found; never costs."""
+    """Return the metrics that are compared with a baseline: Spearman, or the quality of what was found; never costs."""
     return find_task(run.kind).compared
 
 

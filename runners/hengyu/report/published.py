@@ -2,7 +2,7 @@
 
 A row gives ``models`` (the ids of one model, spaces between), pooling, entry, fit_on, card, ``splits`` joined with "+", the
 value x 100, and in words the rest of its protocol and its source. Figures over several splits are the means weighted by
-pairs (w-avg); they are never held against a number of one split.
+pairs (w-avg); they are never compared with a number of one split.
 """
 
 from __future__ import annotations

@@ -36,7 +36,7 @@ class SuiteEntry:
         return tuple(str(self.entry.with_dim(d)) for d in listed) or (str(self.entry),)
 
     def applies_to(self, encoder: str) -> bool:
-        """Whether an encoder, by its name on the board, is weighed by it."""
+        """Whether an encoder, by its name on the board, is evaluated with this entry."""
         return not self.encoders or encoder in self.encoders
 
     @property
@@ -67,7 +67,7 @@ def read_entries(
         if not text:
             continue
         for key in (key for key, names in only.items() if names and text == first):
-            inner.problem(key, f"does not fit '{first}', which all others are held against; leave {key} out")
+            inner.problem(key, f"does not fit '{first}', the reference of all other entries; leave {key} out")
         entry: Entry | None = None
         with table.caught(f"entries[{number}]"):
             entry = parse_entry(text)
@@ -117,7 +117,7 @@ def _dims(table: Table) -> Dims:
 
 
 def with_first(entries: tuple[SuiteEntry, ...], kind: Task) -> tuple[SuiteEntry, ...]:
-    """Put the reference of a kind of task first, like raw: every other entry is held against it."""
+    """Put the reference of a kind of task first, like raw: every other entry is compared with it."""
     first = SuiteEntry(parse_entry(kind.reference))
     rest = tuple(e for e in dict.fromkeys(entries) if str(e.entry) != kind.reference)
     return (first, *rest)
@@ -126,11 +126,11 @@ def with_first(entries: tuple[SuiteEntry, ...], kind: Task) -> tuple[SuiteEntry,
 def misplaced(entries: tuple[SuiteEntry, ...], kind: Task) -> list[str]:
     """Say which entries end in an index where they must not, or in none where they must, or train what is taken as it is."""
     trained = (
-        f"trains the encoder, and a {kind.name} suite takes encoders as they are; weigh the folder of a trained one"
+        f"trains the encoder, and a {kind.name} suite takes encoders as they are; evaluate the folder of a trained one"
     )
     found = [f"entry '{e.entry}' {trained}" for e in entries if e.entry.tuners and not kind.tuners]
     if kind.index:
-        remedy = f"ends in no index, and a {kind.name} suite weighs indexes; end it like"
+        remedy = f"does not end in an index, and a {kind.name} suite evaluates indexes; end it like"
         lack = [e for e in entries if not (e.entry.index or e.entry.tuners)]
         return [*found, *(f"entry '{e.entry}' {remedy} '{_searched(e)}'" for e in lack)]
     remedy = 'ends in an index, which finds neighbours and compares no pairs; leave it out, or set kind = "retrieval"'

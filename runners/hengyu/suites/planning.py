@@ -91,7 +91,7 @@ class PlanProblems(Problems):
 
 
 def entries_in_use(suite: Suite, problems: PlanProblems) -> list[SuiteEntry]:
-    """Return the entries that any encoder of the suite is weighed by; the others are left out."""
+    """Return the entries that any encoder of the suite is evaluated with; the others are left out."""
     used = [e for e in suite.entries if any(e.applies_to(encoder.display_name) for encoder in suite.encoders)]
     problems.left_out += [
         f"entry '{e.entry}', which the suite has for {', '.join(e.encoders)} alone"
@@ -120,13 +120,13 @@ def load_tasks(suite: Suite, loader: SplitLoader, problems: PlanProblems) -> lis
 
 
 def _load_task(suite: Suite, word: str, loader: SplitLoader) -> TaskData:
-    """Return a task by its name; raises `HengyuError` for data that suites of this kind cannot be weighed on."""
+    """Return a task by its name; raises `HengyuError` for data that suites of this kind cannot use."""
     card, split = parse_task(loader.cards, word)
     if isinstance(card, CollectionCard) and not suite.task_kind.collections:
         load_pairs(card, split)  # says what to do with it
     if isinstance(card, TripleCard):
         raise HengyuError(
-            f"{card.path}: {card.name} holds triples, which are to train on and not to be weighed; name another "
+            f"{card.path}: {card.name} holds triples, which are for training only; name another "
             f'task, and write fit_on = "{card.name}:{split}"'
         )
     return loader.task(card, split)

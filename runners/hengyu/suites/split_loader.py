@@ -129,10 +129,10 @@ class SplitLoader:
 
 
 def _refuse_own_labels(task: TaskData, parts: Sequence[TaskData]) -> None:
-    """Refuse labels that a method would be trained on and weighed on: of the same split, or of a copy of it."""
+    """Refuse labels that a method would be trained and evaluated on: of the same split, or of a copy of it."""
     for part in parts:
         if part.name == task.name or part.pairs.digest == task.pairs.digest:
             raise HengyuError(
-                f"it learns from labels, and would be weighed on {task.name} by labels it was trained on; "
-                'write fit_on = "train", "valid" or another split than the one it is weighed on'
+                f"it learns from labels, and would be evaluated on {task.name} with labels it was trained on; "
+                'write fit_on = "train", "valid" or another split than the one it is evaluated on'
             )

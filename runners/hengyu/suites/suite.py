@@ -66,7 +66,7 @@ class Suite:
         return (spec.fit_on or self.fit_on) if spec.needs_fit else "none"
 
     def entries_for(self, encoder: str, pooling: str) -> tuple[SuiteEntry, ...]:
-        """Return the entries that are weighed on an encoder, by its name on the board, under a pooling.
+        """Return the entries that are evaluated on an encoder, by its name on the board, under a pooling.
 
         Native vectors of an encoder that has no others stand for every pooling.
         """
@@ -204,7 +204,7 @@ def _suite_table(path: Path) -> Table:
     table = read_toml(path)
     if table.has(_OF_A_CARD) and not table.has("tasks"):
         raise HengyuError(
-            f"{path}: is the card of a dataset, and no suite; weigh a suite on it, like "
+            f"{path}: is the card of a dataset, not a suite; run a suite on it, like "
             f"'hengyu run smoke --datasets {path.parent} --task NAME:SPLIT'"
         )
     return table

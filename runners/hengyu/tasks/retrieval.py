@@ -80,7 +80,7 @@ class Retrieval(SearchTask):
         "cross_encoders": "does not fit a retrieval suite: a cross-encoder has no vectors that an index could hold, and "
         "scores pairs of STS suites only; leave it out",
         "baselines": "make no vectors that an index could hold; leave them out of a retrieval suite",
-        "compare": "is of similarity; every row of a retrieval suite is held against flat, leave it out",
+        "compare": "is for similarity suites; every row of a retrieval suite is compared with flat; leave it out",
     }
     standings = False
     keeps = "relevance"

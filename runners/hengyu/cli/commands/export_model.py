@@ -69,18 +69,18 @@ def command(
     progress = Progress(Console(stderr=True))
     places = Places(encoder, data, datasets, offline, trust_remote_code)
     fitted = refit(found, choice, fit_on, places, fits=FitStore.default(), progress=progress)
-    weighed = choice.weighed(found)
-    if not fit_on and weighed is not None and abs(weighed - fitted.spearman) > 1e-3:
+    of_run = choice.value_in(found)
+    if not fit_on and of_run is not None and abs(of_run - fitted.spearman) > 1e-3:
         raise HengyuError(
             f"row '{written(choice.row)}': fitted again it scores {percent(fitted.spearman)} on {choice.task}, but the run "
-            f"has {percent(weighed)}; run the suite again with these versions, then export the row"
+            f"has {percent(of_run)}; run the suite again with these versions, then export the row"
         )
     done = write_folder(
         fitted, choice, out, lambda folder: model_card(found, choice, fitted, folder, fit_on), force=force
     )
     click.echo(plain(f"row: {written(choice.row)}"), err=True)
     click.echo(plain(f"modules: {' > '.join(done.modules)}"), err=True)
-    run_has = "" if fit_on or weighed is None else f" (the run has {percent(weighed)})"
+    run_has = "" if fit_on or of_run is None else f" (the run has {percent(of_run)})"
     click.echo(plain(f"Spearman on {choice.task}: {percent(fitted.spearman)}{run_has}"), err=True)
     click.echo(f"checked: {done.probed} sentences, largest error {done.error:.1e} of a vector's length", err=True)
     if done.own:

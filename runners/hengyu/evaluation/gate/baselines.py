@@ -75,7 +75,7 @@ def find_scores(word: str, metrics: Sequence[str] | None = None) -> RunMetrics:
 def baseline_of(run: Run, metrics: Sequence[str] | None = None) -> tuple[RunMetrics, list[str]]:
     """Return what a baseline keeps of a run, rounded as in the file, and notes on what it leaves out.
 
-    Raises `HengyuError` for a run without a number: nothing can be held against it.
+    Raises `HengyuError` for a run without a number: nothing can be compared with it.
     """
     scores = scores_of(run, metrics)
     blocks, about, notes = keep_blocks(scores)

@@ -59,7 +59,7 @@ class Rule:
     where: str = ""  # what to call it in a message
 
     def fits(self, key: Key) -> bool:
-        """Tell whether a cell fits; the pattern called ``any`` is held against task, entry and the whole cell."""
+        """Tell whether a cell fits; the pattern ``any`` is matched against task, entry and the whole cell."""
         return all(self._fits(word, key) for word in self.patterns)
 
     def _fits(self, word: str, key: Key) -> bool:
@@ -83,7 +83,7 @@ class Rule:
 
 
 def _names(word: str, key: Key) -> tuple[str, ...]:
-    """Return what a pattern is held against: one name of a cell, or for "any" its task, its entry and the whole cell."""
+    """Return what a pattern is matched against: one name of a cell, or for "any" its task, its entry and the whole cell."""
     own = {**key._asdict(), "cell": str(key)}
     return (own[word],) if word in own else (own["task"], own["entry"], own["cell"])
 

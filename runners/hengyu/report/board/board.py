@@ -21,7 +21,7 @@ from hengyu.tasks.interface.registry import find_task
 __all__ = ["Board", "Cell", "Column", "Row", "family_of", "make_board", "metrics_of", "percent"]
 
 MEANS = {
-    "mean": "the plain mean of the tasks, each weighing the same; the board is ordered by it",
+    "mean": "the plain mean of the tasks, with equal weights; the board is ordered by it",
     "w-mean": "the mean of the tasks weighted by their pairs",
 }
 _PARAMETERS = re.compile(r"\([^()]*\)")
@@ -100,7 +100,7 @@ def family_of(entry: str) -> str:
 def make_board(run: Run, metric: str = "") -> Board:
     """Lay out one metric of a run, the main one of its kind of task by default.
 
-    Rows stand by the macro mean, best first, rows with a hole after them in the order they were weighed; a metric
+    Rows stand by the macro mean, best first, rows with a hole after them in the order of evaluation; a metric
     without means keeps the order of the main board. Points of sweeps and single
     draws are no rows.
     """

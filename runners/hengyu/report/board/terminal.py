@@ -38,7 +38,7 @@ def print_task_board(run: Run, console: Console) -> None:
     unbound = console.options.update(max_width=100_000)
     natural = Measurement.get(console, unbound, table).maximum
     if not board.rows:
-        _say(console, "no records: nothing was weighed")
+        _say(console, "no records: nothing was evaluated")
     elif not console.is_terminal:
         Console(file=console.file, width=max(natural, 20), color_system=None).print(table)
     elif natural - _foldable(board) <= console.width:

@@ -5,7 +5,7 @@ from __future__ import annotations
 __all__ = ["ABOUT"]
 
 ABOUT: dict[str, str] = {
-    "task": "dataset and split that is weighed on",
+    "task": "dataset and split of the evaluation",
     "encoder": "the model that turns texts into vectors",
     "pooling": "how token vectors become one sentence vector",
     "entry": "the method: a pipeline of steps",
@@ -76,7 +76,7 @@ ABOUT: dict[str, str] = {
     "pearson": "Pearson correlation, where it is known",
     "ours": "Spearman x 100 of this run",
     "published": "Spearman x 100 that was published",
-    "protocol there": "which pairs it was weighed on and fitted on there",
+    "protocol there": "which pairs it was evaluated and fitted on there",
     "source": "where it was published",
     "interval": "where the number lies in 95 % of the resamples, or at the run's level",
     "difference": "the first number minus the second",

@@ -1,4 +1,4 @@
-"""All runs below a reports folder as one page: what each weighed, when, and its best row with its interval."""
+"""All runs below a reports folder as one page: what each evaluated, when, and its best row with its interval."""
 
 from __future__ import annotations
 

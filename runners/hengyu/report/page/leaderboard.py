@@ -102,7 +102,7 @@ def _about_cell(board: Board, column: Column, cell: Cell) -> str:
     """Say a cell in one sentence."""
     r = cell.record
     if r is None:
-        return f"{column.task}: not weighed"
+        return f"{column.task}: not evaluated"
     if cell.value is None:
         return f"{column.task}: {r.status}" + (f", {r.reason}" if r.reason else "")
     parts = [f"{column.task}: {board.title} {cell.text}"]

@@ -1,4 +1,4 @@
-"""The command that weighs one row of a run again: the run's own, narrowed to the row where that gives the same number."""
+"""The command that evaluates one row of a run again: the run's own, narrowed to the row where that gives the same number."""
 
 from __future__ import annotations
 

@@ -37,7 +37,7 @@ class Listed:
     best: tuple[str, str, str, str] = ("", "", "", "")  # encoder, pooling, entry, fit_on
     date: str = ""  # when its records were written, UTC
     link: str = ""  # to its page, relative to the index; "" where it has none
-    verified: bool = True  # whether its files were held against checksums
+    verified: bool = True  # whether its files were checked against their checksums
     problem: str = ""  # why it cannot be read; "" where it can
 
 

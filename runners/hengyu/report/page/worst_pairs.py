@@ -43,7 +43,7 @@ class Mistakes:
 def mistakes(run: Run, count: int, *, data_dir: Path | None = None, datasets: Sequence[Path] = ()) -> list[Mistakes]:
     """Return the ``count`` worst pairs or queries of each task and entry, under the encoder and pooling where it does best.
 
-    Raises `HengyuError` where the data is not at hand, or is not what the run was weighed on.
+    Raises `HengyuError` if the data is missing, or differs from what the run was evaluated on.
     """
     cards = load_cards(datasets)
     kept = kept_in(run.path)

@@ -60,7 +60,7 @@ def misses(
 def _asked(run: Run, pairs: Pairs) -> _Asked:
     relevance = load_relevance(run.path, pairs.task)
     if relevance is None:
-        raise HengyuError(f"{run.path}: keeps no relevance of {pairs.task}; weigh the suite again to see its errors")
+        raise HengyuError(f"{run.path}: keeps no relevance of {pairs.task}; run the suite again to see its errors")
     if isinstance(pairs, Collection):
         return _Asked(relevance, pairs.documents, pairs.queries)
     # of labelled pairs every sentence stands once, as they first appear

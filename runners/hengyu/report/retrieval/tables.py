@@ -140,6 +140,6 @@ def _lines(records: Sequence[Record], metric: str) -> tuple[Line, ...]:
 
 def _about(task: str, head: Any) -> str:
     if not head or "corpus" not in head:
-        return "the plain mean of the tasks, each weighing the same" if task == "mean" else ""
+        return "the plain mean of the tasks, with equal weights" if task == "mean" else ""
     parts = [f"{head['corpus']:,} sentences", f"{head['queries']:,} queries", f"{head['relevant']:,} relevant"]
     return ", ".join(parts)

@@ -42,7 +42,7 @@ def print_retrieval(run: Run, console: Console | None = None) -> None:
         for reason in dict.fromkeys(line.reason for line in table.lines if line.reason):
             _say(console, f"no number: {reason}")
     if not tables:
-        _say(console, "no records: nothing was weighed")
+        _say(console, "no records: nothing was evaluated")
         return
     level = f"{100 * tables[0].level:g} %"
     _say(

@@ -110,7 +110,7 @@ class Task(ABC):
         averaged: the metrics that have means over tasks.
         sizes: numbers of an observation's ``index`` that become records without an interval.
         swept: the metric of a sweep over all dimensions (`Observation.sweep`); "" where there is none.
-        reference: the entry that every other one is held against.
+        reference: the entry that every other one is compared with.
         index: whether entries end in an index.
         tuners: whether an entry may train the encoder.
         refused: keys of a suite that it may not have -> what is said to who writes them.

@@ -36,7 +36,7 @@ class Choice:
         """What it is fitted on, as on the leaderboard."""
         return self.row[3]
 
-    def weighed(self, run: Run) -> float | None:
+    def value_in(self, run: Run) -> float | None:
         """Return the run's value of the main metric for the row, task and seed; None if there is none."""
         main = find_task(run.kind).main
         found = [r for r in run.records if r.row == self.row and r.task == self.task and r.metric == main]
