@@ -22,8 +22,8 @@ from safetensors.numpy import load_file, save_file
 
 import hengyu
 from hengyu.base.errors import HengyuError
-from hengyu.bench.encoder_jobs import PreparedEncoder, prepare_encoder
 from hengyu.bench.observe import every_key
+from hengyu.bench.prepared_encoder import PreparedEncoder, prepare_encoder
 from hengyu.bench.run import refuse_other_plan, run_key_of
 from hengyu.cards import load_cards
 from hengyu.cards.data import Pairs, load_pairs, unlike

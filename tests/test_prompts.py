@@ -163,9 +163,9 @@ def test_a_fit_takes_the_vectors_of_each_side(place: Path, model: Path) -> None:
     """By blocks of any size, and with a text that is a query and a document."""
     from hengyu.bench.context import EncodeContext
     from hengyu.bench.encode_shards import encode_all
-    from hengyu.bench.encoder_jobs import prepare_encoder
     from hengyu.bench.executors.local import Local
     from hengyu.bench.notes import Notes
+    from hengyu.bench.prepared_encoder import prepare_encoder
     from hengyu.encoders import SIDES
 
     spec = EncoderSpec(str(model))

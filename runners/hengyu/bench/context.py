@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from hengyu.base.progress import Progress, silent
 from hengyu.bench.encode import TOKENS, Vectors, open_spaces
-from hengyu.bench.encoder_jobs import PreparedEncoder
 from hengyu.bench.observations import ObservationStore
+from hengyu.bench.prepared_encoder import PreparedEncoder
 from hengyu.methods.training.cache import TunedEncoderCache
 from hengyu.storage.fits import FitStore
 from hengyu.storage.vectors import VectorSpace, VectorStore, text_keys

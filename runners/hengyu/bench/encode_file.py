@@ -14,10 +14,10 @@ from hengyu.base.text_lines import blocks, typical_line
 from hengyu.bench.context import EncodeContext
 from hengyu.bench.encode import open_spaces
 from hengyu.bench.encode_shards import encode_block
-from hengyu.bench.encoder_jobs import PreparedEncoder
 from hengyu.bench.estimate import base_memory, refuse_full_disk
 from hengyu.bench.executors.local import Local
 from hengyu.bench.notes import Notes
+from hengyu.bench.prepared_encoder import PreparedEncoder
 from hengyu.bench.units import Executor
 from hengyu.encoders import Encoder
 from hengyu.storage.vectors import VectorStore

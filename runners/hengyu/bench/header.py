@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from hengyu.base.version import __version__
-from hengyu.bench.encoder_jobs import EncodedEncoder
+from hengyu.bench.prepared_encoder import EncodedEncoder
 from hengyu.bench.prompts import say_prompts
 from hengyu.bench.score_pairs import Scorer, scorer_header, scorer_warnings
 from hengyu.bench.sources import splits_read
@@ -25,7 +25,7 @@ def header(
     plan: Plan,
     name: str,
     key: str,
-    jobs: Sequence[EncodedEncoder],
+    encoded: Sequence[EncodedEncoder],
     records: Sequence[Record],
     fits: list[dict[str, Any]],
     scorers: Sequence[Scorer] = (),
@@ -72,7 +72,7 @@ def header(
             **({"query_prompt": asking.identity()["prompt"]} if (asking := j.prepared.asking) else {}),
             **_served(plan, j),
         }
-        for j in jobs
+        for j in encoded
     ]
     encoders += scorer_header(scorers)
     encoders += [{"encoder": b, "kind": "lexical", "baseline": True} for b in suite.baselines]
@@ -102,43 +102,43 @@ def header(
         "warnings": [
             *plan.warnings,
             *warnings,
-            *(j.encoder.warning for j in jobs if j.encoder.warning),
-            *_prompt_warnings(plan, jobs),
+            *(j.encoder.warning for j in encoded if j.encoder.warning),
+            *_prompt_warnings(plan, encoded),
             *scorer_warnings(scorers),
-            *_coverage_warnings(jobs),
+            *_coverage_warnings(encoded),
             *_fit_warnings(fits),
             *([] if kind.index else _below_raw(records, kind, plan.suite.level)),  # an index loses on purpose
         ],
     }
 
 
-def _served(plan: Plan, job: EncodedEncoder) -> dict[str, Any]:
+def _served(plan: Plan, one: EncodedEncoder) -> dict[str, Any]:
     """Return what is said of vectors that a service made; nothing of others."""
-    if not job.encoder.hosted or job.vectors is None:
+    if not one.encoder.hosted or one.vectors is None:
         return {}
-    if job.vectors.asking:
-        tokens = job.vectors.tokens_of(plan.texts_of("document")) + job.vectors.asking.tokens_of(plan.texts_of("query"))
+    if one.vectors.asking:
+        tokens = one.vectors.tokens_of(plan.texts_of("document")) + one.vectors.asking.tokens_of(plan.texts_of("query"))
     else:
-        tokens = job.vectors.tokens_of(np.arange(len(plan.texts)))
-    return job.encoder.bill(tokens)
+        tokens = one.vectors.tokens_of(np.arange(len(plan.texts)))
+    return one.encoder.bill(tokens)
 
 
-def _prompt_warnings(plan: Plan, jobs: Sequence[EncodedEncoder]) -> list[str]:
+def _prompt_warnings(plan: Plan, encoded: Sequence[EncodedEncoder]) -> list[str]:
     """Say which encoders were given prompts for queries and documents that no text of the suite is."""
-    return [said for j in jobs if not plan.suite.task_kind.sided and (said := say_prompts(plan, j.prepared))]
+    return [said for j in encoded if not plan.suite.task_kind.sided and (said := say_prompts(plan, j.prepared))]
 
 
-def _coverage_warnings(jobs: Sequence[EncodedEncoder]) -> list[str]:
+def _coverage_warnings(encoded: Sequence[EncodedEncoder]) -> list[str]:
     """Say where more than 1 % of the tokens are unknown or of the texts cut."""
     found = []
-    for job in jobs:
-        for task, shares in job.coverage.items():
+    for one in encoded:
+        for task, shares in one.coverage.items():
             if shares["unk"] > 0.01:
-                found.append(f"{job.encoder.id} on {task}: {shares['unk']:.1%} of the tokens are [UNK]")
+                found.append(f"{one.encoder.id} on {task}: {shares['unk']:.1%} of the tokens are [UNK]")
             if shares["truncated"] > 0.01:
-                longest = job.prepared.identity["max_length"]
+                longest = one.prepared.identity["max_length"]
                 found.append(
-                    f"{job.encoder.id} on {task}: {shares['truncated']:.1%} of the texts cut at {longest} tokens"
+                    f"{one.encoder.id} on {task}: {shares['truncated']:.1%} of the texts cut at {longest} tokens"
                 )
     return found
 

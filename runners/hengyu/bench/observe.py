@@ -12,8 +12,8 @@ import numpy as np
 from hengyu.base.remote import Unreachable
 from hengyu.bench.context import RunContext
 from hengyu.bench.encode import Vectors
-from hengyu.bench.encoder_jobs import EncodedEncoder, PreparedEncoder, data_key, observed_key
 from hengyu.bench.notes import UnitLog, note_fits, timing_key
+from hengyu.bench.prepared_encoder import EncodedEncoder, PreparedEncoder, data_key, observed_key
 from hengyu.bench.results import ResultLog
 from hengyu.bench.task_inputs import task_inputs, tuned_inputs
 from hengyu.bench.units import Executor
@@ -36,23 +36,23 @@ Cell = tuple[SuiteEntry, dict[str, Any]]  # and the key of what is observed
 _MANY = 4  # leaves from which on the moments of a fit are worth a unit each
 
 
-def cells(plan: Plan, job: PreparedEncoder, pooling: str, task: TaskData) -> list[Cell]:
+def cells(plan: Plan, prepared: PreparedEncoder, pooling: str, task: TaskData) -> list[Cell]:
     """Return the cells of one task, encoder and pooling, in the suite's order."""
     whole, alone = plan.suite.task_kind.observing_code()
     made = made_by(*whole, _FITTED_BY, alone=(*_ALONE, *alone))
     return [
-        (spec, observed_key(plan, job, pooling, task, spec, seed, made))
-        for spec in plan.suite.entries_for(job.encoder.id, pooling)
+        (spec, observed_key(plan, prepared, pooling, task, spec, seed, made))
+        for spec in plan.suite.entries_for(prepared.encoder.id, pooling)
         for seed in spec.draws(plan.suite.seed)
     ]
 
 
-def every_key(plan: Plan, jobs: Sequence[PreparedEncoder]) -> Iterator[dict[str, Any]]:
+def every_key(plan: Plan, encoders: Sequence[PreparedEncoder]) -> Iterator[dict[str, Any]]:
     """Yield the key of everything that a run observes."""
-    for job in jobs:
-        for pooling in job.poolings:
+    for prepared in encoders:
+        for pooling in prepared.poolings:
             for task in plan.tasks:
-                yield from (key for _, key in cells(plan, job, pooling, task))
+                yield from (key for _, key in cells(plan, prepared, pooling, task))
     for name in plan.suite.baselines:
         yield from (baseline_key(plan, name, task) for task in plan.tasks)
 
@@ -78,14 +78,14 @@ class Observe:
 
     def __call__(self, context: RunContext, log: UnitLog) -> list[Observation]:
         """Observe them, and return what was seen of each."""
-        job, task = context.encoders[self.encoder], context.plan.tasks[self.task]
+        prepared, task = context.encoders[self.encoder], context.plan.tasks[self.task]
         read = context.vectors(self.encoder)
-        every = cells(context.plan, job, self.pooling, task)
+        every = cells(context.plan, prepared, self.pooling, task)
         wanted = [every[i] for i in self.missing]
         # a worker that died may have seen some of them
         done = [context.observations.load(cache_key) if context.is_worker else None for _, cache_key in wanted]
         rest = [cell for cell, found in zip(wanted, done, strict=True) if found is None]
-        new = iter(_observe(context, log, job, read, self.pooling, task, rest, self.moments) if rest else ())
+        new = iter(_observe(context, log, prepared, read, self.pooling, task, rest, self.moments) if rest else ())
         return [found or next(new) for found in done]
 
 
@@ -114,13 +114,13 @@ def _with_moments(executor: Executor, context: RunContext, units: Sequence[Obser
     named: list[dict[str, tuple[int, str, str]]] = []
     plan = context.plan
     for unit in units:
-        job, task, own = context.encoders[unit.encoder], plan.tasks[unit.task], {}
-        every = cells(plan, job, unit.pooling, task)
+        prepared, task, own = context.encoders[unit.encoder], plan.tasks[unit.task], {}
+        every = cells(plan, prepared, unit.pooling, task)
         for spec, _ in (every[i] for i in unit.missing):
             fit = plan.fits.get((task.name, plan.fit_word(spec)))
             if fit is None or spec.entry.tuners:
                 continue
-            fit = job.fitted_on(fit)
+            fit = prepared.fitted_on(fit)
             if len(fit.ids) < _MANY * LEAF:
                 continue
             key = own[fit.word] = (unit.encoder, unit.pooling, fit.digest)
@@ -213,7 +213,7 @@ class _Opened(NamedTuple):
 def _observe(
     context: RunContext,
     log: UnitLog,
-    job: PreparedEncoder,
+    prepared: PreparedEncoder,
     read: Vectors,
     pooling: str,
     task: TaskData,
@@ -225,10 +225,10 @@ def _observe(
     kind = plan.suite.task_kind
     words = [plan.fit_word(spec) for spec, _ in wanted if not spec.entry.tuners]
     here = {word for word in words if (task.name, word) not in plan.lacking}
-    fits = {word: job.fitted_on(plan.fits[task.name, word]) for word in sorted(here - {"none"})}
+    fits = {word: prepared.fitted_on(plan.fits[task.name, word]) for word in sorted(here - {"none"})}
     opened = None
     if here:
-        inputs = task_inputs(context, read, job.key(pooling), pooling, task, fits, known=known)
+        inputs = task_inputs(context, read, prepared.key(pooling), pooling, task, fits, known=known)
         opened = _Opened(kind.open(inputs), inputs.fits)
 
     def of(spec: SuiteEntry, cache_key: dict[str, Any]) -> _Opened:
@@ -237,7 +237,7 @@ def _observe(
             return opened
         seed = cache_key["seed_of_draw"]
         entry = spec.entry if seed is None else spec.entry.with_seed(seed)
-        inputs = tuned_inputs(context, log, job, pooling, task, entry, cache_key["fit_on"])
+        inputs = tuned_inputs(context, log, prepared, pooling, task, entry, cache_key["fit_on"])
         return _Opened(kind.open(inputs), inputs.fits)
 
     seen = []

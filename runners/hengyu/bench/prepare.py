@@ -10,8 +10,8 @@ from hengyu.base.progress import Progress
 from hengyu.bench.context import RunContext
 from hengyu.bench.encode import look_before
 from hengyu.bench.encode_shards import encode_all
-from hengyu.bench.encoder_jobs import EncodedEncoder, PreparedEncoder, absent_encoder, prepare_encoder
 from hengyu.bench.notes import UnitLog
+from hengyu.bench.prepared_encoder import EncodedEncoder, PreparedEncoder, absent_encoder, prepare_encoder
 from hengyu.bench.units import Executor
 from hengyu.encoders import SIDES, Encoder, EncoderFailed, find_encoder
 from hengyu.storage.identity import cell

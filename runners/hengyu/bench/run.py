@@ -14,13 +14,13 @@ from hengyu.base.json_files import find_json
 from hengyu.base.progress import Progress, silent
 from hengyu.base.remote import Mirror
 from hengyu.bench.context import RunContext
-from hengyu.bench.encoder_jobs import PreparedEncoder, data_key, refuse_same_names
 from hengyu.bench.estimate import Estimate, estimate, refuse_what_cannot_fit
 from hengyu.bench.executors.local import Local
 from hengyu.bench.header import header
 from hengyu.bench.observations import ObservationStore
 from hengyu.bench.observe import every_key, observe_all
 from hengyu.bench.prepare import encode_each, look_at, prepare_encoders
+from hengyu.bench.prepared_encoder import PreparedEncoder, data_key, refuse_same_names
 from hengyu.bench.prompts import say_prompts
 from hengyu.bench.results import ResultLog
 from hengyu.bench.score_pairs import Scorer, open_scorers, score_all, scorer_keys

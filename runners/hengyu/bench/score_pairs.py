@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from hengyu.base.errors import HengyuError
 from hengyu.base.progress import Progress
 from hengyu.bench.context import RunContext
-from hengyu.bench.encoder_jobs import data_key
+from hengyu.bench.prepared_encoder import data_key
 from hengyu.bench.results import ResultLog
 from hengyu.cards.data import Pairs
 from hengyu.encoders import EncoderSpec

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from hengyu.bench.context import RunContext
 from hengyu.bench.encode import Vectors, encode_some
-from hengyu.bench.encoder_jobs import PreparedEncoder
 from hengyu.bench.notes import UnitLog
+from hengyu.bench.prepared_encoder import PreparedEncoder
 from hengyu.cards.data import Pairs
 from hengyu.encoders.huggingface import HuggingFace
 from hengyu.methods.fit_cache import FitCache
@@ -90,7 +90,7 @@ def task_inputs(
 def tuned_inputs(
     context: RunContext,
     log: UnitLog,
-    job: PreparedEncoder,
+    prepared: PreparedEncoder,
     pooling: str,
     task: TaskData,
     entry: Entry,
@@ -101,11 +101,11 @@ def tuned_inputs(
     Raises ValueError or `Degenerate` when it cannot be tuned.
     """
     plan, tuning = context.plan, context.tuning
-    if not isinstance(job.encoder, HuggingFace):
-        raise ValueError(f"encoder '{job.encoder.id}' is no model that can be trained")
+    if not isinstance(prepared.encoder, HuggingFace):
+        raise ValueError(f"encoder '{prepared.encoder.id}' is not a model that can be trained")
     fit = plan.fits[task.name, word]
     training_data = make_training_data(plan.texts, task, fit, plan.held.get(task.name))
-    tuned: TunedEncoder = tuning.tune(job.encoder, pooling, entry.tuners, training_data, "+".join(fit.splits))
+    tuned: TunedEncoder = tuning.tune(prepared.encoder, pooling, entry.tuners, training_data, "+".join(fit.splits))
     for where, seconds in tuning.seconds.items():
         log.note_seconds(cell("tune", *where), seconds)
     tuning.seconds.clear()

@@ -16,9 +16,9 @@ from hengyu.base.memory import status
 from hengyu.base.progress import Progress
 from hengyu.base.version import __version__
 from hengyu.bench.context import EncodeContext, Ids, RunContext
-from hengyu.bench.encoder_jobs import PreparedEncoder, absent_encoder
 from hengyu.bench.notes import Notes, UnitLog
 from hengyu.bench.observations import ObservationStore
+from hengyu.bench.prepared_encoder import PreparedEncoder, absent_encoder
 from hengyu.bench.units import WorkUnit
 from hengyu.encoders import EncoderFailed, EncoderSpec, Unavailable, find_encoder
 from hengyu.methods.external import external_files, load_methods

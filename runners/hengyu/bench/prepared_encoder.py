@@ -220,7 +220,7 @@ def data_key(plan: Plan, task: TaskData) -> dict[str, str]:
 
 def observed_key(
     plan: Plan,
-    job: PreparedEncoder,
+    prepared: PreparedEncoder,
     pooling: str,
     task: TaskData,
     spec: SuiteEntry,
@@ -230,7 +230,7 @@ def observed_key(
     """Return the key of what is observed of an entry under one of its seeds; ``made`` is the code that observes."""
     word = plan.fit_word(spec)
     fit, held = plan.fits.get((task.name, word)), plan.held.get(task.name)
-    fit = job.fitted_on(fit) if fit else None
+    fit = prepared.fitted_on(fit) if fit else None
     entry = spec.entry if seed is None else spec.entry.with_seed(seed)
     fitted: dict[str, Any] = {"rows": fit.digest if fit else ""}
     if fit and entry.tuners:
@@ -242,7 +242,7 @@ def observed_key(
         about={
             "kind": plan.suite.kind,
             "task": task.name,
-            "encoder": job.encoder.id,
+            "encoder": prepared.encoder.id,
             "pooling": pooling,
             "entry": str(spec.entry),
             "dims": spec.dims if spec.dims == "all" else list(spec.dims),
@@ -251,7 +251,7 @@ def observed_key(
             "fit_splits": list(fit.splits) if fit else [],
         },
         data=data_key(plan, task),
-        vectors=job.key(pooling),
+        vectors=prepared.key(pooling),
         steps=[step.key for step in entry.steps],
         fitted=fitted,
         clouds=plan.suite.seed if plan.cloud_sample(seed) else None,
