@@ -226,7 +226,7 @@ def test_a_fit_that_has_changed_there_is_named_and_made_again(tmp_path: Path, me
     for place in range(0, len(whole), len(whole) // 30):
         memory.pipe_file(path, whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
         third, said = fitted(f"machine-{place}")
-        assert said[0].startswith("warning: memory://bucket/fits/") and "made again now" in said[0]
+        assert said[0].startswith("warning: memory://bucket/fits/") and "fitting it again" in said[0]
         assert (third == first).all() and memory.cat_file(path) == whole
     assert not list(tmp_path.rglob(".draft-*"))
 
