@@ -88,7 +88,7 @@ def test_a_model_that_cannot_be_exported_is_one_sentence(tiny_bert: Path, monkey
         raise RuntimeError("an operator has no counterpart\nand more")
 
     monkeypatch.setattr(torch.onnx, "export", fail)
-    with pytest.raises(HengyuError, match=r"cannot export it as a graph \(an operator has no counterpart\); leave"):
+    with pytest.raises(HengyuError, match=r"cannot export it as a graph \(an operator has no counterpart\); remove"):
         open_encoder(EncoderSpec(str(tiny_bert), backend="onnx")).encode(["好"], ["mean"])
 
 

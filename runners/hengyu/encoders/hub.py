@@ -42,10 +42,16 @@ def find_folder(spec: EncoderSpec, *, offline: bool) -> tuple[Path, str]:
 
 def _refuse_special_files(folder: Path, endings: set[str]) -> None:
     """Refuse a model's folder with a pipe or device in place of a file: a library would wait for it forever."""
-    for path in folder.rglob("*"):
-        if path.suffix in endings and not path.is_file() and not path.is_dir() and path.exists():
+    try:
+        if not any(path.suffix == ".json" for path in folder.iterdir()):
+            return  # not a model's folder: it may be the whole disk, which is not searched
+    except OSError as e:
+        raise HengyuError(f"{folder}: cannot be read ({e.strerror}); give a folder that you may read") from None
+    for around, _, names in os.walk(folder):  # what vanishes or cannot be listed meanwhile is left out
+        for path in (Path(around, name) for name in names if Path(name).suffix in endings):
             try:
-                refuse_special(path)
+                if not path.is_file() and path.exists():
+                    refuse_special(path)
             except OSError as e:
                 raise HengyuError(f"{path}: cannot be read ({e.strerror}); copy the model's folder again") from None
 
