@@ -155,7 +155,7 @@ def given(folder: Path, texts: list[str], vectors: np.ndarray, form: str = "txt"
     return folder / "mine.npy"
 
 
-@pytest.mark.parametrize("form", ["txt", "json"])
+@pytest.mark.parametrize("form", ["txt", pytest.param("json", marks=pytest.mark.long)])
 def test_given_vectors_are_weighed_like_the_encoder_they_are_from(tmp_path: Path, form: str) -> None:
     found = load_pairs(load_cards()["hengyu-sts"], "valid")
     texts = list(dict.fromkeys([*found.first, *found.second]))

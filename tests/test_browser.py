@@ -510,16 +510,22 @@ def _busy(driver):
 
 
 def test_a_long_board_is_paged_searched_whole_and_printed_whole(chromium, tmp_path):
+    from selenium.webdriver.support.wait import WebDriverWait
+
+    def shows(rows: int) -> None:
+        """Wait until the table shows that many rows: a busy browser is still drawing when it has loaded."""
+        WebDriverWait(chromium, 20).until(lambda _: len(_rows(chromium)) == rows)
+
     _narrow(chromium, 1280)
     chromium.get(write_report(runs.make_large(320), tmp_path).as_uri())
-    assert len(_rows(chromium)) == 100
+    shows(100)
     assert len(chromium.find_elements("css selector", ".dt-paging-button")) >= 4
     _pick(chromium, "encoder", "encoder-49")
-    assert len(_rows(chromium)) == 6
+    shows(6)
     chromium.execute_script("document.getElementById('reset').click(); dispatchEvent(new Event('beforeprint'))")
-    assert len(_rows(chromium)) == 320
+    shows(320)
     chromium.execute_script("dispatchEvent(new Event('afterprint'))")
-    assert len(_rows(chromium)) == 100
+    shows(100)
 
 
 def test_the_chart_is_drawn_and_follows_its_selectors(chromium, pages):

@@ -205,6 +205,7 @@ def test_the_commands(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "hengyu run retrieval --task mine:test" in refused.stderr
 
 
+@pytest.mark.long
 def test_a_suite_takes_a_small_corpus_as_far_as_it_goes(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("hengyu.methods.search.cost._SECONDS", 0.01)
     card_of(folder)

@@ -298,6 +298,7 @@ def test_with_everything_stored_a_read_only_store_is_no_obstacle(
     assert (again.folder / "records.json").read_bytes() == wanted
 
 
+@pytest.mark.long
 def test_a_fit_that_cannot_be_kept_is_used_all_the_same(
     tmp_path: Path, tiny_bert: Path, read_only: Callable[[Path], None]
 ) -> None:

@@ -179,6 +179,7 @@ def test_every_public_name_is_in_the_reference_with_an_example_that_runs() -> No
         assert "<!-- run -->\n```python\n" in text, name
 
 
+@pytest.mark.long
 def test_the_recipe_for_pickled_weights_makes_a_folder_that_can_be_weighed(tiny_bert: Path, tmp_path: Path) -> None:
     """Run by transformers in a process of its own, as its reader would; nothing of ours reads the pickle."""
     text = next(

@@ -215,6 +215,7 @@ finally:
 """
 
 
+@pytest.mark.long
 def test_the_estimate_of_memory_holds(tmp_path: Path, tiny_bert: Path) -> None:
     """In a process of its own, from the first import to the page: at most what was said, and not half of it."""
     if not Path("/proc/self/status").exists():

@@ -105,6 +105,7 @@ def test_variants_are_named_by_what_differs(tiny_bert: Path) -> None:
     assert EncoderSpec(str(tiny_bert)).variants(["bfloat16"], [])[0].name == f"{tiny_bert.name} bfloat16"
 
 
+@pytest.mark.long
 def test_a_run_weighs_dtypes_and_engines_side_by_side(tiny_bert: Path, tmp_path: Path) -> None:
     asked = ["--encoder", str(tiny_bert), "--entry", "whitening"]
     done = CliRunner().invoke(main, ["run", "smoke", *asked, "--backend", "torch", "--backend", "openvino", "--quiet"])

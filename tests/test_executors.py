@@ -273,7 +273,7 @@ def cluster() -> Iterator[Ray]:
         yield executor
 
 
-@pytest.mark.parametrize("workers", [2, 1])
+@pytest.mark.parametrize("workers", [pytest.param(2, marks=pytest.mark.long), 1])
 def test_ray_leaves_the_same_bytes(here: Path, whole: Outcome, tmp_path: Path, cluster: Ray, workers: int) -> None:
     found = weigh(here, tmp_path, Ray(workers, gpus=False))
     assert left(found) == left(whole)
@@ -317,6 +317,7 @@ class Deadly(Ray):
         return ref
 
 
+@pytest.mark.long
 @pytest.mark.skipif(sys.platform != "linux", reason="finds workers in /proc")
 def test_a_worker_that_is_killed_costs_nothing(here: Path, whole: Outcome, tmp_path: Path, cluster: Ray) -> None:
     deadly = Deadly("Encode", "Observe")

@@ -41,6 +41,7 @@ ENTRIES = (
     "standardize > abtt > truncate(dim=64)",
     "linear-flow",
 )
+QUICK = ("raw", "whitening(dim=32)")  # the others are run weekly
 PROJECTED = ("jl(dim=64)", "itq(bits=64)", "int8 > jl(dim=32, kind=srht)")
 POOLINGS = ("native", "cls", "mean", "first-last-mean", "last2-mean", "embedding-last-mean")
 
@@ -94,8 +95,14 @@ def record_of(finished: Run, words: str) -> float:
 
 @pytest.mark.parametrize(
     ("pooling", "entry"),
-    [("mean", e) for e in ENTRIES]
-    + [(p, "whitening(dim=32)") for p in ("cls", "first-last-mean", "last2-mean", "embedding-last-mean")],
+    [
+        *(pytest.param("mean", e, marks=() if e in QUICK else pytest.mark.long) for e in ENTRIES),
+        ("first-last-mean", "whitening(dim=32)"),
+        *(
+            pytest.param(p, "whitening(dim=32)", marks=pytest.mark.long)
+            for p in ("cls", "last2-mean", "embedding-last-mean")
+        ),
+    ],
 )
 def test_the_folder_gives_our_vectors(finished: Run, home: Path, pooling: str, entry: str) -> None:
     from sentence_transformers import SentenceTransformer
@@ -134,7 +141,7 @@ def test_a_flow_comes_home_as_a_module_of_ours(finished: Run, home: Path) -> Non
     "words",
     [
         *("mean | raw", "first-last-mean | whitening(dim=32)", f"mean | whitening(dim=8) > {FLOW}"),
-        *(f"mean | {entry}" for entry in PROJECTED),
+        *(pytest.param(f"mean | {entry}", marks=pytest.mark.long) for entry in PROJECTED),
     ],
 )
 def test_mteb_reports_our_spearman(finished: Run, home: Path, words: str) -> None:
@@ -145,7 +152,10 @@ def test_mteb_reports_our_spearman(finished: Run, home: Path, words: str) -> Non
     assert score == pytest.approx(record_of(finished, words), abs=1e-3 if coded else 1e-4)
 
 
-@pytest.mark.parametrize("words", ["first-last-mean | whitening(dim=32)", f"mean | whitening(dim=8) > {FLOW}"])
+@pytest.mark.parametrize(
+    "words",
+    ["first-last-mean | whitening(dim=32)", pytest.param(f"mean | whitening(dim=8) > {FLOW}", marks=pytest.mark.long)],
+)
 def test_hengyu_weighs_a_folder_as_it_weighed_the_row(finished: Run, home: Path, words: str) -> None:
     out, _ = taken(finished, home, words)
     first, second, labels = texts_and_labels()

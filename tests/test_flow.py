@@ -155,6 +155,7 @@ def entropy_bits(covariance: np.ndarray) -> float:
     )
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("mix", ["lu", "reverse"])
 def test_training_on_a_gaussian_reaches_its_entropy(mix: str) -> None:
     rng = np.random.default_rng(4)

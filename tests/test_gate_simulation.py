@@ -17,7 +17,7 @@ REPLAYS = 1000  # in the tests that take minutes; the others draw fewer
 long = pytest.mark.long
 
 
-@pytest.mark.parametrize("design", made.DESIGNS)
+@pytest.mark.parametrize("design", [d if d == "binary balanced" else pytest.param(d, marks=long) for d in made.DESIGNS])
 def test_95_percent_intervals_cover_the_true_value(design: str) -> None:
     """10,000 datasets of 1,000 pairs: the share that cover is known to +-0.3 points (one standard error).
 

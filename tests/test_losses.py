@@ -119,7 +119,7 @@ def gradients(trainable: TrainableEncoder, heads: Any = ()) -> list[Tensor]:
     return found
 
 
-@pytest.mark.parametrize("dropout", [0.0, 0.3])
+@pytest.mark.parametrize("dropout", [pytest.param(0.0, marks=pytest.mark.long), 0.3])
 def test_a_batch_of_512_in_chunks_of_32_has_the_gradients_of_the_plain_batch(
     trainable: TrainableEncoder, dropout: float
 ) -> None:
@@ -200,6 +200,7 @@ def test_simsiam_does_not_collapse_and_shows_it_where_it_does(tiny_bert: Path) -
     assert broken["effective_rank"][-1] < 1.2 < whole["effective_rank"][-1]
 
 
+@pytest.mark.long
 def test_a_predictor_of_simsiam_that_learns_faster_keeps_the_rank_of_the_built_in_encoder() -> None:
     def rank(more: str) -> list[float]:
         trainable = TrainableEncoder(open_encoder(EncoderSpec("hengyu-mini")), "mean")

@@ -186,6 +186,7 @@ def test_published_suites_name_their_source_and_run_what_is_there(name: str) -> 
     assert all(len(e.revision) in (0, 40) for e in loaded.encoders)
 
 
+@pytest.mark.long
 @pytest.mark.real
 def test_a_published_suite_runs_on_the_splits_at_hand(senteval: Path, tmp_path: Path) -> None:
     for split in ("valid", "test"):

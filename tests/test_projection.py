@@ -470,7 +470,7 @@ def points(vectors: StsVectors, entry: str, seed: int | None = None) -> float:
 
 
 @pytest.mark.real
-@pytest.mark.parametrize("name", ["STS-B", "PAWSX"])
+@pytest.mark.parametrize("name", ["STS-B", pytest.param("PAWSX", marks=pytest.mark.long)])
 def test_simhash_comes_within_a_point_of_the_cosine_at_1024_bits(senteval: Path, name: str) -> None:
     vectors = of_sentences(senteval, name)
     for before, wanted in (("", points(vectors, "raw")), ("center > ", points(vectors, "center"))):

@@ -349,7 +349,7 @@ def test_given_vectors_take_no_prompt(tmp_path: Path) -> None:
         find_encoder(EncoderSpec(str(tmp_path / "x.npy"), query_prompt="a"))
 
 
-@pytest.mark.parametrize("workers", [1, 3])
+@pytest.mark.parametrize("workers", [pytest.param(1, marks=pytest.mark.long), 3])
 def test_units_done_elsewhere_leave_the_same_numbers(place: Path, model: Path, tmp_path: Path, workers: int) -> None:
     from test_executors import Elsewhere
 
@@ -370,6 +370,7 @@ def test_units_done_elsewhere_leave_the_same_numbers(place: Path, model: Path, t
     assert (again.encoded, again.observed) == (0, 0)
 
 
+@pytest.mark.long
 def test_moments_taken_elsewhere_are_those_of_each_side(
     place: Path, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -60,7 +60,9 @@ def observed(pairs: Pairs, x: np.ndarray, entry: str) -> np.ndarray:
     return vectors.observe(parse_entry(entry), (), "target").similarity[0]
 
 
-@pytest.mark.parametrize(("name", "trained"), [("STS-B", True), ("PAWSX", True), ("STS-B", False)])
+@pytest.mark.parametrize(
+    ("name", "trained"), [("STS-B", True), pytest.param("PAWSX", True, marks=pytest.mark.long), ("STS-B", False)]
+)
 def test_spearman_is_mtebs(senteval: Path, tmp_path: Path, name: str, trained: bool) -> None:
     import torch
     from mteb.similarity_functions import pairwise_cos_sim
@@ -79,7 +81,10 @@ def test_spearman_is_mtebs(senteval: Path, tmp_path: Path, name: str, trained: b
     assert metrics.pearson(values, pairs.labels) == pytest.approx(np.corrcoef(reference, pairs.labels)[0, 1], abs=1e-4)
 
 
-@pytest.mark.parametrize("pooling", ["cls", "mean", "first-last-mean"])
+@pytest.mark.parametrize(
+    "pooling",
+    [pytest.param("cls", marks=pytest.mark.long), "mean", pytest.param("first-last-mean", marks=pytest.mark.long)],
+)
 def test_whitening_is_the_published_eight_lines(senteval: Path, pooling: str) -> None:
     pairs = pairs_of(senteval, "STS-B")
     x = open_encoder(EncoderSpec("hengyu-mini")).encode([*pairs.first, *pairs.second], [pooling])[pooling]

@@ -231,6 +231,7 @@ def test_vectors_that_are_not_finite_are_refused(sample: Excerpt) -> None:
         check(RemoteDamage, sample)
 
 
+@pytest.mark.long
 def test_a_dtype_that_overflows_or_cannot_be_run_says_so(sample: Excerpt) -> None:
     class Overflows(HuggingFace):
         def _forward(self, ids: Sequence[Sequence[int]], poolings: Sequence[str]) -> Vectors:

@@ -164,6 +164,7 @@ def test_mistakes_are_sentences(words: tuple[str, ...], says: str) -> None:
     assert says in done.output
 
 
+@pytest.mark.long
 def test_on_real_sentences_the_lemma_keeps_99_percent_and_says_so(tmp_path: Path) -> None:
     out = said("distort", "--eps", "0.3", "--seeds", "3", "--json", str(tmp_path / "found.json"))
     assert "inner product" in out

@@ -146,6 +146,7 @@ def test_every_dim_too_wide_is_one_reason(folder: Path, tmp_path: Path) -> None:
     assert [narrow["grades:test", f"whitening(dim={d})"].reason for d in (30, 40)] == [reason, reason]
 
 
+@pytest.mark.long
 def test_an_index_that_does_not_fit_the_width_is_told_alike(folder: Path, tmp_path: Path) -> None:
     done, run = weigh(folder, tmp_path, text=SEARCHED)
     assert done.exit_code == 0, done.output
