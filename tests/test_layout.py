@@ -60,10 +60,3 @@ def test_help_is_quick_and_imports_nothing_heavy() -> None:
         if seconds[-1] < 0.5:
             break
     assert min(seconds) < 0.5, seconds
-
-
-def test_nothing_reads_or_writes_pickles() -> None:
-    for path in PACKAGE.rglob("*.py"):
-        text = path.read_text(encoding="utf-8")
-        for word in ("import pickle", "joblib", "torch.load", "allow_pickle=True", "cache=True"):
-            assert word not in text, (path, word)

@@ -169,8 +169,8 @@ class Task(ABC):
     ) -> tuple[Observation, Mapping[str, float]]:
         """Run an entry, and return what was seen and what it cost ({} for kinds without `costs`).
 
-        ``meaning`` is the observation's key, which holds ``fit_on`` and ``seed_of_draw``. With a ``cloud_sample`` the clouds of
-        vectors are looked at. Raises ValueError, `Degenerate` or `WrongSize` where the entry cannot be run.
+        ``cache_key`` is the observation's, which holds ``fit_on`` and ``seed_of_draw``. With a ``cloud_sample`` the clouds of
+        vectors are described too. Raises ValueError, `Degenerate` or `WrongSize` where the entry cannot be run.
         """
 
     @abstractmethod

@@ -159,7 +159,7 @@ class StsResult:
     """What an entry showed: names and dims (K,), similarities (K, n), those of the threshold split, a sweep, the fit.
 
     ``too_wide`` are the names of the dims asked for that the vectors do not have, with the reason; ``clouds`` are what a
-    glimpse saw of the vectors, by name.
+    cloud sample shows of the vectors, by name.
     """
 
     entries: tuple[str, ...]
