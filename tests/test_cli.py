@@ -107,6 +107,7 @@ def test_mistakes_are_sentences(tmp_path: Path, tiny_bert: Path) -> None:
     refused(hengyu(tmp_path, "run", "smoke", "--encoder", str(latin)), "of the tokens into [UNK]")
 
 
+@pytest.mark.long
 def test_a_dim_too_large_fails_its_row_and_nothing_else(tmp_path: Path, tiny_bert: Path) -> None:
     done = hengyu(tmp_path, "run", "smoke", "--encoder", str(tiny_bert), "--entry", "pca(dim=99)", "--entry", "center")
     refused(done, "entry 'pca(dim=99)' failed", "dim=99 is larger than the 32 the vectors have")

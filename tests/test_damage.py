@@ -284,6 +284,7 @@ def test_a_read_only_folder_is_one_sentence(
     assert str(own / where) in problem and ("Read-only" in problem or "Permission" in problem)
 
 
+@pytest.mark.long
 def test_with_everything_stored_a_read_only_store_is_no_obstacle(
     tmp_path: Path, tiny_bert: Path, read_only: Callable[[Path], None]
 ) -> None:

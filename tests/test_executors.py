@@ -165,6 +165,7 @@ def test_units_done_in_other_places_leave_the_same_bytes(
     assert left(again) == left(whole)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("suite", ["suite", "search"])
 def test_moments_of_many_rows_are_taken_by_all(
     here: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, suite: str
@@ -183,6 +184,7 @@ def test_moments_of_many_rows_are_taken_by_all(
     assert left(one) == left(two)
 
 
+@pytest.mark.long
 def test_a_retrieval_suite_too_with_its_costs(here: Path, tmp_path: Path) -> None:
     one, two = (weigh(here, tmp_path / str(e.workers), e, "search") for e in (Local(), Elsewhere(2)))
     assert left(one) == left(two)
@@ -375,6 +377,7 @@ def test_a_large_file_goes_on_after_a_kill_under_another_executor(large: Path, h
     assert 0 < rest.encoded < one.encoded and again == vectors and also == held
 
 
+@pytest.mark.long
 @pytest.mark.skipif(sys.platform != "linux", reason="finds workers in /proc")
 def test_a_worker_killed_over_a_large_file_costs_nothing(large: Path, here: Path, tmp_path: Path, cluster: Ray) -> None:
     one, vectors, held = archived(large, here, tmp_path / "local", Local())

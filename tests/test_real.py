@@ -61,7 +61,8 @@ def observed(pairs: Pairs, x: np.ndarray, entry: str) -> np.ndarray:
 
 
 @pytest.mark.parametrize(
-    ("name", "trained"), [("STS-B", True), pytest.param("PAWSX", True, marks=pytest.mark.long), ("STS-B", False)]
+    ("name", "trained"),
+    [*(pytest.param(n, True, marks=pytest.mark.long) for n in ("STS-B", "PAWSX")), ("STS-B", False)],
 )
 def test_spearman_is_mtebs(senteval: Path, tmp_path: Path, name: str, trained: bool) -> None:
     import torch
