@@ -12,7 +12,7 @@ from typing import Any
 from hengyu.base.errors import HengyuError
 from hengyu.methods.base import Method
 
-__all__ = ["GROUP", "external_files", "external_methods", "load_methods"]
+__all__ = ["GROUP", "external_files", "external_methods", "load_methods", "load_point"]
 
 GROUP = "hengyu.methods"
 """The entry-point group of packages that offer methods: ``my-method = "my_package.my_method:MyMethod"``."""
@@ -58,16 +58,17 @@ def external_methods() -> dict[str, type[Method]]:
 def _installed() -> dict[str, type[Method]]:
     found: dict[str, type[Method]] = {}
     for point in entry_points(group=GROUP):
-        found[point.name] = _checked(_load(point), f"entry point '{point.name}' of {GROUP}")
+        found[point.name] = _checked(load_point(point), f"entry point '{point.name}' of {GROUP}")
     return found
 
 
-def _load(point: EntryPoint) -> Any:
+def load_point(point: EntryPoint) -> Any:
+    """Return what an entry point names; raises `HengyuError` where its package cannot be loaded."""
     try:
         return point.load()
     except Exception as e:
         raise HengyuError(
-            f"entry point '{point.name}' of {GROUP}: '{point.value}' cannot be loaded ({type(e).__name__}: {e}); "
+            f"entry point '{point.name}' of {point.group}: '{point.value}' cannot be loaded ({type(e).__name__}: {e}); "
             "repair or uninstall that package"
         ) from None
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from hengyu.base.errors import HengyuError, did_you_mean
+from hengyu.methods.external import load_point
 from hengyu.tasks.interface.base import Task
 
 __all__ = ["GROUP", "find_task", "score_names", "task_names"]
@@ -65,15 +66,7 @@ def _points() -> dict[str, EntryPoint]:
 
 @cache
 def _installed(name: str) -> Task:
-    point = _points()[name]
-    where = f"entry point '{name}' of {GROUP}"
-    try:
-        found = point.load()
-    except Exception as e:
-        raise HengyuError(
-            f"{where}: '{point.value}' cannot be loaded ({type(e).__name__}: {e}); repair or uninstall that package"
-        ) from None
-    return _checked(found, name, where)
+    return _checked(load_point(_points()[name]), name, f"entry point '{name}' of {GROUP}")
 
 
 def _checked(found: Any, name: str, where: str) -> Task:
