@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 import pytest
+from helpers import scored
 
 from hengyu.numerics import bootstrap, compiled, metrics, similarity
 from hengyu.numerics.compiled import Compiled
@@ -14,16 +15,9 @@ from hengyu.numerics.resampling import METRICS, Resamples
 from hengyu.numerics.similarity import cosines_by_dim
 
 LOOPS = [v for m in (bootstrap, metrics, similarity) for v in vars(m).values() if isinstance(v, Compiled)]
-LABELS = {
-    "binary": lambda rng, n: (rng.random(n) < 0.2).astype(float),
-    "graded": lambda rng, n: rng.integers(0, 6, n).astype(float),
-    "100 levels": lambda rng, n: rng.integers(0, 100, n) / 7,
-    "continuous": lambda rng, n: rng.normal(size=n),
-}
+LABELS = {**scored.LABELS, "100 levels": lambda rng, n: rng.integers(0, 100, n) / 7}
 SCORES = {
-    "untied": lambda rng, y: rng.normal(size=len(y)) + y,
-    "some ties": lambda rng, y: np.round(rng.normal(size=len(y)) + y, 2),
-    "heavy ties": lambda rng, y: np.round(rng.normal(size=len(y)) + y),
+    **scored.SCORES,
     "constant": lambda rng, y: np.ones(len(y)),
     "signed zeros": lambda rng, y: rng.choice([-0.0, 0.0, 1.0], len(y)),
 }

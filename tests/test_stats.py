@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers.scored import LABELS, SCORES
 from scipy import stats as reference
 from sklearn import metrics as sk
 
@@ -14,19 +15,6 @@ from hengyu.base.errors import Degenerate
 from hengyu.numerics import bootstrap
 from hengyu.numerics import resampling as stats
 from hengyu.numerics.resampling import METRICS, Resamples, delta_interval, difference, interval, mean_interval
-
-LABELS = {
-    "binary": lambda rng, n: (rng.random(n) < 0.2).astype(float),
-    "mostly 1": lambda rng, n: (rng.random(n) < 0.8).astype(float),
-    "graded": lambda rng, n: rng.integers(0, 6, n).astype(float),
-    "31 levels": lambda rng, n: rng.integers(0, 31, n) / 6,
-    "continuous": lambda rng, n: rng.normal(size=n),
-}
-SCORES = {
-    "untied": lambda rng, y: rng.normal(size=len(y)) + y,
-    "some ties": lambda rng, y: np.round(rng.normal(size=len(y)) + y, 2),
-    "heavy ties": lambda rng, y: np.round(rng.normal(size=len(y)) + y),
-}
 
 
 def make(labels, scores, n, seed=0):
