@@ -65,8 +65,8 @@ class Progress:
             if now - last >= _QUIET_SECONDS and done < total:
                 last = now
                 left = (now - start) / max(done, 1) * (total - done)
-                foretold = _TELLING * done >= total  # the first seconds are loading time
-                self.say(f"{title}: {done} of {total}" + (f", about {left:.0f} s left" if foretold else ""))
+                shown = _TELLING * done >= total  # the first seconds are loading time
+                self.say(f"{title}: {done} of {total}" + (f", about {left:.0f} s left" if shown else ""))
 
         return tick
 

@@ -159,7 +159,6 @@ class Absent(LocalEncoder):
 
     revision = ""
     native_is = ""
-    made_with = ()
 
     def __init__(self, spec: EncoderSpec, reason: str) -> None:
         self.spec = spec

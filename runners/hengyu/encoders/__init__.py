@@ -259,6 +259,11 @@ class LocalEncoder:
     hosted = False
     warning = ""
 
+    @property
+    def made_with(self) -> tuple[str, ...]:
+        """No module but those of its class."""
+        return ()
+
     def prepare(
         self, store: VectorStore, texts: Sequence[str] | None, progress: Progress, queries: Sequence[str] | None = None
     ) -> None:

@@ -30,7 +30,6 @@ class Precomputed(LocalEncoder):
 
     revision = ""
     native_is = ""
-    made_with = ()
 
     def __init__(self, spec: EncoderSpec) -> None:
         self.spec = spec

@@ -30,13 +30,14 @@ def make_plan(suite: Suite, *, data_dir: Path | None = None, datasets: Sequence[
     thresholds: dict[str, TaskData] = {}
     held: dict[str, Pairs] = {}
     truths: dict[str, Truth] = {}
-    for (
-        task
-    ) in tasks:  # one after the other: texts are numbered as they come, and an encoder's batches follow the numbers
+    # one task after the other: texts are numbered as they come, and an encoder's batches follow the numbers
+    for task in tasks:
         found, absent = resolve_fits(suite, task, entries, loader, problems)
-        fits, lacking = fits | found, lacking | absent
+        fits |= found
+        lacking |= absent
         threshold_on, watched = resolve_validation(suite, task, entries, loader)
-        thresholds, held = thresholds | threshold_on, held | watched
+        thresholds |= threshold_on
+        held |= watched
         with problems.caught(f"{suite.path}: "):
             truths[task.name] = suite.task_kind.truth(task, threshold_on.get(task.name), suite.relevant)
     problems.finish()
