@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import socket
 import sys
@@ -41,6 +42,26 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.skip(reason="HENGYU_SENTEVAL names no folder with the five published tasks"))
 
 
+def pytest_collection_finish() -> None:
+    """Take what is imported by now out of the sight of the garbage collector, which would walk over all of it in every test."""
+    import sentence_transformers  # noqa: F401  # nearly every test needs it, and it brings most of the rest
+
+    gc.collect()
+    gc.freeze()
+
+
+@pytest.fixture(scope="session")
+def kept_for_all(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of the cache with the scripts of pages, made once: no test depends on who has made it."""
+    from hengyu.report.page import page
+
+    folder = tmp_path_factory.mktemp("kept")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HENGYU_CACHE", str(folder))
+        page._vega()
+    return folder
+
+
 @pytest.fixture(autouse=True)
 def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
     """Refuse every connection that leaves this machine."""
@@ -58,8 +79,10 @@ def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(autouse=True)
-def own_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def own_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kept_for_all: Path) -> None:
     """Give every test a cache and a reports folder of its own."""
+    (tmp_path / "cache").mkdir()
+    (tmp_path / "cache" / "vega").symlink_to(kept_for_all / "vega")
     monkeypatch.setenv("HENGYU_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("HENGYU_REPORTS", str(tmp_path / "reports"))
 

@@ -31,7 +31,7 @@ from hengyu.evaluation.derive import Derived, derive, fits_seen
 from hengyu.methods.training.cache import TunedEncoderCache
 from hengyu.storage.fits import FitStore
 from hengyu.storage.identity import made_by, run_key
-from hengyu.storage.records import save_records, write_json
+from hengyu.storage.records import load_numbers, save_records, write_json
 from hengyu.storage.records.checksums import break_seal, broken_seals, seal
 from hengyu.storage.records.clouds import save_clouds
 from hengyu.storage.records.schemas import Header
@@ -113,7 +113,7 @@ def run(
     encoded = encode_each(executor, context, log)
     observe_all(executor, context, encoded, log)
     score_all(context, scorers, log)
-    found = _derive(context, log)
+    found = _derive(context, log, key)
     about = header(plan, folder.name, key, encoded, found.records, fits_seen(log.seen), scorers, left_out)
     _write(context, found, log, about)
     write_json(folder / "environment.json", environment(command, earlier if log.kept else ()))
@@ -144,8 +144,14 @@ def _estimate(plan: Plan, encoders: Sequence[PreparedEncoder], limit: int | None
     return needed
 
 
-def _derive(context: RunContext, log: ResultLog) -> Derived:
-    """Return the numbers that follow from what was seen, which is read back from disk task by task."""
+def _derive(context: RunContext, log: ResultLog, key: str) -> Derived:
+    """Return the numbers that follow from what was seen, which is read back from disk task by task.
+
+    They depend on nothing but the run's key, so those of a finished run under the same key are taken as they are.
+    """
+    if not (log.observed or log.failures) and (numbers := load_numbers(log.folder, key)):
+        records, between, stands = numbers
+        return Derived(list(records), list(between), list(stands))
     return derive(context.plan, lambda task: context.observations.read_back(log.of_task(task)), context.progress)
 
 

@@ -11,9 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hengyu.base.errors import HengyuError, did_you_mean, first_line
-from hengyu.encoders import POOLINGS, Chunk, EncoderFailed, LocalEncoder, Vectors, token_print
+from hengyu.encoders import POOLINGS, Chunk, EncoderFailed, LocalEncoder, Vectors
 from hengyu.encoders.architectures import ATTENTION, decodes, open_attention
 from hengyu.encoders.engines import export
+from hengyu.encoders.kept_tokens import kept_counts, kept_token_print
 from hengyu.encoders.layout import STEP
 from hengyu.encoders.mixed_precision import halve
 from hengyu.encoders.model_folder import ModelFolder
@@ -129,7 +130,7 @@ class HuggingFace(Passes, LocalEncoder):
         """What the vectors depend on besides text and pooling."""
         return {
             "fingerprint": self.folder.fingerprint,
-            "tokens": "" if self.folder.static else token_print(self.tokenizer.bare),
+            "tokens": "" if self.folder.static else kept_token_print(self.folder, self.tokenizer.bare),
             "max_length": self.folder.max_length,
             "dtype": self.spec.dtype,
             "prompt": self.folder.prompt,
@@ -171,13 +172,16 @@ class HuggingFace(Passes, LocalEncoder):
         return {p: np.concatenate([part[p][1:] for part in parts]) for p in poolings}
 
     def read(self, texts: Sequence[str]) -> tuple[float, float]:
-        """Tokenise n texts without encoding them: returns the number of tokens, and of [UNK] among them.
+        """Return how many tokens n texts have, and how many of them are [UNK], without encoding the texts.
 
-        Raises `HengyuError` for faults found on the way: a tokenizer that cannot be loaded, a text without tokens. The tokens
-        are kept for the next `stream` of the same list.
+        Raises `HengyuError` for faults found on the way: a tokenizer that cannot be loaded, a text without tokens.
         """
         if self.folder.static:
             return 0.0, 0.0
+        return kept_counts(self.folder, texts, lambda: self._tokenise(texts))
+
+    def _tokenise(self, texts: Sequence[str]) -> tuple[float, float]:
+        """Tokenise texts as `read`, and hold the tokens for the next `stream` of the same list."""
         rows, counts = self.tokenizer(texts)
         empty = next((text for text, row in zip(texts, rows, strict=True) if not row), None)
         if empty is not None:
@@ -212,7 +216,7 @@ class HuggingFace(Passes, LocalEncoder):
             yield from self._stream_static(texts, wanted)
             return
         if self._texts is None or self._texts[0] is not texts:
-            self.read(texts)
+            self._tokenise(texts)
         assert self._texts is not None
         _, rows, counts = self._texts
         self._texts = None

@@ -7,14 +7,21 @@ import hashlib
 import json
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import cache
+from importlib.metadata import version
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader
 from markupsafe import Markup, escape
 
+from hengyu.base.bounded import read_bytes
+from hengyu.base.errors import HengyuError
 from hengyu.base.escapes import in_page
-from hengyu.base.paths import share
+from hengyu.base.json_files import write_bytes
+from hengyu.base.paths import cache_dir, share
 from hengyu.report.board.cell import percent
 from hengyu.report.page.headings import ABOUT
 
@@ -32,22 +39,32 @@ def make_page(template: str, own: Sequence[str], *, tables: bool = False, charts
     code = "\n".join([*([_datatables()] if tables else []), "{", *map(_shared, own), "}"])
     sources = [code, *([_vega(), _shared("chart.js")] if charts else [])]
     scripts = [_inline(s) for s in sources]
-    environment = Environment(
+    return (
+        _templates()
+        .get_template(template)
+        .render(
+            style=Markup(_shared("leaderboard.css")),  # our own file
+            scripts=scripts,
+            policy=_policy(scripts),
+            words=script_json(_words()),
+            **context,
+        )
+    )
+
+
+@cache
+def _templates() -> Environment:
+    """Return the templates of reports/templates/, each of which is compiled once a process."""
+    found = Environment(
         loader=FileSystemLoader(share("reports", "templates")),
         autoescape=True,
         trim_blocks=True,
         lstrip_blocks=True,
         finalize=_shown,
     )
-    environment.filters |= {"percent": percent, "name": _name}
-    environment.globals |= {"percent": percent, "t": _t, "ta": _ta, "script_json": script_json, "explained": ABOUT}
-    return environment.get_template(template).render(
-        style=Markup(_shared("leaderboard.css")),  # our own file
-        scripts=scripts,
-        policy=_policy(scripts),
-        words=script_json(_words()),
-        **context,
-    )
+    found.filters |= {"percent": percent, "name": _name}
+    found.globals |= {"percent": percent, "t": _t, "ta": _ta, "script_json": script_json, "explained": ABOUT}
+    return found
 
 
 def _policy(scripts: list[Markup]) -> str:
@@ -109,24 +126,41 @@ def in_chinese(text: str) -> str:
 @cache
 def _datatables() -> str:
     """Return DataTables from itables' offline bundle, an ES module, with its default export as a global."""
-    from itables.utils import read_package_file
-
-    bundle: str = read_package_file("html", "dt_bundle.js")
+    package = find_spec("itables")  # found, not imported: it would import pandas and make sample tables
+    if package is None or package.origin is None:
+        raise RuntimeError("itables is not installed")
+    bundle = (Path(package.origin).parent / "html" / "dt_bundle.js").read_text(encoding="utf-8")
     exported = re.compile(r"export\s*\{[^}]*?([\w$]+) as default[^}]*\};?")
     if not exported.search(bundle):
         raise RuntimeError(
-            "itables' dt_bundle.js has no default export any more; report/html.py must follow its new form"
+            "itables' dt_bundle.js has no default export any more; hengyu/report/page must follow its new form"
         )
     return exported.sub(lambda m: f"window.DataTable={m[1]};", bundle)
 
 
 @cache
 def _vega() -> str:
-    """Return Vega, Vega-Lite and Vega-Embed, with the expression interpreter that needs no eval."""
+    """Return Vega, Vega-Lite and Vega-Embed, with the expression interpreter that needs no eval.
+
+    Bundling them takes about two seconds, so the script is kept in the cache, by the version of the library that has made
+    it and below a line with its checksum.
+    """
+    path = cache_dir() / "vega" / f"{version('vl-convert-python')}.js"
+    with suppress(OSError, ValueError):
+        first, _, kept = read_bytes(path).partition(b"\n")
+        if first == _checksum(kept):
+            return kept.decode("utf-8")
     import vl_convert
 
     bundle: str = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;")
+    content = bundle.encode("utf-8")
+    with suppress(HengyuError):  # a cache that cannot be written costs time alone
+        write_bytes(path, _checksum(content) + b"\n" + content)
     return bundle
+
+
+def _checksum(content: bytes) -> bytes:
+    return b"// sha256 " + hashlib.sha256(content).hexdigest().encode()
 
 
 def _t(text: object) -> Markup:

@@ -30,10 +30,10 @@ from msgspec import Struct
 from hengyu.base.bounded import user_path
 from hengyu.base.environment import Environment
 from hengyu.base.errors import HengyuError
-from hengyu.base.json_files import check, read_json, read_seconds, write_bytes, write_json
+from hengyu.base.json_files import check, find_json, read_json, read_seconds, write_bytes, write_json
 from hengyu.base.paths import reports_dir
 from hengyu.storage.identity import cell, parts_of
-from hengyu.storage.records.checksums import break_seal, check_seal, unverified
+from hengyu.storage.records.checksums import break_seal, check_seal, is_verified, unverified
 from hengyu.storage.records.costs import read_costs
 from hengyu.storage.records.schemas import Count, Header, Seed
 from hengyu.storage.records.significance import verdict
@@ -47,6 +47,7 @@ __all__ = [
     "cell_key",
     "find_run",
     "list_runs",
+    "load_numbers",
     "load_run",
     "save_records",
     "write_bytes",
@@ -200,6 +201,21 @@ def save_records(
     beside = {"differences": [asdict(d) for d in differences], "standings": [asdict(s) for s in standings]}
     break_seal(folder)
     write_json(folder / "records.json", {"schema": SCHEMA, "records": rows, **beside})
+
+
+def load_numbers(
+    folder: Path, key: str
+) -> tuple[tuple[Record, ...], tuple[Difference, ...], tuple[Standing, ...]] | None:
+    """Return the records, differences and standings of a finished run; None unless all of it is under ``key``.
+
+    ``key`` is the run's (`hengyu.storage.identity.run_key`): everything that its numbers depend on, the code included. A run
+    without checksums, or with a file that has changed since it was written, gives None too.
+    """
+    header = find_json(folder / "run.json", Header)
+    if header is None or header.key != key or not is_verified(folder):
+        return None
+    found = find_json(folder / "records.json", _Numbers)
+    return None if found is None else (found.records, found.differences, found.standings)
 
 
 def cell_key(task: str, row: tuple[str, str, str, str], seed: int | None = None) -> str:
