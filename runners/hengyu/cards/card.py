@@ -75,6 +75,12 @@ class Split:
     rows: int | None = None
     sha256: str = ""  # of the file
     hub: str = ""  # the split's name on the hub, or a glob over the repository's files; "" if not on the hub
+    url: str = ""  # of the file, byte for byte, where it can be downloaded; "" if nowhere
+
+    @property
+    def remote(self) -> bool:
+        """Whether it can be downloaded."""
+        return bool(self.hub or self.url)
 
 
 @dataclass(frozen=True)
@@ -158,7 +164,14 @@ class Card:
             for key, value in asdict(self).items()
             if key not in _PROSE and not (key in _LATER and value == usual[key])
         }
+        for split in content["splits"].values():
+            split.pop("url")  # where a file comes from does not change what is read
         return hashlib.sha256(json.dumps(content, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
+
+    @property
+    def remote(self) -> bool:
+        """Whether some of its splits can be downloaded."""
+        return self.hub is not None or any(split.url for split in self.splits.values())
 
     def split(self, name: str) -> Split:
         """Return a split by name; raises `HengyuError` for an unknown one."""

@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -25,7 +25,17 @@ from hengyu.cards.triples import read_triples
 from hengyu.storage.identity import array_digest, text_digest
 from hengyu.storage.identity import digest as digest_of
 
-__all__ = ["Pairs", "cached", "fetched_digest", "hold_against", "load_pairs", "locate", "unlike", "whereabouts"]
+__all__ = [
+    "Pairs",
+    "cached",
+    "downloaded",
+    "fetched_digest",
+    "hold_against",
+    "load_pairs",
+    "locate",
+    "unlike",
+    "whereabouts",
+]
 
 _CACHED = Columns()  # of the JSON lines written by `hengyu fetch`
 
@@ -79,7 +89,8 @@ def load_pairs(card: Card, split: str, data_dir: Path | None = None) -> Pairs:
         raise HengyuError(f"{path}: cannot be read ({e.strerror or e}); check the file and its permissions") from None
     digest = hashlib.sha256(content).hexdigest()
     fetched = path == cached(card, split)
-    hold_against(path, digest, fetched_digest(path, split) if fetched else part.sha256, card, fetched=fetched)
+    expected = fetched_digest(path, split) if fetched else part.sha256
+    hold_against(path, digest, expected, card, fetched=fetched or path == downloaded(card, split))
     form = format_of(part.file, card.format)
     if isinstance(card, TripleCard):
         checked = read_triples(content, str(path), card, form)
@@ -123,12 +134,23 @@ def cached(card: Card, split: str, root: Path | None = None, part: str = "") -> 
     return (root or cache_dir()) / "datasets" / card.name / card.hub.revision / file
 
 
+def downloaded(card: Card, split: str, root: Path | None = None) -> Path | None:
+    """Return where `hengyu fetch` puts a split's file from its URL, as it is there; None without a URL."""
+    own = card.split(split)
+    if not own.url:
+        return None
+    return (root or cache_dir()) / "datasets" / card.name / own.sha256[:16] / PurePosixPath(own.file).name
+
+
 def whereabouts(card: Card, split: str, data_dir: Path | None = None, part: str = "") -> dict[str, Path]:
-    """Return where a split is searched, in order: given (--data), beside (the card), cached (fetched)."""
+    """Return where a split is searched, in order.
+
+    That is given (--data), beside (the card), downloaded (from its URL), and cached (from the hub).
+    """
     places = {"given": data_dir / _file(card, split, part)} if data_dir else {}
     places["beside"] = card.default_path(split, part or "file")
-    download = cached(card, split, part=part)
-    return places | ({"cached": download} if download else {})
+    own, converted = downloaded(card, split), cached(card, split, part=part)
+    return places | ({"downloaded": own} if own else {}) | ({"cached": converted} if converted else {})
 
 
 def _file(card: Card, split: str, part: str) -> str:
@@ -143,7 +165,7 @@ def locate(card: Card, split: str, data_dir: Path | None = None, part: str = "")
         if path.exists() and not path.is_dir():  # pipes are refused by the reader
             return path
     near = _near(data_dir, _file(card, split, part)) if data_dir else ""
-    fetch = f"run 'hengyu fetch {card.name}' or " if card.hub and card.split(split).hub else ""
+    fetch = f"run 'hengyu fetch {card.name}' or " if card.split(split).remote else ""
     remedy = f"{fetch}give the folder that holds {_file(card, split, part)} with --data DIR"
     task = f"{card.name}:{split} is not here"
     raise Missing(f"{task} (looked for {', '.join(map(str, places.values()))}); {near or remedy}", f"{task}; {remedy}")

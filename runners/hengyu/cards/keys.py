@@ -14,6 +14,7 @@ from hengyu.base.toml_tables import Table, shown
 from hengyu.cards.card import FORMATS, CollectionColumns, Columns, Hub, TripleColumns, format_of
 from hengyu.cards.content import CODECS
 from hengyu.cards.delimited import QUOTINGS
+from hengyu.cards.web import url_fault
 
 __all__ = [
     "KINDS",
@@ -27,6 +28,7 @@ __all__ = [
     "prose",
     "split_name",
     "text_keys",
+    "url_key",
     "word",
 ]
 
@@ -192,6 +194,18 @@ def digest(table: Table, key: str, given: str) -> None:
     """Record a problem if a digest is malformed."""
     if given and not re.fullmatch(r"[0-9a-f]{64}", given):
         table.problem(key, f"must be 64 hex digits, as sha256sum prints them, not {shown(given)}")
+
+
+def url_key(table: Table, sha256: str) -> str:
+    """Take the key 'url' of a split; a file at a URL needs the digest of its bytes."""
+    url = table.take("url", str, "")
+    if not url:
+        return ""
+    if fault := url_fault(url):
+        table.problem("url", f"{fault}, not {shown(url)}" if fault.startswith("must") else fault)
+    if not sha256:
+        table.problem("sha256", "is missing; a file at a url is only used with its digest, as sha256sum prints it")
+    return url
 
 
 def prose(table: Table, title: str) -> dict[str, Any]:

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from hengyu.cli import options
 
+if TYPE_CHECKING:
+    from hengyu.cards.card import Card
+
 __all__ = ["LISTS", "command"]
 
 
 def _datasets(folders: tuple[Path, ...], data: Path | None) -> None:
-    """Print name, splits with sizes, label scale, licence, where its files are, and hub id of every card."""
+    """Print name, splits with sizes, label scale, licence, where its files are, and where they come from, of every card."""
     from hengyu.base.paths import share
     from hengyu.cards import load_cards
     from hengyu.cards.card import PARTS, CollectionCard
@@ -35,8 +39,16 @@ def _datasets(folders: tuple[Path, ...], data: Path | None) -> None:
         low, high = card.scale
         labels = "0/1" if card.binary else f"{low:g}..{high:g}"
         labels = {"retrieval": "grades", "triples": "triples"}.get(card.kind, labels)
-        rows.append((card.name, sizes, labels, card.licence, state, card.hub.id if card.hub else ""))
-    _table(("dataset", "splits", "labels", "licence", "here", "hub"), rows)
+        rows.append((card.name, sizes, labels, card.licence, state, _origin(card)))
+    _table(("dataset", "splits", "labels", "licence", "here", "from"), rows)
+
+
+def _origin(card: Card) -> str:
+    """Return the hub id, or the host and first folders of the first URL."""
+    if card.hub:
+        return card.hub.id
+    url = next((split.url for split in card.splits.values() if split.url), "")
+    return "/".join(url.split("/")[2:5])
 
 
 def _suites(folders: tuple[Path, ...], data: Path | None) -> None:
