@@ -29,6 +29,8 @@ GROUPS = {
     "transform": "Vectors to vectors",
     "code": "Codes",
     "index": "Indexes",
+    "lexical": "Lexical search",
+    "fusion": "Fusions of ranked lists",
 }
 
 _PROVENANCE = """\
@@ -62,7 +64,9 @@ def method_pages(notes: str) -> dict[str, str]:
 
 def signature(name: str) -> str:
     """Return a method as it is written in an entry, with its defaults: ``whitening(dim=None, beta=1.0, ...)``."""
-    given = ", ".join(f"{f.name}={_value(f.default)}" for f in fields(find_method(name)) if f.init)
+    method = find_method(name)
+    parameters = (f"{f.name}={_value(f.default)}" for f in fields(method) if f.init)
+    given = ", ".join((*("ab"[: method.joins]), *parameters))
     return f"{name}({given})" if given else name
 
 

@@ -14,6 +14,7 @@ from hengyu.bench.score_pairs import Scorer, scorer_header, scorer_warnings
 from hengyu.bench.sources import splits_read
 from hengyu.storage.records import SCHEMA, Record
 from hengyu.suites.plan import Plan
+from hengyu.suites.suite import LEXICAL
 from hengyu.tasks.interface.base import Task
 
 __all__ = ["header"]
@@ -75,7 +76,8 @@ def header(
         for j in encoded
     ]
     encoders += scorer_header(scorers)
-    encoders += [{"encoder": b, "kind": "lexical", "baseline": True} for b in suite.baselines]
+    without = ([LEXICAL] if suite.baselines else []) if kind.index else suite.baselines
+    encoders += [{"encoder": name, "kind": "lexical", "baseline": True} for name in without]
     return {
         "schema": SCHEMA,
         "run": name,

@@ -79,8 +79,6 @@ class Retrieval(SearchTask):
     refused = {
         "cross_encoders": "does not fit a retrieval suite: a cross-encoder has no vectors that an index could hold, and "
         "scores pairs of STS suites only; leave it out",
-        "baselines": "make no vectors that an index could hold; leave them out of a retrieval suite",
-        "compare": "is for similarity suites; every row of a retrieval suite is compared with flat; leave it out",
     }
     standings = False
     keeps = "relevance"

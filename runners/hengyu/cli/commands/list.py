@@ -93,7 +93,8 @@ def _methods(folders: tuple[Path, ...], data: Path | None) -> None:
     for name in method_names():
         method = find_method(name)
         given = [(f.name, f.default) for f in fields(method) if f.init]
-        parameters = ", ".join(f"{key}=..." if value is MISSING else f"{key}={value}" for key, value in given)
+        words = (f"{key}=..." if value is MISSING else f"{key}={value}" for key, value in given)
+        parameters = ", ".join((*(f"entry {n + 1}" for n in range(method.joins)), *words))
         learns = "sentences" if method.needs_fit else "nothing"
         learns = "labels" if method.labelled else learns
         rows.append((name, parameters, learns, (method.__doc__ or "").strip().split("\n")[0].replace("``", "")))

@@ -94,7 +94,9 @@ def metrics_of(run: Run) -> tuple[str, ...]:
 
 def family_of(entry: str) -> str:
     """Return the methods of an entry without their parameters, as `hengyu.methods.grammar.Entry.family`, for any text."""
-    return _PARAMETERS.sub("", entry)
+    while (bare := _PARAMETERS.sub("", entry)) != entry:  # a fusion has entries with parameters inside its own
+        entry = bare
+    return entry
 
 
 def make_board(run: Run, metric: str = "") -> Board:

@@ -15,7 +15,7 @@ from hengyu.report.board.cell import p_words
 from hengyu.storage.records import Run
 from hengyu.tasks.interface.registry import find_task
 
-__all__ = ["print_task_board"]
+__all__ = ["print_differences", "print_task_board"]
 
 _NARROWEST = 11  # a text column is folded down to this before the board is stacked instead
 _WORDS = ("encoder", "pooling", "entry", "fit_on")
@@ -49,15 +49,15 @@ def print_task_board(run: Run, console: Console) -> None:
         _say(console, f"[{number}] {note}")
     if any(cell.status in ("incomplete", "missing") for row in board.rows for cell in row.cells):
         _say(console, "-: no number; a row with a hole has no mean and no rank")
-    _differences(console, run, board.title)
+    print_differences(console, run, board.title)
     if run.unverified:
         _say(console, f"not verified: {run.unverified}", "bold red")
     for warning in run.header.get("warnings", ()):
         _say(console, f"warning: {warning}", "yellow")
 
 
-def _differences(console: Console, run: Run, title: str) -> None:
-    """Print the paired differences that the suite asks for."""
+def print_differences(console: Console, run: Run, title: str) -> None:
+    """Print the paired differences that a run's suite asks for; ``title`` is what its main metric is called."""
     if not run.differences:
         return
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold", title_justify="left")
@@ -72,7 +72,7 @@ def _differences(console: Console, run: Run, title: str) -> None:
         numbers = (percent(d.value, signed=True), Text(span), p_words(d.p), p_words(d.p_adjusted))
         table.add_row(*(Text(plain(w)) for w in words), *numbers, d.verdict)
     about = "significant where the interval excludes 0, by the p-value of the line alone; p (Holm) is adjusted over all lines"
-    _say(console, f"Differences, {title} x 100, paired: the same pairs under the same resamples; {about}", "bold")
+    _say(console, f"Differences, {title} x 100, paired: the same items under the same resamples; {about}", "bold")
     if console.is_terminal:
         console.print(table)
     else:

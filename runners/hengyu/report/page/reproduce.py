@@ -83,7 +83,7 @@ def command_of_row(run: Run) -> Callable[[_Key], str]:
         if kind not in ("model", "lexical"):
             return ""
         if kind == "lexical":
-            return shlex.join([*kept, *(w for parts in models for w in parts), "--entry", "raw"])
+            return shlex.join([*kept, *(w for parts in models for w in parts), "--entry", entry])
         chosen = [*_encoder(encoder, specs.get(encoder), models), "--pooling", pooling]
         if key in drawn:
             return shlex.join([*kept, *chosen, *own])

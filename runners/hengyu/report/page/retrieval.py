@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from hengyu.base.json_files import read_seconds
 from hengyu.report.board.board import percent
-from hengyu.report.board.cell import word_of
+from hengyu.report.board.cell import p_words, word_of
 from hengyu.report.charts.angles import angles
 from hengyu.report.charts.clouds import cloud_sheet, clouds_of
 from hengyu.report.page.page import in_chinese, make_page
@@ -16,6 +16,7 @@ from hengyu.report.page.reproduce import command_of_row, reproduce_sheet
 from hengyu.report.page.worst_pairs import Mistakes
 from hengyu.report.retrieval.pareto import pareto_svg
 from hengyu.report.retrieval.tables import Line, Table, make_tables, shown
+from hengyu.report.sheet import Sheet
 from hengyu.storage.records import Run
 from hengyu.storage.records.significance import direction
 from hengyu.tasks.interface.base import Metric
@@ -40,6 +41,7 @@ def retrieval_page(run: Run, wrong: Sequence[Mistakes] = (), index: str = "") ->
         parts=[(table, _pictures(table)) for table in make_tables(run)],
         main=find_task(run.kind).main,
         wrong=wrong,
+        differences=_differences(run),
         shown=shown,
         word_of=word_of,
         about=_about,
@@ -60,6 +62,35 @@ def _pictures(table: Table) -> dict[str, str]:
         for language, svg in svgs.items()
         if svg is not None
     }
+
+
+def _differences(run: Run) -> Sheet:
+    """Return the paired differences that the suite asks for."""
+    rows = tuple(
+        (
+            *(d.task, d.encoder, d.pooling, d.fit_on, d.entry, d.against),
+            percent(d.value, signed=True),
+            f"[{percent(d.low, signed=True)}, {percent(d.high, signed=True)}]",
+            *(p_words(d.p), p_words(d.p_adjusted), d.verdict),
+        )
+        for d in run.differences
+    )
+    heads = (
+        "task",
+        "encoder",
+        "pooling",
+        "fit_on",
+        "entry",
+        "minus",
+        "difference",
+        "interval",
+        "p",
+        "p (Holm)",
+        "verdict",
+    )
+    about = "nDCG@10 × 100 of the first entry minus that of the second: the same queries under the same resamples. "
+    about += "p (Holm) is adjusted over all lines."
+    return Sheet("Differences", about, heads, rows, frozenset({6, 7, 8, 9}))
 
 
 def _about(table: Table, column: Metric, line: Line) -> str:

@@ -11,9 +11,11 @@ from rich.text import Text
 from hengyu.base.escapes import latex, markdown, markdown_row, plain
 from hengyu.report.board.board import percent
 from hengyu.report.board.cell import word_of
+from hengyu.report.board.terminal import print_differences
 from hengyu.report.retrieval.tables import Line, Table, make_tables, shown
 from hengyu.storage.records import Run
 from hengyu.tasks.interface.base import Metric
+from hengyu.tasks.interface.registry import find_task
 
 __all__ = ["print_retrieval", "retrieval_latex", "retrieval_markdown"]
 
@@ -52,6 +54,8 @@ def print_retrieval(run: Run, console: Console | None = None) -> None:
         "*: no other row has more nDCG@10 and is faster, or smaller",
         "dim",
     )
+    kind = find_task(run.kind)
+    print_differences(console, run, kind.metric(kind.main).title)
     if run.unverified:
         _say(console, f"not verified: {run.unverified}", "bold red")
     for warning in run.header.get("warnings", ()):

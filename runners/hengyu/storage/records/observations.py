@@ -73,7 +73,8 @@ class Observation:
         dims: the dimension (K,) of the compared vectors, row by row; None without vectors.
         similarity: the cosine (K, n) of every pair, in the order of the task's file.
         sweep: for a sweep over all dimensions: "dim", "value", "error", each (D,): Spearman and its standard error.
-        neighbours: of a retrieval task: "ids" and "ranks", each (Q, k), as `hengyu.tasks.search.ranking.scores` takes them.
+        neighbours: of a retrieval task: "ids" and "ranks", each (Q, k), as `hengyu.tasks.search.ranking.scores` takes them;
+            without vectors of its own a search has no ranks.
         index: of a retrieval task: the size of the index, "index-bytes" and "bytes-per-vector".
         too_wide: entries that need more columns than the vectors have (or another size that they do not have), with the
             reason.
@@ -179,13 +180,9 @@ class ObservationRef:
         except (KeyError, IndexError):
             return None
 
-    def neighbours(self) -> tuple[NDArray[Any], NDArray[Any]] | None:
-        """Return ids and ranks (Q, k) of a retrieval cell's results, None if the file cannot be read or has changed."""
-        tensors = self.tensors() or {}
-        try:
-            return tensors["neighbours.ids"], tensors["neighbours.ranks"]
-        except KeyError:
-            return None
+    def neighbours(self) -> NDArray[Any] | None:
+        """Return the rows (Q, k) that a retrieval cell found, None if the file cannot be read or has changed."""
+        return (self.tensors() or {}).get("neighbours.ids")
 
 
 def kept_in(run: Path) -> dict[Place, list[ObservationRef]]:

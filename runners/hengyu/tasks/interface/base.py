@@ -16,6 +16,7 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from hengyu.encoders import BASELINES
 from hengyu.methods.fit_cache import FitCache
 from hengyu.methods.grammar import Dims, Entry
 from hengyu.numerics.cloud_sample import CloudSample
@@ -91,6 +92,10 @@ class Inputs(ABC):
         """Return the vectors (n, d) of texts by their numbers (n,)."""
 
     @abstractmethod
+    def texts(self, ids: Ids) -> list[str]:
+        """Return texts by their numbers (n,)."""
+
+    @abstractmethod
     def rows(self, ids: Ids, side: str = "document") -> Sample:
         """Return the vectors of texts, read block by block; ``side`` is "query" for texts that ask."""
 
@@ -113,6 +118,8 @@ class Task(ABC):
         reference: the entry that every other one is compared with.
         index: whether entries end in an index.
         tuners: whether an entry may train the encoder.
+        baselines: what every suite evaluates beside its encoders unless it names its own: names of `hengyu.encoders.BASELINES`,
+            or of a kind whose entries end in an `index`, entries of lexical search, which need no encoder.
         refused: keys of a suite that it may not have -> what is said to who writes them.
         collections: whether a task may be one of documents, queries and judgements, and not of labelled pairs.
         decides: whether metrics of binary labels need a threshold, which the valid split of a card is asked for.
@@ -139,6 +146,7 @@ class Task(ABC):
     reference: ClassVar[str] = "raw"
     index: ClassVar[bool] = False
     tuners: ClassVar[bool] = True
+    baselines: ClassVar[tuple[str, ...]] = BASELINES
     refused: ClassVar[Mapping[str, str]] = {}
     collections: ClassVar[bool] = False
     decides: ClassVar[bool] = False
