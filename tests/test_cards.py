@@ -57,17 +57,18 @@ def test_shipped_card_is_complete(name: str) -> None:
 
 def test_pinned_digests_are_those_of_the_published_list() -> None:
     pinned = {s.file: s.sha256 for c in load_cards().values() for s in c.splits.values() if s.sha256}
-    assert len(pinned) == 11 + 3
+    assert len(pinned) == 11 + 6
     assert pinned["LCQMC/LCQMC.test.data"].startswith("8969f9c1")
     assert pinned["STS-B/STS-B.train.data"].startswith("45690447")
 
 
 def test_our_own_data_are_whole() -> None:
-    for split in load_cards()["hengyu-sts"].splits.values():
-        content = share("datasets", split.file).read_bytes()
-        assert hashlib.sha256(content).hexdigest() == split.sha256
-    ratings = share("datasets", "hengyu-sts", "ratings.tsv").read_bytes().splitlines()
-    assert len(ratings) == 1 + 792 + 396 + 1186
+    for name, rows in (("hengyu-sts", 1809 + 915 + 3532), ("hengyu-questions", 360 + 177 + 822)):
+        for split in load_cards()[name].splits.values():
+            content = share("datasets", split.file).read_bytes()
+            assert hashlib.sha256(content).hexdigest() == split.sha256
+        ratings = share("datasets", name, "ratings.tsv").read_bytes().splitlines()
+        assert len(ratings) == 1 + rows
 
 
 def test_no_python_beside_the_data() -> None:
@@ -221,7 +222,7 @@ def test_list_datasets(tmp_path: Path) -> None:
     lines = {line.split()[0]: line for line in result.output.splitlines() if line.split()}
     assert set(NAMES) < set(lines)
     assert "shipped" in lines["hengyu-sts"]
-    assert "train 792, valid 396, test 1,186" in lines["hengyu-sts"]
+    assert "train 1,809, valid 915, test 3,532" in lines["hengyu-sts"]
     assert "missing" in lines["LCQMC"]
     assert "C-MTEB/LCQMC" in lines["LCQMC"]
     assert "missing" in lines["mine"]

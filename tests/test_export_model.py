@@ -273,7 +273,7 @@ def test_the_card_has_scores_fit_licence_and_the_way_back(finished: Run, home: P
     record = next(r for r in finished.records if r.row == choose(finished, words).row and r.metric == "spearman")
     assert f"| {100 * record.value:.2f} | {100 * record.low:.2f} to {100 * record.high:.2f} |" in card
     assert 'license: "apache-2.0"' in card
-    assert "792 sentences of hengyu-sts:valid" in card
+    assert "1830 sentences of hengyu-sts:valid" in card
     assert (
         f"hengyu export-model {finished.id} --row 'hengyu-mini | mean | whitening(dim=32) | target' --task {TASK}"
         in card
