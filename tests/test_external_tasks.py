@@ -215,7 +215,10 @@ def test_a_suite_says_what_its_kind_refuses(home: Path) -> None:
     assert done.exit_code == 2 and "its labels are graded, and a toy needs 0 and 1" in done.output
     suite.write_text(SUITE.replace('kind = "toy"', 'kind = "their_toy:Toy"'), encoding="utf-8")
     done = hengyu("validate", suite, "--datasets", home)
-    assert done.exit_code == 2 and "key 'kind' must be 'sts' or 'retrieval' or 'toy'" in done.output
+    assert (
+        done.exit_code == 2
+        and "key 'kind' must be 'sts' or 'retrieval' or 'reranking' or 'pair-classification' or 'toy'" in done.output
+    )
     suite.unlink()
 
 

@@ -278,7 +278,10 @@ def test_the_interval_knows_that_both_sentences_of_a_pair_ask(finished: Run, fol
         ('entries = ["whitening > flat"]', "'whitening > flat' ends in an index.*kind = \"retrieval\""),
         ('kind = "retrieval"\nentries = ["flat > l2"]', "flat is an index.*put nothing after it"),
         ('kind = "retrieval"\nrelevant = 4\nentries = ["simcse > flat"]', "'simcse > flat' trains the encoder"),
-        ('kind = "search"', "'kind' must be 'sts' or 'retrieval', not 'search'"),
+        (
+            'kind = "search"',
+            "'kind' must be 'sts' or 'retrieval' or 'reranking' or 'pair-classification', not 'search'",
+        ),
         ("relevant = 4", "'relevant' is of retrieval suites"),
         ('kind = "retrieval"\nbaselines = ["flat"]', "'flat' needs an encoder; move it to entries"),
         ('kind = "retrieval"\nbaselines = ["bm26"]', "unknown method 'bm26'; did you mean 'bm25'"),

@@ -21,7 +21,7 @@ def test_every_shipped_suite_is_read() -> None:
         assert suite.name == path.stem
         assert suite.title
         assert suite.description
-        assert str(suite.entries[0].entry) == {"sts": "raw", "retrieval": "flat"}[suite.kind]
+        assert str(suite.entries[0].entry) == suite.task_kind.reference
 
 
 def test_a_suite_of_one_line_has_sensible_defaults(tmp_path: Path) -> None:

@@ -75,6 +75,7 @@ class Observation:
         sweep: for a sweep over all dimensions: "dim", "value", "error", each (D,): Spearman and its standard error.
         neighbours: of a retrieval task: "ids" and "ranks", each (Q, k), as `hengyu.tasks.search.ranking.scores` takes them;
             without vectors of its own a search has no ranks.
+        measures: other similarities than the cosine, each (K, n), for kinds that judge them too.
         index: of a retrieval task: the size of the index, "index-bytes" and "bytes-per-vector".
         too_wide: entries that need more columns than the vectors have (or another size that they do not have), with the
             reason.
@@ -96,6 +97,7 @@ class Observation:
     threshold_similarity: NDArray[np.float64] = field(default_factory=lambda: np.zeros((0, 0)))
     too_wide: Mapping[str, str] = field(default_factory=dict)
     neighbours: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+    measures: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)
     index: Mapping[str, float] = field(default_factory=dict)
     clouds: Mapping[str, Any] | None = None
 
@@ -104,14 +106,14 @@ class Observation:
         """What was seen as arrays, as they are stored: "similarity", "beside", "sweep.dim", "neighbours.ids", ..."""
         tensors: dict[str, NDArray[Any]] = {"similarity": self.similarity, "beside": self.threshold_similarity}
         tensors |= {f"sweep.{k}": v for k, v in self.sweep.items()}
+        tensors |= {f"measures.{k}": v for k, v in self.measures.items()}
         return tensors | {f"neighbours.{k}": v for k, v in self.neighbours.items()}
 
     @property
     def bare(self) -> Self:
         """The same without its arrays, which lie on disk."""
-        return replace(
-            self, similarity=np.zeros((0, 0)), sweep={}, threshold_similarity=np.zeros((0, 0)), neighbours={}
-        )
+        none = np.zeros((0, 0))
+        return replace(self, similarity=none, sweep={}, threshold_similarity=none, neighbours={}, measures={})
 
     @classmethod
     def missed(cls, cache_key: Mapping[str, Any], names: Sequence[str], error: ValueError) -> Self:
@@ -142,18 +144,21 @@ def load_observation(folder: Path, cache_key: Mapping[str, Any]) -> Observation 
         return None
     tensors, about = found
     head = check(about, _Head, sealed_path(folder, cache_key), "delete it, the next run makes it again")
-    sweep = {key.removeprefix("sweep."): value for key, value in tensors.items() if key.startswith("sweep.")}
-    near = {key.removeprefix("neighbours."): x for key, x in tensors.items() if key.startswith("neighbours.")}
+
+    def below(word: str) -> dict[str, NDArray[Any]]:
+        return {key.removeprefix(word): x for key, x in tensors.items() if key.startswith(word)}
+
     return Observation(
         cache_key,
         head.entries,
         head.dims,
         tensors["similarity"],
-        sweep,
+        below("sweep."),
         head.fit,
         threshold_similarity=tensors["beside"],
         too_wide=head.too_wide,
-        neighbours=near,
+        neighbours=below("neighbours."),
+        measures=below("measures."),
         index=head.index,
         clouds=head.clouds if head.sample == SAMPLE else None,
     )

@@ -130,6 +130,7 @@ class Task(ABC):
         keeps: what `save` keeps of a task, in a word.
         layout: how its runs are shown (`hengyu.report.layout`): as a "board", whose columns are tasks, one metric at a time, or
             as a "search", a table a task whose columns are what is found and what that costs.
+        published_main: the metric that mteb calls the main score, where that is not `main`.
         traded: metrics of a "search" that are marked where no other row has more of both that and `main`.
         observed_by: modules whose code makes the observations, which count in their keys with all that they import. A class
             that does not say counts with its own module; one that says () has its parents observe.
@@ -156,6 +157,7 @@ class Task(ABC):
     standings: ClassVar[bool] = True
     keeps: ClassVar[str] = "labels"
     layout: ClassVar[Literal["board", "search"]] = "board"
+    published_main: ClassVar[str] = ""
     traded: ClassVar[tuple[str, ...]] = ()
     observed_by: ClassVar[tuple[str, ...]]
     handed_by: ClassVar[tuple[str, ...]] = ()

@@ -65,7 +65,7 @@ class PairTask(Task):
         """Keep labels and groups."""
         save_labels(run, {t.name: t.pairs.labels for t in tasks}, {t.name: truths[t.name].groups for t in tasks})
 
-    def load(self, run: Path, task: str) -> PairLabels | None:
+    def load(self, run: Path, task: str) -> Truth | None:
         """Return the labels that a run kept, to be compared in the `compared` metrics."""
         labels = load_labels(run).get(task)
         if labels is None:

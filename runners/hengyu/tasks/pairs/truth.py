@@ -21,10 +21,17 @@ Ids = NDArray[np.int64]
 
 
 class PairScores(NamedTuple):
-    """The similarity (n,) of every pair, and (m,) of those of the split that thresholds are chosen on, where there is one."""
+    """What was seen of every pair.
+
+    Attributes:
+        similarity: the cosine (n,).
+        threshold_similarity: that of the pairs (m,) of the split that thresholds are chosen on; None without one.
+        others: (n,) of other measures, for kinds that judge them too.
+    """
 
     similarity: Floats
     threshold_similarity: Floats | None = None
+    others: tuple[Floats, ...] = ()
 
 
 @dataclass(frozen=True)
