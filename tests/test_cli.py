@@ -26,6 +26,11 @@ socket.getaddrinfo = refuse
 """
 
 
+# what a test of processes needs of a run: one small task, one encoder and a few entries
+SMALL = ("run", "smoke", "--task", "hengyu-sts:valid", "--pooling", "mean")
+MINI = ("--encoder", "hengyu-mini")
+
+
 def hengyu(tmp_path: Path, *words: str, **environment: str) -> subprocess.CompletedProcess[str]:
     """Run a command in a process that cannot reach any network."""
     return subprocess.run(command(*words), env=cut_off(tmp_path, **environment), capture_output=True, text=True)
@@ -116,8 +121,9 @@ def test_a_dim_too_large_fails_its_row_and_nothing_else(tmp_path: Path, tiny_ber
 
 
 def test_an_interrupted_run_goes_on(tmp_path: Path) -> None:
+    words = (*SMALL, *MINI, "--entry", "whitening", "--entry", "flow(steps=200)")
     process = subprocess.Popen(
-        command("run", "smoke"),
+        command(*words),
         env=cut_off(tmp_path),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -134,14 +140,14 @@ def test_an_interrupted_run_goes_on(tmp_path: Path) -> None:
     assert process.returncode == 130, errors
     assert "Traceback" not in errors
     assert "the same command continues from there" in errors
-    again = hengyu(tmp_path, "run", "smoke")
+    again = hengyu(tmp_path, *words)
     assert again.returncode == 0
     assert "0 texts encoded" in again.stderr
     assert not re.search(r" 0 kept", again.stderr)
 
 
 def test_two_runs_at_once_on_one_store(tmp_path: Path, tiny_bert: Path) -> None:
-    words = ["run", "smoke", "--encoder", str(tiny_bert), "--entry", "whitening", "--quiet", "--out"]
+    words = [*SMALL, "--encoder", str(tiny_bert), "--entry", "whitening", "--quiet", "--out"]
     both = [
         subprocess.Popen(command(*words, str(tmp_path / name)), env=cut_off(tmp_path), stdout=subprocess.DEVNULL)
         for name in ("one", "two")
@@ -155,10 +161,12 @@ def test_two_runs_at_once_on_one_store(tmp_path: Path, tiny_bert: Path) -> None:
 def test_a_full_disk_while_storing_loses_nothing(tmp_path: Path) -> None:
     small = tmp_path / "small"
     small.mkdir()
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2M", "tmpfs", str(small)], capture_output=True).returncode:
+    if subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=1500k", "tmpfs", str(small)], capture_output=True
+    ).returncode:
         pytest.skip("mounting a small disk needs root")
     try:
-        refused(hengyu(tmp_path, "run", "smoke", HENGYU_CACHE=str(small)), str(small), "make room")
+        refused(hengyu(tmp_path, *SMALL, *MINI, HENGYU_CACHE=str(small)), str(small), "make room")
         verified = hengyu(tmp_path, "store", "verify", HENGYU_CACHE=str(small))
         assert verified.returncode == 0, verified.stderr
     finally:

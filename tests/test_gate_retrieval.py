@@ -20,9 +20,9 @@ from hengyu.storage.records import Run, load_run
 from hengyu.tasks.search.ranking import QUALITY
 from hengyu.tasks.search.relevance_file import load_relevance
 
-ARGUMENTS = ["run", "retrieval", "--quiet", "--fresh"]
+ARGUMENTS = ["run", "retrieval", "--task", "hengyu-sts:valid", "--quiet", "--fresh"]
 ENTRIES = ("flat", "hnsw", "lsh(bits=64)")
-TASK = "hengyu-sts:test"
+TASK = "hengyu-sts:valid"
 
 
 def weigh(monkeypatch: pytest.MonkeyPatch, reports: Path) -> Run:
@@ -113,7 +113,7 @@ def test_other_queries_are_not_compared(before: Run, patch: pytest.MonkeyPatch, 
     assert done.exit_code == 0, done.output
     other = next((tmp_path / "other" / "records").iterdir())
     refused = CliRunner().invoke(main, ["gate", str(before.path), str(other)])
-    assert refused.exit_code == 5 and re.search("different n: hengyu-sts:test: queries", refused.output)
+    assert refused.exit_code == 5 and re.search("different n: hengyu-sts:valid: queries", refused.output)
     unlike = CliRunner().invoke(main, ["compare", str(before.path), str(other)])
     assert unlike.exit_code == 2 and "suite.relevant is 5.0 where" in unlike.output
 
