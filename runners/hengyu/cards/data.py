@@ -17,7 +17,7 @@ from hengyu.base.bounded import DATA, read_bytes
 from hengyu.base.errors import HengyuError, Missing
 from hengyu.base.json_files import find_json
 from hengyu.base.paths import cache_dir
-from hengyu.cards.card import Card, CollectionCard, CollectionSplit, Columns, TripleCard, format_of
+from hengyu.cards.card import Card, CollectionCard, CollectionSplit, Columns, TripleCard, files_of, format_of
 from hengyu.cards.checks import check_rows, check_split
 from hengyu.cards.notes import pair_notes
 from hengyu.cards.rows import at_lines, read_rows
@@ -33,6 +33,7 @@ __all__ = [
     "hold_against",
     "load_pairs",
     "locate",
+    "locate_all",
     "unlike",
     "whereabouts",
 ]
@@ -147,26 +148,39 @@ def whereabouts(card: Card, split: str, data_dir: Path | None = None, part: str 
 
     That is given (--data), beside (the card), downloaded (from its URL), and cached (from the hub).
     """
-    places = {"given": data_dir / _file(card, split, part)} if data_dir else {}
+    places = {"given": files_of(data_dir, _files(card, split, part))[0]} if data_dir else {}
     places["beside"] = card.default_path(split, part or "file")
     own, converted = downloaded(card, split), cached(card, split, part=part)
     return places | ({"downloaded": own} if own else {}) | ({"cached": converted} if converted else {})
 
 
-def _file(card: Card, split: str, part: str) -> str:
+def _files(card: Card, split: str, part: str) -> tuple[str, ...]:
     own = card.split(split)
-    return own.files()[part] if isinstance(own, CollectionSplit) and part else own.file
+    return own.files()[part] if isinstance(own, CollectionSplit) and part else (own.file,)
 
 
 def locate(card: Card, split: str, data_dir: Path | None = None, part: str = "") -> Path:
-    """Return the file of a split; raises `Missing` with the places searched and the remedy."""
+    """Return the file of a split, the first of several; raises `Missing` with the places searched and the remedy."""
+    return locate_all(card, split, data_dir, part)[0]
+
+
+def locate_all(card: Card, split: str, data_dir: Path | None = None, part: str = "") -> list[Path]:
+    """Return the files of a split, from the first place that has them all; raises `Missing` as `locate` does."""
+    names = _files(card, split, part)
     places = whereabouts(card, split, data_dir, part)
-    for path in places.values():
-        if path.exists() and not path.is_dir():  # pipes are refused by the reader
-            return path
-    near = _near(data_dir, _file(card, split, part)) if data_dir else ""
+    for place, first in places.items():
+        if place in ("cached", "downloaded"):
+            paths = [first]
+        elif place == "given" and data_dir:
+            paths = files_of(data_dir, names)
+        else:
+            paths = card.default_paths(split, part or "file", names)
+        if all(path.exists() and not path.is_dir() for path in paths):  # pipes are refused by the reader
+            return paths
+    file = ", ".join(names)
+    near = _near(data_dir, names[0]) if data_dir else ""
     fetch = f"run 'hengyu fetch {card.name}' or " if card.split(split).remote else ""
-    remedy = f"{fetch}give the folder that holds {_file(card, split, part)} with --data DIR"
+    remedy = f"{fetch}give the folder that holds {file} with --data DIR"
     task = f"{card.name}:{split} is not here"
     raise Missing(f"{task} (looked for {', '.join(map(str, places.values()))}); {near or remedy}", f"{task}; {remedy}")
 

@@ -76,6 +76,7 @@ def mteb_card(name: str) -> Card:
             splits={str(s): _collection_split(about.name, str(s)) for s in about.eval_splits},
             hub=Hub(*where, subset=subset),
             exclude="same-id" if getattr(task, "ignore_identical_ids", False) else "nothing",
+            unanswered="drop",
         )
     first, second = task.column_names
     columns = Columns(str(first), str(second), "score")

@@ -27,8 +27,9 @@ def scores(
     """Return every metric of `QUALITY` for every query, (Q,) each, in [0, 1]; without ``ranks`` none of exact search.
 
     The gain of a row is its grade, nDCG discounts by log2(rank + 1) (Järvelin and Kekäläinen 2002, as trec_eval has it).
-    A query without a relevant row has 0 in all of them, as in trec_eval. Recall is the share of a query's relevant rows among the first k; exact-recall the share of the first k that are as near as the
-    k-th of exact search, so that a tie counts whichever of its rows was found.
+    Recall is the share of a query's relevant rows among the first k; a query without a relevant row has 0 in all of these, as in
+    trec_eval. Exact-recall is the share of the first k that are as near as the k-th of exact search, so that a tie counts
+    whichever of its rows was found.
 
     Args:
         relevance: of Q queries.
