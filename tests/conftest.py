@@ -51,15 +51,23 @@ def pytest_collection_finish() -> None:
 
 
 @pytest.fixture(scope="session")
-def kept_for_all(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of the cache with the scripts of pages, made once: no test depends on who has made it."""
+def bundled_scripts(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of the cache with the scripts of pages, which take seconds to bundle, made once."""
     from hengyu.report.page import page
 
     folder = tmp_path_factory.mktemp("kept")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("HENGYU_CACHE", str(folder))
+        page._vega.cache_clear()
         page._vega()
-    return folder
+    return folder / "vega"
+
+
+@pytest.fixture
+def page_scripts(tmp_path: Path, bundled_scripts: Path) -> None:
+    """Put the scripts of pages into a test's cache, for the processes that it starts."""
+    (tmp_path / "cache").mkdir()
+    (tmp_path / "cache" / "vega").symlink_to(bundled_scripts)
 
 
 @pytest.fixture(autouse=True)
@@ -79,10 +87,8 @@ def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(autouse=True)
-def own_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kept_for_all: Path) -> None:
+def own_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Give every test a cache and a reports folder of its own."""
-    (tmp_path / "cache").mkdir()
-    (tmp_path / "cache" / "vega").symlink_to(kept_for_all / "vega")
     monkeypatch.setenv("HENGYU_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("HENGYU_REPORTS", str(tmp_path / "reports"))
 

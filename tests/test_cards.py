@@ -15,7 +15,11 @@ from hengyu.base.paths import share
 from hengyu.cards import find_card, load_card, load_cards, parse_task
 from hengyu.cards.card import Card
 
-NAMES = ["AFQMC", "ATEC", "BQ", "LCQMC", "PAWSX", "QBQTC", "STS-B", "STS22-zh", "hengyu-sts"]
+NAMES = [
+    *("AFQMC", "ATEC", "BQ", "Cmnli", "LCQMC", "Ocnli", "PAWSX", "QBQTC", "STS-B", "STS22-zh", "STSB-multi-mt-zh"),
+    *("hengyu-questions", "hengyu-sts"),
+]
+GRADED = ("STS-B", "STSB-multi-mt-zh", "QBQTC", "STS22-zh", "hengyu-sts")
 SMALL = """name = "mine"
 columns = { sentence1 = "a", sentence2 = "b", label = "score" }
 labels = { scale = [0, 5] }
@@ -45,8 +49,8 @@ def test_shipped_card_is_complete(name: str) -> None:
     assert card.path.stem == card.name == name
     assert card.kind == "sts"
     assert all((card.title, card.language == "zh", card.licence, card.terms, card.homepage, card.citation))
-    assert card.binary == (name not in ("STS-B", "QBQTC", "STS22-zh", "hengyu-sts"))
-    assert (card.hub is None) == (name == "hengyu-sts")
+    assert card.binary == (name not in GRADED)
+    assert (card.hub is None) == name.startswith("hengyu-")
     if card.hub:
         assert re.fullmatch(r"[0-9a-f]{40}", card.hub.revision)
         assert card.hub.columns.label == "score"

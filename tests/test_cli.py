@@ -14,6 +14,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.usefixtures("page_scripts")
+
 BLOCK = """
 import socket
 

@@ -108,12 +108,14 @@ def test_a_kept_result_that_is_not_as_it_was_written_is_made_again(tiny_bert: Pa
         assert open_encoder(spec).identity()["tokens"] == first
 
 
-def test_the_kept_script_of_charts_is_checked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_kept_script_of_charts_is_checked(
+    tmp_path: Path, bundled_scripts: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     import vl_convert
 
     bundle = page._vega()
     monkeypatch.setattr(vl_convert, "javascript_bundle", lambda snippet: bundle)
-    (kept,) = (cache_dir() / "vega").iterdir()
+    (kept,) = bundled_scripts.iterdir()
     content = kept.read_bytes()
     monkeypatch.setenv("HENGYU_CACHE", str(tmp_path / "other"))
     other = tmp_path / "other" / "vega" / kept.name
