@@ -19,6 +19,7 @@ NAMES = [
     *("AFQMC", "ATEC", "BQ", "Cmnli", "LCQMC", "Ocnli", "PAWSX", "QBQTC", "STS-B", "STS22-zh", "STSB-multi-mt-zh"),
     *("hengyu-questions", "hengyu-sts"),
 ]
+LABELS = {"Cmnli": "labels", "Ocnli": "labels", "STSB-multi-mt-zh": "similarity_score"}
 GRADED = ("STS-B", "STSB-multi-mt-zh", "QBQTC", "STS22-zh", "hengyu-sts")
 SMALL = """name = "mine"
 columns = { sentence1 = "a", sentence2 = "b", label = "score" }
@@ -54,7 +55,7 @@ def test_shipped_card_is_complete(name: str) -> None:
     assert (card.hub is None) == name.startswith("hengyu-")
     if card.hub:
         assert re.fullmatch(r"[0-9a-f]{40}", card.hub.revision)
-        assert card.hub.columns.label == ("labels" if name in ("Cmnli", "Ocnli") else "score")
+        assert card.hub.columns.label == LABELS.get(name, "score")
     for split in card.splits.values():
         assert split.rows
         assert bool(split.hub) == (card.hub is not None)
