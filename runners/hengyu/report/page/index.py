@@ -36,7 +36,7 @@ def write_listing(runs: Iterable[Listed], out: Path) -> Path:
     path = out / "index.html"
     page = make_page(
         "index.html.j2",
-        ["language.js", "sorting.js", "facets.js", "sheets.js", "start.js"],
+        [f"{name}.js" for name in ("address", "language", "sorting", "facets", "scrolling", "sheets", "start")],
         tables=True,
         runs=list(runs),
     )
