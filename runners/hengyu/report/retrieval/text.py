@@ -47,7 +47,7 @@ def print_retrieval(run: Run, console: Console | None = None) -> None:
     level = f"{100 * tables[0].level:g} %"
     _say(
         console,
-        f"Scores x 100 with {level} confidence intervals; delta: nDCG@10 against exact search (flat) in the same encoder's vectors; "
+        f"Scores x 100 with {level} confidence intervals; delta: nDCG@10 against exact search (flat), paired; "
         "exact@10: neighbours of exact search in the same vectors; rates on one thread, for 100 neighbours; "
         "*: no other row has more nDCG@10 and is faster, or smaller",
         "dim",

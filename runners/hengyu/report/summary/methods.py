@@ -170,7 +170,7 @@ def summarise(run: Run) -> Summary:
     heads = [str(t.get("task")) for t in run.header.get("tasks", ())]
     seen = {r.task for r in records}
     tasks = tuple(t for t in heads if t in seen) or tuple(dict.fromkeys(r.task for r in records if r.card))
-    column = _MEAN if _MEAN in seen else tasks[0] if len(tasks) == 1 else ""
+    column = tasks[0] if len(tasks) == 1 else _MEAN if _MEAN in seen else ""
     encoders = {str(e.get("encoder")): e for e in run.header.get("encoders", ())}
     standings = {s.row: s for s in run.standings if s.task == column}
     level = float(run.header.get("suite", {}).get("level") or 0.95)

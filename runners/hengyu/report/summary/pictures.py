@@ -17,7 +17,7 @@ __all__ = ["Heat", "HeatCell", "Point", "Scatter", "delta_scale", "heatmap", "ra
 SHADES = 3  # of a gain, and as many of a loss
 _GROUPS = 8  # groups with a colour and a shape of their own
 _FEWEST = 3  # points of a picture
-_MOST = 300  # points of a picture
+_MOST = 150  # points of a picture: the best rows
 _OTHER = "other"
 
 
