@@ -48,7 +48,7 @@ def view(board: Board, others: Sequence[Board], reference: str = "raw") -> dict[
 
 
 def _row(row: Any) -> Mapping[str, Any]:
-    names = ("encoder", "pooling", "entry", "fit_on", "family", "dim", "bytes", "rank", "baseline")
+    names = ("encoder", "pooling", "entry", "fit_on", "family", "dim", "bytes", "rank", "baseline", "joint")
     return {name: getattr(row, name) for name in names}
 
 

@@ -1,4 +1,4 @@
-"""A retrieval run on a terminal, in Markdown and in LaTeX."""
+"""A retrieval run on a terminal and in Markdown."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from rich.measure import Measurement
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from hengyu.base.escapes import latex, markdown, markdown_row, plain
+from hengyu.base.escapes import markdown, markdown_row, plain
 from hengyu.report.board.board import percent
 from hengyu.report.board.cell import word_of
 from hengyu.report.retrieval.tables import Line, Table, make_tables, shown
 from hengyu.storage.records import Run
 from hengyu.tasks.interface.base import Metric
 
-__all__ = ["print_retrieval", "retrieval_latex", "retrieval_markdown"]
+__all__ = ["print_retrieval", "retrieval_markdown"]
 
 _WORDS = ("encoder", "pooling", "entry", "fit_on")
 _ENDS = ("interval", "delta", "its interval")
@@ -185,23 +185,3 @@ def retrieval_markdown(run: Run) -> str:
             lines.append(markdown_row([str(line.rank or "-"), *names, *cells, f"{delta} {its}".strip()]))
         lines.append("")
     return "\n".join(lines)
-
-
-def retrieval_latex(run: Run) -> str:
-    """Return a retrieval run as LaTeX (booktabs), one tabular a task."""
-    parts = []
-    for table in make_tables(run):
-        columns = _brief(table)
-        rows = [
-            f"% {' '.join(run.id.split())}, {' '.join(table.task.split())}: scores x 100; \\usepackage{{booktabs}}",
-            f"\\begin{{tabular}}{{rllll{'r' * len(columns)}}}",
-            "\\toprule",
-            " & ".join(["\\#", "encoder", "pooling", "entry", "fit\\_on", *(latex(c.title) for c in columns)])
-            + " \\\\",
-            "\\midrule",
-        ]
-        for place, line in enumerate(table.lines):
-            cells = [latex(_number(table, place, c)) for c in columns]
-            rows.append(" & ".join([str(line.rank or "--"), *(latex(w) for w in line.key), *cells]) + " \\\\")
-        parts.append("\n".join([*rows, "\\bottomrule", "\\end{tabular}"]))
-    return "\n\n".join(parts) + "\n"
