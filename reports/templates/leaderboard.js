@@ -49,7 +49,7 @@ const startBoard = () => {
   const baselines = byId("baselines");
   const { pin, holds } = pinning(made, board, rows);
   const texts = rows.map((r) => [r.entry, r.encoder, r.pooling, r.fit_on, r.baseline ? "baseline" : ""].join(" ").toLowerCase());
-  const word = (row, facet) => (row[facet] === null ? "-" : String(row[facet]));
+  const word = (row, facet) => (row[facet] == null ? "-" : String(row[facet]));
   const level = (i) => {
     const cell = data.main === null ? null : data.metrics[data.metric].cells[i][data.main];
     return Array.isArray(cell) && (cell[7] & (BEST | TIED)) > 0;
@@ -123,7 +123,7 @@ const startBoard = () => {
   const about = (column, cell) => {
     const parts = [`${column.task}: ${data.metrics[metric.value].name} ${shown(cell[0])}`];
     if (cell[1] != null) parts.push(`${100 * data.level} % confidence interval ${between(cell[1], cell[2])}`);
-    if (cell[3] != null) parts.push(`against the reference ${shown(cell[3], true)} ${between(cell[4], cell[5], true)}`);
+    if (cell[3] != null) parts.push(`difference ${shown(cell[3], true)} ${between(cell[4], cell[5], true)}`);
     return parts.join("; ");
   };
   const write = (node, cell, c) => {

@@ -107,9 +107,11 @@ def _about_cell(board: Board, column: Column, cell: Cell) -> str:
         return f"{column.task}: {r.status}" + (f", {r.reason}" if r.reason else "")
     parts = [f"{column.task}: {board.title} {cell.text}"]
     if cell.interval:
-        parts.append(f"{100 * board.level:g} % confidence interval {cell.interval} ({r.interval or 'unknown'})")
+        parts.append(f"{100 * board.level:g} % confidence interval {cell.interval}")
+        if r.interval != "bootstrap":
+            parts[-1] += f" ({r.interval or 'unknown'})"
     if cell.delta:
-        parts.append(f"against the reference {cell.delta} {cell.delta_interval}".rstrip())
+        parts.append(f"difference {cell.delta} {cell.delta_interval}".rstrip())
     if cell.spread:
         parts.append(f"standard deviation {cell.spread}" if "seeds" in cell.spread else "one seed only")
     if cell.tied and cell.standing is not None:

@@ -91,7 +91,7 @@ def _about(table: Table, column: Metric, line: Line) -> str:
     if r.low is not None and r.high is not None:
         parts.append(f"{100 * table.level:g} % confidence interval [{percent(r.low)}, {percent(r.high)}]")
     if r.delta is not None:
-        parts.append(f"against the reference {percent(r.delta, signed=True)}")
+        parts.append(f"difference {percent(r.delta, signed=True)}")
     if r.seeds is not None:
         spread = "" if r.spread is None else f", standard deviation {r.spread:.3g}"
         parts.append(f"{r.seeds} seed{'s' if r.seeds != 1 else ''}{spread}")
