@@ -10,6 +10,7 @@ BIN := $(VENV)/bin
 SUITE ?= suites/smoke.toml
 BASELINE ?= reports/baselines/$(basename $(notdir $(SUITE))).json
 SOAK ?= 100
+AXE ?= 4.14.1
 GUIDED ?= 60
 MARK ?= long or not long
 AUDIT ?=
@@ -36,6 +37,8 @@ $(VENV)/.run: pyproject.toml constraints.txt | $(VENV)/bin/python
 
 $(VENV)/.dev: pyproject.toml constraints.txt $(VENV)/.run
 	$(PIP) --editable '.[dev]'
+	@# axe-core checks the accessibility of the pages; without npm its tests are skipped
+	-@command -v npm >/dev/null && npm install --silent --no-save --no-audit --no-fund --prefix $(VENV) axe-core@$(AXE)
 	@touch $@
 
 bench: $(VENV)/.run  ## evaluate the smoke suite, or SUITE=path; prints the leaderboard and where its page is

@@ -173,3 +173,17 @@ def test_a_full_disk_while_storing_loses_nothing(tmp_path: Path) -> None:
         assert verified.returncode == 0, verified.stderr
     finally:
         subprocess.run(["umount", str(small)], check=True)
+
+
+def test_help_groups_all_commands_and_cuts_no_sentence() -> None:
+    from click.testing import CliRunner
+
+    from hengyu.cli import main
+
+    for width in (60, 80, 200):
+        text = CliRunner().invoke(main, ["--help"], terminal_width=width).output
+        text = text.split("\n", 1)[1]
+        assert "..." not in text and "Commands:" not in text and "More:" not in text, "every command has its group"
+        for name in main.list_commands(None):  # type: ignore[arg-type]
+            line = next(line for line in text.splitlines() if line.split()[:1] == [name])
+            assert line.startswith("  ") and line.split(maxsplit=1)[1][0].isupper()

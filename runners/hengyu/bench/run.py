@@ -116,7 +116,7 @@ def run(
     observe_all(executor, context, encoded, log)
     score_all(context, scorers, log)
     found = _derive(context, log, key)
-    about = header(plan, folder.name, key, encoded, found.records, fits_seen(log.seen), scorers, left_out)
+    about = header(plan, folder.name, key, encoded, fits_seen(log.seen), scorers, left_out)
     _write(context, found, log, about)
     write_json(folder / "environment.json", environment(command, earlier if log.kept else ()))
     write_json(folder / "sources.json", sources(plan, [e.encoder for e in encoded]))

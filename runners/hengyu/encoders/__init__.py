@@ -217,6 +217,10 @@ class Encoder(Protocol):
     def revision(self) -> str:
         """The hub revision of the weights; "" for a folder."""
 
+    @property
+    def parameters(self) -> int | None:
+        """How many numbers its weights hold; None where that is not known."""
+
     def side(self, side: str) -> Encoder:
         """Return the same encoder for texts of one side of a retrieval suite (one of `SIDES`), with that side's prompt."""
 
@@ -267,6 +271,11 @@ class LocalEncoder:
 
     hosted = False
     warning = ""
+
+    @property
+    def parameters(self) -> int | None:
+        """Not known, unless an encoder says more."""
+        return None
 
     @property
     def made_with(self) -> tuple[str, ...]:

@@ -76,6 +76,11 @@ class HuggingFace(Passes, LocalEncoder):
         return given
 
     @property
+    def parameters(self) -> int | None:
+        """How many numbers the safetensors files of the transformer hold; None where there are none."""
+        return self.folder.parameters or None
+
+    @property
     def revision(self) -> str:
         """The hub revision of the weights; "" for a folder."""
         return self.folder.revision

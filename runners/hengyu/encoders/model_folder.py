@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Iterator, Mapping
 from copy import copy
 from functools import cached_property
@@ -311,6 +312,21 @@ class ModelFolder:
             except (SafetensorError, OSError) as e:
                 raise HengyuError(f"{path}: not a complete safetensors file ({e}); get the model again") from None
         return tuple(names)
+
+    @cached_property
+    def parameters(self) -> int:
+        """How many numbers the transformer's weights hold, from the headers of its safetensors files."""
+        from safetensors import SafetensorError, safe_open
+
+        total = 0
+        for path in self.weights:
+            try:
+                with safe_open(path, framework="np") as file:
+                    names = list(file.keys())
+                    total += sum(math.prod(file.get_slice(name).get_shape()) for name in names)
+            except (SafetensorError, OSError) as e:
+                raise HengyuError(f"{path}: not a complete safetensors file ({e}); get the model again") from None
+        return total
 
     @property
     def has_pooler(self) -> bool:

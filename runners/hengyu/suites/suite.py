@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -25,12 +25,20 @@ LEXICAL = "lexical"
 
 _OF_A_CARD = "splits"  # a key that every card has, and no suite
 _USUAL_KIND = "sts"
+_TITLED = 3  # names that a title has room for
 _JUDGING: Mapping[str, tuple[Callable[[Any], bool], str]] = {  # key -> what its value must be, and how that is said
     "aggregate": (("", "avg", "w-avg").__contains__, "must be 'avg' or 'w-avg', not '{}'"),
     "resamples": (lambda n: 20 <= n <= 100_000, "must lie in 20..100000, not {}"),
     "level": (lambda share: 0.5 <= share < 1, "must lie in 0.5..1, not {}"),
     "seed": (lambda n: 0 <= n < 2**63, "must not be negative or above 2^63, not {}"),
 }
+
+
+def _enumerated(names: Sequence[str]) -> str:
+    """Return up to three names, or two and how many more there are."""
+    if len(names) <= _TITLED:
+        return ", ".join(names)
+    return f"{', '.join(names[: _TITLED - 1])} and {len(names) - _TITLED + 1} more"
 
 
 @dataclass(frozen=True)
@@ -84,6 +92,14 @@ class Suite:
             if e.applies_to(encoder) and (pooling in (e.poolings or (pooling,)) or pooling not in self.poolings)
         )
 
+    def _described(self, encoders: Sequence[EncoderSpec], tasks: Sequence[str]) -> dict[str, str]:
+        """Return title and description of the suite's methods on other encoders or tasks."""
+        models = _enumerated([e.name or e.model.rstrip("/").rpartition("/")[2] for e in encoders])
+        return {
+            "title": f"{models} on {_enumerated(tasks) or self.name}",
+            "description": f"The methods of {self.name}.",
+        }
+
     def with_overrides(
         self,
         *,
@@ -111,12 +127,9 @@ class Suite:
                 raise HengyuError("--cross-encoder is empty; give a model's folder, or a hub id")
             changed["cross_encoders"] = tuple(map(EncoderSpec, dict.fromkeys(cross_encoders)))
         names = {e.name or e.model for e in self.encoders}
-        others = [
-            *(["tasks"] if not set(tasks) <= set(self.tasks) else []),
-            *(["encoders"] if any((e.name or e.model) not in names for e in changed.get("encoders", ())) else []),
-        ]
-        if others:  # what the suite says of itself is of its own ones
-            changed |= {"title": f"The entries of {self.name} with other {' and '.join(others)}", "description": ""}
+        other_encoders = any((e.name or e.model) not in names for e in changed.get("encoders", ()))
+        if other_encoders or not set(tasks) <= set(self.tasks):  # what the suite says of itself is of its own ones
+            changed |= self._described(changed.get("encoders", self.encoders), tasks or self.tasks)
         if poolings:
             changed["poolings"] = tuple(dict.fromkeys(map(pooling_name, poolings)))
         if entries:

@@ -19,7 +19,7 @@ __all__ = ["Span", "differences", "forest", "places"]
 
 _VERDICTS = {
     "better": ("#009E73", "triangle-right"),
-    NOT_SIGNIFICANT: ("#575757", "circle"),
+    NOT_SIGNIFICANT: ("#7A7A7A", "circle"),
     "worse": ("#D55E00", "triangle-left"),
 }
 
@@ -81,7 +81,7 @@ def forest(id: str, title: str, about: str, spans: Sequence[Span]) -> Chart:
     point = base.mark_point(filled=True, size=90, opacity=1).encode(
         x="value:Q", color=color, shape=shape, tooltip=tooltip
     )
-    zero = alt.Chart(alt.NamedData(name="points")).mark_rule(strokeDash=[4, 3], color="#333333").encode(x=alt.datum(0))
+    zero = alt.Chart(alt.NamedData(name="points")).mark_rule(strokeDash=[4, 3], color="#7A7A7A").encode(x=alt.datum(0))
     return Chart(
         id,
         title,

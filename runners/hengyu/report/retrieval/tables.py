@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from hengyu.report.board.board import family_of, percent
+from hengyu.report.board.board import constant_names, family_of, percent
 from hengyu.storage.records import Record, Run
 from hengyu.tasks.interface.base import Metric, Task
 from hengyu.tasks.interface.registry import find_task
@@ -56,6 +56,16 @@ class Table:
     columns: tuple[Metric, ...]
     lines: tuple[Line, ...]
     fronts: dict[str, frozenset[int]]  # cost -> lines that no other beats in nDCG@10 and in that cost alike
+
+    @property
+    def constant(self) -> dict[str, str]:
+        """What all lines share: a column of it would say nothing."""
+        return constant_names(
+            [
+                dict(zip(("encoder", "pooling", "entry", "fit_on"), x.key, strict=True)) | {"dim": x.dim}
+                for x in self.lines
+            ]
+        )
 
     @property
     def best(self) -> frozenset[int]:
