@@ -21,7 +21,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constr
 SPREAD := --numprocesses auto --maxprocesses 4 --dist loadfile
 SINGLE := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1
 
-.PHONY: help setup bench check baseline golden test test-all soak audit perf lint format data report docs clean
+.PHONY: help setup bench check baseline golden pictures test test-all soak audit perf lint format data report docs clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
@@ -54,6 +54,9 @@ baseline: $(VENV)/.run  ## run SUITE and propose its baseline: prints what chang
 
 golden: $(VENV)/.dev  ## write the golden pages (tests/golden) anew: read the diff before committing
 	$(SINGLE) $(BIN)/python -m pytest --quiet --golden tests/test_golden.py
+
+pictures: $(VENV)/.dev  ## write the golden pictures (tests/golden/pictures) anew: look at them before committing
+	PYTHONPATH=runners $(BIN)/python tests/helpers/pictures.py
 
 test: $(VENV)/.dev  ## run the tests
 	$(SINGLE) $(BIN)/python -m pytest --benchmark-disable --ignore=tests/perf $(SPREAD) --durations 25

@@ -415,7 +415,7 @@ def test_the_page_holds_every_number_speaks_chinese_and_runs_only_its_own_script
         hashes = [base64.b64encode(hashlib.sha256(code.encode()).digest()).decode() for code in scripts]
         assert re.findall(r"'sha256-([^']+)'", policy) == hashes and len(hashes) == 3
         assert [text for text in dict.fromkeys(_Page(page).fixed) if not _in_chinese(text)] == []
-        assert page.count('<figure class="scatter"') == 4, "two qualities against two costs"
+        assert page.count('<figure class="scatter"') == 10, "two qualities against two costs; the mean has no rates"
         for column in Retrieval.metrics:
             assert column.title in page
         assert "more lists than" in page
@@ -447,7 +447,7 @@ def test_the_pictures_are_seen(chromium, finished: Run, tmp_path: Path) -> None:
     (tmp_path / "page.html").write_text(render(finished), encoding="utf-8")
     chromium.get((tmp_path / "page.html").as_uri())
     pictures = chromium.find_elements("css selector", "figure.scatter svg[role=img]")
-    assert len(pictures) == 4
+    assert len(pictures) == 10
     assert all(p.is_displayed() and p.size["height"] > 200 and p.size["width"] > 200 for p in pictures)
     for picture in pictures:
         assert 3 <= len(picture.find_elements("css selector", "path.mark")) <= len(make_tables(finished)[0].lines)

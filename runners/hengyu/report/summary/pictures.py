@@ -39,7 +39,7 @@ def rank_scale(summary: Summary) -> Scale | None:
     if not known:
         return None
     last = max(s.rank_high or 1 for s in known)
-    axis = linear(1, max(2, last))
+    axis = linear(1, max(2, last), 3)
     return replace(axis, ticks=tuple((v, text) for v, text in axis.ticks if v >= 1 and v == int(v)))
 
 
