@@ -60,7 +60,13 @@ def finished(home: Path) -> Run:
     return load_run(weigh(make_plan(suite), reports=home / "reports", store=store, fits=fits).folder)
 
 
-NEEDS = {"jl": "dim", "simhash": "bits", "itq": "bits", "pq": "m"}  # methods with a parameter that has no default
+NEEDS = {
+    "jl": "dim",
+    "simhash": "bits",
+    "itq": "bits",
+    "pq": "m",
+    "opq": "m",
+}  # methods with a parameter that has no default
 _TAKEN: dict[tuple[str, ...], tuple[Path, str]] = {}
 
 

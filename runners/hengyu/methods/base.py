@@ -106,9 +106,17 @@ class Index(Searcher):
     """Vectors to nearest neighbours by inner product.
 
     Tasks give vectors of length 1, so the inner product is the cosine.
+
+    Attributes:
+        after_index: whether it stands after another index, whose results it takes further.
     """
 
     category = "index"
+    after_index: ClassVar[bool] = False
+
+    def over(self, coarse: Index) -> Self:
+        """Set the index before it, for one that stands `after_index`; another one has none."""
+        raise NotImplementedError
 
     @abstractmethod
     def build(self, x: Floats | Sample, block: int = 4096) -> Self:

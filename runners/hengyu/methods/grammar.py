@@ -19,7 +19,7 @@ from itertools import pairwise
 from typing import Any, Literal, get_args, get_type_hints
 
 from hengyu.base.errors import HengyuError, did_you_mean
-from hengyu.methods.base import Transform
+from hengyu.methods.base import Index, Transform
 from hengyu.methods.registry import find_method, method_names
 from hengyu.methods.step import Step, Value, print_value
 
@@ -55,7 +55,9 @@ class Entry:
     @property
     def index(self) -> bool:
         """Whether the last step finds neighbours, and no step before it does."""
-        return [s.method.searches for s in self.steps] == [False] * (len(self.steps) - 1) + [True]
+        rescored = 1 if len(self.steps) > 1 and _after_index(self.steps[-1]) else 0
+        steps = self.steps[: len(self.steps) - rescored]
+        return [s.method.searches for s in steps] == [False] * (len(steps) - 1) + [True] and not _after_index(steps[-1])
 
     @property
     def lexical(self) -> bool:
@@ -130,6 +132,15 @@ def _names(step: Step) -> set[str]:
     return {f.name for f in fields(find_method(step.name)) if f.init}
 
 
+def _after_index(step: Step) -> bool:
+    return issubclass(step.method, Index) and step.method.after_index
+
+
+def _coarse(step: Step) -> bool:
+    """Whether a step is an index that another may stand after."""
+    return issubclass(step.method, Index) and not step.method.after_index
+
+
 def parse_entry(text: str) -> Entry:
     """Parse an entry; raises `HengyuError` naming the entry, what is wrong in it, and the remedy."""
     parser = _Parser(text)
@@ -179,9 +190,14 @@ class _Parser:
                     f"entry '{self.text}': {found[-1].name} {what}, so nothing can stand before it; remove "
                     f"'{' > '.join(map(str, found[:-1]))} >'"
                 )
+            if _after_index(found[-1]) and (len(found) < 2 or not _coarse(found[-2])):
+                raise HengyuError(
+                    f"entry '{self.text}': {found[-1].name} stands after an index; write it like 'rabitq-flat > {found[-1]}'"
+                )
             if self.now in ("", ",", ")"):
                 return found
-            if found[-1].method.searches and self.now == ">":
+            follows = _coarse(found[-1]) and self._joins_on()
+            if found[-1].method.searches and self.now == ">" and not follows:
                 raise HengyuError(
                     f"entry '{self.text}': {found[-1].name} is an index, which makes neighbours of vectors; put nothing after it"
                 )
@@ -207,6 +223,12 @@ class _Parser:
                     self._parameter(given)
             self.take()
         return _step(name, given, self.text, tuple(joined))
+
+    def _joins_on(self) -> bool:
+        """Whether the step after the next mark is one that stands after an index."""
+        name = self._tokens[self._at + 1]
+        method = find_method(name) if name in method_names() else None
+        return method is not None and issubclass(method, Index) and method.after_index
 
     def _joins(self, name: str) -> int:
         return find_method(name).joins if name in method_names() else 0

@@ -93,7 +93,7 @@ class Retrieval(SearchTask):
         if isinstance(task, SearchData):
             c = task.collection
             lost = len(task.corpus) + np.arange(len(c.lost[0]))  # each a document of its own that nobody finds
-            asked, grades = (np.concatenate(both) for both in ((c.asked, c.lost[0]), (c.labels, c.lost[1])))
+            asked, grades = np.concatenate([c.asked, c.lost[0]]), np.concatenate([c.labels, c.lost[1]])
             answers = np.concatenate([c.answers, lost])
             judged = Relevance.judged(task.corpus, task.queries, c.own, asked, answers, grades)
             return Relevant(task.name, judged)

@@ -73,7 +73,7 @@ def _worst(asked: _Asked, ids: NDArray[np.integer], count: int) -> Sheet:
     hits = relevance.gains(ids) > 0
     deep = ids.shape[1]
     place = np.where(hits.any(axis=1), hits.argmax(axis=1) + 1, deep + 1)
-    rows = []
+    rows: list[tuple[str, str, str, str]] = []
     for query in np.argsort(-place, kind="stable"):
         if len(rows) == count:
             break

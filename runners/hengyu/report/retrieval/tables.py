@@ -26,13 +26,22 @@ class Line:
 
     @property
     def index(self) -> str:
-        """The method that searches: the last step, without its parameters."""
-        return family_of(self.key[2]).rpartition(" > ")[2]
+        """The method that searches, without its parameters: the last step, and the index that it rescores."""
+        return " > ".join(self._steps[-self._searching :])
 
     @property
     def family(self) -> str:
         """The methods before the index, without their parameters; raw where there are none."""
-        return family_of(self.key[2]).rpartition(" > ")[0] or "raw"
+        return " > ".join(self._steps[: -self._searching]) or "raw"
+
+    @property
+    def _steps(self) -> list[str]:
+        return family_of(self.key[2]).split(" > ")
+
+    @property
+    def _searching(self) -> int:
+        """How many steps search."""
+        return 2 if self._steps[-1] == "rescore" else 1
 
     @property
     def dim(self) -> int | None:

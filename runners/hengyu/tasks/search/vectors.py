@@ -144,7 +144,12 @@ class RetrievalVectors:
                 raise ValueError(f"{last} searches texts, and there are only vectors")
             documents, queries = self.texts()
             return lambda: _Built(method.build(documents), queries, None, {})
-        before = self._before(steps[:-1], fit_on)
+        own = 1
+        if len(steps) > 1 and steps[-2].method.searches:
+            coarse = steps[-2].make()
+            coarse.warm()
+            method, own = method.over(coarse), 2
+        before = self._before(steps[:-own], fit_on)
         return lambda: _Built(method.build(before.rows, self.block), before.queries, before, before.fit)
 
     def _join(self, method: Fusion, parts: Sequence[_Built]) -> _Built:
