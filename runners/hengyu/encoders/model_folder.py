@@ -125,6 +125,11 @@ class ModelFolder:
         return not (first.kind == "Transformer" or (not first.kind and first.name.endswith("Transformer")))
 
     @property
+    def ngrams(self) -> bool:
+        """Whether it is a static n-gram encoder and nothing else; its native vectors are means, too."""
+        return [part.kind for part in self.pipeline] == ["Ngrams"]
+
+    @property
     def routed(self) -> bool:
         """Whether a Router chooses the modules for a text."""
         return any(part.kind == "Router" for part in self.pipeline)

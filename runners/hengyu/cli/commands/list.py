@@ -53,15 +53,16 @@ def _suites(folders: tuple[Path, ...], data: Path | None) -> None:
 
 
 def _encoders(folders: tuple[Path, ...], data: Path | None) -> None:
-    """Print the built-in encoder, the baselines, and how to give any other."""
-    from hengyu.encoders import BUILTIN, EncoderSpec, open_encoder
+    """Print the built-in encoders, the baselines, and how to give any other."""
+    from hengyu.encoders import BUILT_IN, EncoderSpec, open_encoder
     from hengyu.encoders.lexical import BASELINE_NOTES
 
-    builtin = open_encoder(EncoderSpec(BUILTIN))
-    size = sum(f.stat().st_size for f in builtin.folder.path.rglob("*") if f.is_file()) / 1e6
-    given = " ".join(name for name, reason in builtin.poolings.items() if not reason)
-    about = f"built in: a small character BERT, masked language model only; poolings {given}"
-    rows: list[tuple[str, ...]] = [(BUILTIN, "Apache-2.0", f"{size:.1f} MB", about)]
+    rows: list[tuple[str, ...]] = []
+    for name, what in BUILT_IN.items():
+        builtin = open_encoder(EncoderSpec(name))
+        size = sum(f.stat().st_size for f in builtin.folder.path.rglob("*") if f.is_file()) / 1e6
+        given = " ".join(pooling for pooling, reason in builtin.poolings.items() if not reason)
+        rows.append((name, "Apache-2.0", f"{size:.1f} MB", f"built in: {what}; poolings {given}"))
     rows += [(name, "", "", f"baseline: {note}") for name, note in BASELINE_NOTES.items()]
     rows.append(("FOLDER or HUB/ID", "its own", "", "any transformers or sentence-transformers model, with --encoder"))
     rows.append(("FILE.npy", "its own", "", "precomputed vectors, one per line of FILE.txt, with --encoder"))
