@@ -60,7 +60,7 @@ def keys_of(texts: Sequence[str], longest: int = LONGEST) -> tuple[Keys, NDArray
         key = key + (codes[at : at + many] << (_BITS * at))
         found[:, at] = np.where(whole, key, 0)
     kept = inside[:many]
-    text = np.cumsum(~kept)[kept]
+    text: NDArray[np.int64] = np.cumsum(~kept, dtype=np.int64)[kept]
     return found[kept], text, np.bincount(text, minlength=len(texts))
 
 

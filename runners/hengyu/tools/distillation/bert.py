@@ -71,7 +71,7 @@ class BertStudent(nn.Module):
     def forward(self, rows: NDArray[np.int64]) -> Tensor:
         """Return the vectors (n, d) of lines of equal length."""
         mean = self.means(rows)
-        return mean if self.dense is None else self.dense(mean)  # type: ignore[no-any-return]
+        return mean if self.dense is None else self.dense(mean)
 
     def means(self, rows: NDArray[np.int64]) -> Tensor:
         """Return the mean (n, d) over the last layer for lines of equal length.

@@ -42,6 +42,12 @@ SentenceTransformer("PATH/OF/THIS/FOLDER", trust_remote_code=True).encode(["ä»Šå
 ```""",
 }
 _FLAGS = ("head",)
+_BERT = ("layers", "width", "heads", "length", "head", "positions", "most")
+_STATIC = ("width", "grams", "longest", "seen", "bits", "texts")
+_OF = {
+    "bert": set(_STATIC) - set(_BERT),
+    "static": set(_BERT) - set(_STATIC),
+}  # parameters that a student does not have
 
 
 def card(about: dict[str, Any], seconds: float, licences: Licences) -> str:
@@ -80,9 +86,12 @@ def card(about: dict[str, Any], seconds: float, licences: Licences) -> str:
         "",
     ]
     lines += ["## Contamination", "", *_contamination(about["contamination"]), ""]
+    used = {k: v for k, v in recipe.items() if k not in _OF[student]}
+    if about["start"]:
+        used = {k: v for k, v in used.items() if k not in ("layers", "width", "heads")}
     lines += ["## Recipe", ""]
     lines += _table(
-        ["parameter", "value"], [[k, f"{v:g}" if isinstance(v, float) else str(v)] for k, v in recipe.items()]
+        ["parameter", "value"], [[k, f"{v:g}" if isinstance(v, float) else str(v)] for k, v in used.items()]
     )
     lines += ["## Curve", ""]
     lines += _table(
@@ -134,7 +143,7 @@ def _command(about: dict[str, Any]) -> str:
         value = recipe[f.name]
         if f.name == "student":
             words += ["--student", value] if value != f.default else []
-        elif value != getattr(plain, f.name):
+        elif f.name not in _OF[recipe["student"]] and value != getattr(plain, f.name):
             words += [f"--{f.name.replace('_', '-')}"] + ([] if f.name in _FLAGS else [f"{value}"])
     words += ["--start", "START"] if about["start"] else []
     words += [] if about["teacher"]["pooling"] == "native" else ["--pooling", about["teacher"]["pooling"]]

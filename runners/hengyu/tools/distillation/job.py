@@ -16,6 +16,7 @@ from hengyu.base.json_files import read_json, write_bytes, write_json
 from hengyu.base.progress import Progress, silent
 from hengyu.base.version import __version__
 from hengyu.encoders import Encoder, EncoderSpec, find_encoder, open_encoder
+from hengyu.encoders.huggingface import HuggingFace
 from hengyu.storage.identity import digest
 from hengyu.storage.vectors import VectorStore
 from hengyu.tools.distillation.contamination import Contamination, check, evaluation_texts
@@ -136,13 +137,14 @@ def distill(
         raise HengyuError(
             f"encoder '{encoder.id}': pooling '{pooling}' is not available: {encoder.poolings.get(pooling)}"
         )
+    begun_from = _start_of(start)
     lines = _read(files, encoder, recipe, exclude, exclude_near, data, datasets, progress)
     encoder.prepare(store, lines.texts, progress)
     goal = {
         "recipe": recipe.parameters(),
         "corpus": lines.corpus,
         "teacher": {"encoder": encoder.id, "pooling": pooling, **encoder.identity()},
-        "start": _start_of(start),
+        "start": begun_from,
         "contamination": {**lines.contamination.about(), "near_excluded": exclude_near},
     }
     if (out / ABOUT).is_file():
@@ -202,8 +204,19 @@ def _read(
 
 
 def _start_of(start: str) -> str:
-    """Return the fingerprint of the encoder to start from, "" for none."""
-    return open_encoder(EncoderSpec(start), offline=True).folder.fingerprint if start else ""
+    """Return the fingerprint of the encoder to start from, "" for none; raises `HengyuError` unless it is a BERT."""
+    return _opened(start).folder.fingerprint if start else ""
+
+
+def _opened(start: str) -> HuggingFace:
+    """Return the encoder to start from; raises `HengyuError` unless it is a BERT."""
+    encoder = open_encoder(EncoderSpec(start), offline=True)
+    kind = encoder.folder.config.get("model_type")
+    if encoder.folder.static or kind != "bert":
+        raise HengyuError(
+            f"{encoder.folder.where}: the start must be a BERT, not {kind or 'a static model'}; give another --start, or none"
+        )
+    return encoder
 
 
 @dataclass
@@ -228,7 +241,7 @@ class _Work:
 
         space = self._fitted()
         with reproducible(threads):
-            student = self._student()
+            student = self._student(space.axes.shape[1])
             try:
                 student = student.to(device)
             except (RuntimeError, AssertionError) as e:
@@ -266,7 +279,7 @@ class _Work:
         x = np.concatenate(list(teach(self.encoder, self.pooling, some, self.store, self.say)))
         width = x.shape[1] if self.recipe.head else self.recipe.width
         if self.start and not self.recipe.head:
-            width = self._opened().folder.config["hidden_size"]
+            width = _opened(self.start).folder.config["hidden_size"]
         return fit_space(x, width)
 
     def _targets(self, space: Space) -> NDArray[np.float16]:
@@ -278,37 +291,24 @@ class _Work:
             at += len(block)
         return found
 
-    def _opened(self) -> Any:
-        encoder = open_encoder(EncoderSpec(self.start), offline=True)
-        from hengyu.tools.distillation.bert import refuse_unlike
-
-        if encoder.folder.static:
-            raise HengyuError(f"{encoder.folder.where}: the start must be a BERT; give another --start, or none")
-        import transformers
-
-        refuse_unlike(
-            transformers.AutoConfig.from_pretrained(encoder.folder.body, local_files_only=True), encoder.folder.where
-        )
-        return encoder
-
-    def _student(self) -> Any:
-        """Return the student before its first step."""
-        if self.recipe.student == "static":
+    def _student(self, width: int) -> Any:
+        """Return the student before its first step; ``width`` is that of the targets."""
+        r = self.recipe
+        if r.student == "static":
             from hengyu.tools.distillation.static import Bags, StaticStudent, frequent
 
-            r = self.recipe
             grams = frequent(self.lines.texts[self.lines.held :], r.grams, r.seen, r.longest)
             self.say.say(f"{len(grams):,} n-grams of at most {r.longest} characters")
             bags = Bags(grams, self.lines.texts, r.longest)
             return StaticStudent(grams, bags, r.width, r.bits, r.longest, _seed(r.seed))
-        return self._bert()
+        return self._bert(width if r.head else 0)
 
-    def _bert(self) -> Any:
+    def _bert(self, out: int) -> Any:
         import torch
         import transformers
 
         from hengyu.encoders.pipeline import load_tokenizer
-        from hengyu.tools.distillation.bert import BertStudent
+        from hengyu.tools.distillation.bert import BertStudent, refuse_unlike
         from hengyu.tools.pretraining.recipe import Pretraining
         from hengyu.tools.pretraining.vocabulary import make_tokenizer, tokenize, vocabulary
 
@@ -318,9 +318,10 @@ class _Work:
         torch.manual_seed(_seed(r.seed))
         length = r.length
         if self.start:
-            encoder = self._opened()
+            encoder = _opened(self.start)
             length = min(length, encoder.folder.max_length)
             tokenizer, bert = load_tokenizer(encoder.folder), encoder.library(torch.float32)[0].auto_model
+            refuse_unlike(bert.config, encoder.folder.where)
         else:
             shape = Pretraining(layers=r.layers, width=r.width, heads=r.heads, length=r.length)
             tokenizer = make_tokenizer(vocabulary(self.lines.texts[self.lines.held :], shape), self.part, r.length)
@@ -338,10 +339,7 @@ class _Work:
         bert.pooler = None  # no vector is read from it
         with self.say.stage("tokenise", len(self.lines.texts)) as tick:
             tokens = tokenize(tokenizer, self.lines.texts, length, tick)
-        return BertStudent(bert.eval(), tokens, tokenizer, length, self._dense(bert))
-
-    def _dense(self, bert: Any) -> int:
-        return 0 if not self.recipe.head else self.recipe.width if not self.start else int(bert.config.hidden_size)
+        return BertStudent(bert.eval(), tokens, tokenizer, length, out)
 
     def _begin(self, student: Any, space: Space) -> Space:
         """Fit student and targets to each other on short lines; a training that goes on has done so."""

@@ -29,6 +29,7 @@ _ROWS = 8192  # tokens or texts encoded at once
 
 Ids = NDArray[np.int64]
 Vectors = NDArray[np.float32]
+Targets = NDArray[np.float16]
 
 
 class Student(Protocol):
@@ -110,7 +111,7 @@ def encode_lines(student: Any, rows: Ids, *, before: bool = False) -> Vectors:
 
 def train(
     student: Any,
-    targets: Vectors,
+    targets: Targets,
     held: Ids,
     recipe: Distillation,
     checkpoint: Path,
@@ -237,7 +238,7 @@ def _leg(student: Any, trained: Trained, dtype: str, threads: int, once: Any, pr
 
 
 def _look(
-    student: Any, targets: Vectors, held: Ids, trained: Trained, recipe: Distillation, progress: Progress
+    student: Any, targets: Targets, held: Ids, trained: Trained, recipe: Distillation, progress: Progress
 ) -> None:
     """Record the mean cosine since the last evaluation and that of the held-out lines."""
     mean = trained.total / trained.losses

@@ -20,8 +20,9 @@ class Distillation:
 
     * ``student``: "bert", or "static" for a mean over rows of character n-grams.
     * ``layers``, ``width``, ``heads``, ``length``: the shape of a BERT without a start, as in `hengyu pretrain`.
-    * ``head``: a dense layer after the mean pooling of a BERT, fitted by ridge regression before the training. Without it,
-      the targets are rotated towards the student instead, and the mean pooling itself is trained.
+    * ``head``: a dense layer to the teacher's width after the mean pooling of a BERT, fitted by ridge regression before the
+      training; its vectors are `native` ones. Without it, the targets are rotated towards the student instead, and the mean
+      pooling itself is trained.
     * ``grams`` character n-grams of at most ``longest`` characters, the most frequent first, that occur ``seen`` times or more;
       each has a row of ``width`` numbers, stored in ``bits`` bits.
     * ``steps``: a BERT sees ``positions`` tokens per step, a static student ``texts`` texts.
@@ -89,5 +90,5 @@ class Distillation:
 
 def defaults(student: str, given: dict[str, Any]) -> Distillation:
     """Return the recipe of a student with the parameters given, and its own defaults for the others (None)."""
-    own = {"student": student, **(_STATIC if student == "static" else {})}
+    own: dict[str, Any] = {"student": student, **(_STATIC if student == "static" else {})}
     return Distillation(**(own | {key: value for key, value in given.items() if value is not None}))
