@@ -5,13 +5,13 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Sequence
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hengyu.base.errors import HengyuError, did_you_mean
-from hengyu.encoders import BUILTIN, built_in_folder
 from hengyu.numerics.similarity import cosines
 from hengyu.storage.identity import digest
 from hengyu.storage.vectors import text_keys
@@ -25,7 +25,7 @@ BASELINE_NOTES = {
 }
 
 _DIM = 256
-_BUILTIN = built_in_folder(BUILTIN)
+_BUILTIN = Path(__file__).parent / "builtin" / "hengyu-mini"
 _READ = ("model.safetensors", "tokenizer.json")  # files of the built-in encoder
 
 

@@ -85,7 +85,7 @@ def card(about: dict[str, Any], seconds: float, licences: Licences) -> str:
         f"{markdown(licences.corpus or 'not stated')}.",
         "",
     ]
-    lines += ["## Contamination", "", *_contamination(about["contamination"]), ""]
+    lines += ["## Contamination", "", *_contamination(about["contamination"])]
     used = {k: v for k, v in recipe.items() if k not in _OF[student]}
     if about["start"]:
         used = {k: v for k, v in used.items() if k not in ("layers", "width", "heads")}
@@ -108,7 +108,7 @@ def card(about: dict[str, Any], seconds: float, licences: Licences) -> str:
 
 def _contamination(found: dict[str, Any]) -> list[str]:
     if not found["against"]:
-        return ["No lines were compared with evaluation sentences."]
+        return ["No lines were compared with evaluation sentences.", ""]
     names = ", ".join(f"{markdown(task)} (sha256 {digest[:16]})" for task, digest in found["against"].items())
     near = "left out too" if found["near_excluded"] else "not left out"
     return [
