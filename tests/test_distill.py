@@ -210,6 +210,24 @@ def test_a_killed_one_goes_on_and_ends_with_the_same_bytes(
     assert found.shape == (2, 12 if recipe.head else recipe.width) and np.isfinite(found).all()
 
 
+@pytest.mark.parametrize("recipe", [BERT, replace(BERT, head=True), STATIC], ids=["bert", "head", "static"])
+def test_centring_subtracts_the_mean_of_the_texts_of_a_file(
+    corpus: Path, teacher: EncoderSpec, tmp_path: Path, recipe: Distillation
+) -> None:
+    recipe = replace(recipe, steps=2, bits=8)
+    texts = corpus.read_text(encoding="utf-8").split("\n")[:50]
+    path = tmp_path / "kind.txt"
+    path.write_text("\n".join(texts), encoding="utf-8")
+    folders = [
+        distill(teacher, [corpus], tmp_path / name, recipe, dtype="float32", centre=file).folder
+        for name, file in (("plain", None), ("centred", path))
+    ]
+    plain, centred = (open_encoder(EncoderSpec(str(f))).encode(texts, ["native"])["native"] for f in folders)
+    spread = np.abs(plain - plain.mean(axis=0)).max()
+    np.testing.assert_allclose(centred, plain - plain.mean(axis=0), atol=0.03 * spread)
+    assert "| centred on | kind.txt, 50 lines" in (folders[1] / "README.md").read_text(encoding="utf-8")
+
+
 def test_a_model_is_a_teacher_and_a_start(corpus: Path, teacher: EncoderSpec, tmp_path: Path) -> None:
     first = distill(teacher, [corpus], tmp_path / "first", replace(BERT, steps=2), dtype="float32")
     spec = EncoderSpec(str(first.folder), prompt="今天")

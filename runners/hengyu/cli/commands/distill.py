@@ -39,6 +39,12 @@ __all__ = ["command"]
     "--exclude", multiple=True, metavar="CARD:SPLIT", help="Compare the lines with this split, and exclude equal ones."
 )
 @click.option("--exclude-near", is_flag=True, help="Exclude near duplicates of these splits, too.")
+@click.option(
+    "--centre",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Subtract the mean of the student's vectors of these texts: of the kind that it will be used for.",
+)
 @options.data
 @options.datasets
 @click.option("--licence", default="", metavar="NAME", help="Licence of the weights, for the model card.")
@@ -91,6 +97,7 @@ def command(
     store: str | None,
     exclude: tuple[str, ...],
     exclude_near: bool,
+    centre: Path | None,
     data: Path | None,
     datasets: tuple[Path, ...],
     licence: str,
@@ -143,6 +150,7 @@ def command(
         pooling=pooling_name(pooling),
         exclude=exclude,
         exclude_near=exclude_near,
+        centre=centre,
         data=data,
         datasets=datasets,
         store=VectorStore.at(store),

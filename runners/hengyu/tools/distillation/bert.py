@@ -15,7 +15,8 @@ from torch.nn.functional import gelu, layer_norm, linear
 
 from hengyu.base.errors import HengyuError
 from hengyu.encoders.module_files import write_dense, write_modules
-from hengyu.tools.pretraining.vocabulary import Tokens
+from hengyu.tools.distillation.loop import encode_lines
+from hengyu.tools.pretraining.vocabulary import Tokens, tokenize
 
 __all__ = ["BertStudent", "refuse_unlike"]
 
@@ -111,6 +112,15 @@ class BertStudent(nn.Module):
             self.dense.bias.copy_(torch.from_numpy(bias))
         else:
             self.bert.encoder.layer[-1].output.LayerNorm.bias.sub_(torch.from_numpy(bias))
+
+    @torch.no_grad()
+    def centre(self, texts: Sequence[str]) -> None:
+        """Subtract the mean vector of some texts from all vectors."""
+        lines, self.tokens = self.tokens, tokenize(self.tokenizer, texts, self.length)
+        mean = torch.from_numpy(encode_lines(self, np.arange(len(texts))).mean(axis=0, dtype=np.float64))
+        self.tokens = lines
+        bias = self.bert.encoder.layer[-1].output.LayerNorm.bias if self.dense is None else self.dense.bias
+        bias.sub_(mean.to(bias))
 
     def write(self, folder: Path) -> None:
         """Write a sentence-transformers folder: float16 safetensors, tokenizer, mean pooling, the dense layer."""

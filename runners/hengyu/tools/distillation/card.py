@@ -57,11 +57,13 @@ def card(about: dict[str, Any], seconds: float, licences: Licences) -> str:
     held = (
         "none held out" if last["held_out"] is None else f"{last['held_out']:.3f} ({about['held_out_lines']:,} lines)"
     )
+    epochs = about["texts"] / max(1, corpus["used"] - about["held_out_lines"])
     facts = {
         **about["shape"],
         "targets": f"the teacher's vectors, centred, {100 * about['variance_kept']:.1f} % of their variance",
+        **{"centred on": f"{s['name']}, {s['lines']:,} lines, sha256 {s['sha256']}" for s in about["centred_on"]},
         "steps": f"{about['steps']:,}",
-        "texts": f"{about['texts']:,} ({about['texts'] / max(1, corpus['used'] - about['held_out_lines']):.2f} epochs)",
+        "texts": f"{about['texts']:,} ({epochs:.2f} epochs)",
         "cosine to the teacher": f"{last['cosine']:.3f} (mean over the last steps)",
         "held-out cosine": held,
         "seconds": f"{seconds:,.1f}",
@@ -151,6 +153,8 @@ def _command(about: dict[str, Any]) -> str:
     for task in about["contamination"]["against"]:
         words += ["--exclude", task]
     words += ["--exclude-near"] * bool(about["contamination"]["near_excluded"])
+    for source in about["centred_on"]:
+        words += ["--centre", source["name"]]
     leg = about["legs"][-1]
     words += ["--dtype", leg["dtype"], "--threads", str(leg["threads"])]
     words += [] if leg["device"] == "cpu" else ["--device", leg["device"]]

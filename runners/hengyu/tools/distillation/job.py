@@ -87,6 +87,7 @@ def distill(
     pooling: str = "",
     exclude: Sequence[str] = (),
     exclude_near: bool = False,
+    centre: Path | None = None,
     data: Path | None = None,
     datasets: Sequence[Path] = (),
     store: VectorStore | None = None,
@@ -111,6 +112,7 @@ def distill(
         pooling: the teacher's pooling, by default native.
         exclude: tasks; lines that equal one of their sentences, ignoring punctuation, width and case, are left out.
         exclude_near: leave out near duplicates of those sentences, too; otherwise they are counted.
+        centre: a text file; the mean of the trained student's vectors of its lines is subtracted from all its vectors.
         data: the folder of the tasks' files.
         datasets: folders of further cards.
         store: the store of the teacher's vectors.
@@ -140,12 +142,14 @@ def distill(
     begun_from = _start_of(start)
     lines = _read(files, encoder, recipe, exclude, exclude_near, data, datasets, progress)
     encoder.prepare(store, lines.texts, progress)
+    centred = None if centre is None else read_corpus([centre], held_out=0, seed=0)
     goal = {
         "recipe": recipe.parameters(),
         "corpus": lines.corpus,
         "teacher": {"encoder": encoder.id, "pooling": pooling, **encoder.identity()},
         "start": begun_from,
         "contamination": {**lines.contamination.about(), "near_excluded": exclude_near},
+        "centred_on": [] if centred is None else centred.about()["files"],
     }
     if (out / ABOUT).is_file():
         about = read_json(out / ABOUT, dict[str, Any], _REMEDY)
@@ -156,7 +160,7 @@ def distill(
         refuse_other(part, read_json(part / ABOUT, dict[str, Any], _REMEDY), goal, *_OTHERWISE)
     else:
         write_json(part / ABOUT, {**goal, "goal": digest(goal)})
-    work = _Work(part, recipe, lines, encoder, pooling, store, progress, goal, start)
+    work = _Work(part, recipe, lines, encoder, pooling, store, progress, goal, start, centred.lines if centred else [])
     about = work.run(dtype=dtype, threads=threads, device=device, licences=licences or Licences())
     try:
         part.replace(out)
@@ -232,6 +236,7 @@ class _Work:
     say: Progress
     goal: dict[str, Any]
     start: str
+    centre: list[str]
 
     def run(self, *, dtype: str, threads: int, device: str, licences: Licences) -> dict[str, Any]:
         """Train in the folder and write the finished model there; returns distillation.json."""
@@ -266,7 +271,10 @@ class _Work:
             "curve": trained.curve,
             "legs": trained.legs,
         }
-        student.cpu().write(self.part)
+        student = student.cpu()
+        if self.centre:
+            student.centre(self.centre)
+        student.write(self.part)
         write_bytes(self.part / "README.md", card(about, trained.seconds, licences).encode())
         write_json(self.part / ABOUT, about)
         return about

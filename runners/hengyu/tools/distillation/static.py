@@ -17,6 +17,7 @@ from hengyu.base.errors import HengyuError
 from hengyu.base.json_files import write_bytes
 from hengyu.encoders.ngrams import NgramEmbedding, keys_of
 from hengyu.encoders.ngrams import __name__ as _MODULE
+from hengyu.tools.distillation.loop import encode_lines
 
 __all__ = ["Bags", "StaticStudent", "frequent", "gather"]
 
@@ -90,6 +91,15 @@ class StaticStudent(nn.Module):
         ids, starts = gather(self.bags, rows)
         device = self.table.device
         return embedding_bag(ids.to(device), self.table, starts.to(device), mode="mean")
+
+    @torch.no_grad()
+    def centre(self, texts: Sequence[str]) -> None:
+        """Subtract the mean vector of some texts from all rows, and so from all vectors."""
+        lines, self.bags = self.bags, Bags(self.grams, texts, self.longest)
+        some = np.flatnonzero(self.lengths)
+        mean = encode_lines(self, some).mean(axis=0, dtype=np.float64)
+        self.bags = lines
+        self.table.sub_(torch.from_numpy(mean).to(self.table))
 
     def write(self, folder: Path) -> None:
         """Write a sentence-transformers folder of one module, `hengyu.encoders.ngrams.NgramEmbedding`."""
