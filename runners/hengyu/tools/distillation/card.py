@@ -61,7 +61,7 @@ def card(about: dict[str, Any], seconds: float, licences: Licences) -> str:
     facts = {
         **about["shape"],
         "targets": f"the teacher's vectors, centred, {100 * about['variance_kept']:.1f} % of their variance",
-        **{"centred on": f"{s['name']}, {s['lines']:,} lines, sha256 {s['sha256']}" for s in about["centred_on"]},
+        **({"centred on": _centre(about["centred_on"][0])} if about["centred_on"] else {}),
         "steps": f"{about['steps']:,}",
         "texts": f"{about['texts']:,} ({epochs:.2f} epochs)",
         "cosine to the teacher": f"{last['cosine']:.3f} (mean over the last steps)",
@@ -106,6 +106,10 @@ def card(about: dict[str, Any], seconds: float, licences: Licences) -> str:
     lines += ["## Reproduce it", "", "```", _command(about), "```", ""]
     lines += ["The same files, dtype, threads and versions give the same weights.", "", _USE[student]]
     return "\n".join(lines) + "\n"
+
+
+def _centre(source: dict[str, Any]) -> str:
+    return f"{source['name']}, {source['lines']:,} lines, sha256 {source['sha256']}"
 
 
 def _contamination(found: dict[str, Any]) -> list[str]:
