@@ -103,8 +103,8 @@ def test_every_command_and_option_exists(call: tuple[str, ...]) -> None:
 
 
 def test_options_put_together_in_an_array_exist() -> None:
-    (weigh,) = (s for w, s in SCRIPTS.items() if w.endswith("action.yml: Weigh"))
-    gathered = set(re.findall(r"words\+=\((--[a-z-]+) ", weigh))
+    (evaluate,) = (s for w, s in SCRIPTS.items() if w.endswith("action.yml: Evaluate"))
+    gathered = set(re.findall(r"words\+=\((--[a-z-]+) ", evaluate))
     assert gathered == {"--encoder", "--data", "--datasets"}
     assert gathered <= options(find("run"))
 
@@ -221,7 +221,7 @@ def test_an_actions_inputs_are_declared_described_and_used(path: Path) -> None:
 
 def test_the_action_hands_its_inputs_on_whole(tmp_path: Path) -> None:
     """The script of its step Weigh, with a hengyu that prints its words."""
-    (weigh,) = (s for w, s in SCRIPTS.items() if w.endswith("action.yml: Weigh"))
+    (evaluate,) = (s for w, s in SCRIPTS.items() if w.endswith("action.yml: Evaluate"))
     stub = tmp_path / "bin" / "hengyu"
     stub.parent.mkdir()
     stub.write_text('#!/bin/sh\nfor word in "$@"; do printf "<%s>" "$word"; done; echo\n')
