@@ -220,7 +220,7 @@ def test_an_actions_inputs_are_declared_described_and_used(path: Path) -> None:
 
 
 def test_the_action_hands_its_inputs_on_whole(tmp_path: Path) -> None:
-    """The script of its step Weigh, with a hengyu that prints its words."""
+    """The script of its step Evaluate, with a hengyu that prints its words."""
     (evaluate,) = (s for w, s in SCRIPTS.items() if w.endswith("action.yml: Evaluate"))
     stub = tmp_path / "bin" / "hengyu"
     stub.parent.mkdir()
@@ -231,7 +231,7 @@ def test_the_action_hands_its_inputs_on_whole(tmp_path: Path) -> None:
         empty = dict.fromkeys(("ENCODERS", "DATA", "DATASETS", "FETCH"), "")
         path = f"{stub.parent}{os.pathsep}{os.environ['PATH']}"
         done = subprocess.run(
-            ["bash", "--noprofile", "--norc", "-eo", "pipefail", "-c", weigh],
+            ["bash", "--noprofile", "--norc", "-eo", "pipefail", "-c", evaluate],
             env={"PATH": path, "SUITE": "smoke", **empty, **inputs},
             capture_output=True,
             text=True,

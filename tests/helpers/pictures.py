@@ -18,8 +18,15 @@ from hengyu.base.paths import reports_dir
 from hengyu.storage.records import find_run
 
 ASSETS = Path(__file__).resolve().parents[2] / "docs" / "assets"
-WIDTH, HEIGHT = 1280, 820  # pixels
-FLAGS = ("headless=new", "no-sandbox", "disable-gpu", "disable-background-networking", "no-first-run")
+WIDTH, HEIGHT = 1440, 860  # pixels
+FLAGS = (
+    "headless=new",
+    "no-sandbox",
+    "disable-gpu",
+    "disable-background-networking",
+    "no-first-run",
+    "hide-scrollbars",
+)
 
 
 def leaderboard(run: str, to: Path) -> None:
@@ -52,16 +59,24 @@ def scores(run: str) -> pd.DataFrame:
 
 
 def sizes(run: str, to: Path) -> None:
-    """Plot score against bytes per vector, with intervals; methods that no other beats in both are named."""
+    """Plot score against bytes per vector, with intervals; raw, and methods that no other beats in both, are named."""
     table = scores(run).sort_values(["bytes", "score"], ascending=[True, False])
     table = table.assign(best=table["score"] > table["score"].cummax().shift(fill_value=float("-inf")))
-    x = alt.X("bytes:Q", scale=alt.Scale(type="log", base=2), title="bytes per vector (logarithmic)")
+    table = table.assign(best=table["best"] | (table["entry"] == "raw"))
+    ends = [table["bytes"].min() / 2, table["bytes"].max() * 1.2]  # names stand at the left of their points
+    x = alt.X(
+        "bytes:Q", scale=alt.Scale(type="log", base=2, domain=ends, nice=False), title="bytes per vector (logarithmic)"
+    )
     y = alt.Y("score:Q", scale=alt.Scale(zero=False), title=f"Spearman x 100, {table['title'].iloc[0]}")
     base = alt.Chart(table)
     colour = alt.condition(alt.datum.best, alt.value("#00796b"), alt.value("#b0bec5"))
     bars = base.mark_rule(opacity=0.35).encode(x=x, y=alt.Y("low:Q"), y2="high:Q", color=colour)
     points = base.mark_point(filled=True, size=70, opacity=1).encode(x=x, y=y, color=colour)
-    names = base.transform_filter(alt.datum.best).mark_text(dy=-12, fontSize=12).encode(x=x, y=y, text="entry:N")
+    names = (
+        base.transform_filter(alt.datum.best)
+        .mark_text(align="right", dx=-8, dy=-7, fontSize=12)
+        .encode(x=x, y=y, text="entry:N")
+    )
     chart = alt.layer(bars, points, names).properties(width=820, height=380, background="white")
     chart.configure_axis(labelFontSize=12, titleFontSize=13).save(str(to), scale_factor=1.5)
 
