@@ -147,7 +147,7 @@ def test_paired_by_baseline_file_or_by_observations_agree(bench: Bench, monkeypa
     patch_vectors(monkeypatch, lambda get, self, pooling, ids: np.round(get(self, pooling, ids), 1))
     by_file = bench.judge("rounded")
     by_run = judge(bench.other(), by_file.current)
-    assert {v.change.groups for v in by_run.verdicts if v.change and v.change.test == "paired"} == {915}
+    assert {v.change.groups for v in by_run.verdicts if v.change and v.change.test == "paired"} == {1137}
     errors = {v.key: v.change.error for v in by_run.verdicts if v.change}
     for v in by_file.verdicts:
         if v.change and v.change.test == "paired":
