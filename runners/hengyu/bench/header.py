@@ -76,6 +76,8 @@ def header(
     ]
     encoders += scorer_header(scorers)
     encoders += [{"encoder": b, "kind": "lexical", "baseline": True} for b in suite.baselines]
+    raters = dict.fromkeys(name for truth in plan.truths.values() for name in truth.label_rows())
+    encoders += [{"encoder": name, "kind": "raters", "baseline": True} for name in raters]
     return {
         "schema": SCHEMA,
         "run": name,
