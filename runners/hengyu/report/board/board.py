@@ -24,6 +24,7 @@ MEANS = {
     "mean": "the plain mean of the tasks, with equal weights; the board is ordered by it",
     "w-mean": "the mean of the tasks weighted by their pairs",
 }
+_UNRANKED = ("cross-encoder", "raters")  # kinds of rows that stand beside those of vectors, and take no rank from them
 _PARAMETERS = re.compile(r"\([^()]*\)")
 
 RowKey = tuple[str, str, str, str]  # encoder, pooling, entry, fit_on
@@ -54,7 +55,9 @@ class Row:
     )  # by the main column; None for a row with a hole, and for an upper bound; equal numbers share a rank
     baseline: bool
     cells: tuple[Cell, ...]  # one a column
-    joint: bool = False  # whether pairs are scored jointly, without vectors: an upper bound
+    joint: bool = (
+        False  # whether it has no vectors and takes no rank: pairs scored jointly (an upper bound), or one rater
+    )
 
     @property
     def mark(self) -> str:
@@ -118,7 +121,7 @@ def make_board(run: Run, metric: str = "") -> Board:
     stands = {(s.row, s.task): s for s in run.standings} if metric == kind.main else {}
     notes: dict[str, int] = {}
     baselines = {str(e.get("encoder")) for e in run.header.get("encoders", ()) if e.get("baseline")}
-    joint = {str(e.get("encoder")) for e in run.header.get("encoders", ()) if e.get("kind") == "cross-encoder"}
+    unranked = {str(e.get("encoder")) for e in run.header.get("encoders", ()) if e.get("kind") in _UNRANKED}
     rows = []
     for key in dict.fromkeys(r.row for r in records):
         seen = [found.get((key, c.task)) for c in columns]
@@ -127,7 +130,7 @@ def make_board(run: Run, metric: str = "") -> Board:
             for r, c in zip(seen, columns, strict=True)
         )
         dim = next((r.dim for r in seen if r and r.dim is not None), None)
-        rows.append(Row(*key, dim=dim, rank=None, baseline=key[0] in baselines, cells=cells, joint=key[0] in joint))
+        rows.append(Row(*key, dim=dim, rank=None, baseline=key[0] in baselines, cells=cells, joint=key[0] in unranked))
     if main is not None:
         rows = _ranked(rows, main)
     elif metric != kind.main:
