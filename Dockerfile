@@ -1,7 +1,7 @@
 # docker build -t hengyu .                     the wheel, built here and installed into a bare Python
 # mkdir -p out                                 a folder that docker made itself would belong to root
 # docker run --rm --user "$(id -u):$(id -g)" -v "$PWD/out:/reports" -v hengyu:/cache hengyu
-#                                              weighs the embedded default; its page is out/site/<run>/index.html
+#                                              evaluates the smoke suite; its page is out/site/<run>/index.html
 # docker run --rm --user "$(id -u):$(id -g)" -v "$PWD/data:/data:ro" -v "$PWD/out:/reports" -v hengyu:/cache \
 #     hengyu run zh-sts --data /data
 #

@@ -10,9 +10,12 @@ BIN := $(VENV)/bin
 SUITE ?= suites/smoke.toml
 BASELINE ?= reports/baselines/$(basename $(notdir $(SUITE))).json
 SOAK ?= 100
+AXE ?= 4.14.1
 GUIDED ?= 60
 MARK ?= long or not long
 AUDIT ?=
+BOARD ?= zh-sts
+SIZES ?= projection
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 .DEFAULT_GOAL := help
@@ -20,12 +23,12 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constr
 SPREAD := --numprocesses auto --maxprocesses 4 --dist loadfile
 SINGLE := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1
 
-.PHONY: help setup bench check baseline golden test test-all soak audit perf lint format data report docs clean
+.PHONY: help setup bench check baseline golden pictures readme-pictures test test-all soak audit perf lint format data report docs clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
 
-setup: $(VENV)/.run  ## make the environment that runs Hengyu (.venv)
+setup: $(VENV)/.run  ## create the environment that runs Hengyu (.venv)
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
@@ -36,42 +39,51 @@ $(VENV)/.run: pyproject.toml constraints.txt | $(VENV)/bin/python
 
 $(VENV)/.dev: pyproject.toml constraints.txt $(VENV)/.run
 	$(PIP) --editable '.[dev]'
+	@# axe-core checks the accessibility of the pages; without npm its tests are skipped
+	-@command -v npm >/dev/null && npm install --silent --no-save --no-audit --no-fund --prefix $(VENV) axe-core@$(AXE)
 	@touch $@
 
 bench: $(VENV)/.run  ## evaluate the smoke suite, or SUITE=path; prints the leaderboard and where its page is
 	$(BIN)/hengyu run $(SUITE)
 
-check: $(VENV)/.run  ## run SUITE and compare it with its baseline: red where a score got worse
+check: $(VENV)/.run  ## run SUITE and compare it with its baseline; fails if a score drops significantly
 	$(BIN)/hengyu run $(SUITE) --quiet
 	$(BIN)/hengyu gate $(BASELINE) latest
 
-baseline: $(VENV)/.run  ## run SUITE and propose its baseline: prints what changed, read the diff before committing
+baseline: $(VENV)/.run  ## run SUITE and write its baseline; prints what changed, review the diff before committing
 	$(BIN)/hengyu run $(SUITE) --quiet
 	$(BIN)/hengyu baseline latest --out $(BASELINE)
 
-golden: $(VENV)/.dev  ## write the golden pages (tests/golden) anew: read the diff before committing
+golden: $(VENV)/.dev  ## rewrite the golden pages (tests/golden); review the diff before committing
 	$(SINGLE) $(BIN)/python -m pytest --quiet --golden tests/test_golden.py
+
+pictures: $(VENV)/.dev  ## write the golden pictures (tests/golden/pictures) anew: look at them before committing
+	PYTHONPATH=runners $(BIN)/python tests/helpers/pictures.py
+
+# BOARD: the run whose page is shown; SIZES: a run of suites/projection.toml, or of codes on other vectors
+readme-pictures: $(VENV)/.dev  ## make the pictures of README.md (docs/assets) from the runs BOARD and SIZES
+	$(BIN)/python tests/helpers/readme_pictures.py $(BOARD) $(SIZES)
 
 test: $(VENV)/.dev  ## run the tests
 	$(SINGLE) $(BIN)/python -m pytest --benchmark-disable --ignore=tests/perf $(SPREAD) --durations 25
 
-test-all: $(VENV)/.dev  ## run the tests, those that take minutes too
+test-all: $(VENV)/.dev  ## run all tests, including those that take minutes
 	$(SINGLE) $(BIN)/python -m pytest --benchmark-disable --ignore=tests/perf $(SPREAD) --durations 25 -m "$(MARK)"
 
 # SOAK: how often a run is killed; bytes flipped and examples of the fuzzing grow with it
 # GUIDED: seconds of fuzzing guided by coverage, for each of 8 readers; atheris has no wheel for some systems
-soak: $(VENV)/.dev  ## the tests of trust at length: killed at a hundred moments, bytes flipped, files fuzzed
+soak: $(VENV)/.dev  ## long robustness tests: kill a run at a hundred moments, flip bytes, fuzz every reader
 	HENGYU_SOAK=$(SOAK) $(BIN)/python -m pytest --benchmark-disable tests/test_killed.py tests/test_damage.py \
 	  tests/test_fuzz.py tests/test_fuzz_kept.py tests/test_fuzz_files.py tests/test_gate_small.py
 	@if $(PIP) --only-binary atheris 'atheris>=3'; then $(BIN)/python tests/helpers/guided.py $(GUIDED); \
 	else echo "SKIPPED: fuzzing guided by coverage; atheris cannot be installed here"; fi
 
 # AUDIT=--strict: red where the database cannot be asked, which is a line otherwise
-audit: $(VENV)/.dev  ## look the pinned dependencies up among the known vulnerabilities (asks the network)
+audit: $(VENV)/.dev  ## check the pinned dependencies for known vulnerabilities (needs the network)
 	-@$(PIP) pip-audit
 	$(BIN)/python .ci/audit.py $(AUDIT)
 
-perf: $(VENV)/.dev  ## measure the claims of speed, as ratios to references timed in the same run; compare with earlier runs
+perf: $(VENV)/.dev  ## benchmark speed, as ratios to references timed in the same run; compare with earlier runs
 	$(BIN)/python -m pytest tests/perf --benchmark-autosave --benchmark-columns=min,median,rounds; \
 	status=$$?; $(BIN)/python tests/perf/compare.py && exit $$status
 
@@ -81,19 +93,19 @@ lint: $(VENV)/.dev  ## ruff, mypy (strict) and import-linter (imports point down
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
 
-format: $(VENV)/.dev  ## let ruff put the code in shape
+format: $(VENV)/.dev  ## format the code with ruff
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
 data: $(VENV)/.run  ## download every dataset that has a hub id, at its pinned revision
 	$(BIN)/hengyu fetch --all
 
-report: $(VENV)/.run  ## write the page of the newest run anew
+report: $(VENV)/.run  ## rewrite the page of the newest run
 	$(BIN)/hengyu report latest
 
 # the warning that is turned off is an advertisement
-docs: $(VENV)/.dev  ## build the documentation site (reports/site/docs/index.html); any warning is an error
+docs: $(VENV)/.dev  ## build the documentation site (reports/site/docs/index.html); warnings are errors
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
-clean:  ## delete the environment and everything generated but the history of speed (.benchmarks)
+clean:  ## delete the environment and everything generated, except the timings (.benchmarks)
 	rm -rf $(VENV) reports/records reports/site .mypy_cache .ruff_cache .pytest_cache .hypothesis

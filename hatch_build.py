@@ -12,6 +12,7 @@ SHARED = (
     "suites/*.toml",
     "datasets/*.toml",
     "datasets/hengyu-sts/*",
+    "datasets/hengyu-questions/*",
     "reports/templates/*",
     "reports/baselines/*",
     "reports/published/*",

@@ -29,11 +29,13 @@ GROUPS = {
     "transform": "Vectors to vectors",
     "code": "Codes",
     "index": "Indexes",
+    "lexical": "Lexical search",
+    "fusion": "Fusions of ranked lists",
 }
 
 _PROVENANCE = """\
-Words in brackets name the suite that a figure is from (`hengyu run projection`, offline): hengyu-sts:test, the built-in
-encoder, mean pooling, points of Spearman x 100 (nDCG@10 x 100 in retrieval) against raw (`flat`), with 95 % intervals."""
+Words in parentheses name the suite of a figure (`hengyu run projection`, offline): hengyu-sts:test, the built-in encoder, mean
+pooling, points of Spearman x 100 (nDCG@10 x 100 in retrieval) against raw (`flat`), with 95 % confidence intervals."""
 
 
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
@@ -62,7 +64,9 @@ def method_pages(notes: str) -> dict[str, str]:
 
 def signature(name: str) -> str:
     """Return a method as it is written in an entry, with its defaults: ``whitening(dim=None, beta=1.0, ...)``."""
-    given = ", ".join(f"{f.name}={_value(f.default)}" for f in fields(find_method(name)) if f.init)
+    method = find_method(name)
+    parameters = (f"{f.name}={_value(f.default)}" for f in fields(method) if f.init)
+    given = ", ".join((*("ab"[: method.joins]), *parameters))
     return f"{name}({given})" if given else name
 
 
@@ -106,8 +110,8 @@ def _overview() -> str:
     lines = [
         "# Methods",
         "",
-        "One page a method, made from the code: formula, paper, parameters, and when it helps or hurts. An entry is a",
-        "pipeline of them, `step > step`. Rows of x are the vectors of sentences; n is their number, d their width.",
+        "One page per method, made from the code: formula, paper, parameters, and when it helps or hurts. Methods are combined",
+        "into pipelines, `step > step`. Rows of x are sentence vectors; n is their number, d their dimension.",
         "",
     ]
     for key, title in GROUPS.items():

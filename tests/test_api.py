@@ -27,7 +27,14 @@ from hengyu.methods import find_method, method_names
 NAMES = [n for n in dir(estimators) if n != "Estimator"]
 # those that learn from a handful of rows, as the checks give them, and have a default for every parameter
 CHECKED = ("AllButTheTop", "Center", "L2", "LinearFlow", "PCA", "Raw", "Standardize", "Truncate", "Whitening")
-NEEDS = {"jl": {"dim": 4}, "simhash": {"bits": 8}, "itq": {"bits": 8}, "pq": {"m": 2}, "flow": {"steps": 5}}
+NEEDS = {
+    "jl": {"dim": 4},
+    "simhash": {"bits": 8},
+    "itq": {"bits": 8},
+    "pq": {"m": 2},
+    "opq": {"m": 2},
+    "flow": {"steps": 5},
+}
 
 
 def cloud(n: int = 300, d: int = 8, seed: int = 0) -> np.ndarray:

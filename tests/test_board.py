@@ -166,14 +166,39 @@ def test_a_pipe_gets_one_line_a_row_and_nothing_is_cut():
 def test_every_number_is_there_at_every_width(width):
     printed = _printed(RUN, width, terminal=True)
     board = make_board(RUN)
+    folded = "in a wider terminal" in printed
+    assert folded == (width == 120), "narrower a block a row, wider the whole table"
     for row in board.rows:
-        for cell in row.cells:
-            assert cell.text in printed
-        assert row.cells[board.main].interval in printed
+        for cell, column in zip(row.cells, board.columns, strict=True):
+            assert cell.text in printed or (folded and (column.task == "w-mean" or f"[{cell.note}]" in printed))
+        assert row.cells[board.main].interval in printed or folded
     assert "…" not in printed
     for note in board.notes:
         assert note in printed
     assert "warning: hengyu-mini" in printed
+
+
+def test_a_board_of_five_tasks_fits_100_columns_one_line_a_row():
+    kept = tuple(r for r in RUN.records if r.encoder != runs.ENCODERS[1])
+    run = replace(RUN, records=kept)
+    lines = _printed(run, 100, terminal=True).splitlines()
+    board = make_board(run)
+    assert "all rows: encoder hengyu-mini (baselines apart)" in lines
+    table = [line for line in lines if line[:3].strip().isdigit()]
+    assert len(table) == sum(row.rank is not None for row in board.rows) and max(map(len, table)) <= 100
+    first = board.rows[0]
+    assert all(cell.text in table[0] for cell, c in zip(first.cells, board.columns, strict=True) if c.task != "w-mean")
+    assert any("tfidf (baseline)" in line for line in table), (
+        "a baseline is named where the encoders' column is left out"
+    )
+    assert any(line.rstrip().endswith("+0.90▲") for line in table), "what is significant is marked"
+
+
+def test_findings_come_last():
+    lines = _printed(RUN, 100, terminal=True).splitlines()
+    at = lines.index("Findings")
+    assert lines[at - 1].startswith("warning: ") and 1 <= len(lines[at + 1 :]) <= 3
+    assert all(line.startswith("- ") for line in lines[at + 1 :])
 
 
 def test_names_neither_format_nor_steer_the_terminal():

@@ -16,6 +16,7 @@ from helpers import observed, runs
 from hengyu.evaluation.comparison import compare
 from hengyu.report.board.board import make_board
 from hengyu.report.comparison.text import write_comparison
+from hengyu.report.exports.table import export_latex
 from hengyu.report.page.index import write_index
 from hengyu.report.page.leaderboard import write_report
 from hengyu.storage.records import Difference
@@ -233,7 +234,7 @@ def test_pinned_rows_pass_every_filter_and_stay_in_sight_wherever_they_stand(chr
     whole = _rows(chromium)
     _choose(chromium, "pin", "baseline")
     assert _rows(chromium) == whole, "they stay in their places"
-    inside = """const f = document.querySelector('.scroll'), box = f.getBoundingClientRect();
+    inside = """const f = document.querySelector('#board').closest('.scroll'), box = f.getBoundingClientRect();
         const rows = [...f.querySelectorAll('tr.pinned')].map((r) => r.cells[1].getBoundingClientRect());
         const top = document.querySelector('#board thead').getBoundingClientRect().height;
         return rows.map((r, i) => r.top >= box.top + top - 2 && r.bottom <= box.bottom + 2
@@ -243,7 +244,8 @@ def test_pinned_rows_pass_every_filter_and_stay_in_sight_wherever_they_stand(chr
             _click(chromium, heading)
         for part in (0, 0.5, 1):
             chromium.execute_script(
-                "const f = document.querySelector('.scroll'); f.scrollTop = arguments[0] * f.scrollHeight", part
+                "const f = document.querySelector('#board').closest('.scroll'); f.scrollTop = arguments[0] * f.scrollHeight",
+                part,
             )
             assert chromium.execute_script(inside) == [True] * 3
     chromium.execute_script("document.getElementById('baselines').click()")
@@ -267,7 +269,7 @@ def test_another_metric_fills_the_board_and_the_first_comes_back_as_it_was(chrom
         "return [...document.querySelectorAll('#board thead abbr')].map((a) => a.textContent)"
     )
     assert [h for h in heads if ":" in h] == [c.task for c in auc.columns], "columns without a number go"
-    assert "delta to raw" not in heads and "mean" not in heads
+    assert "difference" not in heads and "mean" not in heads
     texts = chromium.execute_script(cells)
     assert texts[:4] == [
         f"{c.text} {'▲' if c.clear > 0 else '▼' if c.clear < 0 else ''}{c.delta}{c.interval}".replace(" [", "[", 0)
@@ -321,14 +323,43 @@ def test_the_view_is_exported_as_it_is_filtered_and_sorted(chromium, pages, name
             assert (g["value"] in ("", None)) if value is None else float(g["value"]) == pytest.approx(value, abs=6e-5)
     for kind, mark in (("md", "|"), ("tex", "&")):
         text = _export(chromium, kind)
-        lines = [li for li in text.splitlines() if (li.startswith("|") if kind == "md" else li.endswith("\\\\"))]
+        whole = text.split("\\midrule\nceiling")[0]  # a table for a paper ends in the ceilings and the numbers of pairs
+        lines = [li for li in whole.splitlines() if (li.startswith("|") if kind == "md" else li.endswith("\\\\"))]
         assert len(lines) == len(rows) + (2 if kind == "md" else 1)
         assert len({len(re.findall(rf"(?<!\\){re.escape(mark)}", li)) for li in lines}) == 1
         for r, line in zip(rows, lines[-len(rows) :], strict=True):
             assert all(r.cells[i].text in line for i in kept if r.cells[i].value is not None)
         assert "<script" not in text.replace("\\<script", "")
         assert ("**" if kind == "md" else "\\textbf{") in text
-    assert not re.search(r"(?<!\\)[#$%_^~<>|]", text[text.index("\\toprule") : text.index("\\bottomrule")])
+    body = text[text.index("\\toprule") : text.index("\\bottomrule")]
+    assert not re.search(r"(?<!\\)[#$%_^~<>|]", re.sub(r"\$\^\\d?dagger\$", "", body))
+
+
+def test_the_page_and_the_command_write_the_same_table_for_a_paper(chromium, pages):
+    for name in ("plain", "hostile"):
+        _open(chromium, pages[name])
+        assert _export(chromium, "tex") == export_latex(runs.make_run(hostile=name == "hostile"))
+
+
+def test_the_view_stands_in_the_address_and_comes_back_from_it(chromium, pages):
+    _open(chromium, pages["plain"])
+    whole = _rows(chromium)
+    _pick(chromium, "family", "whitening")
+    _pick(chromium, "columns", "PAWSX:test")
+    _choose(chromium, "metric", "auc")
+    chromium.execute_script("document.getElementById('baselines').click()")
+    _click(chromium, "BQ:test")
+    shown, address = _rows(chromium), chromium.current_url
+    assert shown != whole and {"metric=auc", "family=whitening", "baselines=0"} <= set(address.split("#")[1].split("&"))
+    chromium.get("about:blank")
+    _open(chromium, address)
+    assert _rows(chromium) == shown and chromium.find_element("id", "board-metric").text == "Area under the ROC curve"
+    assert "PAWSX" not in chromium.execute_script("return document.querySelector('#board thead').textContent")
+    chromium.execute_script("document.getElementById('reset').click()")
+    assert _rows(chromium) == whole and "#" not in chromium.current_url.rstrip("#")
+    chromium.find_element("link text", "Diagnostics").click()
+    assert chromium.find_element("css selector", "#diagnostics details").get_attribute("open")
+    assert chromium.get_log("browser") == []
 
 
 def test_the_tables_of_a_retrieval_run_are_exported_as_they_are_searched_and_sorted(chromium, pages):
@@ -361,7 +392,7 @@ def test_the_tables_of_a_retrieval_run_are_exported_as_they_are_searched_and_sor
     for kind, rows in (("md", 3 * 4), ("tex", 3 * 3)):
         text = _export(chromium, kind)
         lines = [li for li in text.splitlines() if (li.startswith("|") if kind == "md" else li.endswith("\\\\"))]
-        assert len(lines) == rows and "42.00 [40.90, 43.10]" in text.replace(" {\\scriptsize", "").replace("}", "")
+        assert len(lines) == rows and "[40.90, 43.10]" in text and "42.00" in text
         assert "<script" not in text.replace("\\<script", "")
     assert chromium.get_log("browser") == []
 
@@ -407,7 +438,7 @@ def test_the_rows_of_a_retrieval_run_are_chosen_by_what_they_are(chromium, pages
 def test_a_search_finds_the_same_rows_after_a_table_was_sorted(chromium, pages):
     _open(chromium, pages["search"])
     for _ in range(2):
-        chromium.execute_script("document.querySelector('table[data-task] thead th.entry').click()")
+        chromium.execute_script("document.querySelectorAll('table[data-task] thead th.entry')[1].click()")
     assert _found(chromium) == sorted(_found(chromium), reverse=True)
     chromium.find_element("id", "search").send_keys("whitening")
     assert _found(chromium) == ["whitening(dim=64) > lsh(bits=256)"]
@@ -415,14 +446,11 @@ def test_a_search_finds_the_same_rows_after_a_table_was_sorted(chromium, pages):
 
 def test_the_pictures_of_a_retrieval_run_speak_the_language_of_the_page(chromium, pages):
     _open(chromium, pages["search"])
-    seen = """return [...document.querySelectorAll('img.pareto')].filter((p) => p.offsetHeight > 200 && p.naturalWidth)
-        .map((p) => [p.lang, p.alt.slice(0, 7), atob(p.src.split(',')[1]).includes(unescape(encodeURIComponent('每秒查询数')))])"""
+    seen = "return [...document.querySelectorAll('figure.scatter figcaption')].map((p) => p.textContent)"
     english = chromium.execute_script(seen)
-    assert english == [["en", "Quality", False]] * 3
+    assert len(english) == 12 and english[0] == "nDCG@10 × 100, against queries/s"
     chromium.find_element("id", "language").click()
-    chinese = chromium.execute_script(seen)
-    assert [p[0] for p in chinese] == ["zh-Hans"] * 3 and all(p[2] for p in chinese)
-    assert chinese[0][1] == "BQ:test"
+    assert chromium.execute_script(seen)[0] == "nDCG@10 × 100, 对 查询/秒"
 
 
 def test_a_file_is_written_from_the_page(chromium, pages, tmp_path):
@@ -444,13 +472,13 @@ def test_the_language_switches_stays_in_the_address_and_leaves_names_alone(chrom
     english = chromium.find_element("tag name", "main").text
     chromium.find_element("id", "language").click()
     assert chromium.current_url.endswith("#lang=zh")
-    assert chromium.find_element("id", "board-title").text == "榜单: Spearman × 100"
+    assert chromium.find_element("id", "board-title").text == "排行榜: Spearman × 100"
     assert chromium.execute_script("return document.documentElement.lang") == "zh-Hans"
     text = chromium.find_element("id", "board").text
-    for word in ("编码器", "池化", "均值", "与 raw 之差", "上限", "first-last-mean", "whitening(dim=32)", "fit_on"):
+    for word in ("编码器", "池化", "均值", "差值", "上限", "first-last-mean", "whitening(dim=32)", "fit_on"):
         assert word in text
     chromium.refresh()
-    assert chromium.find_element("id", "board-title").text == "榜单: Spearman × 100"
+    assert chromium.find_element("id", "board-title").text == "排行榜: Spearman × 100"
     chromium.find_element("id", "language").click()
     assert chromium.find_element("tag name", "main").text == english
     assert chromium.current_url.endswith("#lang=en")
@@ -559,6 +587,8 @@ def test_every_chart_is_drawn_and_speaks_both_languages(chromium, pages, name, i
 
     _open(chromium, pages[name])
     drawn = "return [...document.querySelectorAll('section.chart svg')].map((s) => s.textContent)"
+    chromium.execute_script("for (const d of document.querySelectorAll('details.folded')) d.open = true")
+    WebDriverWait(chromium, 20).until(lambda d: len(d.execute_script(drawn)) == ids)
     before = chromium.execute_script(drawn)
     assert len(before) == ids and "better" in before[0]
     chromium.find_element("id", "language").click()
@@ -575,7 +605,8 @@ def test_a_phone_scrolls_the_table_and_not_the_page(chromium, pages, name):
     page, shown = chromium.execute_script("const e = document.documentElement; return [e.scrollWidth, e.clientWidth]")
     assert page <= shown <= 360
     inside = chromium.execute_script(
-        "const e = document.querySelector('.scroll'); return [e.scrollWidth > e.clientWidth, getComputedStyle(e).overflowX]"
+        """const e = [...document.querySelectorAll('.scroll')].find((s) => !s.querySelector('.glance, .heatmap'));
+        return [e.scrollWidth > e.clientWidth, getComputedStyle(e).overflowX]"""
     )
     assert inside == [True, "auto"]
     mean = "return document.querySelector('#board td.score')?.getBoundingClientRect().right ?? 0"
@@ -583,6 +614,7 @@ def test_a_phone_scrolls_the_table_and_not_the_page(chromium, pages, name):
 
 
 def test_the_clouds_sort_by_a_heading_and_their_angles_are_drawn(chromium, pages):
+    from selenium.webdriver.support.ui import Select
     from selenium.webdriver.support.wait import WebDriverWait
 
     _open(chromium, pages["plain"])
@@ -595,10 +627,15 @@ def test_the_clouds_sort_by_a_heading_and_their_angles_are_drawn(chromium, pages
     numbers = [float(v) for v in chromium.execute_script(column) if v]
     assert numbers == sorted(numbers, reverse=True) and "" in before, "one has no number, and stands last"
     assert chromium.execute_script(column)[-1] == ""
-    drawn = "return document.querySelector('#chart-angles svg').textContent"
+    drawn = "return document.querySelector('#chart-angles svg')?.textContent ?? ''"
+    chromium.execute_script("document.querySelector('#diagnostics details').open = true")
+    WebDriverWait(chromium, 20).until(lambda d: "independent directions" in d.execute_script(drawn))
     assert "independent directions" in chromium.execute_script(drawn)
     lines = "return document.querySelectorAll('#chart-angles svg .mark-line path').length"
-    assert chromium.execute_script(lines) == 4, "before and after, each beside independent directions"
+    space = chromium.find_elements("css selector", "#chart-angles select")[1]
+    Select(space).select_by_visible_text("hengyu-mini, mean")
+    # before and after, each beside independent directions
+    WebDriverWait(chromium, 20).until(lambda d: d.execute_script(lines) == 4)
     chromium.find_element("id", "language").click()
     assert chromium.find_element("id", "clouds-title").text == "空间中的向量"
     WebDriverWait(chromium, 20).until(lambda d: "独立方向" in d.execute_script(drawn))

@@ -15,7 +15,12 @@ from hengyu.base.paths import share
 from hengyu.cards import find_card, load_card, load_cards, parse_task
 from hengyu.cards.card import Card
 
-NAMES = ["AFQMC", "ATEC", "BQ", "LCQMC", "PAWSX", "QBQTC", "STS-B", "STS22-zh", "hengyu-sts"]
+NAMES = [
+    *("AFQMC", "ATEC", "BQ", "Cmnli", "LCQMC", "Ocnli", "PAWSX", "QBQTC", "STS-B", "STS22-zh", "STSB-multi-mt-zh"),
+    *("hengyu-questions", "hengyu-sts"),
+]
+LABELS = {"Cmnli": "labels", "Ocnli": "labels", "STSB-multi-mt-zh": "similarity_score"}
+GRADED = ("STS-B", "STSB-multi-mt-zh", "QBQTC", "STS22-zh", "hengyu-sts")
 SMALL = """name = "mine"
 columns = { sentence1 = "a", sentence2 = "b", label = "score" }
 labels = { scale = [0, 5] }
@@ -34,9 +39,10 @@ def test_shipped_names() -> None:
     by_kind = {kind: sorted(c.name for c in load_cards().values() if c.kind == kind) for kind in ("sts", "retrieval")}
     assert by_kind["sts"] == NAMES
     # tests/test_mteb_retrieval.py holds these against mteb
-    assert by_kind["retrieval"] == sorted(
-        f"{name}Retrieval" for name in ("T2", "MMarco", "Du", "Covid", "Cmedqa", "Ecom", "Medical", "Video")
-    )
+    searched = [f"{name}Retrieval" for name in ("T2", "MMarco", "Du", "Covid", "Cmedqa", "Ecom", "Medical", "Video")]
+    # tests/test_mteb_pairs.py holds these against mteb
+    reranked = ["T2Reranking", "MMarcoReranking", "CMedQAv1-reranking", "CMedQAv2-reranking"]
+    assert by_kind["retrieval"] == sorted(searched + reranked)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -45,11 +51,11 @@ def test_shipped_card_is_complete(name: str) -> None:
     assert card.path.stem == card.name == name
     assert card.kind == "sts"
     assert all((card.title, card.language == "zh", card.licence, card.terms, card.homepage, card.citation))
-    assert card.binary == (name not in ("STS-B", "QBQTC", "STS22-zh", "hengyu-sts"))
-    assert (card.hub is None) == (name == "hengyu-sts")
+    assert card.binary == (name not in GRADED)
+    assert (card.hub is None) == name.startswith("hengyu-")
     if card.hub:
         assert re.fullmatch(r"[0-9a-f]{40}", card.hub.revision)
-        assert card.hub.columns.label == "score"
+        assert card.hub.columns.label == LABELS.get(name, "score")
     for split in card.splits.values():
         assert split.rows
         assert bool(split.hub) == (card.hub is not None)
@@ -57,17 +63,18 @@ def test_shipped_card_is_complete(name: str) -> None:
 
 def test_pinned_digests_are_those_of_the_published_list() -> None:
     pinned = {s.file: s.sha256 for c in load_cards().values() for s in c.splits.values() if s.sha256}
-    assert len(pinned) == 11 + 3
+    assert len(pinned) == 11 + 6
     assert pinned["LCQMC/LCQMC.test.data"].startswith("8969f9c1")
     assert pinned["STS-B/STS-B.train.data"].startswith("45690447")
 
 
 def test_our_own_data_are_whole() -> None:
-    for split in load_cards()["hengyu-sts"].splits.values():
-        content = share("datasets", split.file).read_bytes()
-        assert hashlib.sha256(content).hexdigest() == split.sha256
-    ratings = share("datasets", "hengyu-sts", "ratings.tsv").read_bytes().splitlines()
-    assert len(ratings) == 1 + 792 + 396 + 1186
+    for name, rows in (("hengyu-sts", 2572 + 1137 + 3608), ("hengyu-questions", 722 + 298 + 977)):
+        for split in load_cards()[name].splits.values():
+            content = share("datasets", split.file).read_bytes()
+            assert hashlib.sha256(content).hexdigest() == split.sha256
+        ratings = share("datasets", name, "ratings.tsv").read_bytes().splitlines()
+        assert len(ratings) == 1 + rows
 
 
 def test_no_python_beside_the_data() -> None:
@@ -221,7 +228,7 @@ def test_list_datasets(tmp_path: Path) -> None:
     lines = {line.split()[0]: line for line in result.output.splitlines() if line.split()}
     assert set(NAMES) < set(lines)
     assert "shipped" in lines["hengyu-sts"]
-    assert "train 792, valid 396, test 1,186" in lines["hengyu-sts"]
+    assert "train 2,572, valid 1,137, test 3,608" in lines["hengyu-sts"]
     assert "missing" in lines["LCQMC"]
     assert "C-MTEB/LCQMC" in lines["LCQMC"]
     assert "missing" in lines["mine"]

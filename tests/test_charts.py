@@ -54,7 +54,10 @@ def test_distributions_show_each_label_before_and_after(tmp_path):
     assert shown["raw", "low"]["same"]["method"] is None
     assert shown["after", "low"]["same"]["method"] == "whitening, fit_on target"
     for (stage, _), group in shown.items():
-        assert sum(group["each"]["share"]) == pytest.approx(-100 if stage == "raw" else 100, abs=0.5)
+        feet = {"raw": 1.0, "after": 0.0}
+        assert min(group["each"]["height"]) == group["same"]["foot"] == feet[stage], "two ridges, raw above"
+        assert max(group["each"]["height"]) <= feet[stage] + 0.9
+        assert sum(group["each"]["share"]) == pytest.approx(100, abs=0.5)
     peak = {k: g["each"]["cosine"][int(np.argmax(np.abs(g["each"]["share"])))] for k, g in shown.items()}
     assert peak["raw", "low"] == pytest.approx(0.2, abs=0.06) and peak["raw", "high"] == pytest.approx(0.8, abs=0.06)
     assert peak["after", "high"] == pytest.approx(-0.8, abs=0.06)
@@ -99,9 +102,10 @@ def test_courses_are_the_curves_of_each_training_and_its_first_look_has_no_loss(
     seen = {
         "kind": "tuner",
         "name": "simcse",
-        "step": [0, 2, 4],
-        "loss": [0.5, 0.25],
-        "effective_rank": [9.0, 8.0, 7.0],
+        "step": [0, 2, 4, 6],
+        "loss": [0.5, 0.25, 0.125],
+        "effective_rank": [9.0, 8.0, 7.0, 6.0],
+        "uniformity": [-1.0],
     }
     fit = {"task": "A:test", "encoder": "m", "pooling": "mean", "fit_on": "target", "seed": 1, "trained": [seen]}
     run = runs.make_run()
@@ -109,16 +113,19 @@ def test_courses_are_the_curves_of_each_training_and_its_first_look_has_no_loss(
     chart = courses(replace(run, header={**run.header, "fits": fits}))
     curves = {g["same"]["label"]: g["each"] for g in chart.groups}
     assert curves == {
-        "loss": {"step": [2, 4], "value": [0.5, 0.25]},
-        "effective rank": {"step": [0, 2, 4], "value": [9.0, 8.0, 7.0]},
+        "loss": {"step": [2, 4, 6], "value": [0.5, 0.25, 0.125]},
+        "effective rank": {"step": [0, 2, 4, 6], "value": [9.0, 8.0, 7.0, 6.0]},
     }
     where = ("A:test", "m", "mean", "seed 1: simcse, fit_on target")
     assert chart.table.rows == (
         (*where, "0", "", "", "", "", "9.0000"),
         (*where, "2", "0.5000", "", "", "", "8.0000"),
         (*where, "4", "0.2500", "", "", "", "7.0000"),
+        (*where, "6", "0.1250", "", "", "-1.0000", "6.0000"),
     )
     assert courses(run) is None
+    lone = {**seen, "step": [0, 2], "loss": [0.5], "effective_rank": [9.0, 8.0]}
+    assert courses(replace(run, header={**run.header, "fits": [{**fit, "trained": [lone]}]})) is None, "no lone dots"
 
 
 def test_an_outline_keeps_powers_of_two_and_the_rank_and_falls_from_one():

@@ -28,6 +28,11 @@ socket.getaddrinfo = refuse
 """
 
 
+# what a test of processes needs of a run: one small task, one encoder and a few entries
+SMALL = ("run", "smoke", "--task", "hengyu-sts:valid", "--pooling", "mean")
+MINI = ("--encoder", "hengyu-mini")
+
+
 def hengyu(tmp_path: Path, *words: str, **environment: str) -> subprocess.CompletedProcess[str]:
     """Run a command in a process that cannot reach any network."""
     return subprocess.run(command(*words), env=cut_off(tmp_path, **environment), capture_output=True, text=True)
@@ -118,8 +123,9 @@ def test_a_dim_too_large_fails_its_row_and_nothing_else(tmp_path: Path, tiny_ber
 
 
 def test_an_interrupted_run_goes_on(tmp_path: Path) -> None:
+    words = (*SMALL, *MINI, "--entry", "whitening", "--entry", "flow(steps=200)")
     process = subprocess.Popen(
-        command("run", "smoke"),
+        command(*words),
         env=cut_off(tmp_path),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -136,14 +142,14 @@ def test_an_interrupted_run_goes_on(tmp_path: Path) -> None:
     assert process.returncode == 130, errors
     assert "Traceback" not in errors
     assert "the same command continues from there" in errors
-    again = hengyu(tmp_path, "run", "smoke")
+    again = hengyu(tmp_path, *words)
     assert again.returncode == 0
     assert "0 texts encoded" in again.stderr
     assert not re.search(r" 0 kept", again.stderr)
 
 
 def test_two_runs_at_once_on_one_store(tmp_path: Path, tiny_bert: Path) -> None:
-    words = ["run", "smoke", "--encoder", str(tiny_bert), "--entry", "whitening", "--quiet", "--out"]
+    words = [*SMALL, "--encoder", str(tiny_bert), "--entry", "whitening", "--quiet", "--out"]
     both = [
         subprocess.Popen(command(*words, str(tmp_path / name)), env=cut_off(tmp_path), stdout=subprocess.DEVNULL)
         for name in ("one", "two")
@@ -157,11 +163,27 @@ def test_two_runs_at_once_on_one_store(tmp_path: Path, tiny_bert: Path) -> None:
 def test_a_full_disk_while_storing_loses_nothing(tmp_path: Path) -> None:
     small = tmp_path / "small"
     small.mkdir()
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2M", "tmpfs", str(small)], capture_output=True).returncode:
+    if subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=1500k", "tmpfs", str(small)], capture_output=True
+    ).returncode:
         pytest.skip("mounting a small disk needs root")
     try:
-        refused(hengyu(tmp_path, "run", "smoke", HENGYU_CACHE=str(small)), str(small), "make room")
+        refused(hengyu(tmp_path, *SMALL, *MINI, HENGYU_CACHE=str(small)), str(small), "make room")
         verified = hengyu(tmp_path, "store", "verify", HENGYU_CACHE=str(small))
         assert verified.returncode == 0, verified.stderr
     finally:
         subprocess.run(["umount", str(small)], check=True)
+
+
+def test_help_groups_all_commands_and_cuts_no_sentence() -> None:
+    from click.testing import CliRunner
+
+    from hengyu.cli import main
+
+    for width in (60, 80, 200):
+        text = CliRunner().invoke(main, ["--help"], terminal_width=width).output
+        text = text.split("\n", 1)[1]
+        assert "..." not in text and "Commands:" not in text and "More:" not in text, "every command has its group"
+        for name in main.list_commands(None):  # type: ignore[arg-type]
+            line = next(line for line in text.splitlines() if line.split()[:1] == [name])
+            assert line.startswith("  ") and line.split(maxsplit=1)[1][0].isupper()

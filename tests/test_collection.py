@@ -19,6 +19,8 @@ from hengyu.cli import main
 from hengyu.storage.records import load_run
 from hengyu.suites.planning import make_plan
 from hengyu.suites.suite import load_suite
+from hengyu.tasks.interface.data import SearchData
+from hengyu.tasks.retrieval import Retrieval
 from hengyu.tasks.search.ranking import scores
 
 CORPUS = [
@@ -67,7 +69,7 @@ def test_files_of_every_format_say_the_same(folder: Path) -> None:
     assert found.queries == tuple(x for _, x in QUERIES[:3])
     assert found.asked.tolist() == [0, 1, 1, 2, 2] and found.answers.tolist() == [0, 1, 3, 4, 0]
     assert found.labels.tolist() == [2, 1, 2, 1, 0] and found.own.tolist() == [-1, -1, -1]
-    assert found.notes == ("mine:test: 1 of 4 queries have no relevant document and are left out",)
+    assert found.notes == ("mine:test: 1 of 4 queries have no judgement and are left out",)
 
     (folder / "c.csv").write_text("id,title,text\n" + "".join(f"{i},{t},{x}\n" for i, t, x in CORPUS), encoding="utf-8")
     columns = dict(zip(("qid", "pid", "grade"), map(list, zip(*QRELS, strict=True)), strict=True))
@@ -97,7 +99,6 @@ def test_files_of_every_format_say_the_same(folder: Path) -> None:
         ("r.tsv", "q1\td9\t1", "line 7: the document must be an existing id, not 'd9'"),
         ("r.tsv", "q1\td1\t2", "line 7: a pair of query and document must be judged once"),
         ("r.tsv", "q1\td1\t1", "line 7: a pair must have only one grade, not 1 after 2"),
-        ("r.tsv", "q1\td2\t-1", "line 7: the grade must be 0 \\(not relevant\\) or above, not '-1'"),
         ("r.tsv", "q1\td2\tnan", "line 7: the grade must be finite"),
         ("r.tsv", "q1\td2\tgood", "line 7: the grade must be a number, not 'good'"),
         ("r.tsv", "q1\td2", "line 7: a line must have 3 fields between tabs, not 2"),
@@ -197,7 +198,7 @@ def test_the_commands(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert {k: head[k] for k in ("n", "corpus", "queries", "relevant", "groups", "scale")} == {
         "n": 5, "corpus": 5, "queries": 3, "relevant": 4, "groups": 3, "scale": [0.0, 2.0]
     }  # fmt: skip
-    assert made.header["warnings"][0] == "mine:test: 1 of 4 queries have no relevant document and are left out"
+    assert made.header["warnings"][0] == "mine:test: 1 of 4 queries have no judgement and are left out"
     # all five documents are found, so that every relevant one is among the first ten
     assert {r.value for r in made.records if r.entry == "flat" and r.metric in ("recall@10", "recall@100")} == {1.0}
     refused = run(main, ["run", "smoke", *options])
@@ -237,3 +238,122 @@ def test_both_kinds_of_cards_stand_in_one_suite(folder: Path) -> None:
     fit = plan.fits["mine:test", "target"]
     assert len(fit.ids) == len(CORPUS) + 3
     assert "mine" not in load_cards()
+
+
+def relaid(folder: Path, qrels: str, name: str = "r.tsv") -> Path:
+    (folder / name).write_text(qrels, encoding="utf-8")
+    return folder
+
+
+@pytest.mark.parametrize("mark", ["\t", " ", "   "])
+@pytest.mark.parametrize("trec", [False, True])
+@pytest.mark.parametrize("columns", [False, True])
+def test_judgements_without_a_header_are_read_by_their_places(
+    folder: Path, mark: str, trec: bool, columns: bool
+) -> None:
+    wanted = load_collection(card_of(folder), "test")
+    rows = [(q, "0", d, str(g)) if trec else (q, d, str(g)) for q, d, g in QRELS]
+    relaid(folder, "".join(mark.join(row) + "\n" for row in rows))
+    places = "{ query = 0, document = 2, grade = 3 }" if trec else "{ query = 0, document = 1, grade = 2 }"
+    found = load_collection(card_of(folder, f"columns = {places}" if columns else ""), "test")
+    assert found.digest == wanted.digest and found.notes == wanted.notes
+
+
+def test_a_part_may_be_in_several_files(folder: Path) -> None:
+    wanted = load_collection(card_of(folder), "test")
+    lines = (folder / "c.jsonl").read_text(encoding="utf-8").splitlines(keepends=True)
+    (folder / "corpus").mkdir()
+    for number, part in enumerate((lines[:2], lines[2:])):
+        (folder / "corpus" / f"part-{number}.jsonl").write_text("".join(part), encoding="utf-8")
+    for corpus in ('"corpus"', '"corpus/*.jsonl"', '["corpus/part-0.jsonl", "corpus/part-1.jsonl"]'):
+        text = CARD.format(more="", c="C", q="q.jsonl", r="r.tsv").replace('"C"', corpus)
+        (folder / "mine.toml").write_text(text, encoding="utf-8")
+        card = load_card(folder / "mine.toml")
+        assert isinstance(card, CollectionCard)
+        assert load_collection(card, "test").digest == wanted.digest
+        assert load_collection(card, "test", folder).digest == wanted.digest
+    for corpus, said in (
+        ('"corpus/*.tsv"', "is not here"),
+        ("[]", "is an empty list"),
+        ('["../x.jsonl"]', "below the card"),
+    ):
+        text = CARD.format(more="", c="C", q="q.jsonl", r="r.tsv").replace('"C"', corpus)
+        (folder / "mine.toml").write_text(text, encoding="utf-8")
+        with pytest.raises(HengyuError, match=said):
+            load_collection(load_card(folder / "mine.toml"), "test")
+
+
+def test_a_folder_as_beir_has_it_gets_a_card(folder: Path, tmp_path: Path) -> None:
+    beir = tmp_path / "faq"
+    (beir / "qrels").mkdir(parents=True)
+    for old, new in (("c.jsonl", "corpus.jsonl"), ("q.jsonl", "queries.jsonl"), ("r.tsv", "qrels/test.tsv")):
+        (folder / old).rename(beir / new)
+    (beir / "qrels" / "dev.tsv").write_text("query-id\tcorpus-id\tscore\nq1\td1\t1\n", encoding="utf-8")
+    done = CliRunner().invoke(main, ["card", str(beir)])
+    assert done.exit_code == 0, done.output
+    assert "faq:test: 5 documents, 3 queries, 5 judgements" in done.output and "--task faq:dev" in done.output
+    assert load_collection(load_card(beir / "card.toml"), "dev").queries == ("怎么改密码",)
+    refused = CliRunner().invoke(main, ["card", str(beir / "qrels")])
+    assert refused.exit_code == 2 and "is a folder without corpus and queries" in refused.stderr
+    assert refused.stderr.count("\n") == 1
+
+
+def test_a_text_that_is_null_is_empty(folder: Path) -> None:
+    documents = [
+        {"_id": i, "title": "题" if i == "d3" else None, "text": None if i == "d3" else x} for i, _, x in CORPUS
+    ]
+    (folder / "c.jsonl").write_text(jsonl(documents), encoding="utf-8")
+    assert load_collection(card_of(folder), "test").documents[2] == "题"
+    (folder / "c.jsonl").write_text(jsonl([*documents, {"_id": "d6", "text": None}]), encoding="utf-8")
+    with pytest.raises(HengyuError, match="line 6: a text must not be empty"):
+        load_collection(card_of(folder), "test")
+
+
+def test_queries_that_find_themselves_are_warned_of(folder: Path) -> None:
+    (folder / "q.jsonl").write_text(
+        jsonl(
+            [{"_id": "q1", "text": CORPUS[0][2]}, {"_id": "q2", "text": CORPUS[2][2]}, {"_id": "q3", "text": "别的"}]
+        ),
+        encoding="utf-8",
+    )
+    relaid(folder, "q1\td1\t1\nq2\td1\t1\nq3\td1\t1\n")  # q1 asks for the document of its own text
+    (note,) = load_collection(card_of(folder), "test").notes
+    assert note.startswith("mine:test: 1 of 3 queries stand in the corpus as they are") and "same-text" in note
+    others = load_collection(card_of(folder, 'exclude = "same-text"'), "test").notes
+    assert not any("find themselves" in note for note in others)
+
+
+def ranked(card: CollectionCard, ids: np.ndarray) -> dict[str, np.ndarray]:
+    """Return what we say of rows found (Q, k), query by query."""
+    c = load_collection(card, "test")
+    numbers = np.arange(len(c.documents)), len(c.documents) + np.arange(len(c.queries))
+    task = SearchData(c, numbers[1][c.asked], numbers[0][c.answers], c, *numbers)
+    truth = Retrieval().truth(task, None, None)
+    return scores(truth.relevance, ids, None)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_numbers_are_those_of_trec_eval(folder: Path, seed: int) -> None:
+    """Zero and negative grades, a query without a relevant document, and relevant documents that the corpus lacks."""
+    pytrec_eval = pytest.importorskip("pytrec_eval")
+    rng = np.random.default_rng(seed)
+    documents, queries = [f"d{i}" for i in range(30)], [f"q{i}" for i in range(12)]
+    judged = {q: {f"d{d}": int(rng.integers(-1, 4)) for d in rng.choice(36, 8, replace=False)} for q in queries}
+    judged["q3"] = {"d1": 0, "d2": -1}
+    judged["q4"] = {"d33": 2}
+    (folder / "c.jsonl").write_text(jsonl([{"_id": d, "text": d} for d in documents]), encoding="utf-8")
+    (folder / "q.jsonl").write_text(jsonl([{"_id": q, "text": q} for q in queries]), encoding="utf-8")
+    relaid(folder, "".join(f"{q} 0 {d} {g}\n" for q, found in judged.items() for d, g in found.items()))
+    card = card_of(folder, 'malformed = "drop"')
+    ids = np.stack([rng.permutation(30) for _ in queries])
+    # our order, as scores without ties: trec_eval puts the higher id first among equal ones
+    run = {
+        q: {documents[d]: float(30 - place) for place, d in enumerate(row)} for q, row in zip(queries, ids, strict=True)
+    }
+    theirs = pytrec_eval.RelevanceEvaluator(judged, {"ndcg_cut.10", "recall.1,10,100", "recip_rank"}).evaluate(run)
+    ours = ranked(card, ids)
+    for metric, name in (("ndcg@10", "ndcg_cut_10"), ("recall@1", "recall_1"), ("recall@10", "recall_10")):
+        assert ours[metric] == pytest.approx([theirs[q][name] for q in queries]), metric
+    first = np.array([theirs[q]["recip_rank"] for q in queries])
+    assert ours["mrr@10"] == pytest.approx(np.where(first >= 0.1, first, 0))
+    assert len(load_collection(card_of(folder, 'malformed = "drop"\nunanswered = "drop"'), "test").queries) < 12

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import html
 import io
 import json
@@ -171,6 +172,25 @@ def test_a_pipe_gets_whole_lines_and_the_page_the_same_numbers(tmp_path):
         pytest.approx(100 * line.difference, abs=0.006) for line in found.lines
     ]
     assert "default-src 'none'" in html.unescape(page) and "unsafe-eval" not in page
+
+
+def test_a_comparison_is_a_table_of_a_paper_of_markdown_and_of_csv(tmp_path, monkeypatch):
+    monkeypatch.setenv("HENGYU_REPORTS", str(tmp_path))
+    run, *_ = sides(tmp_path)
+    found = compare(run, chosen={"entry": ["whitening", "raw"]})
+    asked = ["compare", run.id, "--entry", "whitening", "--entry", "raw", "--format"]
+    text = CliRunner().invoke(main, [*asked, "latex"]).stdout
+    assert text == CliRunner().invoke(main, [*asked, "tex"]).stdout
+    body = text[text.index("\\midrule") : text.index("\\bottomrule")]
+    rows = [line for line in body.splitlines() if line.endswith("\\\\")]
+    assert len(rows) == len(found.lines) and "\\caption{" in text and "\\label{tab:whitening-minus-raw}" in text
+    marks = [("$^\\dagger$" in row) - ("$^\\ddagger$" in row) for row in rows]
+    assert marks == [{"better": 1, "worse": -1}.get(line.verdict, 0) for line in found.lines]
+    table = CliRunner().invoke(main, [*asked, "markdown"]).stdout.splitlines()
+    assert sum(line.startswith("|") for line in table) == len(found.lines) + 2
+    numbers = list(csv.DictReader(io.StringIO(CliRunner().invoke(main, [*asked, "csv"]).stdout)))
+    assert [float(r["difference"]) for r in numbers] == [line.difference for line in found.lines]
+    assert [r["verdict"] for r in numbers] == [line.verdict for line in found.lines]
 
 
 def test_the_command(tmp_path, monkeypatch):

@@ -165,7 +165,7 @@ def test_no_code_of_a_folder_runs_and_no_pickle_is_read(tmp_path: Path, tiny_ber
 
 def test_given_as_an_encoder_the_remedy_is_said(tmp_path: Path, tiny_bert: Path) -> None:
     folder = classifier(tmp_path / "m", tiny_bert)
-    done = CliRunner().invoke(main, ["run", "smoke", "--encoder", str(folder), "--quiet"])
+    done = CliRunner().invoke(main, ["run", "smoke", "--task", "hengyu-sts:valid", "--encoder", str(folder), "--quiet"])
     assert done.exit_code == 2
     assert "give it with --cross-encoder (cross_encoders in a suite)" in done.stderr
 
@@ -293,6 +293,7 @@ def test_two_of_one_name_are_refused(place: Path) -> None:
 
 def test_the_command_line(place: Path) -> None:
     options = ["--datasets", str(place), "--task", "grades:test", "--cross-encoder", str(place / "reranker")]
+    options += ["--encoder", "hengyu-mini", "--entry", "raw"]
     done = CliRunner().invoke(main, ["run", "smoke", *options])
     assert done.exit_code == 0, done.output
     assert "(upper bound)" in done.output.replace("\n", " ")

@@ -415,10 +415,20 @@ def test_not_found_says_what_to_do(tmp_path: Path) -> None:
 def test_our_own_data() -> None:
     card = load_cards()["hengyu-sts"]
     parts = [load_pairs(card, split) for split in card.splits]
-    assert [len(p.labels) for p in parts] == [792, 396, 1186]
+    assert [len(p.labels) for p in parts] == [2572, 1137, 3608]
     sentences = [s for p in parts for s in p.first + p.second]
-    assert len(set(sentences)) == len(sentences) == 2 * 2374
-    assert [round(float(p.labels.mean()), 2) for p in parts] == [2.45, 2.45, 2.45]
+    assert len(set(sentences)) == len(sentences) == 2 * 7317
+    assert [round(float(p.labels.mean()), 2) for p in parts] == [2.77, 2.75, 2.76]
+
+
+def test_our_questions_are_pairs_of_hengyu_sts_in_the_same_splits() -> None:
+    questions, graded = load_cards()["hengyu-questions"], load_cards()["hengyu-sts"]
+    for split, ones in (("train", 368), ("valid", 153), ("test", 498)):
+        few, all_of_them = load_pairs(questions, split), load_pairs(graded, split)
+        scores = dict(zip(zip(all_of_them.first, all_of_them.second, strict=True), all_of_them.labels, strict=True))
+        own = np.array([scores[pair] for pair in zip(few.first, few.second, strict=True)])
+        assert few.labels.sum() == ones
+        assert own[few.labels == 1].min() > own[few.labels == 0].mean() + 1
 
 
 @pytest.mark.skipif(not PUBLISHED.is_dir(), reason=f"the five published tasks are not at {PUBLISHED} (HENGYU_SENTEVAL)")

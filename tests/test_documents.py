@@ -68,7 +68,7 @@ def test_every_command_that_is_written_exists(name: str) -> None:
 @pytest.mark.parametrize("name", DOCUMENTS)
 def test_a_command_stands_in_a_block(name: str) -> None:
     for line in re.sub(r"(?ms)^```.*?^```$", "", DOCUMENTS[name].read_text(encoding="utf-8")).splitlines():
-        assert not re.match(r"(\.venv/bin/)?hengyu (?!weighs)|make [a-z]+ ", line), line
+        assert not re.match(r"(\.venv/bin/)?hengyu |make [a-z]+ ", line), line
 
 
 @pytest.mark.parametrize("line", ["hengyu rum smoke", "hengyu run smoke --tsk A:test", "hengyu list sweets"])
@@ -180,7 +180,7 @@ def test_every_public_name_is_in_the_reference_with_an_example_that_runs() -> No
 
 
 @pytest.mark.long
-def test_the_recipe_for_pickled_weights_makes_a_folder_that_can_be_weighed(tiny_bert: Path, tmp_path: Path) -> None:
+def test_the_recipe_for_pickled_weights_makes_a_folder_that_can_be_evaluated(tiny_bert: Path, tmp_path: Path) -> None:
     """Run by transformers in a process of its own, as its reader would; nothing of ours reads the pickle."""
     text = next(
         b.text

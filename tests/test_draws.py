@@ -23,6 +23,8 @@ from hengyu.numerics.influence import spearman_contributions
 from hengyu.report.board.board import make_board
 from hengyu.report.exports.table import tidy
 from hengyu.report.page.leaderboard import render
+from hengyu.report.summary.methods import summarise
+from hengyu.report.summary.warnings import real_warnings
 from hengyu.storage.fits import FitStore
 from hengyu.storage.identity import parts_of
 from hengyu.storage.records import Record, Run, load_run
@@ -136,16 +138,17 @@ def test_dims_that_the_vectors_lack_fail_alone(folder: Path, finished: Run) -> N
     assert any("dim=400" in f for f in again.failures)  # said again, though the rest is kept
 
 
-def test_a_method_below_raw_is_warned_of(finished: Run) -> None:
-    lines = [w for w in finished.header["warnings"] if "worse than raw" in w]
-    below = [
-        r
-        for r in finished.records
-        if r.on_board and r.metric == "spearman" and r.card and r.fit_on != "none" and (r.delta_high or 0) < 0
-    ]
-    named = [r for r in below if any(r.task in w and r.entry in w for w in lines)]
-    assert bool(below) == bool(lines)
-    assert below == named
+def test_a_method_worse_than_raw_is_a_finding_and_no_warning(finished: Run) -> None:
+    assert not any("raw" in w for w in finished.header["warnings"])
+    assert summarise(finished).rows
+    old = replace(
+        finished,
+        header={
+            **finished.header,
+            "warnings": ["A, m, cls, fit_on target: worse than raw, the 95 % interval leaving out 0: pca -2.1", "x"],
+        },
+    )
+    assert real_warnings(old) == ["x"], "runs of before held findings among their warnings"
 
 
 def test_what_a_fit_found_is_in_the_run(finished: Run) -> None:

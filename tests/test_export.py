@@ -19,7 +19,8 @@ from helpers import runs
 from hengyu.base.errors import HengyuError
 from hengyu.cli.commands.export import command
 from hengyu.report.board.board import make_board
-from hengyu.report.exports.table import COLUMNS, export, tidied
+from hengyu.report.exports.grid import board_grid
+from hengyu.report.exports.table import COLUMNS, excel, export, export_latex, tidied
 
 RUN = runs.make_run()
 HOSTILE = runs.make_run(hostile=True, sweep=False)
@@ -99,12 +100,65 @@ def test_markdown_is_one_table_with_equal_rows(run):
 def test_latex_rows_are_equal_and_special_characters_escaped(run):
     text = export(run, "latex")
     body = text[text.index("\\toprule") : text.index("\\bottomrule")]
-    rows = [line for line in body.splitlines() if line.endswith("\\\\")]
-    width = len(make_board(run).columns) + 5
+    rows = [line for line in body.splitlines() if line.endswith("\\\\") and "multicolumn" not in line]
+    width = len(make_board(run).columns) + 3
     assert {len(re.findall(r"(?<!\\)&", row)) for row in rows} == {width - 1}
     assert len(rows) == len(make_board(run).rows) + 3
-    assert "\\textbf{" in text
-    assert not re.search(r"(?<!\\)[#$%_^~<>|]", body)
+    assert body.count("\\multicolumn") == 3, "two encoders, and the baselines last"
+    assert body.rindex("\\multicolumn") == body.index("\\multicolumn{10}{l}{\\textit{baselines}}")
+    for needed in (
+        "\\textbf{",
+        "\\underline{",
+        "\\dagger",
+        "\\ddagger",
+        "\\caption{",
+        "\\label{tab:",
+        "\\scriptsize [",
+    ):
+        assert needed in text
+    marks = re.compile(r"\$\^\\d?dagger\$|\$\^\\ddagger\$")
+    assert not re.search(r"(?<!\\)[#$%_^~<>|]", marks.sub("", body))
+
+
+def test_the_best_and_second_best_are_those_of_the_numbers_as_printed():
+    grid = board_grid(make_board(RUN), "raw")
+    for i in range(len(grid.columns)):
+        cells = [line.cells[i] for line in grid.lines if line.cells[i].value is not None]
+        order = sorted({float(c.text) for c in cells}, reverse=True)
+        assert {float(c.text) for c in cells if c.place == 1} == {order[0]}
+        assert {float(c.text) for c in cells if c.place == 2} == {order[1]}
+    assert grid.names == ("method", "pooling", "fit_on") and grid.columns[:2] == ("ATEC", "BQ")
+    one = replace(
+        RUN, records=tuple(r for r in RUN.records if r.pooling in ("mean", "-") and r.encoder != runs.ENCODERS[1])
+    )
+    assert board_grid(make_board(one), "raw").names == ("method", "fit_on"), "what all rows share is no column"
+
+
+def test_uncertainty_is_an_interval_or_half_of_it_or_left_out():
+    assert "{\\scriptsize [73.48, 75.08]}" in export_latex(RUN)
+    pm = export_latex(RUN, "pm")
+    assert "{\\scriptsize $\\pm$0.80}" in pm and "scriptsize [" not in pm and "half the width" in pm
+    assert "scriptsize" not in export_latex(RUN, "none")
+
+
+def test_excel_opens_chinese_names_and_takes_no_name_for_a_formula():
+    content = excel(export(HOSTILE, "csv"))
+    assert content.startswith(b"\xef\xbb\xbf") and b"\r\n" in content
+    rows = list(csv.DictReader(io.StringIO(content.decode("utf-8-sig"), newline="")))
+    plain = list(csv.DictReader(io.StringIO(export(HOSTILE, "csv"))))
+    assert len(rows) == len(plain) and "'" + runs.HOSTILE[2] in {r["entry"] for r in rows}
+    assert [r["value"] for r in rows] == [r["value"] for r in plain], "numbers stay numbers, negative ones too"
+    assert {r["pooling"] for r in rows} == {r["pooling"] for r in plain}
+
+
+def test_formats_have_other_names_and_options_fit_their_format(tmp_path):
+    folder = str(runs.write_run(RUN, tmp_path))
+    for one, other in (("md", "markdown"), ("latex", "tex")):
+        texts = [CliRunner().invoke(command, [folder, "--format", name]).stdout for name in (one, other)]
+        assert texts[0] == texts[1] and texts[0]
+    assert CliRunner().invoke(command, [folder, "--excel"]).stdout_bytes.startswith(b"\xef\xbb\xbf")
+    for wrong in (["--excel", "--format", "md"], ["--uncertainty", "pm"]):
+        assert CliRunner().invoke(command, [folder, *wrong]).exit_code == 2
 
 
 def test_an_unknown_format_is_told_with_the_known_ones():

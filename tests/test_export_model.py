@@ -60,7 +60,13 @@ def finished(home: Path) -> Run:
     return load_run(weigh(make_plan(suite), reports=home / "reports", store=store, fits=fits).folder)
 
 
-NEEDS = {"jl": "dim", "simhash": "bits", "itq": "bits", "pq": "m"}  # methods with a parameter that has no default
+NEEDS = {
+    "jl": "dim",
+    "simhash": "bits",
+    "itq": "bits",
+    "pq": "m",
+    "opq": "m",
+}  # methods with a parameter that has no default
 _TAKEN: dict[tuple[str, ...], tuple[Path, str]] = {}
 
 
@@ -260,7 +266,7 @@ def test_another_encoder_than_the_weighed_one_is_refused(finished: Run, tiny_ber
 def test_a_fit_on_other_sentences_says_so_in_the_card(finished: Run, home: Path) -> None:
     out, _ = taken(finished, home, "mean | whitening(dim=32)", "--fit-on", "hengyu-sts:train")
     card = (out / "README.md").read_text(encoding="utf-8")
-    assert "1584 sentences of hengyu-sts:train" in card
+    assert "5144 sentences of hengyu-sts:train" in card
     assert "this folder was fitted on hengyu-sts:train" in card
     other = refit(finished, choose(finished, "mean | whitening(dim=32)"), "hengyu-sts:train")
     assert np.abs(other.vectors - refit(finished, choose(finished, "mean | whitening(dim=32)")).vectors).max() > 0.1
@@ -273,7 +279,7 @@ def test_the_card_has_scores_fit_licence_and_the_way_back(finished: Run, home: P
     record = next(r for r in finished.records if r.row == choose(finished, words).row and r.metric == "spearman")
     assert f"| {100 * record.value:.2f} | {100 * record.low:.2f} to {100 * record.high:.2f} |" in card
     assert 'license: "apache-2.0"' in card
-    assert "792 sentences of hengyu-sts:valid" in card
+    assert "2274 sentences of hengyu-sts:valid" in card
     assert (
         f"hengyu export-model {finished.id} --row 'hengyu-mini | mean | whitening(dim=32) | target' --task {TASK}"
         in card

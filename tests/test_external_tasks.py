@@ -171,7 +171,7 @@ def test_board_page_and_exports_call_the_metric_by_its_name(home: Path, printed:
     for format in ("csv", "json", "md", "latex"):
         done = hengyu("export", finished.path, "--format", format)
         assert done.exit_code == 0, done.output
-        assert format in ("csv", "json") or "Precision of pairs x 100" in done.output
+        assert format in ("csv", "json") or "Precision of pairs x 100" in done.output.replace("$\\times$", "x")
     rows = json.loads(hengyu("export", finished.path, "--format", "json").output)
     assert {r["rank"] is not None for r in rows if r["metric"] == "ap" and not r["draw"]} == {True}
 
@@ -190,7 +190,11 @@ def test_gate_and_comparison_hold_the_main_metric(home: Path, finished: Run) -> 
     done = hengyu("gate", baseline, finished.path)
     assert done.exit_code == 1 and "pairs:test ap" in done.output, done.output
     done = hengyu("compare", finished.path, "--entry", "whitening(dim=16)", "--entry", "raw")
-    assert done.exit_code == 0 and "Precision of pairs x 100" in done.output and "pair by pair" in done.output
+    assert (
+        done.exit_code == 0
+        and "Precision of pairs x 100" in done.output.replace("$\\times$", "x")
+        and "pair by pair" in done.output
+    )
 
 
 def test_its_code_is_in_the_key_of_what_it_observes(home: Path, finished: Run) -> None:
@@ -215,7 +219,10 @@ def test_a_suite_says_what_its_kind_refuses(home: Path) -> None:
     assert done.exit_code == 2 and "its labels are graded, and a toy needs 0 and 1" in done.output
     suite.write_text(SUITE.replace('kind = "toy"', 'kind = "their_toy:Toy"'), encoding="utf-8")
     done = hengyu("validate", suite, "--datasets", home)
-    assert done.exit_code == 2 and "key 'kind' must be 'sts' or 'retrieval' or 'toy'" in done.output
+    assert (
+        done.exit_code == 2
+        and "key 'kind' must be 'sts' or 'retrieval' or 'reranking' or 'pair-classification' or 'toy'" in done.output
+    )
     suite.unlink()
 
 

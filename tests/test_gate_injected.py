@@ -25,7 +25,7 @@ from hengyu.suites.planning import make_plan
 from hengyu.suites.suite import load_suite
 
 SUITE = """
-tasks = ["hengyu-sts:test"]
+tasks = ["hengyu-sts:valid"]
 poolings = ["mean", "cls"]
 baselines = ["tfidf"]
 entries = ["raw", "center", "whitening", "whitening(dim=64)"]
@@ -147,7 +147,7 @@ def test_paired_by_baseline_file_or_by_observations_agree(bench: Bench, monkeypa
     patch_vectors(monkeypatch, lambda get, self, pooling, ids: np.round(get(self, pooling, ids), 1))
     by_file = bench.judge("rounded")
     by_run = judge(bench.other(), by_file.current)
-    assert {v.change.groups for v in by_run.verdicts if v.change and v.change.test == "paired"} == {1186}
+    assert {v.change.groups for v in by_run.verdicts if v.change and v.change.test == "paired"} == {1137}
     errors = {v.key: v.change.error for v in by_run.verdicts if v.change}
     for v in by_file.verdicts:
         if v.change and v.change.test == "paired":
@@ -161,9 +161,9 @@ def test_a_run_keeps_its_labels_and_says_its_protocol(bench: Bench) -> None:
     folder = bench.other().folder
     assert folder is not None
     kept = load_labels(folder)
-    pairs = hengyu.suites.split_loader.load_pairs(load_cards()["hengyu-sts"], "test")
-    assert set(kept) == {"hengyu-sts:test"}
-    np.testing.assert_array_equal(kept["hengyu-sts:test"], pairs.labels)
+    pairs = hengyu.suites.split_loader.load_pairs(load_cards()["hengyu-sts"], "valid")
+    assert set(kept) == {"hengyu-sts:valid"}
+    np.testing.assert_array_equal(kept["hengyu-sts:valid"], pairs.labels)
 
 
 def test_a_fresh_run_takes_nothing_from_the_store_or_from_observations(tmp_path: Path, tiny_bert: Path) -> None:

@@ -20,9 +20,11 @@ from hengyu.storage.records import Run, load_run
 from hengyu.tasks.search.ranking import QUALITY
 from hengyu.tasks.search.relevance_file import load_relevance
 
-ARGUMENTS = ["run", "retrieval", "--quiet", "--fresh"]
+ARGUMENTS = ["run", "retrieval", "--task", "hengyu-sts:valid", "--quiet", "--fresh"]
 ENTRIES = ("flat", "hnsw", "lsh(bits=64)")
-TASK = "hengyu-sts:test"
+LEXICAL = ("bm25", "tfidf")  # rows of every retrieval suite; without vectors there is no exact search to compare with
+CELLS = len(QUALITY) * len(ENTRIES) + sum(not m.startswith("exact") for m in QUALITY) * len(LEXICAL)
+TASK = "hengyu-sts:valid"
 
 
 def weigh(monkeypatch: pytest.MonkeyPatch, reports: Path) -> Run:
@@ -63,11 +65,11 @@ def broken(patch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) 
 def test_a_baseline_keeps_quality_and_no_costs(before: Run, tmp_path: Path) -> None:
     kept, notes = baseline_of(before)
     assert notes == []
-    assert {k.metric for k in kept.cells} == set(QUALITY) and len(kept.cells) == len(QUALITY) * len(ENTRIES)
+    assert {k.metric for k in kept.cells} == set(QUALITY) and len(kept.cells) == CELLS
     assert kept.blocks.keys() == kept.cells.keys()
     write_baseline(tmp_path / "b.json", kept)
     assert read_baseline(tmp_path / "b.json").cells == kept.cells
-    assert (tmp_path / "b.json").stat().st_size < 20_000
+    assert (tmp_path / "b.json").stat().st_size < 850 * CELLS
 
 
 def test_a_run_keeps_what_its_numbers_follow_from(before: Run) -> None:
@@ -93,7 +95,7 @@ def test_the_same_run_is_green_and_a_broken_index_red(before: Run, broken: Run, 
     file = str(tmp_path / "retrieval.json")
     assert run(main, ["baseline", str(before.path), "--out", file]).exit_code == 0
     same = run(main, ["gate", file, str(before.path)])
-    assert same.exit_code == 0 and "24 pass; exit code 0" in same.output
+    assert same.exit_code == 0 and f"{CELLS} pass; exit code 0" in same.output
     for against in (file, str(before.path)):
         red = run(main, ["gate", against, str(broken.path), "--json", str(tmp_path / "found.json")])
         assert red.exit_code == 1, red.output
@@ -113,7 +115,7 @@ def test_other_queries_are_not_compared(before: Run, patch: pytest.MonkeyPatch, 
     assert done.exit_code == 0, done.output
     other = next((tmp_path / "other" / "records").iterdir())
     refused = CliRunner().invoke(main, ["gate", str(before.path), str(other)])
-    assert refused.exit_code == 5 and re.search("different n: hengyu-sts:test: queries", refused.output)
+    assert refused.exit_code == 5 and re.search("different n: hengyu-sts:valid: queries", refused.output)
     unlike = CliRunner().invoke(main, ["compare", str(before.path), str(other)])
     assert unlike.exit_code == 2 and "suite.relevant is 5.0 where" in unlike.output
 
@@ -133,6 +135,6 @@ def test_errors_are_the_queries_that_came_last(before: Run, tmp_path: Path) -> N
     assert done.exit_code == 0, done.output
     page = (tmp_path / "index.html").read_text(encoding="utf-8")
     section = page[page.index('id="errors"') : page.index('id="provenance"')]
-    assert section.count("<tr>") == len(ENTRIES) * (1 + 3) and "&gt; 100" in section
+    assert section.count("<tr>") == (len(ENTRIES) + len(LEXICAL)) * (1 + 3) and "&gt; 100" in section
     plain = CliRunner().invoke(main, ["report", str(before.path), "--out", str(tmp_path)])
     assert plain.exit_code == 0 and 'id="errors"' not in (tmp_path / "index.html").read_text(encoding="utf-8")

@@ -80,7 +80,7 @@ def test_a_golden_page_is_short_and_names_no_machine(name: str) -> None:
 
 def test_a_change_of_a_number_or_word_changes_one_line(pages: dict[str, str]) -> None:
     page = pages["board"]
-    for old, new in (("Provenance</h2>", "Origin</h2>"), ('<span class="value">', '<span class="value">9')):
+    for old, new in (("Cite this</h2>", "Cite that</h2>"), ('<span class="value">', '<span class="value">9')):
         one, two = outline(page).splitlines(), outline(page.replace(old, new, 1)).splitlines()
         assert len(one) == len(two) and sum(a != b for a, b in zip(one, two, strict=True)) == 1
     assert outline(page.replace("window.", "self.")) == outline(page), "scripts are left out"

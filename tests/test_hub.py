@@ -198,7 +198,7 @@ def test_offline_since_the_start(hub: FakeHub, tmp_path: Path, monkeypatch: pyte
 def test_nothing_to_fetch(tmp_path: Path) -> None:
     from hengyu.cards import load_cards
 
-    refuse("hengyu-sts has no [hub], so there is nothing to fetch", load_cards()["hengyu-sts"])
+    refuse("hengyu-sts has no [hub] and no url, so there is nothing to fetch", load_cards()["hengyu-sts"])
 
 
 def test_command(hub: FakeHub, tmp_path: Path) -> None:

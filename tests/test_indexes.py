@@ -9,6 +9,7 @@ import faiss
 import numpy as np
 import pytest
 
+from hengyu.base.errors import HengyuError
 from hengyu.methods import Index
 from hengyu.methods.grammar import parse_entry
 from hengyu.methods.search.exact import exact_search
@@ -23,12 +24,20 @@ EVERY = (
     "ivf(lists=16, probes=4)",
     "ivfpq(lists=16, m=8, bits=4)",
     "simhash-buckets(bits=6, probes=20)",
+    "rabitq-flat",
+    "rabitq-flat(bits=4, fastscan=true)",
+    "ivfrabitq(lists=16, probes=4)",
+    "ivfpq(lists=16, m=8, bits=4, fastscan=true)",
+    "nsg(r=16)",
+    "rabitq-flat > rescore(k=150)",
 )
 FLAT, LSH = "flat", "lsh(bits=96)"
 
 
 def make(text: str) -> Index:
-    return parse_entry(text).steps[-1].make()
+    steps = parse_entry(text).steps
+    index = steps[-1].make()
+    return index if len(steps) == 1 else index.over(steps[0].make())
 
 
 def unit(n: int, d: int = 48, seed: int = 0) -> np.ndarray:
@@ -115,6 +124,8 @@ def test_binary_flat_orders_by_the_signs_that_differ(d):
         "simhash-buckets(bits=6, tables=1, probes=64)",
         "simhash-buckets(bits=5, tables=3, probes=32)",
         "hnsw(m=32, ef=3000, build_ef=200)",
+        "nsg(r=64, search_width=3000)",
+        "binary-flat > rescore(k=3000)",
     ],
 )
 def test_looking_everywhere_is_exact_search(everything):
@@ -174,7 +185,17 @@ def test_results_are_ordered_by_score_then_number_and_missing_ones_are_told(text
 
 @pytest.mark.parametrize(
     ("text", "each"),
-    [("flat", 4 * 48), ("lsh(bits=96)", 12), ("binary-flat", 6), ("ivf", 4 * 48 + 8), ("ivfpq(lists=16, m=8)", 16)],
+    [
+        *[
+            ("flat", 4 * 48),
+            ("lsh(bits=96)", 12),
+            ("binary-flat", 6),
+            ("ivf", 4 * 48 + 8),
+            ("ivfpq(lists=16, m=8)", 16),
+        ],
+        *[("rabitq-flat", 6 + 8), ("rabitq-flat(bits=4)", 4 * 6 + 20), ("ivfrabitq(lists=16)", 6 + 8 + 8)],
+        ("rabitq-flat > rescore", 6 + 8 + 4 * 48),
+    ],
 )
 def test_a_vector_takes_the_bytes_that_the_method_says(text, each):
     index = make(text).build(X)
@@ -216,3 +237,42 @@ def test_faiss_beside_torch_in_either_order_does_not_crash():
         )
         done = subprocess.run([sys.executable, "-P", "-c", program], capture_output=True, text=True, check=False)
         assert (done.returncode, done.stdout.strip()) == (0, "whole"), done.stderr
+
+
+def shares(text: str, k: int = 10) -> float:
+    """The share of the exact ten among the first k."""
+    truth = make(FLAT).build(X).search(Q, 10)[0]
+    ids = make(text).build(X).search(Q, k)[0]
+    return float(np.mean([np.isin(t, i).mean() for t, i in zip(truth, ids, strict=True)]))
+
+
+def test_rabitq_finds_more_with_more_bits_and_than_lsh_of_as_many():
+    assert (
+        shares("lsh(bits=48)") < shares("rabitq-flat") < shares("rabitq-flat(bits=2)") < shares("rabitq-flat(bits=4)")
+    )
+    assert shares("rabitq-flat(bits=9)") > 0.97
+    assert shares("rabitq-flat > rescore(k=100)") == shares("rabitq-flat", 100) > shares("rabitq-flat")
+
+
+def test_rescored_scores_are_exact_products():
+    ids, scores = make("lsh(bits=96) > rescore(k=60)").build(X).search(Q, 10)
+    assert scores == pytest.approx(np.einsum("qkd,qd->qk", X[ids], Q), abs=1e-6)
+    coarse = make("lsh(bits=96)").build(X).search(Q, 60)[0]
+    assert all(np.isin(mine, theirs).all() for mine, theirs in zip(ids, coarse, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("rescore", "stands after an index; write it like 'rabitq-flat > rescore'"),
+        ("bm25 > rescore", "put nothing after it"),
+        ("flat > rescore > rescore", "put nothing after it"),
+        ("flat > lsh", "put nothing after it"),
+        ("rabitq-flat(bits=10)", "must lie in 1..9"),
+        ("ivfpq(fastscan=true)", "needs bits=4"),
+        ("nsg(r=1)", "must lie in 2..512"),
+    ],
+)
+def test_entries_that_cannot_be_are_one_sentence(text, said):
+    with pytest.raises(HengyuError, match=said):
+        parse_entry(text)

@@ -16,7 +16,8 @@ from test_report import _in_chinese, _Page
 from hengyu.base.errors import HengyuError
 from hengyu.cli.commands.report import command
 from hengyu.report.board.board import make_board
-from hengyu.report.page.index import listed, write_index
+from hengyu.report.page.index import listed, trends, write_index
+from hengyu.report.page.summaries import Listed
 from hengyu.storage.records import list_runs
 
 RUN = runs.make_run(sweep=False)
@@ -52,6 +53,32 @@ def test_every_run_has_a_line_with_its_first_row_and_the_newest_comes_first(repo
     assert len(texts) == 2
     for text in texts:
         assert cell.text in text and cell.interval in text and first.entry in text and "2020-09-13" in text
+
+
+def test_the_best_method_stands_apart_from_the_strongest_baseline(reports):
+    (line, *_) = (listed(folder, reports / "site") for folder in list_runs(reports))
+    baselines = [r for r in make_board(RUN).rows if r.baseline]
+    main = make_board(RUN).main
+    assert line.best[0] in runs.ENCODERS
+    assert (line.baseline, line.baseline_value) == (baselines[0].encoder, baselines[0].cells[main].value)
+
+
+def test_a_trend_is_of_runs_of_one_suite_and_the_same_tasks_in_the_order_of_their_dates():
+    def line(name, date, value, **other):
+        given = {"suite": "s", "tasks": ("A:test",), "of": "A:test", "metric": "Spearman", **other}
+        return Listed(name, title="", date=date, value=value, **given)
+
+    lines = [line(f"r{i}", f"2026-01-0{i}", 0.3 + 0.01 * i) for i in (3, 1, 2, 4)]
+    lines += [line("other", "2026-01-02", 0.9, tasks=("B:test",)), line("none", "2026-01-03", None)]
+    lines.append(line("broken", "2026-01-03", 0.1, problem="not JSON"))
+    found = trends(lines)
+    assert set(found) == {"r2", "r3", "r4"}, "the first of a series has nothing before it"
+    assert found["r3"].before == "r2" and found["r3"].change == pytest.approx(0.01)
+    assert found["r2"].path == (), "two points are no trend"
+    xs, ys = zip(*found["r4"].path, strict=True)
+    assert len(xs) == 4 and list(xs) == sorted(xs) and list(ys) == sorted(ys, reverse=True), (
+        "higher scores are higher up"
+    )
 
 
 def test_a_run_links_to_its_page_where_it_has_one_and_names_the_command_where_not(reports):

@@ -183,9 +183,12 @@ def test_numbers_are_those_of_mteb_and_go_there_and_back(served: Any, tmp_path: 
     out = tmp_path / "out"
     done = CliRunner().invoke(main, ["export", str(run.path), "--format", "mteb", "--out", str(out)])
     assert done.exit_code == 0, done.output
+    for path in list(out.rglob("CovidRetrieval.json")):  # bm25 and tfidf are rows of every retrieval suite, too
+        if json.loads((path.parent / "model_meta.json").read_bytes())["row"]["encoder"] == "lexical":
+            shutil.rmtree(path.parent)
     (path,) = out.rglob("CovidRetrieval.json")
     (scores,) = json.loads(path.read_bytes())["scores"]["dev"]
-    flat = {r.metric: r.value for r in run.records if r.on_board}
+    flat = {r.metric: r.value for r in run.records if r.on_board and r.entry == "flat"}
     assert scores["ndcg_at_10"] == scores["main_score"] == flat["ndcg@10"]
     assert scores["mrr_at_10"] == flat["mrr@10"] and scores["recall_at_100"] == flat["recall@100"]
     (reference,) = read_results(out)

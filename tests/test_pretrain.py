@@ -134,7 +134,9 @@ def test_the_defaults_of_the_command_are_those_of_the_recipe() -> None:
     given = {o.name: o.default for o in command.params}
     recipe = Pretraining().parameters()
     assert {k: given[k] for k in recipe} == recipe
-    config = json.loads((Path(hengyu.__file__).parent / "encoders" / "builtin" / "config.json").read_bytes())
+    config = json.loads(
+        (Path(hengyu.__file__).parent / "encoders" / "builtin" / "hengyu-mini" / "config.json").read_bytes()
+    )
     kept = ("num_hidden_layers", "hidden_size", "num_attention_heads", "max_position_embeddings")
     assert [config[k] for k in kept] == [recipe[k] for k in ("layers", "width", "heads", "length")]
 

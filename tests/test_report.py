@@ -78,7 +78,9 @@ def test_the_page_holds_every_number_of_the_board():
             assert cell.text in page.text
             if cell.value is not None:
                 assert cell.interval in page.text
-                assert any(t and t.startswith(f"{column.task}: Spearman {cell.text}; 95 % interval") for t in titles)
+                assert any(
+                    t and t.startswith(f"{column.task}: Spearman {cell.text}; 95 % confidence interval") for t in titles
+                )
     for note in board.notes:
         assert note in page.text
 
@@ -143,14 +145,29 @@ def test_names_from_outside_are_never_translated():
 
 def test_small_print_stays_readable_on_every_shade():
     style = share("reports", "templates", "leaderboard.css").read_text(encoding="utf-8")
-    named = dict(re.findall(r"--(\w+): (#[0-9a-f]{6});", style))
-    shades = re.findall(r"\.heat \.h\d \{ background: (#[0-9a-f]{6}); \}", style)
-    assert len(shades) == HEATS
-    lights = [_light(s) for s in shades]
-    assert lights == sorted(lights, reverse=True), "one hue, darker for higher numbers"
-    for text in ("ink", "small", "up", "down"):
-        for shade in shades:
-            assert (_light(shade) + 0.05) / (_light(named[text]) + 0.05) >= 4.5, (text, shade)
+    schemes = [
+        dict(re.findall(r"--(\w+): (#[0-9a-f]{6});", part)) for part in style.split("prefers-color-scheme: dark")
+    ]
+    assert len(schemes) == 2 and set(schemes[0]) == set(schemes[1])
+    for dark, named in enumerate(schemes):
+        shades = [named[f"h{i}"] for i in range(HEATS)]
+        lights = [_light(s) for s in shades]
+        assert lights == sorted(lights, reverse=not dark), "one hue by steps, farther from the page for higher numbers"
+        for text in ("ink", "small", "up", "down"):
+            for shade in (
+                *shades,
+                *(named[f"{way}{i}"] for way in ("gain", "loss") for i in (1, 2, 3)),
+                named["paper"],
+            ):
+                assert _contrast(shade, named[text]) >= 4.5, (dark, text, shade)
+        for text in ("quiet", "link"):
+            for ground in ("paper", "soft", "base", "warn"):
+                assert _contrast(named[ground], named[text]) >= 4.5, (dark, text, ground)
+
+
+def _contrast(one: str, two: str) -> float:
+    dark, light = sorted((_light(one), _light(two)))
+    return (light + 0.05) / (dark + 0.05)
 
 
 def _light(colour: str) -> float:
@@ -229,7 +246,9 @@ def test_the_command_writes_to_the_site(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     "name",
     [
+        "address.js",
         "language.js",
+        "scrolling.js",
         "sorting.js",
         "sheets.js",
         "facets.js",

@@ -167,7 +167,7 @@ def test_a_hostile_folder_is_refused_and_runs_nothing(
     texts = tmp_path / "texts.txt"
     texts.write_text("今天天气真好\n", encoding="utf-8")
     for words in (
-        ["run", "smoke", "--encoder", str(folder), "--offline", "--quiet"],
+        ["run", "smoke", "--task", "hengyu-sts:valid", "--encoder", str(folder), "--offline", "--quiet"],
         ["encode", str(texts), "--encoder", str(folder), "--out", str(tmp_path / "out.npy")],
         ["selfcheck", str(folder), "--limit", "4"],
     ):
@@ -203,7 +203,7 @@ def test_no_file_can_trust_a_models_code(tmp_path: Path, tiny_bert: Path) -> Non
     suite = tmp_path / "mine.toml"
     for value in ("true", '"yes"', "1"):
         suite.write_text(
-            'tasks = ["hengyu-sts:test"]\n'
+            'tasks = ["hengyu-sts:valid"]\n'
             f"encoders = [{{ model = {json.dumps(str(folder))}, trust_remote_code = {value} }}]\n",
             encoding="utf-8",
         )
@@ -213,7 +213,7 @@ def test_no_file_can_trust_a_models_code(tmp_path: Path, tiny_bert: Path) -> Non
         with pytest.raises(HengyuError, match="--trust-remote-code"):
             hengyu.run(suite)
     suite.write_text(
-        f'tasks = ["hengyu-sts:test"]\nencoders = [{{ model = {json.dumps(str(folder))}, trust_remote_code = false }}]\n',
+        f'tasks = ["hengyu-sts:valid"]\nencoders = [{{ model = {json.dumps(str(folder))}, trust_remote_code = false }}]\n',
         encoding="utf-8",
     )
     with pytest.raises(HengyuError, match="runs its own code"):

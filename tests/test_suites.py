@@ -21,7 +21,7 @@ def test_every_shipped_suite_is_read() -> None:
         assert suite.name == path.stem
         assert suite.title
         assert suite.description
-        assert str(suite.entries[0].entry) == {"sts": "raw", "retrieval": "flat"}[suite.kind]
+        assert str(suite.entries[0].entry) == suite.task_kind.reference
 
 
 def test_a_suite_of_one_line_has_sensible_defaults(tmp_path: Path) -> None:
@@ -147,9 +147,12 @@ def test_a_suite_says_of_itself_only_what_holds_of_what_is_weighed() -> None:
         == own.title
     )
     for asked, words in (
-        ({"tasks": ("STS-B:test", "mine:test")}, "tasks"),
-        ({"encoders": ("./my-model",)}, "encoders"),
-        ({"tasks": ("mine:test",), "encoders": ("./my-model",)}, "tasks and encoders"),
+        (
+            {"tasks": ("STS-B:test", "mine:test")},
+            "bert-base-chinese, chinese-roberta-wwm-ext and 4 more on STS-B:test, mine:test",
+        ),
+        ({"encoders": ("./my-model",)}, f"my-model on {own.tasks[0]}, {own.tasks[1]} and {len(own.tasks) - 2} more"),
+        ({"tasks": ("mine:test",), "encoders": ("./my-model", "a/b", "c", "d")}, "my-model, b and 2 more on mine:test"),
     ):
         other = own.with_overrides(**asked)
-        assert (other.title, other.description) == (f"The entries of whitening-2021 with other {words}", "")
+        assert (other.title, other.description) == (words, "The methods of whitening-2021.")

@@ -103,8 +103,8 @@ def test_every_command_and_option_exists(call: tuple[str, ...]) -> None:
 
 
 def test_options_put_together_in_an_array_exist() -> None:
-    (weigh,) = (s for w, s in SCRIPTS.items() if w.endswith("action.yml: Weigh"))
-    gathered = set(re.findall(r"words\+=\((--[a-z-]+) ", weigh))
+    (evaluate,) = (s for w, s in SCRIPTS.items() if w.endswith("action.yml: Evaluate"))
+    gathered = set(re.findall(r"words\+=\((--[a-z-]+) ", evaluate))
     assert gathered == {"--encoder", "--data", "--datasets"}
     assert gathered <= options(find("run"))
 
@@ -220,8 +220,8 @@ def test_an_actions_inputs_are_declared_described_and_used(path: Path) -> None:
 
 
 def test_the_action_hands_its_inputs_on_whole(tmp_path: Path) -> None:
-    """The script of its step Weigh, with a hengyu that prints its words."""
-    (weigh,) = (s for w, s in SCRIPTS.items() if w.endswith("action.yml: Weigh"))
+    """The script of its step Evaluate, with a hengyu that prints its words."""
+    (evaluate,) = (s for w, s in SCRIPTS.items() if w.endswith("action.yml: Evaluate"))
     stub = tmp_path / "bin" / "hengyu"
     stub.parent.mkdir()
     stub.write_text('#!/bin/sh\nfor word in "$@"; do printf "<%s>" "$word"; done; echo\n')
@@ -231,7 +231,7 @@ def test_the_action_hands_its_inputs_on_whole(tmp_path: Path) -> None:
         empty = dict.fromkeys(("ENCODERS", "DATA", "DATASETS", "FETCH"), "")
         path = f"{stub.parent}{os.pathsep}{os.environ['PATH']}"
         done = subprocess.run(
-            ["bash", "--noprofile", "--norc", "-eo", "pipefail", "-c", weigh],
+            ["bash", "--noprofile", "--norc", "-eo", "pipefail", "-c", evaluate],
             env={"PATH": path, "SUITE": "smoke", **empty, **inputs},
             capture_output=True,
             text=True,

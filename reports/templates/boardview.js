@@ -34,10 +34,19 @@ const lines = () => {
     names: [String(data.rows[i].rank ?? "-"), ...["encoder", "pooling", "entry", "fit_on"].map((n) => data.rows[i][n] + (n === "encoder" && data.rows[i].baseline ? " (baseline)" : ""))],
     cells: columns.map((c) => {
       const cell = cells[i][c];
-      if (!Array.isArray(cell)) return { text: data.reasons[cell][0], span: "", best: false, none: true };
-      return { text: shown(cell[0]), span: between(cell[1], cell[2]), best: cell[0] === tops.get(c), none: false };
+      if (!Array.isArray(cell)) return { text: data.reasons[cell][0], span: "", best: false, none: true, clear: 0, value: null };
+      const [value, low, high] = cell;
+      const ends = low == null || high == null ? [] : [shown(low), shown(high)];
+      const counts = data.rows[i].joint ? null : value;
+      return { text: shown(value), span: between(low, high), ends, best: value === tops.get(c), none: false, clear: clear(cell), value: counts };
     }),
   }));
+};
+
+const feet = () => {
+  const columns = current.columns().map((c) => data.columns[c]);
+  const ceilings = columns.map(({ ceiling }) => (ceiling === null ? "" : shown(ceiling)));
+  return [...(ceilings.some(Boolean) ? [["ceiling", ceilings]] : []), ["pairs", columns.map(({ n }) => String(n))]];
 };
 
 const exported = current
@@ -47,7 +56,12 @@ const exported = current
         title: "",
         about: `${data.metrics[current.metric()].name} x 100`,
         columns: current.columns().map((c) => data.columns[c].task),
+        order: current.columns(),
         lines: lines(),
+        metric: data.metrics[current.metric()].name,
+        baselines: current.rows().map((i) => data.rows[i].baseline),
+        tasks: current.columns().map((c) => data.columns[c].kind === "task"),
+        feet: feet(),
       }],
     }
   : null;

@@ -16,7 +16,7 @@
   };
 
   const start = (section) => {
-    const { spec, facets, groups } = JSON.parse(section.querySelector("script").textContent);
+    const { spec, facets, groups, start: first } = JSON.parse(section.querySelector("script").textContent);
     const place = section.querySelector(".picture");
     const selects = [...section.querySelectorAll("select")];
     const part = (group, fields) => JSON.stringify(fields.map((name) => group.same[name]));
@@ -26,6 +26,10 @@
       const named = groups.filter((group) => !everywhere(group, facets[i]));
       for (const value of new Set(named.map((group) => part(group, facets[i]))))
         select.add(new Option(JSON.parse(value).join(", "), value));
+      // the view starts with what the page says, where the chart has it
+      const wanted = [...select.options].find((option) =>
+        facets[i].every((name, k) => first[name] === undefined || first[name] === JSON.parse(option.value)[k]));
+      if (wanted) select.value = wanted.value;
       select.addEventListener("change", () => draw());
     });
     const points = () =>
@@ -58,11 +62,20 @@
     return draw;
   };
 
-  const draws = [...document.querySelectorAll("section.chart")].map(start);
+  // a chart in a folded part has no width yet; it is drawn when that is opened
+  const charts = [...document.querySelectorAll("section.chart")].map((section) => ({ section, draw: start(section) }));
+  const folded = ({ section }) => section.closest("details:not([open])") !== null;
   const all = async () => {
-    for (const draw of draws) await draw();
+    for (const chart of charts) {
+      delete chart.section.dataset.drawn;
+      if (!folded(chart)) await chart.draw();
+    }
     document.documentElement.dataset.charts = "ready";
   };
+  for (const details of document.querySelectorAll("details.folded"))
+    details.addEventListener("toggle", async () => {
+      for (const chart of charts) if (details.open && details.contains(chart.section) && !chart.section.dataset.drawn) await chart.draw();
+    });
   document.addEventListener("hengyu-language", all);
   addEventListener("load", () => setTimeout(all, 0));
 })();

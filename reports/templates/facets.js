@@ -9,7 +9,7 @@ const element = (tag, name, text = "") => {
 };
 
 const picks = [...document.querySelectorAll("[data-pick]")];
-const boxes = []; // [box, whether it is checked at first]
+const boxes = []; // [box, whether it is checked at first, its facet, its value]
 const box = (pick, text, on, isFixed, toggle) => {
   const label = element("label", "");
   const input = element("input", "");
@@ -21,7 +21,7 @@ const box = (pick, text, on, isFixed, toggle) => {
   if (isFixed) fix(name, text);
   label.append(input, " ", name);
   pick.querySelector("fieldset").append(label);
-  boxes.push([input, on]);
+  boxes.push([input, on, pick.dataset.pick, text]);
 };
 
 // Numbers by size, what has none last; words as they come.
@@ -34,7 +34,7 @@ const facets = (rows, word, draw) => {
     const facet = pick.dataset.pick;
     if (facet === "columns") continue;
     const values = [...new Set(rows.map((row) => word(row, facet)))];
-    if (facet === "dim") values.sort(bySize);
+    if (facet === "dim" || facet === "bytes") values.sort(bySize);
     pick.hidden = values.length < 2;
     const picked = new Set();
     chosen.set(facet, picked);
@@ -47,6 +47,16 @@ const facets = (rows, word, draw) => {
     }
   }
   return (row) => [...chosen].every(([facet, picked]) => !picked.size || picked.has(word(row, facet)));
+};
+// What is picked, for the address: facet -> values that are not as at first.
+const pickedNow = () => {
+  const found = Object.fromEntries(picks.map((pick) => [pick.dataset.pick, []]));
+  for (const [input, on, facet, value] of boxes) if (input.checked !== on) found[facet].push(value);
+  return found;
+};
+const pickAgain = () => {
+  for (const [input, on, facet, value] of boxes)
+    if (address.all(facet).includes(value) && input.checked === on) input.click();
 };
 const unpick = () => {
   for (const [input, on] of boxes) if (input.checked !== on) input.click();

@@ -51,12 +51,16 @@ document.addEventListener("pointerover", (event) => {
   spoken.set(cell, { english, shown: cell.title });
 });
 
-// The language stands in the address (#lang=zh), so that a link keeps it and nothing is stored.
-const fromAddress = () => /[#&]lang=(zh|en)\b/.exec(location.hash)?.[1];
+// The language of the address, else that of the browser.
+const wanted = () => address.get("lang") ?? (/^zh\b/iu.test(navigator.languages?.[0] ?? navigator.language ?? "") ? "zh" : "en");
 document.getElementById("language").addEventListener("click", () => {
-  history.replaceState(null, "", `#lang=${chinese ? "en" : "zh"}`);
-  switchTo(fromAddress());
+  const language = chinese ? "en" : "zh";
+  address.set({ lang: language });
+  switchTo(language);
 });
-addEventListener("hashchange", () => fromAddress() && switchTo(fromAddress()));
+addEventListener("hashchange", () => {
+  if (address.changed()) return location.reload();
+  if (address.get("lang")) switchTo(wanted());
+});
 document.getElementById("language").hidden = false;
 window.hengyuSay = say; // for the charts' script

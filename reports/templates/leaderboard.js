@@ -17,13 +17,14 @@ const startBoard = () => {
     score: head.dataset.column === undefined ? null : Number(head.dataset.column),
     change: head.dataset.change !== undefined,
     entry: head.classList.contains("entry"),
+    same: head.classList.contains("same"),
   }));
-  const numeric = (head) => head.classList.contains("number") && !head.classList.contains("dim");
+  const numeric = (head) => head.classList.contains("number") && !head.classList.contains("size");
   const made = new DataTable(board, {
     columns: [...board.tHead.rows[0].cells].map((head) => {
       const ariaTitle = head.querySelector("abbr").textContent;
       if (numeric(head)) return { ariaTitle, type: "score", orderSequence: ["desc", "asc", ""] };
-      if (head.matches(".rank, .dim")) return { ariaTitle, type: "score", orderSequence: ["asc", "desc", ""] };
+      if (head.matches(".rank, .size")) return { ariaTitle, type: "score", orderSequence: ["asc", "desc", ""] };
       return { ariaTitle, orderSequence: ["asc", "desc", ""] };
     }),
     paging: board.classList.contains("large"),
@@ -48,7 +49,7 @@ const startBoard = () => {
   const baselines = byId("baselines");
   const { pin, holds } = pinning(made, board, rows);
   const texts = rows.map((r) => [r.entry, r.encoder, r.pooling, r.fit_on, r.baseline ? "baseline" : ""].join(" ").toLowerCase());
-  const word = (row, facet) => (row[facet] === null ? "-" : String(row[facet]));
+  const word = (row, facet) => (row[facet] == null ? "-" : String(row[facet]));
   const level = (i) => {
     const cell = data.main === null ? null : data.metrics[data.metric].cells[i][data.main];
     return Array.isArray(cell) && (cell[7] & (BEST | TIED)) > 0;
@@ -77,10 +78,26 @@ const startBoard = () => {
     const empty = board.querySelector("td.dt-empty");
     if (empty) empty.textContent = say("no row is left; Reset shows all");
   };
+  let restoring = true;
+  const keep = () => {
+    if (restoring) return;
+    const [sorted] = made.order();
+    address.set({
+      q: search.value,
+      show: show.value,
+      pin: pin.value,
+      metric: metric.value === data.metric ? "" : metric.value,
+      baselines: baselines.checked ? "" : "0",
+      shades: heat.checked ? "" : "0",
+      sort: sorted?.[1] ? `${sorted[0]}.${sorted[1]}` : "",
+      ...pickedNow(),
+    });
+  };
   const draw = () => {
     weigh();
     made.draw();
     tell();
+    keep();
   };
   told.add(tell);
   const picked = facets(rows, word, draw);
@@ -105,8 +122,8 @@ const startBoard = () => {
   };
   const about = (column, cell) => {
     const parts = [`${column.task}: ${data.metrics[metric.value].name} ${shown(cell[0])}`];
-    if (cell[1] != null) parts.push(`${100 * data.level} % interval ${between(cell[1], cell[2])}`);
-    if (cell[3] != null) parts.push(`against raw ${shown(cell[3], true)} ${between(cell[4], cell[5], true)}`);
+    if (cell[1] != null) parts.push(`${100 * data.level} % confidence interval ${between(cell[1], cell[2])}`);
+    if (cell[3] != null) parts.push(`difference ${shown(cell[3], true)} ${between(cell[4], cell[5], true)}`);
     return parts.join("; ");
   };
   const write = (node, cell, c) => {
@@ -154,10 +171,11 @@ const startBoard = () => {
   }
 
   for (const pick of picks.filter(({ dataset }) => dataset.pick === "columns")) {
-    for (const head of heads.filter(({ entry }) => !entry)) {
+    for (const head of heads.filter(({ entry, same }) => !entry && !same)) {
       box(pick, head.title.textContent, true, head.title.querySelector("[data-t]") !== null, (on) => {
         hidden[on ? "delete" : "add"](head.place);
         settle();
+        keep();
         return hidden.size ? `(−${hidden.size})` : "";
       });
     }
@@ -169,7 +187,10 @@ const startBoard = () => {
   pin.addEventListener("change", draw);
   metric.addEventListener("change", weighBy);
   const heat = byId("heat");
-  const shade = () => board.classList.toggle("heat", heat.checked);
+  const shade = () => {
+    board.classList.toggle("heat", heat.checked);
+    keep();
+  };
   heat.addEventListener("change", shade);
   byId("reset").addEventListener("click", () => {
     search.value = "";
@@ -181,6 +202,24 @@ const startBoard = () => {
     metric.value = data.metric;
     weighBy();
   });
+
+  // the view that the address asks for
+  const choose = (select, value) => {
+    if (value && [...select.options].some((option) => option.value === value)) select.value = value;
+  };
+  search.value = address.get("q") ?? "";
+  choose(show, address.get("show"));
+  choose(pin, address.get("pin"));
+  choose(metric, address.get("metric"));
+  baselines.checked = address.get("baselines") !== "0";
+  heat.checked = address.get("shades") !== "0";
+  pickAgain();
+  shade();
+  const [, place, way] = /^(\d+)\.(asc|desc)$/u.exec(address.get("sort") ?? "") ?? [];
+  if (place !== undefined && Number(place) < heads.length) made.order([Number(place), way]);
+  if (location.hash.includes("=")) weighBy();
+  restoring = false;
+  made.on("order", keep);
 
   byId("tools").hidden = false;
   return {

@@ -6,7 +6,7 @@ const SHARE = 0.5; // of the visible height that pinned rows may take; those bey
 const pinning = (made, board, rows) => {
   const pin = byId("pin");
   const frame = board.closest(".scroll");
-  const holds = (i) => pin.value !== "" && (rows[i].baseline || (pin.value === "raw" && rows[i].entry === "raw"));
+  const holds = (i) => pin.value !== "" && (rows[i].baseline || (pin.value === "raw" && rows[i].entry === data.reference));
   const stick = () => {
     for (const row of board.querySelectorAll("tr.pinned")) row.classList.remove("pinned");
     frame.classList.toggle("pinning", pin.value !== "");

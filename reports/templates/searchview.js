@@ -3,6 +3,12 @@
 
 const tables = made.filter((table) => table.table().node().dataset.task !== undefined);
 const spans = (cell) => /\[(.*), (.*)\]/u.exec(cell.querySelector(".interval")?.textContent ?? "");
+// What is best is told by it; scores that are printed alike are alike.
+const worth = (cell, { unit, less }) => {
+  if (cell.dataset.order === "") return null;
+  const value = Number(cell.dataset.order);
+  return unit === "score" ? Number((100 * value).toFixed(2)) : less === undefined ? value : -value;
+};
 const searched = () => tables.map((table) => {
   const node = table.table().node();
   const columns = [...node.tHead.rows[0].cells].filter((head) => head.dataset.metric !== undefined);
@@ -35,12 +41,17 @@ const exported = tables.length
           title: task,
           about: `${task}, scores x 100`,
           columns: columns.map((head) => head.dataset.head),
+          metric: "",
+          feet: [],
           lines: rows.map(({ rank, names, cells }) => ({
             names: [rank === "–" ? "-" : rank, names.encoder, names.pooling, names.entry, names.fit_on],
             cells: cells.map((cell, c) => ({
               text: (cell.querySelector(".value") ?? cell).textContent.trim(),
               span: cell.querySelector(".interval")?.textContent ?? "",
               best: cell.dataset.order !== "" && Number(cell.dataset.order) === top[c],
+              ends: (spans(cell) ?? []).slice(1),
+              clear: cell.querySelector(".delta.up") ? 1 : cell.querySelector(".delta.down") ? -1 : 0,
+              value: worth(cell, columns[c].dataset),
               none: cell.dataset.order === "",
             })),
           })),

@@ -46,16 +46,36 @@ if (search && !byId("board-data")) {
       table.search.fixed("view", (_text, _row, i) => kept[i]).draw();
     }
     tell();
+    keep();
+  };
+  let restoring = true;
+  const keep = () => {
+    if (restoring) return;
+    const sorts = asked.map(({ table }, i) => [i, ...(table.order()[0] ?? [])]).filter(([, , way]) => way);
+    address.set({ q: search.value, show: show?.value ?? "", sort: sorts.map((sort) => sort.join(".")), ...pickedNow() });
   };
   const picked = facets([...texts.keys()], (row, facet) => row.dataset[facet], draw);
   search.addEventListener("input", draw);
   show?.addEventListener("change", draw);
   byId("reset")?.addEventListener("click", () => {
-    search.value = show.value = "";
+    search.value = "";
+    if (show) show.value = "";
     unpick();
     for (const { table } of asked) table.order([]);
     draw();
   });
   told.add(tell);
+  search.value = address.get("q") ?? "";
+  const asking = address.get("show");
+  if (show && asking && [...show.options].some((option) => option.value === asking)) show.value = asking;
+  pickAgain();
+  for (const sort of address.all("sort")) {
+    const [, i, place, way] = /^(\d+)\.(\d+)\.(asc|desc)$/u.exec(sort) ?? [];
+    const table = asked[i]?.table;
+    if (table && Number(place) < table.columns().count()) table.order([Number(place), way]);
+  }
+  if (location.hash.includes("=")) draw();
+  restoring = false;
+  for (const { table } of asked) table.on("order", keep);
   byId("tools").hidden = false;
 }

@@ -1,5 +1,5 @@
-// Last of a page's own scripts: the language that its address asks for.
+// Last of a page's own scripts: the language that its address or its reader's browser asks for.
 "use strict";
 
-if (fromAddress()) switchTo(fromAddress());
+if (wanted() === "zh") switchTo("zh");
 document.documentElement.dataset.tables = "ready";

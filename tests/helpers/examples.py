@@ -22,8 +22,8 @@ class Block:
 
 
 def documents() -> list[Path]:
-    """README and the pages of prose."""
-    return [ROOT / "README.md", *sorted(p for p in (ROOT / "docs").rglob("*.md"))]
+    """README in both languages, and the pages of prose."""
+    return [ROOT / "README.md", ROOT / "README.zh.md", *sorted(p for p in (ROOT / "docs").rglob("*.md"))]
 
 
 def blocks(path: Path) -> list[Block]:

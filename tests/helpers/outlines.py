@@ -8,7 +8,7 @@ from html.parser import HTMLParser
 _VOID = {"meta", "link", "br", "img", "input", "hr"}
 _INLINE = {"abbr", "b", "bdi", "code", "small", "span", "time", "a", "output"}
 _KEPT = ("class", "href", "id", "lang", "open", "scope", "title", "hidden")
-_LEFT_OUT = {"script", "style", "select", "textarea"}  # bundles, and what only a script fills
+_LEFT_OUT = {"script", "style", "select", "textarea", "svg"}  # bundles, what only a script fills, and pictures
 
 
 class _Outline(HTMLParser):

@@ -25,6 +25,7 @@ _LIBRARIES = 780 << 20  # PyTorch, sentence-transformers and the compiled loops,
 _SLACK = 1.15  # what allocators keep
 _PENDING = 8192  # texts between two segments of the store
 _BATCH_TOKENS = 2048
+_TERM = 12  # bytes of a term of a text in a sparse matrix; 1-2-grams are at most 2 for each character
 _SEGMENT = 2048  # bytes of a segment beside its vectors and keys
 
 
@@ -97,7 +98,11 @@ def estimate(
     rows = [sum(max(1, len(s.names)) * max(1, s.seeds) for s in plan.suite.entries_for(*pair)) for pair in pairs]
     # what is seen of a task under one pooling is held, and once more on its way to the disk
     evaluating = max(
-        (_evaluating(plan, t, width) + 2 * max(rows, default=0) * _seen(plan, t) for t in plan.tasks), default=0
+        (
+            _evaluating(plan, t, width) + 2 * max(rows, default=0) * _seen(plan, t) + _lexical(plan, t)
+            for t in plan.tasks
+        ),
+        default=0,
     )
     deriving = _deriving(plan, sum(rows))
     base = max(resident(), _LIBRARIES) + sum(2 * len(t) + 60 for t in plan.texts)
@@ -158,6 +163,14 @@ def _evaluating(plan: Plan, task: TaskData, width: int) -> int:
     rows = min(rows, len(plan.texts))
     swept = any(s.dims == "all" for s in plan.suite.entries)
     return rows * width * (4 + 16) + (3 * width * task.n * 8 if swept else 0) + 6 * width * width * 8
+
+
+def _lexical(plan: Plan, task: TaskData) -> int:
+    """Return what lexical search takes of a task's documents: a weight and its place for each term, thrice while they are made."""
+    searched = plan.suite.task_kind.index and (
+        plan.suite.baselines or any(s.method.category == "lexical" for e in plan.suite.entries for s in e.entry.walk())
+    )
+    return 3 * _TERM * 2 * sum(len(plan.texts[int(i)]) for i in task.searched) if searched else 0
 
 
 def _shape(encoder: Encoder) -> tuple[int, int, int]:

@@ -12,13 +12,11 @@ from hengyu.bench.prepared_encoder import EncodedEncoder
 from hengyu.bench.prompts import say_prompts
 from hengyu.bench.score_pairs import Scorer, scorer_header, scorer_warnings
 from hengyu.bench.sources import splits_read
-from hengyu.storage.records import SCHEMA, Record
+from hengyu.storage.records import SCHEMA
 from hengyu.suites.plan import Plan
-from hengyu.tasks.interface.base import Task
+from hengyu.suites.suite import LEXICAL
 
 __all__ = ["header"]
-
-_NAMED = 4  # entries that a warning names
 
 
 def header(
@@ -26,7 +24,6 @@ def header(
     name: str,
     key: str,
     encoded: Sequence[EncodedEncoder],
-    records: Sequence[Record],
     fits: list[dict[str, Any]],
     scorers: Sequence[Scorer] = (),
     warnings: Sequence[str] = (),
@@ -35,7 +32,7 @@ def header(
 
     ``key`` is the whole of what names the run; ``warnings`` are those of its encoders, beside the plan's.
     """
-    suite, kind = plan.suite, plan.suite.task_kind
+    suite = plan.suite
     tasks = [
         {
             "task": t.name,
@@ -67,6 +64,7 @@ def header(
             "revision": j.encoder.revision,
             "native": j.encoder.native_is or "its own",
             "dim": j.dim,
+            "parameters": j.encoder.parameters,
             "coverage": j.coverage,
             **j.prepared.identity,
             **({"query_prompt": asking.identity()["prompt"]} if (asking := j.prepared.asking) else {}),
@@ -75,7 +73,8 @@ def header(
         for j in encoded
     ]
     encoders += scorer_header(scorers)
-    encoders += [{"encoder": b, "kind": "lexical", "baseline": True} for b in suite.baselines]
+    without = ([LEXICAL] if suite.baselines else []) if suite.task_kind.index else suite.baselines
+    encoders += [{"encoder": name, "kind": "lexical", "baseline": True} for name in without]
     return {
         "schema": SCHEMA,
         "run": name,
@@ -107,7 +106,6 @@ def header(
             *scorer_warnings(scorers),
             *_coverage_warnings(encoded),
             *_fit_warnings(fits),
-            *([] if kind.index else _below_raw(records, kind, plan.suite.level)),  # an index loses on purpose
         ],
     }
 
@@ -154,22 +152,3 @@ def _fit_warnings(fits: list[dict[str, Any]]) -> list[str]:
             where = f"{fit['encoder']}, {fit['pooling']} on {fit['task']}, fit_on {fit['fit_on']}"
             found.append(f"{where}: {fit['n']} sentences span only {fit['rank']} of {fit['dim']} dimensions")
     return list(dict.fromkeys(found))
-
-
-def _below_raw(records: Sequence[Record], kind: Task, level: float) -> list[str]:
-    """Say where a fitted method scores below raw and the interval of the paired difference leaves out 0."""
-    found: dict[tuple[str, str, str, str], list[tuple[float, str]]] = {}
-    for r in records:
-        fitted = r.on_board and r.metric == kind.main and r.card and r.split in r.task and r.fit_on != "none"
-        if fitted and r.delta is not None and r.delta_high is not None and r.delta_high < 0:
-            place = (r.task, r.encoder, r.pooling, r.fit_on)
-            found.setdefault(place, []).append((r.delta, f"{r.entry} {100 * r.delta:+.2f}"))
-    lines = []
-    for (task, encoder, pooling, fit_on), entries in found.items():
-        worst = [text for _, text in sorted(entries)]
-        more = f" and {len(worst) - _NAMED} more" if len(worst) > _NAMED else ""
-        lines.append(
-            f"{task}, {encoder}, {pooling}, fit_on {fit_on}: worse than {kind.reference}, the {100 * level:g} % interval "
-            "leaving out 0: " + ", ".join(worst[:_NAMED]) + more
-        )
-    return lines

@@ -15,16 +15,18 @@ from hengyu.bench.encode import Vectors
 from hengyu.bench.notes import UnitLog, note_fits, timing_key
 from hengyu.bench.prepared_encoder import EncodedEncoder, PreparedEncoder, data_key, observed_key
 from hengyu.bench.results import ResultLog
-from hengyu.bench.task_inputs import task_inputs, tuned_inputs
+from hengyu.bench.task_inputs import TextInputs, task_inputs, tuned_inputs
 from hengyu.bench.units import Executor
 from hengyu.encoders.lexical import baseline_cosines, baseline_digest
 from hengyu.methods.fit_cache import FitCache
+from hengyu.methods.grammar import parse_entry
 from hengyu.methods.pipeline import PipelineFitter
 from hengyu.numerics.moments import LEAF, Moments, tree
 from hengyu.storage.identity import made_by, observation_key
 from hengyu.storage.records.observations import Observation
 from hengyu.suites.entries import SuiteEntry
 from hengyu.suites.plan import Plan
+from hengyu.suites.suite import LEXICAL
 from hengyu.tasks.interface.data import TaskData
 
 __all__ = ["Observe", "every_key", "observe_all"]
@@ -278,7 +280,28 @@ def _observe_one(
 
 
 def baseline_key(plan: Plan, name: str, task: TaskData) -> dict[str, Any]:
-    """Return the key of what is observed of a lexical baseline."""
+    """Return the key of what is observed without an encoder: a lexical baseline of pairs, or an entry of lexical search."""
+    kind = plan.suite.task_kind
+    if kind.index:
+        entry = parse_entry(name)
+        whole, alone = kind.observing_code()
+        return observation_key(
+            about={
+                "kind": plan.suite.kind,
+                "task": task.name,
+                "encoder": LEXICAL,
+                "pooling": "-",
+                "entry": name,
+                "seed_of_draw": None,
+                "fit_on": "none",
+            },
+            data=data_key(plan, task),
+            vectors={},
+            steps=[step.key for step in entry.steps],
+            fitted={},
+            clouds=None,
+            made=made_by(*whole, alone=(__name__, task_inputs.__module__, *alone)),
+        )
     fit_on = "target" if name == "tfidf" else "none"
     return observation_key(
         about={"task": task.name, "encoder": name, "pooling": "-", "entry": "raw", "fit_on": fit_on},
@@ -292,18 +315,41 @@ def baseline_key(plan: Plan, name: str, task: TaskData) -> dict[str, Any]:
 
 
 def _observe_baseline(context: RunContext, log: ResultLog, name: str, task: TaskData) -> Observation:
-    beside = context.plan.thresholds.get(task.name)
     cache_key = baseline_key(context.plan, name, task)
     done = context.observations.find(cache_key, log)
     if done:
         log.kept += 1
         return done
     started = time.perf_counter()
-    similarity, dim = baseline_cosines(name, task.pairs.first, task.pairs.second)
-    other = baseline_cosines(name, beside.pairs.first, beside.pairs.second)[0][None] if beside else np.zeros((0, 0))
+    kind = context.plan.suite.task_kind
+    try:
+        found, costs = (_search_texts if kind.index else _compare_texts)(context.plan, name, task, cache_key)
+    except ValueError as e:
+        return Observation.missed(cache_key, (name,), e)
     log.observed += 1
-    # it leaves no vectors to look at
-    found = Observation(cache_key, ("raw",), (dim,), similarity[None], threshold_similarity=other, clouds={})
+    if costs:
+        log.note_costs(timing_key(cache_key, found.entries[0]), costs)
     context.observations.save(found, log, started)
     context.observations.adopt(found)
     return found
+
+
+def _search_texts(
+    plan: Plan, name: str, task: TaskData, cache_key: Mapping[str, Any]
+) -> tuple[Observation, Mapping[str, float]]:
+    """Observe an entry of lexical search."""
+    kind = plan.suite.task_kind
+    opened = kind.open(TextInputs(task, plan.truths[task.name], plan.texts))
+    return kind.observe(opened, parse_entry(name), (), cache_key, None)
+
+
+def _compare_texts(
+    plan: Plan, name: str, task: TaskData, cache_key: Mapping[str, Any]
+) -> tuple[Observation, Mapping[str, float]]:
+    """Observe a lexical baseline of pairs."""
+    beside = plan.thresholds.get(task.name)
+    similarity, dim = baseline_cosines(name, task.pairs.first, task.pairs.second)
+    other = baseline_cosines(name, beside.pairs.first, beside.pairs.second)[0][None] if beside else np.zeros((0, 0))
+    # it leaves no vectors to look at
+    found = Observation(cache_key, ("raw",), (dim,), similarity[None], threshold_similarity=other, clouds={})
+    return found, {}

@@ -39,6 +39,7 @@ from hengyu.storage.records.unfinished import mark_finished, mark_started
 from hengyu.storage.tuned import TunedStore
 from hengyu.storage.vectors import VectorStore
 from hengyu.suites.plan import Plan
+from hengyu.suites.suite import LEXICAL
 
 __all__ = ["DERIVED_BY", "DERIVED_IN", "Outcome", "refuse_other_plan", "run", "run_key_of"]
 
@@ -84,7 +85,8 @@ def run(
     """
     prepared, left_out = prepare_encoders(plan, store, progress, offline=offline)
     scorers = open_scorers(plan, progress, offline=offline)
-    refuse_same_names([*(e.encoder.id for e in prepared), *(s.id for s in scorers)])
+    own = [LEXICAL] if plan.suite.task_kind.index and plan.suite.baselines else []
+    refuse_same_names([*(e.encoder.id for e in prepared), *(s.id for s in scorers), *own])
     key = run_key_of(plan, prepared, scorers)
     folder = reports / "records" / f"{plan.suite.name}-{key[:_DIGITS]}"
     refuse_other_plan(folder, key)
@@ -114,7 +116,7 @@ def run(
     observe_all(executor, context, encoded, log)
     score_all(context, scorers, log)
     found = _derive(context, log, key)
-    about = header(plan, folder.name, key, encoded, found.records, fits_seen(log.seen), scorers, left_out)
+    about = header(plan, folder.name, key, encoded, fits_seen(log.seen), scorers, left_out)
     _write(context, found, log, about)
     write_json(folder / "environment.json", environment(command, earlier if log.kept else ()))
     write_json(folder / "sources.json", sources(plan, [e.encoder for e in encoded]))

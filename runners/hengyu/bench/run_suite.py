@@ -39,6 +39,7 @@ class RunOptions:
         force: observe every cell again.
         fresh: encode everything again too, into a store that is deleted afterwards.
         max_memory: bytes.
+        title: of the run, on its page and in the index; by default the suite's.
         command: the words of the command line, for the record.
     """
 
@@ -69,6 +70,7 @@ class RunOptions:
     address: str = ""
     workers: int = 0
     max_memory: int | None = None
+    title: str = ""
     command: str = ""
 
     @property
@@ -99,6 +101,7 @@ class RunOptions:
         encoders = (e for spec in changed.encoders for e in spec.variants(self.dtypes, self.backends))
         return replace(
             changed,
+            title=self.title or changed.title,
             encoders=tuple(map(self._encoder, encoders)),
             cross_encoders=tuple(
                 replace(e, device=self.device or e.device, trust_remote_code=self.trust_remote_code)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -28,7 +28,7 @@ from hengyu.tasks.interface.data import TaskData
 from hengyu.tasks.interface.truth import Truth
 from hengyu.tasks.pairs.vectors import restrict
 
-__all__ = ["TaskInputs", "make_training_data", "task_inputs", "tuned_inputs"]
+__all__ = ["TaskInputs", "TextInputs", "make_training_data", "task_inputs", "tuned_inputs"]
 
 Ids = NDArray[np.int64]
 
@@ -45,10 +45,15 @@ class TaskInputs(Inputs):
     vectors: Vectors
     pooling: str
     fitted_on: Mapping[str, FitData]  # by the fit_on word
+    plan_texts: Sequence[str] = ()
 
     def read(self, ids: Ids) -> NDArray[np.float32]:
         """Return the vectors (n, d) of texts by their numbers (n,)."""
         return self.vectors.get(self.pooling, ids)
+
+    def texts(self, ids: Ids) -> list[str]:
+        """Return texts by their numbers (n,)."""
+        return [self.plan_texts[int(i)] for i in ids]
 
     def rows(self, ids: Ids, side: str = "document") -> Sample:
         """Return the vectors of texts, read block by block."""
@@ -63,6 +68,34 @@ class TaskInputs(Inputs):
             else self.vectors.sample(self.pooling, fit)
             for word, fit in self.fitted_on.items()
         }
+
+
+@dataclass(frozen=True)
+class TextInputs(Inputs):
+    """What entries without an encoder read of a task: its texts."""
+
+    task: TaskData
+    truth: Truth
+    plan_texts: Sequence[str]
+    thresholds: TaskData | None = None
+    fits: FitCache = field(default_factory=FitCache)
+    trained: Sequence[Mapping[str, Any]] = ()
+
+    def read(self, ids: Ids) -> NDArray[np.float32]:
+        """Return vectors (n, 0) without columns."""
+        return np.zeros((len(ids), 0), np.float32)
+
+    def texts(self, ids: Ids) -> list[str]:
+        """Return texts by their numbers (n,)."""
+        return [self.plan_texts[int(i)] for i in ids]
+
+    def rows(self, ids: Ids, side: str = "document") -> Sample:
+        """Return vectors without columns."""
+        return Sample.of(self.read(ids))
+
+    def samples(self, ids: Ids | None = None, x: NDArray[np.float32] | None = None) -> dict[str, Sample]:
+        """Return nothing to fit on."""
+        return {}
 
 
 def task_inputs(
@@ -84,7 +117,7 @@ def task_inputs(
     digests = {word: fit.digest for word, fit in fits.items()}
     recalled = FitCache(context.fits, key, digests, context.progress, moments=known or {})
     beside = plan.thresholds.get(task.name)
-    return TaskInputs(task, plan.truths[task.name], beside, recalled, trained, read, pooling, fits)
+    return TaskInputs(task, plan.truths[task.name], beside, recalled, trained, read, pooling, fits, plan.texts)
 
 
 def tuned_inputs(

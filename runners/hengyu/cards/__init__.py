@@ -6,8 +6,9 @@ import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from difflib import get_close_matches
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TypeVar
+from urllib.parse import unquote, urlsplit
 
 from hengyu.base.bounded import resolved
 from hengyu.base.errors import HengyuError, Problems, did_you_mean
@@ -255,17 +256,19 @@ def _splits(
     named = all(isinstance(c, str) for c in asdict(columns).values())
     for name, inner in table.tables("splits").items():
         keys.split_name(inner, name)
+        digest = inner.take("sha256", str, "")
+        keys.digest(inner, "sha256", digest)
+        url = keys.url_key(inner, digest)
         # a split with only a hub name is also found with --data, in the format that `hengyu fetch` writes
         default = f"{card}/{name}.jsonl" if hub else ""
-        file = keys.file_key(inner, "file", default, format_, required=not hub, named=named)
+        default = f"{card}/{unquote(PurePosixPath(urlsplit(url).path).name)}" if url else default
+        file = keys.file_key(inner, "file", default, format_, required=not default, named=named)
         stated = inner.has("rows")
         rows = inner.take("rows", int, 0)
         if stated and rows < 1:
             inner.problem("rows", f"must be at least 1, not {rows}; leave it out if unknown")
-        digest = inner.take("sha256", str, "")
-        keys.digest(inner, "sha256", digest)
         default = "validation" if name == "valid" else name
-        found[name] = Split(name, file, rows or None, digest, inner.take("hub", str, default if hub else ""))
+        found[name] = Split(name, file, rows or None, digest, inner.take("hub", str, default if hub else ""), url)
         inner.finish()
     if not found:
         table.problem("splits", 'is missing; add at least one, like [splits.test] with file = "mine.tsv"')

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from functools import cached_property
 from pathlib import Path, PurePosixPath
@@ -25,6 +25,7 @@ __all__ = [
     "Split",
     "TripleCard",
     "TripleColumns",
+    "files_of",
     "format_of",
 ]
 
@@ -38,13 +39,15 @@ FORMATS = {
     ".ndjson": "jsonl",
     ".json": "json",
     ".parquet": "parquet",
+    ".qrels": "tsv",
+    ".trec": "tsv",
 }
 COMPRESSED = (".gz", ".xz", ".bz2")
 """Extensions of compressed files, which are decompressed while reading."""
 PARTS = ("corpus", "queries", "qrels")
 """The files of a split of a retrieval card."""
 
-_LATER = ("separator", "quoting", "encoding", "label_map")  # keys that version 0.1 did not have
+_LATER = ("separator", "quoting", "encoding", "label_map", "unanswered")  # keys that version 0.1 did not have
 _PROSE = ("path", "title", "language", "licence", "terms", "homepage", "citation", "description")
 
 
@@ -75,6 +78,12 @@ class Split:
     rows: int | None = None
     sha256: str = ""  # of the file
     hub: str = ""  # the split's name on the hub, or a glob over the repository's files; "" if not on the hub
+    url: str = ""  # of the file, byte for byte, where it can be downloaded; "" if nowhere
+
+    @property
+    def remote(self) -> bool:
+        """Whether it can be downloaded."""
+        return bool(self.hub or self.url)
 
 
 @dataclass(frozen=True)
@@ -94,14 +103,19 @@ class CollectionColumns:
 
 @dataclass(frozen=True)
 class CollectionSplit(Split):
-    """One split of a retrieval dataset; ``file`` holds the judgements (qrels)."""
+    """One split of a retrieval dataset; ``file`` is the first with judgements (qrels).
 
-    corpus: str = ""
-    queries: str = ""
+    Each part is a file, a pattern, a folder, or several of these.
+    """
 
-    def files(self) -> dict[str, str]:
-        """Return the file of each of `PARTS`."""
-        return dict(zip(PARTS, (self.corpus, self.queries, self.file), strict=True))
+    corpus: str | tuple[str, ...] = ""
+    queries: str | tuple[str, ...] = ""
+    qrels: str | tuple[str, ...] = ""
+
+    def files(self) -> dict[str, tuple[str, ...]]:
+        """Return the files, patterns and folders of each of `PARTS`."""
+        parts = (self.corpus, self.queries, self.qrels or self.file)
+        return {part: (f,) if isinstance(f, str) else f for part, f in zip(PARTS, parts, strict=True)}
 
 
 @dataclass(frozen=True)
@@ -158,7 +172,16 @@ class Card:
             for key, value in asdict(self).items()
             if key not in _PROSE and not (key in _LATER and value == usual[key])
         }
+        for split in content["splits"].values():
+            split.pop("url")  # where a file comes from does not change what is read
+            if split.get("qrels") == "":  # a key that version 0.1 did not have
+                del split["qrels"]
         return hashlib.sha256(json.dumps(content, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
+
+    @property
+    def remote(self) -> bool:
+        """Whether some of its splits can be downloaded."""
+        return self.hub is not None or any(split.url for split in self.splits.values())
 
     def split(self, name: str) -> Split:
         """Return a split by name; raises `HengyuError` for an unknown one."""
@@ -168,14 +191,21 @@ class Card:
 
     def default_path(self, split: str, part: str = "file") -> Path:
         """Return the path of a split's file next to the card; raises `HengyuError` for a link out of that folder."""
-        folder = self.path.parent
         own = self.split(split)
-        path = folder / (own.files()[part] if isinstance(own, CollectionSplit) else own.file)
-        if not resolved(path).is_relative_to(resolved(folder)):
-            raise HengyuError(
-                f"{self.path}: key 'splits.{split}.{part}' leads out of {folder} through a link; put the file into that folder"
-            )
-        return path
+        names = own.files()[part] if isinstance(own, CollectionSplit) else (own.file,)
+        return self.default_paths(split, part, names)[0]
+
+    def default_paths(self, split: str, part: str, names: Sequence[str]) -> list[Path]:
+        """Return the paths of files next to the card, as `files_of` does; raises `HengyuError` for links out of that folder."""
+        folder = self.path.parent
+        paths = files_of(folder, names)
+        for path in paths:
+            if not resolved(path).is_relative_to(resolved(folder)):
+                raise HengyuError(
+                    f"{self.path}: key 'splits.{split}.{part}' leads out of {folder} through a link; put the file into that "
+                    "folder"
+                )
+        return paths
 
 
 @dataclass(frozen=True)
@@ -187,6 +217,7 @@ class CollectionCard(Card):
     exclude: str = (
         "nothing"  # or "same-id", "same-text": the document that is the query itself and is never returned for it
     )
+    unanswered: str = "zero"  # or "drop": what queries count whose judgements are all of grade 0
 
 
 @dataclass(frozen=True)
@@ -194,6 +225,23 @@ class TripleCard(Card):
     """Training triples; each is two pairs: the anchor with its positive (1) and with its negative (0)."""
 
     fields: TripleColumns = TripleColumns()
+
+
+def files_of(root: Path, names: Sequence[str]) -> list[Path]:
+    """Return the files that names stand for below a folder, in order.
+
+    A name is a file, a pattern with ``*``, or a folder, whose data files are meant. What matches nothing stays as it is written.
+    """
+    found: list[Path] = []
+    for name in names:
+        path = root / name
+        if any(c in name for c in "*?["):
+            found += sorted(p for p in root.glob(name) if not p.is_dir()) or [path]
+        elif path.is_dir():
+            found += sorted(p for p in path.iterdir() if format_of(p.name) and not p.is_dir()) or [path]
+        else:
+            found.append(path)
+    return found
 
 
 def format_of(file: str, declared: str = "") -> str:

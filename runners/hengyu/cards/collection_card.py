@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from hengyu.base.toml_tables import Table
 from hengyu.cards import keys
 from hengyu.cards.card import PARTS, CollectionCard, CollectionColumns, CollectionSplit, Hub, Split
 
-__all__ = ["EXCLUDE", "collection_card"]
+__all__ = ["EXCLUDE", "UNANSWERED", "collection_card"]
 
 EXCLUDE = ("nothing", "same-id", "same-text")
 """The document excluded from a query's results: none, the one with its id, or the one with its text."""
+
+UNANSWERED = ("zero", "drop")
+"""Queries that have judgements, but none above 0: they count with 0, as in trec_eval, or are left out."""
 
 _APART = [
     ("must be a different column from id and title; name each of them", ("id", "title", "text")),
     ("and the two ids must be three different columns; name each of them", ("query", "document", "grade")),
 ]
+_COLUMNS = {"corpus": ("id", "title", "text"), "queries": ("id", "text"), "qrels": ("query", "document", "grade")}
 _DEFAULTS = {"corpus": "corpus.jsonl", "queries": "queries.jsonl"}
 
 
@@ -44,30 +48,31 @@ def collection_card(table: Table, name: str, path: Path) -> CollectionCard:
         fields=columns,
         hub_fields=remote[0] if remote else CollectionColumns(),
         exclude=keys.word(table, "exclude", "nothing", EXCLUDE),
+        unanswered=keys.word(table, "unanswered", "zero", UNANSWERED),
         **keys.prose(table, name),
     )
 
 
 def _splits(table: Table, card: str, format_: str, columns: CollectionColumns, hub: Hub | None) -> dict[str, Split]:
     found: dict[str, Split] = {}
-    named = all(isinstance(c, str) for c in asdict(columns).values())
     for name, inner in table.tables("splits").items():
         keys.split_name(inner, name)
         files = {
-            part: keys.file_key(
+            part: keys.files_key(
                 inner,
                 part,
                 f"{card}/{name}.{part}.jsonl" if hub else _DEFAULTS.get(part, ""),
                 format_,
                 required=not hub and part == "qrels",
-                named=named,
+                named=all(isinstance(getattr(columns, c), str) for c in _COLUMNS[part]),
             )
             for part in PARTS
         }
         theirs = inner.take("hub", str, ("validation" if name == "valid" else name) if hub else "")
-        found[name] = CollectionSplit(
-            name, files["qrels"], hub=theirs, corpus=files["corpus"], queries=files["queries"]
-        )
+        qrels = files["qrels"]
+        first = qrels if isinstance(qrels, str) else next(iter(qrels), "")
+        more: dict[str, Any] = {} if qrels == first else {"qrels": qrels}
+        found[name] = CollectionSplit(name, first, hub=theirs, corpus=files["corpus"], queries=files["queries"], **more)
         inner.finish()
     if not found:
         table.problem(

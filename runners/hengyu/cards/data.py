@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,7 @@ from hengyu.base.bounded import DATA, read_bytes
 from hengyu.base.errors import HengyuError, Missing
 from hengyu.base.json_files import find_json
 from hengyu.base.paths import cache_dir
-from hengyu.cards.card import Card, CollectionCard, CollectionSplit, Columns, TripleCard, format_of
+from hengyu.cards.card import Card, CollectionCard, CollectionSplit, Columns, TripleCard, files_of, format_of
 from hengyu.cards.checks import check_rows, check_split
 from hengyu.cards.notes import pair_notes
 from hengyu.cards.rows import at_lines, read_rows
@@ -25,7 +25,18 @@ from hengyu.cards.triples import read_triples
 from hengyu.storage.identity import array_digest, text_digest
 from hengyu.storage.identity import digest as digest_of
 
-__all__ = ["Pairs", "cached", "fetched_digest", "hold_against", "load_pairs", "locate", "unlike", "whereabouts"]
+__all__ = [
+    "Pairs",
+    "cached",
+    "downloaded",
+    "fetched_digest",
+    "hold_against",
+    "load_pairs",
+    "locate",
+    "locate_all",
+    "unlike",
+    "whereabouts",
+]
 
 _CACHED = Columns()  # of the JSON lines written by `hengyu fetch`
 
@@ -79,7 +90,8 @@ def load_pairs(card: Card, split: str, data_dir: Path | None = None) -> Pairs:
         raise HengyuError(f"{path}: cannot be read ({e.strerror or e}); check the file and its permissions") from None
     digest = hashlib.sha256(content).hexdigest()
     fetched = path == cached(card, split)
-    hold_against(path, digest, fetched_digest(path, split) if fetched else part.sha256, card, fetched=fetched)
+    expected = fetched_digest(path, split) if fetched else part.sha256
+    hold_against(path, digest, expected, card, fetched=fetched or path == downloaded(card, split))
     form = format_of(part.file, card.format)
     if isinstance(card, TripleCard):
         checked = read_triples(content, str(path), card, form)
@@ -123,28 +135,52 @@ def cached(card: Card, split: str, root: Path | None = None, part: str = "") -> 
     return (root or cache_dir()) / "datasets" / card.name / card.hub.revision / file
 
 
-def whereabouts(card: Card, split: str, data_dir: Path | None = None, part: str = "") -> dict[str, Path]:
-    """Return where a split is searched, in order: given (--data), beside (the card), cached (fetched)."""
-    places = {"given": data_dir / _file(card, split, part)} if data_dir else {}
-    places["beside"] = card.default_path(split, part or "file")
-    download = cached(card, split, part=part)
-    return places | ({"cached": download} if download else {})
-
-
-def _file(card: Card, split: str, part: str) -> str:
+def downloaded(card: Card, split: str, root: Path | None = None) -> Path | None:
+    """Return where `hengyu fetch` puts a split's file from its URL, as it is there; None without a URL."""
     own = card.split(split)
-    return own.files()[part] if isinstance(own, CollectionSplit) and part else own.file
+    if not own.url:
+        return None
+    return (root or cache_dir()) / "datasets" / card.name / own.sha256[:16] / PurePosixPath(own.file).name
+
+
+def whereabouts(card: Card, split: str, data_dir: Path | None = None, part: str = "") -> dict[str, Path]:
+    """Return where a split is searched, in order.
+
+    That is given (--data), beside (the card), downloaded (from its URL), and cached (from the hub).
+    """
+    places = {"given": files_of(data_dir, _files(card, split, part))[0]} if data_dir else {}
+    places["beside"] = card.default_path(split, part or "file")
+    own, converted = downloaded(card, split), cached(card, split, part=part)
+    return places | ({"downloaded": own} if own else {}) | ({"cached": converted} if converted else {})
+
+
+def _files(card: Card, split: str, part: str) -> tuple[str, ...]:
+    own = card.split(split)
+    return own.files()[part] if isinstance(own, CollectionSplit) and part else (own.file,)
 
 
 def locate(card: Card, split: str, data_dir: Path | None = None, part: str = "") -> Path:
-    """Return the file of a split; raises `Missing` with the places searched and the remedy."""
+    """Return the file of a split, the first of several; raises `Missing` with the places searched and the remedy."""
+    return locate_all(card, split, data_dir, part)[0]
+
+
+def locate_all(card: Card, split: str, data_dir: Path | None = None, part: str = "") -> list[Path]:
+    """Return the files of a split, from the first place that has them all; raises `Missing` as `locate` does."""
+    names = _files(card, split, part)
     places = whereabouts(card, split, data_dir, part)
-    for path in places.values():
-        if path.exists() and not path.is_dir():  # pipes are refused by the reader
-            return path
-    near = _near(data_dir, _file(card, split, part)) if data_dir else ""
-    fetch = f"run 'hengyu fetch {card.name}' or " if card.hub and card.split(split).hub else ""
-    remedy = f"{fetch}give the folder that holds {_file(card, split, part)} with --data DIR"
+    for place, first in places.items():
+        if place in ("cached", "downloaded"):
+            paths = [first]
+        elif place == "given" and data_dir:
+            paths = files_of(data_dir, names)
+        else:
+            paths = card.default_paths(split, part or "file", names)
+        if all(path.exists() and not path.is_dir() for path in paths):  # pipes are refused by the reader
+            return paths
+    file = ", ".join(names)
+    near = _near(data_dir, names[0]) if data_dir else ""
+    fetch = f"run 'hengyu fetch {card.name}' or " if card.split(split).remote else ""
+    remedy = f"{fetch}give the folder that holds {file} with --data DIR"
     task = f"{card.name}:{split} is not here"
     raise Missing(f"{task} (looked for {', '.join(map(str, places.values()))}); {near or remedy}", f"{task}; {remedy}")
 

@@ -1,4 +1,4 @@
-"""The hub: downloads a card's splits at their pinned revision, only if the user asks for it."""
+"""Fetching: downloads a card's splits from the hub or from their URLs, as pinned, only if the user asks for it."""
 
 from __future__ import annotations
 
@@ -14,9 +14,10 @@ from hengyu.base.errors import HengyuError, Problems
 from hengyu.cards.card import PARTS, Card, CollectionCard, Columns, Hub, Split, format_of
 from hengyu.cards.checks import Checked, check_rows, check_split
 from hengyu.cards.collection_fetch import fetch_collection, note, plain, write_rows
-from hengyu.cards.data import cached, fetched_digest
-from hengyu.cards.remote import Remote, hold_pinned, pick_files
+from hengyu.cards.data import cached, downloaded, fetched_digest
+from hengyu.cards.remote import Remote, Unreachable, hold_pinned, pick_files
 from hengyu.cards.rows import at_lines, read_rows
+from hengyu.cards.web import download
 
 __all__ = ["fetch"]
 
@@ -29,12 +30,23 @@ def fetch(card: Card, cache_root: Path | None = None, progress: Callable[[str], 
     Raises:
         HengyuError: one sentence for each split that could not be fetched.
     """
-    if card.hub is None:
-        raise HengyuError(f"{card.path}: {card.name} has no [hub], so there is nothing to fetch; its files are local")
+    if not card.remote:
+        raise HengyuError(
+            f"{card.path}: {card.name} has no [hub] and no url, so there is nothing to fetch; its files are local"
+        )
     say = progress or (lambda line: None)
     done: list[Path] = []
     missing: list[tuple[Split, dict[str, Path]]] = []
+    problems = Problems()
     for split in card.splits.values():
+        if split.url:
+            try:
+                done.append(_fetch_file(card, split, cache_root, say))
+            except Unreachable:  # the other splits would fail alike
+                raise
+            except HengyuError as e:
+                problems.add(*e.problems)
+            continue
         names = PARTS if isinstance(card, CollectionCard) else ("",)
         paths = {part: path for part in names if (path := cached(card, split.name, cache_root, part)) is not None}
         if not split.hub:
@@ -44,8 +56,8 @@ def fetch(card: Card, cache_root: Path | None = None, progress: Callable[[str], 
             done += paths.values()
         else:
             missing.append((split, paths))
-    problems = Problems()
     if missing:
+        assert card.hub is not None
         remote = Remote(card.hub, card.name)
         say(f"{card.name}: asking for {card.hub.id} at {card.hub.revision[:8]}")
         files = remote.files()
@@ -59,6 +71,21 @@ def fetch(card: Card, cache_root: Path | None = None, progress: Callable[[str], 
                 done += paths.values()
     problems.finish()
     return done
+
+
+def _fetch_file(card: Card, split: Split, cache_root: Path | None, say: Callable[[str], None]) -> Path:
+    """Return a split's file, downloaded from its URL unless it is here already."""
+    path = downloaded(card, split.name, cache_root)
+    assert path is not None
+    task = f"{card.name}:{split.name}"
+    if path.is_file():
+        with open_regular(path) as file:
+            if hashlib.file_digest(file, "sha256").hexdigest() == split.sha256:
+                say(f"{task} is already here: {path}")
+                return path
+    say(f"{task}: fetching {split.url}")
+    download(split.url, split.sha256, path, task, card.path, say)
+    return path
 
 
 def _whole(path: Path, split: str) -> bool:

@@ -14,7 +14,15 @@ from hengyu.cards.card import CollectionCard, CollectionColumns
 from hengyu.cards.checks import Faults, number_of, show, text_fault
 from hengyu.cards.rows import Rows, Wanted
 
-__all__ = ["Judgements", "Texts", "check_judgements", "check_texts", "wanted_of"]
+__all__ = [
+    "Judgements",
+    "QrelsLayout",
+    "Texts",
+    "check_judgements",
+    "check_texts",
+    "qrels_layout",
+    "wanted_of",
+]
 
 Ids = NDArray[np.int64]
 _EITHER = CollectionColumns().id
@@ -32,12 +40,16 @@ class Texts:
 
 @dataclass(frozen=True, eq=False)
 class Judgements:
-    """Query (J,), document (J,) and grade (J,) of each judgement, in the order of the file; and the lines dropped."""
+    """Query (J,), document (J,) and grade (J,) of each judgement, in the order of the file; and the lines dropped.
+
+    ``lost`` are the query (L,) and the grade (L,), above 0, of judgements whose document was dropped, or is not in the corpus.
+    """
 
     queries: Ids
     documents: Ids
     grades: NDArray[np.float64]
     lines: tuple[int, ...]
+    lost: tuple[Ids, NDArray[np.float64]]
 
 
 def wanted_of(columns: CollectionColumns, part: str) -> tuple[Wanted, ...]:
@@ -51,11 +63,38 @@ def wanted_of(columns: CollectionColumns, part: str) -> tuple[Wanted, ...]:
     return own, title, columns.text
 
 
+@dataclass(frozen=True)
+class QrelsLayout:
+    """How the judgements of a text file are read."""
+
+    header: bool
+    wanted: tuple[Wanted, ...]
+    separator: str
+
+
+def qrels_layout(line: str, wanted: tuple[Wanted, ...], separator: str) -> QrelsLayout:
+    """Return how judgements are read, from the first line of their file.
+
+    A card's positions, or names that the line has, are followed. Else a line of four fields is TREC's (query, 0, document, grade)
+    and one of three is BEIR's without its header, if the last is a number. Fields without ``separator`` are separated by blanks.
+    """
+    blank = separator not in line and len(line.split()) > 1
+    mark = " " if blank else separator
+    fields = line.split() if blank else [f.strip() for f in line.split(separator)]
+    if all(isinstance(c, int) for c in wanted):
+        return QrelsLayout(False, wanted, mark)
+    number = fields[-1].lstrip("+-").replace(".", "", 1).isdecimal()
+    named = any(c in fields for c in wanted)
+    if number and not named and len(fields) in (3, 4):
+        return QrelsLayout(False, (0, 2, 3) if len(fields) == 4 else (0, 1, 2), mark)
+    return QrelsLayout(True, wanted, mark)
+
+
 def check_texts(rows: Rows, card: CollectionCard, where: str) -> Texts:
     """Check documents or queries row by row; raises one `HengyuError` with every kind of mistake and its lines.
 
-    A document with a title is title, space, text. Ids must be unique; a line with an empty text is dropped if the card
-    says so.
+    A document with a title is title, space, text; a text that is null is empty. Ids must be unique; a line with an empty text
+    is dropped if the card says so.
     """
     faults = Faults()
     malformed = dict(rows.malformed)
@@ -71,7 +110,7 @@ def check_texts(rows: Rows, card: CollectionCard, where: str) -> Texts:
         if own in found or own in dropped:
             faults.note("ids must be unique; give every text its own id", number, show(own))
             continue
-        text = rows.columns[-1][i]
+        text = "" if rows.columns[-1][i] is None else rows.columns[-1][i]
         title = titles[i] if titles is not None else ""
         if isinstance(title, str) and title.strip() and isinstance(text, str):
             text = f"{title} {text}" if text.strip() else title
@@ -97,9 +136,9 @@ def check_texts(rows: Rows, card: CollectionCard, where: str) -> Texts:
 def check_judgements(rows: Rows, card: CollectionCard, where: str, queries: Texts, documents: Texts) -> Judgements:
     """Check judgements row by row; raises one `HengyuError` with every kind of mistake and its lines.
 
-    A grade is 0 (not relevant) or above. A pair that is judged twice, or an unknown id, is a mistake, or is left out if the
-    card drops malformed lines (the first line of a repeated pair counts); two grades for a pair are always a mistake.
-    Judgements of texts that were left out are left out too.
+    A grade of 0 or below means not relevant, and counts as 0. A pair that is judged twice, or an unknown id, is a mistake, or is
+    left out if the card drops malformed lines (the first line of a repeated pair counts); two grades for a pair are always a
+    mistake. A relevant document that is left out stays in the ideal ranking of its query, as in trec_eval.
     """
     faults = Faults()
     malformed = dict(rows.malformed)
@@ -107,10 +146,10 @@ def check_judgements(rows: Rows, card: CollectionCard, where: str, queries: Text
     answers: list[int] = []
     grades: list[float] = []
     seen: dict[tuple[int, int], float] = {}
+    lost: dict[tuple[int, str], float] = {}
     for number, query, document, given in zip(rows.numbers, *rows.columns, strict=True):
         grade, fault = number_of(given, "grade")
-        if not fault and grade < 0:
-            fault = "the grade must be 0 (not relevant) or above; correct the file"
+        grade = max(grade, 0.0)
         if fault:
             faults.note(fault, number, show(given))
             continue
@@ -126,6 +165,9 @@ def check_judgements(rows: Rows, card: CollectionCard, where: str, queries: Text
             else:
                 malformed.setdefault(number, (f"the {what} must be an existing id", f"{show(own)}, which no line has"))
         if len(places) < 2:
+            name, fault = _id(document)
+            if len(places) == 1 and not fault and name not in documents.rows and grade > 0:
+                lost.setdefault((places[0], name), grade)
             continue
         pair = (places[0], places[1])
         if pair not in seen:
@@ -141,7 +183,8 @@ def check_judgements(rows: Rows, card: CollectionCard, where: str, queries: Text
             )
     faults.report(where, rows.unit, malformed, card)
     places_of = np.array(asked, np.int64), np.array(answers, np.int64)
-    return Judgements(*places_of, np.array(grades, np.float64), tuple(sorted(malformed)))
+    gone = np.array([query for query, _ in lost], np.int64), np.array(list(lost.values()), np.float64)
+    return Judgements(*places_of, np.array(grades, np.float64), tuple(sorted(malformed)), gone)
 
 
 def _id(value: Any) -> tuple[str, str]:

@@ -14,6 +14,7 @@ from hengyu.base.toml_tables import Table, shown
 from hengyu.cards.card import FORMATS, CollectionColumns, Columns, Hub, TripleColumns, format_of
 from hengyu.cards.content import CODECS
 from hengyu.cards.delimited import QUOTINGS
+from hengyu.cards.web import url_fault
 
 __all__ = [
     "KINDS",
@@ -21,12 +22,14 @@ __all__ = [
     "columns",
     "digest",
     "file_key",
+    "files_key",
     "hub",
     "label_map",
     "name",
     "prose",
     "split_name",
     "text_keys",
+    "url_key",
     "word",
 ]
 
@@ -170,6 +173,30 @@ def label_map(table: Table, scale: tuple[float, float], binary: bool) -> dict[st
 def file_key(table: Table, key: str, default: str, format_: str, *, required: bool, named: bool) -> str:
     """Take a key that names a file below the card's folder, of a known format; ``named``: columns are given by name."""
     file = table.take(key, str, default, required=required)
+    _check_file(table, key, file, format_, named=named)
+    return file
+
+
+def files_key(
+    table: Table, key: str, default: str, format_: str, *, required: bool, named: bool
+) -> str | tuple[str, ...]:
+    """Take a key that names files: one, a pattern like ``corpus/*.parquet``, a folder, or a list of these."""
+    if not isinstance(table.peek(key), list):
+        files: tuple[str, ...] = (table.take(key, str, default, required=required),)
+    else:
+        files = table.strings(key)
+        if not files:
+            table.problem(key, "is an empty list; name at least one file")
+    for file in files:
+        if PurePosixPath(file.lower()).suffix or not file:
+            _check_file(table, key, file, format_, named=named)
+        elif _escapes(file):
+            table.problem(key, f"must be a path below the card's folder, not {shown(file)}")
+    return files[0] if len(files) == 1 else files
+
+
+def _check_file(table: Table, key: str, file: str, format_: str, *, named: bool) -> None:
+    """Note what is wrong with the name of a file."""
     if file and _escapes(file):
         table.problem(key, f"must be a path below the card's folder, not {shown(file)}")
     kind = format_of(file, format_)
@@ -185,13 +212,24 @@ def file_key(table: Table, key: str, default: str, format_: str, *, required: bo
         table.problem(key, f"has an extension of no known format; add format = one of {', '.join(KINDS)}")
     if kind in ("json", "jsonl", "parquet") and not named:
         table.problem(key, f"is {kind}, whose columns have names; give these in 'columns'")
-    return file
 
 
 def digest(table: Table, key: str, given: str) -> None:
     """Record a problem if a digest is malformed."""
     if given and not re.fullmatch(r"[0-9a-f]{64}", given):
         table.problem(key, f"must be 64 hex digits, as sha256sum prints them, not {shown(given)}")
+
+
+def url_key(table: Table, sha256: str) -> str:
+    """Take the key 'url' of a split; a file at a URL needs the digest of its bytes."""
+    url = table.take("url", str, "")
+    if not url:
+        return ""
+    if fault := url_fault(url):
+        table.problem("url", f"{fault}, not {shown(url)}" if fault.startswith("must") else fault)
+    if not sha256:
+        table.problem("sha256", "is missing; a file at a url is only used with its digest, as sha256sum prints it")
+    return url
 
 
 def prose(table: Table, title: str) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""mteb's Chinese STS and retrieval tasks as ready-made cards: ``mteb:ATEC`` (needs ``pip install 'hengyu[mteb]'``)."""
+"""mteb's Chinese STS, retrieval and reranking tasks as ready-made cards: ``mteb:ATEC`` (needs ``pip install 'hengyu[mteb]'``)."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ __all__ = ["PREFIX", "mteb_card", "mteb_names"]
 
 PREFIX = "mteb-"  # a card's name has no colon: it separates card and split
 _LANGUAGE = "cmn-Hans"
-_RETRIEVAL = "Retrieval"
+_COLLECTIONS = ("Retrieval", "Reranking")
 _SPLITS = {"validation": "valid", "dev": "valid"}
 
 
 def mteb_names() -> tuple[str, ...]:
-    """Return the names of mteb's Chinese STS and retrieval tasks; raises `HengyuError` without mteb."""
+    """Return the names of mteb's Chinese STS, retrieval and reranking tasks; raises `HengyuError` without mteb."""
     return tuple(sorted(_tasks()))
 
 
@@ -28,7 +28,7 @@ def _tasks() -> dict[str, Any]:
         import mteb
     except ImportError:
         raise HengyuError("a task 'mteb:NAME' needs mteb; run: pip install 'hengyu[mteb]'") from None
-    found = mteb.get_tasks(languages=["zho", "cmn"], task_types=["STS", _RETRIEVAL], exclude_superseded=False)
+    found = mteb.get_tasks(languages=["zho", "cmn"], task_types=["STS", *_COLLECTIONS], exclude_superseded=False)
     return {
         task.metadata.name: task
         for task in found
@@ -50,7 +50,7 @@ def mteb_card(name: str) -> Card:
     tasks = _tasks()
     known = {t.casefold(): t for t in tasks}
     if name.casefold() not in known:
-        raise HengyuError(f"mteb has no Chinese STS or retrieval task '{name}'{did_you_mean(name, tasks)}")
+        raise HengyuError(f"mteb has no Chinese STS, retrieval or reranking task '{name}'{did_you_mean(name, tasks)}")
     task = tasks[known[name.casefold()]]
     about = task.metadata
     subsets = [s for s, languages in about.hf_subsets_to_langscripts.items() if languages == [_LANGUAGE]]
@@ -67,7 +67,7 @@ def mteb_card(name: str) -> Card:
         "description": about.description,
     }
     where = about.dataset["path"], about.dataset["revision"]
-    if about.type == _RETRIEVAL:
+    if about.type in _COLLECTIONS:
         return CollectionCard(
             **given,
             kind="retrieval",
@@ -76,6 +76,7 @@ def mteb_card(name: str) -> Card:
             splits={str(s): _collection_split(about.name, str(s)) for s in about.eval_splits},
             hub=Hub(*where, subset=subset),
             exclude="same-id" if getattr(task, "ignore_identical_ids", False) else "nothing",
+            unanswered="drop",
         )
     first, second = task.column_names
     columns = Columns(str(first), str(second), "score")

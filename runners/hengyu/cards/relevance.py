@@ -20,11 +20,14 @@ Ids = NDArray[np.int64]
 class Relevance:
     """Which rows of a corpus are relevant to which queries, with grades.
 
+    A document that is judged but is not in the corpus cannot be found; it stays among what is relevant, as in trec_eval, under
+    a row number from m on.
+
     Attributes:
         corpus: (m,) numbers of the searched texts, row by row.
         queries: (Q,) numbers of the query texts.
         own: (Q,) the row that is the query itself, excluded from its results; -1 if it is not in the corpus.
-        partners: (J,) relevant rows of the corpus, query by query, ascending within each.
+        partners: (J,) relevant rows of the corpus, query by query, ascending within each; m and above are not in the corpus.
         grades: (J,) grades of relevance, above 0; 1 for binary relevance.
         starts: (Q + 1,) offsets of each query's partners.
         groups: (Q,) numbers from 0 of the groups of queries connected by relevance, which are not independent.
@@ -67,13 +70,15 @@ class Relevance:
     def judged(cls, corpus: Ids, queries: Ids, own: Ids, asked: Ids, answers: Ids, grades: NDArray[np.float64]) -> Self:
         """Build the task from judgements (J,): query, row of the corpus, grade; those of grade 0 are ignored.
 
-        Every query needs a grade above 0. Judgements of a query's ``own`` row are ignored.
+        Rows from m on are documents that are not in the corpus. Judgements of a query's ``own`` row are ignored. A query
+        without a grade above 0 counts with 0, as in trec_eval.
         """
         kept = np.flatnonzero((grades > 0) & (own[asked] != answers))
         order = kept[np.lexsort((answers[kept], asked[kept]))]
         starts = np.searchsorted(asked[order], np.arange(len(queries) + 1))
         m = len(corpus)
-        groups = _groups(m + asked[order], answers[order], m + len(queries), m + np.arange(len(queries)))
+        rows = max(m, int(answers.max(initial=0)) + 1)
+        groups = _groups(rows + asked[order], answers[order], rows + len(queries), rows + np.arange(len(queries)))
         return cls(corpus, queries, own, answers[order], grades[order], starts, groups)
 
     @property
@@ -83,7 +88,7 @@ class Relevance:
 
     @property
     def counts(self) -> Ids:
-        """The number of relevant rows of each query (Q,); at least 1."""
+        """The number of relevant rows of each query (Q,)."""
         return np.diff(self.starts)
 
     @property
@@ -93,7 +98,7 @@ class Relevance:
 
     def gains(self, ids: NDArray[np.integer[Any]]) -> NDArray[np.float64]:
         """Return the grade of each result (Q, k) for its query, 0 if not relevant; -1 marks a missing result."""
-        m = np.int64(len(self.corpus))
+        m = np.int64(max(len(self.corpus), int(self.partners.max(initial=0)) + 1))
         wanted = np.repeat(np.arange(len(self.queries)), self.counts) * m + self.partners  # ascending
         asked = np.arange(len(self.queries))[:, None] * m + ids
         at = np.minimum(np.searchsorted(wanted, asked), len(wanted) - 1)

@@ -46,11 +46,13 @@ def pick_parts(files: Iterable[str], name: str, subset: str, where: str) -> dict
     """Return the files of each of `PARTS` of a retrieval split, as BEIR and mteb lay them out.
 
     Documents and queries have that word in their path; judgements have ``qrels``, or neither word. Of each the split's
-    files count, or all if none names the split: documents are often the same for every split.
+    files count, or all if none names the split: documents are often the same for every split. The lists of candidates that
+    mteb keeps for reranking (``top_ranked``) are passed over: the judgements name them all.
     """
     words = {f: set(re.split(r"[\W_]+", f.casefold())) for f in files if format_of(f) and not f.startswith(".")}
     if subset:
         words = {f: w for f, w in words.items() if w.issuperset(re.split(r"[\W_]+", subset.casefold()))}
+    words = {f: w for f, w in words.items() if "ranked" not in w}
     by_part: dict[str, list[str]] = {part: [] for part in PARTS}
     for file, own in words.items():
         part = next((p for p in ("qrels", "corpus", "queries") if p in own), "qrels")

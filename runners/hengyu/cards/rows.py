@@ -12,7 +12,8 @@ from pathlib import Path
 
 from hengyu.base.bounded import MAGIC_BYTES, Budget, ParquetColumns, bounded_lines, open_regular, packing
 from hengyu.base.bounded import unpacked as unpacked_stream
-from hengyu.base.errors import HengyuError, did_you_mean, first_line
+from hengyu.base.errors import HengyuError, did_you_mean
+from hengyu.base.errors import first_line as brief
 from hengyu.cards.card import Columns
 from hengyu.cards.columns import Rows, Wanted, at_lines, choice, joined
 from hengyu.cards.content import HEAD, decode, not_utf8, refuse_foreign
@@ -23,6 +24,7 @@ __all__ = [
     "Rows",
     "Wanted",
     "at_lines",
+    "first_line",
     "joined",
     "parquet_names",
     "quoting_of",
@@ -202,6 +204,11 @@ def _lines(source: bytes | Path, where: str, encoding: str = "") -> Iterator[str
         yield bare
 
 
+def first_line(source: bytes | Path, where: str) -> str:
+    """Return the first line of a text file that is not empty, without its line end; "" for a file without one."""
+    return next((line for line in _lines(source, where) if line.strip()), "")
+
+
 def parquet_names(content: bytes, where: str) -> list[str]:
     """Return the names of a parquet file's columns, each once; raises `HengyuError`."""
     import pyarrow as pa
@@ -211,7 +218,7 @@ def parquet_names(content: bytes, where: str) -> list[str]:
         return list(dict.fromkeys(pq.read_schema(pa.BufferReader(unpacked(content, where, "parquet"))).names))
     except (pa.ArrowException, OSError, ValueError, KeyError, MemoryError) as e:
         raise HengyuError(
-            f"{where}: damaged or cut short, or not a parquet file ({first_line(e)}); get the file again"
+            f"{where}: damaged or cut short, or not a parquet file ({brief(e)}); get the file again"
         ) from None
 
 
@@ -244,7 +251,7 @@ def _parquet(source: bytes | Path, where: str, wanted: Sequence[Wanted]) -> Rows
     except HengyuError:
         raise
     except (pa.ArrowException, OSError, ValueError, OverflowError, KeyError, MemoryError) as e:
-        reason = first_line(e)
+        reason = brief(e)
         raise HengyuError(
             f"{where}: damaged or cut short, or not a parquet file ({reason}); get the file again"
         ) from None

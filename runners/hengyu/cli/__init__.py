@@ -22,6 +22,14 @@ from hengyu.cli import commands
 
 __all__ = ["main"]
 
+_GROUPS = {
+    "Evaluate": ("run", "report", "compare", "export", "export-model", "reference"),
+    "Data": ("list", "card", "validate", "fetch"),
+    "Regression gate (CI)": ("gate", "baseline"),
+    "Models and vectors": ("encode", "bench-encode", "selfcheck", "cloud", "pretrain", "store"),
+    "Random projections": ("distort", "theory"),
+}
+_OTHERS = "More"
 _INTERRUPTED = 130
 _RENAMED = {"take": "export-model"}  # the name in version 0.1 -> the name now
 _WRONG = 2
@@ -44,6 +52,21 @@ class _Commands(click.Group):
             raise click.UsageError(f"there is no command '{cmd_name}'{did_you_mean(cmd_name, self.list_commands(ctx))}")
         command: click.Command = import_module(f"{commands.__name__}.{cmd_name.replace('-', '_')}").command
         return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the commands by what they are for, each with its whole first sentence."""
+        known = self.list_commands(ctx)
+        grouped = {name for names in _GROUPS.values() for name in names}
+        groups = {**_GROUPS, _OTHERS: tuple(name for name in known if name not in grouped)}
+        for title, names in groups.items():
+            rows = [(name, self._first_sentence(ctx, name)) for name in names if name in known]
+            if rows:
+                with formatter.section(title):
+                    formatter.write_dl(rows, col_max=14)
+
+    def _first_sentence(self, ctx: click.Context, name: str) -> str:
+        command = self.get_command(ctx, name)
+        return " ".join((command.help or "").split("\n\n")[0].split()) if command else ""
 
     def invoke(self, ctx: click.Context) -> object:
         """Run a command."""

@@ -9,6 +9,7 @@ import click
 
 from hengyu.base.escapes import plain
 from hengyu.cards import pairs_card
+from hengyu.cards.card import Card, CollectionCard
 from hengyu.cards.data import Pairs
 from hengyu.cards.guess import Guess, guess
 from hengyu.cards.notes import distribution
@@ -40,6 +41,21 @@ def describe_pairs(pairs: Pairs) -> Iterator[str]:
         yield f"  {len(pairs.dropped)} malformed {lines} left out ({at_lines('line', pairs.dropped)})"
     for note in pairs.notes:
         yield plain(f"  {note.removeprefix(f'{pairs.task}: ')}")
+
+
+def describe_collection(card: Card, folder: Path) -> Iterator[str]:
+    """Yield lines on the splits of a retrieval card whose files are in a folder; raises `HengyuError` for what is wrong there."""
+    from hengyu.cards.collection import load_collection
+
+    assert isinstance(card, CollectionCard)
+    for split in card.splits:
+        found = load_collection(card, split, folder)
+        yield plain(
+            f"{found.task}: {len(found.documents):,} documents, {len(found.queries):,} queries, {len(found.labels):,} judgements"
+        )
+        for note in found.notes:
+            yield plain(f"  {note.removeprefix(f'{found.task}: ')}")
+        yield plain(f"  evaluate on it: hengyu run retrieval --datasets {card.path.parent} --task {found.task}")
 
 
 def show_pairs(files: Sequence[Path], *, quiet: bool) -> tuple[str, ...]:

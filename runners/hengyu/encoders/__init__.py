@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 __all__ = [
     "BASELINES",
     "BUILTIN",
+    "BUILT_IN",
+    "built_in_folder",
     "COMMAND_LINE_ONLY",
     "POOLINGS",
     "SIDES",
@@ -53,7 +55,14 @@ COMMAND_LINE_ONLY = {"allow_api": "--allow-api", "key_over_http": "--key-over-ht
 """Permissions that no file can grant: field of `EncoderSpec` -> the option that grants it."""
 
 BUILTIN = "hengyu-mini"
-_BUILT_IN = (BUILTIN, "builtin")  # names it can be given by
+BUILT_IN = {
+    BUILTIN: "a small character BERT, masked language model only",
+    "hengyu-small": "the same BERT, distilled from multilingual-e5-small",
+    "hengyu-static": "rows of character n-grams, distilled from multilingual-e5-small",
+}
+"""The encoders that come with the package, and what they are."""
+
+_ALIAS = "builtin"  # another name of the first one
 _HUB_ID = r"[^./~\\][^/\\]*(/[^/\\]+)?\Z"
 
 VECTOR_FILES = (".npy", ".safetensors", ".parquet")
@@ -109,7 +118,7 @@ def is_vectors(model: str) -> bool:
 class EncoderSpec:
     """The declaration of an encoder, in a suite or on the command line."""
 
-    model: str  # "hengyu-mini" (built in), a folder, a hub id, a file or folder of vectors, or its name at an API
+    model: str  # a built-in one, a folder, a hub id, a file or folder of vectors, or its name at an API
     name: str = ""  # its name on the leaderboard; by default the id or the folder's name
     revision: str = ""  # of a hub id
     prompt: str = ""  # a prefix, or a template with {text}; "" for the model's own
@@ -154,8 +163,8 @@ class EncoderSpec:
         """
         if self.api:
             return self.name or self.model
-        if self.name or self.model in _BUILT_IN:
-            return self.name or BUILTIN
+        if self.name or self.model in (*BUILT_IN, _ALIAS):
+            return self.name or (BUILTIN if self.model == _ALIAS else self.model)
         path = PurePath(self.model)
         if path.suffix in VECTOR_FILES:
             return path.stem
@@ -207,6 +216,10 @@ class Encoder(Protocol):
     @property
     def revision(self) -> str:
         """The hub revision of the weights; "" for a folder."""
+
+    @property
+    def parameters(self) -> int | None:
+        """How many numbers its weights hold; None where that is not known."""
 
     def side(self, side: str) -> Encoder:
         """Return the same encoder for texts of one side of a retrieval suite (one of `SIDES`), with that side's prompt."""
@@ -260,6 +273,11 @@ class LocalEncoder:
     warning = ""
 
     @property
+    def parameters(self) -> int | None:
+        """Not known, unless an encoder says more."""
+        return None
+
+    @property
     def made_with(self) -> tuple[str, ...]:
         """No module but those of its class."""
         return ()
@@ -311,13 +329,18 @@ def open_encoder(spec: EncoderSpec, *, offline: bool = False) -> HuggingFace:
     from hengyu.encoders.huggingface import HuggingFace
     from hengyu.encoders.model_folder import ModelFolder
 
-    if spec.model in _BUILT_IN:
-        folder = ModelFolder(Path(__file__).parent / "builtin", spec, identifier=spec.display_name)
+    if spec.model in (*BUILT_IN, _ALIAS):
+        folder = ModelFolder(built_in_folder(spec.model), spec, identifier=spec.display_name)
     else:
         path, revision = find_folder(spec, offline=offline)
         folder = ModelFolder(path, spec, identifier=spec.display_name, revision=revision, offline=offline)
     folder.refuse_other_kinds()
     return HuggingFace(folder)
+
+
+def built_in_folder(name: str) -> Path:
+    """Return the folder of a built-in encoder."""
+    return Path(__file__).parent / "builtin" / (BUILTIN if name == _ALIAS else name)
 
 
 @cache

@@ -53,6 +53,7 @@ class Api:
 
     hosted = True
     native_is = ""
+    parameters = None
     made_with = ()
 
     def __init__(self, spec: EncoderSpec, *, offline: bool = False) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from hengyu.base.bounded import refuse_special, user_path
 from hengyu.base.errors import HengyuError, did_you_mean, first_line
-from hengyu.encoders import BUILTIN, EncoderSpec
+from hengyu.encoders import BUILT_IN, EncoderSpec
 
 __all__ = ["find_folder", "kept_endings"]
 
@@ -65,7 +65,7 @@ def _near(word: str) -> str:
         ]
     except OSError:
         folders = []
-    close = did_you_mean(word, [BUILTIN, *folders])
+    close = did_you_mean(word, [*BUILT_IN, *folders])
     return close if close.startswith("; did") else ""
 
 

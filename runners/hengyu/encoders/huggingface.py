@@ -15,7 +15,7 @@ from hengyu.encoders import POOLINGS, Chunk, EncoderFailed, LocalEncoder, Vector
 from hengyu.encoders.architectures import ATTENTION, decodes, open_attention
 from hengyu.encoders.engines import export
 from hengyu.encoders.kept_tokens import kept_counts, kept_token_print
-from hengyu.encoders.layout import STEP
+from hengyu.encoders.layout import NGRAMS, STEP
 from hengyu.encoders.mixed_precision import halve
 from hengyu.encoders.model_folder import ModelFolder
 from hengyu.encoders.passes import TOKENS_PER_BATCH, Passes
@@ -59,6 +59,8 @@ class HuggingFace(Passes, LocalEncoder):
         if self.folder.static:
             given = dict.fromkeys(POOLINGS, "the model is not a transformer and has only its native vectors")
             given["native"] = ""
+            if self.folder.ngrams and not self.folder.truncate_dim:
+                given["mean"] = ""
             return given
         if not self.folder.has_pooler:
             given["pooler"] = "the model's weights have no pooler"
@@ -74,6 +76,11 @@ class HuggingFace(Passes, LocalEncoder):
         return given
 
     @property
+    def parameters(self) -> int | None:
+        """How many numbers the safetensors files of the transformer hold; None where there are none."""
+        return self.folder.parameters or None
+
+    @property
     def revision(self) -> str:
         """The hub revision of the weights; "" for a folder."""
         return self.folder.revision
@@ -81,6 +88,8 @@ class HuggingFace(Passes, LocalEncoder):
     @property
     def native_is(self) -> str:
         """The pooling that equals the native vectors; "" if none does."""
+        if not self.poolings["mean"] and self.folder.static:
+            return "mean"
         pooling, normalised = self.folder.tail or ("", False)
         if normalised or self.folder.static or self._decodes or self.folder.truncate_dim or self._chats:
             return ""
@@ -119,12 +128,14 @@ class HuggingFace(Passes, LocalEncoder):
 
     @property
     def made_with(self) -> tuple[str, ...]:
-        """The modules, besides this class's, whose code makes the vectors: those of a step in an exported model."""
-        if not any(part.kind == "Step" for part in self.folder.walk()):
-            return ()
+        """The modules, besides this class's, whose code makes the vectors: those of a step in an exported model, or n-grams."""
+        kinds = {part.kind for part in self.folder.walk()}
+        ngrams = (NGRAMS.rpartition(".")[0],) if "Ngrams" in kinds else ()
+        if "Step" not in kinds:
+            return ngrams
         methods = Path(__file__).parents[1] / "methods"
         steps = (p for kind in ("transforms", "codes") for p in sorted((methods / kind).glob("[!_]*.py")))
-        return (STEP.rpartition(".")[0], *(f"hengyu.methods.{p.parent.name}.{p.stem}" for p in steps))
+        return (*ngrams, STEP.rpartition(".")[0], *(f"hengyu.methods.{p.parent.name}.{p.stem}" for p in steps))
 
     def identity(self) -> dict[str, Any]:
         """What the vectors depend on besides text and pooling."""
@@ -197,6 +208,7 @@ class HuggingFace(Passes, LocalEncoder):
         self.__dict__.pop("_parts", None)
         self.__dict__.pop("_chatting", None)
         self.__dict__.pop("_body", None)
+        self.__dict__.pop("_ngrams", None)
 
     def stream(
         self, texts: Sequence[str], poolings: Sequence[str], wanted: Callable[[NDArray[np.int64]], bool]
@@ -213,7 +225,11 @@ class HuggingFace(Passes, LocalEncoder):
                     f"{'' if name in self.poolings else did_you_mean(name, self.poolings)}"
                 )
         if self.folder.static:
-            yield from self._stream_static(texts, wanted)
+            yield from (
+                self._stream_ngrams(texts, poolings, wanted)
+                if self.folder.ngrams
+                else self._stream_static(texts, wanted)
+            )
             return
         if self._texts is None or self._texts[0] is not texts:
             self._tokenise(texts)
@@ -309,6 +325,30 @@ class HuggingFace(Passes, LocalEncoder):
         before = self.folder.prompt.partition("{text}")[0]
         ids: list[int] = tokenizer(before, truncation="longest_first")["input_ids"]
         return len(ids) - bool(ids and ids[-1] in tokenizer.all_special_ids)
+
+    def _stream_ngrams(
+        self,
+        texts: Sequence[str],
+        poolings: Sequence[str],
+        wanted: Callable[[NDArray[np.int64]], bool],
+        size: int = 2048,
+    ) -> Iterator[Chunk]:
+        """Encode texts with a static n-gram encoder, which the library would ask for 32 texts at a time."""
+        module = self._ngrams
+        for start in range(0, len(texts), size):
+            batch = np.arange(start, min(start + size, len(texts)))
+            if wanted(batch):
+                vectors, counts = module.vectors(list(map(self.tokenizer.wrap, texts[start : start + size])))
+                if self.folder.truncate_dim:
+                    vectors = vectors[:, : self.folder.truncate_dim]
+                yield Chunk(batch, dict.fromkeys(poolings, vectors), counts)
+
+    @cached_property
+    def _ngrams(self) -> Any:
+        """The only module of a static n-gram encoder."""
+        import torch
+
+        return self.library(torch.float32)[0]
 
     def _stream_static(
         self, texts: Sequence[str], wanted: Callable[[NDArray[np.int64]], bool], size: int = 1024

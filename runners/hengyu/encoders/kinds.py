@@ -84,7 +84,7 @@ def refuse_other_kinds(folder: FolderView) -> None:
 
 def _gives_vectors(folder: FolderView) -> bool:
     """Whether some module combines a text's tokens into one vector."""
-    done = ("Pooling", "StaticEmbedding", "BoW")
+    done = ("Pooling", "StaticEmbedding", "Ngrams", "BoW")
     return any(part.kind in done for part in folder.walk()) or any(
         isinstance(v, dict) or v == "sentence_embedding"
         for part in folder.walk()

@@ -11,10 +11,13 @@ from hengyu.base.errors import HengyuError
 from hengyu.encoders.files import TOKENIZER, Files, is_plain, join, weight_files
 from hengyu.encoders.foreign import LIBRARY
 
-__all__ = ["STEP", "Part", "read_parts"]
+__all__ = ["NGRAMS", "STEP", "Part", "read_parts"]
 
 STEP = "hengyu.tools.export_model.steps.Step"
 """The module of a step in an exported model; its code is in this package."""
+
+NGRAMS = "hengyu.encoders.ngrams.NgramEmbedding"
+"""The module of a static n-gram encoder; its code is in this package."""
 
 _OLD_STEP = "hengyu.take.steps.Step"  # the same in models exported by version 0.1
 
@@ -33,11 +36,12 @@ _KINDS: dict[str, tuple[str, bool]] = {
     "LSTM": ("lstm_config.json", True),
     "Dropout": ("config.json", False),
     "StaticEmbedding": ("", True),
+    "Ngrams": ("config.json", True),
     "WeightedLayerPooling": ("config.json", True),
     "Router": ("router_config.json", False),
 }
 _ALIASES = {"Asym": "Router"}
-_INPUTS = ("Transformer", "StaticEmbedding", "WordEmbeddings", "BoW", "Router")
+_INPUTS = ("Transformer", "StaticEmbedding", "Ngrams", "WordEmbeddings", "BoW", "Router")
 _WHITESPACE = "WhitespaceTokenizer"
 _SENTENCE_CONFIGS = tuple(
     f"sentence_{name}_config.json"
@@ -163,9 +167,11 @@ def read_parts(files: Files) -> tuple[Part, ...]:
 def _part(files: Files, type_: str, inside: str, depth: int = 0) -> Part:
     if type_ in (STEP, _OLD_STEP):
         return Part("Step", type_, inside, files.table(join(inside, "config.json")))
+    if type_ == NGRAMS:
+        return Part("Ngrams", type_, inside, files.table(join(inside, "config.json")))
     name = type_.rsplit(".", 1)[-1]
     kind = _ALIASES.get(name, name)
-    if kind not in _KINDS or not LIBRARY.match(type_):
+    if kind not in _KINDS or kind == "Ngrams" or not LIBRARY.match(type_):
         return Part("", type_, inside)
     if kind == "Router":
         return _router(files, type_, inside, depth)

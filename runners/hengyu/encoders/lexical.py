@@ -25,7 +25,7 @@ BASELINE_NOTES = {
 }
 
 _DIM = 256
-_BUILTIN = Path(__file__).parent / "builtin"
+_BUILTIN = Path(__file__).parent / "builtin" / "hengyu-mini"
 _READ = ("model.safetensors", "tokenizer.json")  # files of the built-in encoder
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Iterator, Mapping
 from copy import copy
 from functools import cached_property
@@ -123,6 +124,11 @@ class ModelFolder:
         """Whether the first module is not a transformer; then only ``native`` is available."""
         first = self.pipeline[0]
         return not (first.kind == "Transformer" or (not first.kind and first.name.endswith("Transformer")))
+
+    @property
+    def ngrams(self) -> bool:
+        """Whether it is a static n-gram encoder and nothing else; its native vectors are means, too."""
+        return [part.kind for part in self.pipeline] == ["Ngrams"]
 
     @property
     def routed(self) -> bool:
@@ -306,6 +312,21 @@ class ModelFolder:
             except (SafetensorError, OSError) as e:
                 raise HengyuError(f"{path}: not a complete safetensors file ({e}); get the model again") from None
         return tuple(names)
+
+    @cached_property
+    def parameters(self) -> int:
+        """How many numbers the transformer's weights hold, from the headers of its safetensors files."""
+        from safetensors import SafetensorError, safe_open
+
+        total = 0
+        for path in self.weights:
+            try:
+                with safe_open(path, framework="np") as file:
+                    names = list(file.keys())
+                    total += sum(math.prod(file.get_slice(name).get_shape()) for name in names)
+            except (SafetensorError, OSError) as e:
+                raise HengyuError(f"{path}: not a complete safetensors file ({e}); get the model again") from None
+        return total
 
     @property
     def has_pooler(self) -> bool:

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from hengyu.base.json_files import write_bytes
+from hengyu.base.json_files import read_json, write_bytes
 
-__all__ = ["write_modules"]
+if TYPE_CHECKING:
+    from torch import nn
+
+__all__ = ["write_dense", "write_modules"]
 
 
 def write_modules(folder: Path, *, width: int, pooling: str, length: int, lowercase: bool = False) -> None:
@@ -34,3 +38,23 @@ def write_modules(folder: Path, *, width: int, pooling: str, length: int, lowerc
     ):
         # part of fingerprints: the layout must not change
         write_bytes(folder / name, (json.dumps(content, indent=2) + "\n").encode())
+
+
+def write_dense(folder: Path, dense: nn.Linear) -> None:
+    """Add a dense layer without activation as the last module of a folder that `write_modules` wrote."""
+    from safetensors.torch import save
+
+    modules = read_json(folder / "modules.json", list[dict[str, object]], "write the folder again")
+    at = len(modules)
+    place = f"{at}_Dense"
+    modules.append({"idx": at, "name": str(at), "path": place, "type": "sentence_transformers.models.Dense"})
+    config = {
+        "in_features": dense.in_features,
+        "out_features": dense.out_features,
+        "bias": True,
+        "activation_function": "torch.nn.modules.linear.Identity",
+    }
+    weights = {f"linear.{key}": getattr(dense, key).detach().cpu().contiguous() for key in ("weight", "bias")}
+    write_bytes(folder / place / "config.json", (json.dumps(config, indent=2) + "\n").encode())
+    write_bytes(folder / place / "model.safetensors", save(weights))
+    write_bytes(folder / "modules.json", (json.dumps(modules, indent=2) + "\n").encode())

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hengyu.base.errors import HengyuError, first_line
-from hengyu.base.paths import cache_dir
+from hengyu.base.segmenter import jieba_segmenter
 from hengyu.encoders.model_folder import ModelFolder
 
 __all__ = ["Tokenizer"]
@@ -59,18 +59,9 @@ class Tokenizer:
     @cached_property
     def _words(self) -> Any:
         """Jieba's segmenter, HMM off as in the published runs of WoBERT and RoFormer."""
-        try:
-            import jieba
-        except ImportError:
-            raise HengyuError("pre_tokenizer 'jieba' needs jieba; run: pip install 'hengyu[jieba]'") from None
-        import logging
-
-        jieba.setLogLevel(logging.ERROR)
-        segmenter = jieba.Tokenizer()
-        # by default jieba keeps a marshalled cache in the shared temporary folder, where others could replace it
-        own = cache_dir() / "jieba"
-        own.mkdir(parents=True, exist_ok=True)
-        segmenter.tmp_dir = str(own)
+        segmenter = jieba_segmenter()
+        if segmenter is None:
+            raise HengyuError("pre_tokenizer 'jieba' needs jieba; run: pip install 'hengyu[jieba]'")
         return segmenter
 
     def wrap(self, text: str) -> str:

@@ -64,10 +64,13 @@ class Cell:
 def task_cells(suite: Suite, truth: Truth, seen: Sequence[Observation]) -> dict[Row, Cell]:
     """Return the cells of a task by row, each with its values and replicates."""
     single = _cells_by_seed(truth, seen)
-    whole = [c for c in single.values() if c.status == "ok"]
-    if whole:
+    alike: dict[tuple[str, ...], list[Cell]] = {}  # by the metrics that they have; all take the same resamples
+    for c in single.values():
+        if c.status == "ok":
+            alike.setdefault(truth.metrics_of(c.scores), []).append(c)
+    for metrics, whole in alike.items():
         scores, thresholds = [c.scores for c in whole], [c.thresholds for c in whole]
-        drawn = truth.replicates(scores, truth.metrics, suite.resamples, suite.seed, thresholds)
+        drawn = truth.replicates(scores, metrics, suite.resamples, suite.seed, thresholds)
         for metric, replicates in drawn.items():
             for cell, row in zip(whole, replicates, strict=True):
                 cell.replicates[metric] = row
@@ -116,7 +119,11 @@ def _together(row: Row, cells: list[Cell]) -> Cell:
 
 
 def average(cells: Sequence[Cell], weights: Floats, metrics: Sequence[str]) -> Cell:
-    """Return the weighted mean of a row's metrics on several tasks, seed by seed where all have as many."""
+    """Return the weighted mean of a row's metrics on several tasks, seed by seed where all have as many.
+
+    Metrics that a task does not have for the row are left out.
+    """
+    metrics = [m for m in metrics if all(m in c.values for c in cells)]
     values = {m: float(weights @ [c.values[m] for c in cells]) for m in metrics}
     drawn = {m: weights @ np.stack([c.replicates[m] for c in cells]) for m in metrics if m in cells[0].replicates}
     draws: tuple[Cell, ...] = ()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
@@ -18,6 +18,7 @@ from hengyu.methods.grammar import Entry, parse_entry
 from hengyu.storage.records import Difference, Record, Standing
 from hengyu.storage.records.observations import Observation
 from hengyu.suites.plan import Plan
+from hengyu.suites.suite import LEXICAL
 from hengyu.tasks.interface.base import Average, Task
 from hengyu.tasks.interface.truth import Truth, percentiles
 
@@ -69,13 +70,13 @@ def _task_records(plan: Plan, kind: Task, truth: Truth, cells: Mapping[Row, Cell
     level = plan.suite.level
     records = []
     for cell in cells.values():
-        reference = cells.get(_reference(kind, cell.row))
+        reference = cells.get(_reference(kind, cell.row, cells))
         empty = _record(plan, kind, truth.task, cell, truth.n)
         if not cell.whole:
             reasons: dict[str, Any] = {"status": cell.status, "reason": cell.reason, "ceiling": truth.ceiling}
             records += [replace(empty, metric=m, **reasons) for m in truth.metrics]
             continue
-        for metric in (*truth.metrics, *(m for m in kind.sizes if m in cell.values)):
+        for metric in (m for m in (*truth.metrics, *kind.sizes) if m in cell.values):
             decided = metric in cell.thresholds
             record = replace(
                 empty,
@@ -95,9 +96,13 @@ def _task_records(plan: Plan, kind: Task, truth: Truth, cells: Mapping[Row, Cell
     return records
 
 
-def _reference(kind: Task, row: Row) -> Row:
-    """Return the row that another one is compared with."""
-    return (row[0], row[1], kind.reference, "none")
+def _reference(kind: Task, row: Row, rows: Collection[Row]) -> Row:
+    """Return the row that another one is compared with.
+
+    Lexical search is compared with the encoder's, where there is one encoder under one pooling.
+    """
+    found = [r for r in rows if r[2:] == (kind.reference, "none")] if row[0] == LEXICAL else []
+    return found[0] if len(found) == 1 else (row[0], row[1], kind.reference, "none")
 
 
 def _draws(record: Record, cell: Cell, metric: str, level: float, truth: Truth | None) -> list[Record]:
@@ -196,10 +201,11 @@ def _mean_records(
             why: dict[str, Any] = {"status": "incomplete", "reason": f"no number for {', '.join(holes)}"}
             records += [replace(empty, metric=m, **why) for m in kind.averaged if m not in kind.sizes]
             continue
-        reference = cells.get(_reference(kind, row)) if row != _reference(kind, row) else None
-        for metric in kind.averaged:
+        other = _reference(kind, row, cells)
+        reference = cells.get(other) if row != other else None
+        for metric in (m for m in kind.averaged if m in cell.values):
             record = replace(empty, metric=metric, **_numbers(cell, metric, level, None))
-            if reference is not None and metric in cell.replicates:
+            if reference is not None and metric in cell.replicates and metric in reference.replicates:
                 record = replace(record, **delta(cell, reference, metric, level))
             records.append(record)
             if mean.draws and metric == kind.main:

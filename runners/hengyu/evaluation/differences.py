@@ -11,6 +11,7 @@ from hengyu.evaluation.paired_test import holm
 from hengyu.numerics.resampling import p_of_zero
 from hengyu.storage.records import Difference
 from hengyu.suites.plan import Plan
+from hengyu.suites.suite import LEXICAL
 
 __all__ = ["differences"]
 
@@ -21,7 +22,7 @@ def differences(plan: Plan, columns: Columns, metric: str) -> list[Difference]:
     """Return the differences of a metric on every task, and on their mean where a row has all of them.
 
     Two entries are compared under the same encoder, pooling and fit_on; one that is fitted on nothing
-    is compared with every fit_on.
+    is compared with every fit_on, and lexical search with every encoder and pooling.
     """
     found = []
     sizes = {t.name: t.n for t in plan.tasks}
@@ -52,5 +53,6 @@ def _pair(cells: dict[Row, Cell], row: Row, against: str) -> tuple[Cell | None, 
     """Return the cells of a row and of the row it is compared with; None without a number."""
     encoder, pooling, _, fit_on = row
     mine = cells.get(row)
-    other = cells.get((encoder, pooling, against, fit_on)) or cells.get((encoder, pooling, against, "none"))
+    places = ((encoder, pooling, against, fit_on), (encoder, pooling, against, "none"), (LEXICAL, "-", against, "none"))
+    other = next((cells[place] for place in places if place in cells), None)
     return tuple(c if c is not None and c.whole else None for c in (mine, other))  # type: ignore[return-value]

@@ -1,13 +1,14 @@
 """The base classes of methods: what each kind must implement and may declare.
 
-A method is a dataclass in a file of its own below transforms/, codes/, indexes/ or tuners/. It derives from the base class
-of its kind, and its fields are the parameters of the entry grammar. Declarations are class attributes with defaults here,
-so nobody has to ask whether an attribute exists.
+A method is a dataclass in a file of its own below transforms/, codes/, indexes/, lexical/, fusions/ or tuners/. It
+derives from the base class of its kind, and its fields are the parameters of the entry grammar. Declarations are class
+attributes with defaults here, so nobody has to ask whether an attribute exists.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
@@ -17,7 +18,7 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     from hengyu.numerics.sample import Sample
 
-__all__ = ["Code", "Floats", "Ids", "Index", "Method", "Transform"]
+__all__ = ["Code", "Floats", "Fusion", "Ids", "Index", "Lexical", "Method", "Searcher", "Transform"]
 
 Floats = NDArray[np.floating[Any]]
 Ids = NDArray[np.int64]
@@ -28,15 +29,19 @@ class Method(ABC):
     """One step of an entry.
 
     Attributes:
-        category: transform, code, index or tuner.
+        category: transform, code, index, lexical, fusion or tuner.
         needs_fit: whether it learns from rows or texts; such a step has a ``fit_on``.
         labelled: whether it learns from labels.
+        searches: whether it finds neighbours, and so ends an entry of a retrieval suite.
+        joins: how many entries it joins; they are written before its parameters, like ``rrf(flat, bm25)``.
         version: raise it to discard stored results for a reason that neither code nor parameters show.
     """
 
     category: ClassVar[str]
     needs_fit: ClassVar[bool] = True
     labelled: ClassVar[bool] = False
+    searches: ClassVar[bool] = False
+    joins: ClassVar[int] = 0
     version: ClassVar[int] = 1
 
     def bytes_per_vector(self, width: int) -> int:
@@ -75,14 +80,43 @@ class Code(Transform):
         """Return the bytes of one vector's code; ``width`` is the number of columns of the result."""
 
 
-class Index(Method):
-    """Vectors to nearest neighbours by inner product; the last step of an entry in a retrieval suite.
+class Searcher(Method):
+    """What finds neighbours; the last step of an entry in a retrieval suite."""
+
+    needs_fit = False
+    searches = True
+
+    @abstractmethod
+    def search(self, q: Any, k: int) -> tuple[Ids, NDArray[np.float32]]:
+        """Return row numbers and scores (Q, k) for Q queries, best first, ties by number; -1 if there are fewer."""
+
+    @abstractmethod
+    def size(self) -> int:
+        """Return the size of the index in bytes."""
+
+    @abstractmethod
+    def vector_size(self) -> float:
+        """Return the bytes that one more row adds."""
+
+    def warm(self) -> None:
+        """Do the one-time work of the first search, such as compiling."""
+
+
+class Index(Searcher):
+    """Vectors to nearest neighbours by inner product.
 
     Tasks give vectors of length 1, so the inner product is the cosine.
+
+    Attributes:
+        after_index: whether it stands after another index, whose results it takes further.
     """
 
     category = "index"
-    needs_fit = False
+    after_index: ClassVar[bool] = False
+
+    def over(self, coarse: Index) -> Self:
+        """Set the index before it, for one that stands `after_index`; another one has none."""
+        raise NotImplementedError
 
     @abstractmethod
     def build(self, x: Floats | Sample, block: int = 4096) -> Self:
@@ -92,13 +126,37 @@ class Index(Method):
     def search(self, q: Floats, k: int) -> tuple[Ids, NDArray[np.float32]]:
         """Return row numbers and scores (Q, k) for queries (Q, d), best first, ties by number; -1 if there are fewer."""
 
-    @abstractmethod
-    def size(self) -> int:
-        """Return the size of the index in bytes."""
+
+class Lexical(Searcher):
+    """Texts to the texts that share their words or characters; it needs no encoder, so no step stands before it."""
+
+    category = "lexical"
 
     @abstractmethod
-    def vector_size(self) -> float:
-        """Return the bytes that one more vector adds."""
+    def build(self, texts: Sequence[str]) -> Self:
+        """Index texts (n,)."""
 
-    def warm(self) -> None:
-        """Do the one-time work of the first search, such as compiling."""
+    @abstractmethod
+    def search(self, q: Sequence[str], k: int) -> tuple[Ids, NDArray[np.float32]]:
+        """Return row numbers and scores (Q, k) for queries (Q,), best first, ties by number; -1 if there are fewer."""
+
+
+class Fusion(Method):
+    """Several ranked lists to one; the entries that give the lists are written first: ``rrf(whitening > flat, bm25)``.
+
+    Attributes:
+        depth: how many results of each entry are joined; a subclass has it as a field.
+    """
+
+    category = "fusion"
+    needs_fit = False
+    searches = True
+    joins = 2
+    depth: int
+
+    @abstractmethod
+    def fuse(self, lists: Sequence[tuple[Ids, NDArray[np.float32]]], k: int) -> tuple[Ids, NDArray[np.float32]]:
+        """Return row numbers and scores (Q, k) of lists of row numbers and scores (Q, depth), best first, ties by number.
+
+        -1 marks the places of a list that found fewer, and those of the result if there are fewer.
+        """

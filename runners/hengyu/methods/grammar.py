@@ -1,17 +1,19 @@
 """The entry grammar: ``whitening(dim=256) > simhash(bits=128)``, parsed to steps and printed back the same.
 
     entry := step { ">" step }
-    step  := name [ "(" [ key "=" value { "," key "=" value } ] ")" ]
+    step  := name [ "(" [ argument { "," argument } ] ")" ]
+    argument := key "=" value | entry
     value := integer | number | true | false | "string" | word
 
-The canonical text (parameters in the method's own order, defaults left out) is the column heading, the JSON key
-and the command-line argument.
+Only a fusion such as ``rrf(whitening > flat, bm25)`` takes entries; they stand before its parameters. The canonical
+text (parameters in the method's own order, defaults left out) is the column heading, the JSON key and the command-line
+argument.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import MISSING, dataclass, fields, replace
 from itertools import pairwise
 from typing import Any, Literal, get_args, get_type_hints
@@ -32,6 +34,7 @@ _NAME = re.compile(r"[a-z][a-z0-9-]*\Z")
 _LARGEST = 1 << 63
 _LONGEST = 4096  # characters of an entry
 _SHOWN = 60
+_DEEPEST = 8  # fusions inside each other
 
 
 @dataclass(frozen=True)
@@ -51,8 +54,23 @@ class Entry:
 
     @property
     def index(self) -> bool:
-        """Whether the last step is an index, which finds neighbours, and no step before it is."""
-        return [_is_index(s) for s in self.steps] == [False] * (len(self.steps) - 1) + [True]
+        """Whether the last step finds neighbours, and no step before it does."""
+        rescored = 1 if len(self.steps) > 1 and _after_index(self.steps[-1]) else 0
+        steps = self.steps[: len(self.steps) - rescored]
+        return [s.method.searches for s in steps] == [False] * (len(steps) - 1) + [True] and not _after_index(steps[-1])
+
+    @property
+    def lexical(self) -> bool:
+        """Whether it finds neighbours of texts without an encoder: every search in it is lexical."""
+        last = self.steps[-1]
+        if last.joined:
+            return all(Entry(steps).lexical for steps in last.joined)
+        return last.method.category == "lexical"
+
+    def walk(self) -> Iterator[Step]:
+        """Yield the steps, and those of the entries that they join."""
+        for step in self.steps:
+            yield from step.walk()
 
     @property
     def dim(self) -> int | None:
@@ -79,7 +97,7 @@ class Entry:
     @property
     def stochastic(self) -> bool:
         """Whether a step draws random numbers by a ``seed`` that the entry leaves open."""
-        return any("seed" in _names(s) and s.get("seed") is None for s in self.steps)
+        return any("seed" in _names(s) and s.get("seed") is None for s in self.walk())
 
     def bytes_per_vector(self, width: int) -> int:
         """Return the bytes that one vector of ``width`` columns takes as the last step leaves it: float32 or codes.
@@ -92,13 +110,13 @@ class Entry:
 
     def with_seed(self, seed: int) -> Entry:
         """Return the entry with the seed set in every step that has one and leaves it open."""
-        steps = (
-            _step(s.name, {**dict(s.parameters), "seed": seed}, str(self))
-            if "seed" in _names(s) and s.get("seed") is None
-            else s
-            for s in self.steps
-        )
-        return replace(self, steps=tuple(steps))
+        return replace(self, steps=tuple(self._seeded(s, seed) for s in self.steps))
+
+    def _seeded(self, step: Step, seed: int) -> Step:
+        joined = tuple(tuple(self._seeded(s, seed) for s in steps) for steps in step.joined)
+        if "seed" in _names(step) and step.get("seed") is None:
+            return _step(step.name, {**dict(step.parameters), "seed": seed}, str(self), joined)
+        return replace(step, joined=joined)
 
     def with_dim(self, dim: int | None) -> Entry:
         """Return the entry with the last step's ``dim`` set, or left out for None."""
@@ -114,55 +132,134 @@ def _names(step: Step) -> set[str]:
     return {f.name for f in fields(find_method(step.name)) if f.init}
 
 
-def _is_index(step: Step) -> bool:
-    return issubclass(step.method, Index)
+def _after_index(step: Step) -> bool:
+    return issubclass(step.method, Index) and step.method.after_index
+
+
+def _coarse(step: Step) -> bool:
+    """Whether a step is an index that another may stand after."""
+    return issubclass(step.method, Index) and not step.method.after_index
 
 
 def parse_entry(text: str) -> Entry:
     """Parse an entry; raises `HengyuError` naming the entry, what is wrong in it, and the remedy."""
-    tokens = _tokens(text)
-    steps: list[Step] = []
-    at = 0
+    parser = _Parser(text)
+    steps = parser.steps()
+    if parser.now:
+        parser.expect(">")
+    _refuse_late_tuner(steps, text)
+    return Entry(tuple(steps))
 
-    def expect(mark: str) -> None:
-        nonlocal at
-        if tokens[at] != mark:
-            found = tokens[at] or "the end"
+
+class _Parser:
+    """Reads the tokens of an entry one after the other."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self._tokens = _tokens(text)
+        self._at = 0
+        self._depth = 0
+
+    @property
+    def now(self) -> str:
+        """The next token; "" at the end."""
+        return self._tokens[self._at]
+
+    def take(self) -> str:
+        """Return the next token and go on."""
+        self._at += 1
+        return self._tokens[self._at - 1]
+
+    def expect(self, mark: str) -> None:
+        """Take a mark; raises `HengyuError` where another token stands."""
+        if self.now != mark:
+            found = self.now or "the end"
             raise HengyuError(
-                f"entry '{text}': expected '{mark}' where {found!r} stands; write it like 'whitening(dim=256) > l2'"
+                f"entry '{self.text}': expected '{mark}' where {found!r} stands; write it like 'whitening(dim=256) > l2'"
             )
-        at += 1
+        self._at += 1
 
-    while True:
-        name = tokens[at]
+    def steps(self) -> list[Step]:
+        """Read steps up to the end, or up to a mark that ends an entry inside a fusion."""
+        found: list[Step] = []
+        while True:
+            found.append(self._step())
+            if found[-1].method.category in ("lexical", "fusion") and len(found) > 1:
+                what = "searches texts" if found[-1].method.category == "lexical" else "joins whole entries"
+                raise HengyuError(
+                    f"entry '{self.text}': {found[-1].name} {what}, so nothing can stand before it; remove "
+                    f"'{' > '.join(map(str, found[:-1]))} >'"
+                )
+            if _after_index(found[-1]) and (len(found) < 2 or not _coarse(found[-2])):
+                raise HengyuError(
+                    f"entry '{self.text}': {found[-1].name} stands after an index; write it like 'rabitq-flat > {found[-1]}'"
+                )
+            if self.now in ("", ",", ")"):
+                return found
+            follows = _coarse(found[-1]) and self._joins_on()
+            if found[-1].method.searches and self.now == ">" and not follows:
+                raise HengyuError(
+                    f"entry '{self.text}': {found[-1].name} is an index, which makes neighbours of vectors; put nothing after it"
+                )
+            self.expect(">")
+
+    def _step(self) -> Step:
+        name = self.take()
         if not _NAME.match(name):
             raise HengyuError(
-                f"entry '{text}': expected a method's name where {name or 'the end'!r} stands{did_you_mean('', method_names())}"
+                f"entry '{self.text}': expected a method's name where {name or 'the end'!r} stands"
+                f"{did_you_mean('', method_names())}"
             )
-        at += 1
         given: dict[str, Value] = {}
-        if tokens[at] == "(":
-            at += 1
-            while tokens[at] != ")":
-                if given:
-                    expect(",")
-                key = tokens[at]
-                at += 1
-                expect("=")
-                if key in given:
-                    raise HengyuError(f"entry '{text}': parameter '{key}' is given twice; keep one")
-                given[key] = _value(tokens[at])
-                at += 1
-            at += 1
-        steps.append(_step(name, given, text))
-        if not tokens[at]:
-            _refuse_late_tuner(steps, text)
-            return Entry(tuple(steps))
-        if _is_index(steps[-1]):
+        joined: list[tuple[Step, ...]] = []
+        if self.now == "(":
+            self.take()
+            while self.now != ")":
+                if given or joined:
+                    self.expect(",")
+                if self._joins(name) and self._tokens[self._at + 1] != "=":
+                    joined.append(self._joined(name, given))
+                else:
+                    self._parameter(given)
+            self.take()
+        return _step(name, given, self.text, tuple(joined))
+
+    def _joins_on(self) -> bool:
+        """Whether the step after the next mark is one that stands after an index."""
+        name = self._tokens[self._at + 1]
+        method = find_method(name) if name in method_names() else None
+        return method is not None and issubclass(method, Index) and method.after_index
+
+    def _joins(self, name: str) -> int:
+        return find_method(name).joins if name in method_names() else 0
+
+    def _joined(self, name: str, given: Mapping[str, Value]) -> tuple[Step, ...]:
+        """Read an entry that a fusion joins."""
+        if given:
             raise HengyuError(
-                f"entry '{text}': {steps[-1].name} is an index, which makes neighbours of vectors; put nothing after it"
+                f"entry '{self.text}': {name} joins entries, which stand before its parameters; move '{self.now}' to the front"
             )
-        expect(">")
+        self._depth += 1
+        if self._depth > _DEEPEST:
+            raise HengyuError(
+                f"entry '{self.text[:_SHOWN]}…': more than {_DEEPEST} fusions inside each other; write fewer"
+            )
+        steps = tuple(self.steps())
+        self._depth -= 1
+        entry = Entry(steps)
+        if not entry.index:
+            raise HengyuError(
+                f"entry '{self.text}': {name} joins ranked lists, and '{entry}' finds no neighbours; end it like '{entry} > flat'"
+            )
+        return steps
+
+    def _parameter(self, given: dict[str, Value]) -> None:
+        """Read ``key=value``."""
+        key = self.take()
+        self.expect("=")
+        if key in given:
+            raise HengyuError(f"entry '{self.text}': parameter '{key}' is given twice; keep one")
+        given[key] = _value(self.take())
 
 
 def _refuse_late_tuner(steps: list[Step], text: str) -> None:
@@ -207,11 +304,15 @@ def _value(token: str) -> Value:
     return token
 
 
-def _step(name: str, given: Mapping[str, Value], text: str) -> Step:
+def _step(name: str, given: Mapping[str, Value], text: str, joined: tuple[tuple[Step, ...], ...] = ()) -> Step:
     """Check a step's parameters against the method's fields and drop those that equal the default."""
     if name not in method_names():
         raise HengyuError(f"entry '{text}': unknown method '{name}'{did_you_mean(name, method_names())}")
     method = find_method(name)
+    if len(joined) != method.joins:
+        raise HengyuError(
+            f"entry '{text}': {name} joins {method.joins} entries, not {len(joined)}; write {name}(whitening > flat, bm25)"
+        )
     known = {f.name: f for f in fields(method) if f.init}
     hints = get_type_hints(method)
     for key in given:
@@ -227,7 +328,7 @@ def _step(name: str, given: Mapping[str, Value], text: str) -> Step:
         value = _typed(given[key], hints[key], f"entry '{text}': {name}({key}=...)")
         if value != field.default or type(value) is not type(field.default):
             kept.append((key, value))
-    step = Step(name, tuple(kept))
+    step = Step(name, tuple(kept), joined)
     try:
         step.make()
     except ValueError as e:

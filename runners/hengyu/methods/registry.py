@@ -12,7 +12,7 @@ from hengyu.methods.external import external_methods
 __all__ = ["find_method", "home_of", "method_names"]
 
 _PACKAGE = __name__.rpartition(".")[0]
-_KINDS = ("transforms", "codes", "indexes", "tuners")
+_KINDS = ("transforms", "codes", "indexes", "lexical", "fusions", "tuners")
 
 
 @cache

@@ -1,8 +1,9 @@
-"""A step of an entry: a method's name, with the parameters that differ from their defaults."""
+"""A step of an entry: a method's name, with the parameters that differ from their defaults, and the entries it joins."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,14 +18,20 @@ Value = int | float | bool | str | None
 
 @dataclass(frozen=True)
 class Step:
-    """One step: a method's name and the non-default parameters, in the method's order."""
+    """One step: a method's name and the non-default parameters, in the method's order.
+
+    Attributes:
+        joined: the entries that a fusion joins, each as its steps; () for other methods.
+    """
 
     name: str
     parameters: tuple[tuple[str, Value], ...] = ()
+    joined: tuple[tuple[Step, ...], ...] = ()
 
     def __str__(self) -> str:
         """Return the step in the entry grammar."""
-        inside = ", ".join(f"{k}={print_value(v)}" for k, v in self.parameters)
+        entries = (" > ".join(map(str, steps)) for steps in self.joined)
+        inside = ", ".join((*entries, *(f"{k}={print_value(v)}" for k, v in self.parameters)))
         return f"{self.name}({inside})" if inside else self.name
 
     @property
@@ -38,8 +45,16 @@ class Step:
 
     @property
     def key(self) -> dict[str, Any]:
-        """The step's part of cache keys: its method, every parameter, and the code that it reaches."""
-        return step_key(self.name, self.make(), home_of(self.name))
+        """The step's part of cache keys: its method, every parameter, the code that it reaches, and the steps it joins."""
+        own = step_key(self.name, self.make(), home_of(self.name))
+        return {**own, "joined": [[s.key for s in steps] for steps in self.joined]} if self.joined else own
+
+    def walk(self) -> Iterator[Step]:
+        """Yield the step, and the steps of the entries that it joins."""
+        yield self
+        for steps in self.joined:
+            for step in steps:
+                yield from step.walk()
 
     def get(self, key: str) -> Value:
         """Return a parameter's value; None if it has its default."""

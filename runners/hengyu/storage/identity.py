@@ -51,7 +51,7 @@ _NO_NUMBERS = frozenset(
 """Libraries that read, write or show, but compute nothing that is stored."""
 
 _OPTIONAL = {"onnxruntime": "onnx", "openvino": "openvino", "jieba": "jieba"}
-"""Libraries that make vectors only if an encoder's settings contain the word."""
+"""Libraries that count only if the settings of an encoder, or the words among a step's parameters, contain the word."""
 
 _BRING = {"transformers": ("tokenizers",), "sentence_transformers": ("transformers", "tokenizers")}
 
@@ -132,7 +132,7 @@ def made_by(*modules: str, alone: Sequence[str] = (), within: Sequence[str] = ()
         modules: names of modules that count with everything they reach.
         alone: names of modules that count without their imports.
         within: packages that imports are followed in; all of ours by default.
-        settings: words of an encoder's settings, for libraries that only some encoders use.
+        settings: words of an encoder's or a step's settings, for libraries that only some of them use.
     """
     return dict(_made_by(modules, tuple(alone), tuple(within), settings))
 
@@ -158,11 +158,13 @@ def step_key(name: str, method: Any, home: str) -> Key:
         home: the method's module.
     """
     modules = {home, *(c.__module__ for c in type(method).__mro__)}
+    parameters = {f.name: _plain(getattr(method, f.name)) for f in fields(method) if f.init}
+    words = " ".join(value for value in parameters.values() if isinstance(value, str))
     return {
         "name": name,
-        "parameters": {f.name: _plain(getattr(method, f.name)) for f in fields(method) if f.init},
+        "parameters": parameters,
         "version": _plain(getattr(method, "version", None)),
-        **made_by(*sorted(modules)),
+        **made_by(*sorted(modules), settings=words),
     }
 
 

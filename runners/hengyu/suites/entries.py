@@ -8,7 +8,6 @@ from hengyu.base.errors import did_you_mean
 from hengyu.base.toml_tables import Table, shown
 from hengyu.encoders.pooling_names import pooling_name
 from hengyu.methods.grammar import Dims, Entry, parse_entry
-from hengyu.methods.registry import find_method
 from hengyu.tasks.interface.base import Task
 
 __all__ = ["SuiteEntry", "misplaced", "read_entries", "with_first"]
@@ -48,7 +47,7 @@ class SuiteEntry:
     @property
     def needs_fit(self) -> bool:
         """Whether any of its steps learns from vectors."""
-        return any(find_method(s.name).needs_fit for s in self.entry.steps)
+        return any(s.method.needs_fit for s in self.entry.walk())
 
 
 def read_entries(
@@ -73,6 +72,8 @@ def read_entries(
             entry = parse_entry(text)
         if entry is None:
             continue
+        for key in (key for key, names in only.items() if names and entry.lexical):
+            inner.problem(key, f"does not fit '{entry}', which needs no encoder; leave {key} out")
         if dims and not entry.nested:
             inner.problem(
                 "dims",

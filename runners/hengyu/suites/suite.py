@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,10 +18,14 @@ from hengyu.suites.entries import SuiteEntry, misplaced, read_entries, with_firs
 from hengyu.tasks.interface.base import Task
 from hengyu.tasks.interface.registry import find_task, task_names
 
-__all__ = ["Suite", "find_suite", "load_suite"]
+__all__ = ["LEXICAL", "Suite", "find_suite", "load_suite"]
+
+LEXICAL = "lexical"
+"""What stands for the encoder in rows of lexical search, which has none."""
 
 _OF_A_CARD = "splits"  # a key that every card has, and no suite
 _USUAL_KIND = "sts"
+_TITLED = 3  # names that a title has room for
 _JUDGING: Mapping[str, tuple[Callable[[Any], bool], str]] = {  # key -> what its value must be, and how that is said
     "aggregate": (("", "avg", "w-avg").__contains__, "must be 'avg' or 'w-avg', not '{}'"),
     "resamples": (lambda n: 20 <= n <= 100_000, "must lie in 20..100000, not {}"),
@@ -30,9 +34,21 @@ _JUDGING: Mapping[str, tuple[Callable[[Any], bool], str]] = {  # key -> what its
 }
 
 
+def _enumerated(names: Sequence[str]) -> str:
+    """Return up to three names, or two and how many more there are."""
+    if len(names) <= _TITLED:
+        return ", ".join(names)
+    return f"{', '.join(names[: _TITLED - 1])} and {len(names) - _TITLED + 1} more"
+
+
 @dataclass(frozen=True)
 class Suite:
-    """Tasks x encoders x poolings x entries, and how they are judged."""
+    """Tasks x encoders x poolings x entries, and how they are judged.
+
+    Attributes:
+        baselines: what is evaluated without an encoder: names of `hengyu.encoders.BASELINES`, or entries of lexical search where
+            the kind of task has an index.
+    """
 
     name: str
     path: Path
@@ -76,6 +92,14 @@ class Suite:
             if e.applies_to(encoder) and (pooling in (e.poolings or (pooling,)) or pooling not in self.poolings)
         )
 
+    def _described(self, encoders: Sequence[EncoderSpec], tasks: Sequence[str]) -> dict[str, str]:
+        """Return title and description of the suite's methods on other encoders or tasks."""
+        models = _enumerated([e.name or e.model.rstrip("/").rpartition("/")[2] for e in encoders])
+        return {
+            "title": f"{models} on {_enumerated(tasks) or self.name}",
+            "description": f"The methods of {self.name}.",
+        }
+
     def with_overrides(
         self,
         *,
@@ -103,18 +127,16 @@ class Suite:
                 raise HengyuError("--cross-encoder is empty; give a model's folder, or a hub id")
             changed["cross_encoders"] = tuple(map(EncoderSpec, dict.fromkeys(cross_encoders)))
         names = {e.name or e.model for e in self.encoders}
-        others = [
-            *(["tasks"] if not set(tasks) <= set(self.tasks) else []),
-            *(["encoders"] if any((e.name or e.model) not in names for e in changed.get("encoders", ())) else []),
-        ]
-        if others:  # what the suite says of itself is of its own ones
-            changed |= {"title": f"The entries of {self.name} with other {' and '.join(others)}", "description": ""}
+        other_encoders = any((e.name or e.model) not in names for e in changed.get("encoders", ()))
+        if other_encoders or not set(tasks) <= set(self.tasks):  # what the suite says of itself is of its own ones
+            changed |= self._described(changed.get("encoders", self.encoders), tasks or self.tasks)
         if poolings:
             changed["poolings"] = tuple(dict.fromkeys(map(pooling_name, poolings)))
         if entries:
             given = tuple(SuiteEntry(parse_entry(e)) for e in entries)
             gather(misplaced(given, self.task_kind))
-            changed["entries"] = with_first(given, self.task_kind)
+            changed["entries"], lexical = _apart(with_first(given, self.task_kind))
+            changed["baselines"] = tuple(dict.fromkeys((*self.baselines, *lexical)))
         if fit_on:
             changed["fit_on"] = fit_on
         asked = {*changed, *(["entries"] if fit_on else [])}
@@ -167,17 +189,18 @@ def load_suite(path: Path) -> Suite:
     name, tasks = _name(table, path.stem), _tasks(table)
     poolings, kind = _poolings(table), _kind(table)
     encoders = read_encoders(table)
+    entries, lexical = _apart(_entries(table, kind, poolings, encoders))
     suite = Suite(
         name=name,
         path=path,
         tasks=tasks,
-        entries=_entries(table, kind, poolings, encoders),
+        entries=entries,
         title=table.take("title", str, ""),
         description=table.take("description", str, "").strip(),
         encoders=encoders,
         cross_encoders=read_encoders(table, "cross_encoders", ()),
         poolings=poolings,
-        baselines=_baselines(table, kind),
+        baselines=tuple(dict.fromkeys((*_baselines(table, kind), *lexical))),
         fit_on=table.take("fit_on", str, "target"),
         compare=_compare(table),
         partial=("tasks", "encoders", "entries", "widths") if table.take("partial", bool, False) else (),
@@ -245,9 +268,25 @@ def _kind(table: Table) -> Task:
 
 
 def _baselines(table: Table, kind: Task) -> tuple[str, ...]:
-    baselines = table.strings("baselines", () if "baselines" in kind.refused else BASELINES)
-    _refuse_unknown(table, "baselines", baselines, BASELINES)
-    return baselines
+    """Read what is evaluated without an encoder."""
+    names = table.strings("baselines", () if "baselines" in kind.refused else kind.baselines)
+    if not kind.index:
+        _refuse_unknown(table, "baselines", names, BASELINES)
+        return names
+    found = []
+    for number, name in enumerate(names):
+        with table.caught(f"baselines[{number}]"):
+            entry = parse_entry(name)
+            if not entry.lexical:
+                raise HengyuError(f"'{entry}' needs an encoder; move it to entries")
+            found.append(str(entry))
+    return tuple(found)
+
+
+def _apart(entries: tuple[SuiteEntry, ...]) -> tuple[tuple[SuiteEntry, ...], tuple[str, ...]]:
+    """Return the entries that need an encoder, and the others as baselines."""
+    lexical = tuple(str(e.entry) for e in entries if e.entry.lexical)
+    return tuple(e for e in entries if not e.entry.lexical), lexical
 
 
 def _refuse_unknown(table: Table, key: str, names: tuple[str, ...], known: Collection[str]) -> None:
@@ -289,7 +328,7 @@ def _compare(table: Table) -> tuple[tuple[str, str], ...]:
 
 def _check_compared(table: Table, suite: Suite) -> None:
     """Refuse names in ``compare`` that are no rows of the suite."""
-    rows = {name for e in suite.entries for name in e.names}
+    rows = {name for e in suite.entries for name in e.names} | {b for b in suite.baselines if suite.task_kind.index}
     swept = {str(e.entry) for e in suite.entries if e.dims == "all"}
     for number, pair in enumerate(suite.compare):
         for name in pair:

@@ -2,7 +2,7 @@
 
 ``sts.py`` is the kind ``sts`` and names its class in ``TASK``. Adding a kind means adding a file, or an entry point of the
 group ``hengyu.tasks``; there is no list to edit. What kinds share lies in the packages below: `interface` (what a kind is),
-`pairs` (cosines of pairs) and `search` (neighbours of queries).
+`pairs` (cosines of pairs, and their metrics, a file each) and `search` (neighbours of queries).
 """
 
 from __future__ import annotations

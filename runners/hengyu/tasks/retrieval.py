@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
+
 from hengyu.base.errors import HengyuError
 from hengyu.cards.relevance import Relevance
 from hengyu.methods.grammar import Entry
@@ -79,8 +81,6 @@ class Retrieval(SearchTask):
     refused = {
         "cross_encoders": "does not fit a retrieval suite: a cross-encoder has no vectors that an index could hold, and "
         "scores pairs of STS suites only; leave it out",
-        "baselines": "make no vectors that an index could hold; leave them out of a retrieval suite",
-        "compare": "is for similarity suites; every row of a retrieval suite is compared with flat; leave it out",
     }
     standings = False
     keeps = "relevance"
@@ -92,7 +92,10 @@ class Retrieval(SearchTask):
         """Return which texts answer which; raises `HengyuError` where nothing says what is relevant."""
         if isinstance(task, SearchData):
             c = task.collection
-            judged = Relevance.judged(task.corpus, task.queries, c.own, c.asked, c.answers, c.labels)
+            lost = len(task.corpus) + np.arange(len(c.lost[0]))  # each a document of its own that nobody finds
+            asked, grades = np.concatenate([c.asked, c.lost[0]]), np.concatenate([c.labels, c.lost[1]])
+            answers = np.concatenate([c.answers, lost])
+            judged = Relevance.judged(task.corpus, task.queries, c.own, asked, answers, grades)
             return Relevant(task.name, judged)
         card = task.pairs.card
         least = 1.0 if card.binary else relevant

@@ -9,8 +9,9 @@ from functools import partial
 from hengyu.tasks.interface.base import Average, Metric
 from hengyu.tasks.interface.data import TaskData
 from hengyu.tasks.pairs.groups import pair_groups
+from hengyu.tasks.pairs.metric import pair_metrics
 from hengyu.tasks.pairs.observing import PairTask
-from hengyu.tasks.pairs.truth import BINARY, GRADED, PairLabels
+from hengyu.tasks.pairs.truth import PairLabels
 
 __all__ = ["TASK", "Sts"]
 
@@ -20,12 +21,7 @@ class Sts(PairTask):
 
     name = "sts"
     metrics = (
-        Metric("spearman", "Spearman"),
-        Metric("pearson", "Pearson"),
-        Metric("auc", "Area under the ROC curve"),
-        Metric("ap", "Average precision"),
-        Metric("f1", "F1"),
-        Metric("accuracy", "Accuracy"),
+        *(Metric(m.name, m.title) for m in pair_metrics()),
         Metric("ceiling-share", "Spearman as a share of its ceiling"),
     )
     main = "spearman"
@@ -43,7 +39,7 @@ class Sts(PairTask):
             task.name,
             task.pairs.labels,
             partial(pair_groups, task.first, task.second),
-            BINARY if task.pairs.card.binary else GRADED,
+            tuple(m.name for m in pair_metrics() if task.pairs.card.binary or not m.binary),
             thresholds.pairs.labels if thresholds else None,
             task.ceiling,
             thresholds.name if thresholds else task.name,

@@ -40,7 +40,7 @@ def command(
     out: str | None,
     force: bool,
 ) -> None:
-    """Write a card for a FILE of sentence pairs.
+    """Write a card for a FILE of sentence pairs, or for a folder with corpus, queries and qrels as BEIR and mteb lay them out.
 
     Format, separator, quoting, encoding, header, columns and labels are guessed from the whole file and shown; options
     override a guess. Then the pairs are read with the card, and mistakes are reported. Exit code 0 or 2.
@@ -48,12 +48,12 @@ def command(
     import os
 
     from hengyu.base.errors import HengyuError, did_you_mean
-    from hengyu.base.json_files import write_bytes
     from hengyu.cards import card_from, free_name, load_card
+    from hengyu.cards.beir import folder_card
     from hengyu.cards.content import CODECS
     from hengyu.cards.data import load_pairs
     from hengyu.cards.guess import Wishes, card_place, guess
-    from hengyu.cli.pairs import describe_guess, describe_pairs
+    from hengyu.cli.pairs import describe_collection, describe_guess, describe_pairs
 
     if encoding and encoding.lower() not in CODECS:
         raise HengyuError(f"--encoding {encoding}: no such encoding{did_you_mean(encoding.lower(), CODECS)}")
@@ -61,6 +61,14 @@ def command(
         raise HengyuError("--separator: must contain neither quotes nor line ends")
     if scale and not scale[0] < scale[1]:
         raise HengyuError(f"--scale {scale[0]:g} {scale[1]:g}: give the lowest label first, then the highest")
+    if file.is_dir():
+        text = folder_card(file, name)
+        place = file / "card.toml" if out in (None, "-") else Path(str(out))
+        write_card(text, place, out=out, force=force)
+        from_folder = card_from(text, place) if out == "-" else load_card(place)
+        for line in describe_collection(from_folder, file):
+            click.echo(line, err=out == "-")
+        return
     found = guess(
         file,
         Wishes(
@@ -79,18 +87,8 @@ def command(
     card = card_from(text, place)
     for line in describe_guess(found):
         click.echo(line, err=out == "-")
-    if out == "-":
-        click.echo(text, nl=False)
-    else:
-        if place.exists() and not force:
-            raise HengyuError(f"{place}: already exists; --force replaces it, --out PATH writes another file")
-        try:
-            write_bytes(place, text.encode("utf-8"))
-        except OSError as e:
-            raise HengyuError(
-                f"{place}: cannot be written ({e.strerror}); give another place with --out, or - for the terminal"
-            ) from None
-        click.echo(f"card: {place}")
+    write_card(text, place, out=out, force=force)
+    if out != "-":
         card = load_card(place)
     away = os.path.realpath(place.parent) != os.path.realpath(file.parent)
     pairs = load_pairs(card, "test", file.parent)
@@ -99,6 +97,25 @@ def command(
     if out != "-":
         data = f" --data {file.parent}" if away else ""
         click.echo(f"evaluate on it: hengyu run smoke --datasets {place.parent} --task {card.name}:test{data}")
+
+
+def write_card(text: str, place: Path, *, out: str | None, force: bool) -> None:
+    """Write a card, or print it where ``out`` is -; raises `HengyuError` where there is one already."""
+    from hengyu.base.errors import HengyuError
+    from hengyu.base.json_files import write_bytes
+
+    if out == "-":
+        click.echo(text, nl=False)
+        return
+    if place.exists() and not force:
+        raise HengyuError(f"{place}: already exists; --force replaces it, --out PATH writes another file")
+    try:
+        write_bytes(place, text.encode("utf-8"))
+    except OSError as e:
+        raise HengyuError(
+            f"{place}: cannot be written ({e.strerror}); give another place with --out, or - for the terminal"
+        ) from None
+    click.echo(f"card: {place}")
 
 
 def _mapping(given: str) -> tuple[tuple[str, float], ...]:

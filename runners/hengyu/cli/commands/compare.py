@@ -26,6 +26,14 @@ __all__ = ["command"]
 )
 @click.option("--task", "tasks", multiple=True, metavar="CARD:SPLIT", help="Only this task; repeatable.")
 @click.option(
+    "--format",
+    "format_",
+    type=click.Choice(["table", "csv", "md", "markdown", "latex", "tex"]),
+    default="table",
+    show_default=True,
+    help="table: for reading; csv, md (markdown), latex (tex, a table for a paper): for other programs.",
+)
+@click.option(
     "--out", type=click.Path(file_okay=False, path_type=Path), help="Also write an HTML page into this folder."
 )
 @options.methods
@@ -37,6 +45,7 @@ def command(
     poolings: tuple[str, ...],
     fits: tuple[str, ...],
     tasks: tuple[str, ...],
+    format_: str,
     out: Path | None,
 ) -> None:
     """Compare two runs, or two methods of one run.
@@ -52,7 +61,9 @@ def command(
     from hengyu.base.escapes import plain
     from hengyu.evaluation.comparison import compare
     from hengyu.methods.grammar import parse_entry
+    from hengyu.report.comparison.exports import FORMATS
     from hengyu.report.comparison.text import print_comparison, write_comparison
+    from hengyu.report.exports.table import ALIASES
     from hengyu.storage.records import find_run, load_run
 
     def same(text: str) -> str:
@@ -72,6 +83,9 @@ def command(
         if one is not None and one.unverified:
             click.echo(plain(f"warning: not verified: {one.unverified}"), err=True)
     found = compare(first, second, chosen)
-    print_comparison(found)
+    if format_ == "table":
+        print_comparison(found)
+    else:
+        click.echo(FORMATS[ALIASES.get(format_, format_)](found).encode("utf-8"), nl=False)
     if out:
-        click.echo(f"page: {write_comparison(found, out)}")
+        click.echo(f"page: {write_comparison(found, out)}", err=format_ != "table")

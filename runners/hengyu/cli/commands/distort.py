@@ -32,6 +32,13 @@ __all__ = ["command"]
     metavar="NAME",
     help="Kind of projection, by default gaussian, see jl; repeatable.",
 )
+@click.option(
+    "--bits",
+    "bits",
+    multiple=True,
+    type=click.IntRange(1, 9),
+    help="RaBitQ at so many bits in place of jl; repeatable.",
+)
 @click.option("--eps", default=0.2, show_default=True, help="Change that counts as distortion.")
 @click.option("--seeds", default=10, show_default=True, type=click.IntRange(1, 1000), help="Number of draws.")
 @click.option("--pairs", default=10_000, show_default=True, type=click.IntRange(1, 10_000_000), help="Pairs sampled.")
@@ -42,16 +49,18 @@ def command(
     load: Callable[[], Sentences],
     dims: tuple[int, ...],
     kinds: tuple[str, ...],
+    bits: tuple[int, ...],
     eps: float,
     seeds: int,
     pairs: int,
     json_: Path | None,
 ) -> None:
-    """Measure the distortion by random projections (jl).
+    """Measure the distortion by random projections (jl), or by RaBitQ.
 
     The sentence vectors of MODEL are normalised and projected. For every kind and dimension it prints the quantiles of the
     change in squared lengths, squared distances and inner products, the share that changes by eps or more, and the lemma's
-    upper bound on that share.
+    upper bound on that share. With --bits it is RaBitQ's estimate of inner products: its bias, the quantiles of its error, and
+    the share of eps or more beside the share that theory gives.
     """
     from dataclasses import asdict
 
@@ -63,6 +72,7 @@ def command(
     from hengyu.base.escapes import plain
     from hengyu.numerics.distortion import QUANTILES, measure
     from hengyu.numerics.projections import KINDS, MOST
+    from hengyu.numerics.rabitq import measure_rabitq
     from hengyu.numerics.theory import jl_dim
     from hengyu.storage.records import write_json
 
@@ -73,6 +83,26 @@ def command(
         raise HengyuError(f"--eps {eps:g}: must lie between 0 and 1, where the bound holds")
     loaded = load()
     n, width = loaded.x.shape
+    if bits:
+        if kinds or dims:
+            raise HengyuError("hengyu distort: --bits is of RaBitQ, --kind and --dim are of jl; give one or the other")
+        try:
+            coded = [measure_rabitq(loaded.x, b, eps=eps, pairs=pairs, seeds=seeds) for b in bits]
+        except ValueError as e:
+            raise HengyuError(f"hengyu distort: {e}") from None
+        said = f"{loaded.encoder}, {loaded.pooling}, {loaded.task}: {n:,} vectors of {width}, {seeds} rotations, eps = {eps:g}"
+        click.echo(plain(said))
+        click.echo(f"RaBitQ: estimated inner product minus the true one, of {pairs:,} pairs of unit vectors")
+        for c in coded:
+            errors = "  ".join(f"{100 * q:g} %: {e:+.4f}" for q, e in zip(QUANTILES, c.errors, strict=True))
+            click.echo(f"  {c.bits} bit{'s' if c.bits > 1 else ''}: cosine of vector and code {c.alignment:.4f}")
+            click.echo(f"    error   {errors}")
+            click.echo(f"    bias    {c.bias:+.6f}, standard error over rotations {c.bias_error:.6f}; in theory 0")
+            click.echo(f"    share of errors of {eps:g} or more: {c.outside:.3g}; in theory {c.bound:.3g}")
+        if json_:
+            about = {"task": loaded.task, "encoder": loaded.encoder, "pooling": loaded.pooling}
+            write_json(json_, {**about, "found": list(map(asdict, coded))})
+        return
     wanted = dims or (jl_dim(max(n, 2), eps, inner=True),)
     if max(wanted) > MOST:
         raise HengyuError(f"hengyu distort: dim={max(wanted)} exceeds {MOST}; give a larger --eps, or --dim")

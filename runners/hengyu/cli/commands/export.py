@@ -18,16 +18,24 @@ __all__ = ["command"]
 @click.option(
     "--format",
     "format_",
-    type=click.Choice(["csv", "json", "md", "latex", "mteb"]),
+    type=click.Choice(["csv", "json", "md", "markdown", "latex", "tex", "mteb"]),
     default="csv",
     show_default=True,
-    help="csv and json: every record; md and latex: the leaderboard; mteb: a folder of its result files.",
+    help="csv and json: every record; md (markdown) and latex (tex): the leaderboard; mteb: a folder of its result files.",
 )
+@click.option(
+    "--uncertainty",
+    type=click.Choice(["interval", "pm", "none"]),
+    default="interval",
+    show_default=True,
+    help="With latex: confidence intervals, half their width after a plus-minus sign, or neither.",
+)
+@click.option("--excel", is_flag=True, help="With csv: a file that Excel opens with Chinese names intact.")
 @click.option("--out", type=click.Path(path_type=Path), help="File to write instead of stdout (for mteb: folder).")
 @click.option(
     "--clouds", is_flag=True, help="The embedding geometry of each method instead of the scores (csv or json)."
 )
-def command(run: str, format_: str, out: Path | None, clouds: bool) -> None:
+def command(run: str, format_: str, uncertainty: str, excel: bool, out: Path | None, clouds: bool) -> None:
     """Export the numbers of a run.
 
     RUN is a folder, an id, the beginning of one, or 'latest'.
@@ -36,13 +44,22 @@ def command(run: str, format_: str, out: Path | None, clouds: bool) -> None:
     split are separate (LCQMC, test), and means over tasks are the tasks mean and w-mean. rank, rank_low and rank_high are
     the row's rank by Spearman and its 95 % interval; tied: not significantly worse than the best. Text is kept as it
     is, but for characters that are not seen (shown as `<U+202E>`), so a spreadsheet may take a name that begins with = for a
-    formula.
+    formula; --excel prevents that.
+
+    latex is a table for a paper: booktabs, rows in groups by encoder, daggers where the difference to the reference is
+    significant, the best in bold and the second best underlined, with caption and label.
 
     mteb writes each row as a model of mteb's result cache: mteb.ResultCache(DIR).load_results() reads it.
     """
-    from hengyu.report.exports.table import export, export_clouds
+    from hengyu.report.exports.table import ALIASES, export, export_clouds, export_latex
+    from hengyu.report.exports.table import excel as for_excel
     from hengyu.storage.records import find_run, load_run, write_bytes
 
+    format_ = ALIASES.get(format_, format_)
+    if excel and format_ != "csv":
+        raise click.UsageError("--excel is for --format csv")
+    if uncertainty != "interval" and (format_ != "latex" or clouds):
+        raise click.UsageError("--uncertainty is for --format latex")
     if format_ == "mteb" and not clouds:
         from hengyu.report.exports.mteb import write_mteb
 
@@ -52,7 +69,12 @@ def command(run: str, format_: str, out: Path | None, clouds: bool) -> None:
         return
     if out is not None and out.is_dir():
         raise click.UsageError(f"--out {out} is a folder; name a file")
-    content = (export_clouds if clouds else export)(_warned(load_run(find_run(run))), format_).encode("utf-8")
+    found = _warned(load_run(find_run(run)))
+    if clouds:
+        text = export_clouds(found, format_)
+    else:
+        text = export_latex(found, uncertainty) if format_ == "latex" else export(found, format_)
+    content = for_excel(text) if excel else text.encode("utf-8")
     if out:
         write_bytes(out, content)
         click.echo(str(out), err=True)

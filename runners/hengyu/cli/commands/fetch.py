@@ -13,13 +13,13 @@ __all__ = ["command"]
 
 @click.command("fetch")
 @click.argument("names", nargs=-1, metavar="[NAME]...")
-@click.option("--all", "everything", is_flag=True, help="All datasets with a hub id.")
+@click.option("--all", "everything", is_flag=True, help="All datasets that can be downloaded.")
 @options.datasets
 def command(names: tuple[str, ...], everything: bool, datasets: tuple[Path, ...]) -> None:
     """Download datasets into the cache.
 
-    'hengyu list datasets' shows the names. Files that are already there are kept. HF_ENDPOINT sets a mirror of the
-    Hugging Face hub.
+    'hengyu list datasets' shows the names. Files that are already there are kept, and a partial download is resumed.
+    HF_ENDPOINT sets a mirror of the Hugging Face hub; HENGYU_MIRRORS="PREFIX=MIRROR ..." sets mirrors of other addresses.
     """
     from hengyu.base.errors import HengyuError, Problems
     from hengyu.base.escapes import plain
@@ -30,7 +30,7 @@ def command(names: tuple[str, ...], everything: bool, datasets: tuple[Path, ...]
     if bool(names) == everything:
         raise click.UsageError("name the datasets to fetch, or give --all")
     cards = load_cards(datasets)
-    wanted = [c for c in cards.values() if c.hub] if everything else [find_card(cards, name) for name in names]
+    wanted = [c for c in cards.values() if c.remote] if everything else [find_card(cards, name) for name in names]
     problems = Problems()
     for card in wanted:
         try:

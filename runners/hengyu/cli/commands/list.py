@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from hengyu.cli import options
 
+if TYPE_CHECKING:
+    from hengyu.cards.card import Card
+
 __all__ = ["LISTS", "command"]
 
 
 def _datasets(folders: tuple[Path, ...], data: Path | None) -> None:
-    """Print name, splits with sizes, label scale, licence, where its files are, and hub id of every card."""
+    """Print name, splits with sizes, label scale, licence, where its files are, and where they come from, of every card."""
     from hengyu.base.paths import share
     from hengyu.cards import load_cards
     from hengyu.cards.card import PARTS, CollectionCard
@@ -35,8 +39,16 @@ def _datasets(folders: tuple[Path, ...], data: Path | None) -> None:
         low, high = card.scale
         labels = "0/1" if card.binary else f"{low:g}..{high:g}"
         labels = {"retrieval": "grades", "triples": "triples"}.get(card.kind, labels)
-        rows.append((card.name, sizes, labels, card.licence, state, card.hub.id if card.hub else ""))
-    _table(("dataset", "splits", "labels", "licence", "here", "hub"), rows)
+        rows.append((card.name, sizes, labels, card.licence, state, _origin(card)))
+    _table(("dataset", "splits", "labels", "licence", "here", "from"), rows)
+
+
+def _origin(card: Card) -> str:
+    """Return the hub id, or the host and first folders of the first URL."""
+    if card.hub:
+        return card.hub.id
+    url = next((split.url for split in card.splits.values() if split.url), "")
+    return "/".join(url.split("/")[2:5])
 
 
 def _suites(folders: tuple[Path, ...], data: Path | None) -> None:
@@ -53,15 +65,16 @@ def _suites(folders: tuple[Path, ...], data: Path | None) -> None:
 
 
 def _encoders(folders: tuple[Path, ...], data: Path | None) -> None:
-    """Print the built-in encoder, the baselines, and how to give any other."""
-    from hengyu.encoders import BUILTIN, EncoderSpec, open_encoder
+    """Print the built-in encoders, the baselines, and how to give any other."""
+    from hengyu.encoders import BUILT_IN, EncoderSpec, open_encoder
     from hengyu.encoders.lexical import BASELINE_NOTES
 
-    builtin = open_encoder(EncoderSpec(BUILTIN))
-    size = sum(f.stat().st_size for f in builtin.folder.path.rglob("*") if f.is_file()) / 1e6
-    given = " ".join(name for name, reason in builtin.poolings.items() if not reason)
-    about = f"built in: a small character BERT, masked language model only; poolings {given}"
-    rows: list[tuple[str, ...]] = [(BUILTIN, "Apache-2.0", f"{size:.1f} MB", about)]
+    rows: list[tuple[str, ...]] = []
+    for name, what in BUILT_IN.items():
+        builtin = open_encoder(EncoderSpec(name))
+        size = sum(f.stat().st_size for f in builtin.folder.path.rglob("*") if f.is_file()) / 1e6
+        given = " ".join(pooling for pooling, reason in builtin.poolings.items() if not reason)
+        rows.append((name, "Apache-2.0", f"{size:.1f} MB", f"built in: {what}; poolings {given}"))
     rows += [(name, "", "", f"baseline: {note}") for name, note in BASELINE_NOTES.items()]
     rows.append(("FOLDER or HUB/ID", "its own", "", "any transformers or sentence-transformers model, with --encoder"))
     rows.append(("FILE.npy", "its own", "", "precomputed vectors, one per line of FILE.txt, with --encoder"))
@@ -80,7 +93,8 @@ def _methods(folders: tuple[Path, ...], data: Path | None) -> None:
     for name in method_names():
         method = find_method(name)
         given = [(f.name, f.default) for f in fields(method) if f.init]
-        parameters = ", ".join(f"{key}=..." if value is MISSING else f"{key}={value}" for key, value in given)
+        words = (f"{key}=..." if value is MISSING else f"{key}={value}" for key, value in given)
+        parameters = ", ".join((*(f"entry {n + 1}" for n in range(method.joins)), *words))
         learns = "sentences" if method.needs_fit else "nothing"
         learns = "labels" if method.labelled else learns
         rows.append((name, parameters, learns, (method.__doc__ or "").strip().split("\n")[0].replace("``", "")))

@@ -45,6 +45,7 @@ __all__ = ["command"]
 @click.option("--task", "tasks", multiple=True, metavar="CARD:SPLIT", help="Evaluate on this task instead; repeatable.")
 @click.option("--entry", "entries", multiple=True, help="Evaluate this method instead (raw stays); repeatable.")
 @click.option("--fit-on", default="", metavar="WORD", help="target, train, valid, ...: for methods without a fit_on.")
+@click.option("--title", default="", metavar="TEXT", help="Title of the run on its page and in the index of runs.")
 @click.option("--out", type=options.PLACE, metavar="DIR|URL", help="Folder for records/ and site/.")
 @options.store
 @click.option("--dtype", "dtypes", multiple=True, type=options.DTYPE, help="Encode in this dtype; repeatable.")
@@ -78,6 +79,7 @@ def command(
     tasks: tuple[str, ...],
     entries: tuple[str, ...],
     fit_on: str,
+    title: str,
     out: str | None,
     store: str | None,
     dtypes: tuple[str, ...],
@@ -154,6 +156,7 @@ def command(
         trust_remote_code=trust_remote_code,
         allow_api=allow_api,
         key_over_http=key_over_http,
+        title=" ".join(title.split()),
         out=out or "",
         store=store or "",
         force=force,

@@ -65,6 +65,39 @@ def jl(n: int, eps: float | None, dim: int | None, failure: float | None) -> Non
         )
 
 
+@command.command("rabitq")
+@click.option("--dim", required=True, type=click.IntRange(min=3), metavar="D", help="The dimension of the vectors.")
+@click.option(
+    "--bits", "several", multiple=True, type=click.IntRange(1, 9), help="Bits a column, 1 by default; repeatable."
+)
+@click.option(
+    "--inner", default=0.0, show_default=True, type=click.FloatRange(-1, 1), help="The inner product estimated."
+)
+def rabitq(dim: int, several: tuple[int, ...], inner: float) -> None:
+    """Compute the error of RaBitQ's estimate of inner products.
+
+    The estimate of an inner product of unit vectors has no bias; its error depends on the dimension and on how near a code is to
+    its vector, not on the data.
+    """
+    from hengyu.numerics.rabitq import rabitq_alignment, rabitq_error
+
+    click.echo(f"unit vectors of {dim:,} dimensions, inner product {inner:g}, one of them at few bits")
+    for bits in several or (1,):
+        s = rabitq_alignment(dim, bits)
+        deviation = ((1 / s**2 - 1) * (1 - inner**2) / (dim - 1)) ** 0.5
+        bounds = ", ".join(f"{100 * p:g} % within {rabitq_error(dim, s, p, inner):.4f}" for p in (0.95, 0.99, 0.999))
+        how = "" if bits == 1 else " (mean of 256 random directions)"
+        click.echo(
+            f"  {bits} bit{'s' if bits > 1 else ' '}  cosine of vector and code {s:.4f}{how}, bias 0, deviation {deviation:.4f}"
+        )
+        click.echo(f"          {bounds}")
+    click.echo(
+        "Given the cosine s of a vector and its code, the error is sqrt(1/s^2 - 1) sqrt(1 - inner^2) times the cosine of two\n"
+        "random directions in dim - 1 dimensions, because the rotation is uniform and drawn independently of the vectors.\n"
+        "`hengyu distort --bits B` measures it on real vectors."
+    )
+
+
 @command.command("angle")
 @click.option("--dim", required=True, type=click.IntRange(min=2), metavar="D", help="The dimension of the vectors.")
 def angle(dim: int) -> None:

@@ -65,7 +65,7 @@ def command(files: tuple[Path, ...], data: Path | None, datasets: tuple[Path, ..
             try:
                 pairs = load(card, split)
             except Missing:
-                if not (card.hub and card.split(split).hub):
+                if not card.split(split).remote:
                     raise
                 away.append(f"{card.name}:{split}")
             else:

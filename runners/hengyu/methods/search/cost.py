@@ -6,12 +6,13 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hengyu.base.memory import give_back_memory, status
-from hengyu.methods.base import Ids, Index
+from hengyu.methods.base import Ids
 
 __all__ = ["COSTS", "Peak", "queries_per_second", "threads"]
 
@@ -36,8 +37,14 @@ def threads(number: int | None) -> Iterator[None]:
             faiss.omp_set_num_threads(before)
 
 
-def queries_per_second(index: Index, queries: NDArray[np.float32], k: int) -> tuple[Ids, dict[str, float]]:
-    """Search k neighbours of all queries (Q, d); return the results (Q, k) and the rates of `COSTS`.
+class _Searched(Protocol):
+    """What can be asked for the neighbours of queries."""
+
+    def search(self, q: Any, k: int) -> tuple[Ids, NDArray[np.float32]]: ...
+
+
+def queries_per_second(index: _Searched, queries: Any, k: int) -> tuple[Ids, dict[str, float]]:
+    """Search k neighbours of all queries (Q,), of which slices can be taken; return the results (Q, k) and the rates of `COSTS`.
 
     ``qps`` sends one query per call, at most 500; ``qps-batch`` all in one call, ``qps-batch-threads`` the same on all threads.
     A rate is the best of several rounds within a fifth of a second.

@@ -18,7 +18,7 @@ from hengyu.storage.records import Record, Run
 from hengyu.tasks.interface.base import Task
 from hengyu.tasks.interface.registry import find_task
 
-__all__ = ["Board", "Cell", "Column", "Row", "family_of", "make_board", "metrics_of", "percent"]
+__all__ = ["Board", "Cell", "Column", "Row", "constant_names", "family_of", "make_board", "metrics_of", "percent"]
 
 MEANS = {
     "mean": "the plain mean of the tasks, with equal weights; the board is ordered by it",
@@ -55,6 +55,7 @@ class Row:
     baseline: bool
     cells: tuple[Cell, ...]  # one a column
     joint: bool = False  # whether pairs are scored jointly, without vectors: an upper bound
+    bytes: int | None = None  # that one vector takes
 
     @property
     def mark(self) -> str:
@@ -84,6 +85,28 @@ class Board:
     notes: tuple[str, ...]  # why cells have no number, distinct, in order of appearance
     main: int | None  # the column the rows are ordered by; None where the metric has no mean
 
+    @property
+    def constant(self) -> dict[str, str]:
+        """What all rows share, baselines and upper bounds apart: a column of it would say nothing."""
+        return constant_names(
+            [
+                {
+                    **{"encoder": row.encoder, "pooling": row.pooling, "fit_on": row.fit_on},
+                    **{"dim": row.dim, "bytes": f"{row.bytes:,}" if row.bytes is not None else None},
+                }
+                for row in self.rows
+                if not row.mark
+            ]
+        )
+
+
+def constant_names(rows: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    """Return the names that have one value in all of several rows, with it; "" where the value is that nothing is known."""
+    if len(rows) < 2:
+        return {}
+    found = {name: {row[name] for row in rows} for name in rows[0]}
+    return {name: str(next(iter(v)) or "") for name, v in found.items() if len(v) == 1}
+
 
 def metrics_of(run: Run) -> tuple[str, ...]:
     """Return the metrics of a run, the known ones first in their order."""
@@ -94,7 +117,9 @@ def metrics_of(run: Run) -> tuple[str, ...]:
 
 def family_of(entry: str) -> str:
     """Return the methods of an entry without their parameters, as `hengyu.methods.grammar.Entry.family`, for any text."""
-    return _PARAMETERS.sub("", entry)
+    while (bare := _PARAMETERS.sub("", entry)) != entry:  # a fusion has entries with parameters inside its own
+        entry = bare
+    return entry
 
 
 def make_board(run: Run, metric: str = "") -> Board:
@@ -127,7 +152,9 @@ def make_board(run: Run, metric: str = "") -> Board:
             for r, c in zip(seen, columns, strict=True)
         )
         dim = next((r.dim for r in seen if r and r.dim is not None), None)
-        rows.append(Row(*key, dim=dim, rank=None, baseline=key[0] in baselines, cells=cells, joint=key[0] in joint))
+        size = next((r.bytes for r in seen if r and r.bytes is not None), None)
+        row = Row(*key, dim=dim, rank=None, baseline=key[0] in baselines, cells=cells, joint=key[0] in joint)
+        rows.append(replace(row, bytes=size))
     if main is not None:
         rows = _ranked(rows, main)
     elif metric != kind.main:

@@ -15,10 +15,13 @@ from hengyu.report.board.cell import p_words
 from hengyu.storage.records import Run
 from hengyu.tasks.interface.registry import find_task
 
-__all__ = ["print_task_board"]
+__all__ = ["print_differences", "print_task_board"]
 
-_NARROWEST = 11  # a text column is folded down to this before the board is stacked instead
+_NARROWEST = {"entry": 26}  # characters that a text column is folded down to before the board is stacked instead
+_NARROW = 11  # the same of the others
 _WORDS = ("encoder", "pooling", "entry", "fit_on")
+# what a terminal leaves out, one after the other, until the board fits
+_FOLDED = ("heads", "interval", "w-mean", "its interval")
 
 
 def print_task_board(run: Run, console: Console) -> None:
@@ -30,34 +33,29 @@ def print_task_board(run: Run, console: Console) -> None:
     bound = not board.columns or any(column.ceiling is not None for column in board.columns)
     _say(
         console,
-        f"{board.title} x 100 with {level} intervals; delta: against {reference} of the same encoder and pooling; "
-        "*: best of its column" + (f"; max: the ceiling, the highest {board.title} the labels allow" if bound else ""),
+        f"{board.title} x 100 with {level} confidence intervals; delta: against {reference} of the same encoder and pooling, "
+        "▲ ▼ significant; *: best of its column"
+        + (f"; max, ≤: the ceiling, the highest {board.title} the labels allow" if bound else ""),
         "dim",
     )
-    table = _table(board)
-    unbound = console.options.update(max_width=100_000)
-    natural = Measurement.get(console, unbound, table).maximum
     if not board.rows:
         _say(console, "no records: nothing was evaluated")
     elif not console.is_terminal:
-        Console(file=console.file, width=max(natural, 20), color_system=None).print(table)
-    elif natural - _foldable(board) <= console.width:
-        console.print(table)
+        table = _table(board)
+        Console(file=console.file, width=max(_width(console, table), 20), color_system=None).print(table)
     else:
-        _stack(console, board)
+        _print_fitting(console, board)
     for number, note in enumerate(board.notes, 1):
         _say(console, f"[{number}] {note}")
     if any(cell.status in ("incomplete", "missing") for row in board.rows for cell in row.cells):
-        _say(console, "-: no number; a row with a hole has no mean and no rank")
-    _differences(console, run, board.title)
+        _say(console, "-: no number; rows with a missing result get no mean and no rank")
+    print_differences(console, run, board.title)
     if run.unverified:
         _say(console, f"not verified: {run.unverified}", "bold red")
-    for warning in run.header.get("warnings", ()):
-        _say(console, f"warning: {warning}", "yellow")
 
 
-def _differences(console: Console, run: Run, title: str) -> None:
-    """Print the paired differences that the suite asks for."""
+def print_differences(console: Console, run: Run, title: str) -> None:
+    """Print the paired differences that a run's suite asks for; ``title`` is what its main metric is called."""
     if not run.differences:
         return
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold", title_justify="left")
@@ -72,7 +70,7 @@ def _differences(console: Console, run: Run, title: str) -> None:
         numbers = (percent(d.value, signed=True), Text(span), p_words(d.p), p_words(d.p_adjusted))
         table.add_row(*(Text(plain(w)) for w in words), *numbers, d.verdict)
     about = "significant where the interval excludes 0, by the p-value of the line alone; p (Holm) is adjusted over all lines"
-    _say(console, f"Differences, {title} x 100, paired: the same pairs under the same resamples; {about}", "bold")
+    _say(console, f"Differences, {title} x 100, paired: the same items under the same resamples; {about}", "bold")
     if console.is_terminal:
         console.print(table)
     else:
@@ -85,55 +83,106 @@ def _say(console: Console, line: str, style: str = "") -> None:
     console.print(Text(plain(line), style), soft_wrap=True)
 
 
-def _heads(board: Board) -> list[str]:
+def _width(console: Console, table: Table) -> int:
+    """Return how wide a table is with nothing folded."""
+    return Measurement.get(console, console.options.update(max_width=100_000), table).maximum
+
+
+def _print_fitting(console: Console, board: Board) -> None:
+    """Print the board as a table with as much as fits the width, or as a block a row where too little does."""
+    same = {name for name, value in board.constant.items() if value}
+    if same:
+        told = ", ".join(
+            f"{name} {plain(board.constant[name])}" for name in ("encoder", "pooling", "fit_on") if name in same
+        )
+        if told:
+            _say(
+                console, f"all rows: {told}" + (" (baselines apart)" if any(r.mark for r in board.rows) else ""), "dim"
+            )
+    for count in range(len(_FOLDED) + 1):
+        left_out = frozenset(_FOLDED[:count]) | same
+        table = _table(board, left_out)
+        if _width(console, table) - _foldable(board, left_out) <= console.width:
+            console.print(table)
+            if count > 1:
+                _say(
+                    console, "what does not fit is on the page and in the exports, and here in a wider terminal", "dim"
+                )
+            return
+    _stack(console, board)
+
+
+def _heads(board: Board, *, short: bool = False) -> list[str]:
+    """Return the heading of each column: its task, its number of pairs and its ceiling; ``short`` without the pairs."""
+    splits = {c.task.rpartition(":")[2] for c in board.columns if c.kind == "task"}
     heads = []
     for column in board.columns:
+        if short:
+            name = column.task.rpartition(":")[0] if column.kind == "task" and len(splits) == 1 else column.task
+            heads.append(
+                plain(name or column.task) + (f"\n≤{percent(column.ceiling)}" if column.ceiling is not None else "")
+            )
+            continue
         ceiling = f"max {percent(column.ceiling)}" if column.ceiling is not None else ""
         heads.append(f"{plain(column.task)}\nn {column.n}\n{ceiling}".rstrip())
     return heads
 
 
-def _table(board: Board) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True, header_style="bold")
+def _table(board: Board, left_out: frozenset[str] = frozenset()) -> Table:
+    """Return the board as a table without the columns of these names; without "heads" their headings are short."""
+    padding = (0, 0) if "heads" in left_out else (0, 1)
+    table = Table(box=box.SIMPLE_HEAD, padding=padding, pad_edge=False, collapse_padding=True, header_style="bold")
     table.add_column("#", justify="right", no_wrap=True)
     for word in _WORDS:
-        table.add_column(word, overflow="fold")
-    for head in _heads(board):
-        table.add_column(Text(head.replace(":", ":\n", 1)), justify="right", no_wrap=True)
-    if board.main is not None:
-        table.add_column("interval", no_wrap=True)
-        table.add_column("delta", justify="right", no_wrap=True)
-        table.add_column("its interval", no_wrap=True)
+        if word not in left_out:
+            table.add_column(word, overflow="fold")
+    shown = [i for i, column in enumerate(board.columns) if column.task not in left_out]
+    heads = _heads(board, short="heads" in left_out)
+    for i in shown:
+        table.add_column(Text(heads[i].replace(":", ":\n", 1)), justify="right", no_wrap=True)
+    ends = [word for word in ("interval", "delta", "its interval") if board.main is not None and word not in left_out]
+    for word in ends:
+        table.add_column(word, justify="right", no_wrap=True)
     for row in board.rows:
         main = row.cells[board.main] if board.main is not None else None
-        ends = [main.interval, main.delta, main.delta_interval] if main else []
-        texts = [Text(w) for w in _names(row)]
+        last = {"interval": main.interval, "delta": _delta(main), "its interval": main.delta_interval} if main else {}
+        texts = [Text(name) for word, name in zip(_WORDS, _names(row, left_out), strict=True) if word not in left_out]
         table.add_row(
             Text(str(row.rank or "-")),
             *texts,
-            *(_number(cell) for cell in row.cells),
-            *(Text(e) for e in ends),
+            *(_number(row.cells[i], short="heads" in left_out) for i in shown),
+            *(Text(last[word]) for word in ends),
             style="dim" if row.baseline else None,
         )
     return table
 
 
-def _names(row: Row) -> list[str]:
+def _delta(cell: Cell) -> str:
+    """Return the difference, with a mark where it is significant."""
+    return cell.delta + ({1: "▲", -1: "▼"}.get(cell.clear, " ") if cell.delta else "")
+
+
+def _names(row: Row, left_out: frozenset[str] = frozenset()) -> list[str]:
     mark = f" ({row.mark})" if row.mark else ""
-    return [plain(row.encoder) + mark, plain(row.pooling), plain(row.entry), plain(row.fit_on)]
+    entry = plain(row.entry)
+    if row.mark and "encoder" in left_out:
+        entry = f"{plain(row.encoder)}{mark}" if row.baseline else f"{entry} ({plain(row.encoder)}, {row.mark})"
+    return [plain(row.encoder) + mark, plain(row.pooling), entry, plain(row.fit_on)]
 
 
-def _number(cell: Cell) -> Text:
+def _number(cell: Cell, *, short: bool = False) -> Text:
     if cell.value is None:
-        return Text(cell.text, "red" if cell.status == "failed" else "dim")
+        text = f"[{cell.note}]" if short and cell.note else cell.text  # the note below says the rest
+        return Text(text, "red" if cell.status == "failed" else "dim")
     return Text(cell.text + ("*" if cell.best else " "), "bold" if cell.best else "")
 
 
-def _foldable(board: Board) -> int:
+def _foldable(board: Board, left_out: frozenset[str]) -> int:
     """Return how many columns of the terminal folding the text columns can save."""
     saved = 0
-    for names in zip(*(_names(row) for row in board.rows), strict=True):
-        saved += max(0, max(cell_len(name) for name in names) - _NARROWEST)
+    for word, names in zip(_WORDS, zip(*(_names(row, left_out) for row in board.rows), strict=True), strict=True):
+        if word not in left_out:
+            saved += max(0, max(cell_len(name) for name in names) - _NARROWEST.get(word, _NARROW))
     return saved
 
 

@@ -19,7 +19,7 @@ __all__ = ["angles"]
 _MANY = 2000  # clouds beyond which the board fills the page
 _MOST, _FEWER = 400, 60  # geometries that the page draws, if there are more than that
 _WIDTH = 180 / BINS
-_LINES = {"after": ("#0072B2", [1, 0]), "raw": ("#D55E00", [6, 3]), "independent directions": ("#333333", [2, 2])}
+_LINES = {"after": ("#0072B2", [1, 0]), "raw": ("#D55E00", [6, 3]), "independent directions": ("#7A7A7A", [2, 2])}
 _SEEN = 5e-5  # smaller shares are not drawn
 _HEADS = (
     *("task", "encoder", "pooling", "method", "fit_on", "dim", "angle", "angle deviation", "5 %", "median", "95 %"),
@@ -34,9 +34,9 @@ def angles(clouds: Sequence[CloudOf]) -> Chart | None:
         return None
     drawn = found[: _FEWER if len(found) > _MANY else _MOST]
     about = (
-        "The angles between the vectors of random pairs of sentences: above 0 after the method (solid), below 0 before it "
-        "(raw, dashed). Dotted: independent directions, in as many dimensions. The nearer a line comes to the dotted one, the "
-        "more of the space is used; left of it, the vectors point one way."
+        "The angles between the vectors of random pairs of sentences, after the method (solid) and before it (raw, dashed). "
+        "Dotted: independent directions, in as many dimensions. The nearer a line comes to the dotted one, the more of the "
+        "space is used; left of it, the vectors point one way."
     )
     if len(drawn) < len(found):
         about += f" The first {len(drawn):,} of {len(found):,}; the rest is in clouds.json of the run."
@@ -52,7 +52,7 @@ def angles(clouds: Sequence[CloudOf]) -> Chart | None:
 
 
 def _groups(cloud: CloudOf) -> tuple[dict[str, Any], ...]:
-    """Return the line of one geometry and that of independent directions; before and after are drawn back to back."""
+    """Return the line of one geometry and that of independent directions."""
     raw = cloud.entry == "raw"
     method = f"{cloud.entry}, fit_on {cloud.fit_on}" if cloud.fit_on != "none" else cloud.entry
     same = {
@@ -62,17 +62,16 @@ def _groups(cloud: CloudOf) -> tuple[dict[str, Any], ...]:
     lines = {"raw" if raw else "after": (cloud.angles_from, cloud.angles)}
     if cloud.dim > 1:
         lines["independent directions"] = _independent(cloud.dim)
-    return tuple({"same": {**same, "rows": name}, "each": _line(*line, raw)} for name, line in lines.items())
+    return tuple({"same": {**same, "rows": name}, "each": _line(*line)} for name, line in lines.items())
 
 
-def _line(first: int, shares: Sequence[float], below: bool) -> dict[str, list[float]]:
+def _line(first: int, shares: Sequence[float]) -> dict[str, list[float]]:
     """Return the middles of the bins and their shares in %, with an empty bin at both ends to end the line at 0."""
     whole = [s if s >= _SEEN else 0.0 for s in (0.0, *shares, 0.0)]
     at = [(i, s) for i, s in enumerate(whole, first - 1) if 0 <= i < BINS]
-    sign = -100 if below else 100
     return {
         "angle": [round((i + 0.5) * _WIDTH, 1) for i, _ in at],
-        "share": [round(sign * s, 2) + 0.0 for _, s in at],
+        "share": [round(100 * s, 2) + 0.0 for _, s in at],
     }
 
 
@@ -112,7 +111,7 @@ def _picture() -> dict[str, Any]:
             .title("angle, degrees")
             .scale(domain=[0, 180])
             .axis(grid=False, values=[*range(0, 181, 30)]),
-            y=alt.Y("share:Q").title("share of the pairs, %").axis(labelExpr="format(abs(datum.value), '~r')"),
+            y=alt.Y("share:Q").title("share of the pairs, %"),
             color=alt.Color("rows:N").scale(**fixed_scale(names, [c for c, _ in _LINES.values()])).legend(legend),
             strokeDash=alt.StrokeDash("rows:N")
             .scale(**fixed_scale(names, [d for _, d in _LINES.values()]))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import altair as alt
@@ -19,6 +19,7 @@ __all__ = ["Point", "Series", "chart", "collect", "dimensions"]
 
 _DIM = re.compile(r"\((?:dim|bits)=\d+\)|(?<=\()(?:dim|bits)=\d+, |, (?:dim|bits)=\d+(?=[,)])")
 _DASHES = ([1, 0], [6, 3], [2, 2], [8, 3, 2, 3], [12, 4])
+_FEWEST = 3  # points of a curve
 _MOST = 160  # points of a curve that are drawn; the exports hold them all
 
 
@@ -45,8 +46,9 @@ class Series:
 
 
 def collect(run: Run) -> tuple[Series, ...]:
-    """Return the curves of a run: methods seen at two or more dimensions, and ``raw`` beside them; () without any."""
-    main = find_task(run.kind).main
+    """Return the curves of a run: methods with three points or more, and the reference beside them; () without any."""
+    kind = find_task(run.kind)
+    main = kind.main
     found: dict[tuple[str, str, str, str], dict[int, Record]] = {}
     for r in run.records:
         if r.draw or r.metric != main or r.dim is None or r.status != "ok" or r.value is None:
@@ -56,9 +58,9 @@ def collect(run: Run) -> tuple[Series, ...]:
         # where a row of the board and a point of the sweep say the same, the row has the better interval
         if r.dim not in at or at[r.dim].sweep:
             at[r.dim] = r
-    methods = {key[1:] for key, at in found.items() if len(at) > 1}
+    methods = {key[1:] for key, at in found.items() if len(at) >= _FEWEST}
     spaces = {(encoder, pooling) for encoder, pooling, _ in methods}
-    kept = {k: v for k, v in found.items() if k[1:] in methods or (k[3] == "raw" and (k[1], k[2]) in spaces)}
+    kept = {k: v for k, v in found.items() if k[1:] in methods or (k[3] == kind.reference and (k[1], k[2]) in spaces)}
     return tuple(Series(*key, points=_points(at)) for key, at in kept.items())
 
 
@@ -98,12 +100,15 @@ def dimensions(run: Run) -> Chart | None:
         "the exports hold every point.",
         chart(series),
         (("Task", ("task",)), ("Encoder and pooling", ("encoder", "pooling"))),
-        tuple(_group(s) for s in series),
+        tuple(_group(s, dims) for s in series),
         Sheet("Spearman by dimension", "", heads, tuple(rows), frozenset(range(4, len(heads)))),
     )
 
 
-def _group(s: Series) -> dict[str, Any]:
+def _group(s: Series, dims: Sequence[int]) -> dict[str, Any]:
+    if len(s.points) == 1:  # the reference, at one dimension: a line that the others are read against
+        (point,) = s.points
+        s = replace(s, points=tuple(replace(point, dim=d, marked=d == point.dim) for d in (dims[0], dims[-1])))
     return {
         "same": {"task": s.task, "encoder": s.encoder, "pooling": s.pooling, "method": s.method},
         "each": {

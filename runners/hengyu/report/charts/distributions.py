@@ -19,9 +19,9 @@ __all__ = ["classes", "distributions"]
 
 _MOST = 400  # cells of a run up to which the page carries them
 _EDGES = np.linspace(-1.0, 1.0, 51)
-_COLOURS = ("#D55E00", "#575757", "#0072B2")
-_WIDTHS = (1, 2, 3.5)
-_STAGES = {"raw": [5, 3], "after": [1, 0]}
+_LABELS = {"low": ("#D55E00", [2, 2]), "middle": ("#7A7A7A", [6, 3]), "high": ("#0072B2", [1, 0])}
+_STAGES = {"raw": 1.0, "after": 0.0}  # where the ridge of each stands
+_HEIGHT = 0.9  # of a ridge, so that the two do not touch
 Floats = NDArray[np.float64]
 
 
@@ -54,6 +54,7 @@ def distributions(run: Run) -> Chart | None:
             rows.append(_row(place, name, x[members]))
     if not groups:
         return None
+    _raise(groups)
     titles = (
         "task",
         "encoder",
@@ -71,10 +72,9 @@ def distributions(run: Run) -> Chart | None:
     return Chart(
         "similarities",
         "Similarities by label",
-        "How the cosines of a task's pairs lie, label by label: above 0 after the method (solid), below 0 before it (raw, "
-        "dashed). What matters is how far the labels lie apart, not where they lie. Heights are drawn by their square root, so "
-        "that narrow and wide can be seen together.",
-        _picture(),
+        "How the cosines of a task's pairs are distributed, label by label: above before the method (raw), below after it. "
+        "What matters is how far the labels are apart, not where they are. Each of the two has its own height.",
+        _picture([name for name in _LABELS if any(g["same"]["label"] == name for g in groups)]),
         (("Task", ("task",)), ("Encoder and pooling", ("encoder", "pooling")), ("Method", ("method",))),
         tuple(groups),
         Sheet("Similarities by label", "", titles, tuple(rows), frozenset(range(6, len(titles)))),
@@ -105,13 +105,26 @@ def _group(place: tuple[str, ...], label: str, x: Floats) -> dict[str, Any]:
         "method": None if raw else f"{entry}, fit_on {fit_on}" if fit_on != "none" else entry,
         **{"label": label, "stage": "raw" if raw else "after"},
     }
-    # before and after are drawn back to back
-    sign = -1 if raw else 1
     each = {
         "cosine": [round(float(edges[i]) + width / 2, 4) for i in span],
-        "share": [round(sign * 100 * float(counts[i]) / len(x), 2) + 0.0 for i in span],
+        "share": [round(100 * float(counts[i]) / len(x), 2) + 0.0 for i in span],
     }
     return {"same": same, "each": each}
+
+
+def _raise(groups: list[dict[str, Any]]) -> None:
+    """Give every point its height on the ridge of its stage, whose highest point is the same in all views of a space."""
+    tops: dict[tuple[Any, ...], float] = {}
+    for g in groups:
+        tops[_ridge(g)] = max(tops.get(_ridge(g), 0.0), *g["each"]["share"])
+    for g in groups:
+        foot = _STAGES[g["same"]["stage"]]
+        g["same"]["foot"] = foot
+        g["each"]["height"] = [round(foot + _HEIGHT * s / tops[_ridge(g)], 4) for s in g["each"]["share"]]
+
+
+def _ridge(group: dict[str, Any]) -> tuple[Any, ...]:
+    return tuple(group["same"][name] for name in ("task", "encoder", "pooling", "method", "stage"))
 
 
 def _row(place: tuple[str, ...], label: str, x: Floats) -> tuple[str, ...]:
@@ -119,31 +132,29 @@ def _row(place: tuple[str, ...], label: str, x: Floats) -> tuple[str, ...]:
     return (*place, label, f"{len(x):,}", *(f"{v:.3f}" for v in numbers))
 
 
-def _picture() -> dict[str, Any]:
-    names = ["low", "middle", "high"]
-    legend = alt.Legend(orient="bottom", title="label", columns=1, symbolSize=200)
-    line = (
-        alt.Chart(alt.NamedData(name="points"))
-        .mark_line(interpolate="step")
-        .encode(
-            x=alt.X("cosine:Q").title("cosine").scale(zero=False, nice=True).axis(grid=False),
-            y=alt.Y("share:Q")
-            .title("share of the label's pairs, %")
-            .scale(type="sqrt")
-            .axis(labelExpr="format(abs(datum.value), '~r')"),
-            color=alt.Color("label:O").scale(**fixed_scale(names, _COLOURS)).legend(legend),
-            # told without colour, too: the higher the label, the wider the line
-            strokeWidth=alt.StrokeWidth("label:O").scale(**fixed_scale(names, _WIDTHS)).legend(legend),
-            strokeDash=alt.StrokeDash("stage:N")
-            .scale(**fixed_scale(list(_STAGES), list(_STAGES.values())))
-            .legend(alt.Legend(orient="bottom", title="stage", columns=1, symbolStrokeWidth=2, symbolSize=200)),
-            detail=["label:N", "stage:N"],
-            tooltip=[
-                alt.Tooltip("label:N", title="label"),
-                alt.Tooltip("stage:N", title="stage"),
-                alt.Tooltip("cosine:Q", format=".2f", title="cosine"),
-                alt.Tooltip("share:Q", format=".1f", title="share of the label's pairs, %"),
-            ],
-        )
+def _picture(names: list[str]) -> dict[str, Any]:
+    legend = alt.Legend(orient="bottom", title="label", symbolSize=200, symbolStrokeWidth=2)
+    colour = alt.Color("label:O").scale(**fixed_scale(names, [_LABELS[n][0] for n in names])).legend(legend)
+    # told without colour, too
+    dash = alt.StrokeDash("label:O").scale(**fixed_scale(names, [_LABELS[n][1] for n in names])).legend(legend)
+    axis = alt.Axis(
+        values=list(_STAGES.values()), labelExpr="datum.value == 1 ? 'raw' : 'after'", grid=False, ticks=False
     )
-    return dressed(line.properties(height=300))
+    height = alt.Y("height:Q").title(None).scale(domain=[0, 1 + _HEIGHT + 0.05], nice=False).axis(axis)
+    base = alt.Chart(alt.NamedData(name="points")).encode(
+        x=alt.X("cosine:Q").title("cosine").scale(zero=False, nice=True).axis(grid=True),
+        color=colour,
+        detail=["label:N", "stage:N"],
+    )
+    area = base.mark_area(interpolate="monotone", opacity=0.18).encode(y=height, y2="foot:Q")
+    line = base.mark_line(interpolate="monotone", strokeWidth=2).encode(
+        y=height,
+        strokeDash=dash,
+        tooltip=[
+            alt.Tooltip("label:N", title="label"),
+            alt.Tooltip("stage:N", title="stage"),
+            alt.Tooltip("cosine:Q", format=".2f", title="cosine"),
+            alt.Tooltip("share:Q", format=".1f", title="share of the label's pairs, %"),
+        ],
+    )
+    return dressed(alt.layer(area, line).properties(height=300))

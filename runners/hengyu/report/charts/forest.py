@@ -13,12 +13,13 @@ from hengyu.report.charts.style import Chart, dressed
 from hengyu.report.sheet import Sheet
 from hengyu.storage.records import Run
 from hengyu.storage.records.significance import NOT_SIGNIFICANT
+from hengyu.tasks.interface.registry import find_task
 
 __all__ = ["Span", "differences", "forest", "places"]
 
 _VERDICTS = {
     "better": ("#009E73", "triangle-right"),
-    NOT_SIGNIFICANT: ("#575757", "circle"),
+    NOT_SIGNIFICANT: ("#7A7A7A", "circle"),
     "worse": ("#D55E00", "triangle-left"),
 }
 
@@ -51,8 +52,10 @@ def differences(run: Run) -> Chart | None:
         Span(d.task, f"{d.entry} - {d.against}", place, d.value, d.low, d.high, d.verdict, d.p, d.p_adjusted)
         for d, place in zip(run.differences, told, strict=True)
     ]
-    about = "Each line is a paired difference of Spearman with its interval. Right of 0 the first entry is better."
-    return forest("differences", "Differences: Spearman × 100", about, spans) if spans else None
+    kind = find_task(run.kind)
+    title = kind.metric(kind.main).title
+    about = f"Each line is a paired difference of {title} with its interval. Right of 0 the first entry is better."
+    return forest("differences", f"Differences: {title} × 100", about, spans) if spans else None
 
 
 def forest(id: str, title: str, about: str, spans: Sequence[Span]) -> Chart:
@@ -78,7 +81,7 @@ def forest(id: str, title: str, about: str, spans: Sequence[Span]) -> Chart:
     point = base.mark_point(filled=True, size=90, opacity=1).encode(
         x="value:Q", color=color, shape=shape, tooltip=tooltip
     )
-    zero = alt.Chart(alt.NamedData(name="points")).mark_rule(strokeDash=[4, 3], color="#333333").encode(x=alt.datum(0))
+    zero = alt.Chart(alt.NamedData(name="points")).mark_rule(strokeDash=[4, 3], color="#7A7A7A").encode(x=alt.datum(0))
     return Chart(
         id,
         title,

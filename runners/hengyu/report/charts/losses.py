@@ -12,7 +12,8 @@ from hengyu.storage.records import Run
 
 __all__ = ["losses"]
 
-_LINES = {"held out": ("#0072B2", [1, 0]), "trained on": ("#D55E00", [6, 3]), "best linear map": ("#333333", [2, 2])}
+_LINES = {"held out": ("#0072B2", [1, 0]), "trained on": ("#D55E00", [6, 3]), "best linear map": ("#7A7A7A", [2, 2])}
+_FEWEST = 3  # points of a curve
 _NUMBERS = ("step", "train_bits", "held_out_bits")
 
 
@@ -22,7 +23,7 @@ def losses(run: Run) -> Chart | None:
     rows: list[tuple[str, ...]] = []
     for fit in run.header.get("fits", ()):
         for one in fit.get("trained", ()):
-            if not all(one.get(name) for name in _NUMBERS):
+            if not all(len(one.get(name) or ()) >= _FEWEST for name in _NUMBERS):
                 continue
             seed = fit.get("seed")
             name = f"{fit.get('entry')}, fit_on {fit.get('fit_on')}" + (f", seed {seed}" if seed is not None else "")

@@ -12,6 +12,7 @@ from hengyu.storage.records import Run
 
 __all__ = ["spectra"]
 
+_FEWEST = 3  # points of a curve
 _DASHES = ([1, 0], [6, 3], [2, 2], [8, 3, 2, 3], [12, 4])
 
 
@@ -21,7 +22,7 @@ def spectra(run: Run) -> Chart | None:
     for fit in run.header.get("fits", ()):
         outline = fit.get("spectrum")
         # in a pipeline the first fit is that of the encoder's own vectors
-        if outline and outline.get("index"):
+        if outline and len(outline.get("index") or ()) >= _FEWEST:
             found.setdefault((fit["task"], fit["encoder"], fit["pooling"], fit["fit_on"]), outline)
     if not found:
         return None

@@ -14,6 +14,7 @@ from hengyu.storage.records import Run
 __all__ = ["courses"]
 
 _DASHES = ([1, 0], [6, 3], [2, 2], [8, 3, 2, 3], [12, 4])
+_FEWEST = 3  # points of a curve
 _WORDS = {
     "loss": "loss",
     "held_out_spearman": "held-out Spearman",
@@ -29,6 +30,8 @@ def courses(run: Run) -> Chart | None:
     rows: list[tuple[str, ...]] = []
     for one in tunings(run):
         steps = [int(step) for step in one.get("step", ())]
+        if len(steps) < _FEWEST:
+            continue
         seed = one.get("seed")
         # the seed comes first: long legends are cut at the end
         name = (f"seed {seed}: " if seed is not None else "") + f"{one.get('name')}, fit_on {one.get('fit_on')}"
@@ -37,7 +40,7 @@ def courses(run: Run) -> Chart | None:
         seen = {key: [None] * (len(steps) - len(one.get(key, ()))) + list(one.get(key, ())) for key in _WORDS}
         for key, values in seen.items():
             points = [(step, value) for step, value in zip(steps, values, strict=True) if value is not None]
-            if points:
+            if len(points) >= _FEWEST:
                 each = {"step": [step for step, _ in points], "value": [value for _, value in points]}
                 groups.append({"same": {**same, "label": _WORDS[key]}, "each": each})
         for at, step in enumerate(steps):
@@ -49,7 +52,7 @@ def courses(run: Run) -> Chart | None:
     return Chart(
         "courses",
         "Training of the encoders",
-        "Looks at the model while it is trained, on the same sentences and held-out pairs every time. Uniformity: lower is "
+        "The model evaluated during its training, on the same sentences and held-out pairs every time. Uniformity: lower is "
         "more evenly spread over the sphere; alignment: lower is closer for pairs that mean the same; an effective rank near "
         "1 is a collapse. The held-out pairs are of the valid split, and nothing was chosen by them.",
         _picture(list(dict.fromkeys(group["same"]["tuner"] for group in groups))),

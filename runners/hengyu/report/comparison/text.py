@@ -108,7 +108,7 @@ def write_comparison(found: Comparison, out: Path) -> Path:
     path = out / "index.html"
     text = make_page(
         "compare.html.j2",
-        ["language.js", "start.js"],
+        ["address.js", "language.js", "scrolling.js", "start.js"],
         found=found,
         title=_title(found),
         about=_about(found),

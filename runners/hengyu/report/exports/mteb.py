@@ -15,20 +15,22 @@ from typing import Any
 from hengyu.base.errors import HengyuError
 from hengyu.base.version import __version__
 from hengyu.cards import load_cards
-from hengyu.evaluation.run_metrics import METRIC, headline
+from hengyu.evaluation.run_metrics import headline
 from hengyu.storage.records import Record, Run, write_json
+from hengyu.tasks.interface.registry import find_task
 
 __all__ = ["NAMES", "OUR_SPLITS", "TASKS", "mteb_task", "our_card", "write_mteb"]
 
 TASKS = {"STS-B": ("STSB", "default"), "STS22-zh": ("STS22.v2", "zh")}
 """Our cards with a different name in mteb: its name, and the subset."""
 
-NAMES = {
-    m: m.replace("@", "_at_")
-    for m in ("spearman", "pearson", "ndcg@10", "mrr@10", "recall@1", "recall@10", "recall@100")
+_SHARED = ("spearman", "pearson", "ndcg@10", "mrr@10", "recall@1", "recall@10", "recall@100", "map@1000")
+NAMES = {m: m.replace("@", "_at_") for m in _SHARED} | {
+    m: m.replace("-", "_") for m in ("max-ap", "max-f1", "max-accuracy")
 }
 """Our metrics that mteb has too, with its names."""
 
+_PAIRED = ("sts", "pair-classification")
 OUR_SPLITS = {"validation": "valid", "dev": "valid"}
 _THEIR_SPLITS = {"valid": "validation"}
 _PREFIX = "mteb-"  # of a card made from mteb's task
@@ -51,7 +53,7 @@ def write_mteb(run: Run, out: Path) -> list[Path]:
     digests = {t["task"]: t["sha256"] for t in run.header["tasks"]}
     main = headline(run)
     # sentences that are queries for each other are not a retrieval task of mteb
-    tasks = {t["task"] for t in run.header["tasks"] if main == METRIC or t.get("kind") == "retrieval"}
+    tasks = {t["task"] for t in run.header["tasks"] if run.kind in _PAIRED or t.get("kind") == "retrieval"}
     rows: dict[tuple[str, ...], list[Record]] = defaultdict(list)
     for record in run.records:
         if (
@@ -70,7 +72,7 @@ def write_mteb(run: Run, out: Path) -> list[Path]:
         model = _model_name(row)
         folder = out / "results" / model.replace("/", "__") / run.id
         for task, parts in _by_task(numbers).items():
-            scores = {split: [_scores(found, main, row)] for split, found in sorted(parts.items())}
+            scores = {split: [_scores(found, run.kind, row)] for split, found in sorted(parts.items())}
             first = next(iter(parts.values()))[0]
             content = {
                 "dataset_revision": revisions.get(first.card, digests.get(first.task, "")),
@@ -107,16 +109,16 @@ def _by_task(records: list[Record]) -> dict[str, dict[str, list[Record]]]:
     return found
 
 
-def _scores(records: list[Record], main: str, row: tuple[str, ...]) -> dict[str, Any]:
+def _scores(records: list[Record], kind: str, row: tuple[str, ...]) -> dict[str, Any]:
     """Return one split's numbers under mteb's names, and all others under ``hengyu``."""
     values: dict[str, Any] = {r.metric: r.value for r in records}
-    first = next((r for r in records if r.metric == main), records[0])
+    first = next((r for r in records if r.metric == find_task(kind).main), records[0])
     own: dict[str, Any] = {theirs: values[ours] for ours, theirs in NAMES.items() if ours in values}
-    own |= {f"cosine_{m}": v for m, v in own.items() if m in ("spearman", "pearson")}
+    own |= {f"cosine_{m}": v for m, v in values.items() if m in ("spearman", "pearson", "ap")}
     about = {"interval": [first.low, first.high], "ceiling": first.ceiling, "n": first.n, "fit_on": row[3]}
     return {
         **own,
-        "main_score": first.value,
+        "main_score": values.get(find_task(kind).published_main, first.value),
         "hf_subset": mteb_task(first.card)[1],
         "languages": ["cmn-Hans"],
         "hengyu": about | {m: v for m, v in values.items() if m not in NAMES},

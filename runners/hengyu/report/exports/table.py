@@ -8,9 +8,10 @@ numbers of its column, equal ones sharing the better; ``rank_low`` and ``rank_hi
 and ``tied`` says whether it is told apart from the best (see `hengyu.storage.records.Standing`). Control and format characters of a
 text are shown as code points in ``csv``, like ``<U+202E>``; ``json`` escapes what it must.
 Scores stay as computed (not x 100), an empty cell or null stands for "no number". Text stays as it is: a spreadsheet may
-take a name that begins with = + - @ for a formula, so import names from others as text.
+take a name that begins with = + - @ for a formula, so import names from others as text, or use `excel`.
 
-``md`` and ``latex`` hold the Spearman board as `hengyu.report.board.board` orders it, x 100; of a retrieval run a table a task.
+``md`` and ``latex`` hold the board of the main metric as `hengyu.report.board.board` orders it, x 100; of a retrieval run a table
+a task. ``latex`` is a paper's table (`hengyu.report.exports.paper`).
 """
 
 from __future__ import annotations
@@ -23,16 +24,19 @@ from dataclasses import asdict
 from typing import Any
 
 from hengyu.base.errors import HengyuError, did_you_mean
-from hengyu.base.escapes import in_page, latex, markdown, markdown_row, plain
+from hengyu.base.escapes import in_page, markdown, markdown_row
 from hengyu.report.board.board import Cell, make_board, percent
+from hengyu.report.exports.grid import Grid, board_grid, table_grid
+from hengyu.report.exports.paper import paper_table
 from hengyu.report.layout import by_layout
 from hengyu.report.page.public import public
-from hengyu.report.retrieval.text import retrieval_latex, retrieval_markdown
+from hengyu.report.retrieval.tables import make_tables
+from hengyu.report.retrieval.text import retrieval_markdown
 from hengyu.storage.records import Record, Run, Standing
 from hengyu.storage.records.clouds import load_clouds
 from hengyu.tasks.interface.registry import find_task
 
-__all__ = ["COLUMNS", "FORMATS", "export", "export_clouds", "tidied", "tidy"]
+__all__ = ["ALIASES", "COLUMNS", "FORMATS", "excel", "export", "export_clouds", "export_latex", "tidied", "tidy"]
 
 COLUMNS = (
     *("suite", "task", "split", "encoder", "pooling", "entry", "dim", "metric", "value", "low", "high", "n", "ceiling"),
@@ -45,6 +49,7 @@ _EQUAL = 1e-9
 
 def export(run: Run, format: str) -> str:
     """Return a run as text in one of `FORMATS`, with a final newline; raises `HengyuError` for another word."""
+    format = ALIASES.get(format, format)
     if format not in FORMATS:
         raise HengyuError(f"format '{format}' is unknown{did_you_mean(format, FORMATS)}")
     return FORMATS[format](public(run))
@@ -154,32 +159,37 @@ def _md_cell(cell: Cell) -> str:
     return f"{number} {cell.interval}".rstrip()
 
 
-def _latex(run: Run) -> str:
-    return by_layout(run, {"board": _board_latex, "search": retrieval_latex})(run)
+def export_latex(run: Run, uncertainty: str = "interval") -> str:
+    """Return the tables of a run for a paper; ``uncertainty`` is "interval", "pm" or "none"."""
+    run = public(run)
+    reference = find_task(run.kind).reference
+    suite = run.header.get("suite", {})
+    title = str(suite.get("title") or suite.get("name") or run.id)
+    ways: dict[str, Callable[[Run], list[Grid]]] = {
+        "board": lambda run: [board_grid(make_board(run), reference)],
+        "search": lambda run: [table_grid(table, reference) for table in make_tables(run)],
+    }
+    return "\n".join(paper_table(grid, title, run.id, uncertainty) for grid in by_layout(run, ways)(run))
 
 
-def _board_latex(run: Run) -> str:
-    board = make_board(run)
-    heads = [latex(c.task) for c in board.columns]
-    lines = [
-        f"% {plain(' '.join(run.id.split()))}: {board.title} x 100; \\usepackage{{booktabs}}, and ctex (XeLaTeX) for Chinese names",
-        f"\\begin{{tabular}}{{rllll{'r' * len(heads)}}}",
-        "\\toprule",
-        _ampersands(["\\#", "encoder", "pooling", "entry", "fit\\_on", *heads]),
-        "\\midrule",
-    ]
-    for row in board.rows:
-        names = [latex(n) for n in (row.encoder + (f" ({row.mark})" if row.mark else ""), *row.key[1:])]
-        numbers = [f"\\textbf{{{c.text}}}" if c.best else c.text if c.value is not None else "--" for c in row.cells]
-        lines.append(_ampersands([str(row.rank or "--"), *names, *numbers]))
-    feet = {"ceiling": [percent(c.ceiling) for c in board.columns], "pairs": [str(c.n) for c in board.columns]}
-    lines.append("\\midrule")
-    lines += [_ampersands(["", word, "", "", "", *cells]) for word, cells in feet.items()]
-    return "\n".join([*lines, "\\bottomrule", "\\end{tabular}"]) + "\n"
+def excel(csv_text: str) -> bytes:
+    """Return CSV as Excel opens it: a byte order mark for Chinese, Windows line ends, and no text that it takes for a formula."""
+    rows = list(csv.reader(io.StringIO(csv_text)))
+    out = io.StringIO()
+    csv.writer(out, lineterminator="\r\n").writerows([_no_formula(cell) for cell in row] for row in rows)
+    return out.getvalue().encode("utf-8-sig")
 
 
-def _ampersands(cells: Iterable[str]) -> str:
-    return f"{' & '.join(cells)} \\\\"
+def _no_formula(cell: str) -> str:
+    """Return a cell with an apostrophe before what is no number and begins like a formula."""
+    if not cell or cell[0] not in "=+-@\t\r" or cell == "-":
+        return cell
+    try:
+        float(cell)
+    except ValueError:
+        return f"'{cell}"
+    return cell
 
 
-FORMATS: dict[str, Callable[[Run], str]] = {"csv": _csv, "json": _json, "md": _markdown, "latex": _latex}
+FORMATS: dict[str, Callable[[Run], str]] = {"csv": _csv, "json": _json, "md": _markdown, "latex": export_latex}
+ALIASES = {"markdown": "md", "tex": "latex"}

@@ -13,12 +13,12 @@ __all__ = ["view"]
 BEST, TIED = 1, 2
 
 
-def view(board: Board, others: Sequence[Board]) -> dict[str, Any]:
+def view(board: Board, others: Sequence[Board], reference: str = "raw") -> dict[str, Any]:
     """Return the rows, columns and cells of a page.
 
     A cell with a number is ``[value, low, high, delta, delta low, delta high, shade, mark, spread]`` without what is
     missing at its end, mark 1 for the best of its column and 2 for one that is not told apart from it; a cell without
-    one is the place of its word and sentence in ``reasons``.
+    one is the place of its word and sentence in ``reasons``. ``reference`` is the entry that others are compared with.
     """
     reasons: dict[tuple[str, str], int] = {}
     metrics = {}
@@ -39,6 +39,7 @@ def view(board: Board, others: Sequence[Board]) -> dict[str, Any]:
         "level": board.level,
         "metric": board.metric,
         "main": board.main,
+        "reference": reference,
         "columns": [{"task": c.task, "kind": c.kind, "n": c.n, "ceiling": _scaled(c.ceiling)} for c in board.columns],
         "rows": [_row(row) for row in board.rows],
         "metrics": metrics,
@@ -48,7 +49,8 @@ def view(board: Board, others: Sequence[Board]) -> dict[str, Any]:
 
 def _row(row: Any) -> Mapping[str, Any]:
     names = ("encoder", "pooling", "entry", "fit_on", "family", "dim", "rank", "baseline")
-    return {name: getattr(row, name) for name in names}
+    seldom = ("bytes", "joint")  # left out where there is nothing to say
+    return {name: getattr(row, name) for name in (*names, *(n for n in seldom if getattr(row, n)))}
 
 
 def _cell(cell: Cell, board: Board, reasons: dict[tuple[str, str], int]) -> list[Any] | int:

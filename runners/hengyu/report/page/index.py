@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import replace
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import quote
 
 from hengyu.base.errors import HengyuError
-from hengyu.report.board.board import make_board
 from hengyu.report.board.cell import between
-from hengyu.report.layout import by_layout
 from hengyu.report.page.page import make_page
 from hengyu.report.page.public import hide_paths
 from hengyu.report.page.summaries import Listed, Summaries
-from hengyu.report.retrieval.tables import make_tables
+from hengyu.report.summary.methods import summarise
 from hengyu.storage.records import Run, list_runs, load_run, write_bytes
 from hengyu.tasks.interface.registry import find_task
 
-__all__ = ["listed", "write_index", "write_listing"]
+__all__ = ["Trend", "listed", "trends", "write_index", "write_listing"]
+
+_FEWEST, _DRAWN = 3, 20  # points of a trend
 
 
 def write_index(reports: Path) -> Path:
@@ -34,11 +34,13 @@ def write_index(reports: Path) -> Path:
 def write_listing(runs: Iterable[Listed], out: Path) -> Path:
     """Write ``out/index.html``, an index of these runs, and return its path."""
     path = out / "index.html"
+    lines = list(runs)
     page = make_page(
         "index.html.j2",
-        ["language.js", "sorting.js", "facets.js", "sheets.js", "start.js"],
+        [f"{name}.js" for name in ("address", "language", "sorting", "facets", "scrolling", "sheets", "start")],
         tables=True,
-        runs=list(runs),
+        runs=lines,
+        trends=trends(lines),
     )
     write_bytes(path, page.encode("utf-8", "replace"))
     return path
@@ -65,43 +67,64 @@ def _line(run: Run) -> Listed:
     suite = run.header.get("suite", {})
     encoders = run.header.get("encoders", ())
     models = tuple(str(e["encoder"]) for e in encoders if not e.get("baseline"))
-    value, between_, of, row, rows = by_layout(run, {"board": _best_weighed, "search": _best_found})(run)
+    summary = summarise(run)
+    top = summary.top
+    baseline = next((x for x in summary.rows if x.baseline and x is not top), None)
     return Listed(
         run.id,
         str(suite.get("name") or ""),
         hide_paths(str(suite.get("title") or "")),
         tuple(str(t["task"]) for t in run.header.get("tasks", ())),
         models or tuple(str(e["encoder"]) for e in encoders),
-        rows,
+        len({r.row for r in run.records if r.metric == kind.main and r.on_board}),
         kind.metric(kind.main).title,
-        of,
-        value,
-        between_,
-        row,
+        summary.column if top else "",
+        top.value if top else None,
+        between(top.main.low, top.main.high) if top else "",
+        top.row if top else ("", "", "", ""),
+        baseline.row[0] if baseline else "",
+        baseline.value if baseline else None,
         verified=not run.unverified,
     )
 
 
-_Best = tuple[float | None, str, str, tuple[str, str, str, str], int]
-_NONE = ("", "", "", "")
+@dataclass(frozen=True)
+class Trend:
+    """How the best score of a run's suite went: over the runs with the same tasks, the oldest first, to this one.
+
+    Attributes:
+        change: this run's minus the one's before it.
+        before: the id of the one before it.
+        path: the scores as places in percent, (x, y), y from the top; () for fewer than three.
+    """
+
+    change: float
+    before: str
+    path: tuple[tuple[float, float], ...]
 
 
-def _best_weighed(run: Run) -> _Best:
-    """Return the first row of the board: by the mean, or by the task where there is one."""
-    board = make_board(run)
-    first = board.rows[0] if board.rows else None
-    if first is None or board.main is None or first.cells[board.main].value is None:
-        return None, "", "", _NONE, len(board.rows)
-    cell = first.cells[board.main]
-    return cell.value, cell.interval, board.columns[board.main].task, first.key, len(board.rows)
+def trends(runs: Sequence[Listed]) -> dict[str, Trend]:
+    """Return the trend of each run that has an earlier one of the same suite, tasks and column, by its id.
+
+    The scores are of the best methods, baselines apart; nothing is tested, as the encoders may differ.
+    """
+    series: dict[tuple[object, ...], list[Listed]] = {}
+    for run in sorted(runs, key=lambda r: r.date):
+        if run.value is not None and not run.problem:
+            series.setdefault((run.suite, run.tasks, run.of, run.metric), []).append(run)
+    found = {}
+    for line in series.values():
+        for i, run in enumerate(line[1:], 1):
+            values = [r.value for r in line[: i + 1] if r.value is not None]
+            found[run.id] = Trend(values[-1] - values[-2], line[i - 1].id, _path(values[-_DRAWN:]))
+    return found
 
 
-def _best_found(run: Run) -> _Best:
-    """Return the first row of the last table: the mean over the tasks, or the only task."""
-    tables = make_tables(run)
-    first = tables[-1].lines[0] if tables else None
-    record = first.records.get(tables[-1].main) if first is not None else None
-    if first is None or record is None or first.rank is None:
-        return None, "", "", _NONE, len(tables[-1].lines) if tables else 0
-    span = between(record.low, record.high)
-    return record.value, span, tables[-1].task, first.key, len(tables[-1].lines)
+def _path(values: Sequence[float]) -> tuple[tuple[float, float], ...]:
+    if len(values) < _FEWEST:
+        return ()
+    low, high = min(values), max(values)
+    room = (high - low) or 1.0
+    return tuple(
+        (round(4 + 92 * i / (len(values) - 1), 2), round(85 - 70 * (v - low) / room, 2)) for i, v in enumerate(values)
+    )

@@ -24,8 +24,9 @@ from hengyu.base.json_files import write_bytes
 from hengyu.base.paths import cache_dir, share
 from hengyu.report.board.cell import percent
 from hengyu.report.page.headings import ABOUT
+from hengyu.report.summary.sentence import Sentence
 
-__all__ = ["in_chinese", "make_page", "script_json"]
+__all__ = ["make_page", "script_json"]
 
 _CHINESE = re.compile("[\u3000-\u303f\u3400-\u9fff\uf900-\ufaff\uff00-\uffef]")
 
@@ -63,7 +64,8 @@ def _templates() -> Environment:
         finalize=_shown,
     )
     found.filters |= {"percent": percent, "name": _name}
-    found.globals |= {"percent": percent, "t": _t, "ta": _ta, "script_json": script_json, "explained": ABOUT}
+    found.globals |= {"percent": percent, "t": _t, "ta": _ta, "said": _said}
+    found.globals |= {"script_json": script_json, "explained": ABOUT}
     return found
 
 
@@ -118,11 +120,6 @@ def _words() -> dict[str, Any]:
     return found
 
 
-def in_chinese(text: str) -> str:
-    """Return fixed words in Chinese, where a page's script cannot translate; unknown words stay."""
-    return str(_words()["words"].get(text, text))
-
-
 @cache
 def _datatables() -> str:
     """Return DataTables from itables' offline bundle, an ES module, with its default export as a global."""
@@ -173,6 +170,16 @@ def _ta(**attributes: object) -> Markup:
     named = {name.replace("_", "-"): text for name, text in attributes.items()}
     parts = [Markup(' {}="{}"').format(name, _shown(text)) for name, text in named.items()]
     return Markup(' data-ta="{}"').format(" ".join(named)) + Markup("").join(parts)
+
+
+def _said(sentence: Sentence) -> Markup:
+    """Write a generated sentence in both languages, of which the style sheet shows one; its parts are external text."""
+    parts = {name: _name(part) for name, part in sentence.parts.items()}
+    english = escape(sentence.template).format_map(parts)
+    chinese = escape(_words()["sentences"][sentence.template]).format_map(parts)
+    return Markup('<span class="said" lang="en">{}</span><span class="said" lang="zh-Hans">{}</span>').format(
+        english, chinese
+    )
 
 
 def _name(text: object) -> Markup:

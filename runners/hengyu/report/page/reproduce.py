@@ -20,7 +20,7 @@ __all__ = ["command_of_row", "reproduce_sheet"]
 _Key = tuple[str, str, str, str]  # encoder, pooling, entry, fit_on
 _NARROWED = ("--encoder", "--pooling", "--entry", "--fit-on")
 _LIBRARIES = ("hengyu", "torch", "transformers", "numpy", "scipy", "faiss-cpu")
-_FLAGS = ("--quiet", "--force", "--fresh")
+_FLAGS = ("--quiet", "--force", "--fresh", "--title")
 
 
 def reproduce_sheet(run: Run) -> Sheet:
@@ -83,7 +83,7 @@ def command_of_row(run: Run) -> Callable[[_Key], str]:
         if kind not in ("model", "lexical"):
             return ""
         if kind == "lexical":
-            return shlex.join([*kept, *(w for parts in models for w in parts), "--entry", "raw"])
+            return shlex.join([*kept, *(w for parts in models for w in parts), "--entry", entry])
         chosen = [*_encoder(encoder, specs.get(encoder), models), "--pooling", pooling]
         if key in drawn:
             return shlex.join([*kept, *chosen, *own])
@@ -105,7 +105,7 @@ def _words(run: Run) -> list[str]:
 
 def _options(words: Sequence[str]) -> Iterator[tuple[str, list[str]]]:
     """Split a command into its options with their values, and the other words."""
-    takes = {*_NARROWED, "--data", "--datasets", "--pairs", "--task", "--out", "--device", "--dtype", "--backend",
+    takes = {*_NARROWED, "--data", "--datasets", "--pairs", "--task", "--out", "--title", "--device", "--dtype", "--backend",
              "--max-memory", "--methods", "--attention", "--api", "--key-env", "--dimensions", "--store"}  # fmt: skip
     rest = iter(words)
     for word in rest:

@@ -31,10 +31,12 @@ class Listed:
     encoders: tuple[str, ...] = ()  # baselines left out, unless there is nothing else
     rows: int = 0
     metric: str = ""  # of the best row
-    of: str = ""  # the column it is best in
+    of: str = ""  # the column it is best in: "mean", or the only task
     value: float | None = None
     interval: str = ""
-    best: tuple[str, str, str, str] = ("", "", "", "")  # encoder, pooling, entry, fit_on
+    best: tuple[str, str, str, str] = ("", "", "", "")  # encoder, pooling, entry, fit_on; a baseline only where all are
+    baseline: str = ""  # the strongest baseline
+    baseline_value: float | None = None
     date: str = ""  # when its records were written, UTC
     link: str = ""  # to its page, relative to the index; "" where it has none
     verified: bool = True  # whether its files were checked against their checksums
@@ -51,7 +53,7 @@ class _Kept(Struct):
 class _Listing(Struct):
     """listing.json."""
 
-    schema: Literal[2]
+    schema: Literal[3]
     runs: dict[str, _Kept]
     sha256: str
 
@@ -83,7 +85,7 @@ class Summaries:
             return
         runs = to_builtins(self._met)
         try:
-            write_json(self.path, {"schema": 2, "runs": runs, "sha256": digest(runs)})
+            write_json(self.path, {"schema": 3, "runs": runs, "sha256": digest(runs)})
         except HengyuError:
             return  # the next index reads the records again
         self._kept = self._met

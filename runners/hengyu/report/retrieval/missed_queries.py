@@ -52,9 +52,9 @@ def misses(
     for entry, r in best.items():
         for one in kept.get((r.task, *r.row), ())[:1]:
             near = one.neighbours()
-            if near is not None and len(near[0]) == len(asked.queries):
+            if near is not None and len(near) == len(asked.queries):
                 name = f"{entry} ({percent(r.value)}; {r.encoder}, {r.pooling}, fit_on {r.fit_on})"
-                yield name, _worst(asked, near[0], count)
+                yield name, _worst(asked, near, count)
 
 
 def _asked(run: Run, pairs: Pairs) -> _Asked:
@@ -73,9 +73,14 @@ def _worst(asked: _Asked, ids: NDArray[np.integer], count: int) -> Sheet:
     hits = relevance.gains(ids) > 0
     deep = ids.shape[1]
     place = np.where(hits.any(axis=1), hits.argmax(axis=1) + 1, deep + 1)
-    rows = []
-    for query in np.argsort(-place, kind="stable")[:count]:
-        mine = slice(relevance.starts[query], relevance.starts[query + 1])
+    rows: list[tuple[str, str, str, str]] = []
+    for query in np.argsort(-place, kind="stable"):
+        if len(rows) == count:
+            break
+        mine = np.arange(relevance.starts[query], relevance.starts[query + 1])
+        mine = mine[relevance.partners[mine] < len(asked.documents)]
+        if not len(mine):
+            continue  # nothing of the corpus is relevant to it
         wanted = relevance.partners[mine][np.argmax(relevance.grades[mine])]
         first = ids[query, 0]
         rows.append(

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from hengyu.report.board.board import family_of, percent
+from hengyu.report.board.board import constant_names, family_of, percent
 from hengyu.storage.records import Record, Run
 from hengyu.tasks.interface.base import Metric, Task
 from hengyu.tasks.interface.registry import find_task
@@ -26,13 +26,22 @@ class Line:
 
     @property
     def index(self) -> str:
-        """The method that searches: the last step, without its parameters."""
-        return family_of(self.key[2]).rpartition(" > ")[2]
+        """The method that searches, without its parameters: the last step, and the index that it rescores."""
+        return " > ".join(self._steps[-self._searching :])
 
     @property
     def family(self) -> str:
         """The methods before the index, without their parameters; raw where there are none."""
-        return family_of(self.key[2]).rpartition(" > ")[0] or "raw"
+        return " > ".join(self._steps[: -self._searching]) or "raw"
+
+    @property
+    def _steps(self) -> list[str]:
+        return family_of(self.key[2]).split(" > ")
+
+    @property
+    def _searching(self) -> int:
+        """How many steps search."""
+        return 2 if self._steps[-1] == "rescore" else 1
 
     @property
     def dim(self) -> int | None:
@@ -56,6 +65,16 @@ class Table:
     columns: tuple[Metric, ...]
     lines: tuple[Line, ...]
     fronts: dict[str, frozenset[int]]  # cost -> lines that no other beats in nDCG@10 and in that cost alike
+
+    @property
+    def constant(self) -> dict[str, str]:
+        """What all lines share: a column of it would say nothing."""
+        return constant_names(
+            [
+                dict(zip(("encoder", "pooling", "entry", "fit_on"), x.key, strict=True)) | {"dim": x.dim}
+                for x in self.lines
+            ]
+        )
 
     @property
     def best(self) -> frozenset[int]:

@@ -1,23 +1,28 @@
-"""A retrieval run on a terminal, in Markdown and in LaTeX."""
+"""A retrieval run on a terminal and in Markdown."""
 
 from __future__ import annotations
 
 from rich import box
+from rich.cells import cell_len
 from rich.console import Console
 from rich.measure import Measurement
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from hengyu.base.escapes import latex, markdown, markdown_row, plain
+from hengyu.base.escapes import markdown, markdown_row, plain
 from hengyu.report.board.board import percent
 from hengyu.report.board.cell import word_of
+from hengyu.report.board.terminal import print_differences
 from hengyu.report.retrieval.tables import Line, Table, make_tables, shown
 from hengyu.storage.records import Run
 from hengyu.tasks.interface.base import Metric
+from hengyu.tasks.interface.registry import find_task
 
-__all__ = ["print_retrieval", "retrieval_latex", "retrieval_markdown"]
+__all__ = ["print_retrieval", "retrieval_markdown"]
 
 _WORDS = ("encoder", "pooling", "entry", "fit_on")
+_ENDS = ("interval", "delta", "its interval")
+_NARROWEST = 26  # characters that a text column is folded down to before more is left out
 
 
 def print_retrieval(run: Run, console: Console | None = None) -> None:
@@ -31,14 +36,11 @@ def print_retrieval(run: Run, console: Console | None = None) -> None:
         columns = _brief(table)
         if not table.lines:
             continue
-        drawn = _drawn(table, columns)
-        natural = Measurement.get(console, console.options.update(max_width=100_000), drawn).maximum
         if not console.is_terminal:
-            Console(file=console.file, width=max(natural, 20), color_system=None).print(drawn)
-        elif natural <= console.width:
-            console.print(drawn)
+            drawn = _drawn(table, columns)
+            Console(file=console.file, width=max(_width(console, drawn), 20), color_system=None).print(drawn)
         else:
-            _stack(console, table, columns)
+            _print_fitting(console, table, columns)
         for reason in dict.fromkeys(line.reason for line in table.lines if line.reason):
             _say(console, f"no number: {reason}")
     if not tables:
@@ -47,15 +49,15 @@ def print_retrieval(run: Run, console: Console | None = None) -> None:
     level = f"{100 * tables[0].level:g} %"
     _say(
         console,
-        f"Scores x 100 with {level} intervals; delta: nDCG@10 against exact search (flat) in the vectors as they are, paired; "
+        f"Scores x 100 with {level} confidence intervals; delta: nDCG@10 against exact search (flat), paired; "
         "exact@10: neighbours of exact search in the same vectors; rates on one thread, for 100 neighbours; "
         "*: no other row has more nDCG@10 and is faster, or smaller",
         "dim",
     )
+    kind = find_task(run.kind)
+    print_differences(console, run, kind.metric(kind.main).title)
     if run.unverified:
         _say(console, f"not verified: {run.unverified}", "bold red")
-    for warning in run.header.get("warnings", ()):
-        _say(console, f"warning: {warning}", "yellow")
 
 
 def _say(console: Console, line: str, style: str = "") -> None:
@@ -96,21 +98,63 @@ def _span(low: float | None, high: float | None, *, signed: bool = False) -> str
     return f"[{percent(low, signed=signed)}, {percent(high, signed=signed)}]"
 
 
-def _drawn(table: Table, columns: tuple[Metric, ...]) -> RichTable:
+def _width(console: Console, table: RichTable) -> int:
+    """Return how wide a table is with nothing folded."""
+    return Measurement.get(console, console.options.update(max_width=100_000), table).maximum
+
+
+def _print_fitting(console: Console, table: Table, columns: tuple[Metric, ...]) -> None:
+    """Print as many columns as fit the width: of those that do not, costs that rows are not marked by go first, from the right."""
+    same = {name for name, value in table.constant.items() if value and name in _WORDS}
+    if same:
+        _say(console, "all rows: " + ", ".join(f"{n} {plain(table.constant[n])}" for n in _WORDS if n in same), "dim")
+    kept = {table.main, *table.fronts}
+    spare = [c.name for c in reversed(columns) if c.name not in kept]
+    steps = ["interval", *(c for c in spare if _unit_of(columns, c) != "score"), "its interval", *spare]
+    for count in range(len(steps) + 1):
+        left_out = frozenset(steps[:count]) | same
+        drawn = _drawn(table, columns, left_out)
+        if _width(console, drawn) - _foldable(table, left_out) <= console.width:
+            console.print(drawn)
+            if count:
+                _say(
+                    console, "what does not fit is on the page and in the exports, and here in a wider terminal", "dim"
+                )
+            return
+    _stack(console, table, columns)
+
+
+def _unit_of(columns: tuple[Metric, ...], name: str) -> str:
+    """Return the unit of a column."""
+    return next(c.unit for c in columns if c.name == name)
+
+
+def _foldable(table: Table, left_out: frozenset[str]) -> int:
+    """Return how many columns of the terminal folding the text columns can save."""
+    widest = {word: max(cell_len(_names(line)[i]) for line in table.lines) for i, word in enumerate(_WORDS)}
+    return sum(max(0, width - _NARROWEST) for word, width in widest.items() if word not in left_out)
+
+
+def _drawn(table: Table, columns: tuple[Metric, ...], left_out: frozenset[str] = frozenset()) -> RichTable:
     drawn = RichTable(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True, header_style="bold")
     drawn.add_column("#", justify="right", no_wrap=True)
     for word in _WORDS:
-        drawn.add_column(word, overflow="fold")
-    for column in columns:
+        if word not in left_out:
+            drawn.add_column(word, overflow="fold")
+    ends = [word for word in _ENDS if word not in left_out]
+    shown = [column for column in columns if column.name not in left_out]
+    for column in shown:
         drawn.add_column(column.title, justify="right", no_wrap=True)
         if column.name == table.main:
-            for word in ("interval", "delta", "its interval"):
+            for word in ends:
                 drawn.add_column(word, justify="right", no_wrap=True)
     for place, line in enumerate(table.lines):
+        last = dict(zip(_ENDS, _ends(table, line), strict=True))
         cells: list[str] = []
-        for column in columns:
-            cells += [_number(table, place, column), *(_ends(table, line) if column.name == table.main else [])]
-        drawn.add_row(str(line.rank or "-"), *(Text(w) for w in (*_names(line), *cells)))
+        for column in shown:
+            cells += [_number(table, place, column), *([last[w] for w in ends] if column.name == table.main else [])]
+        names = [name for word, name in zip(_WORDS, _names(line), strict=True) if word not in left_out]
+        drawn.add_row(str(line.rank or "-"), *(Text(w) for w in (*names, *cells)))
     return drawn
 
 
@@ -145,23 +189,3 @@ def retrieval_markdown(run: Run) -> str:
             lines.append(markdown_row([str(line.rank or "-"), *names, *cells, f"{delta} {its}".strip()]))
         lines.append("")
     return "\n".join(lines)
-
-
-def retrieval_latex(run: Run) -> str:
-    """Return a retrieval run as LaTeX (booktabs), one tabular a task."""
-    parts = []
-    for table in make_tables(run):
-        columns = _brief(table)
-        rows = [
-            f"% {' '.join(run.id.split())}, {' '.join(table.task.split())}: scores x 100; \\usepackage{{booktabs}}",
-            f"\\begin{{tabular}}{{rllll{'r' * len(columns)}}}",
-            "\\toprule",
-            " & ".join(["\\#", "encoder", "pooling", "entry", "fit\\_on", *(latex(c.title) for c in columns)])
-            + " \\\\",
-            "\\midrule",
-        ]
-        for place, line in enumerate(table.lines):
-            cells = [latex(_number(table, place, c)) for c in columns]
-            rows.append(" & ".join([str(line.rank or "--"), *(latex(w) for w in line.key), *cells]) + " \\\\")
-        parts.append("\n".join([*rows, "\\bottomrule", "\\end{tabular}"]))
-    return "\n\n".join(parts) + "\n"

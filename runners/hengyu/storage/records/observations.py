@@ -73,7 +73,9 @@ class Observation:
         dims: the dimension (K,) of the compared vectors, row by row; None without vectors.
         similarity: the cosine (K, n) of every pair, in the order of the task's file.
         sweep: for a sweep over all dimensions: "dim", "value", "error", each (D,): Spearman and its standard error.
-        neighbours: of a retrieval task: "ids" and "ranks", each (Q, k), as `hengyu.tasks.search.ranking.scores` takes them.
+        neighbours: of a retrieval task: "ids" and "ranks", each (Q, k), as `hengyu.tasks.search.ranking.scores` takes them;
+            without vectors of its own a search has no ranks.
+        measures: other similarities than the cosine, each (K, n), for kinds that judge them too.
         index: of a retrieval task: the size of the index, "index-bytes" and "bytes-per-vector".
         too_wide: entries that need more columns than the vectors have (or another size that they do not have), with the
             reason.
@@ -95,6 +97,7 @@ class Observation:
     threshold_similarity: NDArray[np.float64] = field(default_factory=lambda: np.zeros((0, 0)))
     too_wide: Mapping[str, str] = field(default_factory=dict)
     neighbours: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+    measures: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)
     index: Mapping[str, float] = field(default_factory=dict)
     clouds: Mapping[str, Any] | None = None
 
@@ -103,14 +106,14 @@ class Observation:
         """What was seen as arrays, as they are stored: "similarity", "beside", "sweep.dim", "neighbours.ids", ..."""
         tensors: dict[str, NDArray[Any]] = {"similarity": self.similarity, "beside": self.threshold_similarity}
         tensors |= {f"sweep.{k}": v for k, v in self.sweep.items()}
+        tensors |= {f"measures.{k}": v for k, v in self.measures.items()}
         return tensors | {f"neighbours.{k}": v for k, v in self.neighbours.items()}
 
     @property
     def bare(self) -> Self:
         """The same without its arrays, which lie on disk."""
-        return replace(
-            self, similarity=np.zeros((0, 0)), sweep={}, threshold_similarity=np.zeros((0, 0)), neighbours={}
-        )
+        none = np.zeros((0, 0))
+        return replace(self, similarity=none, sweep={}, threshold_similarity=none, neighbours={}, measures={})
 
     @classmethod
     def missed(cls, cache_key: Mapping[str, Any], names: Sequence[str], error: ValueError) -> Self:
@@ -141,18 +144,21 @@ def load_observation(folder: Path, cache_key: Mapping[str, Any]) -> Observation 
         return None
     tensors, about = found
     head = check(about, _Head, sealed_path(folder, cache_key), "delete it, the next run makes it again")
-    sweep = {key.removeprefix("sweep."): value for key, value in tensors.items() if key.startswith("sweep.")}
-    near = {key.removeprefix("neighbours."): x for key, x in tensors.items() if key.startswith("neighbours.")}
+
+    def below(word: str) -> dict[str, NDArray[Any]]:
+        return {key.removeprefix(word): x for key, x in tensors.items() if key.startswith(word)}
+
     return Observation(
         cache_key,
         head.entries,
         head.dims,
         tensors["similarity"],
-        sweep,
+        below("sweep."),
         head.fit,
         threshold_similarity=tensors["beside"],
         too_wide=head.too_wide,
-        neighbours=near,
+        neighbours=below("neighbours."),
+        measures=below("measures."),
         index=head.index,
         clouds=head.clouds if head.sample == SAMPLE else None,
     )
@@ -179,13 +185,9 @@ class ObservationRef:
         except (KeyError, IndexError):
             return None
 
-    def neighbours(self) -> tuple[NDArray[Any], NDArray[Any]] | None:
-        """Return ids and ranks (Q, k) of a retrieval cell's results, None if the file cannot be read or has changed."""
-        tensors = self.tensors() or {}
-        try:
-            return tensors["neighbours.ids"], tensors["neighbours.ranks"]
-        except KeyError:
-            return None
+    def neighbours(self) -> NDArray[Any] | None:
+        """Return the rows (Q, k) that a retrieval cell found, None if the file cannot be read or has changed."""
+        return (self.tensors() or {}).get("neighbours.ids")
 
 
 def kept_in(run: Path) -> dict[Place, list[ObservationRef]]:

@@ -16,6 +16,7 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from hengyu.encoders import BASELINES
 from hengyu.methods.fit_cache import FitCache
 from hengyu.methods.grammar import Dims, Entry
 from hengyu.numerics.cloud_sample import CloudSample
@@ -91,6 +92,10 @@ class Inputs(ABC):
         """Return the vectors (n, d) of texts by their numbers (n,)."""
 
     @abstractmethod
+    def texts(self, ids: Ids) -> list[str]:
+        """Return texts by their numbers (n,)."""
+
+    @abstractmethod
     def rows(self, ids: Ids, side: str = "document") -> Sample:
         """Return the vectors of texts, read block by block; ``side`` is "query" for texts that ask."""
 
@@ -113,6 +118,8 @@ class Task(ABC):
         reference: the entry that every other one is compared with.
         index: whether entries end in an index.
         tuners: whether an entry may train the encoder.
+        baselines: what every suite evaluates beside its encoders unless it names its own: names of `hengyu.encoders.BASELINES`,
+            or of a kind whose entries end in an `index`, entries of lexical search, which need no encoder.
         refused: keys of a suite that it may not have -> what is said to who writes them.
         collections: whether a task may be one of documents, queries and judgements, and not of labelled pairs.
         decides: whether metrics of binary labels need a threshold, which the valid split of a card is asked for.
@@ -123,6 +130,7 @@ class Task(ABC):
         keeps: what `save` keeps of a task, in a word.
         layout: how its runs are shown (`hengyu.report.layout`): as a "board", whose columns are tasks, one metric at a time, or
             as a "search", a table a task whose columns are what is found and what that costs.
+        published_main: the metric that mteb calls the main score, where that is not `main`.
         traded: metrics of a "search" that are marked where no other row has more of both that and `main`.
         observed_by: modules whose code makes the observations, which count in their keys with all that they import. A class
             that does not say counts with its own module; one that says () has its parents observe.
@@ -139,6 +147,7 @@ class Task(ABC):
     reference: ClassVar[str] = "raw"
     index: ClassVar[bool] = False
     tuners: ClassVar[bool] = True
+    baselines: ClassVar[tuple[str, ...]] = BASELINES
     refused: ClassVar[Mapping[str, str]] = {}
     collections: ClassVar[bool] = False
     decides: ClassVar[bool] = False
@@ -148,6 +157,7 @@ class Task(ABC):
     standings: ClassVar[bool] = True
     keeps: ClassVar[str] = "labels"
     layout: ClassVar[Literal["board", "search"]] = "board"
+    published_main: ClassVar[str] = ""
     traded: ClassVar[tuple[str, ...]] = ()
     observed_by: ClassVar[tuple[str, ...]]
     handed_by: ClassVar[tuple[str, ...]] = ()

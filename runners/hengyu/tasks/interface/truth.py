@@ -87,9 +87,13 @@ class Truth(ABC):
     def value(self, scores: Any, metric: str) -> float:
         """Return the value of a metric; raises `Degenerate` where there is none."""
 
+    def metrics_of(self, scores: Any) -> tuple[str, ...]:
+        """Return those of `metrics` that scores have: all, unless a kind of row lacks some of them."""
+        return self.metrics
+
     def measure(self, scores: Any) -> Measured:
-        """Return the values of all `metrics`; raises `Degenerate` where one has none."""
-        return Measured({m: self.value(scores, m) for m in self.metrics})
+        """Return the values of all metrics that scores have; raises `Degenerate` where one has none."""
+        return Measured({m: self.value(scores, m) for m in self.metrics_of(scores)})
 
     @abstractmethod
     def replicates(

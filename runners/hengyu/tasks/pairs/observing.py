@@ -15,6 +15,7 @@ from hengyu.storage.records.observations import Observation, load_groups, load_l
 from hengyu.tasks.interface.base import Inputs, Task
 from hengyu.tasks.interface.data import TaskData
 from hengyu.tasks.interface.truth import Truth
+from hengyu.tasks.pairs.metric import metric_modules
 from hengyu.tasks.pairs.truth import PairLabels
 from hengyu.tasks.pairs.vectors import StsVectors, restrict
 
@@ -26,6 +27,11 @@ class PairTask(Task):
 
     observed_by: ClassVar[tuple[str, ...]] = (StsVectors.__module__,)
     handed_by: ClassVar[tuple[str, ...]] = (__name__,)
+
+    @classmethod
+    def deriving_code(cls) -> tuple[str, ...]:
+        """Return the modules that its numbers are derived by: those of the metrics of pairs too, which are found by name."""
+        return (*super().deriving_code(), *metric_modules())
 
     def open(self, inputs: Inputs) -> StsVectors:
         """Read the distinct sentences of the task, and of the split that thresholds are chosen on."""
@@ -59,7 +65,7 @@ class PairTask(Task):
         """Keep labels and groups."""
         save_labels(run, {t.name: t.pairs.labels for t in tasks}, {t.name: truths[t.name].groups for t in tasks})
 
-    def load(self, run: Path, task: str) -> PairLabels | None:
+    def load(self, run: Path, task: str) -> Truth | None:
         """Return the labels that a run kept, to be compared in the `compared` metrics."""
         labels = load_labels(run).get(task)
         if labels is None:

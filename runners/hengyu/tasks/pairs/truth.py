@@ -3,41 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from hengyu.base.errors import Degenerate
-from hengyu.numerics import metrics
-from hengyu.numerics.influence import spearman_contributions
-from hengyu.numerics.resampling import Resamples, logit_interval
+from hengyu.numerics.resampling import METRICS, Resamples, logit_interval
 from hengyu.tasks.interface.truth import Measured, Truth, percentiles
+from hengyu.tasks.pairs.metric import Decision, find_metric
 
-__all__ = ["BINARY", "GRADED", "PairLabels", "PairScores"]
+__all__ = ["PairLabels", "PairScores"]
 
 Floats = NDArray[np.float64]
 Ids = NDArray[np.int64]
 
-GRADED = ("spearman", "pearson")
-BINARY = (*GRADED, "auc", "ap", "f1", "accuracy")
-_DECIDED = {"f1": (metrics.best_f1, metrics.f1_at), "accuracy": (metrics.best_accuracy, metrics.accuracy_at)}
-_PLAIN = {
-    "spearman": metrics.spearman,
-    "pearson": metrics.pearson,
-    "auc": metrics.auc,
-    "ap": metrics.average_precision,
-}
-_OF_CLASSES = ("auc", "ap")  # whose percentile intervals are too short where one class is small
-
 
 class PairScores(NamedTuple):
-    """The similarity (n,) of every pair, and (m,) of those of the split that thresholds are chosen on, where there is one."""
+    """What was seen of every pair.
+
+    Attributes:
+        similarity: the cosine (n,).
+        threshold_similarity: that of the pairs (m,) of the split that thresholds are chosen on; None without one.
+        others: (n,) of other measures, for kinds that judge them too.
+    """
 
     similarity: Floats
     threshold_similarity: Floats | None = None
+    others: tuple[Floats, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -47,7 +41,7 @@ class PairLabels(Truth):
     Attributes:
         labels: (n,).
         grouping: returns the groups (n,) of pairs that share a sentence.
-        metrics: out of `BINARY`.
+        metrics: names of metrics of pairs (`hengyu.tasks.pairs.metric`).
         threshold_labels: (m,) of the split that thresholds are chosen on; None to choose them on the task itself.
         ceiling: of the main metric, where the labels bound it.
     """
@@ -55,7 +49,7 @@ class PairLabels(Truth):
     task: str
     labels: Floats
     grouping: Callable[[], Ids]
-    metrics: tuple[str, ...] = GRADED
+    metrics: tuple[str, ...] = ("spearman",)
     threshold_labels: Floats | None = None
     ceiling: float | None = None
     threshold_on: str = ""
@@ -87,10 +81,7 @@ class PairLabels(Truth):
 
     def value(self, scores: PairScores, metric: str) -> float:
         """Return the value of a metric; one that decides does so by the best threshold on the pairs themselves."""
-        if metric in _PLAIN:
-            return _PLAIN[metric](scores.similarity, self.labels)
-        best, at = _DECIDED[metric]
-        return at(scores.similarity, self.labels, best(scores.similarity, self.labels)[0])
+        return find_metric(metric).value(scores.similarity, self.labels)
 
     def measure(self, scores: PairScores) -> Measured:
         """Return the values of all `metrics`; thresholds come from the other split where there is one."""
@@ -98,13 +89,13 @@ class PairLabels(Truth):
         chosen = (scores.similarity, self.labels)
         if scores.threshold_similarity is not None and self.threshold_labels is not None:
             chosen = (scores.threshold_similarity, self.threshold_labels)
-        for m in self.metrics:
-            if m in _DECIDED:
-                best, at = _DECIDED[m]
-                thresholds[m] = best(*chosen)[0]
-                values[m] = at(scores.similarity, self.labels, thresholds[m])
+        for name in self.metrics:
+            metric = find_metric(name)
+            if isinstance(metric, Decision):
+                thresholds[name] = metric.best(*chosen)
+                values[name] = metric.at(scores.similarity, self.labels, thresholds[name])
             else:
-                values[m] = self.value(scores, m)
+                values[name] = metric.value(scores.similarity, self.labels)
         return Measured(values, thresholds)
 
     def replicates(
@@ -117,32 +108,28 @@ class PairLabels(Truth):
     ) -> dict[str, Floats]:
         """Return the replicates (entries, resamples) of metrics."""
         drawn = self.resamples(resamples, seed)
-        cuts = {m: [one[m] for one in thresholds] for m in metrics if m in _DECIDED} if thresholds else {}
-        return drawn.run([one.similarity for one in scores], metrics=metrics, thresholds=cuts)
+        every = [one.similarity for one in scores]
+        decided = [m for m in metrics if isinstance(find_metric(m), Decision)]
+        cuts = {m: [one[m] for one in thresholds] for m in decided} if thresholds else {}
+        compiled = [m for m in metrics if m in METRICS]
+        found = drawn.run(every, metrics=compiled, thresholds={m: cut for m, cut in cuts.items() if m in METRICS})
+        for m in metrics:
+            if m not in METRICS:
+                of, at = find_metric(m), cuts.get(m, [None] * len(every))
+                found[m] = np.stack([of.replicates(x, drawn, cut) for x, cut in zip(every, at, strict=True)])
+        return found
 
     def interval(self, metric: str, value: float, drawn: Floats, level: float) -> dict[str, Any]:
-        """Return the percentile interval, or one on the logit scale of a metric of two classes."""
+        """Return the percentile interval, or one on the logit scale of a metric that is a `fraction`."""
         ends = percentiles(drawn, level)
-        if metric in _OF_CLASSES and ends["low"] is not None:
+        if find_metric(metric).fraction and ends["low"] is not None:
             low, high = logit_interval(value, drawn, self._fewer, level)
             ends = {"low": low, "high": high, "interval": "logit"}
         return ends
 
     def contributions(self, scores: PairScores, metric: str) -> Floats:
-        """Return what each pair contributes to a metric (n,): by a formula for Spearman, by leaving it out for others."""
-        if metric == "spearman":
-            return spearman_contributions(scores.similarity, self.labels)
-        whole = self.value(scores, metric)
-        found = np.full(self.n, whole)
-        for i in range(self.n):
-            rest = replace(self, labels=np.delete(self.labels, i))
-            try:
-                found[i] = self.n * whole - (self.n - 1) * rest.value(
-                    PairScores(np.delete(scores.similarity, i)), metric
-                )
-            except Degenerate:
-                continue  # the metric does not exist without the pair
-        return np.asarray(found + whole - found.mean())
+        """Return what each pair contributes to a metric (n,)."""
+        return find_metric(metric).contributions(scores.similarity, self.labels)
 
     def resamples(self, resamples: int, seed: int) -> Resamples:
         """Return the resamples of the pairs."""

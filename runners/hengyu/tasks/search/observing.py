@@ -21,6 +21,7 @@ class SearchTask(Task):
     """A kind that judges the neighbours of every query."""
 
     index = True
+    baselines = ("bm25", "tfidf")
     tuners = False
     collections = True
     sided = True
@@ -29,11 +30,15 @@ class SearchTask(Task):
     handed_by: ClassVar[tuple[str, ...]] = (__name__,)
 
     def open(self, inputs: Inputs) -> RetrievalVectors:
-        """Open corpus and queries, which are read block by block."""
+        """Open corpus and queries: vectors, which are read block by block, and texts."""
         assert isinstance(inputs.truth, Relevant)
         relevance = inputs.truth.relevance
         corpus, queries = inputs.rows(relevance.corpus), inputs.rows(relevance.queries, "query")
-        return RetrievalVectors(corpus, queries, relevance, inputs.samples(), inputs.fits)
+
+        def texts() -> tuple[list[str], list[str]]:
+            return inputs.texts(relevance.corpus), inputs.texts(relevance.queries)
+
+        return RetrievalVectors(corpus, queries, relevance, inputs.samples(), inputs.fits, texts=texts)
 
     def observe(
         self,
@@ -46,7 +51,9 @@ class SearchTask(Task):
         """Build the index and ask it; what it cost differs from run to run."""
         name = str(entry)
         got = vectors.observe(entry, cache_key["fit_on"], cache_key["seed_of_draw"], cloud_sample)
-        near: dict[str, NDArray[Any]] = {"ids": got.ids, "ranks": got.ranks}
-        clouds = None if got.cloud is None else {name: got.cloud}
+        near: dict[str, NDArray[Any]] = {"ids": got.ids}
+        if got.ranks is not None:
+            near["ranks"] = got.ranks
+        clouds = {name: got.cloud} if got.cloud is not None else None if cache_key["clouds"] is None else {}
         seen = Observation(cache_key, (name,), (got.dim,), fit=got.fit, neighbours=near, index=got.sizes, clouds=clouds)
         return seen, got.costs

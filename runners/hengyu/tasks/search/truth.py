@@ -58,11 +58,18 @@ class Relevant(ItemMeans):
         return self.relevance.queries if side == "query" else self.relevance.corpus
 
     def scores(self, tensors: Mapping[str, NDArray[Any]], row: int) -> dict[str, Floats] | None:
-        """Return every metric of every query; an observation is of one row."""
+        """Return every metric of every query; an observation is of one row.
+
+        What was found without vectors has no ranks in exact search, and none of the metrics that are made of them.
+        """
         ids, ranks = tensors.get("neighbours.ids"), tensors.get("neighbours.ranks")
-        if ids is None or ranks is None or len(ids) != self.n:
+        if ids is None or len(ids) != self.n:
             return None
         return scores(self.relevance, ids, ranks)
+
+    def metrics_of(self, scores: Any) -> tuple[str, ...]:
+        """Return the metrics that scores have."""
+        return tuple(m for m in self.metrics if m in scores)
 
     def like(self, other: Truth) -> bool:
         """Whether both ask the same of the same rows."""

@@ -1,9 +1,9 @@
-"""Retrieval: from vectors through an entry's steps to the neighbours of every query."""
+"""Retrieval: from vectors or texts through an entry's steps to the neighbours of every query."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,12 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hengyu.cards.relevance import Relevance
-from hengyu.methods.base import Floats, Index
+from hengyu.methods.base import Floats, Fusion, Searcher
 from hengyu.methods.fit_cache import FitCache
 from hengyu.methods.grammar import Entry
 from hengyu.methods.pipeline import PipelineFitter
 from hengyu.methods.search.cost import Peak, queries_per_second, threads
 from hengyu.methods.search.exact import Exact, exact_search
+from hengyu.methods.search.fused import FusedSearch, JoinedQueries
 from hengyu.methods.step import Step
 from hengyu.numerics.cloud_sample import CloudSample
 from hengyu.numerics.sample import Sample
@@ -29,11 +30,14 @@ _HELD = 1 << 28  # bytes of transformed vectors up to which they are held, and n
 
 @dataclass(frozen=True)
 class RetrievalResult:
-    """What an entry found: rows and their ranks in exact search (Q, K), sizes of the index, costs, the fit, the cloud."""
+    """What an entry found: rows and their ranks in exact search (Q, K), sizes of the index, costs, the fit, the cloud.
 
-    dim: int
+    Without vectors of its own (lexical search, a fusion) there is no ``dim`` and no exact search to have ranks in.
+    """
+
+    dim: int | None
     ids: NDArray[np.int32]
-    ranks: NDArray[np.uint8]
+    ranks: NDArray[np.uint8] | None
     sizes: Mapping[str, float]
     costs: Mapping[str, float]
     fit: Mapping[str, Any]
@@ -50,14 +54,25 @@ class _Prepared:
     fit: Mapping[str, Any]
 
 
+@dataclass(frozen=True)
+class _Built:
+    """What an entry searches, built, and its queries as it takes them; the vectors, for an entry that ends in an index."""
+
+    search: Searcher | FusedSearch
+    queries: Any
+    vectors: _Prepared | None
+    fit: Mapping[str, Any]
+
+
 @dataclass
 class RetrievalVectors:
-    """The vectors of one retrieval task under one encoder and pooling, read in blocks.
+    """The vectors of one retrieval task under one encoder and pooling, read in blocks, and its texts.
 
     Attributes:
-        corpus: the rows that are searched.
+        corpus: the rows that are searched; empty where there is no encoder.
         queries: the rows that ask.
         relevance: what they ask for.
+        texts: the texts of the corpus and of the queries, row by row, for lexical search.
         samples: fit_on word -> the sentences a method is fitted on.
         fits: recalls what methods that are trained have learned before.
         block: rows read at a time; no result depends on it.
@@ -69,6 +84,7 @@ class RetrievalVectors:
     samples: Mapping[str, Sample]
     fits: FitCache = field(default_factory=FitCache)
     block: int = 4096
+    texts: Callable[[], tuple[Sequence[str], Sequence[str]]] | None = None
     _fitting: PipelineFitter = field(init=False)
     _prepared: tuple[tuple[tuple[Step, ...], str], _Prepared] | None = None
     _cloud: tuple[_Prepared, Mapping[str, Any]] | None = None
@@ -79,47 +95,75 @@ class RetrievalVectors:
     @property
     def depth(self) -> int:
         """How many neighbours of each query are looked at: 100, or all there are but its own."""
-        return min(DEPTH, len(self.corpus) - self.relevance.spare)
+        return min(DEPTH, len(self.relevance.corpus) - self.relevance.spare)
 
     def observe(
         self, entry: Entry, fit_on: str, seed: int | None = None, cloud_sample: CloudSample | None = None
     ) -> RetrievalResult:
-        """Run an entry that ends in an index; raises ValueError when it cannot be.
+        """Run an entry that ends in a search; raises ValueError when it cannot be.
 
-        With a ``cloud_sample`` the cloud of the vectors that the index searches, of length 1, is looked at.
+        With a ``cloud_sample`` the cloud of the vectors that an index searches, of length 1, is looked at.
 
         Entries that differ in their index alone, one after the other, share what comes before it. ``seed`` is what the
         steps draw by where the entry leaves that open.
         """
         run = entry if seed is None else entry.with_seed(seed)
-        before = self._before(run.steps[:-1], fit_on)
-        index: Index = run.steps[-1].make()
-        index.warm()
+        prepared = self._prepare(run.steps, fit_on)
         peak = Peak()
         started = time.perf_counter()
         with threads(1):  # on one thread a graph grows the same way every time
-            index.build(before.rows, self.block)
-        built = time.perf_counter() - started
-        ids, rates = queries_per_second(index, before.queries, self.depth + self.relevance.spare)
-        costs = {**rates, "build-seconds": built}
+            built = prepared()
+        seconds = time.perf_counter() - started
+        fused = isinstance(built.search, FusedSearch)
+        spare = 0 if fused else self.relevance.spare  # a fusion leaves the queries' own rows out of the lists it joins
+        ids, rates = queries_per_second(built.search, built.queries, self.depth + spare)
+        costs = {**rates, "build-seconds": seconds}
         most = peak.bytes()
         if most is not None:
             costs["peak-memory"] = float(most)
-        if self.relevance.spare:
+        if spare:
             ids = _without(ids, self.relevance.own)
-        sizes = {"index-bytes": float(index.size()), "bytes-per-vector": index.vector_size()}
-        found = (ids.astype(np.int32), before.exact.ranks(ids), sizes, costs, before.fit)
-        return RetrievalResult(
-            before.queries.shape[1], *found, self._look(before, cloud_sample) if cloud_sample else None
-        )
+        sizes = {"index-bytes": float(built.search.size()), "bytes-per-vector": built.search.vector_size()}
+        found = ids.astype(np.int32)
+        before = built.vectors
+        if before is None:
+            return RetrievalResult(None, found, None, sizes, costs, built.fit)
+        cloud = self._look(before, cloud_sample) if cloud_sample else None
+        return RetrievalResult(before.queries.shape[1], found, before.exact.ranks(ids), sizes, costs, built.fit, cloud)
+
+    def _prepare(self, steps: tuple[Step, ...], fit_on: str) -> Callable[[], _Built]:
+        """Make what stands before the searches of an entry; return what builds them."""
+        last = steps[-1]
+        method = last.make()
+        if last.joined:
+            parts = [self._prepare(joined, fit_on) for joined in last.joined]
+            return lambda: self._join(method, [build() for build in parts])
+        method.warm()
+        if last.method.category == "lexical":
+            if self.texts is None:
+                raise ValueError(f"{last} searches texts, and there are only vectors")
+            documents, queries = self.texts()
+            return lambda: _Built(method.build(documents), queries, None, {})
+        own = 1
+        if len(steps) > 1 and steps[-2].method.searches:
+            coarse = steps[-2].make()
+            coarse.warm()
+            method, own = method.over(coarse), 2
+        before = self._before(steps[:-own], fit_on)
+        return lambda: _Built(method.build(before.rows, self.block), before.queries, before, before.fit)
+
+    def _join(self, method: Fusion, parts: Sequence[_Built]) -> _Built:
+        search = FusedSearch(method, [part.search for part in parts], len(self.relevance.corpus))
+        queries = JoinedQueries(tuple(part.queries for part in parts), self.relevance.own)
+        return _Built(search, queries, None, next((part.fit for part in parts if part.fit), {}))
 
     def _look(self, before: _Prepared, cloud_sample: CloudSample) -> Mapping[str, Any]:
         """Look at the cloud of what an index searches; its alignment is that of the queries and what is relevant to them."""
         if self._cloud is None or self._cloud[0] is not before:
             width, asked = before.queries.shape[1], self.relevance
-            pairs = slice(cloud_sample.pairs)
-            query = before.queries[np.repeat(np.arange(len(asked.queries)), asked.counts)[pairs]]
-            partner = before.rows.rows(asked.partners[pairs])
+            here = np.flatnonzero(asked.partners < len(asked.corpus))[: cloud_sample.pairs]
+            query = before.queries[np.repeat(np.arange(len(asked.queries)), asked.counts)[here]]
+            partner = before.rows.rows(asked.partners[here])
             aligned = float((2 - 2 * np.einsum("nd,nd->n", query, partner, dtype=np.float64)).mean())
             x = before.rows.rows(cloud_sample.rows(len(before.rows), width))
             self._cloud = before, cloud_sample.of(x, [width], [aligned])[0]

@@ -9,6 +9,7 @@ from typing import Any
 
 from hengyu.base.escapes import markdown, markdown_row
 from hengyu.base.version import __version__
+from hengyu.encoders import BUILT_IN
 from hengyu.report.board.board import percent
 from hengyu.report.page.provenance import command_of
 from hengyu.report.page.public import public
@@ -161,7 +162,7 @@ def _again(run: Run, choice: Choice, other_fit: str) -> list[str]:
 
 def _stated_licence(fitted: Fitted) -> str:
     """Return the licence in the front matter of the encoder's own card, "" if there is none."""
-    if fitted.base.id == "hengyu-mini":
+    if fitted.base.id in BUILT_IN:
         return "apache-2.0"
     try:
         text = (fitted.base.folder.path / "README.md").read_text(encoding="utf-8", errors="replace")

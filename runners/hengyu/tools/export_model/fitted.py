@@ -17,7 +17,7 @@ from hengyu.bench.task_inputs import make_training_data
 from hengyu.cards import load_cards, parse_task
 from hengyu.cards.card import CollectionCard
 from hengyu.cards.data import Pairs, load_pairs, unlike
-from hengyu.encoders import EncoderSpec, open_encoder
+from hengyu.encoders import BUILT_IN, EncoderSpec, open_encoder
 from hengyu.encoders.huggingface import HuggingFace
 from hengyu.methods.base import Transform
 from hengyu.methods.fit_cache import FitCache
@@ -146,7 +146,7 @@ def _encoder(run: Run, choice: Choice, known: Sources, places: Places) -> Huggin
     """Open the encoder of a row; raises `HengyuError` where it is not the one of the run."""
     name = choice.row[0]
     given = known.encoders.get(name, {})
-    if not given and not places.encoder and name != "hengyu-mini" and "/" not in name:
+    if not given and not places.encoder and name not in BUILT_IN and "/" not in name:
         raise HengyuError(f"run {run.id} does not say where the encoder '{name}' is; give it with --encoder DIR")
     about = next(e for e in run.header["encoders"] if e["encoder"] == name)
     values = {f.name: given[f.name] for f in fields(EncoderSpec) if f.name in given} or {

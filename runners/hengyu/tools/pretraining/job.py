@@ -15,11 +15,12 @@ from hengyu.storage.identity import digest
 from hengyu.tools.pretraining.checkpoint import CHECKPOINT
 from hengyu.tools.pretraining.corpus import Corpus, evaluation_sentences, read_corpus
 from hengyu.tools.pretraining.recipe import Pretraining
+from hengyu.tools.pretraining.work import PART, begun, refuse_foreign, refuse_other
 
 __all__ = ["ABOUT", "Outcome", "pretrain"]
 
 ABOUT = "pretraining.json"
-_PART = ".part"
+_OTHERWISE = ("a pretraining", "another corpus, or other excluded tasks")
 
 
 @dataclass(frozen=True)
@@ -51,8 +52,8 @@ def pretrain(
     """
     if out.name in ("", ".."):
         out = out.resolve()
-    _refuse_foreign(out)
-    part = out.with_name(out.name + _PART)
+    refuse_foreign(out, ABOUT)
+    part = out.with_name(out.name + PART)
     unwanted, against = evaluation_sentences(exclude, data, datasets)
     corpus = read_corpus(files, held_out=recipe.held_out, seed=recipe.seed, unwanted=unwanted, against=against)
     goal = {"recipe": recipe.parameters(), "corpus": corpus.about()}
@@ -61,11 +62,12 @@ def pretrain(
     progress.say(f"{len(corpus.sources)} files, {read:,} lines{left}, {len(corpus.held):,} held out")
     if (out / ABOUT).is_file():
         about = read_json(out / ABOUT, dict[str, Any], "delete the folder, or give another --out")
-        _refuse_other(out, about, goal)
+        refuse_other(out, about, goal, *_OTHERWISE)
         (out / CHECKPOINT).unlink(missing_ok=True)
         return Outcome(out, False, about)
-    if _begun(part):
-        _refuse_other(part, read_json(part / ABOUT, dict[str, Any], "delete the folder, or give another --out"), goal)
+    if begun(part, ABOUT):
+        begun_with = read_json(part / ABOUT, dict[str, Any], "delete the folder, or give another --out")
+        refuse_other(part, begun_with, goal, *_OTHERWISE)
     else:
         write_json(part / ABOUT, {**goal, "goal": digest(goal)})
     about = _work(part, corpus, recipe, goal, dtype=dtype, threads=threads, device=device, say=progress)
@@ -77,40 +79,6 @@ def pretrain(
             f"{out}: cannot be written ({e.strerror or e}); check it and run the same command again"
         ) from None
     return Outcome(out, True, about)
-
-
-def _refuse_foreign(out: Path) -> None:
-    if out.exists() and not (out / ABOUT).is_file() and not (out.is_dir() and not any(out.iterdir())):
-        raise HengyuError(f"{out}: already exists with other content; give another --out")
-
-
-def _begun(part: Path) -> bool:
-    """Whether a folder has work in progress; removes leftovers of killed writes, raises `HengyuError` for other content."""
-    if not part.exists():
-        return False
-    if part.is_dir():
-        begun = (part / ABOUT).is_file()
-        # temporary files, which are renamed when complete
-        for path in part.glob(".*" if begun else f".{ABOUT}.*"):
-            path.unlink()
-        if begun or not any(part.iterdir()):
-            return begun
-    raise HengyuError(f"{part}: is needed for work in progress but has other content; give another --out")
-
-
-def _refuse_other(folder: Path, about: dict[str, Any], goal: dict[str, Any]) -> None:
-    """Raise `HengyuError`, naming the first key that differs, if a folder was made from another corpus or recipe."""
-    if about.get("goal") == digest(goal):
-        return
-    theirs = about.get("recipe")
-    theirs = theirs if isinstance(theirs, dict) else {}
-    differs = next((k for k, v in goal["recipe"].items() if theirs.get(k) != v), "")
-    what = (
-        f"{differs} = {str(theirs.get(differs))[:40]} instead of {goal['recipe'][differs]}"
-        if differs
-        else "another corpus, or other excluded tasks"
-    )
-    raise HengyuError(f"{folder}: has a pretraining with {what}; delete it, or give another --out")
 
 
 def _work(

@@ -1,0 +1,28 @@
+"""Jieba's word segmenter, with its cache in a folder of the user's own."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+from hengyu.base.paths import cache_dir
+
+__all__ = ["jieba_segmenter"]
+
+
+@cache
+def jieba_segmenter() -> Any | None:
+    """Return jieba's segmenter; None where jieba is not installed."""
+    try:
+        import jieba
+    except ImportError:
+        return None
+    import logging
+
+    jieba.setLogLevel(logging.ERROR)
+    segmenter = jieba.Tokenizer()
+    # by default jieba keeps a marshalled cache in the shared temporary folder, where others could replace it
+    own = cache_dir() / "jieba"
+    own.mkdir(parents=True, exist_ok=True)
+    segmenter.tmp_dir = str(own)
+    return segmenter

@@ -1,0 +1,1 @@
+"""Fusions: several ranked lists to one, one file each."""

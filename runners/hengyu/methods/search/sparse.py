@@ -1,0 +1,117 @@
+"""The common part of lexical search: terms of texts, sparse weights, and the best products of a query with all of them.
+
+Scores are products of sparse matrices by SciPy, which is here already. Libraries made for BM25 (bm25s, rank-bm25) compute the
+same products, but bring their own tokenisation, sum in float32 and leave the order of ties open.
+"""
+
+from __future__ import annotations
+
+import re
+from abc import abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hengyu.base.segmenter import jieba_segmenter
+from hengyu.methods.base import Ids, Lexical
+
+__all__ = ["SparseSearch"]
+
+_SCORES = 1 << 22  # scores that are held at a time
+_DIGITS = 9  # rounding to these makes equal texts tie, whatever the order of the sums
+_LONGEST = 10
+_RANGE = re.compile(r"([1-9][0-9]?)(?:-([1-9][0-9]?))?\Z")
+
+
+@dataclass
+class SparseSearch(Lexical):
+    """Search by the inner product of sparse vectors of terms; a method says how it weighs terms.
+
+    Terms are the character n-grams of lengths ``grams`` of the text in lower case ("2", "1-2"), with every run of white space as
+    one space, or the words that jieba finds ("jieba"). A text without a term of the query is not found.
+    """
+
+    grams: int | str = "1-2"
+    _rows: Any = field(init=False, repr=False)  # (V, n), weights of the terms of the texts
+    _vectorizer: Any = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        if self.grams != "jieba":
+            self._lengths()
+
+    @abstractmethod
+    def _weigh(self, counts: Any) -> Any:
+        """Return the weights (n, V) of the terms of texts, from how often each stands in them."""
+
+    @abstractmethod
+    def _ask(self, counts: Any) -> Any:
+        """Return the weights (Q, V) of the terms of queries, from how often each stands in them."""
+
+    def build(self, texts: Sequence[str]) -> Self:
+        """Weigh the terms of texts (n,)."""
+        from sklearn.feature_extraction.text import CountVectorizer
+
+        if self.grams == "jieba":
+            self._vectorizer = CountVectorizer(analyzer=_words(), dtype=np.float64)
+        else:
+            self._vectorizer = CountVectorizer(analyzer="char", ngram_range=self._lengths(), dtype=np.float64)
+        try:
+            counts = self._vectorizer.fit_transform(texts)
+        except ValueError:
+            raise ValueError(f"no text has a term of grams={self.grams}") from None
+        self._rows = self._weigh(counts.tocsr()).T.tocsr()
+        return self
+
+    def search(self, q: Sequence[str], k: int) -> tuple[Ids, NDArray[np.float32]]:
+        """Return row numbers and scores (Q, k), best first, ties by number; -1 and -inf where no more texts share a term."""
+        n = self._rows.shape[1]
+        ids = np.full((len(q), k), -1, np.int64)
+        out = np.full((len(q), k), -np.inf, np.float32)
+        step = max(1, _SCORES // max(n, 1))
+        for start in range(0, len(q), step):
+            asked = self._ask(self._vectorizer.transform(q[start : start + step]).tocsr())
+            scores = np.round((asked @ self._rows).toarray(), _DIGITS)
+            for i, row in enumerate(scores):
+                best = _best(row, k)
+                ids[start + i, : len(best)], out[start + i, : len(best)] = best, row[best]
+        return ids, out
+
+    def size(self) -> int:
+        """Return the bytes of the weights, their places, and the vocabulary as UTF-8 with a number each."""
+        arrays = (self._rows.data, self._rows.indices, self._rows.indptr)
+        words = sum(len(term.encode("utf-8", "surrogatepass")) + 4 for term in self._vectorizer.vocabulary_)
+        return sum(int(a.nbytes) for a in arrays) + words
+
+    def vector_size(self) -> float:
+        """Return the bytes of weights and places over the number of texts."""
+        weights, places = self._rows.data, self._rows.indices
+        return (int(weights.nbytes) + int(places.nbytes)) / int(self._rows.shape[1])
+
+    def _lengths(self) -> tuple[int, int]:
+        """Return the least and the greatest length of the n-grams."""
+        found = _RANGE.match(str(self.grams))
+        low, high = (int(found[1]), int(found[2] or found[1])) if found else (0, 0)
+        if not 1 <= low <= high <= _LONGEST:
+            name = type(self).__name__.lower()
+            raise ValueError(f'{name}(grams={self.grams}) must be lengths in 1..{_LONGEST} like 2 or "1-2", or jieba')
+        return low, high
+
+
+def _words() -> Callable[[str], list[str]]:
+    segmenter = jieba_segmenter()
+    if segmenter is None:
+        raise ValueError("grams=jieba needs jieba; run: pip install 'hengyu[jieba]'")
+    return lambda text: [word for word in segmenter.lcut(text.lower()) if not word.isspace()]
+
+
+def _best(scores: NDArray[np.float64], k: int) -> Ids:
+    """Return the places of the k best scores (n,) above 0, best first, ties by number."""
+    if k < len(scores):
+        least = np.partition(scores, -k)[-k]
+        at = np.flatnonzero(scores >= max(least, np.finfo(np.float64).tiny))
+    else:
+        at = np.flatnonzero(scores > 0)
+    return at[np.argsort(-scores[at], kind="stable")][:k]
