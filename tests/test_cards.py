@@ -15,12 +15,11 @@ from hengyu.base.paths import share
 from hengyu.cards import find_card, load_card, load_cards, parse_task
 from hengyu.cards.card import Card
 
-NAMES = [
-    *("AFQMC", "ATEC", "BQ", "Cmnli", "LCQMC", "Ocnli", "PAWSX", "QBQTC", "STS-B", "STS22-zh", "STSB-multi-mt-zh"),
-    *("hengyu-questions", "hengyu-sts"),
-]
-LABELS = {"Cmnli": "labels", "Ocnli": "labels", "STSB-multi-mt-zh": "similarity_score"}
-GRADED = ("STS-B", "STSB-multi-mt-zh", "QBQTC", "STS22-zh", "hengyu-sts")
+BINARY = ("AFQMC", "ATEC", "BQ", "Cmnli", "LCQMC", "Ocnli", "PAWSX", "hengyu-questions")
+GRADED = ("QBQTC", "STS-B", "STS22-zh", "STSB-multi-mt-zh", "hengyu-sts", "ustsc", "ustsu")
+NAMES = sorted((*BINARY, *GRADED))
+LABELS = {"Ocnli": "labels", "Cmnli": "labels", "STSB-multi-mt-zh": "similarity_score"}  # on the hub
+RERANKING = ["CMedQAv1-reranking", "CMedQAv2-reranking", "MMarcoReranking", "T2Reranking"]
 SMALL = """name = "mine"
 columns = { sentence1 = "a", sentence2 = "b", label = "score" }
 labels = { scale = [0, 5] }
@@ -40,9 +39,7 @@ def test_shipped_names() -> None:
     assert by_kind["sts"] == NAMES
     # tests/test_mteb_retrieval.py holds these against mteb
     searched = [f"{name}Retrieval" for name in ("T2", "MMarco", "Du", "Covid", "Cmedqa", "Ecom", "Medical", "Video")]
-    # tests/test_mteb_pairs.py holds these against mteb
-    reranked = ["T2Reranking", "MMarcoReranking", "CMedQAv1-reranking", "CMedQAv2-reranking"]
-    assert by_kind["retrieval"] == sorted(searched + reranked)
+    assert by_kind["retrieval"] == sorted(searched + RERANKING)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -51,8 +48,9 @@ def test_shipped_card_is_complete(name: str) -> None:
     assert card.path.stem == card.name == name
     assert card.kind == "sts"
     assert all((card.title, card.language == "zh", card.licence, card.terms, card.homepage, card.citation))
-    assert card.binary == (name not in GRADED)
-    assert (card.hub is None) == name.startswith("hengyu-")
+    assert card.binary == (name in BINARY)
+    assert (card.raters is not None) == (name in ("hengyu-sts", "ustsc", "ustsu"))
+    assert (card.hub is None) == (name.startswith("hengyu-") or card.raters is not None)
     if card.hub:
         assert re.fullmatch(r"[0-9a-f]{40}", card.hub.revision)
         assert card.hub.columns.label == LABELS.get(name, "score")
@@ -63,7 +61,7 @@ def test_shipped_card_is_complete(name: str) -> None:
 
 def test_pinned_digests_are_those_of_the_published_list() -> None:
     pinned = {s.file: s.sha256 for c in load_cards().values() for s in c.splits.values() if s.sha256}
-    assert len(pinned) == 11 + 6
+    assert len(pinned) == 11 + 6 + 6
     assert pinned["LCQMC/LCQMC.test.data"].startswith("8969f9c1")
     assert pinned["STS-B/STS-B.train.data"].startswith("45690447")
 

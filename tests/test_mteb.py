@@ -309,7 +309,7 @@ def test_every_chinese_task_of_mteb_is_a_card() -> None:
     assert (card.name, split) == ("mteb-ATEC", "test")
     assert parse_task(ours, "mteb:ATEC:valid")[1] == "valid"
     assert find_card(ours, "mteb-STSB").scale == (0, 5)
-    with pytest.raises(HengyuError, match="no Chinese STS or retrieval task 'ATCE'; did you mean 'ATEC'"):
+    with pytest.raises(HengyuError, match="no Chinese STS, retrieval or reranking task 'ATCE'; did you mean 'ATEC'"):
         parse_task(ours, "mteb:ATCE")
     with pytest.raises(HengyuError, match="names no split"):
         parse_task(ours, "ATEC")

@@ -59,7 +59,7 @@ def scored(n: int = 60) -> tuple[np.ndarray, np.ndarray]:
 def test_the_metrics_are_those_of_sts_in_their_places() -> None:
     names = [m.name for m in pair_metrics()]
     assert names == ["spearman", "pearson", "auc", "ap", "f1", "accuracy"]
-    assert [m.name for m in Sts.metrics] == [*names, "ceiling-share"]
+    assert [m.name for m in Sts.metrics] == [*names, "spearman-agreed", "ceiling-share"]
     assert [m.name for m in pair_metrics() if not m.binary] == ["spearman", "pearson"]
 
 

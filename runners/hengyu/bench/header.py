@@ -75,6 +75,8 @@ def header(
     encoders += scorer_header(scorers)
     without = ([LEXICAL] if suite.baselines else []) if suite.task_kind.index else suite.baselines
     encoders += [{"encoder": name, "kind": "lexical", "baseline": True} for name in without]
+    raters = dict.fromkeys(name for truth in plan.truths.values() for name in truth.label_rows())
+    encoders += [{"encoder": name, "kind": "raters", "baseline": True} for name in raters]
     return {
         "schema": SCHEMA,
         "run": name,

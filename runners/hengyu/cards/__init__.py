@@ -184,6 +184,7 @@ def _sts_card(table: Table, name: str, path: Path) -> Card:
         quoting=text.quoting,
         encoding=text.encoding,
         hub=hub,
+        raters=keys.raters(table),
         **keys.prose(table, name),
     )
 

@@ -22,6 +22,7 @@ __all__ = [
     "CollectionSplit",
     "Columns",
     "Hub",
+    "Raters",
     "Split",
     "TripleCard",
     "TripleColumns",
@@ -119,6 +120,21 @@ class CollectionSplit(Split):
 
 
 @dataclass(frozen=True)
+class Raters:
+    """Where the scores of the single raters are, whose mean is the label.
+
+    They are a list in a column of the split's own file, or columns of another file, whose rows are found by an id.
+    """
+
+    kind: str  # "human" or "model"
+    column: str = ""  # of the split's file; "" for columns of another file
+    file: str = ""  # relative to the card's folder
+    id: str = ""  # the column of ids, in both files
+    columns: tuple[str, ...] = ()  # a column is one and the same rater throughout
+    sha256: str = ""  # of the other file
+
+
+@dataclass(frozen=True)
 class Hub:
     """Where a dataset can be downloaded."""
 
@@ -150,6 +166,7 @@ class Card:
         default_factory=dict, hash=False
     )  # label as written in the file -> its value
     hub: Hub | None = None
+    raters: Raters | None = None
     title: str = ""
     language: str = "zh"
     licence: str = "not stated"
@@ -165,12 +182,12 @@ class Card:
 
     @cached_property
     def digest(self) -> str:
-        """The sha256 of everything that affects what is read, so without title, terms and other prose."""
+        """The sha256 of everything that affects the pairs that are read, so without raters, title, terms and other prose."""
         usual = {f.name: f.default for f in fields(self) if f.name in _LATER} | {"label_map": {}}
         content = {
             key: value
             for key, value in asdict(self).items()
-            if key not in _PROSE and not (key in _LATER and value == usual[key])
+            if key not in (*_PROSE, "raters") and not (key in _LATER and value == usual[key])
         }
         for split in content["splits"].values():
             split.pop("url")  # where a file comes from does not change what is read

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -20,6 +20,7 @@ from hengyu.base.paths import cache_dir
 from hengyu.cards.card import Card, CollectionCard, CollectionSplit, Columns, TripleCard, files_of, format_of
 from hengyu.cards.checks import check_rows, check_split
 from hengyu.cards.notes import pair_notes
+from hengyu.cards.ratings import read_ratings
 from hengyu.cards.rows import at_lines, read_rows
 from hengyu.cards.triples import read_triples
 from hengyu.storage.identity import array_digest, text_digest
@@ -55,6 +56,7 @@ class Pairs:
     sha256: str  # of the file
     dropped: tuple[int, ...]  # malformed lines, counted from 1
     notes: tuple[str, ...]  # decisions about how to read the file, and oddities of the pairs
+    ratings: NDArray[np.float64] | None = field(default=None, kw_only=True)  # (n, R) of the single raters
 
     @cached_property
     def digest(self) -> str:
@@ -93,6 +95,7 @@ def load_pairs(card: Card, split: str, data_dir: Path | None = None) -> Pairs:
     expected = fetched_digest(path, split) if fetched else part.sha256
     hold_against(path, digest, expected, card, fetched=fetched or path == downloaded(card, split))
     form = format_of(part.file, card.format)
+    ratings = None
     if isinstance(card, TripleCard):
         checked = read_triples(content, str(path), card, form)
     else:
@@ -101,6 +104,9 @@ def load_pairs(card: Card, split: str, data_dir: Path | None = None) -> Pairs:
         rows = read_rows(content, str(path), format=form, header=header, columns=columns, **own)
         # fetched files hold the labels after the map was applied
         checked = check_rows(rows, replace(card, label_map={}) if fetched else card, str(path))
+        if card.raters and not fetched:
+            layout = {**own, "format": form, "header": header}
+            ratings = read_ratings(card, card.raters, content, path, layout, checked)
     check_split(checked.labels, card, str(path))
     count = len(checked.labels) // (2 if isinstance(card, TripleCard) else 1)
     if part.rows is not None and count != part.rows:
@@ -112,7 +118,8 @@ def load_pairs(card: Card, split: str, data_dir: Path | None = None) -> Pairs:
     task = f"{card.name}:{split}"
     odd = [] if isinstance(card, TripleCard) else pair_notes(checked, card)
     notes = tuple(f"{task}: {note}" for note in (*checked.notes, *odd))
-    return Pairs(task, card, split, checked.first, checked.second, checked.labels, path, digest, checked.dropped, notes)
+    texts = checked.first, checked.second
+    return Pairs(task, card, split, *texts, checked.labels, path, digest, checked.dropped, notes, ratings=ratings)
 
 
 def hold_against(path: Path, digest: str, expected: str, card: Card, *, fetched: bool) -> None:

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from hengyu.base.bounded import name_fault
 from hengyu.base.errors import did_you_mean
 from hengyu.base.toml_tables import Table, shown
-from hengyu.cards.card import FORMATS, CollectionColumns, Columns, Hub, TripleColumns, format_of
+from hengyu.cards.card import FORMATS, CollectionColumns, Columns, Hub, Raters, TripleColumns, format_of
 from hengyu.cards.content import CODECS
 from hengyu.cards.delimited import QUOTINGS
 from hengyu.cards.web import url_fault
@@ -27,6 +27,7 @@ __all__ = [
     "label_map",
     "name",
     "prose",
+    "raters",
     "split_name",
     "text_keys",
     "url_key",
@@ -218,6 +219,35 @@ def digest(table: Table, key: str, given: str) -> None:
     """Record a problem if a digest is malformed."""
     if given and not re.fullmatch(r"[0-9a-f]{64}", given):
         table.problem(key, f"must be 64 hex digits, as sha256sum prints them, not {shown(given)}")
+
+
+def raters(table: Table) -> Raters | None:
+    """Take the key 'raters': where the scores of the single raters are."""
+    if not table.has("raters"):
+        table.take("raters", dict)
+        return None
+    inner = table.table("raters")
+    found = Raters(
+        kind=word(inner, "kind", "human", ("human", "model")),
+        column=inner.take("column", str, ""),
+        file=file_key(inner, "file", "", "", required=False, named=True),
+        id=inner.take("id", str, ""),
+        columns=inner.strings("columns"),
+        sha256=inner.take("sha256", str, ""),
+    )
+    digest(inner, "sha256", found.sha256)
+    if bool(found.column) == bool(found.file):
+        inner.problem(
+            "column", "or 'file' is needed, and only one of them: a list in the split's file, or a file of its own"
+        )
+    elif found.file and (not found.id or len(found.columns) < 2):
+        inner.problem(
+            "columns", "and 'id' are needed with 'file': two raters or more, and the column that both files share"
+        )
+    elif found.column and (found.id or found.columns):
+        inner.problem("columns", "goes with 'file'; a 'column' of the split's file holds a list of scores in every row")
+    inner.finish()
+    return found
 
 
 def url_key(table: Table, sha256: str) -> str:

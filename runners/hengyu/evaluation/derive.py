@@ -52,6 +52,7 @@ def derive(plan: Plan, seen_of: Callable[[str], Sequence[Observation]], progress
             tick(number + 1)
     rows = list(dict.fromkeys(row for cells in columns.values() for row in cells))
     for mean in kind.averages(plan.tasks, plan.suite.aggregate):
+        records += _label_means(plan, kind, mean, sizes)
         records += _mean_records(plan, kind, mean, rows, sizes, columns)
     stands = standings(columns, kind.main, plan.suite.level) if kind.standings else []
     return Derived(records, differences(plan, columns, kind.main), stands)
@@ -60,7 +61,7 @@ def derive(plan: Plan, seen_of: Callable[[str], Sequence[Observation]], progress
 def _of_task(plan: Plan, kind: Task, truth: Truth, seen: Sequence[Observation]) -> tuple[dict[Row, Cell], list[Record]]:
     """Return the cells of a task without what was seen of its items, as means and differences take them, and its records."""
     cells = task_cells(plan.suite, truth, seen)
-    records = _task_records(plan, kind, truth, cells)
+    records = _task_records(plan, kind, truth, cells) + _label_records(plan, truth)
     if kind.swept:
         records += _sweep_records(plan, kind, truth, seen)
     return {row: cell.reduced((*kind.averaged, kind.main)) for row, cell in cells.items()}, records
@@ -94,6 +95,39 @@ def _task_records(plan: Plan, kind: Task, truth: Truth, cells: Mapping[Row, Cell
                     records.append(_share(record, truth.ceiling))
                 records += _draws(record, cell, metric, level, truth)
     return records
+
+
+def _label_records(plan: Plan, truth: Truth) -> list[Record]:
+    """Return the records of rows that follow from the labels alone."""
+    return [
+        replace(
+            blank_record(plan.suite, truth.task, (name, "-", "raw", "none"), truth.n),
+            metric=metric,
+            value=found.value,
+            low=found.low,
+            high=found.high,
+            interval="bootstrap" if found.low is not None else "",
+        )
+        for name, metrics in truth.label_rows().items()
+        for metric, found in metrics.items()
+    ]
+
+
+def _label_means(plan: Plan, kind: Task, mean: Average, sizes: Mapping[str, int]) -> list[Record]:
+    """Return the means of rows that follow from the labels alone, where each task has them; without intervals."""
+    parts = [plan.truths[p].label_rows() for p in mean.parts if p in plan.truths]
+    if len(parts) < len(mean.parts) or not parts:
+        return []
+    weights = [float(sizes[p]) if mean.weighted else 1.0 for p in mean.parts]
+    n = sum(sizes[p] for p in mean.parts)
+    found = []
+    for name in parts[0]:
+        values = [rows[name][kind.main].value for rows in parts if kind.main in rows.get(name, {})]
+        if len(values) == len(parts):
+            empty = blank_record(plan.suite, mean.name, (name, "-", "raw", "none"), n)
+            value = float(np.average(values, weights=weights))
+            found.append(replace(empty, metric=kind.main, value=value, split=mean.split or empty.split))
+    return found
 
 
 def _reference(kind: Task, row: Row, rows: Collection[Row]) -> Row:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
+from dataclasses import fields
 from functools import partial
 
 from hengyu.tasks.interface.base import Average, Metric
@@ -11,6 +12,7 @@ from hengyu.tasks.interface.data import TaskData
 from hengyu.tasks.pairs.groups import pair_groups
 from hengyu.tasks.pairs.metric import pair_metrics
 from hengyu.tasks.pairs.observing import PairTask
+from hengyu.tasks.pairs.raters import AGREED, RatedPairs
 from hengyu.tasks.pairs.truth import PairLabels
 
 __all__ = ["TASK", "Sts"]
@@ -22,6 +24,9 @@ class Sts(PairTask):
     name = "sts"
     metrics = (
         *(Metric(m.name, m.title) for m in pair_metrics()),
+        Metric(
+            AGREED, "Spearman where raters agree", "Spearman of the half of the pairs on which the raters differ least"
+        ),
         Metric("ceiling-share", "Spearman as a share of its ceiling"),
     )
     main = "spearman"
@@ -35,15 +40,21 @@ class Sts(PairTask):
 
     def truth(self, task: TaskData, thresholds: TaskData | None, relevant: float | None) -> PairLabels:
         """Return the labels, and those of the split that thresholds are chosen on where they are binary."""
-        return PairLabels(
+        card, ratings = task.pairs.card, task.pairs.ratings
+        metrics = tuple(m.name for m in pair_metrics() if card.binary or not m.binary)
+        truth = PairLabels(
             task.name,
             task.pairs.labels,
             partial(pair_groups, task.first, task.second),
-            tuple(m.name for m in pair_metrics() if task.pairs.card.binary or not m.binary),
+            metrics,
             thresholds.pairs.labels if thresholds else None,
             task.ceiling,
             thresholds.name if thresholds else task.name,
         )
+        if card.raters is None or ratings is None:
+            return truth
+        known = {f.name: getattr(truth, f.name) for f in fields(truth)} | {"metrics": (*metrics, AGREED)}
+        return RatedPairs(**known, ratings=ratings, named=bool(card.raters.columns), human=card.raters.kind == "human")
 
     def averages(self, tasks: Sequence[TaskData], aggregate: str) -> list[Average]:
         """Return the means over the splits of each card, plain and weighted, and over the tasks (`Suite.aggregate`)."""

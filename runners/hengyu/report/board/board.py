@@ -18,7 +18,10 @@ from hengyu.storage.records import Record, Run
 from hengyu.tasks.interface.base import Task
 from hengyu.tasks.interface.registry import find_task
 
-__all__ = ["Board", "Cell", "Column", "Row", "constant_names", "family_of", "make_board", "metrics_of", "percent"]
+__all__ = [
+    *("Board", "Cell", "Column", "Row", "constant_names", "family_of", "make_board", "metrics_of", "percent"),
+    "raters_said",
+]
 
 MEANS = {
     "mean": "the plain mean of the tasks, with equal weights; the board is ordered by it",
@@ -202,7 +205,22 @@ def _about(task: str, n: int, ceiling: float | None, head: Mapping[str, Any], ti
         parts.append(f"{head['labels']} labels" + (f", {rate:.1%} of them positive" if rate is not None else ""))
     if ceiling is not None:
         parts.append(f"the labels allow a {title} of at most {percent(ceiling)}")
+    if said := raters_said(head):
+        parts.append(said)
     return "; ".join(parts)
+
+
+def raters_said(head: Mapping[str, Any]) -> str:
+    """Say what is known of the raters of a task, from its part of a run's header; "" where they are not."""
+    raters = head.get("raters")
+    if not isinstance(raters, dict) or not isinstance(raters.get("one"), list):
+        return ""
+    one, reliability, ceiling = (raters[key][0] for key in ("one", "reliability", "ceiling"))
+    who = "people" if raters.get("kind") == "human" else "models"
+    return (
+        f"rated by {raters['count']} {who}, of whom one against the mean of the others has {percent(one)}; the reliability of "
+        f"their mean is {reliability:.3f}, so a perfect model reaches about {percent(ceiling)}"
+    )
 
 
 def _note(record: Record | None, notes: dict[str, int]) -> int:

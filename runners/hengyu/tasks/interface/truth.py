@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hengyu.base.errors import Degenerate
+from hengyu.numerics.agreement import Estimate
 from hengyu.numerics.query_bootstrap import group_sums, mean_replicates, resamples_of
 from hengyu.numerics.resampling import Resamples, interval
 
@@ -58,6 +59,10 @@ class Truth(ABC):
     @property
     def about(self) -> dict[str, Any]:
         """What the header of a run says of the task."""
+        return {}
+
+    def label_rows(self) -> Mapping[str, Mapping[str, Estimate]]:
+        """Return rows that follow from the labels alone, name -> metric -> value; as of one rater beside the others."""
         return {}
 
     def texts(self, side: str) -> Ids:

@@ -18,12 +18,11 @@ from numpy.typing import NDArray
 from hengyu.base.errors import Degenerate
 from hengyu.numerics.bootstrap import LANES
 from hengyu.numerics.resampling import Resamples
-from hengyu.tasks.pairs import metrics
 
 __all__ = ["Decision", "PairMetric", "find_metric", "metric_modules", "pair_metrics"]
 
 Floats = NDArray[np.float64]
-_PACKAGE = metrics.__name__
+_PACKAGE = "hengyu.tasks.pairs.metrics"
 
 
 class PairMetric(ABC):
@@ -111,7 +110,7 @@ def pair_metrics() -> tuple[PairMetric, ...]:
 @cache
 def metric_modules() -> tuple[str, ...]:
     """Return the modules of all metrics."""
-    return tuple(f"{_PACKAGE}.{found.name}" for found in iter_modules(metrics.__path__))
+    return tuple(f"{_PACKAGE}.{found.name}" for found in iter_modules(import_module(_PACKAGE).__path__))
 
 
 def find_metric(name: str) -> PairMetric:
