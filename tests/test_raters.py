@@ -16,13 +16,16 @@ from hengyu.base.errors import HengyuError
 from hengyu.cards import load_card, load_cards
 from hengyu.cards.data import load_pairs
 from hengyu.cli import main
+from hengyu.evaluation.run_metrics import scores_of
 from hengyu.numerics.agreement import agreement, most_agreed, resampled_means, spearman_brown
 from hengyu.numerics.metrics import spearman
+from hengyu.report.board.board import make_board
 from hengyu.storage.records import find_run, load_run
 from hengyu.tasks.pairs.raters import AGREED, RatedPairs
 from hengyu.tasks.pairs.truth import PairScores
 
-USTS = Path(os.environ.get("HENGYU_USTS", "/work/shared/usts"))
+ROOT = Path(__file__).resolve().parents[1]
+USTS = Path(os.environ.get("HENGYU_USTS") or ROOT.parent / "shared" / "usts")
 
 
 def rated(n: int = 300, raters: int = 6, noise: float = 1.0, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -120,6 +123,11 @@ def test_a_run_shows_raters_as_a_baseline_row_and_in_its_header(
     assert raters["halves"][0] < raters["reliability"][0] < raters["ceiling"][0]
     assert "one human (baseline)" in done.output
     assert "mine:test: rated by 5 people, of whom one against the mean of the others has" in done.output
+    board = make_board(run)
+    row = next(row for row in board.rows if row.encoder == "one human")
+    assert row.rank is None and row.mark == "baseline" and not any(cell.best for cell in row.cells)
+    assert {row.rank for row in board.rows if row.rank} == set(range(1, len(board.rows)))
+    assert not [key for key in scores_of(run).cells if key.encoder == "one human"]  # nothing to gate
     agreed = [r for r in run.records if r.metric == AGREED]
     assert {r.encoder for r in agreed} >= {"hengyu-mini", "tfidf"} and all(r.low <= r.value <= r.high for r in agreed)
 

@@ -37,7 +37,7 @@ const lines = () => {
       if (!Array.isArray(cell)) return { text: data.reasons[cell][0], span: "", best: false, none: true, clear: 0, value: null };
       const [value, low, high] = cell;
       const ends = low == null || high == null ? [] : [shown(low), shown(high)];
-      const counts = data.rows[i].joint ? null : value;
+      const counts = data.rows[i].unranked ? null : value;
       return { text: shown(value), span: between(low, high), ends, best: value === tops.get(c), none: false, clear: clear(cell), value: counts };
     }),
   }));

@@ -96,10 +96,12 @@ def scores_of(run: Run, metrics: Sequence[str] | None = None) -> RunMetrics:
     metrics = metrics_of(run) if metrics is None else metrics
     tasks = {t["task"]: {k: t[k] for k in TASK_KEYS if k in t} for t in run.header.get("tasks", ())}
     encoders = {e["encoder"]: {k: e[k] for k in ENCODER_KEYS if k in e} for e in run.header.get("encoders", ())}
+    # what follows from the labels alone has not been evaluated
+    labels = {e["encoder"] for e in run.header.get("encoders", ()) if e.get("kind") == "raters"}
     cells = {
         Key(r.task, *r.row, r.metric): MetricValue(r.value, r.low, r.high, r.status, r.reason)
         for r in run.records
-        if r.task in tasks and r.metric in metrics and r.on_board
+        if r.task in tasks and r.metric in metrics and r.on_board and r.encoder not in labels
     }
     return RunMetrics(
         source=str(run.path),

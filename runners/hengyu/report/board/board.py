@@ -27,6 +27,7 @@ MEANS = {
     "mean": "the plain mean of the tasks, with equal weights; the board is ordered by it",
     "w-mean": "the mean of the tasks weighted by their pairs",
 }
+_UNRANKED = ("cross-encoder", "raters")  # kinds of rows that stand beside those of vectors, and take no rank from them
 _PARAMETERS = re.compile(r"\([^()]*\)")
 
 RowKey = tuple[str, str, str, str]  # encoder, pooling, entry, fit_on
@@ -57,13 +58,13 @@ class Row:
     )  # by the main column; None for a row with a hole, and for an upper bound; equal numbers share a rank
     baseline: bool
     cells: tuple[Cell, ...]  # one a column
-    joint: bool = False  # whether pairs are scored jointly, without vectors: an upper bound
+    unranked: bool = False  # no vectors, no rank: pairs scored jointly (an upper bound), or one rater
     bytes: int | None = None  # that one vector takes
 
     @property
     def mark(self) -> str:
         """What is said of the row beside its encoder, "" for nothing."""
-        return "baseline" if self.baseline else "upper bound" if self.joint else ""
+        return "baseline" if self.baseline else "upper bound" if self.unranked else ""
 
     @property
     def key(self) -> RowKey:
@@ -146,7 +147,7 @@ def make_board(run: Run, metric: str = "") -> Board:
     stands = {(s.row, s.task): s for s in run.standings} if metric == kind.main else {}
     notes: dict[str, int] = {}
     baselines = {str(e.get("encoder")) for e in run.header.get("encoders", ()) if e.get("baseline")}
-    joint = {str(e.get("encoder")) for e in run.header.get("encoders", ()) if e.get("kind") == "cross-encoder"}
+    unranked = {str(e.get("encoder")) for e in run.header.get("encoders", ()) if e.get("kind") in _UNRANKED}
     rows = []
     for key in dict.fromkeys(r.row for r in records):
         seen = [found.get((key, c.task)) for c in columns]
@@ -156,7 +157,7 @@ def make_board(run: Run, metric: str = "") -> Board:
         )
         dim = next((r.dim for r in seen if r and r.dim is not None), None)
         size = next((r.bytes for r in seen if r and r.bytes is not None), None)
-        row = Row(*key, dim=dim, rank=None, baseline=key[0] in baselines, cells=cells, joint=key[0] in joint)
+        row = Row(*key, dim=dim, rank=None, baseline=key[0] in baselines, cells=cells, unranked=key[0] in unranked)
         rows.append(replace(row, bytes=size))
     if main is not None:
         rows = _ranked(rows, main)
@@ -237,7 +238,7 @@ def _ranked(rows: list[Row], main: int) -> list[Row]:
     before: float | None = None
     rank = place = 0
     for value, row in ordered:
-        if row.joint:
+        if row.unranked:
             ranked.append(row)
             continue
         place += 1
@@ -252,12 +253,12 @@ def _marked(rows: Sequence[Row], width: int) -> tuple[Row, ...]:
     marked: list[list[Cell]] = [[] for _ in rows]
     for i in range(width):
         cells = [row.cells[i] for row in rows]
-        values = [c.value for c, row in zip(cells, rows, strict=True) if c.value is not None and not row.joint]
+        values = [c.value for c, row in zip(cells, rows, strict=True) if c.value is not None and not row.unranked]
         if len(values) > 1:
             # one row far below the others would leave them all the same shade
             low, top = float(np.quantile(values, 0.1)), max(values)
             cells = [
-                replace(c, best=not row.joint and _same(c.value, top), heat=_shade(c.value, low, top))
+                replace(c, best=not row.unranked and _same(c.value, top), heat=_shade(c.value, low, top))
                 if c.value is not None
                 else c
                 for c, row in zip(cells, rows, strict=True)

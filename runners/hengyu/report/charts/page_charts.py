@@ -35,7 +35,7 @@ def _made(run: Run, makers: Iterable[Callable[[Run], Chart | None]]) -> tuple[Ch
 
 def started(charts: Iterable[Chart], summary: Summary) -> tuple[Chart, ...]:
     """Return charts that start at the mean, or the first task, and at the best row that is not the reference."""
-    own = [x for x in summary.rows if not (x.baseline or x.joint)]
+    own = [x for x in summary.rows if not (x.baseline or x.unranked)]
     best = next((x for x in own if not x.reference), own[0] if own else None)
     if best is None:
         return tuple(charts)

@@ -72,7 +72,7 @@ def board_grid(board: Board, reference: str) -> Grid:
     """Return a board as a grid, with the ceilings and the numbers of pairs at its foot."""
     lines = []
     for row in board.rows:
-        cells = tuple(_cell(c.record if c.value is not None else None, counts=not row.joint) for c in row.cells)
+        cells = tuple(_cell(c.record if c.value is not None else None, counts=not row.unranked) for c in row.cells)
         names = (row.encoder if row.baseline else row.entry, row.pooling, row.fit_on)
         lines.append(GridLine(BASELINES if row.baseline else row.encoder, names, cells))
     feet = []

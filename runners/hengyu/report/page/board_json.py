@@ -49,7 +49,7 @@ def view(board: Board, others: Sequence[Board], reference: str = "raw") -> dict[
 
 def _row(row: Any) -> Mapping[str, Any]:
     names = ("encoder", "pooling", "entry", "fit_on", "family", "dim", "rank", "baseline")
-    seldom = ("bytes", "joint")  # left out where there is nothing to say
+    seldom = ("bytes", "unranked")  # left out where there is nothing to say
     return {name: getattr(row, name) for name in (*names, *(n for n in seldom if getattr(row, n)))}
 
 

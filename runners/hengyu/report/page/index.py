@@ -69,7 +69,7 @@ def _line(run: Run) -> Listed:
     models = tuple(str(e["encoder"]) for e in encoders if not e.get("baseline"))
     summary = summarise(run)
     top = summary.top
-    baseline = next((x for x in summary.rows if x.baseline and x is not top), None)
+    baseline = next((x for x in summary.rows if x.baseline and not x.unranked and x is not top), None)
     return Listed(
         run.id,
         str(suite.get("name") or ""),

@@ -127,7 +127,7 @@ def _bytes(whole: Summary) -> Iterator[Sentence]:
     top = whole.top
     if top is None:
         return
-    sized = [x for x in whole.rows if x.row[0] == top.row[0] and x.main.bytes and not (x.baseline or x.joint)]
+    sized = [x for x in whole.rows if x.row[0] == top.row[0] and x.main.bytes and not (x.baseline or x.unranked)]
     full = max((x.main.bytes or 0 for x in [x for x in sized if x.reference] or sized), default=0)
     smaller = [x for x in sized if (x.main.bytes or 0) < full and x.main.delta is not None]
     if not smaller:
@@ -168,7 +168,7 @@ def _best(whole: Summary) -> Iterator[Sentence]:
 
 
 def _baselines(whole: Summary) -> Iterator[Sentence]:
-    strongest = next((x for x in whole.rows if x.baseline), None)
+    strongest = next((x for x in whole.rows if x.baseline and not x.unranked), None)
     if strongest is None or whole.top is None or whole.top.baseline:
         return
     parts = {"baseline": strongest.row[0], "score": strongest.score, "metric": whole.metric}

@@ -28,7 +28,7 @@ class MethodLine:
     by_task: Mapping[str, Record]  # task -> record of the main metric
     standing: Standing | None
     baseline: bool
-    joint: bool  # whether it is an upper bound without vectors
+    unranked: bool  # whether it is an upper bound without vectors, or one rater
     reference: bool  # whether it is what the others are compared with
     seconds: float | None  # over all tasks, without encoding
 
@@ -111,7 +111,7 @@ class Summary:
     @property
     def top(self) -> MethodLine | None:
         """The best row that is neither a baseline nor an upper bound; the best of all where there is none."""
-        own = [line for line in self.rows if not (line.baseline or line.joint)]
+        own = [line for line in self.rows if not (line.baseline or line.unranked)]
         return own[0] if own else self.rows[0] if self.rows else None
 
     @property
@@ -131,8 +131,8 @@ class Summary:
         if line.reference:
             return Sentence("the reference that the other methods are compared with")
         if line.baseline:
-            return Sentence("a baseline: it uses no model")
-        if line.joint:
+            return Sentence("one rater, against the mean of the others" if line.unranked else "a baseline: it uses no model")
+        if line.unranked:
             return Sentence("an upper bound: it reads both sentences together and makes no vectors")
         if not line.delta:
             return Sentence("no difference to {reference} is known", {"reference": self.reference})

@@ -64,11 +64,11 @@ class Heat:
 
 def heatmap(summary: Summary) -> Heat | None:
     """Return the differences to the reference, methods by tasks; None where there is only one column."""
-    lines = [x for x in summary.best if not (x.baseline or x.joint)]
+    lines = [x for x in summary.best if not (x.baseline or x.unranked)]
     if len(summary.tasks) > 1:
         cells = [(line, [line.by_task.get(task) for task in summary.tasks]) for line in lines]
         return _heat("task", summary.tasks, cells)
-    poolings = tuple(dict.fromkeys(x.row[1] for x in summary.rows if not (x.baseline or x.joint)))
+    poolings = tuple(dict.fromkeys(x.row[1] for x in summary.rows if not (x.baseline or x.unranked)))
     first: dict[tuple[str, str, str], Record] = {}
     for x in summary.rows:
         first.setdefault((x.row[0], x.row[1], x.family), x.main)
@@ -124,7 +124,7 @@ class Scatter:
 def scatters(run: Run, summary: Summary) -> tuple[Scatter, ...]:
     """Return the scores of a run's rows against bytes, seconds, parameters and the costs that its kind measures."""
     kind = find_task(run.kind)
-    rows = [x for x in summary.rows if not x.joint][:_MOST]
+    rows = [x for x in summary.rows if not x.unranked][:_MOST]
     groups = [x.family.rpartition(" > ")[2] if kind.index else x.family for x in rows]
     names = [x.row for x in rows]
     scores = [100 * x.value for x in rows]
