@@ -131,7 +131,9 @@ class Summary:
         if line.reference:
             return Sentence("the reference that the other methods are compared with")
         if line.baseline:
-            return Sentence("one rater, against the mean of the others" if line.unranked else "a baseline: it uses no model")
+            return Sentence(
+                "one rater, against the mean of the others" if line.unranked else "a baseline: it uses no model"
+            )
         if line.unranked:
             return Sentence("an upper bound: it reads both sentences together and makes no vectors")
         if not line.delta:
