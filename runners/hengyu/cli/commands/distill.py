@@ -127,7 +127,8 @@ def command(
     from hengyu.base.progress import Progress
     from hengyu.encoders import EncoderSpec, pooling_name
     from hengyu.storage.vectors import VectorStore
-    from hengyu.tools.distillation.job import Licences, distill
+    from hengyu.tools.distillation.card import Licences
+    from hengyu.tools.distillation.job import distill
     from hengyu.tools.distillation.recipe import defaults
 
     spec = EncoderSpec(

@@ -19,7 +19,15 @@ from hengyu.tasks.interface.base import Task
 from hengyu.tasks.interface.registry import find_task
 
 __all__ = [
-    *("Board", "Cell", "Column", "Row", "constant_names", "family_of", "make_board", "metrics_of", "percent"),
+    "Board",
+    "Cell",
+    "Column",
+    "Row",
+    "constant_names",
+    "family_of",
+    "make_board",
+    "metrics_of",
+    "percent",
     "raters_said",
 ]
 

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import shlex
-from dataclasses import fields
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, fields
+from typing import Any
 
 from hengyu.base.escapes import markdown, markdown_row
 from hengyu.tools.distillation.recipe import Distillation, defaults
 
-if TYPE_CHECKING:
-    from hengyu.tools.distillation.job import Licences
-
-__all__ = ["card"]
+__all__ = ["Licences", "card"]
 
 _FRONT = """---
 library_name: "sentence-transformers"
@@ -48,6 +45,15 @@ _OF = {
     "bert": set(_STATIC) - set(_BERT),
     "static": set(_BERT) - set(_STATIC),
 }  # parameters that a student does not have
+
+
+@dataclass(frozen=True)
+class Licences:
+    """What the card says of licences; external text."""
+
+    weights: str = ""
+    teacher: str = ""
+    corpus: str = ""
 
 
 def card(about: dict[str, Any], seconds: float, licences: Licences) -> str:

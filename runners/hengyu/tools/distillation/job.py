@@ -19,6 +19,7 @@ from hengyu.encoders import Encoder, EncoderSpec, find_encoder, open_encoder
 from hengyu.encoders.huggingface import HuggingFace
 from hengyu.storage.identity import digest
 from hengyu.storage.vectors import VectorStore
+from hengyu.tools.distillation.card import Licences, card
 from hengyu.tools.distillation.contamination import Contamination, check, evaluation_texts
 from hengyu.tools.distillation.recipe import Distillation
 from hengyu.tools.distillation.targets import (
@@ -35,7 +36,7 @@ from hengyu.tools.pretraining.checkpoint import CHECKPOINT
 from hengyu.tools.pretraining.corpus import read_corpus
 from hengyu.tools.pretraining.work import PART, begun, refuse_foreign, refuse_other
 
-__all__ = ["ABOUT", "Licences", "Outcome", "distill"]
+__all__ = ["ABOUT", "Outcome", "distill"]
 
 ABOUT = "distillation.json"
 _SPACE = "targets.safetensors"
@@ -46,15 +47,6 @@ _BEGUN = 12_000  # lines that the start is fitted on
 _SHORT = 40  # tokens of such a line, at most
 
 Ids = NDArray[np.int64]
-
-
-@dataclass(frozen=True)
-class Licences:
-    """What the card says of licences; external text."""
-
-    weights: str = ""
-    teacher: str = ""
-    corpus: str = ""
 
 
 @dataclass(frozen=True)
@@ -240,7 +232,6 @@ class _Work:
 
     def run(self, *, dtype: str, threads: int, device: str, licences: Licences) -> dict[str, Any]:
         """Train in the folder and write the finished model there; returns distillation.json."""
-        from hengyu.tools.distillation.card import card
         from hengyu.tools.distillation.loop import train
         from hengyu.tools.pretraining.loop import reproducible
 
