@@ -72,9 +72,10 @@ def hold(found: Collection) -> None:
     assert len({*zip(found.asked.tolist(), found.answers.tolist(), strict=True)}) == len(found.asked)
     for grade in found.labels.tolist():
         assert math.isfinite(grade) and grade >= 0
-    for query in range(len(found.queries)):  # there is something to find, and it is not the query itself
-        mine = (found.asked == query) & (found.labels > 0) & (found.answers != found.own[query])
-        assert mine.any()
+    others = found.answers != found.own[found.asked]  # what is not the query itself
+    for query in range(len(found.queries)):  # each has been judged, whether or not something is relevant to it
+        assert (others & (found.asked == query)).any() or query in found.lost[0]
+    assert (others & (found.labels > 0)).any() or len(found.lost[0])
     for text in (*found.documents, *found.queries):
         assert text.strip() and text.encode("utf-8")
 
@@ -152,15 +153,15 @@ def test_judgements_are_those_of_the_file(card: CollectionCard) -> None:
         kept: dict[tuple[str, str], float] = {}
         for query, document, grade in rows:
             if query in queries and document in documents:
-                number = float(grade.strip())
+                number = max(float(grade.strip()), 0.0)
                 assert kept.setdefault((query, document), number) == number
-        asked = {q for (q, _), grade in kept.items() if grade > 0}
+        asked = {q for q, _ in kept}
         places = [q for q in queries if q in asked]
         got = {
             (places[int(q)], documents[int(d)]): float(y)
             for q, d, y in zip(found.asked, found.answers, found.labels, strict=True)
         }
-        assert got == {pair: grade for pair, grade in kept.items() if pair[0] in asked}
+        assert got == kept
 
     check()
 

@@ -490,8 +490,8 @@ tasks = ["grades:test", "grades:valid"]
 resamples = 100
 baselines = ["tfidf"]
 entries = [
-    "raw", { entry = "whitening", dims = [8, 16] }, { entry = "jl(dim=8, kind=srht)", seeds = 3 },
-    { entry = "simhash(bits=16)", seeds = 3 }, { entry = "simhash(bits=64)", seeds = 3 }, "int8",
+    "raw", { entry = "whitening", dims = [8, 12, 16] }, { entry = "jl(dim=8, kind=srht)", seeds = 3 },
+    { entry = "simhash(bits=16)", seeds = 3 }, "simhash(bits=32)", { entry = "simhash(bits=64)", seeds = 3 }, "int8",
     { entry = "whitening(dim=8) > itq(bits=8)", seeds = 2 }, "pq(m=4, bits=4)", "flyhash(expand=2)", "itq(bits=99)",
 ]
 """
@@ -539,8 +539,8 @@ def test_records_say_how_many_bytes_a_vector_takes(finished: Run) -> None:
 
 def test_codes_have_a_curve_over_their_bits(finished: Run) -> None:
     curves = {s.method: [p.dim for p in s.points] for s in collect(finished) if s.task == "grades:test"}
-    assert curves["simhash"] == [16, 64]
-    assert curves["whitening, fit_on target"] == [8, 16]
+    assert curves["simhash"] == [16, 32, 64]
+    assert curves["whitening, fit_on target"] == [8, 12, 16]
 
 
 def test_the_shipped_suite_draws_ten_times_what_is_drawn() -> None:

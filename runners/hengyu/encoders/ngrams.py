@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from sentence_transformers.base.modules import InputModule
 from torch import Tensor, nn
 
-from hengyu.base.bounded import open_regular
+from hengyu.base.bounded import open_regular, read_bytes
 from hengyu.base.errors import HengyuError, first_line
 from hengyu.base.json_files import write_bytes
 
@@ -200,7 +200,7 @@ class NgramEmbedding(InputModule):  # type: ignore[misc]
         folder = Path(model_name_or_path) / subfolder
         path = folder / WEIGHTS
         try:
-            about = json.loads((folder / CONFIG).read_bytes())
+            about = json.loads(read_bytes(folder / CONFIG))
             with open_regular(path) as file:
                 held = load(file.read())
             grams, numbers, scale = held["grams"], held["table"], held["scale"]
