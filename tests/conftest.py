@@ -42,9 +42,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.skip(reason="HENGYU_SENTEVAL names no folder with the five published tasks"))
 
 
-def pytest_collection_finish() -> None:
-    """Take what is imported by now out of the sight of the garbage collector, which would walk over all of it in every test."""
-    import sentence_transformers  # noqa: F401  # nearly every test needs it, and it brings most of the rest
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Hide what is imported from the garbage collector, which would walk over all of it in every test.
+
+    A few tests are done before that pays.
+    """
+    if len(session.items) < 200:
+        return
+    import sentence_transformers  # noqa: F401  # brings most of what the tests import
 
     gc.collect()
     gc.freeze()
