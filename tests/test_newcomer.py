@@ -90,9 +90,11 @@ def test_a_data_folder_one_level_off_is_told_which_one_is_meant(folder: Path, gi
     assert "senteval holds it: give --data senteval" in told("zh-sts", "--data", given, "--task", "LCQMC:test")
 
 
-def test_one_wrong_word_is_one_sentence_however_many_entries_it_is_for(folder: Path) -> None:
+def test_one_wrong_word_is_one_sentence_a_dataset_however_many_entries_it_is_for(folder: Path) -> None:
     said = told("smoke", "--fit-on", "trian")
-    assert said.count("error:") == 1 and "entry 'center' (and 6 more) with fit_on 'trian'" in said
+    assert said.count("error:") == 2
+    for name in ("hengyu-sts", "hengyu-questions"):
+        assert f"entry 'whitening' (and 5 more) with fit_on 'trian': {name} has no split 'trian'" in said
 
 
 def test_no_time_is_foretold_from_the_first_moments(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -64,7 +64,7 @@ def test_what_is_not_at_hand_is_left_out_and_named(tmp_path: Path) -> None:
     left_out = [w for w in finished.header["warnings"] if w.startswith("left out: ")]
     assert len(left_out) == 2
     assert not any(str(tmp_path) in w for w in left_out)  # the page is for others
-    assert {r.encoder for r in finished.records} == {"hengyu-mini"}
+    assert {r.encoder for r in finished.records} == {"hengyu-mini", "one rater (model)"}
     assert all(r.value is not None for r in finished.records if r.metric == "spearman" and r.task == "mean")
 
 
@@ -119,7 +119,11 @@ def test_a_task_of_ones_own_takes_the_entries_of_a_suite_that_fit_it(tmp_path: P
     text = 'name = "own"\nlabels = { scale = [0, 1], kind = "binary" }\nheader = false\n[splits.test]\nfile = "valid.tsv"\n'
     cards = card(tmp_path / "cards")
     (cards / "own.toml").write_text(text, encoding="utf-8")
-    run = ["run", "smoke", "--datasets", str(cards), "--task", "own:test", "--out", str(tmp_path)]
+    entries = 'entries = ["raw", { entry = "whitening", fit_on = "train" }, "whitening"]\nresamples = 20\n'
+    path = suite(
+        tmp_path / "s", 'tasks = ["hengyu-sts:test"]\nencoders = ["hengyu-mini"]\npoolings = ["mean"]\n' + entries
+    )
+    run = ["run", str(path), "--datasets", str(cards), "--task", "own:test", "--out", str(tmp_path)]
     done = CliRunner().invoke(main, run)
     assert done.exit_code == 0, done.output
     assert "own has no split 'train'; give it one" in " ".join(done.output.split())

@@ -93,7 +93,7 @@ def numbers(outcome: Outcome) -> dict[tuple[str, str], float]:
 
 
 def head(run: Run) -> Mapping[str, Any]:
-    (found,) = run.header["encoders"]
+    (found,) = (e for e in run.header["encoders"] if not e.get("baseline"))
     return found
 
 
@@ -122,15 +122,15 @@ def test_each_side_has_the_vectors_of_the_library(tmp_path: Path, tiny_bert: Pat
     encoder, theirs = open_encoder(EncoderSpec(str(folder))), library(folder)
     for side, encode in (("query", theirs.encode_query), ("document", theirs.encode_document), ("", theirs.encode)):
         ours = (encoder.side(side) if side else encoder).encode(DOCUMENTS, ["mean"])["mean"]
-        assert np.abs(ours - encode(DOCUMENTS, batch_size=1)).max() < 1e-6, side
+        assert np.abs(ours - encode(DOCUMENTS, batch_size=1)).max() < 1e-5, side
 
 
 def test_a_router_takes_the_route_of_the_side(tmp_path: Path, tiny_bert: Path) -> None:
     folder = router(tmp_path / "model", tiny_bert)
     encoder, theirs = open_encoder(EncoderSpec(str(folder))), library(folder)
     (query, document) = (encoder.side(s).encode(QUERIES, ["native"])["native"] for s in ("query", "document"))
-    assert np.abs(query - theirs.encode_query(QUERIES, batch_size=1)).max() < 1e-6
-    assert np.abs(document - theirs.encode_document(QUERIES, batch_size=1)).max() < 1e-6
+    assert np.abs(query - theirs.encode_query(QUERIES, batch_size=1)).max() < 1e-5
+    assert np.abs(document - theirs.encode_document(QUERIES, batch_size=1)).max() < 1e-5
     assert np.abs(query - document).max() > 0.01
     assert encoder.side("query").identity() != encoder.side("document").identity()
 
