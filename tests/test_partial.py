@@ -37,7 +37,7 @@ def card(folder: Path) -> Path:
 
 TEXT = """
 tasks = ["mine:train", "mine:valid", "hengyu-sts:valid"]
-encoders = ["nobody/no-such-model", "hengyu-mini"]
+encoders = ["nobody/no-such-model", "hengyu-static"]
 entries = ["raw", "whitening(dim=8)"]
 fit_on = "all"
 aggregate = "w-avg"
@@ -64,7 +64,7 @@ def test_what_is_not_at_hand_is_left_out_and_named(tmp_path: Path) -> None:
     left_out = [w for w in finished.header["warnings"] if w.startswith("left out: ")]
     assert len(left_out) == 2
     assert not any(str(tmp_path) in w for w in left_out)  # the page is for others
-    assert {r.encoder for r in finished.records} == {"hengyu-mini", "one rater (model)"}
+    assert {r.encoder for r in finished.records} == {"hengyu-static", "one rater (model)"}
     assert all(r.value is not None for r in finished.records if r.metric == "spearman" and r.task == "mean")
 
 
@@ -80,7 +80,7 @@ def test_what_is_named_on_the_command_line_is_never_left_out(tmp_path: Path) -> 
     run = ["run", str(path), "--datasets", str(card(tmp_path / "cards")), "--out", str(tmp_path), "--quiet"]
     for more, reason in (
         (["--task", "mine:train", "--task", "mine:valid"], "mine:train is not here"),
-        (["--encoder", "nobody/no-such-model", "--encoder", "hengyu-mini"], "nobody/no-such-model"),
+        (["--encoder", "nobody/no-such-model", "--encoder", "hengyu-static"], "nobody/no-such-model"),
     ):
         done = CliRunner().invoke(main, [*run, *more])
         assert done.exit_code == 2 and reason in done.output
@@ -121,7 +121,7 @@ def test_a_task_of_ones_own_takes_the_entries_of_a_suite_that_fit_it(tmp_path: P
     (cards / "own.toml").write_text(text, encoding="utf-8")
     entries = 'entries = ["raw", { entry = "whitening", fit_on = "train" }, "whitening"]\nresamples = 20\n'
     path = suite(
-        tmp_path / "s", 'tasks = ["hengyu-sts:test"]\nencoders = ["hengyu-mini"]\npoolings = ["mean"]\n' + entries
+        tmp_path / "s", 'tasks = ["hengyu-sts:test"]\nencoders = ["hengyu-static"]\npoolings = ["mean"]\n' + entries
     )
     run = ["run", str(path), "--datasets", str(cards), "--task", "own:test", "--out", str(tmp_path)]
     done = CliRunner().invoke(main, run)
@@ -202,7 +202,7 @@ def test_a_published_suite_runs_on_the_splits_at_hand(senteval: Path, tmp_path: 
         "--data",
         str(tmp_path / "data"),
         "--encoder",
-        "hengyu-mini",
+        "hengyu-static",
         "--out",
         str(tmp_path),
     ]
