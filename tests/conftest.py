@@ -55,6 +55,24 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     gc.freeze()
 
 
+@pytest.fixture(scope="module", autouse=True)
+def usual_threads() -> Iterator[None]:
+    """Undo what the tests of a file do to the number of threads: on some processors it changes the last bits of vectors."""
+    from threadpoolctl import ThreadpoolController
+
+    name, torch = "OMP_NUM_THREADS", sys.modules.get("torch")  # there if several files are to be tested
+    said, before = os.environ.get(name), torch.get_num_threads() if torch else 0
+    pools = [(pool, pool.num_threads) for pool in ThreadpoolController().lib_controllers]
+    yield
+    os.environ.pop(name, None)
+    if said is not None:
+        os.environ[name] = said
+    if torch:
+        torch.set_num_threads(before)
+    for pool, number in pools:
+        pool.set_num_threads(number)
+
+
 @pytest.fixture(scope="session")
 def bundled_scripts(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of the cache with the scripts of pages, which take seconds to bundle, made once."""
