@@ -35,7 +35,8 @@ GROUPS = {
 
 _PROVENANCE = """\
 Words in parentheses name the suite of a figure (`hengyu run projection`, offline): hengyu-sts:test, the built-in encoder, mean
-pooling, points of Spearman x 100 (nDCG@10 x 100 in retrieval) against raw (`flat`), with 95 % confidence intervals."""
+pooling, points of Spearman x 100 (nDCG@10 x 100 in retrieval) against raw (`flat`) where nothing else is named, with 95 %
+confidence intervals. Of smoke, `--entry`, the command is `hengyu run smoke --task hengyu-sts:test --entry METHOD`."""
 
 
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
