@@ -78,9 +78,9 @@ class RatedPairs(PairLabels):
     def _agreed(self) -> NDArray[np.bool_]:
         return most_agreed(self.ratings)
 
-    @cached_property
+    @property
     def _part(self) -> PairLabels:
-        """The pairs on which raters agree most."""
+        """The pairs on which raters agree most; not kept, as truths travel to workers and its groups cannot be pickled."""
         return PairLabels(f"{self.task} agreed", self.labels[self._agreed], lambda: self.groups[self._agreed])
 
     def value(self, scores: PairScores, metric: str) -> float:
