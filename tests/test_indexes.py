@@ -87,6 +87,23 @@ def test_exact_search_orders_equal_vectors_by_number_even_past_its_spare_places(
     assert np.array_equal(found.ids, ordered(truth, 30))
 
 
+def test_exact_search_reads_a_narrow_cone_twice_and_not_once_a_query():
+    x = np.float32(1) + np.float32(1e-3) * X
+    x /= np.linalg.norm(x, axis=1, keepdims=True)
+    read = []
+
+    def rows(at):
+        read.append(len(at))
+        return x[at]
+
+    own = np.arange(0, 3000, 10)
+    found = exact_search(Sample(rows, np.ones(len(x), np.int64)), x[own], own, 100, block=512)
+    truth = np.round(x[own].astype(np.float64) @ x.T.astype(np.float64), 9)
+    truth[np.arange(len(own)), own] = -np.inf
+    assert np.array_equal(found.ids, ordered(truth, 100))
+    assert sum(n > 0 for n in read) <= 2 * (len(x) // 512 + 1) + len(own) // 128 + 1
+
+
 def test_ranks_share_the_best_of_a_tie_and_are_0_beyond_the_nearest():
     x = np.array([[1, 0], [1, 0], [0.8, 0.6], [0, 1], [0.8, 0.6], [-1, 0]], np.float32)
     exact = exact_search(Sample.of(x), x[:1], np.array([0]), 3)
