@@ -24,6 +24,9 @@ def sources(plan: Plan, encoders: list[Encoder]) -> dict[str, Any]:
         "encoders": {e.id: asdict(e.spec) | {"model": _absolute(e.spec.model)} for e in encoders},
         "data": str(plan.data_dir.absolute()) if plan.data_dir else "",
         "datasets": [str(folder.absolute()) for folder in plan.datasets],
+        **(
+            {"distractors": [str(path.absolute()) for path in plan.suite.distractors]} if plan.suite.distractors else {}
+        ),
     }
 
 
