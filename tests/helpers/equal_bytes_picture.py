@@ -45,7 +45,11 @@ def rows(run: str, metric: str) -> tuple[pd.DataFrame, float, str]:
     table = table.assign(family=table["entry"].map(family), bytes=table["bytes"].astype(int))
     table = table[table["bytes"].isin(SIZES) & (table["family"] != "")]
     scaled = {name: 100 * table[name] for name in ("value", "low", "high")}
-    return table.assign(**scaled)[["entry", "family", "bytes", *scaled]], 100 * whole, task
+    return (
+        table.assign(**scaled)[["entry", "family", "bytes", *scaled]],
+        100 * whole,
+        f"{task}:{table['split'].iloc[0]}",
+    )
 
 
 def panel(run: str, metric: str, title: str, whole_name: str) -> alt.LayerChart:
@@ -63,19 +67,18 @@ def panel(run: str, metric: str, title: str, whole_name: str) -> alt.LayerChart:
         axis=alt.Axis(values=list(SIZES), grid=False),
         title="bytes per vector",
     )
-    y = alt.Y("value:Q", scale=alt.Scale(zero=False), title=f"{title} x 100, {task}")
+    y = alt.Y("value:Q", scale=alt.Scale(zero=False), title=f"{title} x 100")
     colour = alt.Color(
         "family:N",
         scale=alt.Scale(domain=list(FAMILIES), range=list(COLOURS)),
         legend=alt.Legend(title=None, orient="right", labelLimit=240, symbolType="circle"),
     )
-    line = alt.Chart(pd.DataFrame({"y": [whole], "name": [f"{whole_name}, 1,024 bytes"]}))
-    rule = line.mark_rule(strokeDash=[4, 4], color="#424242").encode(y="y:Q")
-    named = line.mark_text(align="left", dy=-6, x=4, color="#424242").encode(y="y:Q", text="name:N")
+    rule = alt.Chart(pd.DataFrame({"y": [whole]})).mark_rule(strokeDash=[4, 4], color="#424242").encode(y="y:Q")
     bars = base.mark_rule(opacity=0.55).encode(x=x, y=alt.Y("low:Q"), y2="high:Q", color=colour)
     lines = base.mark_line(opacity=0.5).encode(x=x, y=y, color=colour)
     points = base.mark_point(filled=True, size=55, opacity=1).encode(x=x, y=y, color=colour)
-    return alt.layer(bars, lines, points, rule, named).properties(width=400, height=380)
+    layers = alt.layer(bars, lines, points, rule)
+    return layers.properties(width=400, height=380, title=f"{title} x 100, {task}; dashed: {whole_name}, 1,024 bytes")
 
 
 def picture(sts: str, retrieval: str, to: Path) -> None:
