@@ -14,6 +14,7 @@ from click.testing import CliRunner, Result
 from helpers.words import sentences
 
 from hengyu.base.errors import HengyuError
+from hengyu.bench.estimate import estimate
 from hengyu.bench.observe import every_key
 from hengyu.bench.prepared_encoder import prepare_encoder
 from hengyu.bench.run import run_key_of
@@ -279,6 +280,22 @@ def test_runs_with_other_distractors_are_not_compared(distracted: Run, bare: Run
     assert done.exit_code == 2 and "distractors_sha256" in done.stderr
     done = CliRunner().invoke(main, ["gate", str(bare.path), str(distracted.path)])
     assert done.exit_code != 0 and "distractors" in done.output + done.stderr
+
+
+def test_the_estimate_of_memory_counts_them(folder: Path, tmp_path: Path) -> None:
+    n = 20_000
+    (tmp_path / "many.txt").write_text("".join(f"第{i}行\n" for i in range(n)), encoding="utf-8")
+    (tmp_path / "few.txt").write_text("一行\n", encoding="utf-8")
+    found = {}
+    for model, width in (("hengyu-static", 256), ("hengyu-mini", 256)):
+        for name in ("few", "many"):
+            path = tmp_path / f"{name}.txt"
+            suite = load_suite(folder / "suite" / "toy.toml").with_overrides(encoders=(model,), distractors=(path,))
+            plan = make_plan(suite, datasets=[folder])
+            found[name] = estimate(plan, [find_encoder(suite.encoders[0])], [("mean",)])
+        more = found["many"].evaluating - found["few"].evaluating
+        assert n * 4 * width < more < 3 * n * 4 * width, model
+        assert n * 4 * width < found["many"].disk - found["few"].disk < 1.2 * n * 4 * width, model
 
 
 def test_equal_lines_are_counted(tmp_path: Path) -> None:

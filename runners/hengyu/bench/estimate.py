@@ -192,11 +192,11 @@ def _shape(encoder: Encoder) -> tuple[int, int, int]:
     if not isinstance(folder, ModelFolder):  # vectors of somebody else's making
         return 1024, 1, 0
     config = folder.config
-    width, layers = config.get("hidden_size"), config.get("num_hidden_layers")
+    width, layers = config.get("hidden_size", config.get("dimensions")), config.get("num_hidden_layers")
     weights = sum(p.stat().st_size for p in folder.transformer.glob("*.safetensors"))
     return (
         width if type(width) is int and 0 < width < 1 << 20 else 1024,
-        layers if type(layers) is int and 0 < layers < 1 << 12 else 24,
+        layers if type(layers) is int and 0 < layers < 1 << 12 else 0 if folder.static else 24,
         2 * weights,  # as they are read and as they are used
     )
 
