@@ -31,6 +31,8 @@ EVERY = (
     "ivfpq(lists=16, m=8, bits=4, fastscan=true)",
     "nsg(r=16)",
     "rabitq-flat > rescore(k=150)",
+    "pq-flat(m=8, bits=6)",
+    "int8-flat",
 )
 FLAT, LSH = "flat", "lsh(bits=96)"
 
@@ -86,6 +88,23 @@ def test_exact_search_orders_equal_vectors_by_number_even_past_its_spare_places(
     truth = np.round(x[own].astype(np.float64) @ x.T.astype(np.float64), 9)
     truth[np.arange(5), own] = -np.inf
     assert np.array_equal(found.ids, ordered(truth, 30))
+
+
+def test_exact_search_reads_a_narrow_cone_twice_and_not_once_a_query():
+    x = np.float32(1) + np.float32(1e-3) * X
+    x /= np.linalg.norm(x, axis=1, keepdims=True)
+    read = []
+
+    def rows(at):
+        read.append(len(at))
+        return x[at]
+
+    own = np.arange(0, 3000, 10)
+    found = exact_search(Sample(rows, np.ones(len(x), np.int64)), x[own], own, 100, block=512)
+    truth = np.round(x[own].astype(np.float64) @ x.T.astype(np.float64), 9)
+    truth[np.arange(len(own)), own] = -np.inf
+    assert np.array_equal(found.ids, ordered(truth, 100))
+    assert sum(n > 0 for n in read) <= 2 * (len(x) // 512 + 1) + len(own) // 128 + 1
 
 
 def test_ranks_share_the_best_of_a_tie_and_are_0_beyond_the_nearest():
@@ -197,6 +216,9 @@ def test_results_are_ordered_by_score_then_number_and_missing_ones_are_told(text
         ],
         *[("rabitq-flat", 6 + 8), ("rabitq-flat(bits=4)", 4 * 6 + 20), ("ivfrabitq(lists=16)", 6 + 8 + 8)],
         ("rabitq-flat > rescore", 6 + 8 + 4 * 48),
+        ("pq-flat(m=12)", 12),
+        ("pq-flat(m=12, bits=4)", 6),
+        ("int8-flat", 48),
     ],
 )
 def test_a_vector_takes_the_bytes_that_the_method_says(text, each):
@@ -221,6 +243,8 @@ def test_more_bits_find_more():
         ("ivf(lists=5000)", "more lists than there are vectors"),
         ("ivfpq(m=7)", "does not divide the 48 columns"),
         ("ivfpq(lists=4000, probes=1, m=8)", "more centroids than there are vectors"),
+        ("pq-flat(m=7)", "does not divide the 48 columns"),
+        ("pq-flat(m=8, bits=12)", "more centroids than there are vectors"),
         ("binary-hash(bits=20)", "needs 80 columns, but there are 48"),
     ],
 )
@@ -256,6 +280,24 @@ def test_rabitq_finds_more_with_more_bits_and_than_lsh_of_as_many():
     assert shares("rabitq-flat > rescore(k=100)") == shares("rabitq-flat", 100) > shares("rabitq-flat")
 
 
+def test_product_codes_score_the_query_itself_with_decoded_vectors():
+    found = make("pq-flat(m=8, bits=6, seed=3)").build(X)
+    decoded = found._index.reconstruct_n(0, len(X))
+    ids, scores = found.search(Q, 10)
+    assert np.array_equal(ids[:, 0], (Q @ decoded.T).argmax(axis=1))
+    assert scores == pytest.approx(np.einsum("qkd,qd->qk", decoded[ids], Q), abs=1e-5)
+    assert shares("pq-flat(m=8, bits=4)") < shares("pq-flat(m=8, bits=6)") < shares("pq-flat(m=24, bits=6)")
+    other = make("pq-flat(m=8, bits=6, seed=4)").build(X)
+    assert not np.array_equal(other._index.reconstruct_n(0, 100), decoded[:100])
+
+
+def test_a_byte_a_column_loses_less_than_a_step():
+    found = make("int8-flat").build(X)
+    step = (X.max(axis=0) - X.min(axis=0)) / 255
+    assert (np.abs(found._index.reconstruct_n(0, len(X)) - X) <= 0.51 * step + 1e-6).all()
+    assert shares("int8-flat") > 0.97
+
+
 def test_rescored_scores_are_exact_products():
     ids, scores = make("lsh(bits=96) > rescore(k=60)").build(X).search(Q, 10)
     assert scores == pytest.approx(np.einsum("qkd,qd->qk", X[ids], Q), abs=1e-6)
@@ -273,6 +315,7 @@ def test_rescored_scores_are_exact_products():
         ("rabitq-flat(bits=10)", "must lie in 1..9"),
         ("ivfpq(fastscan=true)", "needs bits=4"),
         ("nsg(r=1)", "must lie in 2..512"),
+        ("pq-flat(bits=13)", "must lie in 1..12"),
     ],
 )
 def test_entries_that_cannot_be_are_one_sentence(text, said):

@@ -25,6 +25,7 @@ _LIBRARIES = 780 << 20  # PyTorch, sentence-transformers and the compiled loops,
 _SLACK = 1.15  # what allocators keep
 _PENDING = 8192  # texts between two segments of the store
 _BATCH_TOKENS = 2048
+_NODE = 256  # bytes of a vector in an index beside the vector itself: links of a graph, numbers
 _TERM = 12  # bytes of a term of a text in a sparse matrix; 1-2-grams are at most 2 for each character
 _SEGMENT = 2048  # bytes of a segment beside its vectors and keys
 
@@ -161,8 +162,10 @@ def _evaluating(plan: Plan, task: TaskData, width: int) -> int:
     beside = plan.thresholds.get(task.name)
     rows = len(task.ids) + (2 * beside.n if beside else 0)
     rows = min(rows, len(plan.texts))
+    # distractors are read in blocks: what is held of them is their transformed vectors and the index
+    apart = _distractors(plan, task) * (width * 4 * 2 + _NODE)
     swept = any(s.dims == "all" for s in plan.suite.entries)
-    return rows * width * (4 + 16) + (3 * width * task.n * 8 if swept else 0) + 6 * width * width * 8
+    return apart + rows * width * (4 + 16) + (3 * width * task.n * 8 if swept else 0) + 6 * width * width * 8
 
 
 def _lexical(plan: Plan, task: TaskData) -> int:
@@ -170,7 +173,17 @@ def _lexical(plan: Plan, task: TaskData) -> int:
     searched = plan.suite.task_kind.index and (
         plan.suite.baselines or any(s.method.category == "lexical" for e in plan.suite.entries for s in e.entry.walk())
     )
-    return 3 * _TERM * 2 * sum(len(plan.texts[int(i)]) for i in task.searched) if searched else 0
+    if not searched:
+        return 0
+    # a task's distractors are among the last texts of the plan
+    others = sum(map(len, plan.texts[len(plan.texts) - _distractors(plan, task) :])) if plan.distractors else 0
+    return 3 * _TERM * 2 * (sum(len(plan.texts[int(i)]) for i in task.searched) + others)
+
+
+def _distractors(plan: Plan, task: TaskData) -> int:
+    """Return how many documents are searched beside those of a task."""
+    truth = plan.truths.get(task.name)
+    return int((truth.about.get("distractors") if truth else 0) or 0)
 
 
 def _shape(encoder: Encoder) -> tuple[int, int, int]:
@@ -179,11 +192,11 @@ def _shape(encoder: Encoder) -> tuple[int, int, int]:
     if not isinstance(folder, ModelFolder):  # vectors of somebody else's making
         return 1024, 1, 0
     config = folder.config
-    width, layers = config.get("hidden_size"), config.get("num_hidden_layers")
+    width, layers = config.get("hidden_size", config.get("dimensions")), config.get("num_hidden_layers")
     weights = sum(p.stat().st_size for p in folder.transformer.glob("*.safetensors"))
     return (
         width if type(width) is int and 0 < width < 1 << 20 else 1024,
-        layers if type(layers) is int and 0 < layers < 1 << 12 else 24,
+        layers if type(layers) is int and 0 < layers < 1 << 12 else 0 if folder.static else 24,
         2 * weights,  # as they are read and as they are used
     )
 

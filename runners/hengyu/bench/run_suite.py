@@ -10,6 +10,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from hengyu.base.bounded import user_path
 from hengyu.base.errors import HengyuError
 from hengyu.base.paths import local, reports_dir
 from hengyu.base.progress import Progress, silent
@@ -30,7 +31,7 @@ class RunOptions:
     """How a suite is run; what is left at its default is as the suite says it.
 
     Attributes:
-        tasks, encoders, cross_encoders, poolings, entries, fit_on: what is run in the place of the suite's own.
+        tasks, encoders, cross_encoders, poolings, entries, fit_on, distractors: what is run in the place of the suite's own.
         dtypes, backends: every encoder is run in each, () for its own.
         prompt, query_prompt, document_prompt: for all encoders; None for their own.
         trust_remote_code, allow_api, key_over_http: permissions that no file can give.
@@ -51,6 +52,7 @@ class RunOptions:
     poolings: Sequence[str] = ()
     entries: Sequence[str] = ()
     fit_on: str = ""
+    distractors: Sequence[Path] = ()
     dtypes: Sequence[str] = ()
     backends: Sequence[str] = ()
     prompt: str | None = None
@@ -97,6 +99,7 @@ class RunOptions:
             poolings=tuple(self.poolings),
             entries=tuple(self.entries),
             fit_on=self.fit_on,
+            distractors=tuple(map(user_path, self.distractors)),
         )
         encoders = (e for spec in changed.encoders for e in spec.variants(self.dtypes, self.backends))
         return replace(

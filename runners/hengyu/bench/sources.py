@@ -24,20 +24,27 @@ def sources(plan: Plan, encoders: list[Encoder]) -> dict[str, Any]:
         "encoders": {e.id: asdict(e.spec) | {"model": _absolute(e.spec.model)} for e in encoders},
         "data": str(plan.data_dir.absolute()) if plan.data_dir else "",
         "datasets": [str(folder.absolute()) for folder in plan.datasets],
+        **(
+            {"distractors": [str(path.absolute()) for path in plan.suite.distractors]} if plan.suite.distractors else {}
+        ),
     }
 
 
 def splits_read(plan: Plan) -> list[dict[str, Any]]:
-    """Return every split that a plan has read: its rows, the sha256 of its file, and that of its texts and labels as read."""
+    """Return every split that a plan has read, and its distractors: rows, the sha256 of the file, that of what was read of it."""
     pairs: dict[str, Pairs] = {}
     for task in (*plan.tasks, *plan.thresholds.values(), *(p for fit in plan.fits.values() for p in fit.parts)):
         pairs.setdefault(task.name, task.pairs)
     for held in plan.held.values():
         pairs.setdefault(held.task, held)
-    return [
+    read = [
         {"task": name, "rows": len(p.labels), "file_sha256": p.sha256, "sha256": p.digest}
         for name, p in sorted(pairs.items())
     ]
+    others = plan.distractors
+    if others is not None:
+        read.append({"task": "distractors", "rows": len(others.texts), "file_sha256": "", "sha256": others.digest})
+    return read
 
 
 def _sum(path: Path) -> str:

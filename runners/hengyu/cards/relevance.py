@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Self
 
 import numpy as np
@@ -80,6 +80,12 @@ class Relevance:
         rows = max(m, int(answers.max(initial=0)) + 1)
         groups = _groups(rows + asked[order], answers[order], rows + len(queries), rows + np.arange(len(queries)))
         return cls(corpus, queries, own, answers[order], grades[order], starts, groups)
+
+    def among(self, others: Ids) -> Self:
+        """Return the same with texts (k,) searched beside the corpus that are relevant to no query; its rows keep their numbers."""
+        m = len(self.corpus)
+        moved = np.where(self.partners < m, self.partners, self.partners + len(others))
+        return replace(self, corpus=np.concatenate([self.corpus, others]), partners=moved)
 
     @property
     def digest(self) -> str:

@@ -23,7 +23,7 @@ from hengyu.cli import commands
 __all__ = ["main"]
 
 _GROUPS = {
-    "Evaluate": ("run", "report", "compare", "export", "export-model", "reference"),
+    "Evaluate": ("run", "report", "compare", "export", "size", "export-model", "reference"),
     "Data": ("list", "card", "validate", "fetch"),
     "Regression gate (CI)": ("gate", "baseline"),
     "Models and vectors": ("encode", "bench-encode", "selfcheck", "cloud", "pretrain", "distill", "store"),

@@ -26,7 +26,10 @@ __all__ = [
 ]
 
 METRIC = "spearman"
-TASK_KEYS = ("task", "n", "card_sha256", "sha256", "ceiling", "corpus", "queries", "relevant", "groups")
+TASK_KEYS = (
+    *("task", "n", "card_sha256", "sha256", "ceiling"),
+    *("corpus", "queries", "relevant", "groups", "distractors", "distractors_sha256"),
+)
 ENCODER_KEYS = (
     *("encoder", "kind", "fingerprint", "tokens", "protocol"),
     *("max_length", "dtype", "backend", "prompt", "query_prompt", "pre_tokenizer", "attention"),

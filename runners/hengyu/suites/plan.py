@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hengyu.cards.data import Pairs
+from hengyu.cards.distractors import Distractors
 from hengyu.numerics.cloud_sample import CloudSample
 from hengyu.storage.identity import array_digest, digest
 from hengyu.suites.entries import SuiteEntry
@@ -75,6 +76,7 @@ class Plan:
         datasets: folders of cards beside the shipped ones.
         left_out: what the suite runs without, and how to get it.
         truths: task -> what its observations are judged by.
+        distractors: what is searched beside every task's own documents; None for nothing.
     """
 
     suite: Suite
@@ -89,6 +91,7 @@ class Plan:
     datasets: tuple[Path, ...] = ()
     left_out: Sequence[str] = ()
     truths: Mapping[str, Truth] = field(default_factory=dict)
+    distractors: Distractors | None = None
 
     def select(self, ids: Ids) -> list[str]:
         """Return the texts of numbers (n,)."""

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from hengyu.base.errors import HengyuError, Missing, Problems
 from hengyu.cards import load_cards, parse_task
 from hengyu.cards.card import CollectionCard, TripleCard
 from hengyu.cards.data import Pairs, load_pairs
+from hengyu.cards.distractors import Distractors, read_distractors
 from hengyu.suites.entries import SuiteEntry
 from hengyu.suites.plan import FitData, Plan
 from hengyu.suites.split_loader import SplitLoader
@@ -40,7 +42,16 @@ def make_plan(suite: Suite, *, data_dir: Path | None = None, datasets: Sequence[
         held |= watched
         with problems.caught(f"{suite.path}: "):
             truths[task.name] = suite.task_kind.truth(task, threshold_on.get(task.name), suite.relevant)
+    distractors = None
+    if suite.distractors:
+        with problems.caught(f"{suite.path}: distractors: "):
+            distractors = read_distractors(suite.distractors)
     problems.finish()
+    said: list[str] = []
+    if distractors:  # their numbers come last, so that an encoder's batches of the tasks' own texts stay as they are
+        numbers = loader.texts.number(distractors.texts)
+        truths = {name: truth.among(numbers, distractors.texts) for name, truth in truths.items()}
+        said = [_distracted(name, truth.about, distractors) for name, truth in truths.items()]
     return Plan(
         suite,
         data_dir,
@@ -50,10 +61,11 @@ def make_plan(suite: Suite, *, data_dir: Path | None = None, datasets: Sequence[
         loader.texts.texts,
         lacking=lacking,
         held=held,
-        warnings=[*problems.warnings, *_data_warnings(loader.loaded)],
+        warnings=[*problems.warnings, *_data_warnings(loader.loaded), *said],
         datasets=tuple(datasets),
         left_out=tuple(problems.left_out),
         truths=truths,
+        distractors=distractors,
     )
 
 
@@ -168,6 +180,18 @@ def resolve_validation(
         return {}, {}
     threshold_on = {task.name: loader.task(task.pairs.card, "valid")} if binary else {}
     return threshold_on, {task.name: valid} if tuned else {}
+
+
+def _distracted(task: str, about: Mapping[str, Any], distractors: Distractors) -> str:
+    """Say how many distractors a task has, and which lines are none."""
+    said = f"{task}: {about['distractors']:,} distractors of {', '.join(distractors.files)} are searched, too"
+    why = (
+        (distractors.blank, "blank"),
+        (distractors.repeated, "repeated"),
+        (about["distractors_left_out"], "equal to a document or query of the task"),
+    )
+    counts = [f"{count:,} {word}" for count, word in why if count]
+    return f"{said}; lines left out: {', '.join(counts)}" if counts else said
 
 
 def _data_warnings(loaded: Iterable[Pairs]) -> Iterator[str]:

@@ -25,6 +25,7 @@ LEXICAL = "lexical"
 
 _OF_A_CARD = "splits"  # a key that every card has, and no suite
 _USUAL_KIND = "sts"
+_NOT_SEARCHED = "are documents that are searched too, which only retrieval suites do; leave them out"
 _TITLED = 3  # names that a title has room for
 _JUDGING: Mapping[str, tuple[Callable[[Any], bool], str]] = {  # key -> what its value must be, and how that is said
     "aggregate": (("", "avg", "w-avg").__contains__, "must be 'avg' or 'w-avg', not '{}'"),
@@ -71,6 +72,7 @@ class Suite:
     partial: tuple[str, ...] = ()
     kind: str = "sts"  # of its tasks (`hengyu.tasks`)
     relevant: float | None = None  # retrieval from graded labels: pairs labelled so or higher are relevant
+    distractors: tuple[Path, ...] = ()  # retrieval: files of texts that are searched too, and relevant to nothing
 
     @property
     def task_kind(self) -> Task:
@@ -109,6 +111,7 @@ class Suite:
         poolings: tuple[str, ...] = (),
         entries: tuple[str, ...] = (),
         fit_on: str = "",
+        distractors: tuple[Path, ...] = (),
     ) -> Suite:
         """Return the suite with what is given on the command line in the place of its own.
 
@@ -126,6 +129,10 @@ class Suite:
             if "" in cross_encoders:
                 raise HengyuError("--cross-encoder is empty; give a model's folder, or a hub id")
             changed["cross_encoders"] = tuple(map(EncoderSpec, dict.fromkeys(cross_encoders)))
+        if distractors:
+            if not self.task_kind.distracts:
+                raise HengyuError(f"--distractors {distractors[0]}: {_NOT_SEARCHED}")
+            changed["distractors"] = tuple(dict.fromkeys(distractors))
         names = {e.name or e.model for e in self.encoders}
         other_encoders = any((e.name or e.model) not in names for e in changed.get("encoders", ()))
         if other_encoders or not set(tasks) <= set(self.tasks):  # what the suite says of itself is of its own ones
@@ -206,8 +213,11 @@ def load_suite(path: Path) -> Suite:
         partial=("tasks", "encoders", "entries", "widths") if table.take("partial", bool, False) else (),
         kind=kind.name,
         relevant=table.take("relevant", float, 0.0) if table.has("relevant") else None,
+        distractors=_distractors(table, path.parent),
         **_judging(table),
     )
+    if suite.distractors and not kind.distracts:
+        table.problem("distractors", _NOT_SEARCHED)
     for key, why in kind.refused.items():
         if getattr(suite, key) not in ((), None):
             table.problem(key, why)
@@ -312,6 +322,23 @@ def _judging(table: Table) -> dict[str, Any]:
         if not allowed(values[key]):
             table.problem(key, words.format(values[key]))
     return values
+
+
+def _distractors(table: Table, folder: Path) -> tuple[Path, ...]:
+    """Read ``distractors``, one file or a list; paths count from the suite's folder."""
+    if not table.has("distractors"):
+        table.strings("distractors")
+        return ()
+    value = table.raw("distractors")
+    words = [value] if isinstance(value, str) else value
+    if not (isinstance(words, list) and all(isinstance(word, str) for word in words)):
+        table.problem("distractors", f"must be a text file or a list of them, not {shown(value)}")
+        return ()
+    found: list[Path] = []
+    for word in dict.fromkeys(words):
+        with table.caught("distractors"):
+            found.append(folder / user_path(word))
+    return tuple(found)
 
 
 def _compare(table: Table) -> tuple[tuple[str, str], ...]:

@@ -85,6 +85,7 @@ class Retrieval(SearchTask):
     standings = False
     keeps = "relevance"
     layout = "search"
+    distracts = True
     traded = ("qps", "bytes-per-vector")
     observed_by = ()
 

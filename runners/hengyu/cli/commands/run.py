@@ -45,6 +45,13 @@ __all__ = ["command"]
 @click.option("--task", "tasks", multiple=True, metavar="CARD:SPLIT", help="Evaluate on this task instead; repeatable.")
 @click.option("--entry", "entries", multiple=True, help="Evaluate this method instead (raw stays); repeatable.")
 @click.option("--fit-on", default="", metavar="WORD", help="target, train, valid, ...: for methods without a fit_on.")
+@click.option(
+    "--distractors",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Search these texts, one a line (also .gz, .xz), beside the documents of a retrieval suite; repeatable.",
+)
 @click.option("--title", default="", metavar="TEXT", help="Title of the run on its page and in the index of runs.")
 @click.option("--out", type=options.PLACE, metavar="DIR|URL", help="Folder for records/ and site/.")
 @options.store
@@ -79,6 +86,7 @@ def command(
     tasks: tuple[str, ...],
     entries: tuple[str, ...],
     fit_on: str,
+    distractors: tuple[Path, ...],
     title: str,
     out: str | None,
     store: str | None,
@@ -146,6 +154,7 @@ def command(
         poolings=poolings,
         entries=entries,
         fit_on=fit_on,
+        distractors=distractors,
         dtypes=dtypes,
         backends=backends,
         prompt=prompt,

@@ -58,6 +58,7 @@ _TASK = (
     ("different n", "relevant", "relevant pairs"),
     ("different card", "card_sha256", "card"),
     ("different data", "sha256", "data"),
+    ("different data", "distractors_sha256", "distractors"),
 )
 
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from hengyu.base.memory import give_back_memory, status
 from hengyu.methods.base import Ids
 
-__all__ = ["COSTS", "Peak", "queries_per_second", "threads"]
+__all__ = ["COSTS", "Peak", "queries_each_second", "queries_per_second", "threads"]
 
 COSTS = ("qps", "qps-batch", "qps-batch-threads", "build-seconds", "peak-memory")
 
@@ -49,15 +49,21 @@ def queries_per_second(index: _Searched, queries: Any, k: int) -> tuple[Ids, dic
     ``qps`` sends one query per call, at most 500; ``qps-batch`` all in one call, ``qps-batch-threads`` the same on all threads.
     A rate is the best of several rounds within a fifth of a second.
     """
+    single = queries_each_second(index, queries, k)
     with threads(1):
-        index.search(queries[:2], k)  # compiles and maps what the first use needs
-        few = queries[:_SINGLE]
-        single = _rate(lambda: [index.search(few[i : i + 1], k) for i in range(len(few))], len(few))
         found: list[Ids] = []
         batch = _rate(lambda: found.append(index.search(queries, k)[0]), len(queries))
     with threads(None):
         every = _rate(lambda: index.search(queries, k), len(queries))
     return found[0], {"qps": single, "qps-batch": batch, "qps-batch-threads": every}
+
+
+def queries_each_second(index: _Searched, queries: Any, k: int) -> float:
+    """Return how many queries are answered a second where each is a call of its own, at most 500 of them, on one thread."""
+    with threads(1):
+        index.search(queries[:2], k)  # compiles and maps what the first use needs
+        few = queries[:_SINGLE]
+        return _rate(lambda: [index.search(few[i : i + 1], k) for i in range(len(few))], len(few))
 
 
 def _rate(job: Callable[[], object], units: int) -> float:

@@ -79,8 +79,8 @@ def exact_search(rows: Sample, queries: Floats, own: Ids, k: int, block: int = 1
         out_ids[here] = np.take_along_axis(ids[here], order, axis=1)
         out[here] = np.take_along_axis(scores, order, axis=1)
     if wide < n:
-        for query in np.flatnonzero(near[:, -1] + _SINGLE >= out[:, -1]):
-            out_ids[query], out[query] = _scan(rows, q[query], own[query], k, block)
+        open_ = np.flatnonzero(near[:, -1] + _SINGLE >= out[:, -1])
+        out_ids[open_], out[open_] = _scan(rows, q[open_], own[open_], k, block)
     return Exact(rows, q, out_ids, out)
 
 
@@ -94,12 +94,30 @@ def _score(rows: Sample, queries: NDArray[np.float32], ids: Ids) -> NDArray[np.f
     return out
 
 
-def _scan(rows: Sample, query: NDArray[np.float32], own: int, k: int, block: int) -> tuple[Ids, NDArray[np.float64]]:
-    scores = np.concatenate([_products(np.asarray(part, np.float32), query) for part, _ in rows.blocks(block)])
-    if own >= 0:
-        scores[own] = -np.inf
-    order = np.lexsort((np.arange(len(scores)), -scores))[:k]
-    return order, scores[order]
+def _scan(rows: Sample, queries: NDArray[np.float32], own: Ids, k: int, block: int) -> tuple[Ids, NDArray[np.float64]]:
+    """Return the k best rows (U, k) of queries (U, d) and their products, from the products with all rows, read once."""
+    ids = np.zeros((len(queries), k), np.int64)
+    best = np.full((len(queries), k), -np.inf)
+    if not len(queries):
+        return ids, best
+    start = 0
+    for part, _ in rows.blocks(block):
+        x = np.asarray(part, np.float64)
+        for first in range(0, len(queries), _QUERIES):
+            at = slice(first, first + _QUERIES)
+            products = np.round(queries[at].astype(np.float64) @ x.T, _DIGITS) + 0.0
+            here = np.flatnonzero((own[at] >= start) & (own[at] < start + len(x)))
+            products[here, own[at][here] - start] = -np.inf
+            for i, mine in enumerate(products, first):
+                # rows come in order, so one that ties with the last of the k best does not come before it
+                new = np.flatnonzero(mine > best[i, -1])
+                if not len(new):
+                    continue
+                every = np.concatenate([best[i], mine[new]])
+                order = np.argsort(-every, kind="stable")[:k]
+                ids[i], best[i] = np.concatenate([ids[i], new + start])[order], every[order]
+        start += len(x)
+    return ids, best
 
 
 def _products(x: NDArray[np.float32], query: NDArray[np.float32]) -> NDArray[np.float64]:

@@ -17,6 +17,7 @@ ABOUT: dict[str, str] = {
     "value": "the number, or the word",
     "pairs": "pairs of sentences that the number is over",
     "distinct sentences": "sentences that differ, of both columns",
+    "distractors": "texts that are searched too and are relevant to no query",
     "lines dropped": "lines of the file that were malformed and left out",
     "labels": "binary: 0 or 1; graded: a scale",
     "scale": "lowest and highest label",

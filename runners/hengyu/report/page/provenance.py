@@ -146,6 +146,7 @@ def _tasks(run: Run) -> Sheet:
         ("task", _key("task")),
         ("pairs", _key("n")),
         ("distinct sentences", _key("distinct")),
+        ("distractors", _key("distractors")),
         ("lines dropped", _key("dropped")),
         ("labels", _key("labels")),
         ("scale", lambda o: " to ".join(f"{s:g}" for s in o["scale"]) if o.get("scale") else None),
@@ -157,7 +158,7 @@ def _tasks(run: Run) -> Sheet:
         ("data SHA-256", _key("sha256")),
         ("card SHA-256", _key("card_sha256")),
     ]
-    right = {"pairs", "distinct sentences", "lines dropped", "positive", "ceiling x 100"}
+    right = {"pairs", "distinct sentences", "distractors", "lines dropped", "positive", "ceiling x 100"}
     about = "What was scored. The ceiling is the highest Spearman that the labels allow."
     return _listed("Tasks", about, run.header.get("tasks", ()), readers, right)
 

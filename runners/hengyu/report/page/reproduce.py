@@ -53,7 +53,7 @@ def data_digest(run: Run, fit_on: str) -> str:
     read = {str(r.get("task")): str(r.get("sha256")) for r in run.header.get("read", ())}
     if not read:
         return ""
-    names = {str(t.get("task")) for t in run.header.get("tasks", ())}
+    names = {str(t.get("task")) for t in run.header.get("tasks", ())} | {"distractors"} & read.keys()
     for fit in run.header.get("fitted_on", ()):
         if fit.get("fit_on") == fit_on:
             names.update(map(str, fit.get("splits", ())))
@@ -106,7 +106,8 @@ def _words(run: Run) -> list[str]:
 def _options(words: Sequence[str]) -> Iterator[tuple[str, list[str]]]:
     """Split a command into its options with their values, and the other words."""
     takes = {*_NARROWED, "--data", "--datasets", "--pairs", "--task", "--out", "--title", "--device", "--dtype", "--backend",
-             "--max-memory", "--methods", "--attention", "--api", "--key-env", "--dimensions", "--store"}  # fmt: skip
+             "--max-memory", "--methods", "--attention", "--api", "--key-env", "--dimensions", "--store",
+             "--distractors"}  # fmt: skip
     rest = iter(words)
     for word in rest:
         name, equals, _ = word.partition("=")

@@ -161,4 +161,6 @@ def _about(task: str, head: Any) -> str:
     if not head or "corpus" not in head:
         return "the plain mean of the tasks, with equal weights" if task == "mean" else ""
     parts = [f"{head['corpus']:,} sentences", f"{head['queries']:,} queries", f"{head['relevant']:,} relevant"]
+    if head.get("distractors") is not None:
+        parts[0] += f" ({head['distractors']:,} of them distractors)"
     return ", ".join(parts)

@@ -30,6 +30,7 @@ class TaskHead(Struct, frozen=True):
     queries: Count = 0
     relevant: Count = 0
     groups: Count = 0
+    distractors: Count | None = None
     scale: Annotated[list[float], Meta(max_length=2)] = []
     positive_rate: float | None = None
     ceiling: float | None = None

@@ -28,6 +28,7 @@ class Sources(Struct, frozen=True):
     encoders: dict[str, dict[str, Any]] = {}  # the settings of each `hengyu.encoders.EncoderSpec`
     data: str = ""
     datasets: list[str] = []
+    distractors: list[str] = []
 
 
 def find_sources(run: Path) -> Sources:

@@ -125,6 +125,7 @@ class Task(ABC):
         decides: whether metrics of binary labels need a threshold, which the valid split of a card is asked for.
         bounded: whether ties of the labels bound the main metric, as they do Spearman (`TaskData.ceiling`).
         sided: whether queries are encoded by their own prompt or route, apart from documents.
+        distracts: whether a suite may add documents that are relevant to nothing (`Truth.among`).
         costs: whether observing an entry measures what differs from run to run (costs.json).
         standings: whether rows are tested against the best of their column.
         keeps: what `save` keeps of a task, in a word.
@@ -153,6 +154,7 @@ class Task(ABC):
     decides: ClassVar[bool] = False
     bounded: ClassVar[bool] = False
     sided: ClassVar[bool] = False
+    distracts: ClassVar[bool] = False
     costs: ClassVar[bool] = False
     standings: ClassVar[bool] = True
     keeps: ClassVar[str] = "labels"

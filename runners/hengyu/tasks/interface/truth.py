@@ -65,6 +65,13 @@ class Truth(ABC):
         """Return rows that follow from the labels alone, name -> metric -> value; as of one rater beside the others."""
         return {}
 
+    def among(self, others: Ids, texts: Sequence[str]) -> Truth:
+        """Return the same with more documents searched, by the numbers of their texts (k,); of kinds that `Task.distracts`.
+
+        None of them is relevant to anything. Those that are texts of the task itself are left out and counted in `about`.
+        """
+        raise NotImplementedError
+
     def texts(self, side: str) -> Ids:
         """Return the numbers of the texts that are needed as "query" or as "document", of kinds that are `Task.sided`."""
         return np.zeros(0, np.int64)

@@ -131,6 +131,17 @@ class RetrievalVectors:
         cloud = self._look(before, cloud_sample) if cloud_sample else None
         return RetrievalResult(before.queries.shape[1], found, before.exact.ranks(ids), sizes, costs, built.fit, cloud)
 
+    def searched(self, entry: Entry, fit_on: str, seed: int | None = None) -> tuple[Sample, NDArray[np.float32]]:
+        """Return the vectors (n, d) that the index of an entry searches, and the queries (Q, d), all of length 1.
+
+        Raises ValueError for a search that has no vectors of its own.
+        """
+        steps = (entry if seed is None else entry.with_seed(seed)).steps
+        if steps[-1].joined or entry.lexical:
+            raise ValueError(f"{entry} has no vectors of its own")
+        before = self._before(steps[: -_searching(steps)], fit_on)
+        return before.rows, before.queries
+
     def _prepare(self, steps: tuple[Step, ...], fit_on: str) -> Callable[[], _Built]:
         """Make what stands before the searches of an entry; return what builds them."""
         last = steps[-1]
@@ -144,11 +155,11 @@ class RetrievalVectors:
                 raise ValueError(f"{last} searches texts, and there are only vectors")
             documents, queries = self.texts()
             return lambda: _Built(method.build(documents), queries, None, {})
-        own = 1
-        if len(steps) > 1 and steps[-2].method.searches:
+        own = _searching(steps)
+        if own > 1:
             coarse = steps[-2].make()
             coarse.warm()
-            method, own = method.over(coarse), 2
+            method = method.over(coarse)
         before = self._before(steps[:-own], fit_on)
         return lambda: _Built(method.build(before.rows, self.block), before.queries, before, before.fit)
 
@@ -189,6 +200,11 @@ class RetrievalVectors:
         made = _Prepared(rows, queries, exact, chain.report)
         self._prepared = (key, made)
         return made
+
+
+def _searching(steps: tuple[Step, ...]) -> int:
+    """Return how many steps at the end search: an index, or one and what rescores it."""
+    return 2 if len(steps) > 1 and steps[-2].method.searches else 1
 
 
 def _unit(x: Floats) -> NDArray[np.float32]:

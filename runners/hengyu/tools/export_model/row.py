@@ -11,7 +11,7 @@ from hengyu.report.board.board import make_board
 from hengyu.storage.records import Run
 from hengyu.tasks.interface.registry import find_task
 
-__all__ = ["Choice", "choose", "written"]
+__all__ = ["Choice", "Row", "choose", "named_row", "written"]
 
 Row = tuple[str, str, str, str]  # encoder, pooling, entry, fit_on
 _SHOWN = 6
@@ -60,7 +60,7 @@ def choose(run: Run, words: str, task: str = "", seed: int | None = None) -> Cho
         seed: one of the row's seeds; by default the first.
     """
     rows = _rows(run)
-    row = _by_number(run, int(words)) if words.strip().isdecimal() else _by_parts(rows, words)
+    row = _by_number(run, int(words)) if words.strip().isdecimal() else named_row(rows, words)
     kind = next((e.get("kind") for e in run.header["encoders"] if e["encoder"] == row[0]), "")
     if kind != "model":
         what = "a baseline" if kind == "lexical" else "an external result"
@@ -88,7 +88,8 @@ def _by_number(run: Run, number: int) -> Row:
     return _only(found, str(number))
 
 
-def _by_parts(rows: Iterable[Row], words: str) -> Row:
+def named_row(rows: Iterable[Row], words: str) -> Row:
+    """Return the one row that has all parts of ``words``, which bars separate; raises `HengyuError` for none or several."""
     found = list(rows)
     for part in filter(None, (p.strip() for p in words.split("|"))):
         name = _canonical(part)

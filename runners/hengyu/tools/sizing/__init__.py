@@ -1,0 +1,1 @@
+"""Which pipelines of a retrieval run fit a larger corpus, a memory and a rate."""

@@ -1,0 +1,93 @@
+"""Write docs/assets/equal-bytes.png: `make equal-bytes-picture STS=RUN RETRIEVAL=RUN`, runs of the two suites of that name."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import altair as alt
+import pandas as pd
+
+import hengyu
+
+ASSETS = Path(__file__).resolve().parents[2] / "docs" / "assets"
+SIZES = (32, 64, 128)  # bytes that rows are compared at
+FAMILIES = {  # name on the picture -> words of which an entry has all
+    "RaBitQ after PCA": ("pca", "rabitq"),
+    "RaBitQ after whitening": ("whitening", "rabitq"),
+    "int8 after PCA": ("pca", "int8"),
+    "int8 after whitening": ("whitening", "int8"),
+    "product codes (PQ)": ("pq",),
+    "signs (simhash)": ("center",),
+    "whitening": ("whitening",),
+    "PCA": ("pca",),
+    "random projection (JL)": ("jl",),
+    "truncation": ("truncate",),
+}
+COLOURS = (
+    *("#00796b", "#80cbc4", "#1565c0", "#90caf9", "#ef6c00"),
+    *("#8e24aa", "#c62828", "#546e7a", "#9e9d24", "#bdbdbd"),
+)
+
+
+def family(entry: str) -> str:
+    """Return the first family that an entry belongs to, "" for none."""
+    return next((name for name, words in FAMILIES.items() if all(word in entry for word in words)), "")
+
+
+def rows(run: str, metric: str) -> tuple[pd.DataFrame, float, str]:
+    """Return the rows of a run at the sizes that are compared, the value of the vectors as they are, and the task."""
+    table = hengyu.frame(run)
+    table = table[(table["metric"] == metric) & table["value"].notna() & ~table["sweep"] & ~table["draw"]]
+    task = str(table["task"].iloc[0])
+    table = table[(table["task"] == task) & table["bytes"].notna()]
+    whole = float(table[table["entry"].isin(["raw", "flat"])]["value"].iloc[0])
+    table = table.assign(family=table["entry"].map(family), bytes=table["bytes"].astype(int))
+    table = table[table["bytes"].isin(SIZES) & (table["family"] != "")]
+    scaled = {name: 100 * table[name] for name in ("value", "low", "high")}
+    return (
+        table.assign(**scaled)[["entry", "family", "bytes", *scaled]],
+        100 * whole,
+        f"{task}:{table['split'].iloc[0]}",
+    )
+
+
+def panel(run: str, metric: str, title: str, whole_name: str) -> alt.LayerChart:
+    """Plot one half: score against bytes, a line a family, with 95 % intervals side by side."""
+    table, whole, task = rows(run, metric)
+    place = {name: i for i, name in enumerate(FAMILIES)}
+    # beside each other, so that intervals can be told apart
+    spread = table.assign(
+        x=[b * 2 ** ((place[f] - 4.5) / 22) for b, f in zip(table["bytes"], table["family"], strict=True)]
+    )
+    base = alt.Chart(spread)
+    x = alt.X(
+        "x:Q",
+        scale=alt.Scale(type="log", base=2, domain=[24, 170], nice=False),
+        axis=alt.Axis(values=list(SIZES), grid=False),
+        title="bytes per vector",
+    )
+    y = alt.Y("value:Q", scale=alt.Scale(zero=False), title=f"{title} x 100")
+    colour = alt.Color(
+        "family:N",
+        scale=alt.Scale(domain=list(FAMILIES), range=list(COLOURS)),
+        legend=alt.Legend(title=None, orient="right", labelLimit=240, symbolType="circle"),
+    )
+    rule = alt.Chart(pd.DataFrame({"y": [whole]})).mark_rule(strokeDash=[4, 4], color="#424242").encode(y="y:Q")
+    bars = base.mark_rule(opacity=0.55).encode(x=x, y=alt.Y("low:Q"), y2="high:Q", color=colour)
+    lines = base.mark_line(opacity=0.5).encode(x=x, y=y, color=colour)
+    points = base.mark_point(filled=True, size=55, opacity=1).encode(x=x, y=y, color=colour)
+    layers = alt.layer(bars, lines, points, rule)
+    return layers.properties(width=400, height=380, title=f"{title} x 100, {task}; dashed: {whole_name}, 1,024 bytes")
+
+
+def picture(sts: str, retrieval: str, to: Path) -> None:
+    """Write both halves as one picture."""
+    halves = panel(sts, "spearman", "Spearman", "raw"), panel(retrieval, "ndcg@10", "nDCG@10", "flat")
+    chart = alt.hconcat(*halves).properties(background="white")
+    chart.configure_axis(labelFontSize=12, titleFontSize=13).save(str(to), scale_factor=1.5)
+
+
+if __name__ == "__main__":
+    ASSETS.mkdir(exist_ok=True)
+    picture(*sys.argv[1:], ASSETS / "equal-bytes.png")
