@@ -26,7 +26,7 @@ _GROUPS = {
     "Evaluate": ("run", "report", "compare", "export", "export-model", "reference"),
     "Data": ("list", "card", "validate", "fetch"),
     "Regression gate (CI)": ("gate", "baseline"),
-    "Models and vectors": ("encode", "bench-encode", "selfcheck", "cloud", "pretrain", "store"),
+    "Models and vectors": ("encode", "bench-encode", "selfcheck", "cloud", "pretrain", "distill", "store"),
     "Random projections": ("distort", "theory"),
 }
 _OTHERS = "More"

@@ -29,7 +29,7 @@ METRIC = "spearman"
 TASK_KEYS = ("task", "n", "card_sha256", "sha256", "ceiling", "corpus", "queries", "relevant", "groups")
 ENCODER_KEYS = (
     *("encoder", "kind", "fingerprint", "tokens", "protocol"),
-    *("max_length", "dtype", "backend", "prompt", "query_prompt", "pre_tokenizer", "attention"),
+    *("max_length", "dtype", "backend", "prompt", "query_prompt", "pre_tokenizer", "attention", "long"),
 )
 
 
