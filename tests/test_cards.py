@@ -37,6 +37,7 @@ def card_of(folder: Path, text: str, name: str = "mine") -> Card:
 POINTERS = [
     *("SOHU-dc", "SOHU-dd"),
     *(f"SOHU-{code}-{letter}" for code in ("ss", "sl", "ll") for letter in "AB"),
+    *("BUSTM", "CINLID", "CNSD-MNLI", "CNSD-SNLI", "OPPO", "SimCLUE"),
 ]
 
 
@@ -76,7 +77,7 @@ def test_a_card_of_data_that_was_not_here_says_where_it_is_and_under_which_terms
 
 def test_pinned_digests_are_those_of_the_published_list() -> None:
     pinned = {s.file: s.sha256 for c in load_cards().values() for s in c.splits.values() if s.sha256}
-    assert len(pinned) == 11 + 6 + 6 + 2
+    assert len(pinned) == 11 + 6 + 6 + 2 + 9
     assert pinned["LCQMC/LCQMC.test.data"].startswith("8969f9c1")
     assert pinned["STS-B/STS-B.train.data"].startswith("45690447")
 
