@@ -474,7 +474,7 @@ def keys_of(folder: Path, *, named: bool = True, **encoder: Any) -> Keys:
     suite = load_suite(folder / "suite" / "suite.toml")
     specs = tuple(replace(e, **encoder) for e in suite.encoders)
     plan = make_plan(replace(suite, encoders=specs), datasets=[folder])
-    jobs: list[PreparedEncoder] = [prepare_encoder(plan, find_encoder(spec)) for spec in specs]
+    jobs: list[PreparedEncoder] = [prepare_encoder(plan, find_encoder(spec)) for spec in plan.suite.encoders]
     found = {k["entry"] if k["pooling"] != "-" else k["encoder"]: digest(k) for k in every_key(plan, jobs)}
     vectors = digest([vectors_key(j.encoder, pooling) for j in jobs for pooling in j.poolings])
     return Keys(run_key_of(plan, jobs), found, vectors)
@@ -572,6 +572,8 @@ INPUTS: dict[str, tuple[Callable[[Path], dict[str, Any]], set[str]]] = {
     "pooling": (written(SUITE_FILE, '["mean"]', '["cls"]'), OF_MODEL),
     "prompt": (encoder(prompt="句子："), OF_MODEL),
     "max length": (encoder(max_length=16), OF_MODEL),
+    "long texts": (encoder(long="windows"), OF_MODEL),
+    "long texts of a card": (written("task.toml", 'name = "task"', 'name = "task"\nlong = "head-tail"'), OF_MODEL),
     "dtype": (encoder(dtype="bfloat16"), OF_MODEL),
     "backend": (encoder(backend="onnx"), OF_MODEL),
     "pre-tokenizer": (encoder(pre_tokenizer="jieba"), OF_MODEL),

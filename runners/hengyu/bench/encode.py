@@ -221,6 +221,8 @@ def refuse_infinite(encoder: Encoder, chunk: Chunk, texts: Sequence[str]) -> Non
 def costs_of(texts: Sequence[str], identity: Mapping[str, Any]) -> NDArray[np.int64]:
     """Return about what each text (n,) costs, in characters: a bar that counts texts would lie, as the longest come first."""
     longest = int(identity.get("max_length") or 512)
+    if identity.get("long") == "windows":  # all of a text is read
+        longest = max(map(len, texts), default=0)
     return np.fromiter((min(len(t), longest) + 2 for t in texts), np.int64, len(texts))
 
 

@@ -33,6 +33,7 @@ class RunOptions:
     Attributes:
         tasks, encoders, cross_encoders, poolings, entries, fit_on, distractors: what is run in the place of the suite's own.
         dtypes, backends: every encoder is run in each, () for its own.
+        long: what every model does with texts above its maximum length; "" as suite and cards say.
         prompt, query_prompt, document_prompt: for all encoders; None for their own.
         trust_remote_code, allow_api, key_over_http: permissions that no file can give.
         out: folder or URL of the reports; by default ``$HENGYU_REPORTS``, else that of this machine.
@@ -58,6 +59,7 @@ class RunOptions:
     prompt: str | None = None
     query_prompt: str | None = None
     document_prompt: str | None = None
+    long: str = ""
     attention: str = ""
     device: str = ""
     trust_remote_code: bool = False
@@ -105,6 +107,7 @@ class RunOptions:
         return replace(
             changed,
             title=self.title or changed.title,
+            long=self.long or changed.long,
             encoders=tuple(map(self._encoder, encoders)),
             cross_encoders=tuple(
                 replace(e, device=self.device or e.device, trust_remote_code=self.trust_remote_code)
@@ -122,6 +125,7 @@ class RunOptions:
         return replace(
             spec,
             **prompts,
+            long=spec.long if not self.long else self.long if spec.kind == "model" else "",
             attention=self.attention or spec.attention,
             device=self.device or spec.device,
             trust_remote_code=self.trust_remote_code,

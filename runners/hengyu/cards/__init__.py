@@ -185,6 +185,7 @@ def _sts_card(table: Table, name: str, path: Path) -> Card:
         encoding=text.encoding,
         hub=hub,
         raters=keys.raters(table),
+        long=keys.long_texts(table),
         **keys.prose(table, name),
     )
 

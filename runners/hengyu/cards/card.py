@@ -167,6 +167,7 @@ class Card:
     )  # label as written in the file -> its value
     hub: Hub | None = None
     raters: Raters | None = None
+    long: str = ""  # what encoders do with texts above their maximum length; "" for truncation
     title: str = ""
     language: str = "zh"
     licence: str = "not stated"
@@ -182,12 +183,12 @@ class Card:
 
     @cached_property
     def digest(self) -> str:
-        """The sha256 of everything that affects the pairs that are read, so without raters, title, terms and other prose."""
+        """The sha256 of everything that affects the pairs that are read, so without raters, long, title, terms and other prose."""
         usual = {f.name: f.default for f in fields(self) if f.name in _LATER} | {"label_map": {}}
         content = {
             key: value
             for key, value in asdict(self).items()
-            if key not in (*_PROSE, "raters") and not (key in _LATER and value == usual[key])
+            if key not in (*_PROSE, "raters", "long") and not (key in _LATER and value == usual[key])
         }
         for split in content["splits"].values():
             split.pop("url")  # where a file comes from does not change what is read

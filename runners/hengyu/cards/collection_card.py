@@ -48,6 +48,7 @@ def collection_card(table: Table, name: str, path: Path) -> CollectionCard:
         fields=columns,
         hub_fields=remote[0] if remote else CollectionColumns(),
         exclude=keys.word(table, "exclude", "nothing", EXCLUDE),
+        long=keys.long_texts(table),
         unanswered=keys.word(table, "unanswered", "zero", UNANSWERED),
         **keys.prose(table, name),
     )

@@ -18,6 +18,7 @@ from hengyu.cards.web import url_fault
 
 __all__ = [
     "KINDS",
+    "LONG",
     "Text",
     "columns",
     "digest",
@@ -25,6 +26,7 @@ __all__ = [
     "files_key",
     "hub",
     "label_map",
+    "long_texts",
     "name",
     "prose",
     "raters",
@@ -34,6 +36,8 @@ __all__ = [
     "word",
 ]
 
+LONG = ("truncate", "head-tail", "windows")
+"""What an encoder can do with texts above its maximum length."""
 KINDS = tuple(dict.fromkeys(FORMATS.values()))
 """The known formats."""
 
@@ -260,6 +264,11 @@ def url_key(table: Table, sha256: str) -> str:
     if not sha256:
         table.problem("sha256", "is missing; a file at a url is only used with its digest, as sha256sum prints it")
     return url
+
+
+def long_texts(table: Table) -> str:
+    """Take the key 'long': what encoders do with texts above their maximum length, "" for truncation."""
+    return word(table, "long", "", ("", *LONG))
 
 
 def prose(table: Table, title: str) -> dict[str, Any]:

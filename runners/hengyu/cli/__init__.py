@@ -23,8 +23,8 @@ from hengyu.cli import commands
 __all__ = ["main"]
 
 _GROUPS = {
-    "Evaluate": ("run", "report", "compare", "export", "size", "export-model", "reference"),
-    "Data": ("list", "card", "validate", "fetch"),
+    "Evaluate": ("run", "report", "compare", "stand", "export", "size", "export-model", "reference"),
+    "Data": ("list", "card", "validate", "fetch", "audit"),
     "Regression gate (CI)": ("gate", "baseline"),
     "Models and vectors": ("encode", "bench-encode", "selfcheck", "cloud", "pretrain", "distill", "store"),
     "Random projections": ("distort", "theory"),

@@ -31,6 +31,7 @@ __all__ = [
     "methods",
     "key_env",
     "key_over_http",
+    "long",
     "offline",
     "prompts",
     "store",
@@ -71,6 +72,11 @@ attention = click.option(
     "--attention",
     type=click.Choice(["bidirectional"]),
     help="Let a causal model attend in both directions, like LLM2Vec.",
+)
+long = click.option(
+    "--long",
+    type=click.Choice(["truncate", "head-tail", "windows"]),
+    help="Of texts above the maximum length: cut them, keep both ends, or average over windows.",
 )
 device = click.option(
     "--device", default="", metavar="NAME", help="cpu, cuda, cuda:1, ...; by default CUDA if available."

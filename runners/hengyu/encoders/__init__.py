@@ -131,6 +131,7 @@ class EncoderSpec:
     device: str = ""  # "cpu", "cuda", ...; by default CUDA if available
     trust_remote_code: bool = False
     texts: str = ""  # the texts of a .npy file; by default a file next to it
+    long: str = ""  # texts above max_length: "truncate", "head-tail" or "windows"; "" for what suite and cards say
     attention: str = ""  # "bidirectional" lets a causal model attend in both directions (LLM2Vec)
     api: str = ""  # base URL of an OpenAI-compatible API, like https://example.com/v1
     key_env: str = ""  # the environment variable with the API key; the key itself is never stored
@@ -301,6 +302,10 @@ class LocalEncoder:
 
 def find_encoder(spec: EncoderSpec, *, offline: bool = False) -> Encoder:
     """Return the model or the precomputed vectors of a declaration; raises `HengyuError`."""
+    if spec.long and spec.kind != "model":
+        raise HengyuError(
+            f"encoder '{spec.model}': long = '{spec.long}' needs the model's tokens, which are not read here; remove long"
+        )
     if spec.kind == "api":
         from hengyu.encoders.api import Api
 

@@ -20,7 +20,7 @@ __all__ = ["CrossEncoder", "open_cross_encoder"]
 
 _BATCH = 32
 _HEAD = "ForSequenceClassification"
-_UNFIT = ("prompt", "query_prompt", "document_prompt", "pre_tokenizer", "attention", "texts", "api")
+_UNFIT = ("prompt", "query_prompt", "document_prompt", "pre_tokenizer", "attention", "long", "texts", "api")
 _ACTIVATION = "activation_fn"
 _OLD_ACTIVATION = "sbert_ce_default_activation_function"  # before sentence-transformers 4
 

@@ -16,6 +16,7 @@ from hengyu.encoders.architectures import ATTENTION, decodes, open_attention
 from hengyu.encoders.engines import export
 from hengyu.encoders.kept_tokens import kept_counts, kept_token_print
 from hengyu.encoders.layout import NGRAMS, STEP
+from hengyu.encoders.long_texts import TRUNCATE, refusals, weighted_means, window_blocks
 from hengyu.encoders.mixed_precision import halve
 from hengyu.encoders.model_folder import ModelFolder
 from hengyu.encoders.passes import TOKENS_PER_BATCH, Passes
@@ -38,9 +39,8 @@ class HuggingFace(Passes, LocalEncoder):
 
     def __init__(self, folder: ModelFolder) -> None:
         super().__init__(folder)
-        self._texts: tuple[Sequence[str], list[list[int]], Vectors] | None = (
-            None  # the texts read last, and their tokens
-        )
+        # the texts read last, their tokens, the windows of those that are too long, and the counts
+        self._texts: tuple[Sequence[str], list[list[int]], dict[int, list[list[int]]], Vectors] | None = None
         if self.spec.attention not in ATTENTION:
             raise HengyuError(
                 f"encoder '{self.id}': attention '{self.spec.attention}' is unknown; use bidirectional, or remove it"
@@ -73,6 +73,8 @@ class HuggingFace(Passes, LocalEncoder):
             given["mask"] = "needs a prompt with a mask token, like '“{text}”的意思是[MASK]。'"
         elif not self.tokenizer.has_mask(self.folder.prompt):
             given["mask"] = f"the prompt '{self.folder.prompt}' does not contain the model's mask token"
+        if self.folder.long != TRUNCATE:
+            given |= {p: why for p, why in refusals(self.folder.long, chats=self._chats).items() if not given[p]}
         return given
 
     @property
@@ -150,6 +152,7 @@ class HuggingFace(Passes, LocalEncoder):
             "protocol": _PROTOCOL + _MIXED * (self.spec.dtype == "bfloat16") + 2 * self.folder.goes_on,
             **({} if self.spec.backend == "torch" else {"backend": self.spec.backend}),
             **({"attention": self.spec.attention} if self.spec.attention else {}),
+            **({} if self.folder.long == TRUNCATE else {"long": self.folder.long}),
             # the files alone do not show whether an adapter was applied
             **({"adapter": self.folder.adapter} if self.folder.adapter else {}),
             **({"truncate_dim": self.folder.truncate_dim} if self.folder.truncate_dim else {}),
@@ -193,14 +196,18 @@ class HuggingFace(Passes, LocalEncoder):
 
     def _tokenise(self, texts: Sequence[str]) -> tuple[float, float]:
         """Tokenise texts as `read`, and hold the tokens for the next `stream` of the same list."""
-        rows, counts = self.tokenizer(texts)
+        if self.folder.long == "windows":
+            rows, windows, counts = self.tokenizer.windowed(texts)
+        else:
+            rows, counts = self.tokenizer(texts)
+            windows = {}
         empty = next((text for text, row in zip(texts, rows, strict=True) if not row), None)
         if empty is not None:
             raise EncoderFailed(
                 f"{self.folder.where}: its tokenizer gives no tokens for the text '{empty[:40]}', so it has no vector; remove the "
                 "text, or give a prompt"
             )
-        self._texts = (texts, rows, counts)
+        self._texts = (texts, rows, windows, counts)
         return float(counts[:, 0].sum()), float(counts[:, 1].sum())
 
     def release(self) -> None:
@@ -234,21 +241,15 @@ class HuggingFace(Passes, LocalEncoder):
         if self._texts is None or self._texts[0] is not texts:
             self._tokenise(texts)
         assert self._texts is not None
-        _, rows, counts = self._texts
+        _, rows, windows, counts = self._texts
         self._texts = None
+        yield from self._stream_windows(windows, counts, poolings, wanted)
         alike: dict[tuple[int, ...], list[int]] = {}
         for i, row in enumerate(rows):
-            alike.setdefault(tuple(row), []).append(i)
+            if i not in windows:
+                alike.setdefault(tuple(row), []).append(i)
         ids, members = list(alike), list(alike.values())
-        lengths = np.fromiter(map(len, ids), np.int64, len(ids))
-        order = np.argsort(-lengths, kind="stable")
-        budget = TOKENS_PER_BATCH["cuda" if self.device.startswith("cuda") else "cpu"]
-        start = 0
-        while start < len(order):
-            length = int(lengths[order[start]])
-            batch = order[start : start + max(1, budget // max(length, 1))]
-            batch = batch[lengths[batch] == length]
-            start += len(batch)
+        for batch in self._batches(ids):
             indices = np.concatenate([members[i] for i in batch])
             if wanted(indices):
                 apart: dict[str, Callable[[Sequence[str]], Vectors]] = {"echo": self._echo}
@@ -259,6 +260,41 @@ class HuggingFace(Passes, LocalEncoder):
                     vectors[name] = apart[name]([texts[members[i][0]] for i in batch])
                 repeats = [len(members[i]) for i in batch]
                 yield Chunk(indices, {p: np.repeat(v, repeats, axis=0) for p, v in vectors.items()}, counts[indices])
+
+    def _batches(self, ids: Sequence[Sequence[int]]) -> Iterator[NDArray[np.int64]]:
+        """Yield the numbers of rows of tokens that pass the model together: of equal length, longest first."""
+        lengths = np.fromiter(map(len, ids), np.int64, len(ids))
+        order = np.argsort(-lengths, kind="stable")
+        budget = TOKENS_PER_BATCH["cuda" if self.device.startswith("cuda") else "cpu"]
+        start = 0
+        while start < len(order):
+            length = int(lengths[order[start]])
+            batch = order[start : start + max(1, budget // max(length, 1))]
+            batch = batch[lengths[batch] == length]
+            start += len(batch)
+            yield batch
+
+    def _stream_windows(
+        self,
+        windows: Mapping[int, list[list[int]]],
+        counts: Vectors,
+        poolings: Sequence[str],
+        wanted: Callable[[NDArray[np.int64]], bool],
+    ) -> Iterator[Chunk]:
+        """Encode texts by the windows of each, as means weighted by their tokens; equal windows pass the model once."""
+        for block in window_blocks(windows):
+            indices = np.asarray(block, np.int64)
+            if not wanted(indices):
+                continue
+            number: dict[tuple[int, ...], int] = {}
+            places = [[number.setdefault(tuple(w), len(number)) for w in windows[i]] for i in block]
+            ids, found = list(number), dict[str, Vectors]()
+            for batch in self._batches(ids):
+                for name, rows in self._forward([ids[i] for i in batch], poolings).items():
+                    found.setdefault(name, np.empty((len(ids), rows.shape[1]), np.float32))[batch] = rows
+            frame = sum(map(len, self.tokenizer.around))
+            weights = [[len(w) - frame for w in windows[i]] for i in block]
+            yield Chunk(indices, {p: weighted_means(v, places, weights) for p, v in found.items()}, counts[indices])
 
     @cached_property
     def _parts(self) -> tuple[Any, list[Any]]:

@@ -49,6 +49,7 @@ def kept_counts(
         "prompt": folder.prompt,
         "continues": folder.goes_on,
         "max_length": folder.max_length,
+        "long": folder.long,
     }
     return _kept(folder, about, tuple[float, float], count)
 

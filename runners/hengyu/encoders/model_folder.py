@@ -19,6 +19,7 @@ from hengyu.encoders.engines import refuse_backend
 from hengyu.encoders.files import CODE_ENDING, Files, join, weight_files
 from hengyu.encoders.kinds import is_cross_encoder, other_kind, refuse_other_kinds
 from hengyu.encoders.layout import STEP, Part, read_parts
+from hengyu.encoders.long_texts import LONG, TRUNCATE
 from hengyu.encoders.settings import (
     check_length,
     check_sizes,
@@ -60,6 +61,8 @@ class ModelFolder:
         refuse_backend(f"encoder '{self.id}'", spec.backend, spec.dtype)
         if spec.pre_tokenizer not in ("", "jieba"):
             raise HengyuError(f"encoder '{self.id}': pre_tokenizer '{spec.pre_tokenizer}' is unknown; use jieba")
+        if spec.long and spec.long not in LONG:
+            raise HengyuError(f"encoder '{self.id}': long '{spec.long}' is unknown; use one of {', '.join(LONG)}")
         if spec.max_length < 0:
             raise HengyuError(
                 f"encoder '{self.id}': max_length {spec.max_length} must be positive, or 0 for the model's own"
@@ -246,6 +249,11 @@ class ModelFolder:
                 f"encoder '{self.id}': max_length {self.spec.max_length} exceeds the model's limit of {limit} tokens; lower it"
             )
         return self.spec.max_length or own
+
+    @property
+    def long(self) -> str:
+        """What is done with texts that are longer than that (`LONG`); a static model has no longest input."""
+        return TRUNCATE if self.static else self.spec.long or TRUNCATE
 
     @cached_property
     def tokenizer_config(self) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from hengyu.base.errors import HengyuError, first_line
 from hengyu.base.segmenter import jieba_segmenter
+from hengyu.encoders.long_texts import head_tail, windows
 from hengyu.encoders.model_folder import ModelFolder
 
 __all__ = ["Tokenizer"]
@@ -167,7 +168,10 @@ class Tokenizer:
         return rows
 
     def __call__(self, texts: Sequence[str]) -> tuple[list[list[int]], NDArray[np.float32]]:
-        """Return ids and counts (n, 3): tokens without special ones, [UNK] among them, 1 where truncated."""
+        """Return ids and counts (n, 3): tokens without special ones, [UNK] among them, 1 where truncated.
+
+        A text that is too long is truncated, or keeps its head and tail if the folder's ``long`` says so.
+        """
         longest = self.folder.max_length
         rows = self.bare([self.wrap(t) for t in texts]) if texts else []
         head, tail = self._frame
@@ -177,7 +181,9 @@ class Tokenizer:
         for i, row in enumerate(rows):
             if len(row) > longest:
                 counts[i, 2] = 1
-                if self.left:
+                if self.folder.long == "head-tail":
+                    row = head_tail(row, self._fitting, longest)
+                elif self.left:
                     start = self.around[0] if self.folder.goes_on else head
                     row = start + row[len(row) - longest + len(start) :]
                 else:
@@ -187,6 +193,23 @@ class Tokenizer:
             if unknown is not None:
                 counts[i, 1] = row.count(unknown)
         return rows, counts
+
+    def windowed(self, texts: Sequence[str]) -> tuple[list[list[int]], dict[int, list[list[int]]], NDArray[np.float32]]:
+        """Return the ids of texts, the windows of those that are too long by their numbers, and counts (n, 3).
+
+        The ids of a text that is too long are those of its first window. The counts are of whole texts; none is truncated.
+        """
+        longest = self.folder.max_length
+        rows = self.bare([self.wrap(t) for t in texts]) if texts else []
+        special, unknown = sum(map(len, self._frame)), self._library.unk_token_id
+        found: dict[int, list[list[int]]] = {}
+        counts = np.zeros((len(rows), 3), np.float32)
+        for i, row in enumerate(rows):
+            counts[i, :2] = len(row) - special, 0 if unknown is None else row.count(unknown)
+            if len(row) > longest:
+                found[i] = windows(row, self._fitting, longest)
+                rows[i] = found[i][0]
+        return rows, found, counts
 
     def echoed(self, texts: Sequence[str]) -> list[tuple[list[int], int, int]]:
         """Return for each text the ids of two consecutive copies, and start and end of the second.
@@ -254,6 +277,17 @@ class Tokenizer:
                 "no text fits; raise max_length, or shorten the prompt"
             )
         return after
+
+    @cached_property
+    def _fitting(self) -> tuple[list[int], list[int]]:
+        """All tokens before and after a text; raises `HengyuError` if they leave no room for two tokens of a text."""
+        before, after = self.around
+        if len(before) + len(after) + 2 > self.folder.max_length:
+            raise HengyuError(
+                f"{self.folder.where}: special tokens and prompt take {len(before) + len(after)} of {self.folder.max_length} "
+                f"tokens, which leaves no room for long = '{self.folder.long}'; raise max_length, or shorten the prompt"
+            )
+        return before, after
 
     @property
     def frame_lengths(self) -> tuple[int, int]:

@@ -32,7 +32,7 @@ TASK_KEYS = (
 )
 ENCODER_KEYS = (
     *("encoder", "kind", "fingerprint", "tokens", "protocol"),
-    *("max_length", "dtype", "backend", "prompt", "query_prompt", "pre_tokenizer", "attention"),
+    *("max_length", "dtype", "backend", "prompt", "query_prompt", "pre_tokenizer", "attention", "long"),
 )
 
 

@@ -176,7 +176,14 @@ def _plain(value: Any) -> Any:
 
 
 _NOT_OF_VECTORS = (
-    *("model", "name", "revision", "device", "texts"),  # the fingerprint identifies the model, whatever its name
+    *(
+        "long",
+        "model",
+        "name",
+        "revision",
+        "device",
+        "texts",
+    ),  # the identity has long unless it is the default; the fingerprint identifies the model, whatever its name
     *("key_env", "batch_size", "requests_per_minute", "timeout", "price_per_million", "allow_api", "key_over_http"),
     *("query_prompt", "document_prompt"),  # the identity has the prompt that was used
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from hengyu.cards import load_cards, parse_task
 from hengyu.cards.card import CollectionCard, TripleCard
 from hengyu.cards.data import Pairs, load_pairs
 from hengyu.cards.distractors import Distractors, read_distractors
+from hengyu.encoders.long_texts import TRUNCATE
 from hengyu.suites.entries import SuiteEntry
 from hengyu.suites.plan import FitData, Plan
 from hengyu.suites.split_loader import SplitLoader
@@ -27,6 +29,7 @@ def make_plan(suite: Suite, *, data_dir: Path | None = None, datasets: Sequence[
     loader = SplitLoader(load_cards(datasets), data_dir)
     entries = entries_in_use(suite, problems)
     tasks = load_tasks(suite, loader, problems)
+    suite = with_long_texts(suite, tasks, problems)
     fits: dict[tuple[str, str], FitData] = {}
     lacking: dict[tuple[str, str], str] = {}
     thresholds: dict[str, TaskData] = {}
@@ -143,6 +146,31 @@ def _load_task(suite: Suite, word: str, loader: SplitLoader) -> TaskData:
             f'task, and write fit_on = "{card.name}:{split}"'
         )
     return loader.task(card, split)
+
+
+def with_long_texts(suite: Suite, tasks: Sequence[TaskData], problems: PlanProblems) -> Suite:
+    """Return a suite whose models know what to do with long texts: as they say themselves, else the suite, else its cards.
+
+    Texts are encoded once for all tasks, so cards that disagree are a problem unless the suite decides.
+    """
+    of: dict[str, list[str]] = {}
+    for task in tasks:
+        of.setdefault(task.pairs.card.long or TRUNCATE, []).append(task.name)
+    open_ = [e for e in suite.encoders if not e.long]
+    long = suite.long or next(iter(of), TRUNCATE)
+    if not suite.long and len(of) > 1 and any(e.kind == "model" for e in open_):
+        said = "; ".join(f"'{word}' for {', '.join(names)}" for word, names in of.items())
+        problems.add(
+            f"{suite.path}: its cards want long texts treated differently ({said}); choose for all of them with --long or with "
+            "the key long of the suite, or run them apart"
+        )
+    for encoder in open_ if long != TRUNCATE else ():
+        if encoder.kind != "model":
+            problems.warnings.append(
+                f"encoder '{encoder.display_name}': its vectors are made elsewhere, so long = '{long}' does not apply to them"
+            )
+    encoders = (e if e.long or e.kind != "model" else replace(e, long=long) for e in suite.encoders)
+    return replace(suite, encoders=tuple(encoders))
 
 
 def resolve_fits(

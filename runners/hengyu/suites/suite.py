@@ -12,6 +12,7 @@ from hengyu.base.errors import HengyuError, did_you_mean, gather
 from hengyu.base.paths import share
 from hengyu.base.toml_tables import Table, read_toml, shown
 from hengyu.encoders import BASELINES, POOLINGS, EncoderSpec, pooling_name
+from hengyu.encoders.long_texts import LONG
 from hengyu.methods.grammar import parse_entry
 from hengyu.suites.encoders import read_encoders
 from hengyu.suites.entries import SuiteEntry, misplaced, read_entries, with_first
@@ -71,6 +72,7 @@ class Suite:
     # more columns than any encoder has is left without a number, and is no mistake
     partial: tuple[str, ...] = ()
     kind: str = "sts"  # of its tasks (`hengyu.tasks`)
+    long: str = ""  # what its encoders do with texts above their maximum length; "" for what the cards say
     relevant: float | None = None  # retrieval from graded labels: pairs labelled so or higher are relevant
     distractors: tuple[Path, ...] = ()  # retrieval: files of texts that are searched too, and relevant to nothing
 
@@ -212,6 +214,7 @@ def load_suite(path: Path) -> Suite:
         compare=_compare(table),
         partial=("tasks", "encoders", "entries", "widths") if table.take("partial", bool, False) else (),
         kind=kind.name,
+        long=_long(table),
         relevant=table.take("relevant", float, 0.0) if table.has("relevant") else None,
         distractors=_distractors(table, path.parent),
         **_judging(table),
@@ -275,6 +278,14 @@ def _kind(table: Table) -> Task:
         return find_task(kind)
     table.problem("kind", f"must be {' or '.join(repr(name) for name in task_names())}, not '{kind}'")
     return find_task(_USUAL_KIND)
+
+
+def _long(table: Table) -> str:
+    """Read what is done with texts above an encoder's maximum length."""
+    long = table.take("long", str, "")
+    if long and long not in LONG:
+        table.problem("long", f"has the unknown value '{long}'{did_you_mean(long, LONG)}")
+    return long
 
 
 def _baselines(table: Table, kind: Task) -> tuple[str, ...]:

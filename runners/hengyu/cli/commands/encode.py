@@ -39,6 +39,7 @@ __all__ = ["command"]
 )
 @click.option("--dtype", type=options.DTYPE, default="float32", show_default=True)
 @click.option("--backend", type=options.BACKEND, default="torch", show_default=True, help="The engine.")
+@options.long
 @options.attention
 @options.device
 @click.option("--max-memory", metavar="SIZE", help="Refuse to use more memory than about this, like 4GiB.")
@@ -61,6 +62,7 @@ def command(
     max_length: int,
     dtype: str,
     backend: str,
+    long: str | None,
     attention: str | None,
     device: str,
     max_memory: str | None,
@@ -98,6 +100,7 @@ def command(
         max_length=max_length,
         dtype=dtype,
         backend=backend,
+        long=long or "",
         attention=attention or "",
         device=device,
         trust_remote_code=trust_remote_code,

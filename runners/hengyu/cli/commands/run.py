@@ -58,6 +58,7 @@ __all__ = ["command"]
 @click.option("--dtype", "dtypes", multiple=True, type=options.DTYPE, help="Encode in this dtype; repeatable.")
 @click.option("--backend", "backends", multiple=True, type=options.BACKEND, help="Encode with this engine; repeatable.")
 @options.prompts
+@options.long
 @options.attention
 @options.device
 @options.offline
@@ -95,6 +96,7 @@ def command(
     prompt: str | None,
     query_prompt: str | None,
     document_prompt: str | None,
+    long: str | None,
     attention: str | None,
     device: str,
     offline: bool,
@@ -160,6 +162,7 @@ def command(
         prompt=prompt,
         query_prompt=query_prompt,
         document_prompt=document_prompt,
+        long=long or "",
         attention=attention or "",
         device=device or "",
         trust_remote_code=trust_remote_code,

@@ -41,7 +41,7 @@ EXIT_WORDS = {
     "different card": "a task's card reads its file in another way",
     "different data": "a task's file has other bytes",
     "different tokenizer": "an encoder's tokenizer gives other token ids",
-    "different settings": "an encoder's dtype, backend, max_length, prompt or pre_tokenizer is another",
+    "different settings": "an encoder's dtype, backend, max_length, long, prompt or pre_tokenizer is another",
     "nothing measured": "not one cell could be compared",
     "failed cell": "a cell of this run gave no number",
     "missing cell": "the baseline has a cell that the run has not",
@@ -51,7 +51,7 @@ EXIT_WORDS = {
 }
 
 ACCEPTABLE = ("protocol", "tokenizer", "settings")
-_SETTINGS = ("max_length", "dtype", "backend", "prompt", "query_prompt", "pre_tokenizer", "attention")
+_SETTINGS = ("max_length", "dtype", "backend", "prompt", "query_prompt", "pre_tokenizer", "attention", "long")
 _TASK = (
     ("different n", "n", "pairs"),
     ("different n", "queries", "queries"),

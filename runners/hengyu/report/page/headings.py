@@ -32,6 +32,7 @@ ABOUT: dict[str, str] = {
     "baseline": "whether it knows no model",
     "dim": "dimension of the vectors",
     "max length": "tokens after which a text is cut",
+    "longer texts": "what is done with texts above the maximum length; empty: they are cut",
     "dtype": "the numbers that the model computes in",
     "revision": "version of the model on the hub",
     "fingerprint": "checksum of weights, tokenizer and settings",

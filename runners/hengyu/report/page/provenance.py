@@ -164,8 +164,8 @@ def _tasks(run: Run) -> Sheet:
 
 
 def _encoders(run: Run) -> Sheet:
-    names = ("encoder", "kind", "dim", "max_length", "dtype", "backend", "revision", "fingerprint", "tokens")
-    heads = {"max_length": "max length", "tokens": "token fingerprint"}
+    names = ("encoder", "kind", "dim", "max_length", "long", "dtype", "backend", "revision", "fingerprint", "tokens")
+    heads = {"max_length": "max length", "long": "longer texts", "tokens": "token fingerprint"}
     readers: list[_Reader] = [(heads.get(n, n), _key(n)) for n in names]
     readers += [
         ("prompt", lambda o: None if "query_prompt" in o else o.get("prompt")),

@@ -106,7 +106,7 @@ def _words(run: Run) -> list[str]:
 def _options(words: Sequence[str]) -> Iterator[tuple[str, list[str]]]:
     """Split a command into its options with their values, and the other words."""
     takes = {*_NARROWED, "--data", "--datasets", "--pairs", "--task", "--out", "--title", "--device", "--dtype", "--backend",
-             "--max-memory", "--methods", "--attention", "--api", "--key-env", "--dimensions", "--store",
+             "--max-memory", "--methods", "--attention", "--long", "--api", "--key-env", "--dimensions", "--store",
              "--distractors"}  # fmt: skip
     rest = iter(words)
     for word in rest:

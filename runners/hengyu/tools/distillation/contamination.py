@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from math import ceil
 from pathlib import Path
@@ -13,7 +13,7 @@ from hengyu.cards import load_cards, parse_task
 from hengyu.cards.data import load_pairs
 from hengyu.tools.pretraining.corpus import substance
 
-__all__ = ["NEAR", "Contamination", "Sentences", "check", "evaluation_texts"]
+__all__ = ["NEAR", "Contamination", "NearDuplicates", "Sentences", "check", "evaluation_texts"]
 
 NEAR = 0.8
 """Near duplicates: the sets of character pairs of two sentences have at least this Jaccard index."""
@@ -61,14 +61,15 @@ def _pairs(letters: str) -> frozenset[str]:
     return frozenset(letters[i : i + 2] for i in range(len(letters) - 1))
 
 
-class _Near:
+class NearDuplicates:
     """Finds near duplicates of sentences by prefix filtering: two alike sets share one of their rarest elements.
 
     Chaudhuri et al., A primitive operator for similarity joins in data cleaning, ICDE 2006.
     """
 
     def __init__(self, letters: Iterable[str]) -> None:
-        self.sets = [_pairs(x) for x in letters if len(x) >= _LEAST]
+        self.letters = [x for x in letters if len(x) >= _LEAST]  # those that can have near duplicates
+        self.sets = [_pairs(x) for x in self.letters]
         times = Counter(pair for one in self.sets for pair in one)
         self.order = {pair: i for i, (pair, _) in enumerate(sorted(times.items(), key=lambda kv: (kv[1], kv[0])))}
         self.rare: dict[str, list[int]] = {}
@@ -83,8 +84,12 @@ class _Near:
 
     def __call__(self, letters: str) -> bool:
         """Whether some sentence is nearly the same."""
+        return next(self.alike(letters), None) is not None
+
+    def alike(self, letters: str) -> Iterator[str]:
+        """Yield the letters of all sentences that are nearly the same, or the same."""
         if len(letters) < _LEAST:
-            return False
+            return
         pairs = _pairs(letters)
         tried: set[int] = set()
         for pair in self._prefix(pairs):
@@ -95,14 +100,13 @@ class _Near:
                     if NEAR * len(pairs) <= len(other) <= len(pairs) / NEAR:
                         shared = len(pairs & other)
                         if shared >= NEAR * (len(pairs) + len(other) - shared):
-                            return True
-        return False
+                            yield self.letters[number]
 
 
 def check(lines: Sequence[str], sentences: Sentences, progress: Progress) -> tuple[Contamination, list[str]]:
     """Compare lines with evaluation sentences; returns the counts, and "exact", "normalised", "near" or "" for each line."""
     letters = {substance(t) for t in sentences.texts} - {""}
-    near = _Near(letters)
+    near = NearDuplicates(letters)
     counts = Counter[str]()
     found: list[str] = []
     with progress.stage("compare with evaluation sentences", len(lines)) as tick:

@@ -152,7 +152,7 @@ def _encoder(run: Run, choice: Choice, known: Sources, places: Places) -> Huggin
     values = {f.name: given[f.name] for f in fields(EncoderSpec) if f.name in given} or {
         **{
             k: about[k]
-            for k in ("max_length", "dtype", "backend", "prompt", "pre_tokenizer", "attention", "revision")
+            for k in ("max_length", "dtype", "backend", "prompt", "pre_tokenizer", "attention", "long", "revision")
             if k in about
         },
         "model": name,

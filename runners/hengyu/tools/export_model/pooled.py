@@ -7,6 +7,7 @@ from typing import Any
 
 from hengyu.base.errors import HengyuError
 from hengyu.encoders.huggingface import HuggingFace
+from hengyu.encoders.long_texts import TRUNCATE
 from hengyu.encoders.pooling import LAYERS
 from hengyu.tools.export_model.template import put_template
 
@@ -45,6 +46,11 @@ def refuse_unsayable(encoder: HuggingFace, pooling: str) -> None:
         raise HengyuError(
             f"{who}: the pooling echo reads every text twice, which a sentence-transformers folder cannot do; choose a row of "
             "another pooling"
+        )
+    if encoder.folder.long != TRUNCATE:
+        raise HengyuError(
+            f"{who}: was evaluated with long = '{encoder.folder.long}', but sentence-transformers can only truncate; choose "
+            "another row"
         )
     if spec.attention:
         raise HengyuError(

@@ -11,7 +11,7 @@ from hengyu.base.errors import Degenerate
 from hengyu.cards.data import Pairs
 from hengyu.encoders import Vectors
 from hengyu.numerics.metrics import spearman
-from hengyu.numerics.resampling import Resamples, difference
+from hengyu.numerics.resampling import Resamples, difference, interval
 from hengyu.numerics.similarity import cosines
 
 __all__ = ["Change", "Excerpt", "Yardstick", "distances", "take_excerpt"]
@@ -75,7 +75,8 @@ def _unit(x: Floats) -> Floats:
 class Yardstick:
     """The reference for all conditions: the vectors of a sample's texts (m, d), and the scores of its pairs.
 
-    ``spearman`` is None if undefined (constant labels or scores), and ``no_score`` gives the reason.
+    ``spearman`` is None if undefined (constant labels or scores), and ``no_score`` gives the reason; ``low`` and ``high`` are the
+    ends of its 95 % interval.
     """
 
     def __init__(self, sample: Excerpt, vectors: Vectors, seed: int = 0) -> None:
@@ -90,6 +91,7 @@ class Yardstick:
             self.spearman = spearman(scores, sample.labels)
             self._resamples = Resamples(sample.labels, 1000, seed, sample.task)
             self._replicates = self._resamples.run([scores])["spearman"][0]
+            self.low, self.high = interval(self._replicates, 0.95)
         except Degenerate as e:
             self.no_score = str(e)
 
