@@ -99,10 +99,12 @@ def test_a_run_becomes_a_table(tmp_path: Path) -> None:
 
 
 def test_run_is_the_command(tmp_path: Path) -> None:
-    done = hengyu.run("smoke", tasks=["hengyu-sts:valid"], entries=["whitening(dim=16)"], out=tmp_path)
+    done = hengyu.run(
+        "smoke", tasks=["hengyu-sts:valid"], entries=["whitening(dim=16)"], encoders=["hengyu-static"], out=tmp_path
+    )
     value = next(r.value for r in done.records if r.entry == "whitening(dim=16)" and r.pooling == "mean")
     found = load_pairs(load_cards()["hengyu-sts"], "valid")
-    encoder = open_encoder(EncoderSpec("hengyu-mini"))
+    encoder = open_encoder(EncoderSpec("hengyu-static"))
     x = encoder.encode([*found.first, *found.second], ["mean"])["mean"]
     z = estimators.Whitening(dim=16).fit_transform(x)
     n = len(found.labels)
@@ -166,10 +168,12 @@ def given(folder: Path, texts: list[str], vectors: np.ndarray, form: str = "txt"
 def test_given_vectors_are_weighed_like_the_encoder_they_are_from(tmp_path: Path, form: str) -> None:
     found = load_pairs(load_cards()["hengyu-sts"], "valid")
     texts = list(dict.fromkeys([*found.first, *found.second]))
-    x = open_encoder(EncoderSpec("hengyu-mini")).encode(texts, ["mean"])["mean"]
+    x = open_encoder(EncoderSpec("hengyu-static")).encode(texts, ["mean"])["mean"]
     path = given(tmp_path / "given", texts[::-1], x[::-1], form)
     run = ["run", "smoke", "--task", "hengyu-sts:valid", "--entry", "whitening(dim=16)", "--quiet"]
-    done = CliRunner().invoke(main, [*run, "--encoder", str(path), "--encoder", "hengyu-mini", "--out", str(tmp_path)])
+    done = CliRunner().invoke(
+        main, [*run, "--encoder", str(path), "--encoder", "hengyu-static", "--out", str(tmp_path)]
+    )
     assert done.exit_code == 0, done.output
     [folder] = (tmp_path / "records").iterdir()
     table = hengyu.frame(folder)
@@ -177,7 +181,7 @@ def test_given_vectors_are_weighed_like_the_encoder_they_are_from(tmp_path: Path
         ["encoder", "pooling", "entry"]
     )["value"]
     for entry in ("raw", "whitening(dim=16)"):
-        assert values["mine", "native", entry] == pytest.approx(values["hengyu-mini", "mean", entry], abs=1e-9)
+        assert values["mine", "native", entry] == pytest.approx(values["hengyu-static", "mean", entry], abs=1e-9)
     out = CliRunner().invoke(main, ["export-model", str(folder), "--row", "mine | raw", "--out", str(tmp_path / "x")])
     assert out.exit_code == 2 and "not a model" in out.output
 

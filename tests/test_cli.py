@@ -30,7 +30,7 @@ socket.getaddrinfo = refuse
 
 # what a test of processes needs of a run: one small task, one encoder and a few entries
 SMALL = ("run", "smoke", "--task", "hengyu-sts:valid", "--pooling", "mean")
-MINI = ("--encoder", "hengyu-mini")
+STATIC = ("--encoder", "hengyu-static")
 
 
 def hengyu(tmp_path: Path, *words: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -62,7 +62,7 @@ def refused(done: subprocess.CompletedProcess[str], *parts: str) -> None:
 def test_the_smoke_suite_runs_without_any_network_and_twice_the_same(tmp_path: Path) -> None:
     first = hengyu(tmp_path, "run", "smoke")
     assert first.returncode == 0, first.stderr
-    assert "whitening(dim=16)" in first.stdout
+    assert "whitening(dim=32)" in first.stdout
     assert "tfidf" in first.stdout
     page = Path(re.search(r"leaderboard: (.*)", first.stdout)[1])  # type: ignore[index]
     assert page.read_text(encoding="utf-8").startswith("<!DOCTYPE html>") or page.stat().st_size > 100_000
@@ -74,7 +74,7 @@ def test_the_smoke_suite_runs_without_any_network_and_twice_the_same(tmp_path: P
     assert set(wanted.split()) <= set(rows[0])
     raw = [r for r in rows if (r["encoder"], r["pooling"], r["entry"]) == ("hengyu-mini", "mean", "raw")]
     spearman = next(r for r in raw if r["metric"] == "spearman" and r["split"] == "test")
-    assert float(spearman["value"]) == pytest.approx(0.3785, abs=5e-4)
+    assert float(spearman["value"]) == pytest.approx(0.3324, abs=5e-4)
     assert float(spearman["low"]) < float(spearman["value"]) < float(spearman["high"])
     for kind in ("json", "md", "latex"):
         assert hengyu(tmp_path, "export", "latest", "--format", kind).returncode == 0
@@ -123,7 +123,7 @@ def test_a_dim_too_large_fails_its_row_and_nothing_else(tmp_path: Path, tiny_ber
 
 
 def test_an_interrupted_run_goes_on(tmp_path: Path) -> None:
-    words = (*SMALL, *MINI, "--entry", "whitening", "--entry", "flow(steps=200)")
+    words = (*SMALL, *STATIC, "--entry", "whitening", "--entry", "flow(steps=200)")
     process = subprocess.Popen(
         command(*words),
         env=cut_off(tmp_path),
@@ -168,7 +168,7 @@ def test_a_full_disk_while_storing_loses_nothing(tmp_path: Path) -> None:
     ).returncode:
         pytest.skip("mounting a small disk needs root")
     try:
-        refused(hengyu(tmp_path, *SMALL, *MINI, HENGYU_CACHE=str(small)), str(small), "make room")
+        refused(hengyu(tmp_path, *SMALL, *STATIC, HENGYU_CACHE=str(small)), str(small), "make room")
         verified = hengyu(tmp_path, "store", "verify", HENGYU_CACHE=str(small))
         assert verified.returncode == 0, verified.stderr
     finally:

@@ -162,8 +162,8 @@ def test_a_run_goes_on_from_where_another_machine_left_it(tmp_path: Path, monkey
     def weigh(machine: str) -> str:
         monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / machine))
         monkeypatch.setenv("HENGYU_CACHE", f"file://{tmp_path}/bucket")
-        words = ["run", "smoke", "--out", f"file://{tmp_path}/out", "--task", "hengyu-sts:valid", "--pooling", "cls"]
-        words += ["--encoder", "hengyu-mini"]
+        words = ["run", "smoke", "--out", f"file://{tmp_path}/out", "--task", "hengyu-sts:valid", "--pooling", "mean"]
+        words += ["--encoder", "hengyu-static"]
         done = CliRunner().invoke(main, [*words, "--entry", "whitening", "--quiet"], prog_name="hengyu")
         assert done.exit_code == 0, (done.output, done.exception)
         return done.output

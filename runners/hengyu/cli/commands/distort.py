@@ -81,11 +81,11 @@ def command(
             raise HengyuError(f"--kind {kind}: unknown{did_you_mean(kind, KINDS)}")
     if not 0 < eps <= 1:
         raise HengyuError(f"--eps {eps:g}: must lie between 0 and 1, where the bound holds")
+    if bits and (kinds or dims):
+        raise HengyuError("hengyu distort: --bits is of RaBitQ, --kind and --dim are of jl; give one or the other")
     loaded = load()
     n, width = loaded.x.shape
     if bits:
-        if kinds or dims:
-            raise HengyuError("hengyu distort: --bits is of RaBitQ, --kind and --dim are of jl; give one or the other")
         try:
             coded = [measure_rabitq(loaded.x, b, eps=eps, pairs=pairs, seeds=seeds) for b in bits]
         except ValueError as e:

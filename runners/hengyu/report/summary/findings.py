@@ -60,7 +60,7 @@ def _whitened(whole: Summary) -> Iterator[Sentence]:
             -1: "Whitening hurts {encoder}: even at its best, {entry} is {delta} against {reference}, which is significant.",
             0: "Whitening does not help {encoder} significantly: at its best, {entry} is {delta} against {reference}.",
         }[one.clear]
-        parts = {"encoder": one.row[0], "entry": _at(one), "delta": one.delta, "reference": whole.reference}
+        parts = {"encoder": one.row[0], "entry": _entry(one), "delta": one.delta, "reference": whole.reference}
         yield Sentence(template, parts)
         return
     groups = {way: [x for x in found if x.clear == way] for way in (1, -1, 0)}
@@ -80,8 +80,9 @@ def _flows(run: Run, whole: Summary) -> Iterator[Sentence]:
     if flow is None:
         return
     same = [x for x in whole.rows if x.row[:2] == flow.row[:2]]
-    white = _first(same, _WHITENING, whole)
-    parts = {"flow": _at(flow), "delta": flow.delta, "reference": whole.reference}
+    alike = [x for x in same if x.main.dim == flow.main.dim]  # fewer dimensions are a method of their own
+    white = _first(alike, _WHITENING, whole) or _first(same, _WHITENING, whole)
+    parts = {"flow": _at(flow, whole), "delta": flow.delta, "reference": whole.reference}
     if white is None:
         template = {
             1: "The flow helps: {flow} is {delta} over {reference}, which is significant.",
@@ -94,7 +95,7 @@ def _flows(run: Run, whole: Summary) -> Iterator[Sentence]:
     if found is None:
         yield Sentence(
             "The flow {flow} is {delta} against {reference}; whitening ({whitening}) is {other}.",
-            parts | {"whitening": _at(white), "other": white.delta},
+            parts | {"whitening": _at(white, whole), "other": white.delta},
         )
         return
     delta, verdict = found
@@ -102,7 +103,7 @@ def _flows(run: Run, whole: Summary) -> Iterator[Sentence]:
         "better": "The flow adds to whitening: {flow} minus {whitening} is {delta}, which is significant.",
         "worse": "The flow is worse than whitening: {flow} minus {whitening} is {delta}, which is significant.",
     }.get(verdict, "The flow adds nothing significant to whitening: {flow} minus {whitening} is {delta}.")
-    yield Sentence(template, {"flow": _at(flow), "whitening": _at(white), "delta": delta})
+    yield Sentence(template, {"flow": _at(flow, whole), "whitening": _at(white, whole), "delta": delta})
 
 
 def _paired(run: Run, flow: MethodLine, white: MethodLine, whole: Summary) -> tuple[str, str] | None:
@@ -136,14 +137,14 @@ def _bytes(whole: Summary) -> Iterator[Sentence]:
     parts = {"reference": whole.reference, "full": f"{full:,}"}
     if kept:
         one = min(kept, key=lambda x: (x.main.bytes or 0, -x.value))
-        parts |= {"bytes": f"{one.main.bytes:,}", "entry": _at(one), "delta": one.delta}
+        parts |= {"bytes": f"{one.main.bytes:,}", "entry": _at(one, whole), "delta": one.delta}
         yield Sentence(
             "Vectors can shrink from {full} to {bytes} bytes without a significant loss: {entry} is {delta} against {reference}.",
             parts,
         )
         return
     one = max(smaller, key=lambda x: x.main.delta or 0.0)
-    parts |= {"bytes": f"{one.main.bytes:,}", "entry": _at(one), "delta": one.delta}
+    parts |= {"bytes": f"{one.main.bytes:,}", "entry": _at(one, whole), "delta": one.delta}
     yield Sentence(
         "Every vector smaller than {full} bytes loses significantly; the smallest loss is {delta} at {bytes} bytes ({entry}).",
         parts,
@@ -155,7 +156,7 @@ def _best(whole: Summary) -> Iterator[Sentence]:
     if top is None:
         return
     tied = sum(x.standing.tied for x in whole.rows if x.standing and x is not top)
-    parts = {"entry": _at(top), "encoder": top.row[0], "score": top.score, "metric": whole.metric}
+    parts = {"entry": _entry(top), "encoder": top.row[0], "score": top.score, "metric": whole.metric}
     if top.standing is None:
         yield Sentence("The best row is {entry} of {encoder}: {metric} {score}.", parts)
         return
@@ -181,6 +182,13 @@ def _baselines(whole: Summary) -> Iterator[Sentence]:
     )
 
 
-def _at(line: MethodLine) -> str:
+def _entry(line: MethodLine) -> str:
     """Return an entry with its pooling, where it has one."""
     return f"{line.row[2]} ({line.row[1]})" if line.row[1] not in ("", "-") else line.row[2]
+
+
+def _at(line: MethodLine, whole: Summary) -> str:
+    """Return an entry with its pooling, and its encoder where there are several."""
+    if len(whole.encoders) < 2 or line.baseline:
+        return _entry(line)
+    return f"{line.row[2]} ({', '.join(x for x in line.row[:2] if x not in ('', '-'))})"
