@@ -51,6 +51,16 @@ def test_the_range_grows_with_the_distance_and_with_what_the_sizes_miss() -> Non
     assert width(smooth, 1e6) == pytest.approx(np.exp(0.4), rel=0.01)
 
 
+def test_the_range_stays_within_what_can_grow() -> None:
+    noisy = [1e-6 * n * (2.0 if i % 2 else 1.0) for i, n in enumerate(SIZES)]
+    free, bound = extrapolate(SIZES, noisy, 1e6), extrapolate(SIZES, noisy, 1e6, (0.0, 1.25))
+    assert bound.low == pytest.approx(max(free.low, noisy[-1] * np.exp(-0.2)))
+    assert bound.high == pytest.approx(noisy[-1] * (1e6 / SIZES[-1]) ** 1.25 * np.exp(0.2))
+    assert bound.high < free.high
+    assert bound.low <= bound.value <= bound.high
+    assert extrapolate(SIZES, noisy, 10_000, (0.0, 1.25)) == extrapolate(SIZES, noisy, 10_000)
+
+
 def test_noise_of_timings_is_within_the_range() -> None:
     rng = np.random.default_rng(3)
     inside = 0

@@ -47,7 +47,9 @@ class Extrapolated:
         return self.low == self.high
 
 
-def extrapolate(sizes: Sequence[float], values: Sequence[float], n: float) -> Extrapolated:
+def extrapolate(
+    sizes: Sequence[float], values: Sequence[float], n: float, growth: tuple[float, float] = (-np.inf, np.inf)
+) -> Extrapolated:
     """Extrapolate positive values (m,) that were measured at ascending sizes (m,) to size n.
 
     Two laws are fitted to the last five sizes: ``c n^p`` to the logarithms, ``a + b n`` with a, b >= 0 to the relative values.
@@ -56,6 +58,9 @@ def extrapolate(sizes: Sequence[float], values: Sequence[float], n: float) -> Ex
     largest size to n, because an error of the slope grows in proportion to the logarithm of the size. Where the other law is
     about as good, the range holds what it gives, too. It is never narrower than 20 % each way, by which timings of one machine
     differ in any case.
+
+    ``growth`` holds the smallest and the largest power of n by which values can grow beyond the largest size; the range, but for
+    these 20 %, stays within what it allows.
 
     Raises:
         ValueError: for fewer than three sizes, or values that are not positive.
@@ -74,6 +79,11 @@ def extrapolate(sizes: Sequence[float], values: Sequence[float], n: float) -> Ex
     low, high = value * np.exp(-error), value * np.exp(error)
     if other_missed <= max(2 * missed, _ALIKE):
         low, high = min(low, other), max(high, other)
+    if n > x[-1]:
+        least, most = (float(y[-1] * (n / x[-1]) ** power) for power in growth)
+        low, high = max(low, least * np.exp(-_FLOOR)), min(high, most * np.exp(_FLOOR))
+        low, high = min(low, most), max(high, least)
+        value = min(max(value, low), high)
     return Extrapolated(value, float(low), float(high), law)
 
 

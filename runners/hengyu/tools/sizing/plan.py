@@ -19,6 +19,11 @@ __all__ = ["CANNOT_TELL", "FITS", "FITS_NOT", "NOT_MEASURED", "Limits", "SizedRo
 FITS, FITS_NOT, CANNOT_TELL, NOT_MEASURED = "fits", "does not fit", "cannot tell", "not measured"
 _COSTS = ("index-bytes", "qps", "build-seconds")
 _MEAN = "mean"
+_SEARCH = (
+    0.0,
+    1.25,
+)  # a search compares at most all vectors; beyond the caches it may slow down by more than their number
+_BUILD = 0.0, 1.5
 
 
 @dataclass(frozen=True)
@@ -137,8 +142,8 @@ def _from_curve(row: Record, curve: Measured | str, limits: Limits) -> SizedRow:
     return _judged(
         row,
         extrapolate_line(x, curve.bytes, limits.n),
-        extrapolate(x, curve.query_seconds, limits.n),
-        extrapolate(x, curve.build_seconds, limits.n),
+        extrapolate(x, curve.query_seconds, limits.n, _SEARCH),
+        extrapolate(x, curve.build_seconds, limits.n, _BUILD),
         x[-1],
         limits,
     )
@@ -153,7 +158,7 @@ def _from_runs(row: Record, runs: Sequence[Run], limits: Limits) -> SizedRow:
         )
     x = list(points)
     size, rate, build = ([point[name] for point in points.values()] for name in _COSTS)
-    found = extrapolate(x, [1 / r for r in rate], limits.n), extrapolate(x, build, limits.n)
+    found = extrapolate(x, [1 / r for r in rate], limits.n, _SEARCH), extrapolate(x, build, limits.n, _BUILD)
     return _judged(row, extrapolate(x, size, limits.n), *found, x[-1], limits)
 
 
