@@ -43,8 +43,9 @@ $(VENV)/.dev: pyproject.toml constraints.txt $(VENV)/.run
 	-@command -v npm >/dev/null && npm install --silent --no-save --no-audit --no-fund --prefix $(VENV) axe-core@$(AXE)
 	@touch $@
 
-bench: $(VENV)/.run  ## evaluate the smoke suite, or SUITE=path; prints the leaderboard and where its page is
+bench: $(VENV)/.run  ## evaluate the smoke suites (similarity, then search), or SUITE=path; prints leaderboards and where their pages are
 	$(BIN)/hengyu run $(SUITE)
+	$(if $(filter suites/smoke.toml,$(SUITE)),$(BIN)/hengyu run suites/smoke-retrieval.toml)
 
 check: $(VENV)/.run  ## run SUITE and compare it with its baseline; fails if a score drops significantly
 	$(BIN)/hengyu run $(SUITE) --quiet

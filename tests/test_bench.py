@@ -161,14 +161,22 @@ def test_two_runs_give_the_same_bytes_and_the_second_encodes_nothing(folder: Pat
 
 
 def test_a_killed_run_continues_and_ends_with_the_same_bytes(folder: Path) -> None:
-    whole = weigh(folder, out="whole", store="whole-store")
-    wanted = (whole.folder / "records.json").read_bytes()
-    command = [sys.executable, "-c", "from hengyu.cli import main; main()", "run", str(folder / "suites" / "toy.toml")]
-    command += ["--encoder", str(folder / "model"), "--datasets", str(folder), "--out", str(folder / "killed")]
-    environment = {**os.environ, "HENGYU_CACHE": str(folder / "killed-cache")}
-    target = folder / "killed" / "records" / whole.folder.name
+    def command(name: str) -> tuple[list[str], dict[str, str]]:
+        words = ["run", str(folder / "suites" / "toy.toml"), "--encoder", str(folder / "model")]
+        words += ["--datasets", str(folder), "--out", str(folder / name)]
+        return [sys.executable, "-c", "from hengyu.cli import main; main()", *words], {
+            **os.environ,
+            "HENGYU_CACHE": str(folder / f"{name}-cache"),
+        }
+
+    words, environment = command("whole")
+    subprocess.run(words, env=environment, capture_output=True, check=True)
+    (whole,) = (folder / "whole" / "records").iterdir()
+    wanted = (whole / "records.json").read_bytes()
+    words, environment = command("killed")
+    target = folder / "killed" / "records" / whole.name
     for enough in (1, 8, 20):
-        process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        process = subprocess.Popen(words, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         deadline = time.monotonic() + 60
         while process.poll() is None and time.monotonic() < deadline:
             if len(list(target.glob("observations/*.safetensors"))) >= enough:
@@ -176,7 +184,7 @@ def test_a_killed_run_continues_and_ends_with_the_same_bytes(folder: Path) -> No
                 break
             time.sleep(0.002)
         process.wait()
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    done = subprocess.run(words, env=environment, capture_output=True, text=True, check=True)
     assert "0 texts encoded" in done.stderr
     found = (target / "records.json").read_bytes()
     assert json.loads(found) == json.loads(wanted)  # says which number differs
