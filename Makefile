@@ -14,8 +14,8 @@ AXE ?= 4.14.1
 GUIDED ?= 60
 MARK ?= long or not long
 AUDIT ?=
-BOARD ?= zh-sts
-SIZES ?= projection
+BOARD ?= latest
+SIZES ?=
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 .DEFAULT_GOAL := help
@@ -61,7 +61,7 @@ golden: $(VENV)/.dev  ## rewrite the golden pages (tests/golden); review the dif
 pictures: $(VENV)/.dev  ## write the golden pictures (tests/golden/pictures) anew: look at them before committing
 	PYTHONPATH=runners $(BIN)/python tests/helpers/pictures.py
 
-# BOARD: the run whose page is shown; SIZES: a run of suites/projection.toml, or of codes on other vectors
+# BOARD: the run whose page is shown; SIZES: a run of suites/projection.toml, or of codes on other vectors, for the second picture
 readme-pictures: $(VENV)/.dev  ## make the pictures of README.md (docs/assets) from the runs BOARD and SIZES
 	$(BIN)/python tests/helpers/readme_pictures.py $(BOARD) $(SIZES)
 

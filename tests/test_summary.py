@@ -41,7 +41,7 @@ def test_every_method_has_its_best_row_and_the_difference_of_that_row():
 def test_of_many_methods_the_best_and_the_baselines_are_kept_and_the_rest_is_counted():
     whole = summarise(runs.make_large(100))
     assert len(whole.best) == 24 and whole.left_out == 50 - 24
-    assert "26 more methods are in the leaderboard." in whole.note.text
+    assert "The leaderboard has 26 more." in whole.note.text
     assert not SUMMARY.left_out and "more methods" not in SUMMARY.note.text
 
 

@@ -1,4 +1,4 @@
-"""Write the pictures of README.md from two finished runs: `make readme-pictures BOARD=RUN SIZES=RUN`.
+"""Write the pictures of README.md from finished runs: `make readme-pictures BOARD=RUN SIZES=RUN`.
 
 docs/assets/leaderboard.png is the top of the page of BOARD, docs/assets/bytes.png the scores of SIZES against bytes per vector.
 """
@@ -82,7 +82,8 @@ def sizes(run: str, to: Path) -> None:
 
 
 if __name__ == "__main__":
-    board, small = sys.argv[1:]
+    board, *small = sys.argv[1:]
     ASSETS.mkdir(exist_ok=True)
     leaderboard(board, ASSETS / "leaderboard.png")
-    sizes(small, ASSETS / "bytes.png")
+    for run in small:
+        sizes(run, ASSETS / "bytes.png")

@@ -100,7 +100,7 @@ def _flows(run: Run, whole: Summary) -> Iterator[Sentence]:
         return
     delta, verdict = found
     template = {
-        "better": "The flow adds to whitening: {flow} minus {whitening} is {delta}, which is significant.",
+        "better": "The flow is better than whitening: {flow} minus {whitening} is {delta}, which is significant.",
         "worse": "The flow is worse than whitening: {flow} minus {whitening} is {delta}, which is significant.",
     }.get(verdict, "The flow adds nothing significant to whitening: {flow} minus {whitening} is {delta}.")
     yield Sentence(template, {"flow": _at(flow, whole), "whitening": _at(white, whole), "delta": delta})

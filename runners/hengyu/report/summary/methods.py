@@ -123,7 +123,7 @@ class Summary:
         )
         parts = {"level": f"{100 * self.level:g}"}
         if self.left_out:
-            return Sentence(told + " {more} more methods are in the leaderboard.", parts | {"more": str(self.left_out)})
+            return Sentence(told + " The leaderboard has {more} more.", parts | {"more": str(self.left_out)})
         return Sentence(told, parts)
 
     def sentence(self, line: MethodLine) -> Sentence:
