@@ -42,7 +42,14 @@ def test_of_many_methods_the_best_and_the_baselines_are_kept_and_the_rest_is_cou
     whole = summarise(runs.make_large(100))
     assert len(whole.best) == 24 and whole.left_out == 50 - 24
     assert "The leaderboard has 26 more." in whole.note.text
-    assert not SUMMARY.left_out and "more methods" not in SUMMARY.note.text
+    assert not SUMMARY.left_out and "The leaderboard has" not in SUMMARY.note.text
+
+
+def test_lexical_searches_are_baselines_with_names_of_their_own():
+    line = next(x for x in SUMMARY.rows if x.baseline)
+    assert line.name == line.row[0]
+    assert replace(line, row=("lexical", "-", "bm25", "none")).name == "bm25"
+    assert next(x for x in SUMMARY.rows if not x.baseline).name != line.name
 
 
 def test_a_run_without_a_main_number_has_no_summary():

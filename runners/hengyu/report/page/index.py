@@ -82,7 +82,7 @@ def _line(run: Run) -> Listed:
         top.value if top else None,
         between(top.main.low, top.main.high) if top else "",
         top.row if top else ("", "", "", ""),
-        baseline.row[0] if baseline else "",
+        baseline.name if baseline else "",
         baseline.value if baseline else None,
         verified=not run.unverified,
     )

@@ -172,7 +172,7 @@ def _baselines(whole: Summary) -> Iterator[Sentence]:
     strongest = next((x for x in whole.rows if x.baseline and not x.unranked), None)
     if strongest is None or whole.top is None or whole.top.baseline:
         return
-    parts = {"baseline": strongest.row[0], "score": strongest.score, "metric": whole.metric}
+    parts = {"baseline": strongest.name, "score": strongest.score, "metric": whole.metric}
     above = strongest.value > whole.top.value
     yield Sentence(
         "The baseline {baseline}, which uses no model, is above every method: {metric} {score}."

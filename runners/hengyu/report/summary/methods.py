@@ -11,6 +11,7 @@ from hengyu.report.board.cell import between, percent
 from hengyu.report.summary.sentence import Sentence
 from hengyu.storage.records import Record, Run, Standing
 from hengyu.storage.records.significance import direction
+from hengyu.suites.suite import LEXICAL
 from hengyu.tasks.interface.registry import find_task
 
 __all__ = ["MethodLine", "Summary", "summarise"]
@@ -36,6 +37,11 @@ class MethodLine:
     def family(self) -> str:
         """The methods without their parameters."""
         return family_of(self.row[2])
+
+    @property
+    def name(self) -> str:
+        """What tells it from others: of a baseline the encoder, or the lexical search; else the entry."""
+        return self.row[0] if self.baseline and self.row[0] != LEXICAL else self.row[2]
 
     @property
     def value(self) -> float:
