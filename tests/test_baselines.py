@@ -162,18 +162,19 @@ def test_the_command_proposes_and_says_what_changed(tmp_path, monkeypatch):
 
 def test_the_shipped_baseline_is_of_the_shipped_suite_and_data():
     shipped = read_baseline(share("reports", "baselines", "smoke.json"))
-    assert (shipped.suite, set(shipped.tasks)) == ("smoke", {"hengyu-sts:test"})
+    assert (shipped.suite, set(shipped.tasks)) == ("smoke", {"hengyu-sts:test", "hengyu-questions:test"})
     assert set(shipped.draws) | set(shipped.blocks) == set(shipped.cells)
     from hengyu.cards import load_cards
     from hengyu.cards.data import load_pairs
 
-    pairs = load_pairs(load_cards()["hengyu-sts"], "test")
-    about = shipped.tasks["hengyu-sts:test"]
-    assert (about["n"], about["sha256"], about["card_sha256"]) == (
-        len(pairs.labels),
-        pairs.sha256,
-        pairs.card.digest,
-    )
+    for name in ("hengyu-sts", "hengyu-questions"):
+        pairs = load_pairs(load_cards()[name], "test")
+        about = shipped.tasks[f"{name}:test"]
+        assert (about["n"], about["sha256"], about["card_sha256"]) == (
+            len(pairs.labels),
+            pairs.sha256,
+            pairs.card.digest,
+        )
 
 
 def test_sweep_points_and_means_are_no_cells():

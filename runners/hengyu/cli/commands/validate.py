@@ -65,7 +65,7 @@ def command(files: tuple[Path, ...], data: Path | None, datasets: tuple[Path, ..
             try:
                 pairs = load(card, split)
             except Missing:
-                if not card.split(split).remote:
+                if not any(each.remote for each in card.splits.values()):  # a card of the user's own files
                     raise
                 away.append(f"{card.name}:{split}")
             else:
