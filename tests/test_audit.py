@@ -209,15 +209,15 @@ def test_what_was_seen_stands_on_board_and_page(folder: Path, tiny_bert: Path) -
     assert [two.any, two.both, two.together] == [int(wanted.masks[k].sum()) for k in ("any", "both", "together")]
     assert two.collections[0].sha256 == train.digest
     lines = [
-        "16.7% of its pairs have a sentence that is also in a corpus.txt, 0.0% both sentences",
-        f"{two.any / 48:.1%} of its pairs have a sentence that is also in mine:train, {two.both / 48:.1%} both sentences, "
-        f"{two.together / 48:.1%} as one pair",
+        "pairs with a sentence that is also in a corpus.txt: 8 (16.7%), with both: 0 (0.0%)",
+        f"pairs with a sentence that is also in mine:train: {two.any} ({two.any / 48:.1%}), with both: {two.both} "
+        f"({two.both / 48:.1%}), as one pair: {two.together} ({two.together / 48:.1%})",
     ]
     page = render(load_run(run.path))
     for line in lines:
         assert f"mine:test: {line}\n" in shown(run)
         assert line in page
-    assert f"{two.any / 48:.1%}</small>" in page
+    assert f"{two.any} ({two.any / 48:.1%})</small>" in page
     # the same as any other text of the page: nothing of it holds a sentence
     assert not any(text in (run.path / "audit.json").read_text(encoding="utf-8") for text in TEXTS)
 

@@ -53,7 +53,7 @@ class Column:
     n: int
     ceiling: float | None
     about: str  # one sentence for a reader who meets the column for the first time
-    seen: float | None = None  # the largest share of its pairs that an audit found a sentence of in other texts
+    seen: int | None = None  # the pairs with a sentence that an audit found in other texts, of several audits the most
 
 
 @dataclass(frozen=True)
@@ -205,7 +205,7 @@ def _columns(run: Run, records: Sequence[Record], kind: Task, audits: Sequence[A
         head = heads.get(task, {})
         ceiling = r.ceiling if r.ceiling is not None or not kind.bounded else head.get("ceiling")
         about = "; ".join([_about(task, r.n, ceiling, head, title), *audits_said(audits, task)])
-        seen = max((one.any / one.n for one in audits if one.task == task), default=None)
+        seen = max((one.any for one in audits if one.task == task), default=None)
         tops.append(((places[task], 0), Column(task, "task", r.n, ceiling, about, seen)))
     columns = [column for _, column in sorted(tops, key=lambda item: item[0])]
     if len(columns) > 1:
@@ -239,16 +239,20 @@ def raters_said(head: Mapping[str, Any]) -> str:
 
 
 def audits_said(audits: Sequence[AuditOf], task: str) -> list[str]:
-    """Say for each audit of a task what share of its pairs has sentences that collections of texts hold."""
+    """Say for each audit of a task how many of its pairs have sentences that collections of texts hold."""
     found = []
     for one in audits:
         if one.task == task:
             names = [source.name for source in one.collections[:_NAMED]]
             names += ["..."] if len(one.collections) > _NAMED else []
-            said = f"{one.any / one.n:.1%} of its pairs have a sentence that is also in {', '.join(names)}"
-            said += f", {one.both / one.n:.1%} both sentences"
-            found.append(said + ("" if one.together is None else f", {one.together / one.n:.1%} as one pair"))
+            said = f"pairs with a sentence that is also in {', '.join(names)}: {_share(one.any, one.n)}"
+            said += f", with both: {_share(one.both, one.n)}"
+            found.append(said + ("" if one.together is None else f", as one pair: {_share(one.together, one.n)}"))
     return found
+
+
+def _share(count: int, n: int) -> str:
+    return f"{count:,} ({count / n:.1%})"
 
 
 def _note(record: Record | None, notes: dict[str, int]) -> int:
