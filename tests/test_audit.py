@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +13,15 @@ import pytest
 from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from rich.console import Console
 
 from hengyu.cards import load_cards
 from hengyu.cards.data import load_pairs
 from hengyu.cli import main
+from hengyu.report.board.terminal import print_task_board
+from hengyu.report.page.leaderboard import render
 from hengyu.storage.records import Run, load_run
+from hengyu.storage.records.audits import load_audits
 from hengyu.tools.audit.effect import effects
 from hengyu.tools.audit.overlap import FileLines, SplitLines, find_overlap
 from hengyu.tools.distillation.contamination import NEAR, NearDuplicates
@@ -178,6 +184,78 @@ def test_what_a_tuner_saw_is_audited_without_being_named(folder: Path, tiny_bert
     plain = evaluated(folder, tiny_bert)
     code, said = invoked("--run", plain.id)
     assert code == 2 and "no row was fine-tuned on another split" in said
+
+
+def shown(run: Run) -> str:
+    console = Console(file=io.StringIO(), width=200)
+    print_task_board(run, console)
+    return console.file.getvalue()  # type: ignore[attr-defined]
+
+
+def test_what_was_seen_stands_on_board_and_page(folder: Path, tiny_bert: Path) -> None:
+    run = evaluated(folder, tiny_bert)
+    before = render(run)
+    assert "also in a corpus.txt" not in before + shown(run)
+    corpus = folder / "a corpus.txt"
+    corpus.write_text("他不是这个学校的学生\n", encoding="utf-8")
+    for words in (["mine:train"], [str(corpus)], ["mine:train"]):  # the third replaces the first
+        code, said = invoked(*words, "--run", run.id)
+        assert code == 0 and f"kept in {run.path / 'audit.json'}" in said
+    card = load_cards([folder / "cards"])["mine"]
+    test, train = (load_pairs(card, split) for split in ("test", "train"))
+    (wanted,) = find_overlap([test], [SplitLines(train)])
+    one, two = load_audits(run)
+    assert (one.n, one.any, one.together) == (48, 8, None) and one.collections[0].name == "a corpus.txt"
+    assert [two.any, two.both, two.together] == [int(wanted.masks[k].sum()) for k in ("any", "both", "together")]
+    assert two.collections[0].sha256 == train.digest
+    lines = [
+        "pairs with a sentence that is also in a corpus.txt: 8 (16.7%), with both: 0 (0.0%)",
+        f"pairs with a sentence that is also in mine:train: {two.any} ({two.any / 48:.1%}), with both: {two.both} "
+        f"({two.both / 48:.1%}), as one pair: {two.together} ({two.together / 48:.1%})",
+    ]
+    page = render(load_run(run.path))
+    for line in lines:
+        assert f"mine:test: {line}\n" in shown(run)
+        assert line in page
+    assert f"{two.any} ({two.any / 48:.1%})</small>" in page
+    # the same as any other text of the page: nothing of it holds a sentence
+    assert not any(text in (run.path / "audit.json").read_text(encoding="utf-8") for text in TEXTS)
+
+
+def test_a_kept_audit_of_another_run_or_other_pairs_is_not_used(folder: Path, tiny_bert: Path) -> None:
+    run = evaluated(folder, tiny_bert)
+    assert invoked("mine:train", "--run", run.id)[0] == 0
+    kept = (run.path / "audit.json").read_bytes()
+    other = evaluated(folder, tiny_bert, "--entry", "raw")
+    (other.path / "audit.json").write_bytes(kept)
+    assert load_audits(run) and not load_audits(other)
+    tasks = [{**t, "digest": "0" * 64} for t in run.header["tasks"]]
+    assert not load_audits(replace(run, header={**run.header, "tasks": tasks}))
+    assert not load_audits(replace(run, header={**run.header, "key": "0" * 64}))
+    # a card whose file has changed since is not audited for the run
+    rows = (folder / "cards" / "mine.test.tsv").read_text(encoding="utf-8")
+    (folder / "cards" / "mine.test.tsv").write_text(rows.replace("看书", "写字"), encoding="utf-8")
+    code, said = invoked("mine:train", "--run", run.id)
+    assert code == 2 and f"is not the file that run {run.id} read" in " ".join(said.split())
+    assert (run.path / "audit.json").read_bytes() == kept
+
+
+@pytest.mark.parametrize("damage", ["cut", "digit", "counts", "type"])
+def test_a_damaged_audit_is_refused_in_a_sentence(damage: str, folder: Path, tiny_bert: Path) -> None:
+    run = evaluated(folder, tiny_bert)
+    assert invoked("mine:train", "--run", run.id)[0] == 0
+    path = run.path / "audit.json"
+    content = json.loads(path.read_text(encoding="utf-8"))
+    one = content["audits"][0]
+    if damage == "cut":
+        path.write_bytes(path.read_bytes()[:-40])
+    else:
+        one["any"] = {"digit": one["any"] + 1, "counts": 49, "type": "8"}[damage]
+        path.write_text(json.dumps(content), encoding="utf-8")
+    for words in (["report", run.id], ["audit", "mine:train", "--run", run.id, "--quiet"]):
+        done = CliRunner().invoke(main, words)
+        said = " ".join(done.output.split())
+        assert done.exit_code == 2 and str(path) in said and "delete it and run 'hengyu audit'" in said
 
 
 @pytest.mark.parametrize(

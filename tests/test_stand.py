@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
+from helpers.fakefiles import FakeFiles
 from helpers.folders import pooled
 
+from hengyu.base.errors import HengyuError
+from hengyu.cards.remote import Unreachable
 from hengyu.cli import main
 from hengyu.report.published import Published, published
 from hengyu.storage.records import Run, load_run
 from hengyu.tools.standing.board import audit_board
+from hengyu.tools.standing.fetched import fetch_results
 from hengyu.tools.standing.place import places_of, protocol_of
 
 TEXTS = (
@@ -214,3 +218,99 @@ def test_a_board_tells_more_the_smaller_the_error() -> None:
         between.least[0] == pytest.approx(1.959964 * 0.01 * 0.4**0.5, rel=1e-6) and between.least[0] < between.least[1]
     )
     assert between.neighbours[0] >= between.neighbours[1] and between.pairs[0] > between.pairs[1]
+
+
+COMMIT = "319e81d64298f3bdc5f09c8b6ff91f5015b3664c"
+ADDRESS = f"https://github.com/embeddings-benchmark/results/tree/{COMMIT}/results/someone__tiny/1"
+RAW = f"/embeddings-benchmark/results/{COMMIT}/results/someone__tiny/1"
+LISTED = Run(Path(), {"run": "x", "tasks": [{"card": "STS-B"}, {"card": "mine"}, {"card": "../../mine"}]}, {}, ())
+
+
+def result_file(value: float) -> bytes:
+    scores = {"test": [{"cosine_spearman": value, "hf_subset": "default"}]}
+    return json.dumps({"task_name": "mine", "scores": scores}).encode()
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeFiles]:
+    """A mirror of GitHub's raw files on this machine."""
+    fake = FakeFiles()
+    monkeypatch.setattr("hengyu.cards.web._sleep", lambda seconds: None)
+    monkeypatch.setenv("HENGYU_MIRRORS", f"https://raw.githubusercontent.com/={fake.url}/")
+    monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
+    yield fake
+    fake.server.shutdown()
+    fake.server.server_close()
+
+
+def test_figures_are_fetched_when_asked_for(folder: Path, tiny_bert: Path, server: FakeFiles) -> None:
+    run = evaluated(folder, tiny_bert, "native")
+    value = value_of(run)
+    server.files[f"{RAW}/mine.json"] = result_file(value)
+    out = folder / "stand.json"
+    words = ["stand", run.id, "--fetch", ADDRESS, "--as", "someone/tiny", "--json", str(out), "--quiet"]
+    done = CliRunner().invoke(main, words)
+    assert done.exit_code == 0, done.output
+    (place,) = json.loads(out.read_text(encoding="utf-8"))["places"]
+    assert place["met"] is True and place["published_as"] == "someone/tiny"
+    assert place["same_protocol"][0]["source"] == "github.com/embeddings-benchmark/results (319e81d)"
+    assert server.asked == [f"{RAW}/mine.json"]
+    server.files[f"{RAW}/mine.json"] = b'{"task_name": "mine", "scores": '
+    done = CliRunner().invoke(main, words)
+    assert done.exit_code == 2 and "Traceback" not in done.output
+    assert f"--fetch: {COMMIT}/someone__tiny/1/mine.json: is no result file of mteb" in " ".join(done.output.split())
+    asked = len(server.asked)
+    done = CliRunner().invoke(main, [*words, "--offline"])
+    assert done.exit_code == 2 and "--fetch: --offline is given, so nothing is downloaded" in " ".join(
+        done.output.split()
+    )
+    assert len(server.asked) == asked
+
+
+def test_one_file_for_each_task_is_asked_for(server: FakeFiles, tmp_path: Path) -> None:
+    server.files[f"{RAW}/mine.json"] = result_file(0.5)
+    server.cuts = [0]  # a connection that breaks off is tried again
+    found = fetch_results(LISTED, [ADDRESS, f"{ADDRESS}/"], tmp_path, print)
+    assert [p.relative_to(tmp_path).as_posix() for p in found] == [f"{COMMIT}/someone__tiny/1/mine.json"]
+    assert set(server.asked) == {f"{RAW}/STSB.json", f"{RAW}/mine.json"}
+
+
+def refuse(
+    said: str, folder: Path, address: str = ADDRESS, kind: type[HengyuError] = HengyuError, **more: bool
+) -> None:
+    with pytest.raises(kind) as e:
+        fetch_results(LISTED, [address], folder, print, **more)
+    assert said in str(e.value) and "\n" not in str(e.value)
+    assert not list(folder.rglob("*.json"))
+
+
+def test_what_cannot_be_fetched_is_a_sentence(
+    server: FakeFiles, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(  # without the address itself, which the network would be needed for
+        "hengyu.cards.web.addresses", lambda url: [url.replace("https://raw.githubusercontent.com", server.url)]
+    )
+    refuse("has no result file of STSB, mine; see in the browser", tmp_path)
+    server.files[f"{RAW}/mine.json"] = b'{"mteb_dataset_name": "mine", "test": {}}'
+    refuse("(those of mine are in a format of old versions of mteb, which is not read)", tmp_path)
+    server.files[f"{RAW}/mine.json"] = result_file(0.5)
+    server.refusals[f"{RAW}/mine.json"] = 403
+    refuse("answers HTTP 403 Forbidden; check the address, or name a mirror in HENGYU_MIRRORS", tmp_path)
+    server.refusals = {f"{RAW}/STSB.json": 503}
+    refuse("cannot be reached or breaks off", tmp_path, kind=Unreachable)
+    server.refusals = {}
+    monkeypatch.setattr("hengyu.tools.standing.fetched.LARGEST", 10)
+    refuse("is larger than", tmp_path)
+    asked = len(server.asked)
+    refuse("names the branch or tag 'main', which can move", tmp_path, ADDRESS.replace(COMMIT, "main"))
+    for address in (
+        "someone/tiny",
+        ADDRESS.replace("github.com", "example.org"),
+        ADDRESS.replace("/1", "/.."),
+        ADDRESS + "/x",
+    ):
+        refuse("is not the address of a revision's folder of a model", tmp_path, address)
+    refuse("--offline is given, so nothing is downloaded", tmp_path, kind=Unreachable, offline=True)
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    refuse("HF_HUB_OFFLINE is set, so nothing is downloaded", tmp_path, kind=Unreachable)
+    assert len(server.asked) == asked

@@ -13,13 +13,18 @@ from hengyu.base.bounded import DATA, read_bytes
 from hengyu.base.errors import HengyuError
 from hengyu.cards.card import PARTS, Card, Hub, format_of
 
-__all__ = ["Remote", "Unreachable", "hold_pinned", "pick_files", "pick_parts"]
+__all__ = ["Remote", "Unreachable", "hold_pinned", "hub_offline", "pick_files", "pick_parts"]
 
 _PREFERRED = ("parquet", "jsonl", "csv", "tsv")  # if a repository has the same split in several formats
 
 
 class Unreachable(HengyuError):
     """The hub is unreachable, so further datasets are not tried."""
+
+
+def hub_offline() -> bool:
+    """Tell whether HF_HUB_OFFLINE forbids the network, as huggingface_hub reads it."""
+    return os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE")
 
 
 def pick_files(files: Iterable[str], name: str, subset: str, where: str) -> list[str]:
@@ -108,7 +113,7 @@ class Remote:
         return Path(path)
 
     def _ask(self, question: Callable[[Any], Any]) -> Any:
-        if os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE"):
+        if hub_offline():
             raise Unreachable(
                 f"{self.name}: HF_HUB_OFFLINE is set, so nothing is downloaded; unset it and run 'hengyu fetch "
                 f"{self.name}' again"

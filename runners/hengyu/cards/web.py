@@ -7,6 +7,7 @@ import os
 import re
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,7 +19,7 @@ from hengyu.cards.remote import Unreachable
 if TYPE_CHECKING:
     import httpx2
 
-__all__ = ["MIRRORS", "addresses", "download", "url_fault"]
+__all__ = ["MIRRORS", "addresses", "download", "fetch_document", "url_fault"]
 
 MIRRORS = "HENGYU_MIRRORS"
 """The environment variable with mirrors: pairs PREFIX=MIRROR, separated by spaces."""
@@ -28,6 +29,22 @@ _TRIES = 4  # for a connection that breaks off
 _WAIT = 1.0  # seconds before the second try; doubled each time
 _TIMEOUT = 30.0  # seconds without a byte
 _BRANCHES = re.compile(r"https://(?:raw\.githubusercontent\.com/[^/]+/[^/]+|github\.com/[^/]+/[^/]+/raw)/([^/]+)/.+")
+
+
+@dataclass(frozen=True)
+class _Terms:
+    """The most bytes that a file may have, what to do about a refusal, and whether what came of it is kept."""
+
+    largest: int = DATA
+    remedy: str = "check the card's url"
+    kept: bool = True
+
+
+_FILE = _Terms()  # of a card
+
+
+class _Missing(HengyuError):
+    """The server says that there is no such file."""
 
 
 class _Broken(Exception):
@@ -106,6 +123,37 @@ def download(url: str, sha256: str, path: Path, task: str, pinned_in: Path, say:
     raise failures[-1]
 
 
+def fetch_document(url: str, path: Path, name: str, say: Callable[[str], None], largest: int) -> bool:
+    """Download a document that no digest pins, like one at a commit, and return whether there is one.
+
+    Args:
+        url: the address; mirrors of it are tried first (`addresses`), and the first that knows of it or not decides.
+        path: where it is put; nothing is there before, nor after a failure.
+        name: its name in messages.
+        say: shows a line to the user.
+        largest: the most bytes that it may have.
+
+    Raises:
+        Unreachable: no address could be reached.
+        HengyuError: the server refused, or the document is too large.
+    """
+    terms = _Terms(largest, "check the address", kept=False)
+    failures: list[HengyuError] = []
+    for address in addresses(url):
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            _fetch(address, path, name, say, terms)
+            return True
+        except OSError as e:
+            raise HengyuError(f"{path}: cannot be written ({e.strerror or e}); free some space") from None
+        except _Missing:  # of a mirror too: whoever needs one cannot ask further
+            return False
+        except HengyuError as e:
+            path.unlink(missing_ok=True)
+            failures.append(e)
+    raise failures[-1]
+
+
 def _digest(path: Path) -> str:
     with open_regular(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
@@ -118,7 +166,7 @@ def _unwritable(path: Path, error: OSError) -> HengyuError:
     )
 
 
-def _fetch(address: str, part: Path, task: str, say: Callable[[str], None]) -> bool:
+def _fetch(address: str, part: Path, task: str, say: Callable[[str], None], terms: _Terms = _FILE) -> bool:
     """Download an address to a file, and return whether an earlier part of it was kept; retries broken connections."""
     import httpx2
 
@@ -128,22 +176,23 @@ def _fetch(address: str, part: Path, task: str, say: Callable[[str], None]) -> b
         if have:
             say(f"{task}: going on after {have:,} bytes")
         try:
-            return _stream(address, part, have, task) or resumed
+            return _stream(address, part, have, task, terms) or resumed
         except (_Broken, httpx2.TransportError) as e:
             resumed = resumed or bool(have)
             if tried + 1 == _TRIES:
-                kept = "what was downloaded is kept, and the same command continues from there" if have else ""
+                kept = "what was downloaded is kept, and the same command continues from there"
+                kept = kept if have and terms.kept else ""
                 raise Unreachable(
                     f"{task}: {address} cannot be reached or breaks off ({type(e).__name__.lstrip('_')}: "
                     f"{first_line(e)[:160]}); check the network, or name a mirror in {MIRRORS}" + (kept and f"; {kept}")
                 ) from None
         except (httpx2.InvalidURL, httpx2.HTTPError) as e:
-            raise HengyuError(f"{task}: {address} cannot be fetched ({first_line(e)[:160]}); check the url") from None
+            raise HengyuError(f"{task}: {address} cannot be fetched ({first_line(e)[:160]}); {terms.remedy}") from None
         _sleep(_WAIT * 2**tried)
     raise AssertionError("unreachable")
 
 
-def _stream(address: str, part: Path, have: int, task: str) -> bool:
+def _stream(address: str, part: Path, have: int, task: str, terms: _Terms) -> bool:
     """Ask for a file from byte ``have`` on, and write what comes; return whether the server went on from there."""
     import httpx2
 
@@ -156,26 +205,27 @@ def _stream(address: str, part: Path, have: int, task: str) -> bool:
         if answer.status_code in (408, 425, 429) or answer.status_code >= 500:
             raise _Broken(f"HTTP {answer.status_code} {answer.reason_phrase}")
         if answer.status_code not in (200, 206):
-            raise HengyuError(
-                f"{task}: {address} answers HTTP {answer.status_code} {answer.reason_phrase}; check the card's url, or name "
-                f"a mirror in {MIRRORS}"
+            kind = _Missing if answer.status_code == 404 else HengyuError
+            raise kind(
+                f"{task}: {address} answers HTTP {answer.status_code} {answer.reason_phrase}; {terms.remedy}, or name a mirror in "
+                f"{MIRRORS}"
             )
         onward = answer.status_code == 206 and answer.headers.get("Content-Range", "").startswith(f"bytes {have}-")
         if answer.status_code == 206 and not onward:
             part.unlink(missing_ok=True)
             raise _Broken("it sent other bytes than those asked for")
-        _write(answer, part, have if onward else 0, f"{task}: {address}")
+        _write(answer, part, have if onward else 0, f"{task}: {address}", terms)
         return bool(have and onward)
 
 
-def _write(answer: httpx2.Response, part: Path, have: int, where: str) -> None:
+def _write(answer: httpx2.Response, part: Path, have: int, where: str, terms: _Terms) -> None:
     """Write a response after the first ``have`` bytes of a file; raises `_Broken` if it ends early."""
     size = have
     with part.open("ab" if have else "wb") as file:
         for block in answer.iter_raw():
             size += len(block)
-            if size > DATA:
-                raise HengyuError(f"{where}: is larger than {size_words(DATA)}; check the card's url")
+            if size > terms.largest:
+                raise HengyuError(f"{where}: is larger than {size_words(terms.largest)}; {terms.remedy}")
             file.write(block)
     expected = answer.headers.get("Content-Length", "")
     if expected.isdecimal() and size - have < int(expected):

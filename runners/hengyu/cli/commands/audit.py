@@ -17,7 +17,10 @@ __all__ = ["command"]
     "--task", "tasks", multiple=True, metavar="CARD:SPLIT", help="Look for the sentences of this task; repeatable."
 )
 @click.option(
-    "--run", default="", metavar="RUN", help="Also score the rows of this run without the pairs that were seen."
+    "--run",
+    default="",
+    metavar="RUN",
+    help="Also score the rows of this run without the pairs that were seen, and keep the shares beside it for its page.",
 )
 @click.option(
     "--seen",
@@ -49,17 +52,22 @@ def command(
     duplicate: sets of character pairs with a Jaccard index of 0.8 or more. All are found; none is printed.
 
     With --run every row of the run is scored again without the pairs that were seen, under the same resamples; --task may
-    then be left out. Without any FILE, what the run's own fine-tuned rows were trained on is audited.
+    then be left out. Without any FILE, what the run's own fine-tuned rows were trained on is audited. What share of each task
+    was seen, and where, is kept beside the run: its board and its page say it from then on.
     """
     from rich.console import Console
 
     from hengyu.base.errors import HengyuError
     from hengyu.base.progress import Progress
     from hengyu.cards import load_cards, parse_task
-    from hengyu.cards.data import load_pairs
+    from hengyu.cards.data import Pairs, load_pairs
+    from hengyu.evaluation.run_metrics import METRIC
     from hengyu.storage.records import find_run, load_run, write_json
+    from hengyu.storage.records.audits import keep_audits, load_audits
+    from hengyu.tasks.interface.registry import find_task
     from hengyu.tools.audit.effect import effects
-    from hengyu.tools.audit.overlap import find_overlap, open_collections
+    from hengyu.tools.audit.kept import require_same, to_keep
+    from hengyu.tools.audit.overlap import SplitLines, find_overlap, open_collections
     from hengyu.tools.audit.report import print_effects, print_overlaps, to_json
     from hengyu.tools.audit.trained_on import places_of, trained_on
 
@@ -70,22 +78,43 @@ def command(
     cards = load_cards(datasets)
     progress = Progress(None if quiet else Console(stderr=True))
     wanted = tasks or tuple(str(t["task"]) for t in (finished.header.get("tasks", ()) if finished else ()))
+
+    def load(word: str) -> Pairs:
+        pairs = load_pairs(*parse_task(cards, word), data)
+        return pairs if finished is None else require_same(finished, pairs)
+
+    if finished is not None:
+        load_audits(finished)  # a damaged file is told of before the search
+        known = [str(t["task"]) for t in finished.header.get("tasks", ())]
+        if other := [word for word in wanted if word not in known]:
+            raise HengyuError(f"--task {other[0]}: run {finished.id} has no such task; it has {', '.join(known)}")
     found = []
+    keep = []
     if texts:
-        pairs = [load_pairs(*parse_task(cards, word), data) for word in wanted]
-        found = find_overlap(pairs, open_collections(texts, cards, data), progress)
+        pairs = [load(word) for word in wanted]
+        collections = open_collections(texts, cards, data)
+        found = find_overlap(pairs, collections, progress)
+        if finished is not None:
+            keep = [to_keep(task, one, collections) for task, one in zip(pairs, found, strict=True)]
     elif finished is not None:
         for word in wanted:
             splits = trained_on(finished, word)
             if splits:
-                own = [load_pairs(*parse_task(cards, word), data)]
-                found += find_overlap(own, open_collections(splits, cards, data), progress)
+                own, read = load(word), [SplitLines(load(split)) for split in splits]
+                found += find_overlap([own], read, progress)
+                keep.append(to_keep(own, found[-1], read))
         if not found:
             raise HengyuError(
                 f"run {finished.id}: no row was fine-tuned on another split; name a file or a split to audit"
             )
     print_overlaps(found)
     scored = {}
+    if finished is not None:
+        path = keep_audits(finished, keep)
+        click.echo(f"kept in {path}: the board and the page of the run say it ('hengyu report {finished.id}')")
+        if find_task(finished.kind).main != METRIC:
+            click.echo("scores without the seen pairs are computed for runs of STS tasks only")
+            finished = None
     for one in found if finished is not None else ():
         assert finished is not None
         mask = one.masks.get(seen)

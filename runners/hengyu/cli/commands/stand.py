@@ -19,6 +19,13 @@ __all__ = ["command"]
     help="A folder of mteb's result files, beside the figures that Hengyu carries.",
 )
 @click.option(
+    "--fetch",
+    multiple=True,
+    metavar="ADDRESS",
+    help="Download the result files of this folder of mteb's results repository, as the browser shows it with its commit: "
+    "https://github.com/embeddings-benchmark/results/tree/COMMIT/results/MODEL/REVISION. Repeatable.",
+)
+@click.option(
     "--as",
     "named",
     multiple=True,
@@ -50,6 +57,7 @@ __all__ = ["command"]
 def command(
     run: str,
     results: Path | None,
+    fetch: tuple[str, ...],
     named: tuple[str, ...],
     encoder: str,
     model: str,
@@ -96,6 +104,7 @@ def command(
     standing = stand(
         found,
         results=results,
+        fetch=fetch,
         named=ids,
         encoder=encoder,
         places=Places(model, data, datasets, offline, trust_remote_code),

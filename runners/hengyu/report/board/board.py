@@ -15,6 +15,7 @@ import numpy as np
 
 from hengyu.report.board.cell import HEATS, Cell, percent
 from hengyu.storage.records import Record, Run
+from hengyu.storage.records.audits import AuditOf, load_audits
 from hengyu.tasks.interface.base import Task
 from hengyu.tasks.interface.registry import find_task
 
@@ -23,6 +24,7 @@ __all__ = [
     "Cell",
     "Column",
     "Row",
+    "audits_said",
     "constant_names",
     "family_of",
     "make_board",
@@ -36,6 +38,7 @@ MEANS = {
     "w-mean": "the mean of the tasks weighted by their pairs",
 }
 _UNRANKED = ("cross-encoder", "raters")  # kinds of rows that stand beside those of vectors, and take no rank from them
+_NAMED = 3  # collections of texts that an audit is said to have looked in
 _PARAMETERS = re.compile(r"\([^()]*\)")
 
 RowKey = tuple[str, str, str, str]  # encoder, pooling, entry, fit_on
@@ -50,6 +53,7 @@ class Column:
     n: int
     ceiling: float | None
     about: str  # one sentence for a reader who meets the column for the first time
+    seen: int | None = None  # the pairs with a sentence that an audit found in other texts, of several audits the most
 
 
 @dataclass(frozen=True)
@@ -145,7 +149,7 @@ def make_board(run: Run, metric: str = "") -> Board:
     metric = metric or kind.main
     records = [r for r in run.records if r.metric == metric and r.on_board]
     found = {(r.row, r.task): r for r in records}
-    columns = _columns(run, records, kind)
+    columns = _columns(run, records, kind, load_audits(run))
     main = next((i for i, c in enumerate(columns) if c.task == "mean"), 0 if len(columns) == 1 else None)
     shares = {
         (r.row, r.task): r.value
@@ -176,7 +180,7 @@ def make_board(run: Run, metric: str = "") -> Board:
     return Board(metric, kind.metric(metric).title, level, columns, _marked(rows, len(columns)), tuple(notes), main)
 
 
-def _columns(run: Run, records: Sequence[Record], kind: Task) -> tuple[Column, ...]:
+def _columns(run: Run, records: Sequence[Record], kind: Task, audits: Sequence[AuditOf]) -> tuple[Column, ...]:
     """Tasks in the header's order, the suite's aggregate after its card's splits, the means last."""
     heads: dict[str, Mapping[str, Any]] = {str(t.get("task")): t for t in run.header.get("tasks", ())}
     first: dict[str, Record] = {}
@@ -200,7 +204,9 @@ def _columns(run: Run, records: Sequence[Record], kind: Task) -> tuple[Column, .
             continue
         head = heads.get(task, {})
         ceiling = r.ceiling if r.ceiling is not None or not kind.bounded else head.get("ceiling")
-        tops.append(((places[task], 0), Column(task, "task", r.n, ceiling, _about(task, r.n, ceiling, head, title))))
+        about = "; ".join([_about(task, r.n, ceiling, head, title), *audits_said(audits, task)])
+        seen = max((one.any for one in audits if one.task == task), default=None)
+        tops.append(((places[task], 0), Column(task, "task", r.n, ceiling, about, seen)))
     columns = [column for _, column in sorted(tops, key=lambda item: item[0])]
     if len(columns) > 1:
         columns += [Column(m, "mean", first[m].n, None, about) for m, about in MEANS.items() if m in first]
@@ -230,6 +236,23 @@ def raters_said(head: Mapping[str, Any]) -> str:
         f"rated by {raters['count']} {who}, of whom one against the mean of the others has {percent(one)}; the reliability of "
         f"their mean is {reliability:.3f}, so a perfect model reaches about {percent(ceiling)}"
     )
+
+
+def audits_said(audits: Sequence[AuditOf], task: str) -> list[str]:
+    """Say for each audit of a task how many of its pairs have sentences that collections of texts hold."""
+    found = []
+    for one in audits:
+        if one.task == task:
+            names = [source.name for source in one.collections[:_NAMED]]
+            names += ["..."] if len(one.collections) > _NAMED else []
+            said = f"pairs with a sentence that is also in {', '.join(names)}: {_share(one.any, one.n)}"
+            said += f", with both: {_share(one.both, one.n)}"
+            found.append(said + ("" if one.together is None else f", as one pair: {_share(one.together, one.n)}"))
+    return found
+
+
+def _share(count: int, n: int) -> str:
+    return f"{count:,} ({count / n:.1%})"
 
 
 def _note(record: Record | None, notes: dict[str, int]) -> int:

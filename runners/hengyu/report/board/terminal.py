@@ -10,9 +10,10 @@ from rich.table import Table
 from rich.text import Text
 
 from hengyu.base.escapes import plain
-from hengyu.report.board.board import Board, Cell, Row, make_board, percent, raters_said
+from hengyu.report.board.board import Board, Cell, Row, audits_said, make_board, percent, raters_said
 from hengyu.report.board.cell import p_words
 from hengyu.storage.records import Run
+from hengyu.storage.records.audits import load_audits
 from hengyu.tasks.interface.registry import find_task
 
 __all__ = ["print_differences", "print_task_board"]
@@ -45,8 +46,11 @@ def print_task_board(run: Run, console: Console) -> None:
         Console(file=console.file, width=max(_width(console, table), 20), color_system=None).print(table)
     else:
         _print_fitting(console, board)
+    audits = load_audits(run)
     for head in run.header.get("tasks", ()):
         if said := raters_said(head):
+            _say(console, f"{head['task']}: {said}", "dim")
+        for said in audits_said(audits, str(head.get("task"))):
             _say(console, f"{head['task']}: {said}", "dim")
     for number, note in enumerate(board.notes, 1):
         _say(console, f"[{number}] {note}")

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from hengyu.report.board.board import constant_names, family_of, percent
+from hengyu.report.board.board import audits_said, constant_names, family_of, percent
 from hengyu.storage.records import Record, Run
+from hengyu.storage.records.audits import load_audits
 from hengyu.tasks.interface.base import Metric, Task
 from hengyu.tasks.interface.registry import find_task
 
@@ -88,13 +89,14 @@ def make_tables(run: Run) -> tuple[Table, ...]:
     heads = {str(t.get("task")): t for t in run.header.get("tasks", ())}
     level = float(run.header.get("suite", {}).get("level") or 0.95)
     tasks = dict.fromkeys((*heads, *(r.task for r in run.records)))
+    audits = load_audits(run)
     found = []
     for task in tasks:
         records = [r for r in run.records if r.task == task and r.on_board]
         if records:
             lines = _lines(records, kind.main)
             columns = tuple(c for c in kind.metrics if any(line.value(c.name) is not None for line in lines))
-            about = _about(task, heads.get(task))
+            about = "; ".join(filter(None, [_about(task, heads.get(task)), *audits_said(audits, task)]))
             found.append(Table(task, about, level, kind.main, columns, lines, _fronts(kind, lines)))
     return tuple(found)
 

@@ -9,6 +9,7 @@ A run is a folder ``records/<run>/`` with
 * ``clouds.json``: how the vectors of each entry lie in space (see `hengyu.storage.records.clouds`),
   the same bytes for the same run,
 * ``costs.json``: of a retrieval suite, what each index cost (`hengyu.storage.records.costs`), which differs from run to run too,
+* ``audit.json``: what `hengyu audit` found of its tasks, where it was asked to (see `hengyu.storage.records.audits`),
 * ``observations/``: the similarity of every pair, one file a cell (see `hengyu.storage.records.observations`),
 * ``labels.safetensors``: the labels of every task, in the order of the pairs,
 * ``relevance.safetensors``: of a retrieval suite, which rows answer which queries (see `hengyu.tasks.search.relevance_file`),

@@ -5,6 +5,7 @@ Near duplicates are found by prefix filtering, which misses none, unlike buckets
 
 from __future__ import annotations
 
+import hashlib
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from hengyu.base.bounded import user_path
+from hengyu.base.bounded import open_regular, user_path
 from hengyu.base.errors import HengyuError
 from hengyu.base.progress import Progress, silent
 from hengyu.base.text_lines import blocks
@@ -46,6 +47,10 @@ class Collection:
         """Yield the texts of each unit."""
         raise NotImplementedError
 
+    def digest(self) -> str:
+        """Return the sha256 of its content."""
+        raise NotImplementedError
+
 
 @dataclass(frozen=True)
 class FileLines(Collection):
@@ -64,6 +69,11 @@ class FileLines(Collection):
             for text in block.texts:
                 yield (text,)
 
+    def digest(self) -> str:
+        """Return the sha256 of the file."""
+        with open_regular(self.path) as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+
 
 @dataclass(frozen=True)
 class SplitLines(Collection):
@@ -80,6 +90,10 @@ class SplitLines(Collection):
     def units(self) -> Iterator[tuple[str, ...]]:
         """Yield the two sentences of each pair."""
         yield from zip(self.pairs.first, self.pairs.second, strict=True)
+
+    def digest(self) -> str:
+        """Return the digest of its texts and labels."""
+        return self.pairs.digest
 
 
 @dataclass(frozen=True, eq=False)

@@ -105,10 +105,20 @@ class Place:
         return (*above[max(0, len(above) - count) :], *self.field[len(above) : len(above) + count])
 
 
-def figures_of(results: Path | None = None) -> tuple[Published, ...]:
-    """Return the figures that Hengyu carries, and those of a folder of mteb's result files; raises `HengyuError`."""
-    if results is None:
-        return published()
+def figures_of(
+    results: Path | None = None, fetched: Path | None = None, sources: Mapping[Path, str] | None = None
+) -> tuple[Published, ...]:
+    """Return the figures that Hengyu carries, and those of folders of mteb's result files.
+
+    Args:
+        results: a folder of the user.
+        fetched: one of downloaded files.
+        sources: where a file is from; its own name where that is not said.
+
+    Raises:
+        HengyuError: for a damaged file, or a folder without any result.
+    """
+    origin = sources or {}
     read = tuple(
         Published(
             models=(r.model,),
@@ -119,9 +129,11 @@ def figures_of(results: Path | None = None) -> tuple[Published, ...]:
             splits=frozenset((r.task.rpartition(":")[2],)),
             value=r.value,
             protocol=f"mteb, revision {r.revision}" if r.revision else "mteb",
-            source=r.path.name,
+            source=origin.get(r.path, r.path.name),
         )
-        for r in read_results(results)
+        for folder in (results, fetched)
+        if folder is not None
+        for r in read_results(folder)
         if r.metric == METRIC
     )
     return (*read, *published())
@@ -165,7 +177,8 @@ def places_of(run: Run, figures: Sequence[Published], named: Mapping[str, str], 
             found.append(place)
     if not found:
         raise HengyuError(
-            f"run {run.id}: there are no published figures for its tasks and methods; --results FOLDER adds those of mteb"
+            f"run {run.id}: there are no published figures for its tasks and methods; --results FOLDER adds those of mteb, and "
+            "--fetch ADDRESS those of its results repository"
         )
     return found
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from hengyu.base.errors import HengyuError
@@ -19,6 +20,7 @@ from hengyu.storage.records import Run
 from hengyu.storage.records.sources import find_sources
 from hengyu.tools.standing.board import Audit, audit_board, shared_error
 from hengyu.tools.standing.causes import Search, find_cause
+from hengyu.tools.standing.fetched import fetch_results
 from hengyu.tools.standing.place import NATIVE, Place, figures_of, places_of
 
 __all__ = ["Found", "Places", "Standing", "stand"]
@@ -64,6 +66,7 @@ def stand(
     run: Run,
     *,
     results: Path | None = None,
+    fetch: Sequence[str] = (),
     named: Mapping[str, str] | None = None,
     encoder: str = "",
     places: Places | None = None,
@@ -76,6 +79,8 @@ def stand(
     Args:
         run: a finished run.
         results: a folder of mteb's result files, beside the figures that Hengyu carries.
+        fetch: addresses of folders in mteb's results repository, whose files are downloaded
+            (`hengyu.tools.standing.fetched`); nothing is downloaded otherwise.
         named: encoder of the run -> the id under which it was published, where the names differ.
         encoder: only this one; "" for all.
         places: where models and data are now.
@@ -86,7 +91,8 @@ def stand(
     Raises:
         HengyuError: for unknown names, damaged files, or a run without published figures.
     """
-    found = places_of(run, figures_of(results), named or {}, encoder)
+    offline = (places or Places()).offline
+    found = places_of(run, _figures(run, results, fetch, offline, progress), named or {}, encoder)
     workshop = _Workshop(run, places or Places(), limit, progress)
     rows = []
     for place in found:
@@ -99,6 +105,20 @@ def stand(
         except HengyuError as e:
             rows.append(Found(place, untried=" ".join(e.problems)))
     return Standing(run, tuple(rows), tuple(_audits(run, found)))
+
+
+def _figures(
+    run: Run, results: Path | None, fetch: Sequence[str], offline: bool, progress: Progress
+) -> tuple[Published, ...]:
+    if not fetch:
+        return figures_of(results)
+    with TemporaryDirectory() as name:
+        folder = Path(name)
+        sources = fetch_results(run, fetch, folder, progress.say, offline=offline)
+        try:
+            return figures_of(results, folder, sources)
+        except HengyuError as e:
+            raise HengyuError(*(problem.replace(f"{folder}/", "--fetch: ") for problem in e.problems)) from None
 
 
 def _wanted(place: Place) -> Published | None:
