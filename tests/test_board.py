@@ -162,6 +162,15 @@ def test_a_pipe_gets_one_line_a_row_and_nothing_is_cut():
     assert not any("…" in line for line in lines)
 
 
+def test_the_interval_stands_beside_the_number_that_it_belongs_to():
+    lines = _printed(RUN, 300, terminal=False).splitlines()
+    first = make_board(RUN).rows[0]
+    last = {c.task: cell for c, cell in zip(make_board(RUN).columns, first.cells, strict=True)}
+    line = next(text for text in lines if text.split()[:2] == [str(first.rank), first.encoder])
+    assert line.index(last["mean"].text) < line.index(last["mean"].interval) < line.rindex(last["w-mean"].text)
+    assert line.rstrip().rstrip("*").endswith(last["w-mean"].text), "w-mean has no interval of its own there"
+
+
 @pytest.mark.parametrize("width", [40, 80, 120, 300])
 def test_every_number_is_there_at_every_width(width):
     printed = _printed(RUN, width, terminal=True)

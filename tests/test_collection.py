@@ -294,7 +294,7 @@ def test_a_folder_as_beir_has_it_gets_a_card(folder: Path, tmp_path: Path) -> No
     assert "faq:test: 5 documents, 3 queries, 5 judgements" in done.output and "--task faq:dev" in done.output
     assert load_collection(load_card(beir / "card.toml"), "dev").queries == ("怎么改密码",)
     refused = CliRunner().invoke(main, ["card", str(beir / "qrels")])
-    assert refused.exit_code == 2 and "is a folder without corpus and queries" in refused.stderr
+    assert refused.exit_code == 2 and "is a folder without corpus, queries and qrels;" in refused.stderr
     assert refused.stderr.count("\n") == 1
 
 

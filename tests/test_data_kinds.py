@@ -326,7 +326,7 @@ def test_parquet_as_libraries_write_it(tmp_path: Path) -> None:
     for one, two, three in kinds:
         assert rows_of(load(tmp_path, packed(one, two, three), file="x.parquet")) == ROWS
     said = refused(tmp_path, packed(first, second, [1, None, 0]), file="x.parquet")
-    assert "row 2: the label must be a number, not None; it is missing" in said
+    assert "row 2: the label is missing; add it, or remove the line from the file" in said
 
 
 # --- labels
@@ -366,7 +366,7 @@ def test_labels_of_a_binary_card(tmp_path: Path, labels: tuple[str, ...], want: 
         (("", ""), BINARY, "every label is missing"),
         (("?", "NA"), GRADED, "every label is missing"),
         ((3, 3), GRADED, "every label is 3, and constant labels have no correlation"),
-        ((1, "", 0), BINARY, "line 3: the label must be a number, not ''; it is missing: add it, or remove the line"),
+        ((1, "", 0), BINARY, "line 3: the label is missing; add it, or remove the line from the file"),
         ((1, 7), GRADED, "line 3: the label must lie in 0..5, not '7'; the labels range from 1 to 7"),
         (("true", "1"), GRADED, "line 2: the label must be a number, not 'true'"),
     ],

@@ -45,7 +45,7 @@ def told(*words: str) -> str:
         (("data/mine.toml",), "is the card of a dataset, not a suite; run a suite on it, like 'hengyu run smoke"),
         (("data/mine.csv",), "suite 'data/mine.csv': a suite is a .toml file, or the name of a shipped one"),
         (("smoke", "--datasets", "data/mine.csv"), "is a file; give its folder, 'data'"),
-        (("smoke", "--encoder", "hengyu-mni"), "did you mean 'hengyu-mini'?"),
+        (("smoke", "--encoder", "hengyu-mni"), "or give the model's folder; did you mean 'hengyu-mini'?"),
         (("smoke", "--encoder", "my-modle"), "did you mean 'my-model'?"),
         (("smoke", "--encoder", "./my-modle"), "no such folder; did you mean 'my-model'?"),
         (

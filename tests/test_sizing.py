@@ -222,6 +222,9 @@ def test_the_command_prints_the_table_and_writes_json(runs: list[Run], tmp_path:
     assert done.exit_code == 0, done.output
     assert "10,000 documents, 1.0 GiB of memory, 0.01 queries/s on one thread" in done.stdout
     assert "The best row that fits: " in done.stdout and "not measured" in done.stdout
+    best = done.stdout.partition("The best row that fits: ")[2].partition(".\n")[0]
+    assert " | " in best, "where encoders differ, the row is named with its own"
+    assert "No limit was given" not in done.stdout
     rows = json.loads((tmp_path / "x.json").read_text(encoding="utf-8"))["rows"]
     assert {"entry", "value", "low", "high", "bytes", "qps", "build_seconds", "verdict"} <= set(rows[0])
 

@@ -133,7 +133,8 @@ def _introduce(plan: Plan, name: str, encoders: Sequence[PreparedEncoder], progr
     for encoder in encoders:
         if encoder.poolings and (said := say_prompts(plan, encoder)):
             progress.say(said)
-    progress.say(f"run {name}: {len(plan.tasks)} tasks, {len(plan.texts)} distinct texts, {len(encoders)} encoders")
+    parts = ((len(plan.tasks), "task"), (len(plan.texts), "distinct text"), (len(encoders), "encoder"))
+    progress.say(f"run {name}: {', '.join(f'{n} {word}' if n == 1 else f'{n:,} {word}s' for n, word in parts)}")
 
 
 def _estimate(plan: Plan, encoders: Sequence[PreparedEncoder], limit: int | None, progress: Progress) -> Estimate:

@@ -27,8 +27,10 @@ def folder_card(folder: Path, name: str = "") -> str:
     splits = _splits(folder)
     lacks = [part for part, found in (("corpus", corpus), ("queries", queries), ("qrels", splits)) if not found]
     if lacks:
+        *others, last = lacks
+        missing = f"{', '.join(others)} and {last}" if others else last
         raise HengyuError(
-            f"{folder}: is a folder without {' and '.join(lacks)}; name a file of pairs, or a folder with corpus.jsonl, "
+            f"{folder}: is a folder without {missing}; name a file of pairs, or a folder with corpus.jsonl, "
             "queries.jsonl and qrels/test.tsv, as BEIR has them"
         )
     lines = [f"name = {_quoted(name or card_name(folder))}", 'kind = "retrieval"']

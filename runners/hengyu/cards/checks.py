@@ -25,7 +25,7 @@ __all__ = ["Checked", "Faults", "check_rows", "check_split", "number_of", "show"
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.ASCII | re.IGNORECASE)
 _NOT_FINITE = re.compile(r"[+-]?(nan|inf|infinity)", re.IGNORECASE)
 _LABEL = "the label"
-_MISSING = "it is missing"
+_MISSING = "the label is missing"
 _HIDDEN = {"", "None", "nan", "NaN", "NA", "null", "NULL", "?", "-", "--", "N/A", "_"}
 _BOOLEANS = {"true": 1.0, "false": 0.0}
 _CLASSES = 10  # up to so many different words of a label column are taken for its classes
@@ -62,7 +62,7 @@ class Faults:
 
     def explain(self, start: str, remedy: str) -> None:
         """Replace the remedy of every fault with this beginning by one that was found from all lines together."""
-        for fault in [f for f in self.lines if f.startswith(start) and _MISSING not in f]:
+        for fault in [f for f in self.lines if f.startswith(start) and not f.startswith(_MISSING)]:
             what = f"{fault.partition('; ')[0]}; {remedy}"
             self.lines[what], self.example[what] = self.lines.pop(fault), self.example.pop(fault)
 
@@ -75,7 +75,7 @@ class Faults:
         for fault, numbers in self.lines.items():
             what, _, remedy = fault.partition("; ")
             example = self.example[fault]
-            if example:
+            if example and what != _MISSING:
                 what += f", not {example}" + (" (the first of them)" if len(numbers) > 1 else "")
             sentences.append(f"{where}: {at_lines(unit, numbers)}: {what}; {remedy}")
         gather(sentences)
@@ -221,7 +221,7 @@ def label_of(value: Any, card: Card) -> tuple[float, str]:
     if card.label_map:
         return _mapped(text, card)
     if value is None or text == "":
-        return math.nan, f"{_LABEL} must be a number; {_MISSING}: add it, or remove the line from the file"
+        return math.nan, f"{_MISSING}; add it, or remove the line from the file"
     if card.binary and text.lower() in _BOOLEANS:
         return _BOOLEANS[text.lower()], ""
     number, fault = number_of(value, "label", words=card.binary)

@@ -99,20 +99,20 @@ def _from_hub(spec: EncoderSpec, *, offline: bool) -> tuple[Path, str]:
         except LocalEntryNotFoundError:
             if offline:
                 raise HengyuError(
-                    f"{where}: is neither a folder nor in the local hub cache, and the network is off{_near(spec.model)}; "
-                    "unset HF_HUB_OFFLINE, or give the model's folder"
+                    f"{where}: is neither a folder nor in the local hub cache, and the network is off; "
+                    f"unset HF_HUB_OFFLINE, or give the model's folder{_near(spec.model)}"
                 ) from None
             found = snapshot(local=False)
     except HFValidationError:
-        raise HengyuError(f"{where}: is neither a folder nor a hub id{_near(spec.model)}; check the spelling") from None
+        raise HengyuError(f"{where}: is neither a folder nor a hub id; check the spelling{_near(spec.model)}") from None
     except RepositoryNotFoundError:
         raise HengyuError(
-            f"{where}: no such folder{_near(spec.model)}, and no such model on the hub (or it needs a login); check the id"
+            f"{where}: no such folder, and no such model on the hub (or it needs a login); check the id{_near(spec.model)}"
         ) from None
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as e:
         raise HengyuError(
-            f"{where}: no such folder{_near(spec.model)}, and it cannot be downloaded from the hub ({first_line(e)}); check the id "
-            "and the network, or give the model's folder"
+            f"{where}: no such folder, and it cannot be downloaded from the hub ({first_line(e)}); check the id and the "
+            f"network, or give the model's folder{_near(spec.model)}"
         ) from None
     except Exception as e:
         # the HTTP client's errors differ between versions of the hub library

@@ -34,7 +34,7 @@ EXIT = {
 EXIT_WORDS = {
     "green": "no cell got worse beyond tolerance and chance",
     "regression": "a cell fell beyond its tolerance and beyond chance, or below its floor",
-    "bad input": "a mistake in what was given, or a tolerance tighter than what can be told",
+    "bad input": "a mistake in the input, or a tolerance tighter than the data can tell",
     "no baseline": "there is no such file or run",
     "different protocol": "the numbers are computed in another way than the baseline's",
     "different n": "a task has another number of pairs",
@@ -44,7 +44,7 @@ EXIT_WORDS = {
     "different settings": "an encoder's dtype, backend, max_length, long, prompt or pre_tokenizer is another",
     "nothing measured": "not one cell could be compared",
     "failed cell": "a cell of this run gave no number",
-    "missing cell": "the baseline has a cell that the run has not",
+    "missing cell": "the baseline has a cell that the run lacks",
     "inconclusive": "a fall beyond the tolerance that may be chance, with --strict (without it: a warning, exit code 0)",
     "unfinished run": "the run did not finish, or 'latest' was asked for and a newer run did not",
     "unverified run": "the run has no checksums, so nothing shows that its numbers are as they were written",

@@ -98,7 +98,7 @@ def judge(
             if now is not None:
                 verdicts.append(_without_baseline(verdict, now))
         elif now is None:
-            verdicts.append(replace(verdict, reason="the baseline has it, the run has not"))
+            verdicts.append(replace(verdict, reason="the baseline has it, the run does not"))
         elif now.value is None:
             verdicts.append(replace(verdict, reason=f"{now.status}: {now.reason}"))
         elif why := apart(key.task, key.encoder):

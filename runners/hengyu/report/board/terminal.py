@@ -144,12 +144,16 @@ def _table(board: Board, left_out: frozenset[str] = frozenset()) -> Table:
         if word not in left_out:
             table.add_column(word, overflow="fold")
     shown = [i for i, column in enumerate(board.columns) if column.task not in left_out]
+    after = [i for i in shown if board.main is not None and i > board.main]  # w-mean: the interval is not its own
+    shown = shown[: len(shown) - len(after)]
     heads = _heads(board, short="heads" in left_out)
     for i in shown:
         table.add_column(Text(heads[i].replace(":", ":\n", 1)), justify="right", no_wrap=True)
     ends = [word for word in ("interval", "delta", "its interval") if board.main is not None and word not in left_out]
     for word in ends:
         table.add_column(word, justify="right", no_wrap=True)
+    for i in after:
+        table.add_column(Text(heads[i]), justify="right", no_wrap=True)
     for row in board.rows:
         main = row.cells[board.main] if board.main is not None else None
         last = {"interval": main.interval, "delta": _delta(main), "its interval": main.delta_interval} if main else {}
@@ -159,6 +163,7 @@ def _table(board: Board, left_out: frozenset[str] = frozenset()) -> Table:
             *texts,
             *(_number(row.cells[i], short="heads" in left_out) for i in shown),
             *(Text(last[word]) for word in ends),
+            *(_number(row.cells[i], short="heads" in left_out) for i in after),
             style="dim" if row.baseline else None,
         )
     return table

@@ -43,8 +43,10 @@ def print_sizing(sizing: Sizing) -> None:
         table.add_row(*(plain(str(getattr(row.score, name))) for name in heads), plain(row.score.entry), *_cells(row))
     console.print(table)
     best = sizing.best
-    said = f"The best row that fits: {plain(best.score.entry)}." if best else "No row is certain to fit."
-    console.print(said)
+    name = plain(" | ".join(str(getattr(best.score, head)) for head in (*heads, "entry"))) if best else ""
+    console.print(f"The best row that fits: {name}." if best else "No row is certain to fit.")
+    if limits.memory is None and limits.qps is None:
+        console.print("No limit was given (--memory, --qps), so every measured row fits.")
     for note in notes(sizing):
         console.print(f"- {plain(note)}")
 
@@ -110,11 +112,16 @@ def _cells(row: SizedRow) -> tuple[str, ...]:
     interval = f"[{100 * s.low:.2f}, {100 * s.high:.2f}]" if s.low is not None and s.high is not None else ""
     if row.bytes is None or row.qps is None or row.build_seconds is None:
         return score, interval, "", "", "", "", row.verdict
-    size = as_words(row.bytes.value) if row.bytes.exact else f"{as_words(row.bytes.low)} to {as_words(row.bytes.high)}"
+    size = as_words(row.bytes.value) if row.bytes.exact else _range(as_words(row.bytes.low), as_words(row.bytes.high))
     return (
-        *(score, interval, size, _rate(row.qps.value), f"{_rate(row.qps.low)} to {_rate(row.qps.high)}"),
-        *(f"{_clock(row.build_seconds.low)} to {_clock(row.build_seconds.high)}", row.verdict),
+        *(score, interval, size, _rate(row.qps.value), _range(_rate(row.qps.low), _rate(row.qps.high))),
+        *(_range(_clock(row.build_seconds.low), _clock(row.build_seconds.high)), row.verdict),
     )
+
+
+def _range(low: str, high: str) -> str:
+    """Return both ends of a range, or one where they are written alike."""
+    return low if low == high else f"{low} to {high}"
 
 
 def _rate(value: float) -> str:
