@@ -24,7 +24,7 @@ def glance(run: Run, summary: Summary) -> dict[str, Any]:
         "suite": run.header.get("suite", {}),
         "warnings": real_warnings(run),
         "summary": summary,
-        "findings": findings(run, summary, most=4),
+        "findings": findings(run, summary),
         "deltas": delta_scale(summary.best),
         "ranks": rank_scale(summary),
         "heat": heatmap(summary),

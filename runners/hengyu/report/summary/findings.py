@@ -17,16 +17,16 @@ _NAMED = 4  # encoders that one sentence names
 _WHITENING = "whitening"
 
 
-def findings(run: Run, summary: Summary | None = None, *, most: int = 3) -> list[Sentence]:
+def findings(run: Run, summary: Summary | None = None, *, most: int = 4) -> list[Sentence]:
     """Return up to ``most`` sentences with intervals.
 
-    They say for which encoder whitening helped, whether a flow added anything to it, and what smaller vectors cost. Where a
-    run has nothing to say of these, the best row and the strongest baseline take their place.
+    They say which row is the best, for which encoder whitening helped, whether a flow added anything to it, and what smaller
+    vectors cost. Where a run has nothing to say of these, the strongest baseline takes their place.
     """
     whole = summary or summarise(run)
     if not whole.rows:
         return []
-    made = [*_whitened(whole), *_flows(run, whole), *_bytes(whole), *_best(whole), *_baselines(whole)]
+    made = [*_best(whole), *_whitened(whole), *_flows(run, whole), *_bytes(whole), *_baselines(whole)]
     return made[:most]
 
 
@@ -65,7 +65,7 @@ def _whitened(whole: Summary) -> Iterator[Sentence]:
         return
     groups = {way: [x for x in found if x.clear == way] for way in (1, -1, 0)}
     counts = {"helped": len(groups[1]), "hurt": len(groups[-1]), "same": len(groups[0]), "all": len(found)}
-    named = ", ".join(f"{x.row[0]} {x.delta}" for x in found[:_NAMED])
+    named = ", ".join(f"{x.row[0]} {x.row[2]} {x.delta}" for x in found[:_NAMED])
     more = len(found) - _NAMED
     tail = " and {more} more" if more > 0 else ""
     yield Sentence(
@@ -99,6 +99,14 @@ def _flows(run: Run, whole: Summary) -> Iterator[Sentence]:
         )
         return
     delta, verdict = found
+    if verdict == "better" and flow.clear < 0:
+        yield Sentence(
+            "The flow loses less than whitening: {flow} minus {whitening} is {delta}, which is significant; "
+            "against {reference} it is {own}.",
+            {"flow": _at(flow, whole), "whitening": _at(white, whole), "delta": delta, "own": flow.delta}
+            | {"reference": whole.reference},
+        )
+        return
     template = {
         "better": "The flow is better than whitening: {flow} minus {whitening} is {delta}, which is significant.",
         "worse": "The flow is worse than whitening: {flow} minus {whitening} is {delta}, which is significant.",
