@@ -162,7 +162,7 @@ def test_labels_as_json_strings(tmp_path: Path) -> None:
     ("label", "said"),
     [
         ("abc", "line 3: the label must be a number, not 'abc'; correct it"),
-        ("", "line 3: the label must be a number, not ''"),
+        ("", "line 3: the label is missing; add it, or remove the line from the file"),
         ("1_0", "line 3: the label must be a number"),
         ("５", "line 3: the label must be a number"),
         ("nan", "line 3: the label must be finite, not 'nan'"),
@@ -212,10 +212,14 @@ def test_json_label_not_finite(tmp_path: Path, value: str) -> None:
     )
 
 
-@pytest.mark.parametrize("value", ["true", "null", '"x"', "[1]", "{}"])
+@pytest.mark.parametrize("value", ["true", '"x"', "[1]", "{}"])
 def test_json_label_no_number(tmp_path: Path, value: str) -> None:
     line = f'{{"sentence1":"甲","sentence2":"乙","label":{value}}}'
     refuse("line 1: the label must be a number", tmp_path, line, file="x.jsonl")
+
+
+def test_json_label_missing(tmp_path: Path) -> None:
+    refuse("line 1: the label is missing", tmp_path, '{"sentence1":"甲","sentence2":"乙","label":null}', file="x.jsonl")
 
 
 def test_wrong_number_of_fields(tmp_path: Path) -> None:
@@ -356,7 +360,7 @@ def test_parquet_that_cannot_be_used(tmp_path: Path) -> None:
     )
     refuse("row 2: a sentence must be text, not None", tmp_path, packed(sentence1=["甲", None]), file="x.parquet")
     refuse("row 2: the label must be finite", tmp_path, packed(label=[1.0, float("nan")]), file="x.parquet")
-    refuse("row 1: the label must be a number, not None", tmp_path, packed(label=[None, 1]), file="x.parquet")
+    refuse("row 1: the label is missing", tmp_path, packed(label=[None, 1]), file="x.parquet")
     card = 'columns = { sentence1 = "sentence_1", sentence2 = "sentence2", label = "label" }'
     refuse(
         "the table has no column 'sentence_1'; did you mean 'sentence1'?", tmp_path, packed(), card, file="x.parquet"
