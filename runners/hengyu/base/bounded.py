@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import gzip
+import hashlib
 import io
 import lzma
 import os
@@ -44,6 +45,7 @@ __all__ = [
     "resolved",
     "unpacked",
     "user_path",
+    "sha256_of",
 ]
 
 DECLARATION = 4 << 20
@@ -89,6 +91,12 @@ def open_regular(path: Path) -> io.BufferedReader:
     except BaseException:
         os.close(handle)
         raise
+
+
+def sha256_of(path: Path) -> str:
+    """Return the sha256 of a regular file's bytes, in hexadecimal digits; raises OSError."""
+    with open_regular(path) as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def refuse_special(path: Path) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from hengyu.base.bounded import open_regular
+from hengyu.base.bounded import sha256_of
 from hengyu.base.errors import HengyuError
 from hengyu.cards.card import PARTS, CollectionCard, CollectionColumns, format_of
 from hengyu.cards.data import Pairs, cached, fetched_digest, hold_against, locate_all
@@ -199,8 +199,7 @@ def _parts(card: CollectionCard, split: str, data_dir: Path | None, part: str) -
 
 def _digest(card: CollectionCard, split: str, part: Part) -> str:
     try:
-        with open_regular(part.path) as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        digest = sha256_of(part.path)
     except OSError as e:
         raise HengyuError(f"{part.path}: cannot be read ({e.strerror or e}); check its permissions") from None
     fetched = part.path == cached(card, split, part=part.name)

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from hengyu.base.bounded import open_regular
+from hengyu.base.bounded import sha256_of
 from hengyu.base.json_files import write_blocks, write_json
 from hengyu.cards.card import Card, CollectionCard, CollectionColumns, Split, format_of
 from hengyu.cards.collection import Part, read_parts
@@ -34,8 +34,7 @@ def fetch_collection(
         parts[part], digests[part] = [], {}
         for name in names:
             path = remote.path(name)
-            with open_regular(path) as file:
-                digests[part][name] = hashlib.file_digest(file, "sha256").hexdigest()
+            digests[part][name] = sha256_of(path)
             hold_pinned(card, name, digests[part][name], task)
             where = f"{task}: {card.hub.id}/{name}"
             parts[part].append(Part(part, path, where, format_of(name), True, card.hub_fields))

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from hengyu.base.bounded import open_regular
+from hengyu.base.bounded import sha256_of
 from hengyu.base.errors import HengyuError, Problems
 from hengyu.cards.card import PARTS, Card, CollectionCard, Columns, Hub, Split, format_of
 from hengyu.cards.checks import Checked, check_rows, check_split
@@ -78,11 +78,9 @@ def _fetch_file(card: Card, split: Split, cache_root: Path | None, say: Callable
     path = downloaded(card, split.name, cache_root)
     assert path is not None
     task = f"{card.name}:{split.name}"
-    if path.is_file():
-        with open_regular(path) as file:
-            if hashlib.file_digest(file, "sha256").hexdigest() == split.sha256:
-                say(f"{task} is already here: {path}")
-                return path
+    if path.is_file() and sha256_of(path) == split.sha256:
+        say(f"{task} is already here: {path}")
+        return path
     say(f"{task}: fetching {split.url}")
     download(split.url, split.sha256, path, task, card.path, say)
     return path
@@ -90,10 +88,7 @@ def _fetch_file(card: Card, split: Split, cache_root: Path | None, say: Callable
 
 def _whole(path: Path, split: str) -> bool:
     expected = fetched_digest(path, split)
-    if not expected or not path.is_file():
-        return False
-    with open_regular(path) as file:
-        return hashlib.file_digest(file, "sha256").hexdigest() == expected
+    return bool(expected) and path.is_file() and sha256_of(path) == expected
 
 
 def _fetch_split(card: Card, hub: Hub, split: Split, path: Path, remote: Remote, files: list[str]) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 import time
@@ -11,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hengyu.base.bounded import DATA, open_regular, size_words
+from hengyu.base.bounded import DATA, sha256_of, size_words
 from hengyu.base.errors import HengyuError, first_line
 from hengyu.base.version import __version__
 from hengyu.cards.remote import Unreachable
@@ -100,11 +99,11 @@ def download(url: str, sha256: str, path: Path, task: str, pinned_in: Path, say:
     for address in addresses(url):
         try:
             resumed = _fetch(address, part, task, say)
-            digest = _digest(part)
+            digest = sha256_of(part)
             if digest != sha256 and resumed:  # the earlier part was of something else
                 part.unlink()
                 _fetch(address, part, task, say)
-                digest = _digest(part)
+                digest = sha256_of(part)
         except OSError as e:
             raise _unwritable(part, e) from None
         except HengyuError as e:
@@ -152,11 +151,6 @@ def fetch_document(url: str, path: Path, name: str, say: Callable[[str], None], 
             path.unlink(missing_ok=True)
             failures.append(e)
     raise failures[-1]
-
-
-def _digest(path: Path) -> str:
-    with open_regular(path) as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _unwritable(path: Path, error: OSError) -> HengyuError:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import Any, TypeVar
 
 from msgspec import Struct
 
-from hengyu.base.bounded import open_regular
+from hengyu.base.bounded import sha256_of
 from hengyu.base.errors import HengyuError
 from hengyu.base.json_files import find_json, shaped, write_json
 from hengyu.base.paths import cache_dir
@@ -79,7 +78,7 @@ def _key(folder: ModelFolder) -> dict[str, Any]:
     words = folder.spec.pre_tokenizer
     return {
         "fingerprint": folder.fingerprint,
-        "files": {p.name: _file_digest(p) for p in sorted(folder.tokenizer.iterdir()) if _counts(p)},
+        "files": {p.name: sha256_of(p) for p in sorted(folder.tokenizer.iterdir()) if _counts(p)},
         "pre_tokenizer": words,
         "readers": {name: library_version(name) for name in _READERS},
         **made_by(_CODE, settings=words),
@@ -88,8 +87,3 @@ def _key(folder: ModelFolder) -> dict[str, Any]:
 
 def _counts(path: Path) -> bool:
     return path.is_file() and path.suffix not in _WEIGHTS
-
-
-def _file_digest(path: Path) -> str:
-    with open_regular(path) as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -10,7 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from hengyu.base.bounded import open_regular
+from hengyu.base.bounded import sha256_of
 from hengyu.base.errors import HengyuError
 from hengyu.encoders import EncoderSpec
 from hengyu.encoders.adapters import ADAPTER, base_of
@@ -364,8 +364,7 @@ class ModelFolder:
         """sha256 (16 digits) of the names and bytes of all files that loading opens, including an adapter's base."""
         total = hashlib.sha256()
         for inside in self.loaded:
-            with open_regular(self.path / inside) as file:
-                total.update(f"{inside}\0{hashlib.file_digest(file, 'sha256').hexdigest()}\n".encode())
+            total.update(f"{inside}\0{sha256_of(self.path / inside)}\n".encode())
         if self.base:
             total.update(f"base\0{self.base.fingerprint}\n".encode())
         return total.hexdigest()[:16]

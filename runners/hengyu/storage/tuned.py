@@ -6,7 +6,6 @@ sha256 of every file and of itself. It appears atomically: written under a tempo
 
 from __future__ import annotations
 
-import hashlib
 import re
 import shutil
 import time
@@ -18,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Self
 from msgspec import Struct
 from msgspec import field as msgspec_field
 
-from hengyu.base.bounded import open_regular
+from hengyu.base.bounded import sha256_of
 from hengyu.base.errors import HengyuError
 from hengyu.base.json_files import NAME, find_json, shaped
 from hengyu.base.paths import cache_mirror
@@ -132,7 +131,7 @@ class TunedStore(StoreFolder):
         Returns a lock that protects it from `gc` while it lives; None if another process has deleted it already.
         """
         files = sorted(p for p in draft.rglob("*") if p.is_file())
-        sums = {p.relative_to(draft).as_posix(): _sum(p) for p in files}
+        sums = {p.relative_to(draft).as_posix(): sha256_of(p) for p in files}
         about = {"meaning": dict(cache_key), "report": dict(report), "sha256": sums}
         write_json(draft / ABOUT, {**about, "digest": digest(about)})
         path = self.path(cache_key)
@@ -215,7 +214,7 @@ def _check(path: Path) -> Damage | None:
             return Damage(file, "was not written with the encoder, and could change its vectors")
     for name, expected in head.sha256.items():
         try:
-            if _sum(path / name) != expected:
+            if sha256_of(path / name) != expected:
                 return Damage(path / name, "has changed since it was written (its sha256 differs)")
         except OSError as e:
             return Damage(path / name, f"cannot be read ({e.strerror or e})")
@@ -225,11 +224,6 @@ def _check(path: Path) -> Damage | None:
 def _own_digest(about: Mapping[str, Any]) -> str:
     """Return the digest of the content of hengyu.json, without that digest."""
     return digest({key: value for key, value in about.items() if key != "digest"})
-
-
-def _sum(path: Path) -> str:
-    with open_regular(path) as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _files(path: Path) -> Iterator[Path]:

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hengyu.base.bounded import open_regular
+from hengyu.base.bounded import sha256_of
 from hengyu.base.errors import HengyuError
 from hengyu.base.json_files import find_json
 from hengyu.base.remote import Mirror, Unreachable
@@ -291,8 +291,7 @@ def _save(path: Path, array: NDArray[Any]) -> str:
         np.save(file, array, allow_pickle=False)
         file.flush()
         os.fsync(file.fileno())
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return sha256_of(path)
 
 
 def check(segment: Path) -> Damage | None:
@@ -302,8 +301,7 @@ def check(segment: Path) -> Damage | None:
         return Damage(segment / "sums.json", "is missing or unreadable")
     for part in _PARTS[:-1]:
         try:
-            with open_regular(segment / part) as file:
-                actual = hashlib.file_digest(file, "sha256").hexdigest()
+            actual = sha256_of(segment / part)
         except OSError as e:
             return Damage(segment / part, f"cannot be read ({e.strerror or e})")
         if sums.get(part) != actual:

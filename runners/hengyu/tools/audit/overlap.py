@@ -5,7 +5,6 @@ Near duplicates are found by prefix filtering, which misses none, unlike buckets
 
 from __future__ import annotations
 
-import hashlib
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from hengyu.base.bounded import open_regular, user_path
+from hengyu.base.bounded import sha256_of, user_path
 from hengyu.base.errors import HengyuError
 from hengyu.base.progress import Progress, silent
 from hengyu.base.text_lines import blocks
@@ -71,8 +70,7 @@ class FileLines(Collection):
 
     def digest(self) -> str:
         """Return the sha256 of the file."""
-        with open_regular(self.path) as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        return sha256_of(self.path)
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -11,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from hengyu.base.bounded import open_regular
+from hengyu.base.bounded import sha256_of
 from hengyu.base.errors import HengyuError
 from hengyu.base.text_lines import blocks
 from hengyu.cards import load_cards, parse_task
@@ -115,7 +114,6 @@ def read_corpus(
 
 def _sha256(path: Path) -> str:
     try:
-        with open_regular(path) as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        return sha256_of(path)
     except OSError as e:
         raise HengyuError(f"{path}: cannot be read ({e.strerror or e}); check the path and its permissions") from None
