@@ -6,8 +6,10 @@ import shlex
 from dataclasses import dataclass, fields
 from typing import Any
 
-from hengyu.base.escapes import markdown, markdown_row
+from hengyu.base.escapes import markdown
 from hengyu.tools.distillation.recipe import Distillation, defaults
+from hengyu.tools.pretraining.card import curve_table, recipe_table, table
+from hengyu.tools.pretraining.legs import leg_options, leg_words
 
 __all__ = ["Licences", "card"]
 
@@ -73,21 +75,21 @@ def card(about: dict[str, Any], seconds: float, licences: Licences) -> str:
         "cosine to the teacher": f"{last['cosine']:.3f} (mean over the last steps)",
         "held-out cosine": held,
         "seconds": f"{seconds:,.1f}",
-        "trained in": "; ".join(_leg(leg) for leg in about["legs"]),
+        "trained in": "; ".join(map(leg_words, about["legs"])),
         "Hengyu": about["hengyu"],
     }
     front = _FRONT + (f'license: "{_plain(licences.weights)}"\n' if licences.weights else "") + "---\n"
     lines = [front, "# An encoder distilled by Hengyu", ""]
     lines += ["It was trained to give the vectors of another encoder, its teacher; no labelled pair was used.", ""]
-    lines += _table(["", ""], [[k, str(v)] for k, v in facts.items()])
+    lines += table(["", ""], [[k, str(v)] for k, v in facts.items()])
     lines += ["## Teacher", ""]
     about_teacher = {"encoder": teacher["encoder"], "pooling": teacher["pooling"], "prompt": teacher.get("prompt", "")}
     about_teacher |= {"fingerprint": str(teacher.get("fingerprint", "")), "licence": licences.teacher or "not stated"}
     if about["start"]:
         about_teacher["the student started from the weights with the fingerprint"] = about["start"]
-    lines += _table(["", ""], [[k, str(v)] for k, v in about_teacher.items() if v])
+    lines += table(["", ""], [[k, str(v)] for k, v in about_teacher.items() if v])
     lines += ["## Corpus", ""]
-    lines += _table(["file", "lines", "sha256"], [[s["name"], f"{s['lines']:,}", s["sha256"]] for s in corpus["files"]])
+    lines += table(["file", "lines", "sha256"], [[s["name"], f"{s['lines']:,}", s["sha256"]] for s in corpus["files"]])
     lines += [
         f"{corpus['used']:,} lines were used; {corpus['untaught']:,} had no vector of the teacher. Licence: "
         f"{markdown(licences.corpus or 'not stated')}.",
@@ -98,17 +100,9 @@ def card(about: dict[str, Any], seconds: float, licences: Licences) -> str:
     if about["start"]:
         used = {k: v for k, v in used.items() if k not in ("layers", "width", "heads")}
     lines += ["## Recipe", ""]
-    lines += _table(
-        ["parameter", "value"], [[k, f"{v:g}" if isinstance(v, float) else str(v)] for k, v in used.items()]
-    )
+    lines += recipe_table(used)
     lines += ["## Curve", ""]
-    lines += _table(
-        ["step", "cosine", "held-out cosine"],
-        [
-            [f"{c['step']:,}", f"{c['cosine']:.3f}", "" if c["held_out"] is None else f"{c['held_out']:.3f}"]
-            for c in about["curve"]
-        ],
-    )
+    lines += curve_table(about["curve"], "cosine")
     lines += ["## Reproduce it", "", "```", _command(about), "```", ""]
     lines += ["The same files, dtype, threads and versions give the same weights.", "", _USE[student]]
     return "\n".join(lines) + "\n"
@@ -126,7 +120,7 @@ def _contamination(found: dict[str, Any]) -> list[str]:
     return [
         f"The lines were compared with the {found['sentences']:,} distinct sentences of {names}.",
         "",
-        *_table(
+        *table(
             ["a line is", "lines", ""],
             [
                 ["the same string", f"{found['exact']:,}", "left out"],
@@ -165,21 +159,9 @@ def _command(about: dict[str, Any]) -> str:
     words += ["--exclude-near"] * bool(about["contamination"]["near_excluded"])
     for source in about["centred_on"]:
         words += ["--centre", source["name"]]
-    leg = about["legs"][-1]
-    words += ["--dtype", leg["dtype"], "--threads", str(leg["threads"])]
-    words += [] if leg["device"] == "cpu" else ["--device", leg["device"]]
+    words += leg_options(about["legs"][-1])
     return shlex.join(" ".join(w.split()).replace("`", "'") for w in words)
-
-
-def _leg(leg: dict[str, Any]) -> str:
-    after = f" from step {leg['step'] + 1:,} on" if leg["step"] else ""
-    return f"{leg['dtype']}, {leg['threads']} thread{'s' * (leg['threads'] > 1)}, {leg['device']}{after}"
 
 
 def _plain(text: str) -> str:
     return "".join(c for c in text if c.isalnum() or c in ".-+ ")
-
-
-def _table(heads: list[str], rows: list[list[str]]) -> list[str]:
-    body = [markdown_row([markdown(c) for c in row]) for row in rows]
-    return [markdown_row(heads), markdown_row(["---"] * len(heads)), *body, ""]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -18,7 +18,8 @@ from hengyu.base.errors import HengyuError
 from hengyu.base.progress import Progress
 from hengyu.tools.distillation.recipe import Distillation
 from hengyu.tools.pretraining.batches import batches
-from hengyu.tools.pretraining.checkpoint import load_checkpoint, save_checkpoint
+from hengyu.tools.pretraining.checkpoint import resume, save_checkpoint
+from hengyu.tools.pretraining.legs import next_leg
 from hengyu.tools.pretraining.precision import faster
 
 __all__ = ["Student", "Trained", "encode_lines", "loss_of", "train"]
@@ -137,14 +138,8 @@ def train(
     """
     device = next(student.parameters()).device
     optimizer = _optimizer(student, recipe)
-    trained = Trained()
-    if checkpoint.is_file():
-        state = load_checkpoint(checkpoint, student, optimizer)
-        if {k: type(v) for k, v in state.items()} != {k: type(v) for k, v in asdict(trained).items()}:
-            raise HengyuError(
-                f"{checkpoint}: does not record its progress; delete the folder {checkpoint.parent} and start again"
-            )
-        trained = Trained(**state)
+    trained = resume(checkpoint, student, optimizer, Trained())
+    if trained.step:
         progress.say(f"continuing after step {trained.step} of {recipe.steps}")
     usable = _usable(student, held, recipe)
     plan = _Plan.of(recipe)
@@ -157,7 +152,14 @@ def train(
     def loss(rows: Ids) -> tuple[Tensor, Tensor]:
         return loss_of(student(rows), torch.from_numpy(targets[rows].astype(np.float32)).to(device), recipe)
 
-    leg = _leg(student, trained, dtype, threads, lambda: loss(next(drawn(0)))[0], progress)
+    leg = next_leg(
+        trained,
+        dtype=dtype,
+        threads=threads,
+        device=device.type,
+        measure=lambda: _measure(student, lambda: loss(next(drawn(0)))[0]),
+        progress=progress,
+    )
     student.dtype = getattr(torch, leg["dtype"])
     looks = {round(recipe.steps * k / _LOOKS) for k in range(1, _LOOKS + 1)}
     began, before, saved = time.perf_counter(), trained.seconds, time.monotonic()
@@ -211,30 +213,17 @@ def _optimizer(student: torch.nn.Module, recipe: Distillation) -> torch.optim.Op
     return torch.optim.AdamW([g for g in groups if g["params"]], lr=recipe.lr, betas=recipe.betas, fused=True)
 
 
-def _leg(student: Any, trained: Trained, dtype: str, threads: int, once: Any, progress: Progress) -> dict[str, Any]:
-    """Return the conditions of training from here on, and record them if they changed."""
-    last = trained.legs[-1] if trained.legs else None
-    chosen = dtype or (str(last["dtype"]) if last else "")
-    if not chosen and not hasattr(student, "means"):
-        chosen = "float32"  # a static student multiplies no matrices
-    if not chosen:
+def _measure(student: Any, once: Callable[[], Tensor]) -> tuple[str, dict[str, float]]:
+    """Return the faster dtype and the seconds of a step in each; a static student, which multiplies no matrices, tries none."""
+    if not hasattr(student, "means"):
+        return "float32", {}
 
-        def timed(name: str) -> None:
-            student.dtype = getattr(torch, name)
-            once().backward()
-            student.zero_grad(set_to_none=True)
+    def timed(name: str) -> None:
+        student.dtype = getattr(torch, name)
+        once().backward()  # type: ignore[no-untyped-call]
+        student.zero_grad(set_to_none=True)
 
-        chosen, seconds = faster(timed)
-        said = ", ".join(f"{name} {1000 * s:.0f} ms" for name, s in seconds.items())
-        progress.say(f"a step takes {said}: using {chosen}")
-    now = {"dtype": chosen, "threads": threads, "device": next(student.parameters()).device.type}
-    if last is None or {**last, **now} != last:
-        if last is not None:
-            progress.say(
-                "dtype, threads or device changed: the weights will differ from those of an uninterrupted training"
-            )
-        trained.legs.append({"step": trained.step, **now})
-    return trained.legs[-1]
+    return faster(timed)
 
 
 def _look(

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from typing import Any
 
 from hengyu.base.escapes import markdown, markdown_row
+from hengyu.tools.pretraining.legs import leg_options, leg_words
 from hengyu.tools.pretraining.recipe import Pretraining
 
-__all__ = ["card"]
+__all__ = ["card", "curve_table", "recipe_table", "table"]
 
 _FRONT = """---
 library_name: "sentence-transformers"
@@ -44,31 +46,23 @@ def card(about: dict[str, Any], seconds: float) -> str:
         "loss": f"{last['loss']:.3f} (mean over the last tenth of the steps)",
         "held-out loss": held + ("" if last["held_out"] is None else f" ({about['held_out_lines']:,} lines)"),
         "seconds": f"{seconds:,.1f}",
-        "trained in": "; ".join(_leg(leg) for leg in about["legs"]),
+        "trained in": "; ".join(map(leg_words, about["legs"])),
         "Hengyu": about["hengyu"],
     }
     lines = [_FRONT, "# A BERT pretrained by Hengyu", ""]
     lines += ["Only masked language modelling from random weights: sentence embeddings were not trained.", ""]
-    lines += _table(["", ""], [[k, v] for k, v in facts.items()])
+    lines += table(["", ""], [[k, v] for k, v in facts.items()])
     lines += ["## Corpus", ""]
-    lines += _table(
+    lines += table(
         ["file", "lines", "left out", "sha256"],
         [[s["name"], f"{s['lines']:,}", f"{s['excluded']:,}", s["sha256"]] for s in corpus["files"]],
     )
     lines += [_exclusion(corpus["excluded_tasks"]), ""]
     lines += ["The licences of its texts decide how the weights may be used; they are not known to this card.", ""]
     lines += ["## Recipe", ""]
-    lines += _table(
-        ["parameter", "value"], [[k, f"{v:g}" if isinstance(v, float) else str(v)] for k, v in recipe.items()]
-    )
+    lines += recipe_table(recipe)
     lines += ["## Curve", ""]
-    lines += _table(
-        ["step", "loss", "held-out loss"],
-        [
-            [f"{c['step']:,}", f"{c['loss']:.3f}", "" if c["held_out"] is None else f"{c['held_out']:.3f}"]
-            for c in about["curve"]
-        ],
-    )
+    lines += curve_table(about["curve"], "loss")
     lines += ["## Reproduce it", "", "```", _command(about), "```", ""]
     lines += ["The same files, dtype, threads and versions give bit-identical weights.", "", _USE]
     return "\n".join(lines) + "\n"
@@ -82,15 +76,8 @@ def _command(about: dict[str, Any]) -> str:
             words += [f"--{f.name.replace('_', '-')}", f"{about['recipe'][f.name]}"]
     for task in about["corpus"]["excluded_tasks"]:
         words += ["--exclude", task]
-    leg = about["legs"][-1]
-    words += ["--dtype", leg["dtype"], "--threads", str(leg["threads"])]
-    words += [] if leg["device"] == "cpu" else ["--device", leg["device"]]
+    words += leg_options(about["legs"][-1])
     return shlex.join(" ".join(w.split()).replace("`", "'") for w in words)
-
-
-def _leg(leg: dict[str, Any]) -> str:
-    after = f" from step {leg['step'] + 1:,} on" if leg["step"] else ""
-    return f"{leg['dtype']}, {leg['threads']} thread{'s' * (leg['threads'] > 1)}, {leg['device']}{after}"
 
 
 def _exclusion(tasks: dict[str, str]) -> str:
@@ -103,6 +90,20 @@ def _exclusion(tasks: dict[str, str]) -> str:
     )
 
 
-def _table(heads: list[str], rows: list[list[str]]) -> list[str]:
+def recipe_table(recipe: Mapping[str, Any]) -> list[str]:
+    """Return the lines of the table of a recipe."""
+    return table(["parameter", "value"], [[k, f"{v:g}" if isinstance(v, float) else str(v)] for k, v in recipe.items()])
+
+
+def curve_table(curve: Sequence[Mapping[str, Any]], measure: str) -> list[str]:
+    """Return the lines of the table of a training curve, by the name of what it measures."""
+    rows = [
+        [f"{c['step']:,}", f"{c[measure]:.3f}", "" if c["held_out"] is None else f"{c['held_out']:.3f}"] for c in curve
+    ]
+    return table(["step", measure, f"held-out {measure}"], rows)
+
+
+def table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """Return the lines of a Markdown table, and a blank one; cells are external text and are escaped."""
     body = [markdown_row([markdown(c) for c in row]) for row in rows]
     return [markdown_row(heads), markdown_row(["---"] * len(heads)), *body, ""]

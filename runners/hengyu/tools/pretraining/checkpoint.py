@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 from torch import nn
@@ -13,9 +14,13 @@ from torch import nn
 from hengyu.base.errors import HengyuError, first_line
 from hengyu.base.json_files import parse, write_bytes
 
-__all__ = ["CHECKPOINT", "load_checkpoint", "save_checkpoint"]
+__all__ = ["CHECKPOINT", "load_checkpoint", "resume", "save_checkpoint"]
 
 CHECKPOINT = "checkpoint.safetensors"
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+Log = TypeVar("Log", bound="DataclassInstance")
 _MOMENTS = ("step", "exp_avg", "exp_avg_sq")
 
 
@@ -59,6 +64,20 @@ def load_checkpoint(path: Path, model: nn.Module, optimizer: torch.optim.Optimiz
             f"{path}: cannot be read ({first_line(e)}); delete the folder {path.parent} and start again"
         ) from None
     return state
+
+
+def resume(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, new: Log) -> Log:
+    """Restore weights and moments in place and return the training log, which is ``new`` where there is no checkpoint.
+
+    Raises:
+        HengyuError: for a damaged file, or one that has the state of another kind of training.
+    """
+    if not path.is_file():
+        return new
+    state = load_checkpoint(path, model, optimizer)
+    if {k: type(v) for k, v in state.items()} != {k: type(v) for k, v in asdict(new).items()}:
+        raise HengyuError(f"{path}: does not record its progress; delete the folder {path.parent} and start again")
+    return replace(new, **state)
 
 
 def _sum(state: str, tensors: dict[str, torch.Tensor]) -> str:

@@ -17,7 +17,8 @@ from hengyu.base.errors import HengyuError
 from hengyu.base.progress import Progress
 from hengyu.encoders.mixed_precision import autocast
 from hengyu.tools.pretraining.batches import Masked, batches, held_batches, hide, rectangle, seed_of
-from hengyu.tools.pretraining.checkpoint import load_checkpoint, save_checkpoint
+from hengyu.tools.pretraining.checkpoint import resume, save_checkpoint
+from hengyu.tools.pretraining.legs import next_leg
 from hengyu.tools.pretraining.precision import faster
 from hengyu.tools.pretraining.recipe import Pretraining
 from hengyu.tools.pretraining.vocabulary import PAD, Tokens
@@ -148,16 +149,12 @@ def train(
     """
     loop = _Loop(model, tokens, held, recipe)
     optimizer = _optimizer(model, recipe)
-    trained = Trained()
-    if checkpoint.is_file():
-        state = load_checkpoint(checkpoint, model, optimizer)
-        if {k: type(v) for k, v in state.items()} != {k: type(v) for k, v in asdict(trained).items()}:
-            raise HengyuError(
-                f"{checkpoint}: does not record its progress; delete the folder {checkpoint.parent} and start again"
-            )
-        trained = Trained(**state)
+    trained = resume(checkpoint, model, optimizer, Trained())
+    if trained.step:
         progress.say(f"continuing after step {trained.step} of {recipe.steps}")
-    leg = _leg(loop, trained, dtype, threads, progress)
+    leg = next_leg(
+        trained, dtype=dtype, threads=threads, device=loop.device.type, measure=loop.measure, progress=progress
+    )
     looks = {round(recipe.steps * k / _LOOKS) for k in range(1, _LOOKS + 1)}
     model.train()
     began, before, saved = time.perf_counter(), trained.seconds, time.monotonic()
@@ -191,24 +188,6 @@ def train(
             tick(step - first)
     model.eval()
     return trained
-
-
-def _leg(loop: _Loop, trained: Trained, dtype: str, threads: int, progress: Progress) -> dict[str, Any]:
-    """Return the conditions of training from here on, and record them if they changed."""
-    last = trained.legs[-1] if trained.legs else None
-    chosen = dtype or (str(last["dtype"]) if last else "")
-    if not chosen:
-        chosen, seconds = loop.measure()
-        said = ", ".join(f"{name} {1000 * s:.0f} ms" for name, s in seconds.items())
-        progress.say(f"a step takes {said}: using {chosen}")
-    now = {"dtype": chosen, "threads": threads, "device": loop.device.type}
-    if last is None or {**last, **now} != last:
-        if last is not None:
-            progress.say(
-                "dtype, threads or device changed: the weights will differ from those of an uninterrupted training"
-            )
-        trained.legs.append({"step": trained.step, **now})
-    return trained.legs[-1]
 
 
 def _look(loop: _Loop, trained: Trained, dtype: str, progress: Progress) -> None:
