@@ -6,7 +6,7 @@ import hashlib
 import json
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, ClassVar, Protocol, TypeVar
 
 import torch
 from torch import nn
@@ -17,10 +17,13 @@ from hengyu.base.json_files import parse, write_bytes
 __all__ = ["CHECKPOINT", "load_checkpoint", "resume", "save_checkpoint"]
 
 CHECKPOINT = "checkpoint.safetensors"
-if TYPE_CHECKING:
-    from _typeshed import DataclassInstance
 
-Log = TypeVar("Log", bound="DataclassInstance")
+
+class _Dataclass(Protocol):
+    __dataclass_fields__: ClassVar[dict[str, Any]]
+
+
+Log = TypeVar("Log", bound=_Dataclass)
 _MOMENTS = ("step", "exp_avg", "exp_avg_sq")
 
 
