@@ -17,6 +17,7 @@ ROOT = Path(__file__).resolve().parents[1]
 # with the root on the path, `import datasets` could find our folder of cards instead of Hugging Face's package
 sys.path[:] = [p for p in sys.path if Path(p or ".").resolve() != ROOT]
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+os.environ.setdefault("HENGYU_WORKERS", "1")  # a test runs little: processes would cost more than they save
 os.environ["HF_HUB_OFFLINE"] = os.environ.get("HF_HUB_OFFLINE", "1")
 
 CHARACTERS = (

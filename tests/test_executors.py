@@ -8,7 +8,7 @@ import re
 import signal
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,18 +19,21 @@ from helpers.words import sentences
 from test_killed import lay_out
 
 from hengyu.base.errors import HengyuError
+from hengyu.base.progress import Progress
 from hengyu.bench import encode_file as archiving
 from hengyu.bench import observe as observing
 from hengyu.bench.context import EncodeContext
 from hengyu.bench.encode import costs_of
 from hengyu.bench.encode_file import archive
 from hengyu.bench.encode_shards import shards
+from hengyu.bench.executors import open_executor, processes
 from hengyu.bench.executors.local import Local
+from hengyu.bench.executors.processes import Processes
 from hengyu.bench.executors.ray import Ray
 from hengyu.bench.executors.remote import absorb, open_context, perform, setting_of
 from hengyu.bench.notes import UnitLog
 from hengyu.bench.run import Outcome, run
-from hengyu.bench.units import Executor, WorkUnit
+from hengyu.bench.units import Executor, WorkUnit, next_free
 from hengyu.cli import main
 from hengyu.encoders import EncoderSpec, Unavailable, open_encoder
 from hengyu.encoders.huggingface import HuggingFace
@@ -330,6 +333,127 @@ def test_a_worker_that_is_killed_costs_nothing(here: Path, whole: Outcome, tmp_p
 
 
 @pytest.fixture
+def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Processes for work of any size."""
+    monkeypatch.setattr(processes, "_PROMPT", -1.0)
+
+
+@pytest.mark.usefixtures("at_once")
+def test_processes_leave_the_same_bytes(here: Path, whole: Outcome, tmp_path: Path) -> None:
+    with Processes.on(2) as executor:
+        found = weigh(here, tmp_path, executor)
+        assert len(executor._pool) == 2 and executor._spent < 60
+        assert left(found) == left(whole)
+        assert (found.encoded, found.observed, found.failures) == (whole.encoded, whole.observed, whole.failures)
+        again = weigh(here, tmp_path, executor)
+        assert (again.encoded, again.observed, again.kept) == (0, 0, whole.observed)
+    assert not executor._pool
+
+
+class Mortal(Processes):
+    """Kills the process that is given its first unit of a kind, so many times."""
+
+    def __init__(self, kind: str, times: int) -> None:
+        super().__init__(2)
+        self.kind, self.times = kind, times
+        self.killed: set[int] = set()
+
+    def _hand_out(self, units: Sequence[WorkUnit[Any, Any]], waiting: list[int], context: Any) -> None:
+        super()._hand_out(units, waiting, context)
+        for worker in self._busy:
+            pid = worker.process.pid or 0
+            if (
+                len(self.killed) < self.times
+                and pid not in self.killed
+                and type(units[worker.unit]).__name__ == self.kind
+            ):
+                self.killed.add(pid)
+                os.kill(pid, signal.SIGKILL)
+
+
+@pytest.mark.usefixtures("at_once")
+@pytest.mark.parametrize("kind", ["Encode", "Observe"])
+def test_a_process_that_is_killed_costs_nothing(here: Path, whole: Outcome, tmp_path: Path, kind: str) -> None:
+    mortal = Mortal(kind, times=2)
+    said: list[str] = []
+
+    class Said(Progress):
+        def say(self, line: str) -> None:
+            said.append(line)
+
+    try:
+        found = weigh(here, tmp_path, mortal, progress=Said(None))
+    finally:
+        mortal._close()
+    assert len(mortal.killed) == 2 and not mortal._pool
+    assert said.count("warning: a worker process died (killed by signal 9); its part is done again") == 2
+    assert left(found) == left(whole)
+    assert (found.encoded, found.observed) == (whole.encoded, whole.observed)
+
+
+def test_an_interrupt_ends_the_processes_and_what_they_had_is_kept(
+    here: Path, whole: Outcome, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(processes, "_PROMPT", -1.0)
+
+    class Interrupted(Processes):
+        def run(self, units: Sequence[WorkUnit[Any, Any]], context: Any, log: UnitLog) -> Iterator[Any]:
+            for number, done in enumerate(super().run(units, context, log)):
+                yield done
+                if number == 2:
+                    raise KeyboardInterrupt
+
+    executor = Interrupted(2)
+    with pytest.raises(KeyboardInterrupt):
+        weigh(here, tmp_path, executor)
+    assert not executor._busy
+    executor._close()
+    with Processes.on(2) as executor:
+        found = weigh(here, tmp_path, executor)
+    assert left(found) == left(whole) and 0 < found.encoded < whole.encoded
+
+
+def test_processes_that_memory_does_not_hold_are_not_started(
+    here: Path, whole: Outcome, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(processes, "_PROMPT", -1.0)
+    monkeypatch.setattr(processes, "_available", lambda: 1 << 30)
+    with Processes.on(2) as executor:
+        found = weigh(here, tmp_path, executor)
+        assert executor._alone and not executor._pool
+    assert left(found) == left(whole)
+
+
+def test_two_units_that_train_the_same_come_after_one_another() -> None:
+    @dataclass(frozen=True)
+    class Unit:
+        makes: frozenset[str]
+        timed: bool = False
+
+    flow, other, none = Unit(frozenset("a")), Unit(frozenset("b")), Unit(frozenset())
+    units: Any = [flow, flow, other, none, replace(none, timed=True)]
+    assert next_free(units, [1, 2, 3], [0]) == 2
+    assert next_free(units, [1, 3], [0, 2]) == 3
+    assert next_free(units, [1], [0]) is None and next_free(units, [1], []) == 1
+    assert next_free(units, [4], []) == 4 and next_free(units, [4], [], spread=True) is None
+
+
+@pytest.mark.parametrize(
+    ("options", "said", "expected"),
+    [({"workers": 3}, "", 3), ({}, "1", 1), ({"device": "cuda"}, "", 1), ({"device": "cpu"}, "", 0), ({}, "4", 4)],
+)
+def test_how_many_processes_there_are(
+    monkeypatch: pytest.MonkeyPatch, options: dict[str, Any], said: str, expected: int
+) -> None:
+    monkeypatch.setenv("HENGYU_WORKERS", said)
+    with open_executor("local", **options) as executor:
+        assert executor.workers == (expected or len(os.sched_getaffinity(0)))
+    monkeypatch.setenv("HENGYU_WORKERS", "many")
+    with pytest.raises(HengyuError, match="HENGYU_WORKERS 'many': must be a positive number"), open_executor("local"):
+        pass
+
+
+@pytest.fixture
 def large(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A file of many blocks, whose later ones repeat lines of earlier ones."""
     monkeypatch.setattr(archiving, "_BLOCK", 300)
@@ -409,9 +533,9 @@ def test_without_ray_or_a_cluster_the_remedy_is_said(monkeypatch: pytest.MonkeyP
 def test_options_of_ray_without_ray_are_refused() -> None:
     from click.testing import CliRunner
 
-    done = CliRunner().invoke(main, ["run", "smoke", "--workers", "2"], prog_name="hengyu")
+    done = CliRunner().invoke(main, ["run", "smoke", "--address", "auto"], prog_name="hengyu")
     assert done.exit_code == 2
-    assert "--address and --workers belong to --executor ray" in done.output
+    assert "--address belongs to --executor ray" in done.output
 
 
 def test_workers_send_nothing_to_an_api(here: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

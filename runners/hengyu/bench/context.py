@@ -35,6 +35,7 @@ class EncodeContext:
         texts: those that units name by their numbers; () where texts travel with their units.
         sides: side -> the numbers of its texts, where queries are encoded otherwise than documents.
         memory: bytes that another process may hold that does units.
+        spare: bytes that such processes of this machine may hold together; None for most of what is free.
     """
 
     encoders: tuple[PreparedEncoder, ...]
@@ -44,6 +45,7 @@ class EncodeContext:
     progress: Progress = silent
     offline: bool = False
     memory: int = 0
+    spare: int | None = None
     _spaces: dict[tuple[int, str], dict[str, VectorSpace]] = field(default_factory=dict, init=False, repr=False)
     _vectors: dict[int, Vectors] = field(default_factory=dict, init=False, repr=False)
 

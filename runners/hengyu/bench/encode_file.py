@@ -73,12 +73,14 @@ def archive(
     encoder.prepare(store, None, progress)
     progress.say(f"{path}: about {expected:,.0f} lines, in blocks of {lines:,}, into {store.root}")
     spaces = open_spaces(store, encoder, poolings)
+    memory = int((base_memory(encoder, len(poolings)) + lines * _PER_LINE) * _SLACK)
     context = EncodeContext(
         encoders=(PreparedEncoder(encoder, encoder.identity(), tuple(poolings), {}),),
         store=store,
         progress=progress,
         offline=offline,
-        memory=int((base_memory(encoder, len(poolings)) + lines * _PER_LINE) * _SLACK),
+        memory=memory,
+        spare=None if max_memory is None else max_memory - memory,
     )
     log = Notes()
     seen = blank = encoded = worked = before = 0

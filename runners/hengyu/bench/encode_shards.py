@@ -35,6 +35,9 @@ class Batches:
     side: str = ""
     weight: int = 1
     trains: bool = True  # how large a batch is depends on the device
+    timed: bool = False
+    peers: int = 1
+    makes: frozenset[str] = frozenset()
 
     def __call__(self, context: EncodeContext, log: UnitLog) -> list[Ids]:
         """Ask for every batch, and refuse it."""
@@ -69,6 +72,9 @@ class Encode:
     carried: Carried | None = None
     side: str = ""
     trains: bool = True
+    timed: bool = False
+    peers: int = 1 << 30  # as many as one likes: its numbers depend on no others
+    makes: frozenset[str] = frozenset()
 
     def __call__(self, context: EncodeContext, log: UnitLog) -> tuple[float, float]:
         """Encode those that the store lacks; returns the tokens read and the [UNK] among them."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
@@ -19,10 +19,12 @@ from hengyu.bench.task_inputs import TextInputs, task_inputs, tuned_inputs
 from hengyu.bench.units import Executor
 from hengyu.encoders.lexical import baseline_cosines, baseline_digest
 from hengyu.methods.fit_cache import FitCache
+from hengyu.methods.fitted import SampleTransform
 from hengyu.methods.grammar import parse_entry
 from hengyu.methods.pipeline import PipelineFitter
+from hengyu.methods.training.tuner import Tuner
 from hengyu.numerics.moments import LEAF, Moments, tree
-from hengyu.storage.identity import made_by, observation_key
+from hengyu.storage.identity import digest, made_by, observation_key
 from hengyu.storage.records.observations import Observation
 from hengyu.suites.entries import SuiteEntry
 from hengyu.suites.plan import Plan
@@ -76,6 +78,9 @@ class Observe:
     missing: tuple[int, ...]
     weight: int
     trains: bool
+    timed: bool = False
+    peers: int = 1
+    makes: frozenset[str] = frozenset()
     moments: Mapping[str, Moments] = field(default_factory=dict)
 
     def __call__(self, context: RunContext, log: UnitLog) -> list[Observation]:
@@ -101,6 +106,9 @@ class Leaf:
     start: int
     weight: int = LEAF
     trains: bool = False
+    timed: bool = False
+    peers: int = 1 << 30  # as many as there are rows
+    makes: frozenset[str] = frozenset()
 
     def __call__(self, context: RunContext, log: UnitLog) -> Moments:
         """Take them."""
@@ -143,6 +151,7 @@ def observe_all(executor: Executor, context: RunContext, encoders: Sequence[Enco
     """Enter every cell of the suite into the log, in the suite's order; their arrays are left on disk."""
     plan, store = context.plan, context.observations
     under = [(at, pooling) for at, one in enumerate(encoders) for pooling in one.prepared.poolings]
+    timed, peers = bool(plan.suite.task_kind.costs), 0
     found: list[list[Observation | None]] = []
     units: list[Observe] = []
     places: list[int] = []  # of the units among all
@@ -154,11 +163,14 @@ def observe_all(executor: Executor, context: RunContext, encoders: Sequence[Enco
                 missing = tuple(i for i, seen in enumerate(done) if seen is None)
                 log.kept += len(done) - len(missing)
                 log.tick(len(done) - len(missing))
-                if missing:
-                    trains = any(asked[i][0].entry.tuners for i in missing)
+                peers += len(_parts(asked, range(len(asked))))
+                for part in _parts(asked, missing):
+                    trains = any(asked[i][0].entry.tuners for i in part)
+                    makes = frozenset[str]().union(*(_made(*asked[i]) for i in part))
                     places.append(len(found))
-                    units.append(Observe(number, pooling, at, missing, task.n * len(missing), trains))
+                    units.append(Observe(number, pooling, at, part, task.n * len(part), trains, timed, 0, makes))
                 found.append(done)
+        units = [replace(unit, peers=peers) for unit in units]
         if executor.remote:
             units = _with_moments(executor, context, units, log)
         for number, seen in executor.run(units, context, log):
@@ -172,6 +184,24 @@ def observe_all(executor: Executor, context: RunContext, encoders: Sequence[Enco
         for baseline in plan.suite.baselines:
             for task in plan.tasks:
                 log.enter(plan.suite, _observe_baseline(context, log, baseline, task))
+
+
+def _parts(asked: Sequence[Cell], wanted: Iterable[int]) -> list[tuple[int, ...]]:
+    """Return the numbers of cells of one task, encoder and pooling as they are observed together: every tuned encoder apart."""
+    every = tuple(wanted)
+    tuned = [i for i in every if asked[i][0].entry.tuners]
+    others = tuple(i for i in every if i not in tuned)
+    return [*([others] if others else []), *((i,) for i in tuned)]
+
+
+def _made(spec: SuiteEntry, cache_key: Mapping[str, Any]) -> Iterator[str]:
+    """Yield a name of everything that observing a cell trains and stores: tuned encoders, flows."""
+    seed = cache_key["seed_of_draw"]
+    entry = spec.entry if seed is None else spec.entry.with_seed(seed)
+    of = digest([cache_key["vectors"], cache_key["fitted"]])
+    for n, step in enumerate(entry.steps, 1):
+        if issubclass(step.method, (Tuner, SampleTransform)):
+            yield " > ".join([of, *map(str, entry.steps[:n])])
 
 
 def _bare(seen: Observation | None) -> Observation | None:

@@ -110,6 +110,7 @@ def run(
         progress=progress,
         offline=offline,
         memory=needed.worker,
+        spare=None if max_memory is None else max_memory - needed.memory,
     )
     log = ResultLog.of(folder)
     encoded = encode_each(executor, context, log)

@@ -154,6 +154,8 @@ def run_suite(suite: Suite, options: RunOptions, progress: Progress = silent) ->
             offline=options.offline,
             max_memory=options.max_memory,
             command=options.command,
-            executor=stack.enter_context(open_executor(options.executor, options.address, options.workers)),
+            executor=stack.enter_context(
+                open_executor(options.executor, options.address, options.workers, options.device)
+            ),
             mirror=options.mirror,
         )

@@ -8,7 +8,7 @@ from typing import Protocol, TypeVar
 from hengyu.bench.context import EncodeContext
 from hengyu.bench.notes import UnitLog
 
-__all__ = ["Executor", "WorkUnit"]
+__all__ = ["Executor", "WorkUnit", "next_free"]
 
 T = TypeVar("T")
 C = TypeVar("C", bound=EncodeContext)
@@ -30,6 +30,18 @@ class WorkUnit(Protocol[Needed, Result]):
     def trains(self) -> bool:
         """Whether a model runs in it, which wants a GPU where there is one."""
 
+    @property
+    def timed(self) -> bool:
+        """Whether it measures how fast something is, so that nothing may run beside it on this machine."""
+
+    @property
+    def peers(self) -> int:
+        """How many units the part of the work consists of that it belongs to, also of those that were done before."""
+
+    @property
+    def makes(self) -> frozenset[str]:
+        """Names of what it computes and stores, unless it is stored: two units that make the same come after one another."""
+
     def __call__(self, context: Needed, log: UnitLog) -> Result:
         """Do it."""
 
@@ -47,3 +59,14 @@ class Executor(Protocol):
 
     def run(self, units: Sequence[WorkUnit[C, T]], context: C, log: UnitLog) -> Iterator[tuple[int, T]]:
         """Do all units; yields the number and the result of each as it is finished, in any order."""
+
+
+def next_free(
+    units: Sequence[WorkUnit[C, T]], waiting: Sequence[int], working: Sequence[int], *, spread: bool = False
+) -> int | None:
+    """Return the number of the first waiting unit that makes nothing that one in work makes; None where all of them do.
+
+    With ``spread``, units that time something are passed over.
+    """
+    made = frozenset[str]().union(*(units[i].makes for i in working))
+    return next((i for i in waiting if not (units[i].makes & made) and not (spread and units[i].timed)), None)

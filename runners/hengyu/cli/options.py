@@ -102,7 +102,7 @@ executor = click.option(
     type=click.Choice(["local", "ray"]),
     default="local",
     show_default=True,
-    help="Where to compute: in this process, or on a Ray cluster (hengyu[ray]).",
+    help="Where to compute: on this machine, or on a Ray cluster (hengyu[ray]).",
 )
 address = click.option(
     "--address", default="", help="The Ray cluster, auto for a running local one; by default one is started."
@@ -111,7 +111,7 @@ workers = click.option(
     "--workers",
     type=click.IntRange(min=0),
     default=0,
-    help="Number of Ray workers; by default one per GPU, or one per core.",
+    help="Number of worker processes; by default one per core, or one per GPU of a Ray cluster. 1: no other process.",
 )
 
 

@@ -1,9 +1,12 @@
-"""What schedules the units of a run: this process, or a Ray cluster."""
+"""What schedules the units of a run: processes of this machine, this process alone, or a Ray cluster."""
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hengyu.base.errors import HengyuError
@@ -13,18 +16,53 @@ if TYPE_CHECKING:
 
 __all__ = ["open_executor"]
 
+_GPUS = ("/dev/nvidiactl", "/dev/kfd", "/dev/dxg")  # of NVIDIA, AMD, and either under Windows
+
 
 @contextmanager
-def open_executor(name: str, address: str = "", workers: int = 0) -> Iterator[Executor]:
-    """Yield an executor by its name: "local", or "ray" (an address of "" starts a cluster of this machine)."""
+def open_executor(name: str, address: str = "", workers: int = 0, device: str = "") -> Iterator[Executor]:
+    """Yield an executor by its name: "local", or "ray" (an address of "" starts a cluster of this machine).
+
+    "local" works in ``workers`` processes, by default as many as there are cores; in this process alone where that is one, and
+    where models run on a GPU (``device`` names one, or is "" and there is one). Raises `HengyuError` where Ray cannot be had.
+    """
     if name == "ray":
         from hengyu.bench.executors.ray import Ray
 
         with Ray.on(address, workers) as executor:
             yield executor
-    elif address or workers:
-        raise HengyuError("--address and --workers belong to --executor ray; add that, or leave them out")
-    else:
+        return
+    if address:
+        raise HengyuError("--address belongs to --executor ray; add that, or leave it out")
+    asked = workers or _asked()
+    number = asked or (1 if _on_a_gpu(device) else _cores())
+    if number == 1:
         from hengyu.bench.executors.local import Local
 
         yield Local()
+        return
+    from hengyu.bench.executors.processes import Processes
+
+    with Processes.on(number) as processes:
+        yield processes
+
+
+def _asked() -> int:
+    """Return what ``HENGYU_WORKERS`` says, 0 for nothing; raises `HengyuError`."""
+    said = os.environ.get("HENGYU_WORKERS", "").strip()
+    if said and not (said.isdecimal() and int(said)):
+        raise HengyuError(f"HENGYU_WORKERS '{said}': must be a positive number of processes")
+    return int(said or 0)
+
+
+def _cores() -> int:
+    """Return how many cores this process may use."""
+    allowed = getattr(os, "sched_getaffinity", None)
+    return len(allowed(0)) if allowed else os.cpu_count() or 1
+
+
+def _on_a_gpu(device: str) -> bool:
+    """Return whether models run on a GPU, as far as can be told without loading PyTorch, which takes seconds."""
+    if device:
+        return device != "cpu"
+    return sys.platform == "darwin" or any(Path(path).exists() for path in _GPUS)

@@ -8,7 +8,6 @@ import signal
 import socket
 import sys
 import threading
-from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Self, TypeVar
@@ -19,7 +18,7 @@ from hengyu.base.memory import as_words
 from hengyu.bench.context import EncodeContext
 from hengyu.bench.executors.remote import Report, Setting, absorb, open_context, perform, setting_of
 from hengyu.bench.notes import UnitLog
-from hengyu.bench.units import WorkUnit
+from hengyu.bench.units import WorkUnit, next_free
 
 __all__ = ["Ray"]
 
@@ -175,14 +174,17 @@ class Ray:
         """
         import ray
 
-        waiting = deque(sorted(range(len(units)), key=lambda i: -units[i].weight))
+        waiting = sorted(range(len(units)), key=lambda i: (bool(units[i].makes), units[i].weight), reverse=True)
         flying: dict[Any, int] = {}
         if units:
             self._share(context)
         try:
             while waiting or flying:
-                while waiting and len(flying) < self.workers:
-                    at = waiting.popleft()
+                while len(flying) < self.workers:
+                    at = next_free(units, waiting, list(flying.values()))
+                    if at is None:
+                        break
+                    waiting.remove(at)
                     flying[self._send(units[at])] = at
                 (done, *_), _ = ray.wait(list(flying), num_returns=1)
                 at = flying.pop(done)

@@ -28,7 +28,17 @@ from hengyu.storage.tuned import TunedStore
 from hengyu.storage.vectors import VectorStore
 from hengyu.suites.plan import Plan
 
-__all__ = ["EncoderSetting", "Report", "RunSetting", "Setting", "absorb", "open_context", "perform", "setting_of"]
+__all__ = [
+    "EncoderSetting",
+    "Lines",
+    "Report",
+    "RunSetting",
+    "Setting",
+    "absorb",
+    "open_context",
+    "perform",
+    "setting_of",
+]
 
 
 @dataclass(frozen=True)
@@ -83,7 +93,7 @@ class Report:
     peak: int = 0
 
 
-class _Lines(Progress):
+class Lines(Progress):
     """Keeps the lines that are said, for the process that shows them."""
 
     def __init__(self) -> None:
@@ -124,8 +134,11 @@ def _anywhere(spec: EncoderSpec) -> EncoderSpec:
     )
 
 
-def open_context(setting: Setting) -> EncodeContext:
-    """Open what units need; raises `HengyuError` where this machine has other code or models than the run was started with."""
+def open_context(setting: Setting, said: Lines | None = None) -> EncodeContext:
+    """Open what units need, which say what they do through ``said``.
+
+    Raises `HengyuError` where this machine has other code or models than the run was started with.
+    """
     import torch
     from threadpoolctl import threadpool_limits
 
@@ -143,7 +156,7 @@ def open_context(setting: Setting) -> EncodeContext:
             load_methods(path)
     torch.set_num_threads(setting.threads)
     threadpool_limits(limits=setting.threads)
-    said = _Lines()
+    said = said or Lines()
     shared: dict[str, Any] = {
         "encoders": tuple(_open_encoder(one, host, offline=setting.offline) for one in setting.encoders),
         "store": setting.store,
@@ -189,7 +202,7 @@ def perform(context: EncodeContext, unit: WorkUnit[Any, Any]) -> Report:
     problems: tuple[str, ...] = ()
     failed, reasons = False, None
     noted, said = Notes(), context.progress
-    assert isinstance(said, _Lines)
+    assert isinstance(said, Lines)
     said.lines.clear()
     try:
         result = unit(context, noted)

@@ -112,7 +112,7 @@ def command(
     )
     poolings = poolings or ("mean" if spec.kind == "model" else "native",)
     limit = as_bytes(max_memory, "--max-memory") if max_memory else None
-    with open_executor(executor, address, workers) as scheduler:
+    with open_executor(executor, address, workers, device) as scheduler:
         done = archive(
             file,
             find_encoder(spec, offline=offline),

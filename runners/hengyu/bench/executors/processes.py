@@ -1,0 +1,417 @@
+"""The default on a machine without a GPU: units in processes of this machine, each on one thread.
+
+A process of one thread waits for no other: a busy neighbour costs its share of a core and no more, and the last bits of a
+vector do not depend on the number of cores.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
+from multiprocessing.reduction import ForkingPickler
+from types import ModuleType
+from typing import Any, Self, TypeVar
+
+from hengyu.base.errors import HengyuError
+from hengyu.base.memory import as_words
+from hengyu.base.progress import Tick
+from hengyu.bench.context import EncodeContext
+from hengyu.bench.executors.remote import Lines, Report, Setting, absorb, open_context, perform, setting_of
+from hengyu.bench.notes import Notes, UnitLog
+from hengyu.bench.units import WorkUnit, next_free
+
+__all__ = ["Processes"]
+
+T = TypeVar("T")
+C = TypeVar("C", bound=EncodeContext)
+
+_PROMPT = 1.0  # seconds of work that are done here before processes are started, which takes as long as loading PyTorch
+_SHORT = 2.0  # seconds that a unit may take here while the processes start
+_TRIES = 3  # of a unit whose process died
+_PATIENCE = 20.0  # seconds for units that are interrupted to save what they have
+_TOLD = 30.0  # seconds between two lines on how far the trainings are
+_SPARE = 0.8  # the share of the free memory that the processes may take
+_LOADED = ("hengyu.bench.executors.processes", "hengyu.encoders.huggingface", "torch", "sentence_transformers")
+
+
+@dataclass(frozen=True)
+class _Stage:
+    """How far a unit in a process is."""
+
+    title: str
+    done: int
+    total: int
+
+
+@dataclass(eq=False)
+class _Worker:
+    """One process, and what it is doing."""
+
+    process: BaseProcess
+    pipe: Connection
+    ready: bool = False
+    unit: int = -1  # the number of what it does; -1 for nothing
+    key: str = ""  # of the setting that it has
+    stage: _Stage | None = None
+
+    @property
+    def idle(self) -> bool:
+        """Whether it can be given a unit."""
+        return self.ready and self.unit < 0
+
+
+@dataclass
+class Processes:
+    """Units in processes of this machine; small work is done in this one.
+
+    Attributes:
+        workers: how many units are done at once at most.
+    """
+
+    workers: int
+    remote: bool = field(default=True, init=False)
+    _pool: list[_Worker] = field(default_factory=list, init=False, repr=False)
+    _spent: float = field(default=0.0, init=False, repr=False)
+    _last: float = field(default=0.0, init=False, repr=False)
+    _alone: bool = field(default=False, init=False, repr=False)
+    _given: tuple[EncodeContext, Setting, bytes] | None = field(default=None, init=False, repr=False)
+    _peak: int = field(default=0, init=False, repr=False)
+    _told: float = field(default=0.0, init=False, repr=False)
+
+    @classmethod
+    @contextmanager
+    def on(cls, workers: int) -> Iterator[Self]:
+        """Yield an executor; its processes are started when there is work for them, and end with it."""
+        executor = cls(workers)
+        try:
+            yield executor
+            if executor._peak and executor._given:
+                progress = executor._given[0].progress
+                progress.say(f"no worker process held more than {as_words(executor._peak)}")
+        finally:
+            executor._close()
+
+    def run(self, units: Sequence[WorkUnit[C, T]], context: C, log: UnitLog) -> Iterator[tuple[int, T]]:
+        """Do all units, the heaviest first; yields the number and the result of each as it is finished.
+
+        A unit whose process died is done again, and goes on from what is stored. Raises `HengyuError` when it dies again and
+        again.
+        """
+        waiting = sorted(range(len(units)), key=lambda i: (bool(units[i].makes), units[i].weight), reverse=True)
+        tries = [0] * len(units)
+        try:
+            while waiting or self._busy:
+                if self._pays(units, waiting):
+                    self._start(context)
+                at = self._to_do_here(units, waiting)
+                if at is not None:
+                    waiting.remove(at)
+                    yield at, self._here(units[at], context, log)
+                    continue
+                self._hand_out(units, waiting, context)
+                for worker, report in self._reports(context):
+                    number, worker.unit, worker.stage = worker.unit, -1, None
+                    if report is None:
+                        tries[number] += 1
+                        waiting.insert(0, number)
+                        self._bury(worker, tries[number], context)
+                    else:
+                        self._peak = max(self._peak, report.peak)
+                        yield number, absorb(report, context.progress, log)
+        finally:
+            self._interrupt()
+
+    @property
+    def _busy(self) -> list[_Worker]:
+        return [w for w in self._pool if w.unit >= 0]
+
+    def _pays(self, units: Sequence[WorkUnit[C, T]], waiting: Sequence[int]) -> bool:
+        """Return whether what waits is worth starting processes for."""
+        if self._pool or self._alone:
+            return False
+        spread = [i for i in waiting if not units[i].timed]
+        return len(spread) > 1 and (self._spent >= _PROMPT or any(units[i].makes for i in spread))
+
+    def _to_do_here(self, units: Sequence[WorkUnit[C, T]], waiting: Sequence[int]) -> int | None:
+        """Return the number of the unit that this process should do now; None where others should, or it must wait."""
+        if not waiting or self._busy:
+            return None
+        spread = [i for i in waiting if not units[i].timed]
+        if not spread or self._alone:
+            return waiting[0]
+        self._welcome(0.0)
+        if any(w.ready for w in self._pool):
+            return None
+        light = spread[-1]
+        if self._pool:  # they are being started
+            return None if units[light].makes or self._last > _SHORT else light
+        return light
+
+    def _here(self, unit: WorkUnit[C, T], context: C, log: UnitLog) -> T:
+        """Do a unit in this process, on as many threads as it would have in another."""
+        noted = Notes()
+        started = time.perf_counter()
+        with _on_threads(self._threads(unit)):
+            result = unit(context, noted)
+        self._last = time.perf_counter() - started
+        self._spent += self._last
+        done: T = absorb(Report(result, seconds=noted.seconds, costs=noted.costs), context.progress, log)
+        return done
+
+    def _threads(self, unit: WorkUnit[C, T]) -> int:
+        """Return how many threads a unit has: all of them where nothing runs beside it, whatever has been done before."""
+        return self.workers if unit.timed else max(1, self.workers // max(1, unit.peers))
+
+    def _start(self, context: EncodeContext) -> None:
+        """Start the processes, as many as the memory holds; where that is one, all is done here."""
+        room = _SPARE * _available() if context.spare is None else context.spare
+        number = min(self.workers, int(room // max(1, context.memory)))
+        if number < 2:
+            self._alone = True
+            if self.workers > 1:
+                context.progress.say(
+                    f"one unit of work at a time: another process would hold about {as_words(context.memory)}, and "
+                    f"{as_words(room)} may be taken"
+                )
+            return
+        method = "forkserver" if sys.platform == "linux" else "spawn"
+        start = multiprocessing.get_context(method)
+        if method == "forkserver":
+            start.set_forkserver_preload(list(_LOADED))
+        context.progress.say(
+            f"{number} worker processes, one thread each; each may hold about {as_words(context.memory)}"
+        )
+        for _ in range(number):
+            self._pool.append(_begin(start))
+
+    def _welcome(self, seconds: float) -> None:
+        """Note which processes have loaded what they need, waiting for one if need be."""
+        starting = {w.pipe: w for w in self._pool if not w.ready}
+        for pipe in wait(list(starting), seconds) if starting else ():
+            worker = starting[pipe]  # type: ignore[index]
+            try:
+                worker.pipe.recv()
+            except (EOFError, OSError):
+                self._lose(worker)
+            else:
+                worker.ready = True
+
+    def _hand_out(self, units: Sequence[WorkUnit[C, T]], waiting: list[int], context: C) -> None:
+        """Give every idle process a unit that stores nothing that one in work will store."""
+        for worker in self._pool:
+            if not worker.idle:
+                continue
+            at = next_free(units, waiting, [w.unit for w in self._busy], spread=True)
+            if at is None:
+                return
+            waiting.remove(at)
+            setting, packed = self._setting(context)
+            try:
+                if worker.key != setting.key:
+                    worker.pipe.send_bytes(packed)
+                    worker.key = setting.key
+                worker.pipe.send((self._threads(units[at]), units[at]))
+            except OSError:
+                pass  # it has died: reading from it says so
+            worker.unit = at
+
+    def _setting(self, context: EncodeContext) -> tuple[Setting, bytes]:
+        """Return what a context is opened from, made once."""
+        if self._given is None or self._given[0] is not context:
+            setting = setting_of(context, 1)
+            self._given = (context, setting, bytes(ForkingPickler.dumps(setting)))
+        return self._given[1:]
+
+    def _reports(self, context: EncodeContext) -> list[tuple[_Worker, Report | None]]:
+        """Wait for a while, and return what has come of units; None for one whose process has died."""
+        pipes = {w.pipe: w for w in self._pool}
+        found: list[tuple[_Worker, Report | None]] = []
+        for pipe in wait(list(pipes), 1.0):
+            worker = pipes[pipe]  # type: ignore[index]
+            try:
+                message = worker.pipe.recv()
+            except (EOFError, OSError):
+                if worker.unit >= 0:
+                    found.append((worker, None))
+                else:
+                    self._lose(worker)
+                continue
+            if isinstance(message, _Stage):
+                worker.stage = message
+            elif isinstance(message, Report):
+                found.append((worker, message))
+            else:
+                worker.ready = True
+        self._tell(context)
+        return found
+
+    def _tell(self, context: EncodeContext) -> None:
+        """Say now and then how far the units are that take long."""
+        now = time.monotonic()
+        self._told = self._told or now
+        if now - self._told < _TOLD:
+            return
+        self._told = now
+        for worker in self._busy:
+            if worker.stage:
+                context.progress.say(f"{worker.stage.title}: {worker.stage.done} of {worker.stage.total}")
+
+    def _lose(self, worker: _Worker) -> None:
+        """Go on without a process that has ended with nothing to do; where it was the last, all is done here."""
+        self._pool.remove(worker)
+        worker.pipe.close()
+        self._alone = not self._pool
+
+    def _bury(self, worker: _Worker, tries: int, context: EncodeContext) -> None:
+        """Go on without a process that has died, in this one if it was the last; raises `HengyuError` at the last try."""
+        worker.process.join(1.0)
+        code = worker.process.exitcode
+        how = f"killed by signal {-code}" if code is not None and code < 0 else f"exit code {code}"
+        self._lose(worker)
+        if tries >= _TRIES:
+            raise HengyuError(
+                f"a worker process died {tries} times over the same part ({how}); what was finished is kept, the same command "
+                "goes on from there; where memory was short, with fewer --workers"
+            )
+        context.progress.say(f"warning: a worker process died ({how}); its part is done again")
+
+    def _interrupt(self) -> None:
+        """Let units that are in work when a run ends early save what they have."""
+        busy = self._busy
+        for worker in busy:
+            if worker.process.pid and worker.process.is_alive():
+                with suppress(OSError):
+                    os.kill(worker.process.pid, signal.SIGINT)
+        until = time.monotonic() + _PATIENCE
+        for worker in busy:
+            worker.process.join(max(0.0, until - time.monotonic()))
+            if worker.process.is_alive():
+                worker.process.kill()
+            worker.pipe.close()
+            self._pool.remove(worker)
+
+    def _close(self) -> None:
+        """End the processes."""
+        for worker in self._pool:
+            worker.pipe.close()
+        for worker in self._pool:
+            worker.process.join(2.0)
+            if worker.process.is_alive():
+                worker.process.kill()
+        self._pool.clear()
+
+
+def _available() -> int:
+    import psutil
+
+    free: int = psutil.virtual_memory().available
+    return free
+
+
+@contextmanager
+def _on_threads(number: int) -> Iterator[None]:
+    """Compute on so many threads, also in libraries that are loaded meanwhile."""
+    from threadpoolctl import threadpool_limits
+
+    names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+    said = {name: os.environ.get(name) for name in names}
+    torch = sys.modules.get("torch")
+    before = torch.get_num_threads() if torch else 0
+    if torch:
+        torch.set_num_threads(number)
+    os.environ |= dict.fromkeys(names, str(number))
+    try:
+        with threadpool_limits(limits=number):
+            yield
+    finally:
+        for name, value in said.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+        if torch := sys.modules.get("torch"):
+            torch.set_num_threads(before or int(said[names[0]] or 0) or os.cpu_count() or 1)
+
+
+def _begin(start: Any) -> _Worker:
+    """Start a process, which does not run the main module again: that may be a script without a guard."""
+    mine, other = start.Pipe()
+    process = start.Process(target=_serve, args=(other,), daemon=True)
+    main = sys.modules["__main__"]
+    sys.modules["__main__"] = ModuleType("__main__")
+    try:
+        process.start()
+    finally:
+        sys.modules["__main__"] = main
+    other.close()
+    return _Worker(process, mine)
+
+
+class _Stages(Lines):
+    """Says how far a unit is, beside keeping its lines."""
+
+    def __init__(self, pipe: Connection) -> None:
+        super().__init__()
+        self._pipe = pipe
+
+    @contextmanager
+    def stage(self, title: str, total: int) -> Iterator[Tick]:
+        """Send how many are done, at most once a second."""
+        last = 0.0
+
+        def tick(done: int) -> None:
+            nonlocal last
+            now = time.monotonic()
+            if now - last >= 1.0:
+                last = now
+                self._pipe.send(_Stage(title, done, total))
+
+        yield tick
+
+
+def _serve(pipe: Connection) -> None:
+    """Do units until nobody asks any more: a message is a setting, in bytes, or the threads and the unit."""
+    with suppress(OSError):
+        os.setpgid(0, 0)  # a Ctrl-C reaches the process that gives out the work; that sends it on, once
+    os.environ["TOKENIZERS_PARALLELISM"] = "false"
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    context: EncodeContext | None = None
+    refused: tuple[str, ...] = ()
+    try:
+        import sentence_transformers  # noqa: F401  # takes seconds; what is ready has it
+
+        pipe.send("ready")
+        while True:
+            message = pipe.recv()
+            if isinstance(message, Setting):
+                try:
+                    context, refused = open_context(message, _Stages(pipe)), ()
+                except HengyuError as e:
+                    context, refused = None, e.problems
+                continue
+            threads, unit = message
+            if context is None:
+                pipe.send(Report(problems=refused))
+                continue
+            with _on_threads(threads):
+                report = perform(context, unit)
+            pipe.send(report)
+    except (EOFError, OSError, KeyboardInterrupt):
+        return
+
+
+def _end_with_parent() -> None:
+    """End when the process that started this one has ended, however it did."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
