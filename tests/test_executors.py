@@ -334,8 +334,9 @@ def test_a_worker_that_is_killed_costs_nothing(here: Path, whole: Outcome, tmp_p
 
 @pytest.fixture
 def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Processes for work of any size."""
+    """Processes for work of any size, and nothing is done here while they start."""
     monkeypatch.setattr(processes, "_PROMPT", -1.0)
+    monkeypatch.setattr(processes, "_SHORT", -1.0)
 
 
 @pytest.mark.usefixtures("at_once")
@@ -361,7 +362,7 @@ class Mortal(Processes):
     def _hand_out(self, units: Sequence[WorkUnit[Any, Any]], waiting: list[int], context: Any) -> None:
         super()._hand_out(units, waiting, context)
         for worker in self._busy:
-            pid = worker.process.pid or 0
+            pid = worker.pid
             if (
                 len(self.killed) < self.times
                 and pid not in self.killed
@@ -372,7 +373,7 @@ class Mortal(Processes):
 
 
 @pytest.mark.usefixtures("at_once")
-@pytest.mark.parametrize("kind", ["Encode", "Observe"])
+@pytest.mark.parametrize("kind", ["Encode", pytest.param("Observe", marks=pytest.mark.long)])
 def test_a_process_that_is_killed_costs_nothing(here: Path, whole: Outcome, tmp_path: Path, kind: str) -> None:
     mortal = Mortal(kind, times=2)
     said: list[str] = []
@@ -391,11 +392,8 @@ def test_a_process_that_is_killed_costs_nothing(here: Path, whole: Outcome, tmp_
     assert (found.encoded, found.observed) == (whole.encoded, whole.observed)
 
 
-def test_an_interrupt_ends_the_processes_and_what_they_had_is_kept(
-    here: Path, whole: Outcome, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(processes, "_PROMPT", -1.0)
-
+@pytest.mark.usefixtures("at_once")
+def test_an_interrupt_ends_the_processes_and_what_they_had_is_kept(here: Path, whole: Outcome, tmp_path: Path) -> None:
     class Interrupted(Processes):
         def run(self, units: Sequence[WorkUnit[Any, Any]], context: Any, log: UnitLog) -> Iterator[Any]:
             for number, done in enumerate(super().run(units, context, log)):
@@ -408,8 +406,7 @@ def test_an_interrupt_ends_the_processes_and_what_they_had_is_kept(
         weigh(here, tmp_path, executor)
     assert not executor._busy
     executor._close()
-    with Processes.on(2) as executor:
-        found = weigh(here, tmp_path, executor)
+    found = weigh(here, tmp_path, Local())
     assert left(found) == left(whole) and 0 < found.encoded < whole.encoded
 
 

@@ -5,17 +5,20 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
+import numpy as np
+from numpy.typing import NDArray
+
 from hengyu.base.errors import HengyuError
 from hengyu.base.progress import Progress
 from hengyu.bench.context import RunContext
-from hengyu.bench.encode import look_before
+from hengyu.bench.encode import TOKENS, look_before, refuse_unknown
 from hengyu.bench.encode_shards import encode_all
 from hengyu.bench.notes import UnitLog
 from hengyu.bench.prepared_encoder import EncodedEncoder, PreparedEncoder, absent_encoder, prepare_encoder
 from hengyu.bench.units import Executor
 from hengyu.encoders import SIDES, Encoder, EncoderFailed, find_encoder
-from hengyu.storage.identity import cell
-from hengyu.storage.vectors import VectorStore
+from hengyu.storage.identity import cell, vectors_key
+from hengyu.storage.vectors import VectorStore, text_keys
 from hengyu.suites.plan import Plan
 
 __all__ = ["encode_each", "look_at", "prepare_encoders"]
@@ -69,19 +72,36 @@ def _ask(plan: Plan, encoder: Encoder, store: VectorStore, progress: Progress) -
         encoder.prepare(store, plan.texts, progress)
 
 
-def look_at(encoders: Sequence[PreparedEncoder], texts: Sequence[str], progress: Progress) -> list[PreparedEncoder]:
-    """Return encoders without the poolings of those that cannot read the texts, as far as tokenising some of them shows."""
+def look_at(
+    encoders: Sequence[PreparedEncoder], texts: Sequence[str], store: VectorStore, progress: Progress
+) -> list[PreparedEncoder]:
+    """Return encoders without the poolings of those that cannot read the texts, as far as tokenising some of them shows.
+
+    What the store holds of them is not tokenised again: loading a tokenizer takes seconds.
+    """
     some = [*texts[:: max(1, len(texts) // _LOOKED_AT)]]
+    keys = text_keys(some)
     found = []
     for prepared in encoders:
         left = prepared
         try:
             for side in prepared.sides if prepared.poolings else ():
-                look_before(prepared.encodes(side), some)
+                if not _read_before(store, prepared.encodes(side), keys):
+                    look_before(prepared.encodes(side), some)
         except EncoderFailed as e:
             left = _given_up(prepared, e, progress)
         found.append(left)
     return found
+
+
+def _read_before(store: VectorStore, encoder: Encoder, keys: NDArray[np.uint8]) -> bool:
+    """Return whether the store knows the tokens of texts; raises `EncoderFailed` where they are mostly unknown ones."""
+    space = store.space(vectors_key(encoder, TOKENS))
+    if not len(space) or (space.find(keys) < 0).any():
+        return False
+    counts = space.get(keys).astype(np.float64)
+    refuse_unknown(encoder, counts[:, 0].sum(), counts[:, 1].sum())
+    return True
 
 
 def encode_each(executor: Executor, context: RunContext, log: UnitLog) -> list[EncodedEncoder]:

@@ -95,7 +95,7 @@ def run(
         run_mirror.exchange(folder, "observations")
     earlier = begin(folder / "environment.json", command)
     _introduce(plan, folder.name, prepared, progress)
-    prepared = look_at(prepared, plan.texts, progress)
+    prepared = look_at(prepared, plan.texts, store, progress)
     needed = _estimate(plan, prepared, max_memory, progress)
     mark_started(folder)
     context = RunContext(

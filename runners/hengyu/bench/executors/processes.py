@@ -6,20 +6,18 @@ vector do not depend on the number of cores.
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import signal
+import subprocess
 import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from multiprocessing.connection import Connection, wait
-from multiprocessing.process import BaseProcess
+from multiprocessing.connection import Connection, Pipe, wait
 from multiprocessing.reduction import ForkingPickler
-from types import ModuleType
-from typing import Any, Self, TypeVar
+from typing import Self, TypeVar
 
 from hengyu.base.errors import HengyuError
 from hengyu.base.memory import as_words
@@ -39,8 +37,9 @@ _SHORT = 2.0  # seconds that a unit may take here while the processes start
 _TRIES = 3  # of a unit whose process died
 _PATIENCE = 20.0  # seconds for units that are interrupted to save what they have
 _TOLD = 30.0  # seconds between two lines on how far the trainings are
+_FAREWELL = 5.0  # seconds for idle processes to end
 _SPARE = 0.8  # the share of the free memory that the processes may take
-_LOADED = ("hengyu.bench.executors.processes", "hengyu.encoders.huggingface", "torch", "sentence_transformers")
+_PARENT = "import sys; from hengyu.bench.executors.processes import rear; rear(*map(int, sys.argv[1:]))"
 
 
 @dataclass(frozen=True)
@@ -52,13 +51,19 @@ class _Stage:
     total: int
 
 
+@dataclass(frozen=True)
+class _Ready:
+    """Says that a process can be given units."""
+
+    pid: int
+
+
 @dataclass(eq=False)
 class _Worker:
     """One process, and what it is doing."""
 
-    process: BaseProcess
     pipe: Connection
-    ready: bool = False
+    pid: int = 0  # 0 until it has loaded what it needs
     unit: int = -1  # the number of what it does; -1 for nothing
     key: str = ""  # of the setting that it has
     stage: _Stage | None = None
@@ -66,7 +71,54 @@ class _Worker:
     @property
     def idle(self) -> bool:
         """Whether it can be given a unit."""
-        return self.ready and self.unit < 0
+        return self.pid > 0 and self.unit < 0
+
+
+@dataclass(frozen=True)
+class _Parent:
+    """The process that loads what all need, once, and then becomes as many as are wanted: they share the memory of it."""
+
+    process: subprocess.Popen[bytes]
+    pipe: Connection  # it sends how each of its children ended; they end when this end is closed
+
+    @classmethod
+    def of(cls, number: int) -> tuple[Self, list[_Worker]]:
+        """Start it, and return what it will give as well; nothing is waited for."""
+        mine, theirs = zip(*(Pipe() for _ in range(number + 1)), strict=True)
+        handles = [pipe.fileno() for pipe in theirs]
+        path = os.pathsep.join(p for p in sys.path if p)
+        around = {**os.environ, "PYTHONPATH": path, "PYTHONSAFEPATH": "1", "TOKENIZERS_PARALLELISM": "false"}
+        process = subprocess.Popen(
+            [sys.executable, "-c", _PARENT, *map(str, handles)],
+            pass_fds=handles,
+            env=around,
+            stdin=subprocess.DEVNULL,
+            start_new_session=True,  # a Ctrl-C reaches the process that gives out the work; that sends it on, once
+        )
+        for pipe in theirs:
+            pipe.close()
+        return cls(process, mine[0]), [_Worker(pipe) for pipe in mine[1:]]
+
+    def ended(self, pid: int) -> str:
+        """Return in words how a child has ended."""
+        while self.pipe.poll(1.0):
+            try:
+                which, status = self.pipe.recv()
+            except (EOFError, OSError):
+                break
+            if which == pid:
+                code = os.waitstatus_to_exitcode(status)
+                return f"killed by signal {-code}" if code < 0 else f"exit code {code}"
+        return "it is gone"
+
+    def end(self) -> None:
+        """End it, and whatever it has become."""
+        self.pipe.close()
+        try:
+            self.process.wait(_FAREWELL)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
 
 
 @dataclass
@@ -80,6 +132,7 @@ class Processes:
     workers: int
     remote: bool = field(default=True, init=False)
     _pool: list[_Worker] = field(default_factory=list, init=False, repr=False)
+    _parent: _Parent | None = field(default=None, init=False, repr=False)
     _spent: float = field(default=0.0, init=False, repr=False)
     _last: float = field(default=0.0, init=False, repr=False)
     _alone: bool = field(default=False, init=False, repr=False)
@@ -149,7 +202,7 @@ class Processes:
         if not spread or self._alone:
             return waiting[0]
         self._welcome(0.0)
-        if any(w.ready for w in self._pool):
+        if any(w.pid for w in self._pool):
             return None
         light = spread[-1]
         if self._pool:  # they are being started
@@ -183,27 +236,20 @@ class Processes:
                     f"{as_words(room)} may be taken"
                 )
             return
-        method = "forkserver" if sys.platform == "linux" else "spawn"
-        start = multiprocessing.get_context(method)
-        if method == "forkserver":
-            start.set_forkserver_preload(list(_LOADED))
         context.progress.say(
             f"{number} worker processes, one thread each; each may hold about {as_words(context.memory)}"
         )
-        for _ in range(number):
-            self._pool.append(_begin(start))
+        self._parent, self._pool = _Parent.of(number)
 
     def _welcome(self, seconds: float) -> None:
         """Note which processes have loaded what they need, waiting for one if need be."""
-        starting = {w.pipe: w for w in self._pool if not w.ready}
+        starting = {w.pipe: w for w in self._pool if not w.pid}
         for pipe in wait(list(starting), seconds) if starting else ():
             worker = starting[pipe]  # type: ignore[index]
             try:
-                worker.pipe.recv()
+                worker.pid = worker.pipe.recv().pid
             except (EOFError, OSError):
                 self._lose(worker)
-            else:
-                worker.ready = True
 
     def _hand_out(self, units: Sequence[WorkUnit[C, T]], waiting: list[int], context: C) -> None:
         """Give every idle process a unit that stores nothing that one in work will store."""
@@ -247,10 +293,10 @@ class Processes:
                 continue
             if isinstance(message, _Stage):
                 worker.stage = message
-            elif isinstance(message, Report):
-                found.append((worker, message))
+            elif isinstance(message, _Ready):
+                worker.pid = message.pid
             else:
-                worker.ready = True
+                found.append((worker, message))
         self._tell(context)
         return found
 
@@ -273,9 +319,7 @@ class Processes:
 
     def _bury(self, worker: _Worker, tries: int, context: EncodeContext) -> None:
         """Go on without a process that has died, in this one if it was the last; raises `HengyuError` at the last try."""
-        worker.process.join(1.0)
-        code = worker.process.exitcode
-        how = f"killed by signal {-code}" if code is not None and code < 0 else f"exit code {code}"
+        how = self._parent.ended(worker.pid) if self._parent else ""
         self._lose(worker)
         if tries >= _TRIES:
             raise HengyuError(
@@ -285,29 +329,27 @@ class Processes:
         context.progress.say(f"warning: a worker process died ({how}); its part is done again")
 
     def _interrupt(self) -> None:
-        """Let units that are in work when a run ends early save what they have."""
+        """Let units that are in work when a run ends early save what they have, and end their processes."""
         busy = self._busy
         for worker in busy:
-            if worker.process.pid and worker.process.is_alive():
-                with suppress(OSError):
-                    os.kill(worker.process.pid, signal.SIGINT)
+            with suppress(OSError):
+                os.kill(worker.pid, signal.SIGINT)
         until = time.monotonic() + _PATIENCE
         for worker in busy:
-            worker.process.join(max(0.0, until - time.monotonic()))
-            if worker.process.is_alive():
-                worker.process.kill()
-            worker.pipe.close()
-            self._pool.remove(worker)
+            with suppress(EOFError, OSError):
+                while worker.pipe.poll(max(0.0, until - time.monotonic())):
+                    worker.pipe.recv()
+                os.kill(worker.pid, signal.SIGKILL)
+            self._lose(worker)
 
     def _close(self) -> None:
         """End the processes."""
         for worker in self._pool:
             worker.pipe.close()
-        for worker in self._pool:
-            worker.process.join(2.0)
-            if worker.process.is_alive():
-                worker.process.kill()
         self._pool.clear()
+        if self._parent:
+            self._parent.end()
+        self._parent = None
 
 
 def _available() -> int:
@@ -342,20 +384,6 @@ def _on_threads(number: int) -> Iterator[None]:
             torch.set_num_threads(before or int(said[names[0]] or 0) or os.cpu_count() or 1)
 
 
-def _begin(start: Any) -> _Worker:
-    """Start a process, which does not run the main module again: that may be a script without a guard."""
-    mine, other = start.Pipe()
-    process = start.Process(target=_serve, args=(other,), daemon=True)
-    main = sys.modules["__main__"]
-    sys.modules["__main__"] = ModuleType("__main__")
-    try:
-        process.start()
-    finally:
-        sys.modules["__main__"] = main
-    other.close()
-    return _Worker(process, mine)
-
-
 class _Stages(Lines):
     """Says how far a unit is, beside keeping its lines."""
 
@@ -378,18 +406,38 @@ class _Stages(Lines):
         yield tick
 
 
-def _serve(pipe: Connection) -> None:
+def rear(control: int, *handles: int) -> None:
+    """Load what units need, and become a process for each of the handles of pipes; say how each of them ends.
+
+    It computes nothing itself: a process that has started threads cannot be copied.
+    """
+    import sentence_transformers  # noqa: F401
+
+    import hengyu.encoders.huggingface  # noqa: F401
+
+    own = Connection(control)
+    for handle in handles:
+        if not os.fork():
+            for other in handles:
+                if other != handle:
+                    os.close(other)
+            with suppress(KeyboardInterrupt):
+                _serve(Connection(handle), own)
+            os._exit(0)
+    for handle in handles:
+        os.close(handle)
+    for _ in handles:
+        with suppress(OSError):
+            own.send(os.wait())
+
+
+def _serve(pipe: Connection, control: Connection) -> None:
     """Do units until nobody asks any more: a message is a setting, in bytes, or the threads and the unit."""
-    with suppress(OSError):
-        os.setpgid(0, 0)  # a Ctrl-C reaches the process that gives out the work; that sends it on, once
-    os.environ["TOKENIZERS_PARALLELISM"] = "false"
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    threading.Thread(target=_end_with, args=(control,), daemon=True).start()
     context: EncodeContext | None = None
     refused: tuple[str, ...] = ()
-    try:
-        import sentence_transformers  # noqa: F401  # takes seconds; what is ready has it
-
-        pipe.send("ready")
+    with suppress(EOFError, OSError):
+        pipe.send(_Ready(os.getpid()))
         while True:
             message = pipe.recv()
             if isinstance(message, Setting):
@@ -405,13 +453,9 @@ def _serve(pipe: Connection) -> None:
             with _on_threads(threads):
                 report = perform(context, unit)
             pipe.send(report)
-    except (EOFError, OSError, KeyboardInterrupt):
-        return
 
 
-def _end_with_parent() -> None:
-    """End when the process that started this one has ended, however it did."""
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)
+def _end_with(control: Connection) -> None:
+    """End at once when the process that gives out the work has ended, however it did."""
+    wait([control])
+    os._exit(1)

@@ -19,7 +19,7 @@ __all__ = ["COSTS", "Peak", "queries_each_second", "queries_per_second", "thread
 COSTS = ("qps", "qps-batch", "qps-batch-threads", "build-seconds", "peak-memory")
 
 _SECONDS = 0.2  # duration of a measurement
-_SINGLE = 500  # maximum number of queries sent one by one
+_SINGLE, _FEWEST = 500, 20  # queries that are sent one by one at most, and at least
 
 
 @contextmanager
@@ -46,24 +46,42 @@ class _Searched(Protocol):
 def queries_per_second(index: _Searched, queries: Any, k: int) -> tuple[Ids, dict[str, float]]:
     """Search k neighbours of all queries (Q,), of which slices can be taken; return the results (Q, k) and the rates of `COSTS`.
 
-    ``qps`` sends one query per call, at most 500; ``qps-batch`` all in one call, ``qps-batch-threads`` the same on all threads.
-    A rate is the best of several rounds within a fifth of a second.
+    ``qps`` sends one query per call, as in `queries_each_second`; ``qps-batch`` all in one call, ``qps-batch-threads`` the same on
+    all threads, of a slow index as many as it answers in a fifth of a second. A rate is the best of several rounds within a
+    fifth of a second, or that of one round that takes longer.
     """
     single = queries_each_second(index, queries, k)
     with threads(1):
         found: list[Ids] = []
         batch = _rate(lambda: found.append(index.search(queries, k)[0]), len(queries))
+    some = queries[: max(_FEWEST, int(batch * _SECONDS))]
     with threads(None):
-        every = _rate(lambda: index.search(queries, k), len(queries))
+        every = _rate(lambda: index.search(some, k), len(some))
     return found[0], {"qps": single, "qps-batch": batch, "qps-batch-threads": every}
 
 
 def queries_each_second(index: _Searched, queries: Any, k: int) -> float:
-    """Return how many queries are answered a second where each is a call of its own, at most 500 of them, on one thread."""
+    """Return how many queries are answered a second where each is a call of its own, on one thread.
+
+    There are 500 of them at most, fewer of a slow index: as many as it answers in a fifth of a second, but 20 at least.
+    """
+
+    def ask(some: Any) -> None:
+        for i in range(len(some)):
+            index.search(some[i : i + 1], k)
+
     with threads(1):
         index.search(queries[:2], k)  # compiles and maps what the first use needs
-        few = queries[:_SINGLE]
-        return _rate(lambda: [index.search(few[i : i + 1], k) for i in range(len(few))], len(few))
+        few = queries[:_FEWEST]
+        rate = _once(lambda: ask(few), len(few))
+        some = queries[: min(_SINGLE, max(_FEWEST, int(rate * _SECONDS)))]
+        return _rate(lambda: ask(some), len(some))
+
+
+def _once(job: Callable[[], object], units: int) -> float:
+    start = time.perf_counter()
+    job()
+    return units / max(time.perf_counter() - start, 1e-9)
 
 
 def _rate(job: Callable[[], object], units: int) -> float:
