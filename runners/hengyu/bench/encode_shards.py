@@ -22,6 +22,7 @@ __all__ = ["Batches", "Encode", "encode_all", "encode_block", "shards"]
 
 Ids = NDArray[np.int64]
 _MOST = 8192  # texts of a shard: what a worker that dies loses, and what one holds
+_MUCH = 100_000  # characters that take longer than a process takes to start, whatever the model
 _ROUNDS = 8  # shards for each worker, so that they end at about the same time
 
 
@@ -35,6 +36,7 @@ class Batches:
     side: str = ""
     weight: int = 1
     trains: bool = True  # how large a batch is depends on the device
+    long: bool = False
     timed: bool = False
     peers: int = 1
     makes: frozenset[str] = frozenset()
@@ -72,6 +74,7 @@ class Encode:
     carried: Carried | None = None
     side: str = ""
     trains: bool = True
+    long: bool = False
     timed: bool = False
     peers: int = 1 << 30  # as many as one likes: its numbers depend on no others
     makes: frozenset[str] = frozenset()
@@ -207,12 +210,13 @@ class _Sharded:
         asked = Batches(self.number, self.poolings, tuple(texts) if self.carried else None, self.side)
         ((_, batches),) = self.executor.run([asked], self.context, self.log)
         most = cost[wanted].sum() / (_ROUNDS * self.executor.workers)
+        much = bool(cost[wanted].sum() > _MUCH)
 
         def unit(ids: Ids) -> Encode:
             own = {name: lacks[ids] for name, lacks in missing.items()}
             some = Carried(tuple(texts[int(i)] for i in ids), own) if self.carried else None
             places = ids if numbers is None else numbers[ids]
-            return Encode(self.number, self.poolings, places, int(cost[ids].sum()), some, self.side)
+            return Encode(self.number, self.poolings, places, int(cost[ids].sum()), some, self.side, long=much)
 
         units = list(map(unit, shards(batches, wanted, cost, most)))
         done, judged = 0, _Judged(prepared.encoder, len(units))

@@ -80,8 +80,13 @@ class Observe:
     trains: bool
     timed: bool = False
     peers: int = 1
-    makes: frozenset[str] = frozenset()
+    makes: frozenset[str] = frozenset()  # of which each is trained, which takes long
     moments: Mapping[str, Moments] = field(default_factory=dict)
+
+    @property
+    def long(self) -> bool:
+        """Whether something is trained."""
+        return bool(self.makes)
 
     def __call__(self, context: RunContext, log: UnitLog) -> list[Observation]:
         """Observe them, and return what was seen of each."""
@@ -106,6 +111,7 @@ class Leaf:
     start: int
     weight: int = LEAF
     trains: bool = False
+    long: bool = False
     timed: bool = False
     peers: int = 1 << 30  # as many as there are rows
     makes: frozenset[str] = frozenset()

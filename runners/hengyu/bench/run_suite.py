@@ -25,6 +25,8 @@ from hengyu.suites.suite import Suite
 
 __all__ = ["RunOptions", "run_suite"]
 
+_MANY = 2000  # texts that take longer than a process takes to start
+
 
 @dataclass(frozen=True)
 class RunOptions:
@@ -144,18 +146,20 @@ def run_suite(suite: Suite, options: RunOptions, progress: Progress = silent) ->
         raise HengyuError("--fresh encodes into a temporary folder; remove --store")
     with ExitStack() as stack:
         own = Path(stack.enter_context(TemporaryDirectory(prefix="hengyu-"))) if options.fresh else None
+        store = VectorStore(own / "vectors") if own else VectorStore.at(options.store)
+        local = store.mirror is None and not any(e.api for e in plan.suite.encoders)
+        certain = local and not any(store.spaces()) and len(plan.texts) > _MANY  # all of them will be encoded
+        ways = options.executor, options.address, options.workers, options.device
         return run(
             plan,
             reports=options.reports,
-            store=VectorStore(own / "vectors") if own else VectorStore.at(options.store),
+            store=store,
             fits=FitStore(own / "fits") if own else FitStore.at(options.store),
             progress=progress,
             force=options.force or options.fresh,
             offline=options.offline,
             max_memory=options.max_memory,
             command=options.command,
-            executor=stack.enter_context(
-                open_executor(options.executor, options.address, options.workers, options.device)
-            ),
+            executor=stack.enter_context(open_executor(*ways, at_once=certain)),
             mirror=options.mirror,
         )

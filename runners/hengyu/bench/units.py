@@ -31,6 +31,10 @@ class WorkUnit(Protocol[Needed, Result]):
         """Whether a model runs in it, which wants a GPU where there is one."""
 
     @property
+    def long(self) -> bool:
+        """Whether it takes longer than it takes a process to start, as far as that is known: it trains, or encodes much."""
+
+    @property
     def timed(self) -> bool:
         """Whether it measures how fast something is, so that nothing may run beside it on this machine."""
 

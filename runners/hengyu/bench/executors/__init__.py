@@ -20,11 +20,14 @@ _GPUS = ("/dev/nvidiactl", "/dev/kfd", "/dev/dxg")  # of NVIDIA, AMD, and either
 
 
 @contextmanager
-def open_executor(name: str, address: str = "", workers: int = 0, device: str = "") -> Iterator[Executor]:
+def open_executor(
+    name: str, address: str = "", workers: int = 0, device: str = "", *, at_once: bool = False
+) -> Iterator[Executor]:
     """Yield an executor by its name: "local", or "ray" (an address of "" starts a cluster of this machine).
 
     "local" works in ``workers`` processes, by default as many as there are cores; in this process alone where that is one, and
-    where models run on a GPU (``device`` names one, or is "" and there is one). Raises `HengyuError` where Ray cannot be had.
+    where models run on a GPU (``device`` names one, or is "" and there is one). The processes are started when there is work for
+    them, or ``at_once`` where that is certain. Raises `HengyuError` where Ray cannot be had.
     """
     if name == "ray":
         from hengyu.bench.executors.ray import Ray
@@ -36,14 +39,14 @@ def open_executor(name: str, address: str = "", workers: int = 0, device: str = 
         raise HengyuError("--address belongs to --executor ray; add that, or leave it out")
     asked = workers or _asked()
     number = asked or (1 if _on_a_gpu(device) else _cores())
-    if number == 1:
+    if number == 1 or os.name != "posix":  # processes are copies of one another, which only POSIX can make
         from hengyu.bench.executors.local import Local
 
         yield Local()
         return
     from hengyu.bench.executors.processes import Processes
 
-    with Processes.on(number) as processes:
+    with Processes.on(number, at_once=at_once) as processes:
         yield processes
 
 

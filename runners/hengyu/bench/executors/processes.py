@@ -136,16 +136,19 @@ class Processes:
     _spent: float = field(default=0.0, init=False, repr=False)
     _last: float = field(default=0.0, init=False, repr=False)
     _alone: bool = field(default=False, init=False, repr=False)
+    _started: bool = field(default=False, init=False, repr=False)
     _given: tuple[EncodeContext, Setting, bytes] | None = field(default=None, init=False, repr=False)
     _peak: int = field(default=0, init=False, repr=False)
     _told: float = field(default=0.0, init=False, repr=False)
 
     @classmethod
     @contextmanager
-    def on(cls, workers: int) -> Iterator[Self]:
-        """Yield an executor; its processes are started when there is work for them, and end with it."""
+    def on(cls, workers: int, *, at_once: bool = False) -> Iterator[Self]:
+        """Yield an executor; its processes are started when there is work for them, or ``at_once``, and end with it."""
         executor = cls(workers)
         try:
+            if at_once:
+                executor._parent, executor._pool = _Parent.of(workers)
             yield executor
             if executor._peak and executor._given:
                 progress = executor._given[0].progress
@@ -159,7 +162,7 @@ class Processes:
         A unit whose process died is done again, and goes on from what is stored. Raises `HengyuError` when it dies again and
         again.
         """
-        waiting = sorted(range(len(units)), key=lambda i: (bool(units[i].makes), units[i].weight), reverse=True)
+        waiting = sorted(range(len(units)), key=lambda i: (units[i].long, units[i].weight), reverse=True)
         tries = [0] * len(units)
         try:
             while waiting or self._busy:
@@ -189,10 +192,10 @@ class Processes:
 
     def _pays(self, units: Sequence[WorkUnit[C, T]], waiting: Sequence[int]) -> bool:
         """Return whether what waits is worth starting processes for."""
-        if self._pool or self._alone:
+        if self._started or self._alone:
             return False
         spread = [i for i in waiting if not units[i].timed]
-        return len(spread) > 1 and (self._spent >= _PROMPT or any(units[i].makes for i in spread))
+        return len(spread) > 1 and (self._spent >= _PROMPT or any(units[i].long for i in spread))
 
     def _to_do_here(self, units: Sequence[WorkUnit[C, T]], waiting: Sequence[int]) -> int | None:
         """Return the number of the unit that this process should do now; None where others should, or it must wait."""
@@ -205,9 +208,11 @@ class Processes:
         if any(w.pid for w in self._pool):
             return None
         light = spread[-1]
-        if self._pool:  # they are being started
-            return None if units[light].makes or self._last > _SHORT else light
-        return light
+        if not self._pool:
+            return light
+        # they are being started; to load what a model runs with here as well would take as long
+        loaded = not units[light].trains or "sentence_transformers" in sys.modules
+        return light if loaded and not units[light].long and self._last <= _SHORT else None
 
     def _here(self, unit: WorkUnit[C, T], context: C, log: UnitLog) -> T:
         """Do a unit in this process, on as many threads as it would have in another."""
@@ -230,6 +235,7 @@ class Processes:
         number = min(self.workers, int(room // max(1, context.memory)))
         if number < 2:
             self._alone = True
+            self._close()
             if self.workers > 1:
                 context.progress.say(
                     f"one unit of work at a time: another process would hold about {as_words(context.memory)}, and "
@@ -239,7 +245,11 @@ class Processes:
         context.progress.say(
             f"{number} worker processes, one thread each; each may hold about {as_words(context.memory)}"
         )
-        self._parent, self._pool = _Parent.of(number)
+        if self._parent is None:
+            self._parent, self._pool = _Parent.of(number)
+        self._started = True
+        for worker in self._pool[number:]:
+            self._lose(worker)
 
     def _welcome(self, seconds: float) -> None:
         """Note which processes have loaded what they need, waiting for one if need be."""

@@ -16,7 +16,8 @@ from hengyu.numerics.metrics import spearman
 
 __all__ = ["TrainingMonitor", "alignment", "effective_rank", "uniformity"]
 
-_PROBE = 300  # sentences, and held-out pairs
+_PROBE = 300  # sentences, and held-out pairs, at most
+_FEWEST = 50
 _ALIKE = 0.8  # share of the label scale from which pairs count as having the same meaning
 WorkUnit = NDArray[np.floating[Any]]
 
@@ -50,15 +51,17 @@ class TrainingMonitor:
     trainable: TrainableEncoder
     training_data: TrainingData
     seed: int
+    trained: int = 0  # sentences, or pairs; a short training is looked at on fewer than they are
     step: list[int] = field(default_factory=list)
     loss: list[float] = field(default_factory=list)
     values: dict[str, list[float]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         rng = np.random.default_rng([self.seed, 3])
-        probe = rng.permutation(len(self.training_data.counts))[:_PROBE]
+        size = min(_PROBE, max(_FEWEST, self.trained // 4)) if self.trained else _PROBE
+        probe = rng.permutation(len(self.training_data.counts))[:size]
         self._probe = self.trainable.tokens([self.training_data.texts[int(i)] for i in probe])
-        self._pairs = self.training_data.held.some(_PROBE) if self.training_data.held is not None else None
+        self._pairs = self.training_data.held.some(size) if self.training_data.held is not None else None
         if self._pairs is not None:
             texts = [self.training_data.texts[int(i)] for part in (self._pairs.first, self._pairs.second) for i in part]
             self._held = self.trainable.tokens(texts)
