@@ -162,7 +162,11 @@ class Processes:
         A unit whose process died is done again, and goes on from what is stored. Raises `HengyuError` when it dies again and
         again.
         """
-        waiting = sorted(range(len(units)), key=lambda i: (units[i].long, units[i].weight), reverse=True)
+        waiting = sorted(
+            range(len(units)),
+            key=lambda i: (units[i].long and units[i].trains, units[i].long, units[i].weight),
+            reverse=True,
+        )
         tries = [0] * len(units)
         try:
             while waiting or self._busy:

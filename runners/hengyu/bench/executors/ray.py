@@ -174,7 +174,11 @@ class Ray:
         """
         import ray
 
-        waiting = sorted(range(len(units)), key=lambda i: (units[i].long, units[i].weight), reverse=True)
+        waiting = sorted(
+            range(len(units)),
+            key=lambda i: (units[i].long and units[i].trains, units[i].long, units[i].weight),
+            reverse=True,
+        )
         flying: dict[Any, int] = {}
         if units:
             self._share(context)

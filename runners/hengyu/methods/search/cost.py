@@ -18,7 +18,7 @@ __all__ = ["COSTS", "Peak", "queries_each_second", "queries_per_second", "thread
 
 COSTS = ("qps", "qps-batch", "qps-batch-threads", "build-seconds", "peak-memory")
 
-_SECONDS = 0.2  # duration of a measurement
+_SECONDS = 0.1  # duration of a measurement
 _SINGLE, _FEWEST = 500, 20  # queries that are sent one by one at most, and at least
 
 
@@ -47,8 +47,8 @@ def queries_per_second(index: _Searched, queries: Any, k: int) -> tuple[Ids, dic
     """Search k neighbours of all queries (Q,), of which slices can be taken; return the results (Q, k) and the rates of `COSTS`.
 
     ``qps`` sends one query per call, as in `queries_each_second`; ``qps-batch`` all in one call, ``qps-batch-threads`` the same on
-    all threads, of a slow index as many as it answers in a fifth of a second. A rate is the best of several rounds within a
-    fifth of a second, or that of one round that takes longer.
+    all threads, of a slow index as many as it answers in a tenth of a second. A rate is the best of several rounds within a
+    tenth of a second, or that of one round that takes longer.
     """
     single = queries_each_second(index, queries, k)
     with threads(1):
@@ -63,7 +63,7 @@ def queries_per_second(index: _Searched, queries: Any, k: int) -> tuple[Ids, dic
 def queries_each_second(index: _Searched, queries: Any, k: int) -> float:
     """Return how many queries are answered a second where each is a call of its own, on one thread.
 
-    There are 500 of them at most, fewer of a slow index: as many as it answers in a fifth of a second, but 20 at least.
+    There are 500 of them at most, fewer of a slow index: as many as it answers in a tenth of a second, but 20 at least.
     """
 
     def ask(some: Any) -> None:

@@ -119,6 +119,11 @@ def _paired(run: Run, flow: MethodLine, white: MethodLine, whole: Summary) -> tu
     if flow.row[3] != white.row[3]:
         return None
     entries = [flow.row[2], white.row[2]]
+    where = (whole.column, flow.row[0], flow.row[1], flow.row[3], *entries)
+    for known in run.differences:  # the suite asks for it: the same number, without drawing it again
+        if where == (known.task, known.encoder, known.pooling, known.fit_on, known.entry, known.against):
+            numbers = (percent(known.value, signed=True), between(known.low, known.high, signed=True))
+            return " ".join(numbers), known.verdict
     chosen = {"entry": entries, "encoder": [flow.row[0]], "pooling": [flow.row[1]], "fit_on": [flow.row[3]]}
     try:
         lines = compare(run, chosen=chosen).lines
