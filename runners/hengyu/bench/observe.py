@@ -13,10 +13,11 @@ from hengyu.base.remote import Unreachable
 from hengyu.bench.context import RunContext
 from hengyu.bench.encode import Vectors
 from hengyu.bench.notes import UnitLog, note_fits, timing_key
+from hengyu.bench.observations import ObservationStore
 from hengyu.bench.prepared_encoder import EncodedEncoder, PreparedEncoder, data_key, observed_key
 from hengyu.bench.results import ResultLog
 from hengyu.bench.task_inputs import TextInputs, task_inputs, tuned_inputs
-from hengyu.bench.units import Executor
+from hengyu.bench.units import Executor, WorkUnit
 from hengyu.encoders.lexical import baseline_cosines, baseline_digest
 from hengyu.methods.fit_cache import FitCache
 from hengyu.methods.fitted import SampleTransform
@@ -123,6 +124,34 @@ class Leaf:
         return Moments.of(sample.part(self.start, self.start + LEAF))
 
 
+@dataclass(frozen=True)
+class ObserveText:
+    """Unit: what is observed of one task without an encoder: a baseline of pairs, or an entry of lexical search."""
+
+    name: str
+    task: int
+    weight: int = 0
+    trains: bool = False
+    long: bool = False
+    timed: bool = False
+    peers: int = 1 << 30
+    makes: frozenset[str] = frozenset()
+
+    def __call__(self, context: RunContext, log: UnitLog) -> list[Observation]:
+        """Observe it."""
+        plan = context.plan
+        task, kind = plan.tasks[self.task], plan.suite.task_kind
+        cache_key = baseline_key(plan, self.name, task)
+        started = time.perf_counter()
+        try:
+            found, costs = (_search_texts if kind.index else _compare_texts)(plan, self.name, task, cache_key)
+        except ValueError as e:
+            return [Observation.missed(cache_key, (self.name,), e)]
+        if costs:
+            log.note_costs(timing_key(cache_key, found.entries[0]), costs)
+        return [context.observations.save(found, log, started)]
+
+
 def _with_moments(executor: Executor, context: RunContext, units: Sequence[Observe], log: UnitLog) -> list[Observe]:
     """Return units with the moments that are too many rows' for one worker, which all of them take together."""
     leaves: list[Leaf] = []
@@ -176,20 +205,34 @@ def observe_all(executor: Executor, context: RunContext, encoders: Sequence[Enco
                     places.append(len(found))
                     units.append(Observe(number, pooling, at, part, task.n * len(part), trains, timed, 0, makes))
                 found.append(done)
+        without = [(name, task) for name in plan.suite.baselines for task in range(len(plan.tasks))]
+        lexical = [_bare(store.find(baseline_key(plan, name, plan.tasks[task]), log)) for name, task in without]
+        log.kept += sum(one is not None for one in lexical)
         units = [replace(unit, peers=peers) for unit in units]
         if executor.remote:
             units = _with_moments(executor, context, units, log)
-        for number, seen in executor.run(units, context, log):
+        more = [ObserveText(*pair, timed=timed) for pair, one in zip(without, lexical, strict=True) if one is None]
+        work: list[WorkUnit[RunContext, list[Observation]]] = [*units, *more]
+        for number, seen in executor.run(work, context, log):
+            if number >= len(units):
+                unit = more[number - len(units)]
+                lexical[without.index((unit.name, unit.task))] = _taken(store, seen[0], log)
+                continue
             for i, one in zip(units[number].missing, seen, strict=True):
-                store.adopt(one)
-                found[places[number]][i] = one.bare
-                log.observed += one.status == "ok"
+                found[places[number]][i] = _taken(store, one, log)
             if executor.remote:
                 log.tick(len(seen))
         _enter_all(context, encoders, found, log)
-        for baseline in plan.suite.baselines:
-            for task in plan.tasks:
-                log.enter(plan.suite, _observe_baseline(context, log, baseline, task))
+        for text in lexical:
+            if text is not None:
+                log.enter(plan.suite, text)
+
+
+def _taken(store: ObservationStore, seen: Observation, log: ResultLog) -> Observation:
+    """Return what was seen, without its arrays: they are on disk."""
+    store.adopt(seen)
+    log.observed += seen.status == "ok"
+    return seen.bare
 
 
 def _parts(asked: Sequence[Cell], wanted: Iterable[int]) -> list[tuple[int, ...]]:
@@ -348,26 +391,6 @@ def baseline_key(plan: Plan, name: str, task: TaskData) -> dict[str, Any]:
         clouds=None,
         made=made_by(baseline_cosines.__module__, alone=(__name__,)),
     )
-
-
-def _observe_baseline(context: RunContext, log: ResultLog, name: str, task: TaskData) -> Observation:
-    cache_key = baseline_key(context.plan, name, task)
-    done = context.observations.find(cache_key, log)
-    if done:
-        log.kept += 1
-        return done
-    started = time.perf_counter()
-    kind = context.plan.suite.task_kind
-    try:
-        found, costs = (_search_texts if kind.index else _compare_texts)(context.plan, name, task, cache_key)
-    except ValueError as e:
-        return Observation.missed(cache_key, (name,), e)
-    log.observed += 1
-    if costs:
-        log.note_costs(timing_key(cache_key, found.entries[0]), costs)
-    context.observations.save(found, log, started)
-    context.observations.adopt(found)
-    return found
 
 
 def _search_texts(

@@ -37,7 +37,6 @@ _SHORT = 2.0  # seconds that a unit may take here while the processes start
 _TRIES = 3  # of a unit whose process died
 _PATIENCE = 20.0  # seconds for units that are interrupted to save what they have
 _TOLD = 30.0  # seconds between two lines on how far the trainings are
-_FAREWELL = 5.0  # seconds for idle processes to end
 _SPARE = 0.8  # the share of the free memory that the processes may take
 _PARENT = "import sys; from hengyu.bench.executors.processes import rear; rear(*map(int, sys.argv[1:]))"
 
@@ -80,6 +79,7 @@ class _Parent:
 
     process: subprocess.Popen[bytes]
     pipe: Connection  # it sends how each of its children ended; they end when this end is closed
+    statuses: dict[int, int] = field(default_factory=dict)
 
     @classmethod
     def of(cls, number: int) -> tuple[Self, list[_Worker]]:
@@ -101,24 +101,21 @@ class _Parent:
 
     def ended(self, pid: int) -> str:
         """Return in words how a child has ended."""
-        while self.pipe.poll(1.0):
-            try:
+        with suppress(EOFError, OSError):
+            while pid not in self.statuses and self.pipe.poll(5.0):
                 which, status = self.pipe.recv()
-            except (EOFError, OSError):
-                break
-            if which == pid:
-                code = os.waitstatus_to_exitcode(status)
-                return f"killed by signal {-code}" if code < 0 else f"exit code {code}"
-        return "it is gone"
+                self.statuses[which] = status
+        if pid not in self.statuses:
+            return "it is gone"
+        code = os.waitstatus_to_exitcode(self.statuses[pid])
+        return f"killed by signal {-code}" if code < 0 else f"exit code {code}"
 
     def end(self) -> None:
-        """End it, and whatever it has become."""
+        """End it and whatever it has become, at once: what it holds is stored."""
+        with suppress(OSError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
         self.pipe.close()
-        try:
-            self.process.wait(_FAREWELL)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
 
 
 @dataclass
