@@ -27,6 +27,7 @@ _PENDING = 8192  # texts between two segments of the store
 _BATCH_TOKENS = 2048
 _NODE = 256  # bytes of a vector in an index beside the vector itself: links of a graph, numbers
 _TERM = 12  # bytes of a term of a text in a sparse matrix; 1-2-grams are at most 2 for each character
+_TOKEN, _ROW = 18, 200  # bytes of a character in the tokens of all texts, and of a text beside them (measured)
 _SEGMENT = 2048  # bytes of a segment beside its vectors and keys
 
 
@@ -94,6 +95,7 @@ def estimate(
         ),
         default=0,
     )
+    encoding += _TOKEN * sum(map(len, plan.texts)) + _ROW * texts
     width = max(widths, default=0)
     pairs = [(e.id, name) for e, names in zip(encoders, poolings, strict=True) for name in names]
     rows = [sum(max(1, len(s.names)) * max(1, s.seeds) for s in plan.suite.entries_for(*pair)) for pair in pairs]

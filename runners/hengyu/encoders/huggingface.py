@@ -20,6 +20,7 @@ from hengyu.encoders.long_texts import TRUNCATE, refusals, weighted_means, windo
 from hengyu.encoders.mixed_precision import halve
 from hengyu.encoders.model_folder import ModelFolder
 from hengyu.encoders.passes import TOKENS_PER_BATCH, Passes
+from hengyu.encoders.token_rows import TokenRows
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -40,7 +41,7 @@ class HuggingFace(Passes, LocalEncoder):
     def __init__(self, folder: ModelFolder) -> None:
         super().__init__(folder)
         # the texts read last, their tokens, the windows of those that are too long, and the counts
-        self._texts: tuple[Sequence[str], list[list[int]], dict[int, list[list[int]]], Vectors] | None = None
+        self._texts: tuple[Sequence[str], TokenRows, Mapping[int, TokenRows], Vectors] | None = None
         if self.spec.attention not in ATTENTION:
             raise HengyuError(
                 f"encoder '{self.id}': attention '{self.spec.attention}' is unknown; use bidirectional, or remove it"
@@ -200,11 +201,12 @@ class HuggingFace(Passes, LocalEncoder):
             rows, windows, counts = self.tokenizer.windowed(texts)
         else:
             rows, counts = self.tokenizer(texts)
-            windows = {}
-        empty = next((text for text, row in zip(texts, rows, strict=True) if not row), None)
-        if empty is not None:
+            windows = dict[int, TokenRows]()
+        empty = np.flatnonzero(rows.lengths == 0)
+        if len(empty):
+            text = texts[int(empty[0])]
             raise EncoderFailed(
-                f"{self.folder.where}: its tokenizer gives no tokens for the text '{empty[:40]}', so it has no vector; remove the "
+                f"{self.folder.where}: its tokenizer gives no tokens for the text '{text[:40]}', so it has no vector; remove the "
                 "text, or give a prompt"
             )
         self._texts = (texts, rows, windows, counts)
@@ -244,26 +246,22 @@ class HuggingFace(Passes, LocalEncoder):
         _, rows, windows, counts = self._texts
         self._texts = None
         yield from self._stream_windows(windows, counts, poolings, wanted)
-        alike: dict[tuple[int, ...], list[int]] = {}
-        for i, row in enumerate(rows):
-            if i not in windows:
-                alike.setdefault(tuple(row), []).append(i)
-        ids, members = list(alike), list(alike.values())
-        for batch in self._batches(ids):
+        places = np.setdiff1d(np.arange(len(rows)), np.fromiter(windows, np.int64, len(windows)))
+        first, members = rows.groups(places)
+        for batch in self._batches(rows.lengths[first]):
             indices = np.concatenate([members[i] for i in batch])
             if wanted(indices):
                 apart: dict[str, Callable[[Sequence[str]], Vectors]] = {"echo": self._echo}
                 if self._chats:
                     apart["native"] = partial(self._chatted, batch=1)
-                vectors = self._forward([ids[i] for i in batch], [p for p in poolings if p not in apart])
+                vectors = self._forward([rows[int(first[i])] for i in batch], [p for p in poolings if p not in apart])
                 for name in set(poolings) & apart.keys():
                     vectors[name] = apart[name]([texts[members[i][0]] for i in batch])
                 repeats = [len(members[i]) for i in batch]
                 yield Chunk(indices, {p: np.repeat(v, repeats, axis=0) for p, v in vectors.items()}, counts[indices])
 
-    def _batches(self, ids: Sequence[Sequence[int]]) -> Iterator[NDArray[np.int64]]:
-        """Yield the numbers of rows of tokens that pass the model together: of equal length, longest first."""
-        lengths = np.fromiter(map(len, ids), np.int64, len(ids))
+    def _batches(self, lengths: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
+        """Yield the numbers of rows, of which (n,) ``lengths`` are given, that pass the model together: equal, longest first."""
         order = np.argsort(-lengths, kind="stable")
         budget = TOKENS_PER_BATCH["cuda" if self.device.startswith("cuda") else "cpu"]
         start = 0
@@ -276,7 +274,7 @@ class HuggingFace(Passes, LocalEncoder):
 
     def _stream_windows(
         self,
-        windows: Mapping[int, list[list[int]]],
+        windows: Mapping[int, TokenRows],
         counts: Vectors,
         poolings: Sequence[str],
         wanted: Callable[[NDArray[np.int64]], bool],
@@ -289,7 +287,7 @@ class HuggingFace(Passes, LocalEncoder):
             number: dict[tuple[int, ...], int] = {}
             places = [[number.setdefault(tuple(w), len(number)) for w in windows[i]] for i in block]
             ids, found = list(number), dict[str, Vectors]()
-            for batch in self._batches(ids):
+            for batch in self._batches(np.fromiter(map(len, ids), np.int64, len(ids))):
                 for name, rows in self._forward([ids[i] for i in batch], poolings).items():
                     found.setdefault(name, np.empty((len(ids), rows.shape[1]), np.float32))[batch] = rows
             frame = sum(map(len, self.tokenizer.around))

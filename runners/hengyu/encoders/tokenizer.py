@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property
 from importlib.util import find_spec
@@ -16,9 +16,11 @@ from hengyu.base.errors import HengyuError, first_line
 from hengyu.base.segmenter import jieba_segmenter
 from hengyu.encoders.long_texts import head_tail, windows
 from hengyu.encoders.model_folder import ModelFolder
+from hengyu.encoders.token_rows import TokenRows
 
 __all__ = ["Tokenizer"]
 
+_BLOCK = 4096  # texts that the library tokenises at once
 _PROBES = ("一", "的", "a", "1")  # the first with tokens shows the special tokens around a text
 
 
@@ -167,18 +169,18 @@ class Tokenizer:
         ]
         return rows
 
-    def __call__(self, texts: Sequence[str]) -> tuple[list[list[int]], NDArray[np.float32]]:
+    def __call__(self, texts: Sequence[str]) -> tuple[TokenRows, NDArray[np.float32]]:
         """Return ids and counts (n, 3): tokens without special ones, [UNK] among them, 1 where truncated.
 
         A text that is too long is truncated, or keeps its head and tail if the folder's ``long`` says so.
         """
         longest = self.folder.max_length
-        rows = self.bare([self.wrap(t) for t in texts]) if texts else []
+        found = TokenRows()
         head, tail = self._frame
         end = self._end if self.folder.goes_on else tail
         unknown = self._library.unk_token_id
-        counts = np.zeros((len(rows), 3), np.float32)
-        for i, row in enumerate(rows):
+        counts = np.zeros((len(texts), 3), np.float32)
+        for i, row in enumerate(self._wrapped(texts)):
             if len(row) > longest:
                 counts[i, 2] = 1
                 if self.folder.long == "head-tail":
@@ -188,27 +190,31 @@ class Tokenizer:
                     row = start + row[len(row) - longest + len(start) :]
                 else:
                     row = row[: longest - len(end)] + end
-                rows[i] = row
             counts[i, 0] = len(row) - len(head) - len(tail)
             if unknown is not None:
                 counts[i, 1] = row.count(unknown)
-        return rows, counts
+            found.append(row)
+        return found, counts
 
-    def windowed(self, texts: Sequence[str]) -> tuple[list[list[int]], dict[int, list[list[int]]], NDArray[np.float32]]:
+    def _wrapped(self, texts: Sequence[str]) -> Iterator[list[int]]:
+        """Yield the ids of texts with prompt and special tokens: what the library holds of a token meanwhile is a hundred bytes."""
+        for start in range(0, len(texts), _BLOCK):
+            yield from self.bare([self.wrap(t) for t in texts[start : start + _BLOCK]])
+
+    def windowed(self, texts: Sequence[str]) -> tuple[TokenRows, dict[int, TokenRows], NDArray[np.float32]]:
         """Return the ids of texts, the windows of those that are too long by their numbers, and counts (n, 3).
 
         The ids of a text that is too long are those of its first window. The counts are of whole texts; none is truncated.
         """
         longest = self.folder.max_length
-        rows = self.bare([self.wrap(t) for t in texts]) if texts else []
         special, unknown = sum(map(len, self._frame)), self._library.unk_token_id
-        found: dict[int, list[list[int]]] = {}
-        counts = np.zeros((len(rows), 3), np.float32)
-        for i, row in enumerate(rows):
+        rows, found = TokenRows(), dict[int, TokenRows]()
+        counts = np.zeros((len(texts), 3), np.float32)
+        for i, row in enumerate(self._wrapped(texts)):
             counts[i, :2] = len(row) - special, 0 if unknown is None else row.count(unknown)
             if len(row) > longest:
-                found[i] = windows(row, self._fitting, longest)
-                rows[i] = found[i][0]
+                found[i] = TokenRows(windows(row, self._fitting, longest))
+            rows.append(found[i][0] if i in found else row)
         return rows, found, counts
 
     def echoed(self, texts: Sequence[str]) -> list[tuple[list[int], int, int]]:

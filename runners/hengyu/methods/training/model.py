@@ -106,7 +106,7 @@ class TrainableEncoder:
 
     def tokens(self, texts: Sequence[str]) -> list[list[int]]:
         """Return the ids of texts, truncated to the maximum length."""
-        return self.tokenizer(texts)[0]
+        return list(self.tokenizer(texts)[0])
 
     def parameters(self) -> list[nn.Parameter]:
         """Return the trained parameters; an unused pooler is not trained."""
