@@ -17,7 +17,7 @@ from hengyu.numerics.metrics import spearman
 __all__ = ["TrainingMonitor", "alignment", "effective_rank", "uniformity"]
 
 _PROBE = 300  # sentences, and held-out pairs, at most
-_FEWEST = 50
+_FEWEST = 128
 _ALIKE = 0.8  # share of the label scale from which pairs count as having the same meaning
 WorkUnit = NDArray[np.floating[Any]]
 
