@@ -67,7 +67,7 @@ def test_the_smoke_suite_runs_without_any_network_and_twice_the_same(tmp_path: P
     page = Path(re.search(r"leaderboard: (.*)", first.stdout)[1])  # type: ignore[index]
     assert page.read_text(encoding="utf-8").startswith("<!DOCTYPE html>") or page.stat().st_size > 100_000
     second = hengyu(tmp_path, "run", "smoke")
-    assert "0 texts encoded, 0 cells observed" in second.stderr
+    assert "0 texts encoded, 0 results computed" in second.stderr
     assert second.stdout == first.stdout
     rows = list(csv.DictReader(io.StringIO(hengyu(tmp_path, "export", "latest", "--format", "csv").stdout)))
     wanted = "suite task split encoder pooling entry dim metric value low high n ceiling fit_on seed seconds status"

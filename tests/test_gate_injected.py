@@ -178,4 +178,4 @@ def test_a_fresh_run_takes_nothing_from_the_store_or_from_observations(tmp_path:
         CliRunner().invoke(main, [*words, *more]).stderr.splitlines()[-1] for more in ([], [], ["--fresh"], [])
     )
     assert first == fresh != kept == again
-    assert kept.startswith("0 texts encoded, 0 cells observed")
+    assert kept.startswith("0 texts encoded, 0 results computed")

@@ -138,3 +138,37 @@ def test_errors_are_the_queries_that_came_last(before: Run, tmp_path: Path) -> N
     assert section.count("<tr>") == (len(ENTRIES) + len(LEXICAL)) * (1 + 3) and "&gt; 100" in section
     plain = CliRunner().invoke(main, ["report", str(before.path), "--out", str(tmp_path)])
     assert plain.exit_code == 0 and 'id="errors"' not in (tmp_path / "index.html").read_text(encoding="utf-8")
+
+
+def test_runs_of_different_kinds_are_not_compared(before: Run, tmp_path: Path) -> None:
+    words = [
+        "run",
+        "smoke",
+        "--task",
+        TASK,
+        "--encoder",
+        "hengyu-static",
+        "--entry",
+        "raw",
+        "--quiet",
+        "--out",
+        str(tmp_path),
+    ]
+    assert CliRunner().invoke(main, words).exit_code == 0
+    (pairs,) = (tmp_path / "records").iterdir()
+    compared = CliRunner().invoke(main, ["compare", str(before.path), str(pairs)], prog_name="hengyu")
+    assert compared.exit_code == 2 and compared.output.count("error: ") == 1
+    assert f"of kind 'sts', and {before.path} of kind 'retrieval'" in compared.output
+    baseline = tmp_path / "b.json"
+    assert CliRunner().invoke(main, ["baseline", str(pairs), "--out", str(baseline)]).exit_code == 0
+    gated = CliRunner().invoke(main, ["gate", str(baseline), str(before.path)], prog_name="hengyu")
+    assert gated.exit_code == 2 and f"and {baseline} spearman: these cannot be compared" in gated.output
+
+
+def test_an_error_of_an_option_names_the_option() -> None:
+    for words, said in (
+        (["--task", "hengyu-sts:nope"], "error: --task hengyu-sts:nope: "),
+        (["--fit-on", "nope"], "error: --fit-on nope: entry 'whitening'"),
+    ):
+        done = CliRunner().invoke(main, ["run", "smoke", *words], prog_name="hengyu")
+        assert done.exit_code == 2 and said in done.output

@@ -124,6 +124,11 @@ def test_label_scales(
     ("text", "said"),
     [
         ("", "is empty"),
+        (
+            "一段话\t另一段话\n又一段\t再一段\n",
+            "its lines have two columns (line 1 is '一段话\\t另一段话'); pairs need a third one, the label",
+        ),
+        ("一段话,另一段话\n又一段,再一段\n", "its lines have two columns"),
         ("一段话。\n另一段话。\n", "no separator gives all lines the same number of fields"),
         ("a\tb\tlabelA\tlabelB\n甲\t乙\t1\t0\n丙\t丁\t0\t1\n", "columns labelA, labelB could hold the label"),
         ("x\ty\tz\tlabel\n甲\t乙\t丙\t1\n丁\t戊\t己\t0\n", "columns x, y, z could hold the sentences"),

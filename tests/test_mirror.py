@@ -168,13 +168,13 @@ def test_a_run_goes_on_from_where_another_machine_left_it(tmp_path: Path, monkey
         assert done.exit_code == 0, (done.output, done.exception)
         return done.output
 
-    assert "5 cells observed, 0 kept" in weigh("one")
+    assert "5 results computed, 0 reused" in weigh("one")
     (run,) = (tmp_path / "out" / "records").iterdir()
     before = {p.name: p.read_bytes() for p in run.rglob("*.*")}
     (tmp_path / "out" / "site" / run.name / "index.html").unlink()
     for path in sorted(run.glob("observations/*"))[:2]:
         path.unlink()
-    assert "0 texts encoded, 2 cells observed, 3 kept" in weigh("two")
+    assert "0 texts encoded, 2 results computed, 3 reused" in weigh("two")
     after = {p.name: p.read_bytes() for p in run.rglob("*.*")}
     assert after.keys() == before.keys() and len(after) > 10
     assert {n for n in after if after[n] != before[n]} <= {"timings.json", "environment.json"}

@@ -158,6 +158,12 @@ def _delimited(text: str, file: Path, encoding: str, wishes: Wishes) -> Layout:
         if best is None or share > best[0]:
             best = share, table
     if best is None:
+        for mark in (wishes.separator,) if wishes.separator else SEPARATORS:
+            if mark.strip(" ") and all(len(fields_of(line, mark)) == 2 for line in lines):
+                raise HengyuError(
+                    f"{file}: its lines have two columns (line 1 is {first[:60]!r}); pairs need a third one, the label: a "
+                    "score, or 0 and 1"
+                )
         raise HengyuError(
             f"{file}: no separator gives all lines the same number of fields, at least three (line 1 is {first[:60]!r}); name it "
             "with 'hengyu card FILE --separator MARK', or write the pairs as a table of two sentences and a label"

@@ -83,6 +83,11 @@ def compare(first: Run, second: Run | None = None, chosen: Mapping[str, Sequence
             f"{first.id}: one run is compared along one axis; give a second RUN, or two names of one of "
             + ", ".join("--" + a.replace("_", "-") for a in AXES)
         )
+    if second is not None and second.kind != first.kind:
+        raise HengyuError(
+            f"{second.path}: is of kind '{second.kind}', and {first.path} of kind '{first.kind}': their numbers measure different "
+            "things; compare runs of one kind"
+        )
     a, b = (scores_of(run, (headline(first),)) for run in (first, second or first))
     tasks = [t for t in a.tasks if t in b.tasks and (not picked.get("task") or t in picked["task"])]
     gather(_missing(a, b, picked))

@@ -102,7 +102,10 @@ class PlanProblems(Problems):
         """Raise one `HengyuError` holding all that was noted, if anything was."""
         for (word, problem), (first, *others) in self._unfit.items():
             more = f" (and {len(others)} more)" if others else ""
-            self.add(f"{self._suite.path}: entry '{first}'{more} with fit_on '{word}': {problem}")
+            if word == self._suite.fit_on:
+                self.add(f"{self._suite.where('fit_on', 'fit_on', word)}entry '{first}'{more}: {problem}")
+            else:
+                self.add(f"{self._suite.path}: entry '{first}'{more} with fit_on '{word}': {problem}")
         super().finish()
 
 
@@ -122,7 +125,7 @@ def load_tasks(suite: Suite, loader: SplitLoader, problems: PlanProblems) -> lis
     tasks: list[TaskData] = []
     absent: dict[str, Missing] = {}
     for word in suite.tasks:
-        with problems.caught(f"{suite.path}: task '{word}': "):
+        with problems.caught(suite.where("tasks", "task", word)):
             try:
                 tasks.append(_load_task(suite, word, loader))
             except Missing as e:
@@ -131,7 +134,7 @@ def load_tasks(suite: Suite, loader: SplitLoader, problems: PlanProblems) -> lis
         if "tasks" in suite.partial and tasks:
             problems.leave_out(missing)
         else:
-            problems.add(f"{suite.path}: task '{word}': {missing}")
+            problems.add(f"{suite.where('tasks', 'task', word)}{missing}")
     return tasks
 
 

@@ -43,6 +43,9 @@ def _enumerated(names: Sequence[str]) -> str:
     return f"{', '.join(names[: _TITLED - 1])} and {len(names) - _TITLED + 1} more"
 
 
+_OPTIONS = {"tasks": "--task", "fit_on": "--fit-on"}
+
+
 @dataclass(frozen=True)
 class Suite:
     """Tasks x encoders x poolings x entries, and how they are judged.
@@ -75,11 +78,17 @@ class Suite:
     long: str = ""  # what its encoders do with texts above their maximum length; "" for what the cards say
     relevant: float | None = None  # retrieval from graded labels: pairs labelled so or higher are relevant
     distractors: tuple[Path, ...] = ()  # retrieval: files of texts that are searched too, and relevant to nothing
+    overridden: frozenset[str] = frozenset()  # keys that options of the command line have replaced
 
     @property
     def task_kind(self) -> Task:
         """The kind of its tasks."""
         return find_task(self.kind)
+
+    def where(self, key: str, name: str, word: str) -> str:
+        """Return the start of a message on a word under a key: the option that gave it, or the suite's file and ``name``."""
+        option = _OPTIONS.get(key, "") if key in self.overridden else ""
+        return f"{option} {word}: " if option else f"{self.path}: {name} '{word}': "
 
     def fit_word(self, spec: SuiteEntry) -> str:
         """Return what an entry is fitted on, as the board says it."""
@@ -157,7 +166,7 @@ class Suite:
         changed["partial"] = tuple(kind for kind in dict.fromkeys(allowed) if kind not in refused)
         if poolings:
             changed["entries"] = tuple(replace(e, poolings=()) for e in changed.get("entries", self.entries))
-        return replace(self, **changed)
+        return replace(self, **changed, overridden=self.overridden | changed.keys())
 
     def _encoder(self, word: str | EncoderSpec) -> EncoderSpec:
         """Return the encoder that a word of the command line asks for."""

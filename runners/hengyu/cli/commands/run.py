@@ -191,7 +191,9 @@ def command(
     if asked.mirror:
         pages = sorted(p for p in (page.parent.rglob("*")) if p.is_file())
         asked.mirror.send(reports, [p.relative_to(reports).as_posix() for p in (*pages, index)])
-    click.echo(f"{outcome.encoded} texts encoded, {outcome.observed} cells observed, {outcome.kept} kept", err=True)
+    click.echo(
+        f"{outcome.encoded:,} texts encoded, {outcome.observed:,} results computed, {outcome.kept:,} reused", err=True
+    )
     click.echo(f"records: {outcome.folder}")
     click.echo(f"leaderboard: {page}")
     click.echo(f"all runs: {index}")

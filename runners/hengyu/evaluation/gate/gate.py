@@ -13,7 +13,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from hengyu.base.errors import gather
+from hengyu.base.errors import HengyuError, gather
 from hengyu.evaluation.gate.findings import EXIT, Finding, comparability
 from hengyu.evaluation.gate.rules import Rules
 from hengyu.evaluation.paired import Paired, paired_differences
@@ -86,6 +86,12 @@ def judge(
     accept: Collection[str] = (),
 ) -> Judgement:
     """Compare a run with a baseline; raises `HengyuError` for a tolerance that is too tight for the number of pairs."""
+    held, found = ({k.metric for k in scores.cells} for scores in (baseline, current))
+    if held and found and not held & found:
+        raise HengyuError(
+            f"{current.source}: measures {', '.join(sorted(found))}, and {baseline.source} {', '.join(sorted(held))}: these cannot "
+            "be compared; name a run of the suite that the baseline is of"
+        )
     rules = rules or Rules()
     findings, notes, apart = comparability(baseline, current, accept)
     same = [t for t in baseline.tasks if t in current.tasks and not apart(t, None)]

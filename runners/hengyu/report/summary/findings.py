@@ -152,7 +152,7 @@ def _bytes(whole: Summary) -> Iterator[Sentence]:
         one = min(kept, key=lambda x: (x.main.bytes or 0, -x.value))
         parts |= {"bytes": f"{one.main.bytes:,}", "entry": _at(one, whole), "delta": one.delta}
         yield Sentence(
-            "Vectors can shrink from {full} to {bytes} bytes without a significant loss: {entry} is {delta} against {reference}.",
+            "With {bytes} bytes a vector instead of {full}, no significant loss was found: {entry} is {delta} against {reference}.",
             parts,
         )
         return
