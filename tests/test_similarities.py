@@ -46,6 +46,7 @@ from hengyu.storage.vectors import VectorStore
 from hengyu.suites.plan import Plan
 from hengyu.suites.planning import make_plan
 from hengyu.suites.suite import Suite, load_suite
+from hengyu.tasks.pairs.vectors import StsVectors
 
 NAMES = ("cosine", "csls", "dot", "euclidean", "geodesic", "manhattan", "rcos", "recos", "spearman")
 SEARCHED = ("cosine", "csls", "dot", "euclidean", "geodesic", "spearman")
@@ -255,6 +256,18 @@ def test_the_worked_example_of_the_post() -> None:
     assert pair("dot", a, b) == 28
     assert pair("manhattan", a, b) == -9
     assert pair("euclidean", a, b) == pytest.approx(-np.sqrt(35))
+
+
+def test_a_dimension_is_compared_and_fitted_on_its_first_columns() -> None:
+    x = RNG.normal(size=(60, 20))
+    vectors = StsVectors(x, FIRST, SECOND, {"target": Sample.of(x)}, RNG.normal(size=len(FIRST)))
+    for dims in ((16, 20), "all"):
+        got = vectors.observe(parse_entry("truncate by csls(k=4)"), dims, "target")
+        assert got.dims == (16, 20) and got.sweep == {}
+        for dim, found in zip(got.dims, got.similarity, strict=True):
+            assert np.array_equal(found, of("csls", x[:, :dim]))
+    with pytest.raises(ValueError, match="nothing to fit it on"):
+        vectors.observe(parse_entry("raw by csls"), (), "none")
 
 
 # the grammar
