@@ -75,9 +75,7 @@ class Suite:
     long: str = ""  # what its encoders do with texts above their maximum length; "" for what the cards say
     relevant: float | None = None  # retrieval from graded labels: pairs labelled so or higher are relevant
     distractors: tuple[Path, ...] = ()  # retrieval: files of texts that are searched too, and relevant to nothing
-    similarity: tuple[
-        str, ...
-    ] = ()  # what entries are compared by beside the cosine; ``entries`` has them under each already
+    similarity: tuple[str, ...] = ()  # beside the cosine; ``entries`` has each of its methods under them already
 
     @property
     def task_kind(self) -> Task:
