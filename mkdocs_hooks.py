@@ -31,6 +31,7 @@ GROUPS = {
     "index": "Indexes",
     "lexical": "Lexical search",
     "fusion": "Fusions of ranked lists",
+    "similarity": "Similarities",
 }
 
 _PROVENANCE = """\
@@ -112,7 +113,8 @@ def _overview() -> str:
         "# Methods",
         "",
         "One page per method, made from the code: formula, paper, parameters, and when it helps or hurts. Methods are combined",
-        "into pipelines, `step > step`. Rows of x are sentence vectors; n is their number, d their dimension.",
+        "into pipelines, `step > step`, and a similarity stands behind them, `step > step by dot`. Rows of x are sentence vectors;",
+        "n is their number, d their dimension.",
         "",
     ]
     for key, title in GROUPS.items():

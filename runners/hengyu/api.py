@@ -122,6 +122,7 @@ def run(
     encoders: Sequence[str | EncoderSpec] = (),
     cross_encoders: Sequence[str] = (),
     entries: Sequence[str] = (),
+    similarity: Sequence[str] = (),
     distractors: Sequence[str | Path] = (),
     out: str | Path | None = None,
     offline: bool = False,
@@ -146,6 +147,7 @@ def run(
         encoders=encoders,
         cross_encoders=cross_encoders,
         entries=entries,
+        similarity=similarity,
         distractors=tuple(map(Path, distractors)),
         out=str(out or ""),
         offline=offline,
@@ -161,11 +163,13 @@ def run(
 def frame(run: Run | str | Path = "latest") -> pd.DataFrame:
     """Return the records of a run (or of its folder, id, the start of one, or ``latest``) as a table, one number a row.
 
-    The columns are those of ``hengyu export --format csv``: scores in [-1, 1], missing numbers NaN.
+    The columns are those of ``hengyu export --format csv``: scores in [-1, 1], missing numbers NaN; ``similarity`` is one of them
+    where rows differ in it.
     """
     import pandas as pd
 
     from hengyu.report.exports.table import COLUMNS, tidied
 
     found = run if isinstance(run, Run) else load_run(find_run(str(run)))
-    return pd.DataFrame(tidied(found), columns=list(COLUMNS))
+    rows = tidied(found)
+    return pd.DataFrame(rows, columns=list(rows[0] if rows else COLUMNS))

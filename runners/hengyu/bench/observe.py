@@ -344,7 +344,10 @@ def _observe_one(
     opened = None
     try:
         opened = of(spec, cache_key)
-        kind, cloud_sample = context.plan.suite.task_kind, context.plan.cloud_sample(cache_key["seed_of_draw"])
+        kind, cloud_sample = (
+            context.plan.suite.task_kind,
+            context.plan.cloud_sample(spec.entry, cache_key["seed_of_draw"]),
+        )
         seen, costs = kind.observe(opened.vectors, spec.entry, spec.dims, cache_key, cloud_sample)
     except Unreachable:
         raise  # it says nothing of the cell
@@ -376,7 +379,7 @@ def baseline_key(plan: Plan, name: str, task: TaskData) -> dict[str, Any]:
             },
             data=data_key(plan, task),
             vectors={},
-            steps=[step.key for step in entry.steps],
+            steps=[step.key for step in entry.every_step],
             fitted={},
             clouds=None,
             made=made_by(*whole, alone=(__name__, task_inputs.__module__, *alone)),

@@ -251,9 +251,9 @@ def observed_key(
         },
         data=data_key(plan, task),
         vectors=prepared.key(pooling),
-        steps=[step.key for step in entry.steps],
+        steps=[step.key for step in entry.every_step],
         fitted=fitted,
-        clouds=plan.suite.seed if plan.cloud_sample(seed) else None,
+        clouds=plan.suite.seed if plan.cloud_sample(entry, seed) else None,
         made=made,
     )
 

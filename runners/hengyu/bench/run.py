@@ -188,7 +188,7 @@ def run_key_of(plan: Plan, encoders: Sequence[PreparedEncoder], scorers: Sequenc
             "encoders": [[e.encoder.id, e.poolings, e.unavailable, e.failed] for e in encoders],
             "entries": [str(e.entry) for e in suite.entries],
             "baselines": list(suite.baselines),
-            "compare": [list(pair) for pair in suite.compare],
+            "compare": [list(pair) for pair in suite.compared],
             "aggregate": suite.aggregate,
             "seed": suite.seed,
             "resamples": suite.resamples,

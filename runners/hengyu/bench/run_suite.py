@@ -33,7 +33,8 @@ class RunOptions:
     """How a suite is run; what is left at its default is as the suite says it.
 
     Attributes:
-        tasks, encoders, cross_encoders, poolings, entries, fit_on, distractors: what is run in the place of the suite's own.
+        tasks, encoders, cross_encoders, poolings, entries, similarity, fit_on, distractors: what is run in the place of the
+            suite's own.
         dtypes, backends: every encoder is run in each, () for its own.
         long: what every model does with texts above its maximum length; "" as suite and cards say.
         prompt, query_prompt, document_prompt: for all encoders; None for their own.
@@ -54,6 +55,7 @@ class RunOptions:
     cross_encoders: Sequence[str] = ()
     poolings: Sequence[str] = ()
     entries: Sequence[str] = ()
+    similarity: Sequence[str] = ()
     fit_on: str = ""
     distractors: Sequence[Path] = ()
     dtypes: Sequence[str] = ()
@@ -102,6 +104,7 @@ class RunOptions:
             cross_encoders=tuple(self.cross_encoders),
             poolings=tuple(self.poolings),
             entries=tuple(self.entries),
+            similarity=tuple(self.similarity),
             fit_on=self.fit_on,
             distractors=tuple(map(user_path, self.distractors)),
         )

@@ -27,7 +27,7 @@ def differences(plan: Plan, columns: Columns, metric: str) -> list[Difference]:
     found = []
     sizes = {t.name: t.n for t in plan.tasks}
     weights = np.full(len(sizes), 1 / len(sizes))
-    for entry, against in plan.suite.compare:
+    for entry, against in plan.suite.compared:
         for row in dict.fromkeys(r for t in sizes for r in columns[t] if r[2] == entry):
             pairs = {
                 t: (mine, other) for t in sizes for mine, other in [_pair(columns[t], row, against)] if mine and other

@@ -6,7 +6,7 @@ there is no list to edit. Methods from outside the package come from `hengyu.met
 
 from __future__ import annotations
 
-from hengyu.methods.base import Code, Floats, Ids, Index, Method, Transform
+from hengyu.methods.base import Code, Floats, Ids, Index, Method, Similarity, Transform
 from hengyu.methods.fitted import MomentTransform, SampleTransform
 from hengyu.methods.registry import find_method, home_of, method_names
 from hengyu.methods.training.tuner import FineTuner, Tuner
@@ -20,6 +20,7 @@ __all__ = [
     "Method",
     "MomentTransform",
     "SampleTransform",
+    "Similarity",
     "Transform",
     "Tuner",
     "find_method",

@@ -1,7 +1,7 @@
 """The base classes of methods: what each kind must implement and may declare.
 
-A method is a dataclass in a file of its own below transforms/, codes/, indexes/, lexical/, fusions/ or tuners/. It
-derives from the base class of its kind, and its fields are the parameters of the entry grammar. Declarations are class
+A method is a dataclass in a file of its own below transforms/, codes/, indexes/, lexical/, fusions/, similarities/ or
+tuners/. It derives from the base class of its kind, and its fields are the parameters of the entry grammar. Declarations are class
 attributes with defaults here, so nobody has to ask whether an attribute exists.
 """
 
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     from hengyu.numerics.sample import Sample
 
-__all__ = ["Code", "Floats", "Fusion", "Ids", "Index", "Lexical", "Method", "Searcher", "Transform"]
+__all__ = ["Code", "Floats", "Fusion", "Ids", "Index", "Lexical", "Method", "Searcher", "Similarity", "Transform"]
 
 Floats = NDArray[np.floating[Any]]
 Ids = NDArray[np.int64]
@@ -29,7 +29,7 @@ class Method(ABC):
     """One step of an entry.
 
     Attributes:
-        category: transform, code, index, lexical, fusion or tuner.
+        category: transform, code, index, lexical, fusion, similarity or tuner.
         needs_fit: whether it learns from rows or texts; such a step has a ``fit_on``.
         labelled: whether it learns from labels.
         searches: whether it finds neighbours, and so ends an entry of a retrieval suite.
@@ -160,3 +160,34 @@ class Fusion(Method):
 
         -1 marks the places of a list that found fewer, and those of the result if there are fewer.
         """
+
+
+class Similarity(Method):
+    """Two vectors to a number, higher for more alike; it stands behind ``by`` at the end of an entry: ``whitening by dot``.
+
+    Attributes:
+        needs_fit: whether it learns from the sentences that the row is fitted on, as they are after the entry's steps.
+        by_pair: whether the number follows from the two vectors; one that asks for their neighbours needs a set of others too.
+        searchable: whether a retrieval suite can search by it (`as_products`).
+    """
+
+    category = "similarity"
+    needs_fit = False
+    by_pair: ClassVar[bool] = True
+    searchable: ClassVar[bool] = False
+
+    def fit(self, reference: Sample) -> Self:
+        """Learn from reference vectors (m, d); one with ``needs_fit = False`` returns itself."""
+        return self
+
+    @abstractmethod
+    def pairs(self, x: Floats, first: Ids, second: Ids) -> NDArray[np.float64]:
+        """Return the similarity (n,) of rows ``first`` and ``second`` (n,) of x (m, d); equal vectors must tie."""
+
+    def as_products(self, rows: Sample, queries: Sample, block: int) -> tuple[Sample, Sample]:
+        """Return rows and queries, mapped so that their inner products order the rows of each query as it does.
+
+        No mapped vector is longer than 1. Rows are read ``block`` at a time, and the order must not depend on it. Only one that
+        is `searchable` has this.
+        """
+        raise NotImplementedError

@@ -1,33 +1,41 @@
 """The entry grammar: ``whitening(dim=256) > simhash(bits=128)``, parsed to steps and printed back the same.
 
-    entry := step { ">" step }
+    entry := step { ">" step } [ "by" step ]
     step  := name [ "(" [ argument { "," argument } ] ")" ]
     argument := key "=" value | entry
     value := integer | number | true | false | "string" | word
 
-Only a fusion such as ``rrf(whitening > flat, bm25)`` takes entries; they stand before its parameters. The canonical
-text (parameters in the method's own order, defaults left out) is the column heading, the JSON key and the command-line
-argument.
+The step behind ``by`` is a similarity, which vectors are compared by: ``whitening(dim=256) by dot``; without it they are
+compared by their cosine. Only a fusion such as ``rrf(whitening > flat, bm25)`` takes entries; they stand before its
+parameters. The canonical text (parameters in the method's own order, defaults left out) is the column heading, the JSON key
+and the command-line argument.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields, replace
 from itertools import pairwise
 from typing import Any, Literal, get_args, get_type_hints
 
 from hengyu.base.errors import HengyuError, did_you_mean
 from hengyu.methods.base import Index, Transform
-from hengyu.methods.registry import find_method, method_names
+from hengyu.methods.registry import find_method, method_names, similarity_names
 from hengyu.methods.step import Step, Value, print_value
 
-__all__ = ["Dims", "Entry", "parse_entry"]
+__all__ = ["COSINE", "EXACT", "Dims", "Entry", "parse_entry", "parse_similarity"]
 
 Dims = tuple[int, ...] | Literal["all"]
 """The dimensions that an entry is wanted at."""
 
+COSINE = "cosine"
+"""The similarity of entries that name none."""
+
+EXACT = "flat"
+"""The one search that knows other similarities."""
+
+_BY = "by"
 _TOKEN = re.compile(r'\s*(?:(?P<text>"[^"]*")|(?P<word>[A-Za-z0-9_.+\-]+)|(?P<mark>[(),=>]))')
 _NAME = re.compile(r"[a-z][a-z0-9-]*\Z")
 
@@ -39,18 +47,32 @@ _DEEPEST = 8  # fusions inside each other
 
 @dataclass(frozen=True)
 class Entry:
-    """A pipeline of steps; ``raw`` is the pipeline that does nothing."""
+    """A pipeline of steps; ``raw`` is the pipeline that does nothing.
+
+    Attributes:
+        similarity: what vectors are compared by; None for their cosine.
+    """
 
     steps: tuple[Step, ...]
+    similarity: Step | None = None
 
     def __str__(self) -> str:
         """Print the entry in the grammar."""
-        return " > ".join(map(str, self.steps))
+        return " > ".join(map(str, self.steps)) + (f" {_BY} {self.similarity}" if self.similarity else "")
 
     @property
     def family(self) -> str:
         """The methods without their parameters, e.g. ``whitening > simhash``."""
-        return " > ".join(s.name for s in self.steps)
+        return " > ".join(s.name for s in self.steps) + (f" {_BY} {self.similarity.name}" if self.similarity else "")
+
+    @property
+    def every_step(self) -> tuple[Step, ...]:
+        """The steps, and the similarity behind them where it is not the cosine: all that a result of it depends on."""
+        return (*self.steps, *([self.similarity] if self.similarity else []))
+
+    def compared_by(self, similarity: str) -> Entry:
+        """Return the entry under a similarity in the grammar, like ``csls(k=5)``; raises `HengyuError` where it cannot be."""
+        return parse_entry(f"{replace(self, similarity=None)} {_BY} {similarity}")
 
     @property
     def index(self) -> bool:
@@ -68,8 +90,8 @@ class Entry:
         return last.method.category == "lexical"
 
     def walk(self) -> Iterator[Step]:
-        """Yield the steps, and those of the entries that they join."""
-        for step in self.steps:
+        """Yield the steps, those of the entries that they join, and the similarity."""
+        for step in self.every_step:
             yield from step.walk()
 
     @property
@@ -145,10 +167,36 @@ def parse_entry(text: str) -> Entry:
     """Parse an entry; raises `HengyuError` naming the entry, what is wrong in it, and the remedy."""
     parser = _Parser(text)
     steps = parser.steps()
+    similarity = parser.similarity(steps) if parser.now == _BY else None
     if parser.now:
         parser.expect(">")
     _refuse_late_tuner(steps, text)
-    return Entry(tuple(steps))
+    return Entry(tuple(steps), similarity)
+
+
+def parse_similarity(text: str) -> Step | None:
+    """Parse a similarity, like ``csls(k=5)``; None for the cosine. Raises `HengyuError` for what is none."""
+    where = f"similarity '{text}'"
+    tokens = _tokens(text, where)
+    if not _NAME.match(tokens[0]):
+        raise HengyuError(f"{where}: {_expected(tokens[0])}")
+    if tokens[0] not in similarity_names():
+        raise HengyuError(f"{where}: {_none_such(tokens[0])}")
+    try:
+        return parse_entry(f"raw {_BY} {text}").similarity
+    except HengyuError as e:
+        raise HengyuError(*(p.replace(f"entry 'raw {_BY} {text}'", where, 1) for p in e.problems)) from None
+
+
+def _expected(token: str) -> str:
+    """Say that another token stands where a similarity should."""
+    return f"expected a similarity where {token or 'the end'!r} stands{did_you_mean('', similarity_names())}"
+
+
+def _none_such(name: str) -> str:
+    """Say that a name is no similarity."""
+    what = f"{name} is a {find_method(name).category}, and no similarity" if name in method_names() else ""
+    return (what or f"unknown similarity '{name}'") + did_you_mean(name, similarity_names())
 
 
 class _Parser:
@@ -194,7 +242,7 @@ class _Parser:
                 raise HengyuError(
                     f"entry '{self.text}': {found[-1].name} stands after an index; write it like 'rabitq-flat > {found[-1]}'"
                 )
-            if self.now in ("", ",", ")"):
+            if self.now in ("", ",", ")", _BY):
                 return found
             follows = _coarse(found[-1]) and self._joins_on()
             if found[-1].method.searches and self.now == ">" and not follows:
@@ -203,7 +251,43 @@ class _Parser:
                 )
             self.expect(">")
 
+    def similarity(self, steps: Sequence[Step]) -> Step | None:
+        """Read what stands behind ``by``; None for the cosine."""
+        self.expect(_BY)
+        name = self.now
+        if not _NAME.match(name):
+            raise HengyuError(f"entry '{self.text}': {_expected(name)}")
+        if name not in similarity_names():
+            raise HengyuError(f"entry '{self.text}': {_none_such(name)}")
+        found = self._read_step()
+        if self.now in (">", _BY):
+            raise HengyuError(f"entry '{self.text}': {found} compares vectors, so it stands last; put nothing after it")
+        if steps[-1].joined or steps[-1].method.category == "lexical":
+            raise HengyuError(
+                f"entry '{self.text}': {steps[-1].name} has no vectors of its own to compare; leave '{_BY} {found}' out"
+            )
+        if steps[-1].method.searches:
+            if str(steps[-1]) != EXACT:
+                raise HengyuError(
+                    f"entry '{self.text}': {steps[-1].name} searches by the cosine alone; only exact search has other "
+                    f"similarities: end it like '{EXACT} {_BY} {found}'"
+                )
+            if not found.make().searchable:
+                able = ", ".join(n for n in similarity_names() if getattr(find_method(n), "searchable", False))
+                raise HengyuError(
+                    f"entry '{self.text}': {found.name} compares pairs and cannot be searched by; these can: {able}"
+                )
+        return None if found.name == COSINE else found
+
     def _step(self) -> Step:
+        if self.now in similarity_names():
+            raise HengyuError(
+                f"entry '{self.text}': {self.now} is a similarity, which vectors are compared by; write it behind 'by', "
+                f"like 'whitening {_BY} {self.now}'"
+            )
+        return self._read_step()
+
+    def _read_step(self) -> Step:
         name = self.take()
         if not _NAME.match(name):
             raise HengyuError(
@@ -245,6 +329,10 @@ class _Parser:
                 f"entry '{self.text[:_SHOWN]}…': more than {_DEEPEST} fusions inside each other; write fewer"
             )
         steps = tuple(self.steps())
+        if self.now == _BY:
+            raise HengyuError(
+                f"entry '{self.text}': {name} joins lists that are found by the cosine; leave '{_BY}' and what follows out"
+            )
         self._depth -= 1
         entry = Entry(steps)
         if not entry.index:
@@ -271,19 +359,19 @@ def _refuse_late_tuner(steps: list[Step], text: str) -> None:
             )
 
 
-def _tokens(text: str) -> list[str]:
+def _tokens(text: str, where: str = "") -> list[str]:
+    where = where or f"entry '{text}'"
     if len(text) > _LONGEST:
         raise HengyuError(
-            f"entry '{text[:_SHOWN]}…': is {len(text):,} characters long, more than {_LONGEST:,}; write fewer steps"
+            f"{where.partition(' ')[0]} '{text[:_SHOWN]}…': is {len(text):,} characters long, more than {_LONGEST:,}; "
+            "write fewer steps"
         )
     tokens: list[str] = []
     at, end = 0, len(text.rstrip())
     while at < end:
         match = _TOKEN.match(text, at)
         if not match:
-            raise HengyuError(
-                f"entry '{text}': cannot read {text[at:].strip()!r}; write it like 'whitening(dim=256) > l2'"
-            )
+            raise HengyuError(f"{where}: cannot read {text[at:].strip()!r}; write it like 'whitening(dim=256) > l2'")
         tokens.append(match[0].strip())
         at = match.end()
     return [*tokens, "", ""]

@@ -6,13 +6,13 @@ from functools import cache
 from importlib import import_module
 from pathlib import Path
 
-from hengyu.methods.base import Method
+from hengyu.methods.base import Method, Similarity
 from hengyu.methods.external import external_methods
 
-__all__ = ["find_method", "home_of", "method_names"]
+__all__ = ["find_method", "home_of", "method_names", "similarity_names"]
 
 _PACKAGE = __name__.rpartition(".")[0]
-_KINDS = ("transforms", "codes", "indexes", "lexical", "fusions", "tuners")
+_KINDS = ("transforms", "codes", "indexes", "lexical", "fusions", "similarities", "tuners")
 
 
 @cache
@@ -29,6 +29,13 @@ def _modules() -> dict[str, str]:
 def method_names() -> tuple[str, ...]:
     """Return the names of all methods, sorted."""
     return tuple(sorted({*_modules(), *external_methods()}))
+
+
+def similarity_names() -> tuple[str, ...]:
+    """Return the names of the methods that compare two vectors, sorted."""
+    own = {name for name, module in _modules().items() if module.split(".")[-2] == "similarities"}
+    external = external_methods()
+    return tuple(sorted({*own - external.keys(), *(n for n, m in external.items() if issubclass(m, Similarity))}))
 
 
 def find_method(name: str) -> type[Method]:

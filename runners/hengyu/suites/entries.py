@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 from hengyu.base.errors import did_you_mean
 from hengyu.base.toml_tables import Table, shown
 from hengyu.encoders.pooling_names import pooling_name
-from hengyu.methods.grammar import Dims, Entry, parse_entry
+from hengyu.methods.grammar import EXACT, Dims, Entry, parse_entry
 from hengyu.tasks.interface.base import Task
 
-__all__ = ["SuiteEntry", "misplaced", "read_entries", "with_first"]
+__all__ = ["SuiteEntry", "by_each", "misplaced", "read_entries", "with_first"]
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,11 @@ class SuiteEntry:
     def draws(self, seed: int) -> tuple[int | None, ...]:
         """Return the seeds that the entry runs with in a suite of a seed; (None,) where nothing is drawn."""
         return tuple(range(seed, seed + self.seeds)) if self.entry.stochastic else (None,)
+
+    @property
+    def by_cosine(self) -> SuiteEntry:
+        """Return the same under the cosine."""
+        return replace(self, entry=replace(self.entry, similarity=None))
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -122,6 +128,21 @@ def with_first(entries: tuple[SuiteEntry, ...], kind: Task) -> tuple[SuiteEntry,
     first = SuiteEntry(parse_entry(kind.reference))
     rest = tuple(e for e in dict.fromkeys(entries) if str(e.entry) != kind.reference)
     return (first, *rest)
+
+
+def by_each(entries: tuple[SuiteEntry, ...], similarities: Sequence[str], kind: Task) -> tuple[SuiteEntry, ...]:
+    """Return entries, and behind each the same under every similarity but the cosine, which it is compared with.
+
+    Entries that name a similarity are left as they are; so are searches that know the cosine alone.
+    Raises `HengyuError` for a similarity that retrieval cannot search by.
+    """
+    found: list[SuiteEntry] = []
+    for spec in entries:
+        found.append(spec)
+        exact = not kind.index or str(spec.entry.steps[-1]) == EXACT
+        if spec.entry.similarity is None and exact:
+            found += [replace(spec, entry=spec.entry.compared_by(word)) for word in similarities]
+    return tuple(dict.fromkeys(found))
 
 
 def misplaced(entries: tuple[SuiteEntry, ...], kind: Task) -> list[str]:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from hengyu.cards.data import Pairs
 from hengyu.cards.distractors import Distractors
+from hengyu.methods.grammar import Entry
 from hengyu.numerics.cloud_sample import CloudSample
 from hengyu.storage.identity import array_digest, digest
 from hengyu.suites.entries import SuiteEntry
@@ -109,9 +110,13 @@ class Plan:
         """Return what an entry is fitted on, as the board says it."""
         return self.suite.fit_word(spec)
 
-    def cloud_sample(self, seed: int | None) -> CloudSample | None:
-        """Return what looks at the cloud of an entry's vectors; nothing does for the draws after the first."""
-        return None if seed not in (None, self.suite.seed) else CloudSample(self.suite.seed)
+    def cloud_sample(self, entry: Entry, seed: int | None) -> CloudSample | None:
+        """Return what looks at the cloud of an entry's vectors.
+
+        Nothing does for the draws after the first, nor under a similarity of its own: the vectors are those of the cosine's row.
+        """
+        first = seed in (None, self.suite.seed) and entry.similarity is None
+        return CloudSample(self.suite.seed) if first else None
 
 
 def counted(ids: Ids) -> tuple[Ids, Ids]:

@@ -13,9 +13,9 @@ from hengyu.base.paths import share
 from hengyu.base.toml_tables import Table, read_toml, shown
 from hengyu.encoders import BASELINES, POOLINGS, EncoderSpec, pooling_name
 from hengyu.encoders.long_texts import LONG
-from hengyu.methods.grammar import parse_entry
+from hengyu.methods.grammar import parse_entry, parse_similarity
 from hengyu.suites.encoders import read_encoders
-from hengyu.suites.entries import SuiteEntry, misplaced, read_entries, with_first
+from hengyu.suites.entries import SuiteEntry, by_each, misplaced, read_entries, with_first
 from hengyu.tasks.interface.base import Task
 from hengyu.tasks.interface.registry import find_task, task_names
 
@@ -79,6 +79,7 @@ class Suite:
     relevant: float | None = None  # retrieval from graded labels: pairs labelled so or higher are relevant
     distractors: tuple[Path, ...] = ()  # retrieval: files of texts that are searched too, and relevant to nothing
     overridden: frozenset[str] = frozenset()  # keys that options of the command line have replaced
+    similarity: tuple[str, ...] = ()  # beside the cosine; ``entries`` has each of its methods under them already
 
     @property
     def task_kind(self) -> Task:
@@ -89,6 +90,19 @@ class Suite:
         """Return the start of a message on a word under a key: the option that gave it, or the suite's file and ``name``."""
         option = _OPTIONS.get(key, "") if key in self.overridden else ""
         return f"{option} {word}: " if option else f"{self.path}: {name} '{word}': "
+
+    @property
+    def compared(self) -> tuple[tuple[str, str], ...]:
+        """The entries whose difference is wanted: those of ``compare``, and each under another similarity minus the cosine."""
+        known = {name for spec in self.entries for name in spec.names}
+        pairs = [
+            (name, cosine)
+            for spec in self.entries
+            if spec.entry.similarity is not None
+            for name, cosine in zip(spec.names, spec.by_cosine.names, strict=True)
+            if cosine in known
+        ]
+        return tuple(dict.fromkeys((*self.compare, *pairs)))
 
     def fit_word(self, spec: SuiteEntry) -> str:
         """Return what an entry is fitted on, as the board says it."""
@@ -123,6 +137,7 @@ class Suite:
         entries: tuple[str, ...] = (),
         fit_on: str = "",
         distractors: tuple[Path, ...] = (),
+        similarity: tuple[str, ...] = (),
     ) -> Suite:
         """Return the suite with what is given on the command line in the place of its own.
 
@@ -166,6 +181,11 @@ class Suite:
         changed["partial"] = tuple(kind for kind in dict.fromkeys(allowed) if kind not in refused)
         if poolings:
             changed["entries"] = tuple(replace(e, poolings=()) for e in changed.get("entries", self.entries))
+        if similarity or (entries and self.similarity):
+            own = changed.get("entries", self.entries)
+            own = own if entries else tuple(e for e in own if e.entry.similarity is None)
+            changed["similarity"] = words = _similarities(similarity, "--similarity") if similarity else self.similarity
+            changed["entries"] = by_each(own, words, self.task_kind)
         return replace(self, **changed, overridden=self.overridden | changed.keys())
 
     def _encoder(self, word: str | EncoderSpec) -> EncoderSpec:
@@ -208,6 +228,10 @@ def load_suite(path: Path) -> Suite:
     poolings, kind = _poolings(table), _kind(table)
     encoders = read_encoders(table)
     entries, lexical = _apart(_entries(table, kind, poolings, encoders))
+    similarity: tuple[str, ...] = ()
+    with table.caught("similarity"):
+        similarity = _similarities(table.strings("similarity"))
+        entries = by_each(entries, similarity, kind)
     suite = Suite(
         name=name,
         path=path,
@@ -226,6 +250,7 @@ def load_suite(path: Path) -> Suite:
         long=_long(table),
         relevant=table.take("relevant", float, 0.0) if table.has("relevant") else None,
         distractors=_distractors(table, path.parent),
+        similarity=similarity,
         **_judging(table),
     )
     if suite.distractors and not kind.distracts:
@@ -311,6 +336,17 @@ def _baselines(table: Table, kind: Task) -> tuple[str, ...]:
                 raise HengyuError(f"'{entry}' needs an encoder; move it to entries")
             found.append(str(entry))
     return tuple(found)
+
+
+def _similarities(words: Sequence[str], where: str = "") -> tuple[str, ...]:
+    """Return similarities in their canonical form, without the cosine, which every entry has; raises `HengyuError` for others."""
+    found = []
+    for word in words:
+        try:
+            found.append(parse_similarity(word))
+        except HengyuError as e:
+            raise HengyuError(*(f"{where} {p.removeprefix('similarity ')}".strip() for p in e.problems)) from None
+    return tuple(dict.fromkeys(str(step) for step in found if step is not None))
 
 
 def _apart(entries: tuple[SuiteEntry, ...]) -> tuple[tuple[SuiteEntry, ...], tuple[str, ...]]:

@@ -135,8 +135,10 @@ class PairClassification(PairTask):
         cache_key: Mapping[str, Any],
         cloud_sample: CloudSample | None,
     ) -> tuple[Observation, Mapping[str, float]]:
-        """Take the cosine of every pair, and its dot product and distances."""
+        """Take the cosine of every pair, and its dot product and distances; of an entry by another similarity, that alone."""
         seen, costs = super().observe(vectors, entry, dims, cache_key, cloud_sample)
+        if entry.similarity is not None:
+            return seen, costs
         whole = entry.with_dim(None) if entry.nested else entry
         x = vectors.mapped(whole, cache_key["fit_on"], cache_key["seed_of_draw"])
         rows = [_measured(x[:, :dim], vectors.first, vectors.second) for dim in seen.dims]

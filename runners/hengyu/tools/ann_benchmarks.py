@@ -86,6 +86,10 @@ def write_ann_benchmarks(
     plan, prepared = _planned(run, row, _task(run, task), offline)
     searched = _open(plan, prepared, row[1], store or VectorStore.default(), fits, progress)
     entry = parse_entry(row[2])
+    if entry.similarity is not None:
+        raise HengyuError(
+            f"row '{' | '.join(row)}': datasets of angles hold what is searched by the cosine; choose such a row"
+        )
     rows, queries = searched.searched(entry, plan.fit_word(plan.suite.entries[0]), plan.suite.seed)
     k = min(_NEIGHBOURS, len(rows))
     with threads(1):

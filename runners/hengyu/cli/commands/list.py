@@ -1,4 +1,4 @@
-"""hengyu list: datasets, suites, encoders and methods."""
+"""hengyu list: datasets, suites, encoders, methods and similarities."""
 
 from __future__ import annotations
 
@@ -92,6 +92,8 @@ def _methods(folders: tuple[Path, ...], data: Path | None) -> None:
     rows: list[tuple[str, ...]] = []
     for name in method_names():
         method = find_method(name)
+        if method.category == "similarity":
+            continue  # have a list of their own
         given = [(f.name, f.default) for f in fields(method) if f.init]
         words = (f"{key}=..." if value is MISSING else f"{key}={value}" for key, value in given)
         parameters = ", ".join((*(f"entry {n + 1}" for n in range(method.joins)), *words))
@@ -99,6 +101,26 @@ def _methods(folders: tuple[Path, ...], data: Path | None) -> None:
         learns = "labels" if method.labelled else learns
         rows.append((name, parameters, learns, (method.__doc__ or "").strip().split("\n")[0].replace("``", "")))
     _table(("method", "parameters", "learns from", "what it does"), rows)
+
+
+def _similarities(folders: tuple[Path, ...], data: Path | None) -> None:
+    """Print every similarity with its parameters, what it is fitted on, and where it can be used."""
+    from dataclasses import fields
+
+    from hengyu.methods.base import Similarity
+    from hengyu.methods.registry import find_method, similarity_names
+
+    rows: list[tuple[str, ...]] = []
+    for name in similarity_names():
+        method = find_method(name)
+        assert issubclass(method, Similarity)
+        parameters = ", ".join(f"{f.name}={f.default}" for f in fields(method) if f.init)
+        learns = "sentences" if method.needs_fit else "nothing"
+        of = "two vectors" if method.by_pair else "two vectors and their neighbours"
+        where = "pairs, retrieval" if method.searchable else "pairs"
+        about = (method.__doc__ or "").strip().split("\n")[0].replace("``", "")
+        rows.append((name, parameters, learns, of, where, about))
+    _table(("similarity", "parameters", "learns from", "is of", "for", "what it does"), rows)
 
 
 def _table(headings: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
@@ -126,6 +148,7 @@ LISTS: dict[str, Callable[[tuple[Path, ...], Path | None], None]] = {
     "suites": _suites,
     "encoders": _encoders,
     "methods": _methods,
+    "similarities": _similarities,
 }
 
 
@@ -135,5 +158,5 @@ LISTS: dict[str, Callable[[tuple[Path, ...], Path | None], None]] = {
 @click.option("--data", type=options.FOLDER, help="Folder with the files of the tasks, as given to 'hengyu run'.")
 @options.methods
 def command(what: str, datasets: tuple[Path, ...], data: Path | None) -> None:
-    """List datasets, suites, encoders or methods."""
+    """List datasets, suites, encoders, methods or similarities."""
     LISTS[what](datasets, data)

@@ -44,6 +44,13 @@ __all__ = ["command"]
 @click.option("--pooling", "poolings", multiple=True, metavar="NAME", help="Evaluate this pooling instead; repeatable.")
 @click.option("--task", "tasks", multiple=True, metavar="CARD:SPLIT", help="Evaluate on this task instead; repeatable.")
 @click.option("--entry", "entries", multiple=True, help="Evaluate this method instead (raw stays); repeatable.")
+@click.option(
+    "--similarity",
+    "similarities",
+    multiple=True,
+    metavar="NAME[,NAME]",
+    help="Also compare vectors by this similarity (the cosine stays): 'hengyu list similarities'; repeatable.",
+)
 @click.option("--fit-on", default="", metavar="WORD", help="target, train, valid, ...: for methods without a fit_on.")
 @click.option(
     "--distractors",
@@ -86,6 +93,7 @@ def command(
     poolings: tuple[str, ...],
     tasks: tuple[str, ...],
     entries: tuple[str, ...],
+    similarities: tuple[str, ...],
     fit_on: str,
     distractors: tuple[Path, ...],
     title: str,
@@ -116,6 +124,7 @@ def command(
 
     Sentences in the vector store are not encoded again; an interrupted run continues where it stopped.
     """
+    import re
     import shlex
     import sys
 
@@ -155,6 +164,7 @@ def command(
         cross_encoders=cross_encoders,
         poolings=poolings,
         entries=entries,
+        similarity=tuple(word.strip() for given in similarities for word in re.split(r",(?![^()]*\))", given)),
         fit_on=fit_on,
         distractors=distractors,
         dtypes=dtypes,

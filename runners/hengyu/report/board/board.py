@@ -7,7 +7,7 @@ ranks or what is best.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -29,8 +29,10 @@ __all__ = [
     "family_of",
     "make_board",
     "metrics_of",
+    "parted",
     "percent",
     "raters_said",
+    "several_similarities",
 ]
 
 MEANS = {
@@ -88,6 +90,11 @@ class Row:
         """The methods without their parameters."""
         return family_of(self.entry)
 
+    @property
+    def similarity(self) -> str:
+        """What its vectors are compared by; "-" for a row without vectors."""
+        return "-" if self.mark else parted(self.entry)[1]
+
 
 @dataclass(frozen=True)
 class Board:
@@ -100,6 +107,11 @@ class Board:
     rows: tuple[Row, ...]
     notes: tuple[str, ...]  # why cells have no number, distinct, in order of appearance
     main: int | None  # the column the rows are ordered by; None where the metric has no mean
+
+    @property
+    def similarities(self) -> bool:
+        """Whether rows differ in their similarity, so that it has a column."""
+        return several_similarities(row.entry for row in self.rows)
 
     @property
     def constant(self) -> dict[str, str]:
@@ -136,6 +148,17 @@ def family_of(entry: str) -> str:
     while (bare := _PARAMETERS.sub("", entry)) != entry:  # a fusion has entries with parameters inside its own
         entry = bare
     return entry
+
+
+def parted(entry: str) -> tuple[str, str]:
+    """Return the steps of an entry, and what vectors are compared by, as `hengyu.methods.grammar.Entry` has them, for any text."""
+    steps, by, similarity = entry.rpartition(" by ")
+    return (steps, similarity) if by else (entry, "cosine")
+
+
+def several_similarities(entries: Iterable[str]) -> bool:
+    """Whether entries differ in their similarity."""
+    return len({parted(entry)[1] for entry in entries}) > 1
 
 
 def make_board(run: Run, metric: str = "") -> Board:

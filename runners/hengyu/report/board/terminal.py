@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from hengyu.base.escapes import plain
-from hengyu.report.board.board import Board, Cell, Row, audits_said, make_board, percent, raters_said
+from hengyu.report.board.board import Board, Cell, Row, audits_said, make_board, parted, percent, raters_said
 from hengyu.report.board.cell import p_words
 from hengyu.storage.records import Run
 from hengyu.storage.records.audits import load_audits
@@ -20,7 +20,7 @@ __all__ = ["print_differences", "print_task_board"]
 
 _NARROWEST = {"entry": 26}  # characters that a text column is folded down to before the board is stacked instead
 _NARROW = 11  # the same of the others
-_WORDS = ("encoder", "pooling", "entry", "fit_on")
+_WORDS = ("encoder", "pooling", "entry", "similarity", "fit_on")
 # what a terminal leaves out, one after the other, until the board fits
 _FOLDED = ("heads", "interval", "w-mean", "its interval")
 
@@ -42,7 +42,7 @@ def print_task_board(run: Run, console: Console) -> None:
     if not board.rows:
         _say(console, "no records: nothing was evaluated")
     elif not console.is_terminal:
-        table = _table(board)
+        table = _table(board, _unsaid(board))
         Console(file=console.file, width=max(_width(console, table), 20), color_system=None).print(table)
     else:
         _print_fitting(console, board)
@@ -107,7 +107,7 @@ def _print_fitting(console: Console, board: Board) -> None:
                 console, f"all rows: {told}" + (" (baselines apart)" if any(r.mark for r in board.rows) else ""), "dim"
             )
     for count in range(len(_FOLDED) + 1):
-        left_out = frozenset(_FOLDED[:count]) | same
+        left_out = frozenset(_FOLDED[:count]) | same | _unsaid(board)
         table = _table(board, left_out)
         if _width(console, table) - _foldable(board, left_out) <= console.width:
             console.print(table)
@@ -117,6 +117,11 @@ def _print_fitting(console: Console, board: Board) -> None:
                 )
             return
     _stack(console, board)
+
+
+def _unsaid(board: Board) -> frozenset[str]:
+    """Return the columns that are left out where rows do not differ in them."""
+    return frozenset() if board.similarities else frozenset(("similarity",))
 
 
 def _heads(board: Board, *, short: bool = False) -> list[str]:
@@ -176,10 +181,10 @@ def _delta(cell: Cell) -> str:
 
 def _names(row: Row, left_out: frozenset[str] = frozenset()) -> list[str]:
     mark = f" ({row.mark})" if row.mark else ""
-    entry = plain(row.entry)
+    entry = plain(row.entry if "similarity" in left_out else parted(row.entry)[0])
     if row.mark and "encoder" in left_out:
         entry = f"{plain(row.encoder)}{mark}" if row.baseline else f"{entry} ({plain(row.encoder)}, {row.mark})"
-    return [plain(row.encoder) + mark, plain(row.pooling), entry, plain(row.fit_on)]
+    return [plain(row.encoder) + mark, plain(row.pooling), entry, plain(row.similarity), plain(row.fit_on)]
 
 
 def _number(cell: Cell, *, short: bool = False) -> Text:
@@ -202,7 +207,7 @@ def _stack(console: Console, board: Board) -> None:
     """One block a row, for a terminal too narrow for the table."""
     width = max(cell_len(column.task) for column in board.columns)
     for row in board.rows:
-        encoder, pooling, entry, fit_on = _names(row)
+        encoder, pooling, entry, _, fit_on = _names(row, frozenset(("similarity",)))
         console.print()
         _say(console, f"{row.rank or '-'}. {entry}", "bold")
         _say(console, f"   {encoder}, pooling {pooling}, fit_on {fit_on}", "dim")

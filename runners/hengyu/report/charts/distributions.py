@@ -9,6 +9,7 @@ import altair as alt
 import numpy as np
 from numpy.typing import NDArray
 
+from hengyu.report.board.board import parted
 from hengyu.report.charts.style import Chart, dressed, fixed_scale
 from hengyu.report.sheet import Sheet
 from hengyu.storage.records import Run
@@ -26,7 +27,10 @@ Floats = NDArray[np.float64]
 
 
 def distributions(run: Run) -> Chart | None:
-    """Return the densities of a run's similarities; None where no observations or labels were kept, or too many cells."""
+    """Return the densities of a run's cosines; None where no observations or labels were kept, or too many cells.
+
+    Rows by another similarity are left out: their numbers are on another scale.
+    """
     labels = load_labels(run.path)
     if not labels:
         return None
@@ -36,7 +40,11 @@ def distributions(run: Run) -> Chart | None:
     wanted = dict.fromkeys(
         (r.task, *r.row)
         for r in run.records
-        if r.metric == kind.main and r.on_board and r.status == "ok" and r.task in labels
+        if r.metric == kind.main
+        and r.on_board
+        and r.status == "ok"
+        and r.task in labels
+        and parted(r.entry)[1] == "cosine"
     )
     spaces = {place[1:3] for place in wanted if place[3] != kind.reference}
     cells = [place for place in wanted if place in kept and place[1:3] in spaces]

@@ -16,6 +16,7 @@ from hengyu.base.errors import HengyuError
 from hengyu.base.version import __version__
 from hengyu.cards import load_cards
 from hengyu.evaluation.run_metrics import headline
+from hengyu.report.board.board import parted
 from hengyu.storage.records import Record, Run, write_json
 from hengyu.tasks.interface.registry import find_task
 
@@ -114,7 +115,8 @@ def _scores(records: list[Record], kind: str, row: tuple[str, ...]) -> dict[str,
     values: dict[str, Any] = {r.metric: r.value for r in records}
     first = next((r for r in records if r.metric == find_task(kind).main), records[0])
     own: dict[str, Any] = {theirs: values[ours] for ours, theirs in NAMES.items() if ours in values}
-    own |= {f"cosine_{m}": v for m, v in values.items() if m in ("spearman", "pearson", "ap")}
+    similarity = parted(row[2])[1].partition("(")[0]
+    own |= {f"{similarity}_{m}": v for m, v in values.items() if m in ("spearman", "pearson", "ap")}
     about = {"interval": [first.low, first.high], "ceiling": first.ceiling, "n": first.n, "fit_on": row[3]}
     return {
         **own,

@@ -2,7 +2,8 @@
 
 ``csv`` and ``json`` hold every record, one a row, sweep points and single draws too. A pivot wants the card and the split apart, so
 ``task`` is the part before the last colon and ``split`` the part after it: ``LCQMC``/``test``; over the splits of a
-card ``LCQMC``/``avg`` and ``LCQMC``/``w-avg``; over tasks ``mean`` and ``w-mean`` with an empty split. Task, split, the
+card ``LCQMC``/``avg`` and ``LCQMC``/``w-avg``; over tasks ``mean`` and ``w-mean`` with an empty split. A run whose rows
+differ in their similarity has a column ``similarity`` at the end, which repeats what the entry says. Task, split, the
 row (encoder, pooling, entry, fit_on), metric, sweep, draw and seed name one record. ``rank`` is the row's among the Spearman
 numbers of its column, equal ones sharing the better; ``rank_low`` and ``rank_high`` are the ranks it has over the resamples,
 and ``tied`` says whether it is told apart from the best (see `hengyu.storage.records.Standing`). Control and format characters of a
@@ -25,7 +26,7 @@ from typing import Any
 
 from hengyu.base.errors import HengyuError, did_you_mean
 from hengyu.base.escapes import in_page, markdown, markdown_row
-from hengyu.report.board.board import Cell, make_board, percent
+from hengyu.report.board.board import Cell, make_board, parted, percent, several_similarities
 from hengyu.report.exports.grid import Grid, board_grid, table_grid
 from hengyu.report.exports.paper import paper_table
 from hengyu.report.layout import by_layout
@@ -56,7 +57,7 @@ def export(run: Run, format: str) -> str:
 
 
 def tidied(run: Run) -> list[dict[str, Any]]:
-    """Return the records of a run as rows of `COLUMNS`."""
+    """Return the records of a run as rows of `COLUMNS`, and of "similarity" where rows differ in it."""
     stands: dict[str, list[Standing]] = {}
     for s in run.standings:
         stands.setdefault(s.task, []).append(s)
@@ -66,9 +67,12 @@ def tidied(run: Run) -> list[dict[str, Any]]:
         for s in column
     }
     main = find_task(run.kind).main
-    return [
+    rows = [
         tidy(r, *ranked.get((r.task, r.row), ())) if r.metric == main and r.on_board else tidy(r) for r in run.records
     ]
+    if several_similarities(r.entry for r in run.records):
+        rows = [row | {"similarity": parted(row["entry"])[1]} for row in rows]
+    return rows
 
 
 def tidy(record: Record, standing: Standing | None = None, rank: int | None = None) -> dict[str, Any]:
@@ -100,7 +104,7 @@ def _csv(run: Run) -> str:
     rows = tidied(run)
     for row in rows:
         row |= {k: "true" if row[k] else "false" for k in _FLAGS if row[k] is not None}
-    return _table(COLUMNS, rows)
+    return _table(tuple(rows[0]) if rows else COLUMNS, rows)
 
 
 def _json(run: Run) -> str:

@@ -41,7 +41,7 @@ def view(board: Board, others: Sequence[Board], reference: str = "raw") -> dict[
         "main": board.main,
         "reference": reference,
         "columns": [{"task": c.task, "kind": c.kind, "n": c.n, "ceiling": _scaled(c.ceiling)} for c in board.columns],
-        "rows": [_row(row) for row in board.rows],
+        "rows": [{**_row(row), **({"similarity": row.similarity} if board.similarities else {})} for row in board.rows],
         "metrics": metrics,
         "reasons": list(reasons),
     }

@@ -10,6 +10,7 @@ ABOUT: dict[str, str] = {
     "pooling": "how token vectors become one sentence vector",
     "entry": "the method: a pipeline of steps",
     "method": "the method, with what it learned from",
+    "similarity": "what the vectors of a pair are compared by",
     "fit_on": "what the method learned from; target: the task's own sentences, no labels",
     "seed": "what random numbers were drawn by",
     "row": "what tells this line from the others",

@@ -18,6 +18,7 @@ from hengyu.cards.card import CollectionCard
 from hengyu.cards.collection import load_collection
 from hengyu.cards.data import Pairs, load_pairs, unlike
 from hengyu.numerics.metrics import midranks
+from hengyu.report.board.board import parted
 from hengyu.report.board.cell import percent
 from hengyu.report.layout import by_layout
 from hengyu.report.retrieval.missed_queries import misses
@@ -75,6 +76,7 @@ def _task(
         r
         for r in run.records
         if r.task == pairs.task and r.metric == main and r.on_board and r.value is not None
+        and parted(r.entry)[1] == "cosine"  # the sheets show cosines
         and (r.task, *r.row) in kept
     ]  # fmt: skip
     best: dict[str, Record] = {}

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from hengyu.report.board.board import audits_said, constant_names, family_of, percent
+from hengyu.report.board.board import audits_said, constant_names, family_of, parted, percent, several_similarities
 from hengyu.storage.records import Record, Run
 from hengyu.storage.records.audits import load_audits
 from hengyu.tasks.interface.base import Metric, Task
@@ -24,6 +24,12 @@ class Line:
     records: dict[str, Record]
     status: str
     reason: str
+
+    @property
+    def similarity(self) -> str:
+        """What vectors are compared by; "-" for a search without vectors of its own."""
+        steps, similarity = parted(self.key[2])
+        return "-" if self.dim is None and steps == self.key[2] else similarity
 
     @property
     def index(self) -> str:
@@ -66,6 +72,11 @@ class Table:
     columns: tuple[Metric, ...]
     lines: tuple[Line, ...]
     fronts: dict[str, frozenset[int]]  # cost -> lines that no other beats in nDCG@10 and in that cost alike
+
+    @property
+    def similarities(self) -> bool:
+        """Whether lines differ in their similarity, so that it has a column."""
+        return several_similarities(line.key[2] for line in self.lines)
 
     @property
     def constant(self) -> dict[str, str]:

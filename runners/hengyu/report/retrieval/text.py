@@ -10,7 +10,7 @@ from rich.table import Table as RichTable
 from rich.text import Text
 
 from hengyu.base.escapes import markdown, markdown_row, plain
-from hengyu.report.board.board import percent
+from hengyu.report.board.board import parted, percent
 from hengyu.report.board.cell import word_of
 from hengyu.report.board.terminal import print_differences
 from hengyu.report.retrieval.tables import Line, Table, make_tables, shown
@@ -20,7 +20,8 @@ from hengyu.tasks.interface.registry import find_task
 
 __all__ = ["print_retrieval", "retrieval_markdown"]
 
-_WORDS = ("encoder", "pooling", "entry", "fit_on")
+_WORDS = ("encoder", "pooling", "entry", "similarity", "fit_on")
+_ROW = ("encoder", "pooling", "entry", "fit_on")
 _ENDS = ("interval", "delta", "its interval")
 _NARROWEST = 26  # characters that a text column is folded down to before more is left out
 
@@ -37,7 +38,7 @@ def print_retrieval(run: Run, console: Console | None = None) -> None:
         if not table.lines:
             continue
         if not console.is_terminal:
-            drawn = _drawn(table, columns)
+            drawn = _drawn(table, columns, _unsaid(table))
             Console(file=console.file, width=max(_width(console, drawn), 20), color_system=None).print(drawn)
         else:
             _print_fitting(console, table, columns)
@@ -68,8 +69,15 @@ def _brief(table: Table) -> tuple[Metric, ...]:
     return tuple(c for c in table.columns if c.brief)
 
 
-def _names(line: Line) -> list[str]:
-    return [plain(word) for word in line.key]
+def _names(line: Line, left_out: frozenset[str] = frozenset()) -> list[str]:
+    encoder, pooling, entry, fit_on = line.key
+    entry = entry if "similarity" in left_out else parted(entry)[0]
+    return [plain(word) for word in (encoder, pooling, entry, line.similarity, fit_on)]
+
+
+def _unsaid(table: Table) -> frozenset[str]:
+    """Return the columns that are left out where lines do not differ in them."""
+    return frozenset() if table.similarities else frozenset(("similarity",))
 
 
 def _number(table: Table, place: int, column: Metric) -> str:
@@ -112,7 +120,7 @@ def _print_fitting(console: Console, table: Table, columns: tuple[Metric, ...]) 
     spare = [c.name for c in reversed(columns) if c.name not in kept]
     steps = ["interval", *(c for c in spare if _unit_of(columns, c) != "score"), "its interval", *spare]
     for count in range(len(steps) + 1):
-        left_out = frozenset(steps[:count]) | same
+        left_out = frozenset(steps[:count]) | same | _unsaid(table)
         drawn = _drawn(table, columns, left_out)
         if _width(console, drawn) - _foldable(table, left_out) <= console.width:
             console.print(drawn)
@@ -131,7 +139,8 @@ def _unit_of(columns: tuple[Metric, ...], name: str) -> str:
 
 def _foldable(table: Table, left_out: frozenset[str]) -> int:
     """Return how many columns of the terminal folding the text columns can save."""
-    widest = {word: max(cell_len(_names(line)[i]) for line in table.lines) for i, word in enumerate(_WORDS)}
+    names = [_names(line, left_out) for line in table.lines]
+    widest = {word: max(cell_len(name[i]) for name in names) for i, word in enumerate(_WORDS)}
     return sum(max(0, width - _NARROWEST) for word, width in widest.items() if word not in left_out)
 
 
@@ -153,14 +162,14 @@ def _drawn(table: Table, columns: tuple[Metric, ...], left_out: frozenset[str] =
         cells: list[str] = []
         for column in shown:
             cells += [_number(table, place, column), *([last[w] for w in ends] if column.name == table.main else [])]
-        names = [name for word, name in zip(_WORDS, _names(line), strict=True) if word not in left_out]
+        names = [name for word, name in zip(_WORDS, _names(line, left_out), strict=True) if word not in left_out]
         drawn.add_row(str(line.rank or "-"), *(Text(w) for w in (*names, *cells)))
     return drawn
 
 
 def _stack(console: Console, table: Table, columns: tuple[Metric, ...]) -> None:
     for place, line in enumerate(table.lines):
-        encoder, pooling, entry, fit_on = _names(line)
+        encoder, pooling, entry, _, fit_on = _names(line, frozenset(("similarity",)))
         console.print()
         _say(console, f"{line.rank or '-'}. {entry}", "bold")
         _say(console, f"   {encoder}, pooling {pooling}, fit_on {fit_on}", "dim")
@@ -178,7 +187,7 @@ def retrieval_markdown(run: Run) -> str:
         columns = _brief(table)
         heads = [c.title for c in columns]
         lines += [f"{markdown(table.task)}: {table.about}; scores x 100 with {100 * table.level:g} % intervals", ""]
-        lines.append(markdown_row(["#", *_WORDS, *heads, "delta to flat"]))
+        lines.append(markdown_row(["#", *_ROW, *heads, "delta to flat"]))
         lines.append(markdown_row(["--:", "---", "---", "---", "---", *("--:" for _ in columns), "--:"]))
         for place, line in enumerate(table.lines):
             span, delta, its = _ends(table, line)

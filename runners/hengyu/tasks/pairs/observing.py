@@ -23,7 +23,7 @@ __all__ = ["PairTask"]
 
 
 class PairTask(Task):
-    """A kind that judges the cosine of every pair; a kind of it says by which metrics (`truth`)."""
+    """A kind that judges the similarity of every pair; a kind of it says by which metrics (`truth`)."""
 
     observed_by: ClassVar[tuple[str, ...]] = (StsVectors.__module__,)
     handed_by: ClassVar[tuple[str, ...]] = (__name__,)
@@ -54,7 +54,7 @@ class PairTask(Task):
         cache_key: Mapping[str, Any],
         cloud_sample: CloudSample | None,
     ) -> tuple[Observation, Mapping[str, float]]:
-        """Take the cosine of every pair."""
+        """Take the similarity of every pair: the cosine, unless the entry names another."""
         got = vectors.observe(entry, dims, cache_key["fit_on"], cache_key["seed_of_draw"], cloud_sample)
         found = (got.entries, got.dims, got.similarity, got.sweep, got.fit)
         return Observation(

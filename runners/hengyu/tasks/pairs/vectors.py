@@ -1,19 +1,21 @@
-"""Semantic textual similarity: from vectors through an entry's steps to the cosine of every pair."""
+"""Semantic textual similarity: from vectors through an entry's steps to the similarity of every pair."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hengyu.base.errors import Degenerate, WrongSize
-from hengyu.methods.base import Floats, Transform
+from hengyu.methods.base import Floats, Similarity, Transform
 from hengyu.methods.fit_cache import FitCache
 from hengyu.methods.grammar import Dims, Entry
-from hengyu.methods.pipeline import PipelineFitter
+from hengyu.methods.pipeline import FittedPipeline, PipelineFitter
+from hengyu.methods.step import Step
 from hengyu.numerics.cloud_sample import CloudSample
 from hengyu.numerics.metrics import spearman_many
 from hengyu.numerics.sample import Sample
@@ -60,7 +62,7 @@ class StsVectors:
     ) -> StsResult:
         """Run an entry and return what was seen; raises ValueError, `Degenerate` or `WrongSize` when it cannot be.
 
-        With a ``cloud_sample`` the clouds of vectors are looked at too.
+        With a ``cloud_sample`` the clouds of vectors are looked at too, of entries by the cosine.
         Entries that differ in ``dim`` alone share the fit, the transform and one cumulative pass; entries fitted on the
         same rows share count, mean, covariance and eigendecomposition. Of several dims those that the vectors have are
         observed. ``seed`` is what the steps draw by where the entry leaves that open.
@@ -68,7 +70,7 @@ class StsVectors:
         listed = list(dims) if dims != "all" else []
         asked = listed or ([entry.dim] if entry.dim else [])
         run = entry.with_dim(None) if entry.nested else entry
-        x, other, fit, width = self._through(run if seed is None else run.with_seed(seed), fit_on, asked)
+        x, other, chain, width = self._through(run if seed is None else run.with_seed(seed), fit_on, asked)
         if not x.shape[1]:
             raise Degenerate("no dimension is left of the vectors")
         cuts = board_dims(x.shape[1]) if dims == "all" else [c for c in asked if c <= width]
@@ -76,14 +78,17 @@ class StsVectors:
         distinct = sorted(set(wanted))
         places = [distinct.index(w) for w in wanted]
         sweep: dict[str, NDArray[np.float64]] = {}
-        if dims == "all":
+        compare = partial(cosines_by_dim, dims=distinct)
+        if entry.similarity is not None:
+            compare = partial(_similarities, self._similarities(entry.similarity, chain, distinct, x.shape[1]))
+        if dims == "all" and entry.similarity is None:
             every = cosines_by_dim(x, self.first, self.second, range(1, x.shape[1] + 1))
             similarity = every[np.asarray(distinct) - 1]
             value, error = spearman_many(every, self.labels)
             sweep = {"dim": np.arange(1.0, x.shape[1] + 1), "value": value, "error": error}
         else:
-            similarity = cosines_by_dim(x, self.first, self.second, distinct)
-        beside = cosines_by_dim(other[0], other[1], other[2], distinct)[places] if other else np.zeros((0, 0))
+            similarity = compare(x, self.first, self.second)
+        beside = compare(*other)[places] if other else np.zeros((0, 0))
         names = [str(entry.with_dim(c)) if c < x.shape[1] or dims != "all" else str(entry) for c in cuts] or [
             str(entry)
         ]
@@ -92,7 +97,22 @@ class StsVectors:
         }
         clouds = self._clouds(x, distinct, similarity, cloud_sample) if cloud_sample else None
         seen = None if clouds is None else {name: clouds[at] for name, at in zip(names, places, strict=True)}
-        return StsResult(tuple(names), tuple(wanted), similarity[places], beside, sweep, fit, wide, seen)
+        return StsResult(tuple(names), tuple(wanted), similarity[places], beside, sweep, chain.report, wide, seen)
+
+    def _similarities(
+        self, step: Step, chain: FittedPipeline, dims: Sequence[int], width: int
+    ) -> list[tuple[int, Similarity]]:
+        """Return a similarity for each of the dims, fitted on what the chain's steps leave of its rows, cut to that dim."""
+        found: list[tuple[int, Similarity]] = []
+        for dim in dims:
+            similarity: Similarity = step.make()
+            if similarity.needs_fit:
+                if chain.sample is None:
+                    raise ValueError(f"{step} must be fitted, but there is nothing to fit it on")
+                chain.describe()
+                similarity.fit(chain.sample if dim == width else chain.sample.then(partial(_cut, dim=dim)))
+            found.append((dim, similarity))
+        return found
 
     def _clouds(
         self, x: Floats, dims: Sequence[int], similarity: NDArray[np.float64], cloud_sample: CloudSample
@@ -109,10 +129,10 @@ class StsVectors:
 
     def _through(
         self, entry: Entry, fit_on: str, dims: Sequence[int]
-    ) -> tuple[Floats, tuple[Floats, Ids, Ids] | None, dict[str, Any], int]:
+    ) -> tuple[Floats, tuple[Floats, Ids, Ids] | None, FittedPipeline, int]:
         """Fit and apply the steps one after the other, the last at the largest of ``dims`` that it can have.
 
-        Returns the vectors, those of the threshold split, what the fit found, and the width before the last step.
+        Returns the vectors, those of the threshold split, the steps as they were fitted, and the width before the last step.
         """
         x, width = self.x, self.x.shape[1]
         other = self.other[0] if self.other else None
@@ -133,7 +153,7 @@ class StsVectors:
             x = self._apply(method, x, f"x{number % 2}")
             other = None if other is None else self._apply(method, other, f"other{number % 2}")
         beside = None if other is None or self.other is None else (other, self.other[1], self.other[2])
-        return x, beside, chain.report, width
+        return x, beside, chain, width
 
     def _apply(self, method: Transform, x: Floats, place: str) -> Floats:
         """Apply a fitted method block by block, into memory that is used again for every entry.
@@ -170,6 +190,15 @@ class StsResult:
     fit: Mapping[str, Any]
     too_wide: Mapping[str, str] = field(default_factory=dict)
     clouds: Mapping[str, Any] | None = None
+
+
+def _similarities(each: Sequence[tuple[int, Similarity]], x: Floats, first: Ids, second: Ids) -> NDArray[np.float64]:
+    """Return the similarity (K, n) of pairs of rows of x (m, d) at each of K dimensions."""
+    return np.stack([similarity.pairs(_cut(x, dim), first, second) for dim, similarity in each])
+
+
+def _cut(x: Floats, dim: int) -> Floats:
+    return x[:, :dim]
 
 
 def board_dims(width: int) -> list[int]:

@@ -11,15 +11,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hengyu.cards.relevance import Relevance
-from hengyu.methods.base import Floats, Fusion, Searcher
+from hengyu.methods.base import Fusion, Searcher, Similarity
 from hengyu.methods.fit_cache import FitCache
 from hengyu.methods.grammar import Entry
-from hengyu.methods.pipeline import PipelineFitter
+from hengyu.methods.pipeline import FittedPipeline, PipelineFitter
 from hengyu.methods.search.cost import Peak, queries_per_second, threads
 from hengyu.methods.search.exact import Exact, exact_search
 from hengyu.methods.search.fused import FusedSearch, JoinedQueries
 from hengyu.methods.step import Step
 from hengyu.numerics.cloud_sample import CloudSample
+from hengyu.numerics.pairwise import unit_rows
 from hengyu.numerics.sample import Sample
 from hengyu.tasks.search.ranking import DEPTH
 
@@ -46,8 +47,12 @@ class RetrievalResult:
 
 @dataclass(frozen=True)
 class _Prepared:
-    """The corpus as the steps before an index leave it, at length 1; its queries; what exact search finds in it."""
+    """The corpus as the steps before an index leave it, at length 1; its queries; what exact search finds in it.
 
+    Under another similarity than the cosine both are mapped so that products order rows as it does; ``dim`` is their width before.
+    """
+
+    dim: int
     rows: Sample
     queries: NDArray[np.float32]
     exact: Exact
@@ -86,7 +91,7 @@ class RetrievalVectors:
     block: int = 4096
     texts: Callable[[], tuple[Sequence[str], Sequence[str]]] | None = None
     _fitting: PipelineFitter = field(init=False)
-    _prepared: tuple[tuple[tuple[Step, ...], str], _Prepared] | None = None
+    _prepared: tuple[tuple[tuple[Step, ...], Step | None, str], _Prepared] | None = None
     _cloud: tuple[_Prepared, Mapping[str, Any]] | None = None
 
     def __post_init__(self) -> None:
@@ -102,13 +107,13 @@ class RetrievalVectors:
     ) -> RetrievalResult:
         """Run an entry that ends in a search; raises ValueError when it cannot be.
 
-        With a ``cloud_sample`` the cloud of the vectors that an index searches, of length 1, is looked at.
+        With a ``cloud_sample`` the cloud of the vectors that an index searches by the cosine, of length 1, is looked at.
 
         Entries that differ in their index alone, one after the other, share what comes before it. ``seed`` is what the
         steps draw by where the entry leaves that open.
         """
         run = entry if seed is None else entry.with_seed(seed)
-        prepared = self._prepare(run.steps, fit_on)
+        prepared = self._prepare(run.steps, fit_on, run.similarity)
         peak = Peak()
         started = time.perf_counter()
         with threads(1):  # on one thread a graph grows the same way every time
@@ -129,20 +134,22 @@ class RetrievalVectors:
         if before is None:
             return RetrievalResult(None, found, None, sizes, costs, built.fit)
         cloud = self._look(before, cloud_sample) if cloud_sample else None
-        return RetrievalResult(before.queries.shape[1], found, before.exact.ranks(ids), sizes, costs, built.fit, cloud)
+        return RetrievalResult(before.dim, found, before.exact.ranks(ids), sizes, costs, built.fit, cloud)
 
     def searched(self, entry: Entry, fit_on: str, seed: int | None = None) -> tuple[Sample, NDArray[np.float32]]:
         """Return the vectors (n, d) that the index of an entry searches, and the queries (Q, d), all of length 1.
 
-        Raises ValueError for a search that has no vectors of its own.
+        Raises ValueError for a search that has no vectors of its own, and for one by another similarity than the cosine.
         """
+        if entry.similarity is not None:
+            raise ValueError(f"{entry} does not search by the cosine")
         steps = (entry if seed is None else entry.with_seed(seed)).steps
         if steps[-1].joined or entry.lexical:
             raise ValueError(f"{entry} has no vectors of its own")
         before = self._before(steps[: -_searching(steps)], fit_on)
         return before.rows, before.queries
 
-    def _prepare(self, steps: tuple[Step, ...], fit_on: str) -> Callable[[], _Built]:
+    def _prepare(self, steps: tuple[Step, ...], fit_on: str, similarity: Step | None = None) -> Callable[[], _Built]:
         """Make what stands before the searches of an entry; return what builds them."""
         last = steps[-1]
         method = last.make()
@@ -160,7 +167,7 @@ class RetrievalVectors:
             coarse = steps[-2].make()
             coarse.warm()
             method = method.over(coarse)
-        before = self._before(steps[:-own], fit_on)
+        before = self._before(steps[:-own], fit_on, similarity)
         return lambda: _Built(method.build(before.rows, self.block), before.queries, before, before.fit)
 
     def _join(self, method: Fusion, parts: Sequence[_Built]) -> _Built:
@@ -180,39 +187,46 @@ class RetrievalVectors:
             self._cloud = before, cloud_sample.of(x, [width], [aligned])[0]
         return self._cloud[1]
 
-    def _before(self, steps: tuple[Step, ...], fit_on: str) -> _Prepared:
-        """Fit and apply the steps before an index, and search exactly in what they leave."""
-        key = (steps, fit_on)
+    def _before(self, steps: tuple[Step, ...], fit_on: str, similarity: Step | None = None) -> _Prepared:
+        """Fit and apply the steps before an index, and search exactly in what they leave, by a similarity or the cosine."""
+        key = (steps, similarity, fit_on)
         if self._prepared is not None and self._prepared[0] == key:
             return self._prepared[1]
         rows, asking, chain = self.corpus, self.queries, self._fitting.chain(fit_on)
         for step in steps:
             method = chain.add(step)
             rows, asking = rows.then(method), asking.then(method)
-        rows, asking = rows.then(_unit), asking.then(_unit)
-        queries = np.concatenate([part for part, _ in asking.blocks(self.block)])
-        if not queries.shape[1]:
+        dim = rows.rows(np.arange(1)).shape[1]
+        if not dim:
             raise ValueError("no dimension is left of the vectors")
+        if similarity is None:
+            rows, asking = rows.then(unit_rows), asking.then(unit_rows)
+        else:
+            rows, asking = _fitted(similarity, chain).as_products(rows, asking, self.block)
+        queries = np.concatenate([part for part, _ in asking.blocks(self.block)])
         if len(rows) * queries.shape[1] * 4 <= _HELD:
             rows = Sample.of(np.concatenate([part for part, _ in rows.blocks(self.block)]))
         with threads(1):
             exact = exact_search(rows, queries, self.relevance.own, self.depth, self.block)
-        made = _Prepared(rows, queries, exact, chain.report)
+        made = _Prepared(dim, rows, queries, exact, chain.report)
         self._prepared = (key, made)
         return made
+
+
+def _fitted(step: Step, chain: FittedPipeline) -> Similarity:
+    """Return a similarity, fitted on what the chain's steps leave of its rows where it learns."""
+    similarity: Similarity = step.make()
+    if similarity.needs_fit:
+        if chain.sample is None:
+            raise ValueError(f"{step} must be fitted, but there is nothing to fit it on")
+        chain.describe()
+        similarity.fit(chain.sample)
+    return similarity
 
 
 def _searching(steps: tuple[Step, ...]) -> int:
     """Return how many steps at the end search: an index, or one and what rescores it."""
     return 2 if len(steps) > 1 and steps[-2].method.searches else 1
-
-
-def _unit(x: Floats) -> NDArray[np.float32]:
-    """Return rows (n, d) at length 1; zero rows stay zero."""
-    wide = np.asarray(x, np.float64)
-    length = np.sqrt(np.einsum("nd,nd->n", wide, wide))[:, None]
-    unit: NDArray[np.float32] = np.divide(wide, length, out=np.zeros_like(wide), where=length > 0).astype(np.float32)
-    return unit
 
 
 def _without(ids: NDArray[np.int64], own: NDArray[np.int64]) -> NDArray[np.int64]:

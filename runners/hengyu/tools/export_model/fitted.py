@@ -21,14 +21,13 @@ from hengyu.encoders import BUILT_IN, EncoderSpec, open_encoder
 from hengyu.encoders.huggingface import HuggingFace
 from hengyu.methods.base import Transform
 from hengyu.methods.fit_cache import FitCache
-from hengyu.methods.grammar import Entry
+from hengyu.methods.grammar import COSINE, Entry
 from hengyu.methods.pipeline import PipelineFitter
 from hengyu.methods.registry import find_method
 from hengyu.methods.step import Step
 from hengyu.methods.training.cache import TunedEncoder, TunedEncoderCache
 from hengyu.numerics import metrics
 from hengyu.numerics.sample import Sample
-from hengyu.numerics.similarity import cosines
 from hengyu.storage.fits import FitStore
 from hengyu.storage.identity import vectors_key
 from hengyu.storage.records import Run
@@ -123,7 +122,8 @@ def refit(
     rows = {learned.word: learned.digest} if learned else {}
     recalled = FitCache(fits, vectors_key(tuned.encoder, pooling), rows, progress)
     methods = _fit(entry, rest, sample, recalled, learned.word if learned else "none")
-    return _look(data, encoder, tuned, vectors, pooling, (tuple(map(str, rest)), methods))
+    similarity = entry.similarity or Step(COSINE)
+    return _look(data, encoder, tuned, vectors, pooling, (tuple(map(str, rest)), methods), similarity)
 
 
 def _fit(
@@ -213,6 +213,7 @@ def _look(
     vectors: Vectors,
     pooling: str,
     steps: tuple[tuple[str, ...], tuple[Transform, ...]],
+    similarity: Step,
 ) -> Fitted:
     """Return the pipeline with the vectors of the task's sentences, and the resulting Spearman."""
     task, fit = data.task, data.fit
@@ -231,5 +232,5 @@ def _look(
         int(fit.counts.sum()) if fit else 0,
         tuple(data.texts[i] for i in ids),
         x,
-        metrics.spearman(cosines(x, first, second), task.pairs.labels),
+        metrics.spearman(similarity.make().pairs(x, first, second), task.pairs.labels),
     )

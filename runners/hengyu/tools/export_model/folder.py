@@ -86,7 +86,7 @@ def _write(fitted: Fitted, choice: Choice, folder: Path) -> Written:
     modules += _steps(fitted.methods, fitted.steps, fitted.width)
     prompt = prefix(fitted.encoder)
     named: dict[str, Any] = {"prompts": {"hengyu": prompt}, "default_prompt_name": "hengyu"} if prompt else {}
-    model = SentenceTransformer(modules=modules, device="cpu", similarity_fn_name="cosine", **named)
+    model = SentenceTransformer(modules=modules, device="cpu", similarity_fn_name=choice.similarity, **named)
     model.save_pretrained(str(folder), safe_serialization=True, create_model_card=False)
     foreign = any(type(m).__module__.startswith("hengyu.") for m in modules[own:])
     loaded = SentenceTransformer(str(folder), device="cpu", local_files_only=True, trust_remote_code=foreign)

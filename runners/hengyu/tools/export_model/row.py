@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from hengyu.base.errors import HengyuError, did_you_mean
-from hengyu.methods.grammar import Entry, parse_entry
+from hengyu.methods.grammar import COSINE, Entry, parse_entry
 from hengyu.report.board.board import make_board
 from hengyu.storage.records import Run
 from hengyu.tasks.interface.registry import find_task
@@ -15,6 +15,7 @@ __all__ = ["Choice", "Row", "choose", "named_row", "written"]
 
 Row = tuple[str, str, str, str]  # encoder, pooling, entry, fit_on
 _SHOWN = 6
+_SAYABLE = (COSINE, "dot", "euclidean", "manhattan")  # what sentence-transformers knows, under its names
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,11 @@ class Choice:
     def fit_on(self) -> str:
         """What it is fitted on, as on the leaderboard."""
         return self.row[3]
+
+    @property
+    def similarity(self) -> str:
+        """What its vectors are compared by."""
+        return self.entry.similarity.name if self.entry.similarity else COSINE
 
     def value_in(self, run: Run) -> float | None:
         """Return the run's value of the main metric for the row, task and seed; None if there is none."""
@@ -66,6 +72,11 @@ def choose(run: Run, words: str, task: str = "", seed: int | None = None) -> Cho
         what = "a baseline" if kind == "lexical" else "an external result"
         raise HengyuError(f"row '{written(row)}': '{row[0]}' is {what}, not a model; choose a row of an encoder")
     entry = parse_entry(row[2])
+    if entry.similarity is not None and entry.similarity.name not in _SAYABLE:
+        raise HengyuError(
+            f"row '{written(row)}': a folder of sentence-transformers compares vectors by {', '.join(_SAYABLE)}, and not by "
+            f"{entry.similarity}; choose the row of one of these"
+        )
     return Choice(row, _task(run, row, task), entry, _seed(run, row, entry, seed))
 
 

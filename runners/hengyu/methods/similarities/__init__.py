@@ -1,0 +1,1 @@
+"""Similarities: what two vectors are compared by, one file each."""
