@@ -181,7 +181,7 @@ def test_probes_are_taken_in_the_order_of_their_margins():
     assert sorted(ids[ids >= 0]) == inside.tolist()
 
 
-@pytest.mark.parametrize("text", EVERY)
+@pytest.mark.parametrize("text", [pytest.param(e, marks=pytest.mark.long) if e.startswith("nsg") else e for e in EVERY])
 def test_what_is_found_does_not_depend_on_the_blocks_it_was_read_in(text):
     x = np.tile(X, (6, 1))[:17_000]  # more than one portion
     with threads(1):  # as in a run: several threads grow a graph as they happen to be scheduled
