@@ -44,6 +44,11 @@ class Method(ABC):
     joins: ClassVar[int] = 0
     version: ClassVar[int] = 1
 
+    @property
+    def files(self) -> Sequence[str]:
+        """The paths of files that it reads; their content is part of every key."""
+        return ()
+
     def bytes_per_vector(self, width: int) -> int:
         """Return the bytes of one result vector of ``width`` columns: as float32, unless it is a code."""
         return 4 * width
