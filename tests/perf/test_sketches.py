@@ -1,7 +1,7 @@
 """The randomized solver against the exact one, on 7,216 vectors of real sentences made wide: time, memory, error, score.
 
 The vectors of hengyu-sts:test are widened by tanh(x W + 0.3), W random, so that their spectrum falls as those of models do.
-HENGYU_WIDTHS sets other widths (512,1024,4096 for example); `pytest -s` prints the table. Each solver is a process of its own;
+HENGYU_WIDTHS sets other widths (512,1024,4096 for example), HENGYU_DIM other dimensions; `pytest -s` prints the table. Each solver is a process of its own;
 seconds are those of the processor, and memory is what the peak grows by.
 """
 
@@ -14,7 +14,7 @@ from typing import Any
 from helpers.ratios import hold
 
 WIDTHS = [int(w) for w in os.environ.get("HENGYU_WIDTHS", "4096").split(",")]
-DIM = 128
+DIM = int(os.environ.get("HENGYU_DIM", "128"))
 PROGRAM = """
 import json, resource, sys, time
 import numpy as np
@@ -59,7 +59,7 @@ def test_wide_vectors_are_whitened_five_times_as_fast(benchmark: Any) -> None:
     for width, (exact, sketched) in table.items():
         sys.stdout.write(f"\nwidth {width}\n  exact      {json.dumps(exact)}\n  randomized {json.dumps(sketched)}\n")
     for width, (exact, sketched) in table.items():
-        assert abs(exact["spearman"] - sketched["spearman"]) < 1e-3, width
+        assert abs(exact["spearman"] - sketched["spearman"]) < (1e-3 if DIM <= 128 else 5e-3), width
     if last >= 4096:
         exact, sketched = table[last]
         hold(benchmark, f"exact / randomized at {last}", exact["seconds"] / sketched["seconds"], at_least=5)
