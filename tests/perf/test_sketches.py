@@ -1,8 +1,8 @@
 """The randomized solver against the exact one, on 7,216 vectors of real sentences made wide: time, memory, error, score.
 
 The vectors of hengyu-sts:test are widened by tanh(x W + 0.3), W random, so that their spectrum falls as those of models do.
-HENGYU_WIDTHS sets other widths (512,1024,4096 for example), HENGYU_DIM other dimensions; `pytest -s` prints the table. Each solver is a process of its own;
-seconds are those of the processor, and memory is what the peak grows by.
+HENGYU_WIDTHS sets other widths (512,1024,4096 for example), HENGYU_DIM another dimension; `pytest -s` prints the table. Each
+solver is a process of its own; seconds are those of the processor, and memory is what the peak grows by.
 """
 
 import json
