@@ -181,11 +181,12 @@ def test_search_by_discovered_words_and_by_a_list(tmp_path: Path) -> None:
     for text, says in (("数学 3\n", "line 1 is not a word, a tab and a count"), ("", "holds no words")):
         path.write_text(text, encoding="utf-8")
         with pytest.raises(HengyuError, match=says):
-            parse_entry(str(listed))
+            listed.check_files()
     with pytest.raises(HengyuError, match="needs grams=words"):
         parse_entry("tfidf(words=list.txt)")
+    missing = parse_entry("rrf(bm25, tfidf(grams=words, words=missing.txt))")  # a run with it can still be shown
     with pytest.raises(HengyuError, match="cannot be read as a list of words"):
-        parse_entry("tfidf(grams=words, words=missing.txt)")
+        missing.check_files()
 
 
 def test_baselines_over_words_are_those_of_scikit_learn() -> None:
@@ -223,6 +224,7 @@ def test_the_command_writes_a_list_that_a_suite_reads(tmp_path: Path, monkeypatc
     assert "bm25(grams=words, words=list.txt)" in {r.entry for r in load_run(folder).records}
     for words, says in (
         (["words", "missing.txt", "--out", "x"], "missing.txt"),
+        (["run", "smoke-retrieval", "--entry", "bm25(grams=words, words=nowhere.txt)"], "nowhere.txt: cannot be read"),
         (["words", "b.txt", "--out", "x", "--min-count", "999999"], "no word occurs 999999 times"),
     ):
         done = run.invoke(main, words)

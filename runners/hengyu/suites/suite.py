@@ -143,6 +143,8 @@ class Suite:
             changed["poolings"] = tuple(dict.fromkeys(map(pooling_name, poolings)))
         if entries:
             given = tuple(SuiteEntry(parse_entry(e)) for e in entries)
+            for one in given:
+                one.entry.check_files()
             gather(misplaced(given, self.task_kind))
             changed["entries"], lexical = _apart(with_first(given, self.task_kind))
             changed["baselines"] = tuple(dict.fromkeys((*self.baselines, *lexical)))
@@ -298,6 +300,7 @@ def _baselines(table: Table, kind: Task) -> tuple[str, ...]:
     for number, name in enumerate(names):
         with table.caught(f"baselines[{number}]"):
             entry = parse_entry(name)
+            entry.check_files()
             if not entry.lexical:
                 raise HengyuError(f"'{entry}' needs an encoder; move it to entries")
             found.append(str(entry))

@@ -48,13 +48,16 @@ class SparseSearch(Lexical):
             raise ValueError(f"{type(self).__name__.lower()}(words={self.words}) needs grams=words")
         if self.grams not in ("jieba", "words"):
             self._lengths()
-        elif self.words:
-            read_words(self.words)
 
     @property
     def files(self) -> Sequence[str]:
         """The list of words, if one is named."""
         return (self.words,) if self.words else ()
+
+    def check_files(self) -> None:
+        """Raise ValueError if the list of words cannot be read."""
+        if self.words:
+            read_words(self.words)
 
     @abstractmethod
     def _weigh(self, counts: Any) -> Any:
