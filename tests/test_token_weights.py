@@ -150,3 +150,29 @@ def test_a_run_has_rows_of_them_and_says_on_what_they_were_fitted(
     rows = {r.entry: r for r in load_run(folder).records if r.metric == "spearman"}
     assert (rows["sif"].fit_on, rows["idf > whitening(dim=8)"].fit_on) == ("target", "train")
     assert len({round(r.value or 0, 6) for r in rows.values()}) == 3
+
+
+def test_weights_for_some_tokens_alone_pick_tokens_and_are_no_weighted_mean(
+    encoder: HuggingFace, tmp_path: Path
+) -> None:
+    path = tuned(encoder, tmp_path, "sif").encoder.folder.path
+    config = json.loads((path / "1_WordWeights" / "config.json").read_text(encoding="utf-8"))
+    some = config | {"word_weights": {"[CLS]": 1.0}, "unknown_word_weight": 0.0}  # as exported prompts have it
+    (path / "1_WordWeights" / "config.json").write_text(json.dumps(some), encoding="utf-8")
+    picking, texts = open_encoder(EncoderSpec(str(path))), ["我们喜欢数学"]
+    assert picking.folder.word_weights is None
+    found = picking.encode(texts, ["mean", "native", "cls"])
+    np.testing.assert_allclose(found["mean"], encoder.encode(texts, ["mean"])["mean"], atol=1e-6)
+    np.testing.assert_allclose(found["native"], found["cls"], atol=1e-6)
+
+
+@pytest.mark.parametrize("pooling", ["mean", "first-last-mean"])
+def test_an_exported_row_keeps_its_weights(pooling: str, encoder: HuggingFace, tmp_path: Path) -> None:
+    from sentence_transformers import SentenceTransformer
+
+    from hengyu.tools.export_model.pooled import pooled
+
+    weighted, texts = tuned(encoder, tmp_path, "idf(power=3.0)", pooling).encoder, list(data_of().texts[:9])
+    SentenceTransformer(modules=pooled(weighted, pooling), device="cpu").save(str(tmp_path / "out"))
+    theirs = SentenceTransformer(str(tmp_path / "out"), device="cpu").encode(texts)
+    np.testing.assert_allclose(weighted.encode(texts, [pooling])[pooling], theirs, atol=2e-5)

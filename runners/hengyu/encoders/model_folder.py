@@ -221,6 +221,7 @@ class ModelFolder:
     def word_weights(self) -> list[float] | None:
         """The weights of tokens, by id, of a WordWeights module after the transformer; None without one.
 
+        One that does not name a weight for every token is no weighted mean, but picks tokens, and counts for ``native`` alone.
         Raises `HengyuError` if its file is malformed.
         """
         if [part.kind for part in self.parts[:3]] != ["Transformer", "WordWeights", "Pooling"]:
@@ -237,8 +238,7 @@ class ModelFolder:
                 f"{self.path / self.parts[1].inside / 'config.json'}: needs vocab, a list of tokens, and word_weights, numbers "
                 "of at least 0; get the model again"
             )
-        rest: Any = 1.0 if other is None else other
-        return [float(given.get(word, given.get(word.lower(), rest))) for word in words]
+        return [float(given[word]) for word in words] if set(words) <= given.keys() else None
 
     @property
     def leaves_prompt_out(self) -> bool:
