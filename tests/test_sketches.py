@@ -150,6 +150,7 @@ def test_whitening_with_shrinkage_whitens_the_shrunk_covariance() -> None:
         ("pca(solver=magic)", "must be exact or randomized"),
         ("pca(sketch=0)", "must be at least 1"),
         ("whitening(dim=300, solver=randomized)", "add sketch=300"),
+        ("whitening(dim=4, solver=randomized, beta=0)", "not possible with solver=randomized"),
         ("whitening(shrink=2)", "a number in 0..1, or ledoit-wolf"),
         ("whitening(shrink=wolf)", "a number in 0..1, or ledoit-wolf"),
         ("whitening(dim=4, solver=randomized, shrink=ledoit-wolf)", "needs all eigenvalues"),

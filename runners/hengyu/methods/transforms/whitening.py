@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Self
 
 import numpy as np
@@ -24,10 +24,10 @@ _LEDOIT_WOLF = "ledoit-wolf"
 class Whitening(SpectralTransform):
     """Maps x to (x - beta mean) U diag(s)^(-gamma/2), first ``dim`` columns; (n, d) to (n, k).
 
-    U and s are eigenvectors and eigenvalues (descending) of the covariance. beta = gamma = 1 is whitening as published
-    (Su et al., Whitening Sentence Representations for Better Semantics and Faster Retrieval, arXiv:2103.15316: covariance,
-    SVD, W = U diag(1/sqrt(s)), first k columns); other values are those of Su's post 9079, where beta = gamma = 0 is a
-    rotation.
+    U and s are eigenvectors and eigenvalues (descending) of the covariance about beta times the mean. beta = gamma = 1 is
+    whitening as published (Su et al., Whitening Sentence Representations for Better Semantics and Faster Retrieval,
+    arXiv:2103.15316: covariance, SVD, W = U diag(1/sqrt(s)), first k columns); other values are those of Su's post 9079, where
+    beta = gamma = 0 is a rotation.
 
     Directions whose eigenvalue is below ``floor`` times the largest are only rounding noise and are left out, so the result
     may have fewer than ``dim`` columns; ``floor=0`` keeps every positive one, like the published code.
@@ -55,6 +55,8 @@ class Whitening(SpectralTransform):
         given = self.shrink
         if given != _LEDOIT_WOLF if isinstance(given, str) else not 0 <= given <= 1:
             raise ValueError(f"whitening(shrink={given}) must be a number in 0..1, or {_LEDOIT_WOLF}")
+        if self.beta != 1 and self.solver != "exact":
+            raise ValueError("whitening(beta) other than 1 is not possible with solver=randomized; use exact")
         if given and self.solver != "exact":
             raise ValueError(
                 "whitening(shrink) needs all eigenvalues, which solver=randomized does not find; use exact"
@@ -73,6 +75,9 @@ class Whitening(SpectralTransform):
         return self._fit(moments, self.shrink)
 
     def _fit(self, moments: Moments, weight: float) -> Self:
+        if self.beta != 1:
+            off = (1 - self.beta) * moments.mean
+            moments = replace(moments, scatter=moments.scatter + moments.count * np.outer(off, off))
         self._scale = 1 - weight
         self._shift = weight * float(np.trace(moments.covariance)) / len(moments.mean)
         return super().fit_moments(moments)
