@@ -51,6 +51,16 @@ def test_whitening_with_beta_and_gamma_zero_is_a_rotation() -> None:
     assert np.allclose(z @ z.T, x.astype(np.float64) @ x.T.astype(np.float64))
 
 
+def test_the_axes_of_whitening_are_about_beta_times_the_mean() -> None:
+    x = cloud().astype(np.float64)
+    for beta in (0.0, 0.4, 1.0):  # the covariance of kexue.fm 9079
+        moved = x - beta * x.mean(axis=0)
+        u, s, _ = np.linalg.svd(moved.T @ moved / (len(x) - 1))
+        want = moved @ (u @ np.diag(s**-0.25))[:, :5]
+        z = Whitening(dim=5, beta=beta, gamma=0.5).fit(x)(x)
+        np.testing.assert_allclose(z @ z.T, want @ want.T, atol=1e-8)
+
+
 def test_whitening_leaves_out_directions_of_rounding_noise() -> None:
     x = cloud()
     x = np.concatenate([x, x[:, :1] + x[:, 1:2]], axis=1)  # one column too many

@@ -11,12 +11,15 @@ from sklearn.random_projection import johnson_lindenstrauss_min_dim
 
 from hengyu.base.errors import Degenerate
 from hengyu.cli import main
+from hengyu.numerics.dimensions import measure_dimensions
 from hengyu.numerics.distortion import measure
 from hengyu.numerics.projections import PROVED
 from hengyu.numerics.theory import (
     angle_density,
     angle_variance,
     cosine_quantile,
+    entropy_dim,
+    entropy_gap,
     inner_bound,
     jl_dim,
     jl_eps,
@@ -136,7 +139,48 @@ def test_random_directions_have_that_density() -> None:
         assert (cosine < cosine_quantile(p, 30)).mean() == pytest.approx(p, abs=0.01)
 
 
+@pytest.mark.parametrize(
+    ("dim", "published"),  # the table of kexue.fm 7695
+    [(32, -7.77471), (64, -15.4734), (96, -23.1726), (128, -30.8718), (256, -61.6692), (512, -123.264)],
+)
+def test_the_entropy_of_a_skip_gram_model_is_the_published_one(dim: int, published: float) -> None:
+    assert entropy_gap(dim) == pytest.approx(published, rel=1e-5)
+
+
+def test_the_rule_of_dimensions_follows_from_the_entropy() -> None:
+    from scipy.special import iv
+
+    for dim in (2, 3, 7, 40):  # E[exp(n cos)] by Bessel functions
+        nu = dim / 2 - 1
+        log_mean = math.lgamma(nu + 1) + nu * math.log(2 / dim) + math.log(iv(nu, dim))
+        assert entropy_gap(dim) == pytest.approx(log_mean - dim * iv(nu + 1, dim) / iv(nu, dim), rel=1e-9)
+    assert entropy_gap(4000) / 4000 == pytest.approx(-math.log((1 + math.sqrt(5)) / 2) / 2, rel=1e-4)
+    for n in (2, 512, 100_000, 5_000_000):
+        dim = entropy_dim(n)
+        assert 2 * math.log(n) + entropy_gap(dim) < 0 and (dim == 2 or 2 * math.log(n) + entropy_gap(dim - 1) >= 0)
+    assert (entropy_dim(512), entropy_dim(100_000), entropy_dim(5_000_000)) == (52, 96, 128)
+    with pytest.raises(ValueError, match="at least 2"):
+        entropy_dim(1)
+
+
+def test_what_fewer_dimensions_leave_of_vectors() -> None:
+    x = cone(600, 32)
+    first, second = np.arange(300), np.arange(300, 600)
+    labels = np.random.default_rng(0).normal(size=300)
+    found = measure_dimensions(x, first, second, labels, [4, 16, 32])
+    whole = found.kept[-1]
+    assert whole.change[0] < 1e-9 and whole.score[0] == pytest.approx(found.score)
+    changes = [k.change for k in found.kept]
+    assert all(pca < jl for pca, jl in changes)  # the data's own axes lose less
+    assert changes[0][0] > changes[1][0] and changes[0][1] > changes[2][1]
+    values = np.linalg.eigvalsh(np.cov(x.T.astype(np.float64)))[::-1]
+    assert found.holding[0.9] == int(np.argmax(np.cumsum(values) / values.sum() >= 0.9)) + 1
+    assert found.enough(1.0, 0) == 4 and found.enough(1e-12, 1) is None
+
+
 def test_the_commands_print_the_numbers() -> None:
+    rule = said("theory", "dim", "--n", "100000")
+    assert "dim 96 (8.33 log N = 95.9)" in rule and f"{jl_dim(100_000, 0.1, inner=True):,}" in rule
     out = said("theory", "jl", "--n", "20000", "--eps", "0.1", "--failure", "0.01")
     assert f"{jl_dim(20000, 0.1, 0.01):,}" in out
     assert f"{jl_dim(20000, 0.1, 0.01, inner=True):,}" in out
@@ -162,6 +206,12 @@ def test_mistakes_are_sentences(words: tuple[str, ...], says: str) -> None:
     done = CliRunner().invoke(main, words)
     assert done.exit_code == 2, done.output
     assert says in done.output
+
+
+@pytest.mark.long
+def test_the_rules_of_dimensions_are_held_against_real_sentences() -> None:
+    out = said("theory", "dim", "hengyu-mini")
+    assert "effective rank" in out and "<- 8.33 log N" in out and "random ones" in out
 
 
 @pytest.mark.long

@@ -150,7 +150,7 @@ def _fit_warnings(fits: list[dict[str, Any]]) -> list[str]:
     """
     found = []
     for fit in fits:
-        if fit["rank"] < fit["dim"] - 1:
+        if "rank" in fit and fit["rank"] < fit["dim"] - 1:  # a sketch does not know the rank
             where = f"{fit['encoder']}, {fit['pooling']} on {fit['task']}, fit_on {fit['fit_on']}"
             found.append(f"{where}: {fit['n']} sentences span only {fit['rank']} of {fit['dim']} dimensions")
     return list(dict.fromkeys(found))

@@ -384,7 +384,7 @@ def baseline_key(plan: Plan, name: str, task: TaskData) -> dict[str, Any]:
             clouds=None,
             made=made_by(*whole, alone=(__name__, task_inputs.__module__, *alone)),
         )
-    fit_on = "target" if name == "tfidf" else "none"
+    fit_on = "target" if name.startswith("tfidf") else "none"
     return observation_key(
         about={"task": task.name, "encoder": name, "pooling": "-", "entry": "raw", "fit_on": fit_on},
         data=data_key(plan, task),
@@ -392,7 +392,7 @@ def baseline_key(plan: Plan, name: str, task: TaskData) -> dict[str, Any]:
         steps=[],
         fitted={},
         clouds=None,
-        made=made_by(baseline_cosines.__module__, alone=(__name__,)),
+        made=made_by(baseline_cosines.__module__, alone=(__name__,), settings=name),
     )
 
 

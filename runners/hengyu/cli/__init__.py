@@ -26,7 +26,7 @@ _GROUPS = {
     "Evaluate": ("run", "report", "compare", "stand", "export", "size", "export-model", "reference"),
     "Data": ("list", "card", "validate", "fetch", "audit"),
     "Regression gate (CI)": ("gate", "baseline"),
-    "Models and vectors": ("encode", "bench-encode", "selfcheck", "cloud", "pretrain", "distill", "store"),
+    "Models and vectors": ("encode", "bench-encode", "selfcheck", "cloud", "words", "pretrain", "distill", "store"),
     "Random projections": ("distort", "theory"),
 }
 _OTHERS = "More"

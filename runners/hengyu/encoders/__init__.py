@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "BASELINES",
+    "MORE_BASELINES",
     "BUILTIN",
     "BUILT_IN",
     "built_in_folder",
@@ -51,6 +52,10 @@ SIDES = ("query", "document")
 """The side of a text in a retrieval suite; "" for neither, as in STS."""
 
 BASELINES = ("random", "tfidf", "char-mean")
+"""The baselines of a suite that names none."""
+
+MORE_BASELINES = ("tfidf-jieba", "tfidf-words")
+"""Those that a suite may name besides."""
 COMMAND_LINE_ONLY = {"allow_api": "--allow-api", "key_over_http": "--key-over-http"}
 """Permissions that no file can grant: field of `EncoderSpec` -> the option that grants it."""
 

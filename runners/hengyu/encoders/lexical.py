@@ -12,7 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hengyu.base.errors import HengyuError, did_you_mean
+from hengyu.base.segmenter import jieba_segmenter
 from hengyu.numerics.similarity import cosines
+from hengyu.numerics.words import Segmenter, discover_words
 from hengyu.storage.identity import digest
 from hengyu.storage.vectors import text_keys
 
@@ -21,6 +23,8 @@ __all__ = ["BASELINE_NOTES", "baseline_cosines", "baseline_digest"]
 BASELINE_NOTES = {
     "random": "a random direction for each distinct text: the score without any knowledge",
     "tfidf": "TF-IDF over character 1-2-grams (sublinear tf), idf from the task's own sentences",
+    "tfidf-jieba": "the same over the words of jieba",
+    "tfidf-words": "the same over words discovered without a dictionary in the task's own sentences",
     "char-mean": "mean of the built-in encoder's static character embeddings, no context",
 }
 
@@ -39,9 +43,9 @@ def baseline_cosines(name: str, first: Sequence[str], second: Sequence[str]) -> 
         raise HengyuError(f"baseline '{name}' is unknown{did_you_mean(name, BASELINE_NOTES)}")
     n = len(first)
     texts = [*first, *second]
-    if name == "tfidf":
+    if name.startswith("tfidf"):
         # both columns with repetitions: document frequencies count the sentences of the task
-        rows = _tfidf(texts)
+        rows = _tfidf(name, texts)
         return np.asarray(rows[:n].multiply(rows[n:]).sum(axis=1)).ravel(), int(rows.shape[1])
     number = {text: i for i, text in enumerate(dict.fromkeys(texts))}
     ids = np.fromiter((number[t] for t in texts), np.int64, 2 * n)
@@ -72,11 +76,23 @@ def _random(texts: Sequence[str]) -> NDArray[np.float32]:
     return out
 
 
-def _tfidf(texts: Sequence[str]) -> Any:
-    """Sparse TF-IDF rows of length 1 over character 1-2-grams."""
+def _tfidf(name: str, texts: Sequence[str]) -> Any:
+    """Sparse TF-IDF rows of length 1 over character 1-2-grams, or over words; raises ValueError where jieba is missing."""
     from sklearn.feature_extraction.text import TfidfVectorizer
 
-    return TfidfVectorizer(analyzer="char", ngram_range=(1, 2), sublinear_tf=True).fit_transform(texts)
+    if name == "tfidf":
+        return TfidfVectorizer(analyzer="char", ngram_range=(1, 2), sublinear_tf=True).fit_transform(texts)
+    if name == "tfidf-words":
+        found = discover_words(lambda: ["\n".join(dict.fromkeys(texts))])
+        return TfidfVectorizer(analyzer=Segmenter(found.words), sublinear_tf=True).fit_transform(texts)
+    segmenter = jieba_segmenter()
+    if segmenter is None:
+        raise ValueError("baseline tfidf-jieba needs jieba; run: pip install 'hengyu[jieba]'")
+
+    def words(text: str) -> list[str]:
+        return [word for word in segmenter.lcut(text.lower()) if not word.isspace()]
+
+    return TfidfVectorizer(analyzer=words, sublinear_tf=True).fit_transform(texts)
 
 
 def _char_mean(texts: Sequence[str]) -> NDArray[np.float32]:

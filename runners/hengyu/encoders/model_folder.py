@@ -37,6 +37,10 @@ _DTYPES = ("float32", "bfloat16", "float16")
 _SETTINGS = "config_sentence_transformers.json"
 
 
+def _is_weight(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value) and value >= 0
+
+
 class ModelFolder:
     """A folder in the layout of transformers or sentence-transformers; everything raises `HengyuError` on bad input.
 
@@ -212,6 +216,29 @@ class ModelFolder:
         if len(on) != 1 or on[0] not in modes or config.get("include_prompt") is False or self.leaves_prompt_out:
             return None
         return (modes[on[0]], len(self.parts) == 3)
+
+    @cached_property
+    def word_weights(self) -> list[float] | None:
+        """The weights of tokens, by id, of a WordWeights module after the transformer; None without one.
+
+        One that does not name a weight for every token is no weighted mean, but picks tokens, and counts for ``native`` alone.
+        Raises `HengyuError` if its file is malformed.
+        """
+        if [part.kind for part in self.parts[:3]] != ["Transformer", "WordWeights", "Pooling"]:
+            return None
+        config = self.parts[1].config
+        words, given, other = (config.get(key) for key in ("vocab", "word_weights", "unknown_word_weight"))
+        if not (
+            isinstance(words, list)
+            and isinstance(given, dict)
+            and all(isinstance(word, str) for word in words)
+            and all(_is_weight(value) for value in (*given.values(), 1 if other is None else other))
+        ):
+            raise HengyuError(
+                f"{self.path / self.parts[1].inside / 'config.json'}: needs vocab, a list of tokens, and word_weights, numbers "
+                "of at least 0; get the model again"
+            )
+        return [float(given[word]) for word in words] if set(words) <= given.keys() else None
 
     @property
     def leaves_prompt_out(self) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,7 +12,7 @@ from hengyu.base.json_files import read_json, write_bytes
 if TYPE_CHECKING:
     from torch import nn
 
-__all__ = ["write_dense", "write_modules"]
+__all__ = ["write_dense", "write_modules", "write_word_weights"]
 
 
 def write_modules(folder: Path, *, width: int, pooling: str, length: int, lowercase: bool = False) -> None:
@@ -38,6 +39,23 @@ def write_modules(folder: Path, *, width: int, pooling: str, length: int, lowerc
     ):
         # part of fingerprints: the layout must not change
         write_bytes(folder / name, (json.dumps(content, indent=2) + "\n").encode())
+
+
+def write_word_weights(folder: Path, vocabulary: Sequence[str], weights: Sequence[float]) -> None:
+    """Add the weights of tokens, in the order of their ids, before the pooling of a folder that `write_modules` wrote."""
+    modules = read_json(folder / "modules.json", list[dict[str, object]], "write the folder again")
+    place, kind = "1_WordWeights", "sentence_transformers.models.WordWeights"
+    modules.insert(1, {"idx": 1, "name": "1", "path": place, "type": kind})
+    for at, module in enumerate(modules):
+        module |= {"idx": at, "name": str(at)}
+    # the module looks a token up in lower case where it is not found: every token is there
+    config = {
+        "vocab": list(vocabulary),
+        "word_weights": dict(zip(vocabulary, map(float, weights), strict=True)),
+        "unknown_word_weight": 1.0,
+    }
+    write_bytes(folder / place / "config.json", (json.dumps(config, ensure_ascii=False) + "\n").encode())
+    write_bytes(folder / "modules.json", (json.dumps(modules, indent=2) + "\n").encode())
 
 
 def write_dense(folder: Path, dense: nn.Linear) -> None:

@@ -47,6 +47,26 @@ class Passes:
         return Tokenizer(self.folder)
 
     @cached_property
+    def _weights(self) -> Tensor | None:
+        """The weights (V,) of tokens in its means; None where all are the same."""
+        import torch
+
+        found = self.folder.word_weights
+        return None if found is None else torch.tensor(found, dtype=torch.float32)
+
+    def _weights_of(self, tokens: Tensor, mask: Tensor) -> Tensor | None:
+        """Return the weights (n, t) of tokens, 0 for padding; None where all are the same."""
+        if self._weights is None:
+            return None
+        most = int(tokens.max())
+        if most >= len(self._weights):
+            raise EncoderFailed(
+                f"{self.folder.where}: its tokenizer gives the token {most}, and only {len(self._weights)} have weights; get the "
+                "model again"
+            )
+        return self._weights.to(tokens.device)[tokens] * mask
+
+    @cached_property
     def device(self) -> str:
         """The device of the model; raises `HengyuError` if it cannot be used here."""
         import torch
@@ -106,7 +126,8 @@ class Passes:
             if reasons:
                 raise Unavailable(self.id, reasons)
             positions = (tokens == self.tokenizer.mask_id).int().argmax(1) if "mask" in plain else None
-            vectors = pool(layers, mask, plain, pooler=pooler, positions=positions, span=span)
+            weights = self._weights_of(tokens, mask)
+            vectors = pool(layers, mask, plain, pooler=pooler, positions=positions, weights=weights, span=span)
             if last is not None and "native" in poolings:
                 # like the library, over all vectors if there is not one per token
                 over = mask if last.shape[1] == mask.shape[1] else torch.ones_like(last[..., 0], dtype=torch.long)

@@ -72,6 +72,7 @@ def pool(
     *,
     pooler: Tensor | None = None,
     positions: Tensor | None = None,
+    weights: Tensor | None = None,
     span: tuple[int, int] | None = None,
 ) -> dict[str, Tensor]:
     """Return the vectors (n, d) of each pooling.
@@ -81,6 +82,7 @@ def pool(
         mask: (n, t), 1 for tokens, including special ones as in the published protocols, and 0 for padding.
         poolings: some of `hengyu.encoders.POOLINGS`, without ``native``.
         pooler: the output (n, d) of the model's pooler, for ``pooler``.
+        weights: (n, t), of the tokens in `LAYERS`, the poolings that are means; None for ``mask``.
         positions: (n,), the positions of the prompt's mask token, for ``mask``.
         span: start and end of the second copy of a text in every row, for ``echo``.
 
@@ -102,7 +104,7 @@ def pool(
             found = hidden[layer]
             if found is None:
                 raise ValueError(f"layer {layer} does not have one vector per token")
-            weight = mask.unsqueeze(-1).to(found.dtype)
+            weight = (mask if weights is None else weights).unsqueeze(-1).to(found.dtype)
             means[layer] = (found * weight).sum(1) / weight.sum(1).clamp(min=1e-9)
         return means[layer]
 

@@ -99,6 +99,22 @@ class Tokenizer:
         return bool(getattr(self._library, "chat_template", None))
 
     @property
+    def size(self) -> int:
+        """The number of tokens it knows, added ones included."""
+        return len(self._library)
+
+    def words(self, size: int) -> list[str]:
+        """Return the names of the tokens 0, ..., size - 1; an id that no token has is named by its number."""
+        found = self._library.convert_ids_to_tokens(list(range(min(size, self.size))))
+        known = set[str]()
+        names = []
+        for i, word in enumerate([*found, *[None] * (size - len(found))]):
+            name = f"[id {i}]" if word is None or word in known else str(word)
+            known.add(name)
+            names.append(name)
+        return names
+
+    @property
     def mask(self) -> str:
         """The mask token."""
         return str(self._library.mask_token)

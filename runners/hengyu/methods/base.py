@@ -10,6 +10,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
@@ -43,6 +44,17 @@ class Method(ABC):
     searches: ClassVar[bool] = False
     joins: ClassVar[int] = 0
     version: ClassVar[int] = 1
+
+    @property
+    def files(self) -> Sequence[str]:
+        """The paths of files that it reads; their content is part of every key."""
+        return ()
+
+    def check_files(self) -> None:
+        """Raise ValueError if one of them cannot be used; asked when a suite is read, not when a run is shown."""
+        for path in self.files:
+            if not Path(path).is_file():
+                raise ValueError(f"{path}: there is no such file; check the path")
 
     def bytes_per_vector(self, width: int) -> int:
         """Return the bytes of one result vector of ``width`` columns: as float32, unless it is a code."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Callable, Mapping
 from typing import Any, Self
 
 from numpy.typing import NDArray
@@ -15,15 +16,26 @@ __all__ = ["MomentTransform", "SampleTransform"]
 
 
 class MomentTransform(Transform):
-    """A transform that needs only count, mean and covariance, so one pass over the rows serves many of them."""
+    """A transform that needs only count, mean and covariance, so one pass over the rows serves many of them.
+
+    Attributes:
+        summary: figures of the rows it was fitted on, for one that did without their moments; else {}.
+    """
+
+    summary: Mapping[str, Any] = {}
 
     @abstractmethod
     def fit_moments(self, moments: Moments) -> Self:
         """Learn from the moments of the rows."""
 
+    def fit_rows(self, sample: Sample, moments: Callable[[], Moments]) -> Self:
+        """Learn from rows whose moments are at hand; one that wants more than them reads the sample."""
+        return self.fit_moments(moments())
+
     def fit(self, x: Floats) -> Self:
         """Learn from the rows of x (n, d)."""
-        return self.fit_moments(Moments.of(x))
+        sample = Sample.of(x)
+        return self.fit_rows(sample, lambda: Moments.of(sample))
 
 
 class SampleTransform(Transform):

@@ -94,6 +94,14 @@ class Entry:
         for step in self.every_step:
             yield from step.walk()
 
+    def check_files(self) -> None:
+        """Raise `HengyuError` if a file that a step reads cannot be used."""
+        for step in self.walk():
+            try:
+                step.make().check_files()
+            except ValueError as e:
+                raise HengyuError(f"entry '{self}': {e}") from None
+
     @property
     def dim(self) -> int | None:
         """The ``dim`` of a last step whose first k columns serve dim k; None when it has none."""

@@ -72,13 +72,15 @@ class FittedPipeline:
         if method.needs_fit:
             if self.sample is None:
                 raise ValueError(f"{step} must be fitted, but there is nothing to fit it on")
-            self.describe()
             if isinstance(method, MomentTransform):
-                method.fit_moments(self.fitting.moments(self.word, self.before, self.sample))
-            elif isinstance(method, SampleTransform):
+                sample = self.sample
+                method.fit_rows(sample, lambda: self.fitting.moments(self.word, self.before, sample))
+                self.report = self.report or dict(method.summary)
+            self.describe()
+            if isinstance(method, SampleTransform):
                 self.fitting.fits.fit(method, step, self.before, self.word, self.sample)
                 self.report.setdefault("trained", []).append({"name": str(step), **method.report})
-            else:
+            elif not isinstance(method, MomentTransform):
                 method.fit(np.concatenate([np.repeat(x, n, axis=0) for x, n in self.sample.blocks()]))
         self.sample = None if self.sample is None else self.sample.then(method)
         self.before += (step,)

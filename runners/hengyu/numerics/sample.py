@@ -41,6 +41,11 @@ class Sample:
         """Return the number of distinct rows."""
         return len(self.counts)
 
+    @property
+    def width(self) -> int:
+        """The number of columns d of the rows; 0 if there are none."""
+        return int(self.rows(np.zeros(1, np.int64)).shape[1]) if len(self) else 0
+
     def rows(self, ids: Ids) -> Floats:
         """Return rows (k, d) by their numbers (k,)."""
         x = self.read(ids)

@@ -12,6 +12,8 @@ __all__ = [
     "angle_density",
     "angle_variance",
     "cosine_quantile",
+    "entropy_dim",
+    "entropy_gap",
     "inner_bound",
     "jl_dim",
     "jl_eps",
@@ -105,6 +107,43 @@ def angle_variance(dim: int) -> float:
     options = {"limit": 200, "points": [min(1.0, end / 2), min(4.0, end * 3 / 4)]}
     second = quad(lambda s: s * s * weight(s), 0, end, **options)[0]
     return float(scale**2 * second / quad(weight, 0, end, **options)[0])
+
+
+def entropy_gap(dim: int) -> float:
+    """Return h = log E[exp(n cos)] - n E[exp(n cos) cos] / E[exp(n cos)], the angle that of random directions, n = dim.
+
+    log(N^2) + h is the entropy that a skip-gram model of N words has whose vectors are spread evenly over the sphere of radius
+    sqrt(n). Near -n log(golden ratio) / 2. Su, kexue.fm 7695.
+    """
+    from scipy.integrate import quad
+    from scipy.special import betaln
+
+    _check_dim(dim)
+    peak = math.acos((math.sqrt((dim - 2) ** 2 + 4 * dim**2) - (dim - 2)) / (2 * dim))  # of the integrand
+
+    def height(angle: float) -> float:
+        return (dim - 2) * math.log(math.sin(angle)) + dim * math.cos(angle) if dim > 2 else dim * math.cos(angle)
+
+    top = height(peak) if dim > 2 else float(dim)
+    options = {"limit": 200, "points": [min(peak + 1 / math.sqrt(dim), 3.0), max(peak, 1e-6)], "epsabs": 0}
+
+    def weight(angle: float) -> float:
+        return math.exp(height(angle) - top) if 0 < angle < math.pi or dim == 2 else 0.0
+
+    whole = quad(weight, 0, math.pi, **options)[0]
+    turned = quad(lambda angle: weight(angle) * math.cos(angle), 0, math.pi, **options)[0]
+    return float(math.log(whole) + top - betaln((dim - 1) / 2, 0.5) - dim * turned / whole)
+
+
+def entropy_dim(n: int) -> int:
+    """Return the smallest dimension of at least 2 in which that entropy of n words is below 0; about 8.31 log(n).
+
+    The post rounds the factor to 8.33. Raises ValueError for n < 2.
+    """
+    if n < 2:
+        raise ValueError(f"n={n} must be at least 2")
+    low = max(2, math.floor(7.5 * math.log(n)) - 3)
+    return next(dim for dim in range(low, low + 10_000) if 2 * math.log(n) + entropy_gap(dim) < 0)
 
 
 def cosine_quantile(p: float, dim: int) -> float:

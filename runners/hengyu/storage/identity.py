@@ -22,6 +22,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
 from functools import cache
 from itertools import repeat
+from pathlib import Path
 from typing import Any
 
 from hengyu.storage.code_graph import Code, library_version
@@ -164,8 +165,18 @@ def step_key(name: str, method: Any, home: str) -> Key:
         "name": name,
         "parameters": parameters,
         "version": _plain(getattr(method, "version", None)),
+        **({"files": list(map(_file_digest, files))} if (files := getattr(method, "files", ())) else {}),
         **made_by(*sorted(modules), settings=words),
     }
+
+
+def _file_digest(path: str) -> str:
+    """Return the sha256 of a file, "" where there is none to read: the step that wants it says so."""
+    try:
+        with Path(path).open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError:
+        return ""
 
 
 def _plain(value: Any) -> Any:

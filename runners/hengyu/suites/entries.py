@@ -76,6 +76,7 @@ def read_entries(
         entry: Entry | None = None
         with table.caught(f"entries[{number}]"):
             entry = parse_entry(text)
+            entry.check_files()
         if entry is None:
             continue
         for key in (key for key, names in only.items() if names and entry.lexical):

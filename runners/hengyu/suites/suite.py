@@ -11,7 +11,7 @@ from hengyu.base.bounded import name_fault, user_path
 from hengyu.base.errors import HengyuError, did_you_mean, gather
 from hengyu.base.paths import share
 from hengyu.base.toml_tables import Table, read_toml, shown
-from hengyu.encoders import BASELINES, POOLINGS, EncoderSpec, pooling_name
+from hengyu.encoders import BASELINES, MORE_BASELINES, POOLINGS, EncoderSpec, pooling_name
 from hengyu.encoders.long_texts import LONG
 from hengyu.methods.grammar import parse_entry, parse_similarity
 from hengyu.suites.encoders import read_encoders
@@ -167,6 +167,8 @@ class Suite:
             changed["poolings"] = tuple(dict.fromkeys(map(pooling_name, poolings)))
         if entries:
             given = tuple(SuiteEntry(parse_entry(e)) for e in entries)
+            for one in given:
+                one.entry.check_files()
             gather(misplaced(given, self.task_kind))
             changed["entries"], lexical = _apart(with_first(given, self.task_kind))
             changed["baselines"] = tuple(dict.fromkeys((*self.baselines, *lexical)))
@@ -326,12 +328,13 @@ def _baselines(table: Table, kind: Task) -> tuple[str, ...]:
     """Read what is evaluated without an encoder."""
     names = table.strings("baselines", () if "baselines" in kind.refused else kind.baselines)
     if not kind.index:
-        _refuse_unknown(table, "baselines", names, BASELINES)
+        _refuse_unknown(table, "baselines", names, (*BASELINES, *MORE_BASELINES))
         return names
     found = []
     for number, name in enumerate(names):
         with table.caught(f"baselines[{number}]"):
             entry = parse_entry(name)
+            entry.check_files()
             if not entry.lexical:
                 raise HengyuError(f"'{entry}' needs an encoder; move it to entries")
             found.append(str(entry))

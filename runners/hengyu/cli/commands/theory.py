@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
 import click
+
+from hengyu.cli import options
+
+if TYPE_CHECKING:
+    from hengyu.tools.task_vectors import Sentences
 
 __all__ = ["command"]
 
@@ -116,3 +124,58 @@ def angle(dim: int) -> None:
         cosine = cosine_quantile(0.5 + share / 2, dim)
         degrees = math.degrees(math.asin(min(1.0, cosine)))
         click.echo(f"  {100 * share:g} % of the pairs are within 90 +- {degrees:.3g} degrees, |cosine| <= {cosine:.4g}")
+
+
+@command.command("dim")
+@options.task_vectors
+@click.option(
+    "--n", type=click.IntRange(min=2), metavar="N", help="Number of vectors; without it, TASK's sentences are measured."
+)
+def dim(load: Callable[[], Sentences], n: int | None) -> None:
+    """Compare rules for the number of dimensions, and hold them against real vectors.
+
+    Printed are Su's estimate n > 8.33 log N, from the entropy of a skip-gram model, and the Johnson-Lindenstrauss bound. Without
+    --n the sentence vectors of MODEL are measured too: their spectrum, and what is left of their cosines in fewer dimensions.
+    """
+    import math
+
+    from hengyu.base.escapes import plain
+    from hengyu.numerics.dimensions import measure_dimensions
+    from hengyu.numerics.theory import entropy_dim, jl_dim
+
+    loaded = load() if n is None else None
+    number = len(loaded.x) if loaded is not None else n or 0
+    least, rule = entropy_dim(number), 8.33 * math.log(number)
+    click.echo(f"N = {number:,} vectors")
+    click.echo(f"  entropy of a skip-gram model below 0       dim {least:,} (8.33 log N = {rule:.1f})")
+    for eps in (0.1, 0.3, 0.5):
+        kept = jl_dim(number, eps, inner=True)
+        click.echo(f"  Johnson-Lindenstrauss, inner products +-{eps}  dim {kept:,}, except with probability 1/N")
+    click.echo(
+        "The first says how many words a model of exp(<u, v>) can tell apart, its vectors spread evenly over a sphere; it is an\n"
+        "order of magnitude, not a bound. The second is a bound for any vectors and a random projection, so it is far too large."
+    )
+    if loaded is None:
+        return
+    width = loaded.x.shape[1]
+    powers = [2**p for p in range(3, width.bit_length())]
+    dims = sorted({d for d in (*powers, least, width) if d <= width})
+    found = measure_dimensions(loaded.x, loaded.first, loaded.second, loaded.labels, dims)
+    click.echo(
+        plain(f"measured: {loaded.encoder}, {loaded.pooling}, {loaded.task}, {number:,} vectors of {width}, centred")
+    )
+    held = ", ".join(f"{100 * share:g} % in {axes}" for share, axes in found.holding.items())
+    click.echo(f"  effective rank {found.effective_rank:.1f}; variance: {held} principal axes")
+    click.echo("         principal axes (pca)      random axes (jl, mean of 5 draws)")
+    click.echo("    dim  change   Spearman x 100   change   Spearman x 100")
+    for k in found.kept:
+        rows = (f"{c:.3f}    {100 * s:6.2f}" for c, s in zip(k.change, k.score, strict=True))
+        mark = "  <- 8.33 log N" if k.dim == least else ""
+        click.echo(f"  {k.dim:>5}  {'           '.join(rows)}{mark}")
+    click.echo(
+        f"  all dimensions: Spearman {100 * found.score:.2f}; change: of the cosine, 95 % of random pairs change less"
+    )
+    for eps in (0.1, 0.3):
+        by = [found.enough(eps, column) for column in (0, 1)]
+        shown = ["more than measured" if d is None else f"{d:,}" for d in by]
+        click.echo(f"  95 % of the cosines within +-{eps}: {shown[0]} principal axes, {shown[1]} random ones")

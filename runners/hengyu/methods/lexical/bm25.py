@@ -1,4 +1,4 @@
-"""bm25(grams, k1, b): terms that are rare in the corpus and frequent in a text, in proportion to its length."""
+"""bm25(grams, words, k1, b): terms that are rare in the corpus and frequent in a text, in proportion to its length."""
 
 from __future__ import annotations
 
@@ -14,7 +14,10 @@ __all__ = ["METHOD", "Bm25"]
 
 @dataclass
 class Bm25(SparseSearch):
-    """Ranks texts by BM25 over character 1-2-grams, or over the words of jieba (``grams=jieba``); needs no encoder.
+    """Ranks texts by BM25 over character 1-2-grams or words; needs no encoder.
+
+    ``grams=jieba`` are the words of jieba, ``grams=words`` those of a list without a dictionary: discovered in the texts that
+    are indexed, or read from the file ``words``, which `hengyu words` writes (Su, kexue.fm 6920).
 
     A term t of the query adds ``idf(t) tf (k1 + 1) / (tf + k1 (1 - b + b length / mean length))`` for each time that it stands
     in the query, with ``idf(t) = ln(1 + (n - df + 0.5) / (df + 0.5))``, which is never negative. Robertson, Zaragoza, The

@@ -10,6 +10,7 @@ import re
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
@@ -17,8 +18,9 @@ from numpy.typing import NDArray
 
 from hengyu.base.segmenter import jieba_segmenter
 from hengyu.methods.base import Ids, Lexical
+from hengyu.numerics.words import Segmenter, discover_words
 
-__all__ = ["SparseSearch"]
+__all__ = ["SparseSearch", "read_words"]
 
 _SCORES = 1 << 22  # scores that are held at a time
 _DIGITS = 9  # rounding to these makes equal texts tie, whatever the order of the sums
@@ -31,16 +33,31 @@ class SparseSearch(Lexical):
     """Search by the inner product of sparse vectors of terms; a method says how it weighs terms.
 
     Terms are the character n-grams of lengths ``grams`` of the text in lower case ("2", "1-2"), with every run of white space as
-    one space, or the words that jieba finds ("jieba"). A text without a term of the query is not found.
+    one space, the words that jieba finds ("jieba"), or those of a list without a dictionary ("words"): the list in the file
+    ``words``, which `hengyu words` writes, or else what is discovered in the texts that are indexed
+    (`hengyu.numerics.words`). A text without a term of the query is not found.
     """
 
     grams: int | str = "1-2"
+    words: str = field(default="", kw_only=True)
     _rows: Any = field(init=False, repr=False)  # (V, n), weights of the terms of the texts
     _vectorizer: Any = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        if self.grams != "jieba":
+        if self.words and self.grams != "words":
+            raise ValueError(f"{type(self).__name__.lower()}(words={self.words}) needs grams=words")
+        if self.grams not in ("jieba", "words"):
             self._lengths()
+
+    @property
+    def files(self) -> Sequence[str]:
+        """The list of words, if one is named."""
+        return (self.words,) if self.words else ()
+
+    def check_files(self) -> None:
+        """Raise ValueError if the list of words cannot be read."""
+        if self.words:
+            read_words(self.words)
 
     @abstractmethod
     def _weigh(self, counts: Any) -> Any:
@@ -54,8 +71,9 @@ class SparseSearch(Lexical):
         """Weigh the terms of texts (n,)."""
         from sklearn.feature_extraction.text import CountVectorizer
 
-        if self.grams == "jieba":
-            self._vectorizer = CountVectorizer(analyzer=_words(), dtype=np.float64)
+        if self.grams in ("jieba", "words"):
+            cut = _jieba() if self.grams == "jieba" else _segmenter(self.words, texts)
+            self._vectorizer = CountVectorizer(analyzer=cut, dtype=np.float64)
         else:
             self._vectorizer = CountVectorizer(analyzer="char", ngram_range=self._lengths(), dtype=np.float64)
         try:
@@ -96,11 +114,37 @@ class SparseSearch(Lexical):
         low, high = (int(found[1]), int(found[2] or found[1])) if found else (0, 0)
         if not 1 <= low <= high <= _LONGEST:
             name = type(self).__name__.lower()
-            raise ValueError(f'{name}(grams={self.grams}) must be lengths in 1..{_LONGEST} like 2 or "1-2", or jieba')
+            raise ValueError(
+                f'{name}(grams={self.grams}) must be lengths in 1..{_LONGEST} like 2 or "1-2", jieba or words'
+            )
         return low, high
 
 
-def _words() -> Callable[[str], list[str]]:
+def read_words(path: str) -> dict[str, int]:
+    """Return the words of a list with their counts: a line each, word and count, a tab between; raises ValueError."""
+    try:
+        lines = Path(path).read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as e:
+        raise ValueError(f"{path}: cannot be read as a list of words ({e}); write one with 'hengyu words'") from None
+    found: dict[str, int] = {}
+    for number, line in enumerate(lines, 1):
+        word, _, count = line.partition("\t")
+        if not word or not (count.isascii() and count.isdigit() and 0 < len(count) < 16):
+            raise ValueError(
+                f"{path}: line {number} is not a word, a tab and a count; write the list with 'hengyu words'"
+            )
+        found[word] = int(count)
+    if not found:
+        raise ValueError(f"{path}: holds no words; discover them in a larger corpus, or with a smaller --min-count")
+    return found
+
+
+def _segmenter(path: str, texts: Sequence[str]) -> Segmenter:
+    words = read_words(path) if path else discover_words(lambda: ["\n".join(dict.fromkeys(texts))]).words
+    return Segmenter(words)
+
+
+def _jieba() -> Callable[[str], list[str]]:
     segmenter = jieba_segmenter()
     if segmenter is None:
         raise ValueError("grams=jieba needs jieba; run: pip install 'hengyu[jieba]'")

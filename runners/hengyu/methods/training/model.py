@@ -17,7 +17,7 @@ from hengyu.base.errors import HengyuError, first_line
 from hengyu.encoders.architectures import accepted
 from hengyu.encoders.mixed_precision import autocast
 from hengyu.encoders.model_folder import ModelFolder
-from hengyu.encoders.module_files import write_modules
+from hengyu.encoders.module_files import write_modules, write_word_weights
 from hengyu.encoders.pooling import lacking, pool, states
 from hengyu.encoders.tokenizer import Tokenizer
 
@@ -45,7 +45,12 @@ class TrainableEncoder:
         self.pooling = pooling
         self.device = torch.device(encoder.device)
         self._plain: dict[str, Any] = {}  # the configuration's dropout rates
+        self.token_weights: NDArray[np.float64] | None = None  # (V,), of its means; None where all are the same
         folder = encoder.folder
+        if folder.word_weights is not None:
+            raise HengyuError(
+                "the tokens of its means have weights, and it cannot be trained; put what trains it first"
+            )
         self.read = pooling
         if pooling == "native":
             self.read = (folder.tail or ("", False))[0]
@@ -189,6 +194,8 @@ class TrainableEncoder:
             length=source.max_length,
             lowercase=source.lowercase,
         )
+        if self.token_weights is not None:
+            write_word_weights(folder, self.tokenizer.words(len(self.token_weights)), self.token_weights.tolist())
         if self.read not in _LIBRARY:
             about += f"\nTrained for the pooling '{self.read}', which sentence-transformers does not have.\n"
         if self.tokenizer.added:

@@ -208,6 +208,8 @@ def _fits(run: Run) -> Sheet:
     names = ("task", "encoder", "pooling", "entry", "fit_on", "n", "dim", "rank")
     readers: list[_Reader] = [("sentences" if n == "n" else n, _key(n)) for n in names]
     readers += [("effective rank", _key("effective_rank")), ("condition number", _key("condition"))]
+    readers += [("sketch", _key("sketch")), ("its share of the variance", _key("explained"))]
+    readers += [("its error at most", _key("error_bound"))]
     about = "What the methods were fitted on: a low effective rank or a high condition number makes whitening fragile."
     right = {"sentences", "dim", "rank", "effective rank", "condition number"}
     return _listed("Fits", about, run.header.get("fits", ()), readers, right)

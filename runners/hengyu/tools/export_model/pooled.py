@@ -19,7 +19,8 @@ def pooled(encoder: HuggingFace, pooling: str) -> list[Any]:
 
     A mean of several layers is a weighted mean of all of them (`WeightedLayerPooling`) before a mean over the tokens. The
     pooler is a dense layer with tanh on the first token. The vector at the prompt's mask token is a mean over tokens in
-    which all others have weight 0 (`WordWeights`; texts must not contain that token). A template is in the tokenizer.
+    which all others have weight 0 (`WordWeights`; texts must not contain that token). A mean whose tokens have weights has that
+    module too. A template is in the tokenizer.
 
     Raises:
         HengyuError: for a pooling, dtype, prompt or pre-tokenizer that such modules cannot represent.
@@ -34,7 +35,14 @@ def pooled(encoder: HuggingFace, pooling: str) -> list[Any]:
         put_template(encoder, library[0])
     if pooling == "native":
         return list(library)
-    return [library[0], *_tail(library[0], encoder.id, pooling)]
+    tail = _tail(library[0], encoder.id, pooling)
+    weights = encoder.folder.word_weights
+    if weights is not None and pooling in LAYERS:
+        from hengyu.tools.export_model.library import WordWeights
+
+        words = encoder.tokenizer.words(len(weights))
+        tail.insert(-1, WordWeights(words, dict(zip(words, weights, strict=True)), 1.0))
+    return [library[0], *tail]
 
 
 def refuse_unsayable(encoder: HuggingFace, pooling: str) -> None:
