@@ -5,7 +5,8 @@
     argument := key "=" value | entry
     value := integer | number | true | false | "string" | word
 
-Only a fusion such as ``rrf(whitening > flat, bm25)`` takes entries; they stand before its parameters. The canonical
+Only a fusion such as ``rrf(whitening > flat, bm25)`` takes entries, and only a tuner such as ``matryoshka(cosent)`` takes
+another tuner; they stand before the parameters. The canonical
 text (parameters in the method's own order, defaults left out) is the column heading, the JSON key and the command-line
 argument.
 """
@@ -34,7 +35,7 @@ _NAME = re.compile(r"[a-z][a-z0-9-]*\Z")
 _LARGEST = 1 << 63
 _LONGEST = 4096  # characters of an entry
 _SHOWN = 60
-_DEEPEST = 8  # fusions inside each other
+_DEEPEST = 8  # entries inside each other
 
 
 @dataclass(frozen=True)
@@ -92,7 +93,7 @@ class Entry:
     @property
     def labelled(self) -> bool:
         """Whether a step learns from labels."""
-        return any(s.method.labelled for s in self.tuners)
+        return any(s.labelled for s in self.tuners)
 
     @property
     def stochastic(self) -> bool:
@@ -234,19 +235,27 @@ class _Parser:
         return find_method(name).joins if name in method_names() else 0
 
     def _joined(self, name: str, given: Mapping[str, Value]) -> tuple[Step, ...]:
-        """Read an entry that a fusion joins."""
+        """Read an entry that a fusion joins, or the tuner that another stands around."""
+        around = find_method(name).category == "tuner"
         if given:
+            what = "stands around a tuner, which is written" if around else "joins entries, which stand"
             raise HengyuError(
-                f"entry '{self.text}': {name} joins entries, which stand before its parameters; move '{self.now}' to the front"
+                f"entry '{self.text}': {name} {what} before its parameters; move '{self.now}' to the front"
             )
         self._depth += 1
         if self._depth > _DEEPEST:
             raise HengyuError(
-                f"entry '{self.text[:_SHOWN]}…': more than {_DEEPEST} fusions inside each other; write fewer"
+                f"entry '{self.text[:_SHOWN]}…': more than {_DEEPEST} entries inside each other; write fewer"
             )
         steps = tuple(self.steps())
         self._depth -= 1
         entry = Entry(steps)
+        if around:
+            if len(steps) != 1 or steps[0].method.category != "tuner":
+                raise HengyuError(
+                    f"entry '{self.text}': {name} stands around one tuner, and '{entry}' is not one; write {name}(cosent)"
+                )
+            return steps
         if not entry.index:
             raise HengyuError(
                 f"entry '{self.text}': {name} joins ranked lists, and '{entry}' finds no neighbours; end it like '{entry} > flat'"
@@ -309,6 +318,9 @@ def _step(name: str, given: Mapping[str, Value], text: str, joined: tuple[tuple[
     if name not in method_names():
         raise HengyuError(f"entry '{text}': unknown method '{name}'{did_you_mean(name, method_names())}")
     method = find_method(name)
+    if len(joined) != method.joins and method.category == "tuner":
+        count = "no tuner" if not joined else f"{len(joined)} tuners"
+        raise HengyuError(f"entry '{text}': {name} stands around one tuner, not {count}; write {name}(cosent)")
     if len(joined) != method.joins:
         raise HengyuError(
             f"entry '{text}': {name} joins {method.joins} entries, not {len(joined)}; write {name}(whitening > flat, bm25)"
