@@ -119,6 +119,22 @@ class Entry:
             return _step(step.name, {**dict(step.parameters), "seed": seed}, str(self), joined)
         return replace(step, joined=joined)
 
+    def with_training(self, values: Mapping[str, Value]) -> Entry:
+        """Return the entry with parameters of its tuners set, each in the first tuner that has it, from the outside in.
+
+        Raises `HengyuError` for a value that the tuner does not take.
+        """
+        left = dict(values)
+        return replace(self, steps=tuple(self._trained(s, left) for s in self.steps))
+
+    def _trained(self, step: Step, left: dict[str, Value]) -> Step:
+        """Return a step with the values that it has a parameter for, which are taken out of ``left``."""
+        if step.method.category != "tuner":
+            return step
+        own = {key: left.pop(key) for key in [key for key in left if key in _names(step)]}
+        joined = tuple(tuple(self._trained(s, left) for s in steps) for steps in step.joined)
+        return _step(step.name, {**dict(step.parameters), **own}, str(self), joined)
+
     def with_dim(self, dim: int | None) -> Entry:
         """Return the entry with the last step's ``dim`` set, or left out for None."""
         last = self.steps[-1]
