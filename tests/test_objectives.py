@@ -385,6 +385,20 @@ def test_tuners_stand_around_each_other_and_repeat_to_the_bit(entry: str, tiny_b
     assert first == again and np.isfinite(first["loss"]).all()
 
 
+@pytest.mark.parametrize(("outer", "inner"), [("matryoshka", "r-drop"), ("r-drop", "matryoshka")])
+def test_the_outer_tuner_changes_the_loss_that_the_inner_one_has_changed(
+    outer: str, inner: str, tiny_bert: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kinds = {"matryoshka": MatryoshkaLoss, "r-drop": RDropLoss}
+
+    def look(trainable: Any, objective: Any, *rest: Any) -> dict[str, Any]:
+        assert type(objective) is kinds[outer] and type(objective.inner) is kinds[inner]
+        return {"held_out_spearman": [0.0, 1.0]}
+
+    monkeypatch.setattr("hengyu.methods.training.loop.train", look)
+    assert trained(f"{outer}({inner}(cosent))", tiny_bert)["held_out_spearman"] == [0.0, 1.0]
+
+
 @pytest.mark.parametrize(
     ("entry", "says"),
     [

@@ -135,6 +135,10 @@ class TunerWrapper(Tuner):
 
     def tune(self, trainable: TrainableEncoder, training_data: TrainingData, tick: Tick) -> None:
         """Train in place; raises ValueError or `Degenerate` if the data or the model is unsuitable."""
-        self.core.wrappers.insert(0, self)
-        self.inner.tune(trainable, training_data, tick)
+        wrappers = self.core.wrappers
+        wrappers.append(self)
+        try:
+            self.inner.tune(trainable, training_data, tick)
+        finally:
+            wrappers.remove(self)
         self.report = self.inner.report
