@@ -32,7 +32,7 @@ from hengyu.suites.planning import make_plan
 from hengyu.suites.suite import load_suite
 from hengyu.tools.tuning.job import suite_lines
 from hengyu.tools.tuning.search import Budget, Found, search
-from hengyu.tools.tuning.space import Choice, Range, default_space, parse_search, settings_of
+from hengyu.tools.tuning.space import Choice, Range, default_space, parse_search, seed_of, settings_of
 
 pytest.importorskip("optuna")
 ENTRY = "cosent(lr=1e-3, batch=16, epochs=1, sentences=32)"
@@ -326,6 +326,7 @@ def test_the_space_is_around_the_entrys_own_values_also_inside_another_tuner() -
         "matryoshka(r-drop(gist(lr=0.0005, batch=32, temperature=0.02), alpha=1.5)) > whitening(dim=8)"
     )
     assert entry.with_training({}) == entry
+    assert seed_of(entry) == 0 and seed_of(entry.with_seed(3)) == 3 and seed_of(parse_entry("simcse(seed=4)")) == 4
 
 
 def test_what_a_search_may_be_asked_for() -> None:

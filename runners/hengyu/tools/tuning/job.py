@@ -15,7 +15,7 @@ from hengyu.encoders.huggingface import HuggingFace
 from hengyu.suites.entries import SuiteEntry
 from hengyu.suites.suite import Suite
 from hengyu.tools.tuning.search import Budget, Found, require_optuna, search
-from hengyu.tools.tuning.space import parse_search
+from hengyu.tools.tuning.space import parse_search, seed_of
 from hengyu.tools.tuning.splits import resolve
 from hengyu.tools.tuning.subject import Subject
 
@@ -64,10 +64,10 @@ def tune(
             f"{suite.path}: no entry trains an encoder, so there is nothing to tune; give one, like --entry cosent --fit-on train"
         )
     spaces = {spec: parse_search(searched, spec.entry) for spec in specs}
-    loader, cards, lessons = resolve(suite, specs, named=tasks, data=data, datasets=datasets)
-    progress.say(f"settings are chosen on {', '.join(f'{card}:valid' for card in cards)}; no test split is read")
+    found = resolve(suite, specs, named=tasks, data=data, datasets=datasets)
+    progress.say(f"settings are chosen on {', '.join(f'{card}:valid' for card in found.cards)}; no test split is read")
     subjects: list[Subject] = []
-    for encoder_spec in suite.encoders:
+    for encoder_spec in found.suite.encoders:
         encoder = find_encoder(encoder_spec, offline=offline)
         if not isinstance(encoder, HuggingFace):
             raise HengyuError(f"encoder '{encoder.id}' is not a model that can be trained; name another with --encoder")
@@ -76,24 +76,24 @@ def tune(
                 raise HengyuError(f"encoder '{encoder.id}': pooling '{pooling}' is not available: {reason}")
             for spec in specs:
                 if spec in suite.entries_for(encoder.id, pooling):
-                    seed = spec.draws(suite.seed)[0]
+                    seed = seed_of(spec.entry.with_seed(suite.seed))
                     subjects.append(
                         Subject(
                             encoder,
                             pooling,
                             spec,
-                            lessons[spec],
-                            loader.texts.texts,
-                            suite.seed if seed is None else seed,
+                            found.lessons[spec],
+                            found.texts,
+                            seed,
                         )
                     )
     each = replace(budget, seconds=budget.seconds / max(1, len(subjects)))
-    found = []
+    done = []
     for subject in subjects:
         one = search(subject, spaces[subject.spec], each, root, progress=progress)
         write_bytes(one.table.root / _CHOSEN, suite_lines([one]).encode("utf-8"))
-        found.append(one)
-    return found
+        done.append(one)
+    return done
 
 
 def suite_line(found: Found) -> str:

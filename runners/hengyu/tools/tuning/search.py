@@ -122,7 +122,7 @@ def _searched(subject: Subject, space: Space, budget: Budget, table: Table, prog
     if before:
         progress.say(f"{title}: going on after {before} trials, {table.seconds:.0f} s")
     total = round(budget.seconds) or budget.trials
-    with progress.stage(title, total) as tick:
+    with progress.stage(f"{title}, {'seconds' if budget.seconds else 'trials'}", total) as tick:
         while not budget.spent(table) or not table.trials:
             values = _proposed(table, space, entry, subject.seed)
             if values is None:

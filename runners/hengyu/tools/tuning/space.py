@@ -10,7 +10,7 @@ from hengyu.base.errors import HengyuError, did_you_mean
 from hengyu.methods.grammar import Entry
 from hengyu.methods.step import Step, Value, print_value
 
-__all__ = ["Choice", "Range", "Space", "default_space", "parse_search", "settings_of"]
+__all__ = ["Choice", "Range", "Space", "default_space", "parse_search", "seed_of", "settings_of"]
 
 _DIGITS = 3  # significant ones of a number that is tried, so that an entry can be read and repeated
 
@@ -85,6 +85,12 @@ def settings_of(entry: Entry) -> dict[str, Value]:
                 if f.init and f.name != "seed":
                     found.setdefault(f.name, getattr(method, f.name))
     return found
+
+
+def seed_of(entry: Entry) -> int:
+    """Return the seed of an entry's first training."""
+    inner = (s for step in entry.tuners for s in _nested(step))
+    return next((int(s.make().seed) for s in inner if hasattr(s.method, "seed")), 0)
 
 
 def _nested(step: Step) -> Iterator[Step]:

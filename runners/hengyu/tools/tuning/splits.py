@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from hengyu.base.errors import HengyuError, Problems
+from hengyu.base.errors import HengyuError
 from hengyu.cards import find_card, load_cards, parse_task
 from hengyu.cards.card import Card
 from hengyu.cards.data import Pairs
 from hengyu.suites.entries import SuiteEntry
 from hengyu.suites.plan import DISTINCT, FitData
+from hengyu.suites.planning import PlanProblems, with_long_texts
 from hengyu.suites.split_loader import SplitLoader
 from hengyu.suites.suite import Suite
 from hengyu.tasks.interface.data import TaskData
 
-__all__ = ["CHOSEN_ON", "READ", "Lesson", "TuningLoader", "resolve"]
+__all__ = ["CHOSEN_ON", "READ", "Lesson", "Resolved", "TuningLoader", "resolve"]
 
 READ = ("train", "valid")
 """The splits that a search may read."""
@@ -48,6 +49,22 @@ class Lesson:
     fit: FitData
 
 
+@dataclass(frozen=True)
+class Resolved:
+    """What a suite's tuners are trained on and scored by.
+
+    Attributes:
+        suite: with what its encoders do with long texts.
+        texts: those that lessons name by their numbers.
+        lessons: one for each card, of each entry.
+    """
+
+    suite: Suite
+    texts: Sequence[str]
+    cards: Sequence[str]
+    lessons: Mapping[SuiteEntry, Sequence[Lesson]]
+
+
 def resolve(
     suite: Suite,
     specs: Sequence[SuiteEntry],
@@ -55,14 +72,14 @@ def resolve(
     named: Sequence[str] = (),
     data: Path | None = None,
     datasets: Sequence[Path] = (),
-) -> tuple[TuningLoader, list[str], dict[SuiteEntry, list[Lesson]]]:
-    """Return the loader, the cards, and what each entry is trained on and scored by, one for each card of the suite's tasks.
+) -> Resolved:
+    """Return what each entry is trained on and scored by, for each card of the suite's tasks.
 
     ``named`` are the tasks of the command line: a card's name, or ``CARD:valid``. Raises one `HengyuError` with all problems:
     a task of another split, a card without a valid split, a ``fit_on`` that reads another split.
     """
     loader = TuningLoader(load_cards(datasets), data)
-    problems = Problems()
+    problems = PlanProblems(suite)
     cards: dict[str, Card] = {}
     for word in named or suite.tasks:
         with problems.caught(f"task '{word}': "):
@@ -77,6 +94,7 @@ def resolve(
     for card in cards.values():
         with problems.caught(f"{suite.path}: "):
             tasks.append(loader.task(card, CHOSEN_ON))
+    suite = with_long_texts(suite, tasks, problems)
     lessons: dict[SuiteEntry, list[Lesson]] = {}
     for spec in specs:
         word = suite.fit_word(spec)
@@ -85,7 +103,7 @@ def resolve(
                 _refuse_other_splits(word)
                 lessons.setdefault(spec, []).append(Lesson(task, loader.fit(task, word, labelled=spec.entry.labelled)))
     problems.finish()
-    return loader, list(cards), lessons
+    return Resolved(suite, loader.texts.texts, list(cards), lessons)
 
 
 def _card(loader: TuningLoader, word: str, *, strict: bool) -> Card:
