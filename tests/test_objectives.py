@@ -353,7 +353,7 @@ def trained(entry: str, model: Path | str, n: int = 60) -> dict[str, Any]:
     "entry",
     [
         'matryoshka(r-drop(angle(lr=1e-3, batch=16, epochs=2)), dims="256 64")',
-        "mnrl(lr=1e-3, batch=16, epochs=4, positive=0.6, chunk=8)",
+        pytest.param("mnrl(lr=1e-3, batch=16, epochs=4, positive=0.6, chunk=8)", marks=pytest.mark.long),
         "gist(lr=1e-3, batch=16, epochs=4, positive=0.6, guide=hengyu-static, temperature=0.05)",
     ],
 )
