@@ -113,4 +113,4 @@ docs: $(VENV)/.dev  ## build the documentation site (reports/site/docs/index.htm
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 clean:  ## delete the environment and everything generated, except the timings (.benchmarks)
-	rm -rf $(VENV) reports/records reports/site .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) reports/records reports/site reports/tuning .mypy_cache .ruff_cache .pytest_cache .hypothesis

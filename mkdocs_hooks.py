@@ -68,7 +68,8 @@ def signature(name: str) -> str:
     """Return a method as it is written in an entry, with its defaults: ``whitening(dim=None, beta=1.0, ...)``."""
     method = find_method(name)
     parameters = (f"{f.name}={_value(f.default)}" for f in fields(method) if f.init)
-    given = ", ".join((*("ab"[: method.joins]), *parameters))
+    parts = ("TUNER",) if method.category == "tuner" else "ab"
+    given = ", ".join((*parts[: method.joins], *parameters))
     return f"{name}({given})" if given else name
 
 
@@ -133,6 +134,8 @@ def _headline(name: str) -> str:
 
 
 def _learns(method: type[Method]) -> str:
+    if method.category == "tuner" and method.joins:
+        return "what the tuner inside learns from"
     if method.labelled:
         return "labels"
     return "sentences" if method.needs_fit else "nothing"

@@ -19,12 +19,12 @@ from hengyu.base.errors import HengyuError
 from hengyu.base.progress import silent
 from hengyu.cli import main
 from hengyu.encoders import BUILT_IN, EncoderSpec, built_in_folder, open_encoder
+from hengyu.numerics.imitation import fit_space, ridge, turned
 from hengyu.tools.distillation import loop
 from hengyu.tools.distillation.contamination import NEAR, Sentences, check
 from hengyu.tools.distillation.job import distill
 from hengyu.tools.distillation.recipe import Distillation, defaults
 from hengyu.tools.distillation.static import frequent
-from hengyu.tools.distillation.targets import fit_space, ridge, turned
 from hengyu.tools.pretraining.corpus import substance
 
 BERT = Distillation(

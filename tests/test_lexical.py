@@ -185,7 +185,7 @@ def test_what_is_in_a_fusion_counts():
         ("rrf(flat, bm25", "expected ',' where 'the end' stands"),
         ("rrf(flat bm25)", "expected '>' where 'bm25' stands"),
         ("whitening(flat)", "expected '=' where '\\)' stands"),
-        ("rrf(" * 20, "fusions inside each other"),
+        ("rrf(" * 20, "entries inside each other"),
         ("bm25(grams=0)", "must be lengths in 1..10"),
         ('bm25(grams="2-1")', "must be lengths in 1..10"),
         ("bm25(b=1.5)", "must lie in 0..1"),

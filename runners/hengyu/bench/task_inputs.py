@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -28,7 +28,7 @@ from hengyu.tasks.interface.data import TaskData
 from hengyu.tasks.interface.truth import Truth
 from hengyu.tasks.pairs.vectors import restrict
 
-__all__ = ["TaskInputs", "TextInputs", "make_training_data", "task_inputs", "tuned_inputs"]
+__all__ = ["TaskInputs", "TextInputs", "make_training_data", "task_inputs", "tuned_inputs", "watched_on"]
 
 Ids = NDArray[np.int64]
 
@@ -163,12 +163,14 @@ def make_training_data(texts: Sequence[str], task: TaskData, fit: FitData, watch
     labelled = LabelledPairs(first, second, labels, card.scale, card.binary)
     if fit.distinct:
         labelled = labelled.distinct()
-    held = None
+    found = TrainingData(own, fit.counts, labelled)
     seen = {task.pairs.digest, *(p.pairs.digest for p in fit.parts)}
-    if watched is not None and watched.digest not in seen:
-        others = TextIndex()
-        a, b = others.number(watched.first), others.number(watched.second)
-        scale, binary = watched.card.scale, watched.card.binary
-        held = LabelledPairs(a + len(own), b + len(own), watched.labels, scale, binary)
-        own += others.texts
-    return TrainingData(own, fit.counts, labelled, held)
+    return found if watched is None or watched.digest in seen else watched_on(found, watched)
+
+
+def watched_on(training_data: TrainingData, pairs: Pairs) -> TrainingData:
+    """Return training data whose training is watched on labelled pairs; nothing is learned from them."""
+    others, before = TextIndex(), len(training_data.counts)
+    first, second = others.number(pairs.first), others.number(pairs.second)
+    held = LabelledPairs(first + before, second + before, pairs.labels, pairs.card.scale, pairs.card.binary)
+    return replace(training_data, texts=[*training_data.texts[:before], *others.texts], held=held)

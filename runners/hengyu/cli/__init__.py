@@ -23,7 +23,7 @@ from hengyu.cli import commands
 __all__ = ["main"]
 
 _GROUPS = {
-    "Evaluate": ("run", "report", "compare", "stand", "export", "size", "export-model", "reference"),
+    "Evaluate": ("run", "report", "compare", "stand", "export", "size", "export-model", "reference", "tune"),
     "Data": ("list", "card", "validate", "fetch", "audit"),
     "Regression gate (CI)": ("gate", "baseline"),
     "Models and vectors": ("encode", "bench-encode", "selfcheck", "cloud", "words", "pretrain", "distill", "store"),

@@ -34,7 +34,8 @@ class Method(ABC):
         needs_fit: whether it learns from rows or texts; such a step has a ``fit_on``.
         labelled: whether it learns from labels.
         searches: whether it finds neighbours, and so ends an entry of a retrieval suite.
-        joins: how many entries it joins; they are written before its parameters, like ``rrf(flat, bm25)``.
+        joins: how many entries it joins, or tuners it stands around; they are written before its parameters, like
+            ``rrf(flat, bm25)`` and ``matryoshka(cosent)``.
         version: raise it to discard stored results for a reason that neither code nor parameters show.
     """
 
@@ -55,6 +56,10 @@ class Method(ABC):
         for path in self.files:
             if not Path(path).is_file():
                 raise ValueError(f"{path}: there is no such file; check the path")
+
+    def reads(self) -> dict[str, Any]:
+        """Return the keys of what it reads besides rows and parameters, like the vectors of a guide; they count in its key."""
+        return {}
 
     def bytes_per_vector(self, width: int) -> int:
         """Return the bytes of one result vector of ``width`` columns: as float32, unless it is a code."""

@@ -6,9 +6,9 @@
     value := integer | number | true | false | "string" | word
 
 The step behind ``by`` is a similarity, which vectors are compared by: ``whitening(dim=256) by dot``; without it they are
-compared by their cosine. Only a fusion such as ``rrf(whitening > flat, bm25)`` takes entries; they stand before its
-parameters. The canonical text (parameters in the method's own order, defaults left out) is the column heading, the JSON key
-and the command-line argument.
+compared by their cosine. Only a fusion such as ``rrf(whitening > flat, bm25)`` takes entries, and only a tuner such as
+``matryoshka(cosent)`` takes another tuner; they stand before the parameters. The canonical text (parameters in the method's own
+order, defaults left out) is the column heading, the JSON key and the command-line argument.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ _NAME = re.compile(r"[a-z][a-z0-9-]*\Z")
 _LARGEST = 1 << 63
 _LONGEST = 4096  # characters of an entry
 _SHOWN = 60
-_DEEPEST = 8  # fusions inside each other
+_DEEPEST = 8  # entries inside each other
 
 
 @dataclass(frozen=True)
@@ -122,7 +122,7 @@ class Entry:
     @property
     def labelled(self) -> bool:
         """Whether a step learns from labels."""
-        return any(s.method.labelled for s in self.tuners)
+        return any(s.labelled for s in self.tuners)
 
     @property
     def stochastic(self) -> bool:
@@ -147,6 +147,22 @@ class Entry:
         if "seed" in _names(step) and step.get("seed") is None:
             return _step(step.name, {**dict(step.parameters), "seed": seed}, str(self), joined)
         return replace(step, joined=joined)
+
+    def with_training(self, values: Mapping[str, Value]) -> Entry:
+        """Return the entry with parameters of its tuners set, each in the first tuner that has it, from the outside in.
+
+        Raises `HengyuError` for a value that the tuner does not take.
+        """
+        left = dict(values)
+        return replace(self, steps=tuple(self._trained(s, left) for s in self.steps))
+
+    def _trained(self, step: Step, left: dict[str, Value]) -> Step:
+        """Return a step with the values that it has a parameter for, which are taken out of ``left``."""
+        if step.method.category != "tuner":
+            return step
+        own = {key: left.pop(key) for key in [key for key in left if key in _names(step)]}
+        joined = tuple(tuple(self._trained(s, left) for s in steps) for steps in step.joined)
+        return _step(step.name, {**dict(step.parameters), **own}, str(self), joined)
 
     def with_dim(self, dim: int | None) -> Entry:
         """Return the entry with the last step's ``dim`` set, or left out for None."""
@@ -326,15 +342,17 @@ class _Parser:
         return find_method(name).joins if name in method_names() else 0
 
     def _joined(self, name: str, given: Mapping[str, Value]) -> tuple[Step, ...]:
-        """Read an entry that a fusion joins."""
+        """Read an entry that a fusion joins, or the tuner that another stands around."""
+        around = find_method(name).category == "tuner"
         if given:
+            what = "stands around a tuner, which is written" if around else "joins entries, which stand"
             raise HengyuError(
-                f"entry '{self.text}': {name} joins entries, which stand before its parameters; move '{self.now}' to the front"
+                f"entry '{self.text}': {name} {what} before its parameters; move '{self.now}' to the front"
             )
         self._depth += 1
         if self._depth > _DEEPEST:
             raise HengyuError(
-                f"entry '{self.text[:_SHOWN]}…': more than {_DEEPEST} fusions inside each other; write fewer"
+                f"entry '{self.text[:_SHOWN]}…': more than {_DEEPEST} entries inside each other; write fewer"
             )
         steps = tuple(self.steps())
         if self.now == _BY:
@@ -343,6 +361,12 @@ class _Parser:
             )
         self._depth -= 1
         entry = Entry(steps)
+        if around:
+            if len(steps) != 1 or steps[0].method.category != "tuner":
+                raise HengyuError(
+                    f"entry '{self.text}': {name} stands around one tuner, and '{entry}' is not one; write {name}(cosent)"
+                )
+            return steps
         if not entry.index:
             raise HengyuError(
                 f"entry '{self.text}': {name} joins ranked lists, and '{entry}' finds no neighbours; end it like '{entry} > flat'"
@@ -405,6 +429,9 @@ def _step(name: str, given: Mapping[str, Value], text: str, joined: tuple[tuple[
     if name not in method_names():
         raise HengyuError(f"entry '{text}': unknown method '{name}'{did_you_mean(name, method_names())}")
     method = find_method(name)
+    if len(joined) != method.joins and method.category == "tuner":
+        count = "no tuner" if not joined else f"{len(joined)} tuners"
+        raise HengyuError(f"entry '{text}': {name} stands around one tuner, not {count}; write {name}(cosent)")
     if len(joined) != method.joins:
         raise HengyuError(
             f"entry '{text}': {name} joins {method.joins} entries, not {len(joined)}; write {name}(whitening > flat, bm25)"

@@ -21,7 +21,7 @@ class Step:
     """One step: a method's name and the non-default parameters, in the method's order.
 
     Attributes:
-        joined: the entries that a fusion joins, each as its steps; () for other methods.
+        joined: the entries that a fusion joins, or the tuner that another stands around, each as its steps; else ().
     """
 
     name: str
@@ -41,12 +41,21 @@ class Step:
 
     def make(self) -> Any:
         """Return a fresh, unfitted method object."""
-        return self.method(**dict(self.parameters))
+        made: Any = self.method(**dict(self.parameters))
+        return made.around(self.joined[0][0].make()) if made.category == "tuner" and self.joined else made
+
+    @property
+    def labelled(self) -> bool:
+        """Whether it learns from labels, by itself or by a tuner that it stands around."""
+        return any(s.method.labelled for s in self.walk())
 
     @property
     def key(self) -> dict[str, Any]:
         """The step's part of cache keys: its method, every parameter, the code that it reaches, and the steps it joins."""
-        own = step_key(self.name, self.make(), home_of(self.name))
+        method = self.make()
+        own = step_key(self.name, method, home_of(self.name))
+        if reads := method.reads():
+            own["reads"] = reads
         return {**own, "joined": [[s.key for s in steps] for steps in self.joined]} if self.joined else own
 
     def walk(self) -> Iterator[Step]:

@@ -96,9 +96,11 @@ def _methods(folders: tuple[Path, ...], data: Path | None) -> None:
             continue  # have a list of their own
         given = [(f.name, f.default) for f in fields(method) if f.init]
         words = (f"{key}=..." if value is MISSING else f"{key}={value}" for key, value in given)
-        parameters = ", ".join((*(f"entry {n + 1}" for n in range(method.joins)), *words))
+        around = method.category == "tuner"
+        parts = ("tuner" if around else f"entry {n + 1}" for n in range(method.joins))
+        parameters = ", ".join((*parts, *words))
         learns = "sentences" if method.needs_fit else "nothing"
-        learns = "labels" if method.labelled else learns
+        learns = "labels" if method.labelled else "as the tuner" if around and method.joins else learns
         rows.append((name, parameters, learns, (method.__doc__ or "").strip().split("\n")[0].replace("``", "")))
     _table(("method", "parameters", "learns from", "what it does"), rows)
 

@@ -88,7 +88,7 @@ class TunedEncoderCache:
             about={"step": str(step), "pooling": pooling},
             encoder=vectors_key(encoder, pooling),
             step=step.key,
-            training_data=training_data.digest(labelled=method.labelled),
+            training_data=training_data.digest(labelled=step.labelled),
             held=training_data.held_digest,
             made=made_by(TRAINEE, alone=(__name__,)),
         )

@@ -7,7 +7,12 @@ from typing import Any, ClassVar
 
 from hengyu.encoders.mixed_precision import TRAINED_IN
 
-__all__ = ["TrainingConfig"]
+__all__ = ["TrainingConfig", "entry_name"]
+
+
+def entry_name(method: object) -> str:
+    """Return a method's name in an entry, from its file."""
+    return type(method).__module__.rpartition(".")[2].replace("_", "-")
 
 
 @dataclass
@@ -54,7 +59,7 @@ class TrainingConfig:
     @property
     def name(self) -> str:
         """Its name in an entry, from its file."""
-        return type(self).__module__.rpartition(".")[2].replace("_", "-")
+        return entry_name(self)
 
     def parameters(self) -> dict[str, Any]:
         """Return every parameter by name."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,12 +16,28 @@ from hengyu.methods.training.data import TrainingData
 from hengyu.methods.training.model import TrainableEncoder
 from hengyu.numerics.metrics import spearman
 
-__all__ = ["TrainingMonitor", "alignment", "effective_rank", "uniformity"]
+__all__ = ["TrainingMonitor", "alignment", "effective_rank", "uniformity", "watching"]
 
 _PROBE = 300  # sentences, and held-out pairs, at most
 _FEWEST = 128
 _ALIKE = 0.8  # share of the label scale from which pairs count as having the same meaning
 WorkUnit = NDArray[np.floating[Any]]
+Watch = Callable[[float, dict[str, float]], None]
+
+_watch: ContextVar[Watch | None] = ContextVar("watch", default=None)
+
+
+@contextmanager
+def watching(watch: Watch) -> Iterator[None]:
+    """Call ``watch`` after every evaluation of a model in training: with the share of its steps, 0..1, and the figures.
+
+    What it raises ends the training.
+    """
+    token = _watch.set(watch)
+    try:
+        yield
+    finally:
+        _watch.reset(token)
 
 
 def alignment(x: WorkUnit, y: WorkUnit) -> float:
@@ -51,6 +69,7 @@ class TrainingMonitor:
     trainable: TrainableEncoder
     training_data: TrainingData
     seed: int
+    total: int  # steps of the training
     trained: int = 0  # sentences, or pairs; a short training is looked at on fewer than they are
     step: list[int] = field(default_factory=list)
     loss: list[float] = field(default_factory=list)
@@ -84,6 +103,8 @@ class TrainingMonitor:
         self.loss.append(float(np.mean(losses)) if losses else 0.0)
         for key, value in found.items():
             self.values.setdefault(key, []).append(round(value, 5))
+        if (watch := _watch.get()) is not None:
+            watch(step / self.total, found)
 
     def report(self) -> dict[str, Any]:
         """Return the curves as JSON; losses are means between two evaluations, so there is one less of them."""

@@ -142,7 +142,7 @@ def train(
     total = recipe.total(objective.size)
     often = min(_LOOKS, max(1, total // _APART))
     looks = {round(total * k / often) for k in range(1, often + 1)}
-    curve = TrainingMonitor(trainable, training_data, recipe.seed, objective.size)
+    curve = TrainingMonitor(trainable, training_data, recipe.seed, total, objective.size)
     curve.look(0, [])
     trainable.model.train()
     losses: list[float] = []

@@ -202,7 +202,7 @@ class Repetitions(Views):
     def loss(self, vectors: Tensor, batch: Ids) -> Tensor:
         """Return the cross-entropy of each sentence's copy among those of the batch and the queue."""
         first, second = torch.split(self.head(vectors), len(batch))
-        return info_nce(first, second, self.temperature, same=self.same(batch), more=self.queue)
+        return info_nce(first, second, self.temperature, same=self.same(batch), more=self.queue[:, : first.shape[1]])
 
     def after(self, batch: Ids) -> None:
         """Update the momentum copy, and add its vectors of the batch to the queue in place of the oldest."""

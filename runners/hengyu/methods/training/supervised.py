@@ -13,12 +13,12 @@ from torch.nn.functional import cosine_similarity, cross_entropy, mse_loss
 from hengyu.base.errors import Degenerate
 from hengyu.methods.training.config import TrainingConfig
 from hengyu.methods.training.data import TrainingData
-from hengyu.methods.training.losses import cosent, info_nce
+from hengyu.methods.training.losses import angle, cosent, info_nce
 from hengyu.methods.training.model import TrainableEncoder
 from hengyu.methods.training.objectives import layer_on_top
 from hengyu.methods.training.triples import Triples
 
-__all__ = ["SoftmaxLoss", "MultipleNegativesRankingLoss", "CoSENTLoss", "CosineSimilarityLoss"]
+__all__ = ["AnglELoss", "CoSENTLoss", "CosineSimilarityLoss", "SoftmaxLoss", "SupervisedSimCseLoss", "TripleObjective"]
 
 Ids = NDArray[np.int64]
 
@@ -65,6 +65,15 @@ class CoSENTLoss(_Pairs):
         return cosent(first, second, self.labels[torch.from_numpy(batch)], self.scale)
 
 
+class AnglELoss(CoSENTLoss):
+    """AnglE: CoSENT's loss of a similarity whose gradient does not vanish where the cosine is near 1 or -1."""
+
+    def loss(self, vectors: Tensor, batch: Ids) -> Tensor:
+        """Return the AnglE loss of a batch."""
+        first, second = torch.split(vectors, len(batch))
+        return angle(first, second, self.labels[torch.from_numpy(batch)], self.scale)
+
+
 class CosineSimilarityLoss(_Pairs):
     """Sentence-BERT's regression of the cosine to the label on 0..1."""
 
@@ -85,15 +94,56 @@ class SoftmaxLoss(_Pairs):
 
     def loss(self, vectors: Tensor, batch: Ids) -> Tensor:
         """Return the cross-entropy of a batch's labels."""
-        first, second = torch.split(vectors, len(batch))
-        features = torch.cat([first, second, (first - second).abs()], dim=1)
-        return cross_entropy(self.head(features), self.classes[torch.from_numpy(batch)])
+        return cross_entropy(self.logits(vectors), self.classes[torch.from_numpy(batch)])
+
+    def logits(self, vectors: Tensor) -> Tensor:
+        """Return the scores (n, c) of the labels of pairs, given the vectors (2n, d) of their sentences."""
+        first, second = vectors.chunk(2)
+        found: Tensor = self.head(torch.cat([first, second, (first - second).abs()], dim=1))
+        return found
 
 
-class MultipleNegativesRankingLoss:
-    """Supervised SimCSE: positives have the same meaning; hard negatives of the batch are further negatives."""
+class TripleObjective:
+    """An objective on anchors, their positives and hard negatives, drawn from labelled pairs and tokenised once."""
 
+    heads: Sequence[nn.Module] = ()
     heads_lr = 0.0
+
+    def __init__(
+        self,
+        trainable: TrainableEncoder,
+        training_data: TrainingData,
+        recipe: TrainingConfig,
+        *,
+        positive: float,
+        negative: float,
+    ) -> None:
+        assert training_data.pairs is not None
+        rng = np.random.default_rng([recipe.seed, 1])
+        self.triples = Triples.of(training_data.pairs, positive, negative, rng)
+        self.numbers = rng.permutation(len(self.triples))[: recipe.sentences or None]
+        self.size = len(self.numbers)
+        self.tokens = trainable.tokens(training_data.texts[: len(training_data.counts)])
+        self.device = trainable.device
+
+    def rows(self, batch: Ids) -> list[list[int]]:
+        """Return the anchors of a batch, then the positives, then the hard negatives, if any."""
+        at, of = self.numbers[batch], self.triples
+        every = np.concatenate([of.anchors[at], of.positives[at], of.hard(at)])
+        return [self.tokens[int(i)] for i in every]
+
+    def parts(self, vectors: Tensor, batch: Ids) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the vectors of a batch's anchors (n, d), positives (n, d) and hard negatives (k, d)."""
+        n = len(batch)
+        anchors, positives, hard = torch.split(vectors, [n, n, len(vectors) - 2 * n])
+        return anchors, positives, hard
+
+    def after(self, batch: Ids) -> None:
+        """Nothing to update after a step."""
+
+
+class SupervisedSimCseLoss(TripleObjective):
+    """Supervised SimCSE: positives have the same meaning; hard negatives of the batch are further negatives."""
 
     def __init__(
         self,
@@ -106,29 +156,13 @@ class MultipleNegativesRankingLoss:
         negative: float,
         mlp: bool = False,
     ) -> None:
-        assert training_data.pairs is not None
-        rng = np.random.default_rng([recipe.seed, 1])
-        self.triples = Triples.of(training_data.pairs, positive, negative, rng)
-        self.numbers = rng.permutation(len(self.triples))[: recipe.sentences or None]
-        self.size = len(self.numbers)
-        self.tokens = trainable.tokens(training_data.texts[: len(training_data.counts)])
+        super().__init__(trainable, training_data, recipe, positive=positive, negative=negative)
         self.temperature = temperature
         self.head = layer_on_top(trainable, mlp=mlp)
-        self.heads: Sequence[nn.Module] = [self.head]
-        self.device = trainable.device
-
-    def rows(self, batch: Ids) -> list[list[int]]:
-        """Return the anchors of a batch, then the positives, then the hard negatives, if any."""
-        at, of = self.numbers[batch], self.triples
-        every = np.concatenate([of.anchors[at], of.positives[at], of.hard(at)])
-        return [self.tokens[int(i)] for i in every]
+        self.heads = [self.head]
 
     def loss(self, vectors: Tensor, batch: Ids) -> Tensor:
         """Return the cross-entropy of each anchor's positive among all positives and hard negatives."""
-        n = len(batch)
-        anchors, positives, hard = torch.split(self.head(vectors), [n, n, len(vectors) - 2 * n])
+        anchors, positives, hard = self.parts(self.head(vectors), batch)
         same = torch.from_numpy(self.triples.excused(self.numbers[batch])).to(self.device)
         return info_nce(anchors, positives, self.temperature, same=same, more=hard)
-
-    def after(self, batch: Ids) -> None:
-        """Nothing to update after a step."""

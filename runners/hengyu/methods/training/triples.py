@@ -70,9 +70,16 @@ class Triples:
 
     def excused(self, batch: Ids) -> NDArray[np.bool_]:
         """Return (n, n + k) which positives, then which negatives, of a batch have the same meaning as an anchor."""
-        candidates = np.concatenate([self.positives[batch], self.hard(batch)])
-        found: NDArray[np.bool_] = self.alike[self.anchors[batch]][:, candidates].toarray()
+        return self.same(self.anchors[batch], np.concatenate([self.positives[batch], self.hard(batch)]))
+
+    def same(self, rows: Ids, columns: Ids) -> NDArray[np.bool_]:
+        """Return (n, m) which of the texts ``rows`` and ``columns`` are the same, or have the same meaning by the labels."""
+        found: NDArray[np.bool_] = self.alike[rows][:, columns].toarray()
         return found
+
+    def owners(self, batch: Ids) -> Ids:
+        """Return the places in a batch of the anchors that the hard negatives belong to."""
+        return np.flatnonzero(self.negatives[batch] >= 0)
 
     def hard(self, batch: Ids) -> Ids:
         """Return the hard negatives of a batch, if any."""

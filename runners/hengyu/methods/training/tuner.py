@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field, fields
+from typing import TYPE_CHECKING, Any, Self
 
 from hengyu.base.progress import Tick
 from hengyu.methods.base import Method
-from hengyu.methods.training.config import TrainingConfig
+from hengyu.methods.training.config import TrainingConfig, entry_name
 from hengyu.methods.training.data import TrainingData
 
 if TYPE_CHECKING:
     from hengyu.methods.training.loop import Objective
     from hengyu.methods.training.model import TrainableEncoder
 
-__all__ = ["FineTuner", "Tuner"]
+__all__ = ["FineTuner", "Tuner", "TunerWrapper"]
 
 
 class Tuner(Method):
@@ -43,7 +43,18 @@ class Tuner(Method):
 
 @dataclass
 class FineTuner(TrainingConfig, Tuner):
-    """A tuner trained by the shared loop; a method derives from it and defines its objective."""
+    """A tuner trained by the shared loop; a method derives from it and defines its objective.
+
+    Attributes:
+        wrappers: the tuners that stand around it, the innermost last.
+    """
+
+    wrappers: list[TunerWrapper] = field(init=False, repr=False, default_factory=list)
+
+    @property
+    def fixed_width(self) -> str:
+        """What in its loss needs vectors of the full width, so that nothing can cut them; "" if nothing does."""
+        return ""
 
     def steps(self, training_data: TrainingData) -> int:
         """Return the number of steps on the training data."""
@@ -67,6 +78,67 @@ class FineTuner(TrainingConfig, Tuner):
 
         trainable.open(dropout=self.dropout, length=self.length, dtype=self.dtype)
         with reproducible(trainable, self.seed):
-            self.report = train(trainable, self.make(trainable, training_data), training_data, self, tick)
+            objective = self.make(trainable, training_data)
+            for wrapper in reversed(self.wrappers):
+                objective = wrapper.changed(objective, trainable)
+            self.report = train(trainable, objective, training_data, self, tick)
         if trainable.tokenizer.added:
             self.report["prompt"] = trainable.tokenizer.folder.prompt
+
+
+@dataclass
+class TunerWrapper(Tuner):
+    """A tuner that stands around another one, like ``matryoshka(cosent)``: the training is the other's, the loss changed."""
+
+    inner: FineTuner | TunerWrapper = field(init=False, repr=False)
+
+    joins = 1
+
+    @property
+    def name(self) -> str:
+        """Its name in an entry, from its file."""
+        return entry_name(self)
+
+    def around(self, inner: Any) -> Self:
+        """Set the tuner that it stands around; raises ValueError for one whose loss cannot be changed so."""
+        if not isinstance(inner, FineTuner | TunerWrapper):
+            raise ValueError(f"{self.name} stands around a tuner with an objective, which this one does not have")
+        self.inner = inner
+        return self
+
+    @property
+    def core(self) -> FineTuner:
+        """The tuner with the training config, inside all that stand around it."""
+        return self.inner if isinstance(self.inner, FineTuner) else self.inner.core
+
+    @property
+    def fixed_width(self) -> str:
+        """What in the loss needs vectors of the full width; "" if nothing does."""
+        return self.inner.fixed_width
+
+    def parameters(self) -> dict[str, Any]:
+        """Return every parameter by name, with those of the tuner inside."""
+        own = {f.name: getattr(self, f.name) for f in fields(self) if f.init}
+        return {**own, self.inner.name: self.inner.parameters()}
+
+    def reads(self) -> dict[str, Any]:
+        """Return nothing: the tuner inside has a key of its own."""
+        return {}
+
+    def steps(self, training_data: TrainingData) -> int:
+        """Return the number of steps, which is that of the tuner inside."""
+        return self.inner.steps(training_data)
+
+    @abstractmethod
+    def changed(self, objective: Objective, trainable: TrainableEncoder) -> Objective:
+        """Return the objective with the changed loss; raises ValueError if the model or the objective is unsuitable."""
+
+    def tune(self, trainable: TrainableEncoder, training_data: TrainingData, tick: Tick) -> None:
+        """Train in place; raises ValueError or `Degenerate` if the data or the model is unsuitable."""
+        wrappers = self.core.wrappers
+        wrappers.append(self)
+        try:
+            self.inner.tune(trainable, training_data, tick)
+        finally:
+            wrappers.remove(self)
+        self.report = self.inner.report

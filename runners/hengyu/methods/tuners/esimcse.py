@@ -31,6 +31,11 @@ class ESimCse(FineTuner):
 
     limits = {"temperature": (1e-3, 10), "repeat": (0, 1), "queue": (0, 1000), "momentum": (0, 1)}
 
+    @property
+    def fixed_width(self) -> str:
+        """The layer of ``mlp``."""
+        return "the layer of mlp" if self.mlp else ""
+
     def make(self, trainable: TrainableEncoder, training_data: TrainingData) -> Any:
         """Return the objective of the training data."""
         from hengyu.methods.training.objectives import Repetitions

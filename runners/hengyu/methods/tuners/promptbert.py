@@ -37,6 +37,11 @@ class PromptBert(FineTuner):
         if self.other.count("{text}") != 1:
             raise ValueError(f"{self.name}(other={self.other}) must have {{text}} once, in place of the sentence")
 
+    @property
+    def fixed_width(self) -> str:
+        """The template's own vector is subtracted."""
+        return "the vector of its template"
+
     def make(self, trainable: TrainableEncoder, training_data: TrainingData) -> Any:
         """Return the objective of the training data."""
         from hengyu.methods.training.prompts import Templates

@@ -38,6 +38,11 @@ class SBert(FineTuner):
         if self.loss not in ("auto", "classify", "regress"):
             raise ValueError(f"sbert(loss={self.loss}) must be auto, classify or regress")
 
+    @property
+    def fixed_width(self) -> str:
+        """The layer of its classifier."""
+        return "its classifier" if self.loss == "classify" else ""
+
     def make(self, trainable: TrainableEncoder, training_data: TrainingData) -> Any:
         """Return the objective of the training data."""
         from hengyu.methods.training.supervised import CosineSimilarityLoss, SoftmaxLoss

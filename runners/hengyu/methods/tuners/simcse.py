@@ -37,6 +37,11 @@ class SimCse(FineTuner):
         if not self.dropout and not self.delete:
             raise ValueError("simcse(dropout=0) makes the two passes of a sentence the same; set dropout or delete")
 
+    @property
+    def fixed_width(self) -> str:
+        """The layer of ``mlp``."""
+        return "the layer of mlp" if self.mlp else ""
+
     def make(self, trainable: TrainableEncoder, training_data: TrainingData) -> Any:
         """Return the objective of the training data."""
         from hengyu.methods.training.objectives import Deletions, DropoutPairs

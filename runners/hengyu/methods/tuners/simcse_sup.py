@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from hengyu.methods.training.choices import positives_of, refuse_shares
 from hengyu.methods.training.data import TrainingData
 from hengyu.methods.training.tuner import FineTuner
 
@@ -41,23 +42,23 @@ class SupervisedSimCse(FineTuner):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not 0 <= self.negative < self.positive <= 1:
-            raise ValueError(
-                f"simcse-sup(positive={self.positive:g}, negative={self.negative:g}) must be shares of the label scale, "
-                "the positive above the negative"
-            )
+        refuse_shares(self.name, self.positive, self.negative)
 
     def steps(self, training_data: TrainingData) -> int:
         """Return the number of steps on the positive pairs of the training data."""
-        size = 0 if training_data.pairs is None else int((training_data.pairs.unit >= self.positive).sum())
-        return self.total(min(size, self.sentences or size))
+        return self.total(positives_of(training_data, self.positive, self.sentences))
+
+    @property
+    def fixed_width(self) -> str:
+        """The layer of ``mlp``."""
+        return "the layer of mlp" if self.mlp else ""
 
     def make(self, trainable: TrainableEncoder, training_data: TrainingData) -> Any:
         """Return the objective of the training data."""
-        from hengyu.methods.training.supervised import MultipleNegativesRankingLoss
+        from hengyu.methods.training.supervised import SupervisedSimCseLoss
 
         negative = self.negative if self.hard else -1.0
-        return MultipleNegativesRankingLoss(
+        return SupervisedSimCseLoss(
             trainable,
             training_data,
             self,

@@ -36,6 +36,11 @@ class SimSiam(FineTuner):
         if not self.dropout:
             raise ValueError("simsiam(dropout=0) makes the two passes of a sentence the same; set dropout")
 
+    @property
+    def fixed_width(self) -> str:
+        """The predictor."""
+        return "its predictor" if self.hidden else ""
+
     def make(self, trainable: TrainableEncoder, training_data: TrainingData) -> Any:
         """Return the objective of the training data."""
         from hengyu.methods.training.objectives import Siamese

@@ -33,6 +33,11 @@ class Tsdae(FineTuner):
 
     limits = {"delete": (0, 0.9), "decoder_lr": (0, 1)}
 
+    @property
+    def fixed_width(self) -> str:
+        """The decoder."""
+        return "its decoder"
+
     def make(self, trainable: TrainableEncoder, training_data: TrainingData) -> Any:
         """Return the objective of the training data; raises ValueError if the model cannot be a decoder."""
         from hengyu.methods.training.denoising import DenoisingAutoEncoderLoss

@@ -17,21 +17,13 @@ from hengyu.base.progress import Progress, silent
 from hengyu.base.version import __version__
 from hengyu.encoders import Encoder, EncoderSpec, find_encoder, open_encoder
 from hengyu.encoders.huggingface import HuggingFace
+from hengyu.numerics.imitation import Space, fit_space, ridge, turned
 from hengyu.storage.identity import digest
 from hengyu.storage.vectors import VectorStore
 from hengyu.tools.distillation.card import Licences, card
 from hengyu.tools.distillation.contamination import Contamination, check, evaluation_texts
 from hengyu.tools.distillation.recipe import Distillation
-from hengyu.tools.distillation.targets import (
-    Space,
-    fit_space,
-    load_space,
-    ridge,
-    save_space,
-    taught,
-    teach,
-    turned,
-)
+from hengyu.tools.distillation.targets import load_space, save_space, taught, teach
 from hengyu.tools.pretraining.checkpoint import CHECKPOINT
 from hengyu.tools.pretraining.corpus import read_corpus
 from hengyu.tools.pretraining.work import PART, begun, refuse_foreign, refuse_other

@@ -12,10 +12,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn.functional import normalize
 
 from hengyu.base.errors import HengyuError
 from hengyu.base.progress import Progress
+from hengyu.methods.training.losses import embed_distill, relational
 from hengyu.tools.distillation.recipe import Distillation
 from hengyu.tools.pretraining.batches import batches
 from hengyu.tools.pretraining.checkpoint import resume, save_checkpoint
@@ -83,11 +83,11 @@ def loss_of(found: Tensor, targets: Tensor, recipe: Distillation) -> tuple[Tenso
 
     The second term compares the cosines between all texts of the batch (Park et al., arXiv 1904.05068).
     """
-    unit = normalize(found, dim=1)
-    cosine = (unit * targets).sum(1).mean()
-    loss = 1 - cosine if recipe.loss == "cosine" else ((found - targets) ** 2).sum(1).mean()
+    cosine = 1 - embed_distill(found, targets)
+    # the library's squared error is that of an element, this one that of a vector
+    loss = 1 - cosine if recipe.loss == "cosine" else found.shape[1] * embed_distill(found, targets, "mse")
     if recipe.similarity and len(found) > 1:
-        loss = loss + recipe.similarity * ((unit @ unit.T - targets @ targets.T) ** 2).sum() / len(found)
+        loss = loss + recipe.similarity * relational(found, targets)
     return loss, cosine
 
 
