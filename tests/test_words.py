@@ -131,8 +131,9 @@ def test_a_bounded_tally_never_counts_too_much_nor_loses_more_than_it_says(
 
 
 def test_less_memory_finds_fewer_words_and_says_so() -> None:
-    bounded = discover_words(lambda: [*corpus()], min_count=100, most=40)
-    assert bounded.lost > 0 and set(bounded.words) <= set(discover_words(lambda: [*corpus()], min_count=100).words)
+    parts = ["\n".join(corpus(800)[i : i + 100]) for i in range(0, 800, 100)]
+    bounded = discover_words(lambda: parts, min_count=20, most=40)
+    assert bounded.lost > 0 and set(bounded.words) <= set(discover_words(lambda: parts, min_count=20).words)
 
 
 @settings(deadline=None, max_examples=60)
@@ -204,17 +205,21 @@ def test_baselines_over_words_are_those_of_scikit_learn() -> None:
 def test_the_command_writes_a_list_that_a_suite_reads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     save_grades(tmp_path)
-    lines = corpus()
-    Path("a.txt.xz").write_bytes(lzma.compress("\n".join(lines[:2000]).encode()))
-    Path("b.txt").write_text("\n".join(lines[2000:]), encoding="utf-8")
+    lines = corpus(500)
+    Path("a.txt.xz").write_bytes(lzma.compress("\n".join(lines[:250]).encode()))
+    Path("b.txt").write_text("\n".join(lines[250:]), encoding="utf-8")
     run = CliRunner()
     done = run.invoke(main, ["words", "a.txt.xz", "b.txt", "--out", "list.txt", "--quiet"])
     assert done.exit_code == 0, done.output
     rows = [line.split("\t") for line in Path("list.txt").read_text(encoding="utf-8").splitlines()]
     assert {w: int(c) for w, c in rows} == published(lines, 32)
     assert done.output.startswith(f"list.txt: {len(rows)} words of ")
+    rows = [line.split("\t")[:2] for line in Path("test.tsv").read_text(encoding="utf-8").splitlines()[1:]]
+    texts = sorted({text for row in rows for text in row})
+    np.save("grades.npy", np.random.default_rng(0).normal(size=(len(texts), 8)).astype(np.float32))
+    Path("grades.txt").write_text("\n".join(texts) + "\n", encoding="utf-8")
     Path("s.toml").write_text(
-        'kind = "retrieval"\nrelevant = 4\ntasks = ["grades:test"]\nresamples = 20\nencoders = ["hengyu-static"]\n'
+        'kind = "retrieval"\nrelevant = 4\ntasks = ["grades:test"]\nresamples = 20\nencoders = ["grades.npy"]\n'
         'baselines = ["bm25", \'bm25(grams=words, words="list.txt")\']\nentries = ["flat"]\n',
         encoding="utf-8",
     )
