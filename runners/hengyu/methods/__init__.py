@@ -9,7 +9,7 @@ from __future__ import annotations
 from hengyu.methods.base import Code, Floats, Ids, Index, Method, Similarity, Transform
 from hengyu.methods.fitted import MomentTransform, SampleTransform
 from hengyu.methods.registry import find_method, home_of, method_names
-from hengyu.methods.training.tuner import FineTuner, Tuner
+from hengyu.methods.training.tuner import FineTuner, Tuner, TunerWrapper
 
 __all__ = [
     "Code",
@@ -23,6 +23,7 @@ __all__ = [
     "Similarity",
     "Transform",
     "Tuner",
+    "TunerWrapper",
     "find_method",
     "home_of",
     "method_names",
