@@ -94,7 +94,7 @@ def test_one_wrong_word_is_one_sentence_a_dataset_however_many_entries_it_is_for
     said = told("smoke", "--fit-on", "trian")
     assert said.count("error:") == 2
     for name in ("hengyu-sts", "hengyu-questions"):
-        assert f"entry 'whitening' (and 5 more) with fit_on 'trian': {name} has no split 'trian'" in said
+        assert f"--fit-on trian: entry 'whitening' (and 5 more): {name} has no split 'trian'" in said
 
 
 def test_no_time_is_foretold_from_the_first_moments(monkeypatch: pytest.MonkeyPatch) -> None:
