@@ -19,6 +19,7 @@ from helpers.words import sentences
 from test_killed import lay_out
 
 from hengyu.base.errors import HengyuError
+from hengyu.base.memory import available
 from hengyu.base.progress import Progress
 from hengyu.bench import encode_file as archiving
 from hengyu.bench import observe as observing
@@ -414,7 +415,7 @@ def test_processes_that_memory_does_not_hold_are_not_started(
     here: Path, whole: Outcome, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(processes, "_PROMPT", -1.0)
-    monkeypatch.setattr(processes, "_available", lambda: 1 << 30)
+    monkeypatch.setattr(processes, "available", lambda: 1 << 30)
     with Processes.on(2) as executor:
         found = weigh(here, tmp_path, executor)
         assert executor._alone and not executor._pool
@@ -448,6 +449,33 @@ def test_how_many_processes_there_are(
     monkeypatch.setenv("HENGYU_WORKERS", "many")
     with pytest.raises(HengyuError, match="HENGYU_WORKERS 'many': must be a positive number"), open_executor("local"):
         pass
+
+
+@pytest.mark.parametrize(
+    ("said", "expected"),
+    [("max 100000", 4), ("250000 100000", 2), ("50000 100000", 1), ("900000 100000", 4), (None, 4)],
+)
+def test_a_container_has_no_more_processes_than_its_quota(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: str | None, expected: int
+) -> None:
+    monkeypatch.setattr("os.sched_getaffinity", lambda process: {0, 1, 2, 3})
+    quota = tmp_path / "cpu.max"
+    if said is not None:
+        quota.write_text(said, encoding="ascii")
+    monkeypatch.setattr("hengyu.bench.executors._QUOTA", quota)
+    monkeypatch.setenv("HENGYU_WORKERS", "")
+    with open_executor("local", device="cpu") as executor:
+        assert executor.workers == expected
+
+
+def test_memory_is_what_a_container_leaves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "max").write_text("3000000", encoding="ascii")
+    (tmp_path / "current").write_text("1000000", encoding="ascii")
+    paths = (str(tmp_path / "max"), str(tmp_path / "current"))
+    monkeypatch.setattr("hengyu.base.memory._LIMITS", (paths,))
+    assert available() == 2_000_000
+    (tmp_path / "max").write_text("max", encoding="ascii")
+    assert available() > 2_000_000
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ from multiprocessing.reduction import ForkingPickler
 from typing import Self, TypeVar
 
 from hengyu.base.errors import HengyuError
-from hengyu.base.memory import as_words
+from hengyu.base.memory import as_words, available
 from hengyu.base.progress import Tick
 from hengyu.bench.context import EncodeContext
 from hengyu.bench.executors.remote import Lines, Report, Setting, absorb, open_context, perform, setting_of
@@ -232,7 +232,7 @@ class Processes:
 
     def _start(self, context: EncodeContext) -> None:
         """Start the processes, as many as the memory holds; where that is one, all is done here."""
-        room = _SPARE * _available() if context.spare is None else context.spare
+        room = _SPARE * available() if context.spare is None else context.spare
         number = min(self.workers, int(room // max(1, context.memory)))
         if number < 2:
             self._alone = True
@@ -352,6 +352,9 @@ class Processes:
                     worker.pipe.recv()
                 os.kill(worker.pid, signal.SIGKILL)
             self._lose(worker)
+        if busy and not self._pool:  # what ended early may be one encoder's work: others can have new processes
+            self._close()
+            self._started = self._alone = False
 
     def _close(self) -> None:
         """End the processes."""
@@ -361,13 +364,6 @@ class Processes:
         if self._parent:
             self._parent.end()
         self._parent = None
-
-
-def _available() -> int:
-    import psutil
-
-    free: int = psutil.virtual_memory().available
-    return free
 
 
 @contextmanager
