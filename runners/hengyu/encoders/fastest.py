@@ -148,7 +148,7 @@ def _key(encoder: HuggingFace) -> dict[str, Any]:
     return {
         "fingerprint": encoder.folder.fingerprint,
         "settings": [encoder.spec.attention, encoder.spec.pre_tokenizer],
-        "libraries": {name: library_version(name) for name in sorted(libraries)},
+        "engines": {name: library_version(name) for name in sorted(libraries)},
         "processor": [platform.system(), platform.machine(), processor(), os.cpu_count()],
         **made_by("hengyu.encoders.huggingface", alone=(__name__,)),
     }
