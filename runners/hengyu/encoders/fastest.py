@@ -114,7 +114,8 @@ def choose_backend(spec: EncoderSpec, progress: Progress = silent, *, offline: b
     except HengyuError:
         return "torch"
     chosen = max((m for m in found if m.equal), key=lambda m: m.tokens).backend
-    progress.say(f"{said}{chosen}, of {', '.join(map(_said, found))} on one thread{', as measured before' * before}")
+    again = ", as measured before" * before
+    progress.say(f"{said}{', '.join(map(_said, found))}, on one thread{again}; chosen: {chosen}")
     return chosen
 
 
@@ -200,7 +201,7 @@ def _measure(encoder: HuggingFace, batches: Sequence[Sequence[str]], seconds: fl
                 tokens[i] = sum(float(c.counts[:, 0].sum()) + 2 * len(c.indices) for c in chunks)
     finally:
         encoder.release()
-    return vectors, sum(tokens) / sum(best)
+    return vectors, sum(tokens) / max(sum(best), 1e-9)
 
 
 def _difference(usual: Sequence[Vectors], other: Sequence[Vectors]) -> float:
