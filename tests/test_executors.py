@@ -14,11 +14,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from helpers.failing import Failing
 from helpers.fakeapi import FakeApi
 from helpers.words import sentences
 from test_killed import lay_out
 
 from hengyu.base.errors import HengyuError
+from hengyu.base.memory import available
 from hengyu.base.progress import Progress
 from hengyu.bench import encode_file as archiving
 from hengyu.bench import observe as observing
@@ -31,7 +33,7 @@ from hengyu.bench.executors.local import Local
 from hengyu.bench.executors.processes import Processes
 from hengyu.bench.executors.ray import Ray
 from hengyu.bench.executors.remote import absorb, open_context, perform, setting_of
-from hengyu.bench.notes import UnitLog
+from hengyu.bench.notes import Notes, UnitLog
 from hengyu.bench.run import Outcome, run
 from hengyu.bench.units import Executor, WorkUnit, next_free
 from hengyu.cli import main
@@ -343,7 +345,9 @@ def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_processes_leave_the_same_bytes(here: Path, whole: Outcome, tmp_path: Path) -> None:
     with Processes.on(2) as executor:
         found = weigh(here, tmp_path, executor)
-        assert len(executor._pool) == 2 and executor._spent < 60
+        assert (
+            len(executor._pool) == 2 and executor.done_here == 1
+        )  # the list of batches; all else was done by processes
         assert left(found) == left(whole)
         assert (found.encoded, found.observed, found.failures) == (whole.encoded, whole.observed, whole.failures)
         again = weigh(here, tmp_path, executor)
@@ -410,15 +414,32 @@ def test_an_interrupt_ends_the_processes_and_what_they_had_is_kept(here: Path, w
     assert left(found) == left(whole) and 0 < found.encoded < whole.encoded
 
 
-def test_processes_that_memory_does_not_hold_are_not_started(
-    here: Path, whole: Outcome, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("at_once", [False, True])
+def test_processes_that_memory_does_not_hold_are_not_used(
+    here: Path, whole: Outcome, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at_once: bool
 ) -> None:
     monkeypatch.setattr(processes, "_PROMPT", -1.0)
-    monkeypatch.setattr(processes, "_available", lambda: 1 << 30)
-    with Processes.on(2) as executor:
+    monkeypatch.setattr(processes, "available", lambda: 1 << 30)
+    with Processes.on(2, at_once=at_once) as executor:
         found = weigh(here, tmp_path, executor)
         assert executor._alone and not executor._pool
     assert left(found) == left(whole)
+
+
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device", "/somewhere"), RuntimeError("the reason")])
+def test_what_a_unit_raises_in_a_process_is_raised_here(here: Path, tmp_path: Path, error: Exception) -> None:
+    store = VectorStore(tmp_path)
+    context = EncodeContext(encoders=(), store=store, memory=1)
+    with Processes.on(2) as executor, pytest.raises(type(error), match=str(error.args[-1])) as raised:
+        list(executor.run([Failing(error), Failing(error)], context, Notes()))
+    assert "in a worker process:" in "".join(raised.value.__notes__)
+    assert getattr(raised.value, "filename", None) == getattr(error, "filename", None)
+
+
+@pytest.mark.parametrize("workers", [2, 4, 16])
+def test_a_unit_has_one_thread_however_many_processes_there_are(workers: int) -> None:
+    one, alone, timed = Failing(ValueError()), Failing(ValueError(), peers=1), Failing(ValueError(), timed=True)
+    assert [Processes(workers)._threads(unit) for unit in (one, alone, timed)] == [1, workers, workers]
 
 
 def test_two_units_that_train_the_same_come_after_one_another() -> None:
@@ -448,6 +469,33 @@ def test_how_many_processes_there_are(
     monkeypatch.setenv("HENGYU_WORKERS", "many")
     with pytest.raises(HengyuError, match="HENGYU_WORKERS 'many': must be a positive number"), open_executor("local"):
         pass
+
+
+@pytest.mark.parametrize(
+    ("said", "expected"),
+    [("max 100000", 4), ("250000 100000", 2), ("50000 100000", 1), ("900000 100000", 4), (None, 4)],
+)
+def test_a_container_has_no_more_processes_than_its_quota(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: str | None, expected: int
+) -> None:
+    monkeypatch.setattr("os.sched_getaffinity", lambda process: {0, 1, 2, 3})
+    quota = tmp_path / "cpu.max"
+    if said is not None:
+        quota.write_text(said, encoding="ascii")
+    monkeypatch.setattr("hengyu.bench.executors._QUOTA", quota)
+    monkeypatch.setenv("HENGYU_WORKERS", "")
+    with open_executor("local", device="cpu") as executor:
+        assert executor.workers == expected
+
+
+def test_memory_is_what_a_container_leaves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "max").write_text("3000000", encoding="ascii")
+    (tmp_path / "current").write_text("1000000", encoding="ascii")
+    paths = (str(tmp_path / "max"), str(tmp_path / "current"))
+    monkeypatch.setattr("hengyu.base.memory._LIMITS", (paths,))
+    assert available() == 2_000_000
+    (tmp_path / "max").write_text("max", encoding="ascii")
+    assert available() > 2_000_000
 
 
 @pytest.fixture

@@ -402,9 +402,9 @@ def test_the_outer_tuner_changes_the_loss_that_the_inner_one_has_changed(
 @pytest.mark.parametrize(
     ("entry", "says"),
     [
-        ("matryoshka", "matryoshka stands around one tuner, not no tuner; write matryoshka"),
-        ("matryoshka(cosent, simcse)", "stands around one tuner, not 2 tuners"),
-        ("matryoshka(whitening)", "stands around one tuner, and 'whitening' is not one"),
+        ("matryoshka", "matryoshka wraps one tuner, not no tuner; write matryoshka"),
+        ("matryoshka(cosent, simcse)", "wraps one tuner, not 2 tuners"),
+        ("matryoshka(whitening)", "wraps one tuner, and 'whitening' is not one"),
         ("matryoshka(cosent > l2)", "and 'cosent > l2' is not one"),
         ("matryoshka(dims=64, cosent)", "is written before its parameters"),
         ('matryoshka(cosent, dims="64 x")', r'dims=64 x\) must be whole numbers above 0, like dims="256 128 64"'),

@@ -36,7 +36,7 @@ from hengyu.methods.grammar import parse_entry, parse_similarity
 from hengyu.methods.registry import find_method, similarity_names
 from hengyu.methods.similarities.csls import Csls
 from hengyu.numerics.sample import Sample
-from hengyu.report.board.board import make_board
+from hengyu.report.board.board import make_board, parted
 from hengyu.report.exports.table import COLUMNS, export
 from hengyu.report.page.leaderboard import render
 from hengyu.report.terminal import print_board
@@ -552,3 +552,29 @@ def test_the_shipped_suite_has_them_all() -> None:
     suite = load_suite(Path(__file__).parents[1] / "suites" / "similarity.toml")
     assert {"cosine", *(s.partition("(")[0] for s in suite.similarity)} == set(NAMES)
     assert {e.display_name for e in suite.encoders} == {"hengyu-mini", "hengyu-small", "hengyu-static"}
+
+
+@pytest.mark.parametrize(
+    ("entry", "parts"),
+    [
+        ("whitening by dot", ("whitening", "dot")),
+        ("raw by csls(k=5)", ("raw", "csls(k=5)")),
+        ('bm25(grams=words, words="list by me.txt")', ('bm25(grams=words, words="list by me.txt")', "cosine")),
+        ('promptbert(template="x by {text}") by rcos', ('promptbert(template="x by {text}")', "rcos")),
+    ],
+)
+def test_a_similarity_is_not_looked_for_in_quoted_text(entry: str, parts: tuple[str, str]) -> None:
+    assert parted(entry) == parts
+
+
+def test_a_similarity_of_the_command_line_stands_beside_those_that_entries_name(tmp_path: Path) -> None:
+    path = tmp_path / "own.toml"
+    path.write_text('tasks = ["hengyu-sts:valid"]\nentries = ["raw by dot", "whitening"]\n', encoding="utf-8")
+    found = load_suite(path).with_overrides(similarity=("rcos",))
+    assert [str(e.entry) for e in found.entries] == [
+        "raw",
+        "raw by rcos",
+        "raw by dot",
+        "whitening",
+        "whitening by rcos",
+    ]

@@ -135,8 +135,9 @@ def test_a_test_split_is_never_read(home: Path, monkeypatch: pytest.MonkeyPatch)
         (["--search", "lr", "--search", "lr"], "names 'lr' twice"),
         (["--search", "dtype=a..b"], "must be two numbers"),
         (["--budget", "soon"], "must be a time like 90s, 30min or 2h"),
-        (["--trials", "0"], "needs an end; give --budget"),
+        (["--trials", "0"], "needs a limit; give --budget"),
         (["--encoder", "hengyu-static"], "is not a transformer"),
+        (["--entry", "cosent(epochs=1) by dot"], "settings are chosen by the cosine; leave 'by' and what follows out"),
     ],
 )  # fmt: skip
 def test_mistakes_are_said_before_anything_is_trained(home: Path, more: list[str], says: str) -> None:

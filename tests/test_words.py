@@ -186,7 +186,7 @@ def test_search_by_discovered_words_and_by_a_list(tmp_path: Path) -> None:
     with pytest.raises(HengyuError, match="needs grams=words"):
         parse_entry("tfidf(words=list.txt)")
     missing = parse_entry("rrf(bm25, tfidf(grams=words, words=missing.txt))")  # a run with it can still be shown
-    with pytest.raises(HengyuError, match="cannot be read as a list of words"):
+    with pytest.raises(HengyuError, match="cannot be read .No such file or directory.; write a list of words"):
         missing.check_files()
 
 

@@ -16,7 +16,7 @@ from hengyu.base.json_files import find_json, write_json
 from hengyu.base.paths import checkout
 from hengyu.base.version import __version__
 
-__all__ = ["Environment", "begin", "code_digest", "commit_of", "environment"]
+__all__ = ["Environment", "begin", "code_digest", "commit_of", "environment", "processor"]
 
 Environment = dict[str, str | list[dict[str, str]]]
 """environment.json: versions, machine and commit; ``earlier`` lists those of rows that were made before."""
@@ -58,7 +58,7 @@ def environment(command: str = "", earlier: Sequence[Mapping[str, Any]] = ()) ->
         "hengyu": __version__,
         "python": platform.python_version(),
         "system": f"{platform.system()} {platform.machine()}",
-        "cpu": _cpu(),
+        "cpu": processor(),
         "commit": _commit(),
         "code": code_digest(),
         "command": command,
@@ -101,7 +101,8 @@ def code_digest() -> str:
     return digest.hexdigest()
 
 
-def _cpu() -> str:
+def processor() -> str:
+    """Return the name of the processor, "" if the system does not tell."""
     try:
         for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
             if line.startswith("model name"):

@@ -10,9 +10,13 @@ from pathlib import Path
 
 from hengyu.base.errors import HengyuError
 
-__all__ = ["as_bytes", "as_words", "give_back_memory", "resident", "status"]
+__all__ = ["as_bytes", "as_words", "available", "give_back_memory", "resident", "status"]
 
 _UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
+_LIMITS = (  # of a control group, and what it holds: version 2, version 1
+    ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),
+    ("/sys/fs/cgroup/memory/memory.limit_in_bytes", "/sys/fs/cgroup/memory/memory.usage_in_bytes"),
+)
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([KMGT]?)(?:i?B)?", re.IGNORECASE)
 
 
@@ -36,6 +40,19 @@ def resident() -> int:
 
     held: int = psutil.Process().memory_info().rss
     return held
+
+
+def available() -> int:
+    """Return the bytes of memory that may still be taken, within the limit of a container too."""
+    import psutil
+
+    free: int = psutil.virtual_memory().available
+    for limit, held in _LIMITS:
+        try:
+            free = min(free, int(Path(limit).read_text(encoding="ascii")) - int(Path(held).read_text(encoding="ascii")))
+        except (OSError, ValueError):  # there is none, or it says max
+            continue
+    return max(0, free)
 
 
 def status(word: str) -> int | None:

@@ -130,6 +130,7 @@ class ObserveText:
 
     name: str
     task: int
+    cache_key: Mapping[str, Any]
     weight: int = 0
     trains: bool = False
     long: bool = False
@@ -140,8 +141,7 @@ class ObserveText:
     def __call__(self, context: RunContext, log: UnitLog) -> list[Observation]:
         """Observe it."""
         plan = context.plan
-        task, kind = plan.tasks[self.task], plan.suite.task_kind
-        cache_key = baseline_key(plan, self.name, task)
+        task, kind, cache_key = plan.tasks[self.task], plan.suite.task_kind, dict(self.cache_key)
         started = time.perf_counter()
         try:
             found, costs = (_search_texts if kind.index else _compare_texts)(plan, self.name, task, cache_key)
@@ -206,12 +206,17 @@ def observe_all(executor: Executor, context: RunContext, encoders: Sequence[Enco
                     units.append(Observe(number, pooling, at, part, task.n * len(part), trains, timed, 0, makes))
                 found.append(done)
         without = [(name, task) for name in plan.suite.baselines for task in range(len(plan.tasks))]
-        lexical = [_bare(store.find(baseline_key(plan, name, plan.tasks[task]), log)) for name, task in without]
+        keys = [baseline_key(plan, name, plan.tasks[task]) for name, task in without]
+        lexical = [_bare(store.find(key, log)) for key in keys]
         log.kept += sum(one is not None for one in lexical)
         units = [replace(unit, peers=peers) for unit in units]
         if executor.remote:
             units = _with_moments(executor, context, units, log)
-        more = [ObserveText(*pair, timed=timed) for pair, one in zip(without, lexical, strict=True) if one is None]
+        more = [
+            ObserveText(*pair, key, timed=timed)
+            for pair, key, one in zip(without, keys, lexical, strict=True)
+            if one is None
+        ]
         work: list[WorkUnit[RunContext, list[Observation]]] = [*units, *more]
         for number, seen in executor.run(work, context, log):
             if number >= len(units):

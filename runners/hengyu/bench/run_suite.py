@@ -18,6 +18,7 @@ from hengyu.base.remote import Mirror, is_url
 from hengyu.bench.executors import open_executor
 from hengyu.bench.run import Outcome, run
 from hengyu.encoders import EncoderSpec
+from hengyu.encoders.fastest import with_backends
 from hengyu.storage.fits import FitStore
 from hengyu.storage.vectors import VectorStore
 from hengyu.suites.planning import make_plan
@@ -35,7 +36,7 @@ class RunOptions:
     Attributes:
         tasks, encoders, cross_encoders, poolings, entries, similarity, fit_on, distractors: what is run in the place of the
             suite's own.
-        dtypes, backends: every encoder is run in each, () for its own.
+        dtypes, backends: every encoder is run in each, () for its own; "auto" is the fastest equal one.
         long: what every model does with texts above its maximum length; "" as suite and cards say.
         prompt, query_prompt, document_prompt: for all encoders; None for their own.
         trust_remote_code, allow_api, key_over_http: permissions that no file can give.
@@ -96,8 +97,8 @@ class RunOptions:
         """What that folder stands for, where the reports go to a URL."""
         return Mirror(self.place) if is_url(self.place) else None
 
-    def applied_to(self, suite: Suite) -> Suite:
-        """Return a suite as it is to be run."""
+    def applied_to(self, suite: Suite, progress: Progress = silent) -> Suite:
+        """Return a suite as it is to be run; what the backend ``auto`` stands for is measured, or was before."""
         changed = suite.with_overrides(
             tasks=tuple(self.tasks),
             encoders=tuple(self.encoders),
@@ -108,12 +109,16 @@ class RunOptions:
             fit_on=self.fit_on,
             distractors=tuple(map(user_path, self.distractors)),
         )
-        encoders = (e for spec in changed.encoders for e in spec.variants(self.dtypes, self.backends))
+        encoders = (
+            e
+            for spec in map(self._encoder, changed.encoders)
+            for e in with_backends(spec, self.dtypes, self.backends, progress, offline=self.offline)
+        )
         return replace(
             changed,
             title=self.title or changed.title,
             long=self.long or changed.long,
-            encoders=tuple(map(self._encoder, encoders)),
+            encoders=tuple(encoders),
             cross_encoders=tuple(
                 replace(e, device=self.device or e.device, trust_remote_code=self.trust_remote_code)
                 for e in changed.cross_encoders
@@ -144,7 +149,7 @@ def run_suite(suite: Suite, options: RunOptions, progress: Progress = silent) ->
 
     Raises `HengyuError` for every mistake in the suite, its data and the options. Cells that failed are in what is returned.
     """
-    plan = make_plan(options.applied_to(suite), data_dir=options.data, datasets=tuple(options.datasets))
+    plan = make_plan(options.applied_to(suite, progress), data_dir=options.data, datasets=tuple(options.datasets))
     if options.fresh and options.store:
         raise HengyuError("--fresh encodes into a temporary folder; remove --store")
     with ExitStack() as stack:

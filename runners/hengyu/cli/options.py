@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "BACKEND",
+    "BACKEND_OR_AUTO",
     "DTYPE",
     "FOLDER",
     "PLACE",
@@ -63,6 +64,7 @@ PLACE = _Place(file_okay=False)
 FOLDER = _Folder(exists=True, file_okay=False, path_type=Path)
 DTYPE = click.Choice(["float32", "bfloat16", "float16"])
 BACKEND = click.Choice(["torch", "onnx", "openvino"])
+BACKEND_OR_AUTO = click.Choice([*BACKEND.choices, "auto"])
 
 data = click.option("--data", type=FOLDER, help="Folder with the datasets' files (in the senteval_cn layout).")
 datasets = click.option(

@@ -10,7 +10,6 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
@@ -34,7 +33,7 @@ class Method(ABC):
         needs_fit: whether it learns from rows or texts; such a step has a ``fit_on``.
         labelled: whether it learns from labels.
         searches: whether it finds neighbours, and so ends an entry of a retrieval suite.
-        joins: how many entries it joins, or tuners it stands around; they are written before its parameters, like
+        joins: how many entries it joins, or tuners it wraps; they are written before its parameters, like
             ``rrf(flat, bm25)`` and ``matryoshka(cosent)``.
         version: raise it to discard stored results for a reason that neither code nor parameters show.
     """
@@ -53,8 +52,10 @@ class Method(ABC):
 
     def check_files(self) -> None:
         """Raise ValueError if one of them cannot be used; asked when a suite is read, not when a run is shown."""
+        from hengyu.base.bounded import user_path
+
         for path in self.files:
-            if not Path(path).is_file():
+            if not user_path(path).is_file():
                 raise ValueError(f"{path}: there is no such file; check the path")
 
     def reads(self) -> dict[str, Any]:

@@ -342,10 +342,10 @@ class _Parser:
         return find_method(name).joins if name in method_names() else 0
 
     def _joined(self, name: str, given: Mapping[str, Value]) -> tuple[Step, ...]:
-        """Read an entry that a fusion joins, or the tuner that another stands around."""
+        """Read an entry that a fusion joins, or the tuner that another wraps."""
         around = find_method(name).category == "tuner"
         if given:
-            what = "stands around a tuner, which is written" if around else "joins entries, which stand"
+            what = "wraps a tuner, which is written" if around else "joins entries, which stand"
             raise HengyuError(
                 f"entry '{self.text}': {name} {what} before its parameters; move '{self.now}' to the front"
             )
@@ -364,7 +364,7 @@ class _Parser:
         if around:
             if len(steps) != 1 or steps[0].method.category != "tuner":
                 raise HengyuError(
-                    f"entry '{self.text}': {name} stands around one tuner, and '{entry}' is not one; write {name}(cosent)"
+                    f"entry '{self.text}': {name} wraps one tuner, and '{entry}' is not one; write {name}(cosent)"
                 )
             return steps
         if not entry.index:
@@ -431,7 +431,7 @@ def _step(name: str, given: Mapping[str, Value], text: str, joined: tuple[tuple[
     method = find_method(name)
     if len(joined) != method.joins and method.category == "tuner":
         count = "no tuner" if not joined else f"{len(joined)} tuners"
-        raise HengyuError(f"entry '{text}': {name} stands around one tuner, not {count}; write {name}(cosent)")
+        raise HengyuError(f"entry '{text}': {name} wraps one tuner, not {count}; write {name}(cosent)")
     if len(joined) != method.joins:
         raise HengyuError(
             f"entry '{text}': {name} joins {method.joins} entries, not {len(joined)}; write {name}(whitening > flat, bm25)"

@@ -21,7 +21,7 @@ class Step:
     """One step: a method's name and the non-default parameters, in the method's order.
 
     Attributes:
-        joined: the entries that a fusion joins, or the tuner that another stands around, each as its steps; else ().
+        joined: the entries that a fusion joins, or the tuner that another wraps, each as its steps; else ().
     """
 
     name: str
@@ -46,7 +46,7 @@ class Step:
 
     @property
     def labelled(self) -> bool:
-        """Whether it learns from labels, by itself or by a tuner that it stands around."""
+        """Whether it learns from labels, by itself or by a tuner that it wraps."""
         return any(s.method.labelled for s in self.walk())
 
     @property

@@ -22,9 +22,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
 from functools import cache
 from itertools import repeat
-from pathlib import Path
 from typing import Any
 
+from hengyu.base.bounded import sha256_of, user_path
 from hengyu.storage.code_graph import Code, library_version
 
 __all__ = [
@@ -173,8 +173,7 @@ def step_key(name: str, method: Any, home: str) -> Key:
 def _file_digest(path: str) -> str:
     """Return the sha256 of a file, "" where there is none to read: the step that wants it says so."""
     try:
-        with Path(path).open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        return sha256_of(user_path(path))
     except OSError:
         return ""
 

@@ -28,6 +28,12 @@ def _encoder(table: Table) -> EncoderSpec:
         name: table.take(name, type(getattr(usual, name)), getattr(usual, name), required=name == "model")
         for name in _SETTINGS
     }
+    if values["backend"] == "auto":
+        table.problem(
+            "backend",
+            "may not be auto in a file, since the choice depends on the machine: name torch, onnx or openvino, or type "
+            "`hengyu run --backend auto`",
+        )
     values |= _prompts(table)
     table.finish()
     return EncoderSpec(**values)

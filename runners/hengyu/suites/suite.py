@@ -185,7 +185,10 @@ class Suite:
             changed["entries"] = tuple(replace(e, poolings=()) for e in changed.get("entries", self.entries))
         if similarity or (entries and self.similarity):
             own = changed.get("entries", self.entries)
-            own = own if entries else tuple(e for e in own if e.entry.similarity is None)
+            if not entries:  # those that the suite's own key has made give way; what its entries name stays
+                own = tuple(
+                    e for e in own if e.entry.similarity is None or str(e.entry.similarity) not in self.similarity
+                )
             changed["similarity"] = words = _similarities(similarity, "--similarity") if similarity else self.similarity
             changed["entries"] = by_each(own, words, self.task_kind)
         return replace(self, **changed, overridden=self.overridden | changed.keys())

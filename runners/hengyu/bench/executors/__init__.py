@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 __all__ = ["open_executor"]
 
+_COPIES = sys.platform.startswith("linux")  # a process can become two after it has loaded its libraries
+_QUOTA = Path("/sys/fs/cgroup/cpu.max")  # of a control group: microseconds of all cores together, in how many
 _GPUS = ("/dev/nvidiactl", "/dev/kfd", "/dev/dxg")  # of NVIDIA, AMD, and either under Windows
 
 
@@ -39,7 +41,7 @@ def open_executor(
         raise HengyuError("--address belongs to --executor ray; add that, or leave it out")
     asked = workers or _asked()
     number = asked or (1 if _on_a_gpu(device) else _cores())
-    if number == 1 or os.name != "posix":  # processes are copies of one another, which only POSIX can make
+    if number == 1 or not _COPIES:
         from hengyu.bench.executors.local import Local
 
         yield Local()
@@ -59,9 +61,14 @@ def _asked() -> int:
 
 
 def _cores() -> int:
-    """Return how many cores this process may use."""
+    """Return how many cores this process may use, within the quota of a container too."""
     allowed = getattr(os, "sched_getaffinity", None)
-    return len(allowed(0)) if allowed else os.cpu_count() or 1
+    cores = len(allowed(0)) if allowed else os.cpu_count() or 1
+    try:
+        quota, period = map(int, _QUOTA.read_text(encoding="ascii").split())
+    except (OSError, ValueError):  # there is none, or it says max
+        return cores
+    return max(1, min(cores, quota // period))
 
 
 def _on_a_gpu(device: str) -> bool:

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import threading
 import time
+import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -20,7 +21,7 @@ from multiprocessing.reduction import ForkingPickler
 from typing import Self, TypeVar
 
 from hengyu.base.errors import HengyuError
-from hengyu.base.memory import as_words
+from hengyu.base.memory import as_words, available
 from hengyu.base.progress import Tick
 from hengyu.bench.context import EncodeContext
 from hengyu.bench.executors.remote import Lines, Report, Setting, absorb, open_context, perform, setting_of
@@ -124,10 +125,12 @@ class Processes:
 
     Attributes:
         workers: how many units are done at once at most.
+        done_here: how many units this process has done itself.
     """
 
     workers: int
     remote: bool = field(default=True, init=False)
+    done_here: int = field(default=0, init=False)
     _pool: list[_Worker] = field(default_factory=list, init=False, repr=False)
     _parent: _Parent | None = field(default=None, init=False, repr=False)
     _spent: float = field(default=0.0, init=False, repr=False)
@@ -165,6 +168,8 @@ class Processes:
             reverse=True,
         )
         tries = [0] * len(units)
+        if self._parent and not self._started:
+            self._start(context)
         try:
             while waiting or self._busy:
                 if self._pays(units, waiting):
@@ -223,16 +228,20 @@ class Processes:
             result = unit(context, noted)
         self._last = time.perf_counter() - started
         self._spent += self._last
+        self.done_here += 1
         done: T = absorb(Report(result, seconds=noted.seconds, costs=noted.costs), context.progress, log)
         return done
 
     def _threads(self, unit: WorkUnit[C, T]) -> int:
-        """Return how many threads a unit has: all of them where nothing runs beside it, whatever has been done before."""
-        return self.workers if unit.timed else max(1, self.workers // max(1, unit.peers))
+        """Return how many threads a unit has: one, so that numbers do not depend on how many processes there are.
+
+        It has all of them where nothing ever runs beside it: it is timed, or is all there is.
+        """
+        return self.workers if unit.timed or unit.peers == 1 else 1
 
     def _start(self, context: EncodeContext) -> None:
         """Start the processes, as many as the memory holds; where that is one, all is done here."""
-        room = _SPARE * _available() if context.spare is None else context.spare
+        room = _SPARE * available() if context.spare is None else context.spare
         number = min(self.workers, int(room // max(1, context.memory)))
         if number < 2:
             self._alone = True
@@ -352,6 +361,9 @@ class Processes:
                     worker.pipe.recv()
                 os.kill(worker.pid, signal.SIGKILL)
             self._lose(worker)
+        if busy and not self._pool:  # what ended early may be one encoder's work: others can have new processes
+            self._close()
+            self._started = self._alone = False
 
     def _close(self) -> None:
         """End the processes."""
@@ -361,13 +373,6 @@ class Processes:
         if self._parent:
             self._parent.end()
         self._parent = None
-
-
-def _available() -> int:
-    import psutil
-
-    free: int = psutil.virtual_memory().available
-    return free
 
 
 @contextmanager
@@ -392,7 +397,7 @@ def _on_threads(number: int) -> Iterator[None]:
             else:
                 os.environ[name] = value
         if torch := sys.modules.get("torch"):
-            torch.set_num_threads(before or int(said[names[0]] or 0) or os.cpu_count() or 1)
+            torch.set_num_threads(before or os.cpu_count() or 1)
 
 
 class _Stages(Lines):
@@ -432,9 +437,12 @@ def rear(control: int, *handles: int) -> None:
             for other in handles:
                 if other != handle:
                     os.close(other)
-            with suppress(KeyboardInterrupt):
+            try:
                 _serve(Connection(handle), own)
-            os._exit(0)
+            except KeyboardInterrupt:
+                os._exit(0)
+            finally:  # whatever happens: what comes after this is the work of the process that it is a copy of
+                os._exit(1)
     for handle in handles:
         os.close(handle)
     for _ in handles:
@@ -450,7 +458,13 @@ def _serve(pipe: Connection, control: Connection) -> None:
     with suppress(EOFError, OSError):
         pipe.send(_Ready(os.getpid()))
         while True:
-            message = pipe.recv()
+            try:
+                message = pipe.recv()
+            except (EOFError, OSError):
+                return
+            except Exception as e:  # what cannot be read here, like a class that only the other process knows
+                pipe.send(_failed(e))
+                continue
             if isinstance(message, Setting):
                 try:
                     context, refused = open_context(message, _Stages(pipe)), ()
@@ -461,9 +475,22 @@ def _serve(pipe: Connection, control: Connection) -> None:
             if context is None:
                 pipe.send(Report(problems=refused))
                 continue
-            with _on_threads(threads):
-                report = perform(context, unit)
+            try:
+                with _on_threads(threads):
+                    report = perform(context, unit)
+            except Exception as e:  # it is raised where the work is given out, as if it had come about there
+                report = _failed(e)
             pipe.send(report)
+
+
+def _failed(error: Exception) -> Report:
+    """Return the report of an exception, which another process can read whatever it is."""
+    said = "".join(traceback.format_exception(error))
+    try:
+        ForkingPickler.loads(ForkingPickler.dumps(error))
+    except Exception:
+        error = RuntimeError(f"{type(error).__name__}: {error}")
+    return Report(error=error, traceback=said)
 
 
 def _end_with(control: Connection) -> None:

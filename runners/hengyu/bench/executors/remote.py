@@ -91,6 +91,8 @@ class Report:
     seconds: Mapping[str, float] = field(default_factory=dict)
     costs: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     peak: int = 0
+    error: Exception | None = None  # another one than `HengyuError`
+    traceback: str = ""
 
 
 class Lines(Progress):
@@ -215,13 +217,16 @@ def perform(context: EncodeContext, unit: WorkUnit[Any, Any]) -> Report:
 
 
 def absorb(report: Report, progress: Progress, log: UnitLog) -> Any:
-    """Note what came back with a unit as if it had been done here, and return its result; raises the `HengyuError` it met."""
+    """Note what came back with a unit as if it had been done here, and return its result; raises what it met."""
     for line in report.lines:
         progress.say(line)
     for key, seconds in report.seconds.items():
         log.note_seconds(key, seconds)
     for key, costs in report.costs.items():
         log.note_costs(key, costs)
+    if report.error is not None:
+        report.error.add_note(f"in a worker process:\n{report.traceback}")
+        raise report.error
     if report.reasons:
         encoder, reasons, broken = report.reasons
         raise Unavailable(encoder, reasons, broken=broken)

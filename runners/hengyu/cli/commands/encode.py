@@ -38,7 +38,13 @@ __all__ = ["command"]
     help="Maximum input length in tokens; by default the model's own.",
 )
 @click.option("--dtype", type=options.DTYPE, default="float32", show_default=True)
-@click.option("--backend", type=options.BACKEND, default="torch", show_default=True, help="The engine.")
+@click.option(
+    "--backend",
+    type=options.BACKEND_OR_AUTO,
+    default="torch",
+    show_default=True,
+    help="The engine; auto: the fastest with PyTorch's vectors.",
+)
 @options.long
 @options.attention
 @options.device
@@ -88,6 +94,7 @@ def command(
     from hengyu.bench.encode_file import archive
     from hengyu.bench.executors import open_executor
     from hengyu.encoders import POOLINGS, EncoderSpec, find_encoder, pooling_name
+    from hengyu.encoders.fastest import with_backends
     from hengyu.storage.vectors import VectorStore
 
     poolings = tuple(map(pooling_name, poolings))
@@ -112,13 +119,15 @@ def command(
     )
     poolings = poolings or ("mean" if spec.kind == "model" else "native",)
     limit = as_bytes(max_memory, "--max-memory") if max_memory else None
+    progress = Progress(None if quiet else Console(stderr=True))
+    (spec,) = with_backends(spec, progress=progress, offline=offline)
     with open_executor(executor, address, workers, device) as scheduler:
         done = archive(
             file,
             find_encoder(spec, offline=offline),
             tuple(dict.fromkeys(poolings)),
             VectorStore.at(out),
-            Progress(None if quiet else Console(stderr=True)),
+            progress,
             max_memory=limit,
             executor=scheduler,
             offline=offline,

@@ -63,7 +63,13 @@ __all__ = ["command"]
 @click.option("--out", type=options.PLACE, metavar="DIR|URL", help="Folder for records/ and site/.")
 @options.store
 @click.option("--dtype", "dtypes", multiple=True, type=options.DTYPE, help="Encode in this dtype; repeatable.")
-@click.option("--backend", "backends", multiple=True, type=options.BACKEND, help="Encode with this engine; repeatable.")
+@click.option(
+    "--backend",
+    "backends",
+    multiple=True,
+    type=options.BACKEND_OR_AUTO,
+    help="Encode with this engine; repeatable. auto: the fastest with PyTorch's vectors.",
+)
 @options.prompts
 @options.long
 @options.attention

@@ -98,7 +98,7 @@ def command(
     from hengyu.tools.tuning.search import Budget
 
     if not budget and not trials:
-        raise HengyuError("hengyu tune needs an end; give --budget, like 30min, or --trials")
+        raise HengyuError("hengyu tune needs a limit; give --budget, like 30min, or --trials")
     limits = Budget(_seconds(budget) if budget else 0.0, trials)
     asked = load_suite(find_suite(suite)).with_overrides(
         encoders=encoders, poolings=poolings, entries=entries, fit_on=fit_on

@@ -42,7 +42,7 @@ def command(
 
     The corpus is UTF-8 text, possibly .gz or .xz, read twice as a stream. Cohesive pieces are found by pointwise mutual
     information, the text is cut between them, and words that are not cohesive themselves are dropped (Su, kexue.fm 4256 and
-    6920). FILE gets a word, a tab and its count a line, the most frequent first. In a suite the list serves
+    6920). FILE has one word per line, then a tab and its count, the most frequent first. In a suite the list serves
     bm25(grams=words, words="FILE") and tfidf likewise.
     """
     from rich.console import Console

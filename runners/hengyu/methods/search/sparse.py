@@ -10,12 +10,12 @@ import re
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
+from hengyu.base.bounded import DATA, read_bytes, user_path
 from hengyu.base.segmenter import jieba_segmenter
 from hengyu.methods.base import Ids, Lexical
 from hengyu.numerics.words import Segmenter, discover_words
@@ -123,9 +123,13 @@ class SparseSearch(Lexical):
 def read_words(path: str) -> dict[str, int]:
     """Return the words of a list with their counts: a line each, word and count, a tab between; raises ValueError."""
     try:
-        lines = Path(path).read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as e:
-        raise ValueError(f"{path}: cannot be read as a list of words ({e}); write one with 'hengyu words'") from None
+        lines = read_bytes(user_path(path), DATA).decode("utf-8").splitlines()
+    except OSError as e:
+        raise ValueError(
+            f"{path}: cannot be read ({e.strerror or e}); write a list of words with 'hengyu words'"
+        ) from None
+    except UnicodeDecodeError:
+        raise ValueError(f"{path}: is not UTF-8, as a list of words is; write one with 'hengyu words'") from None
     found: dict[str, int] = {}
     for number, line in enumerate(lines, 1):
         word, _, count = line.partition("\t")

@@ -46,7 +46,7 @@ class FineTuner(TrainingConfig, Tuner):
     """A tuner trained by the shared loop; a method derives from it and defines its objective.
 
     Attributes:
-        wrappers: the tuners that stand around it, the innermost last.
+        wrappers: the tuners that wrap it, the innermost last.
     """
 
     wrappers: list[TunerWrapper] = field(init=False, repr=False, default_factory=list)
@@ -88,7 +88,7 @@ class FineTuner(TrainingConfig, Tuner):
 
 @dataclass
 class TunerWrapper(Tuner):
-    """A tuner that stands around another one, like ``matryoshka(cosent)``: the training is the other's, the loss changed."""
+    """A tuner that wraps another one, like ``matryoshka(cosent)``: the training is the other's, the loss changed."""
 
     inner: FineTuner | TunerWrapper = field(init=False, repr=False)
 
@@ -100,15 +100,15 @@ class TunerWrapper(Tuner):
         return entry_name(self)
 
     def around(self, inner: Any) -> Self:
-        """Set the tuner that it stands around; raises ValueError for one whose loss cannot be changed so."""
+        """Set the tuner that it wraps; raises ValueError for one whose loss cannot be changed so."""
         if not isinstance(inner, FineTuner | TunerWrapper):
-            raise ValueError(f"{self.name} stands around a tuner with an objective, which this one does not have")
+            raise ValueError(f"{self.name} can only wrap a tuner that has a training loss, and this one has none")
         self.inner = inner
         return self
 
     @property
     def core(self) -> FineTuner:
-        """The tuner with the training config, inside all that stand around it."""
+        """The tuner with the training config, inside all that wrap it."""
         return self.inner if isinstance(self.inner, FineTuner) else self.inner.core
 
     @property

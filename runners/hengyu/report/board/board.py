@@ -143,6 +143,9 @@ def metrics_of(run: Run) -> tuple[str, ...]:
     return (*(m for m in known if m in found), *sorted(m for m in found if m not in known))
 
 
+_BY = re.compile(r"(.+) by ([a-z][a-z0-9-]*(?:\([^\"]*\))?)", re.DOTALL)
+
+
 def family_of(entry: str) -> str:
     """Return the methods of an entry without their parameters, as `hengyu.methods.grammar.Entry.family`, for any text."""
     while (bare := _PARAMETERS.sub("", entry)) != entry:  # a fusion has entries with parameters inside its own
@@ -152,8 +155,8 @@ def family_of(entry: str) -> str:
 
 def parted(entry: str) -> tuple[str, str]:
     """Return the steps of an entry, and what vectors are compared by, as `hengyu.methods.grammar.Entry` has them, for any text."""
-    steps, by, similarity = entry.rpartition(" by ")
-    return (steps, similarity) if by else (entry, "cosine")
+    found = _BY.fullmatch(entry)
+    return (found[1], found[2]) if found else (entry, "cosine")
 
 
 def several_similarities(entries: Iterable[str]) -> bool:

@@ -70,7 +70,7 @@ def command_of_row(run: Run) -> Callable[[_Key], str]:
     """Return what gives the command of a row, "" for a row that no command makes."""
     words = _words(run)
     given = list(_options(words))
-    kept = [w for name, parts in given if name not in (*_NARROWED, *_FLAGS) for w in parts]
+    common = [w for name, parts in given if name not in (*_NARROWED, *_FLAGS) for w in parts]
     models = [parts for name, parts in given if name == "--encoder"]
     own = [w for name, parts in given if name in ("--entry", "--fit-on") for w in parts]
     specs = find_sources(run.path).encoders
@@ -83,13 +83,24 @@ def command_of_row(run: Run) -> Callable[[_Key], str]:
         if kind not in ("model", "lexical"):
             return ""
         if kind == "lexical":
-            return shlex.join([*kept, *(w for parts in models for w in parts), "--entry", entry])
+            return shlex.join([*common, *(w for parts in models for w in parts), "--entry", entry])
         chosen = [*_encoder(encoder, specs.get(encoder), models), "--pooling", pooling]
+        kept = _settled(common, specs.get(encoder))
         if key in drawn:
             return shlex.join([*kept, *chosen, *own])
         return shlex.join([*kept, *chosen, "--entry", entry, *(["--fit-on", fit_on] if fit_on != "none" else [])])
 
     return narrowed
+
+
+def _settled(words: Sequence[str], spec: Mapping[str, Any] | None) -> list[str]:
+    """Return the words of a command with the engine that ran an encoder where the fastest one was asked for."""
+    engine = str((spec or {}).get("backend") or "torch")
+    found = []
+    for before, word in zip(("", *words), words, strict=False):
+        asked = word == "--backend=auto" or (before == "--backend" and word == "auto")
+        found.append(word.removesuffix("auto") + engine if asked else word)
+    return found
 
 
 def _words(run: Run) -> list[str]:

@@ -63,6 +63,13 @@ def tune(
         raise HengyuError(
             f"{suite.path}: no entry trains an encoder, so there is nothing to tune; give one, like --entry cosent --fit-on train"
         )
+    if apart := [e for e in specs if e.entry.similarity is not None]:
+        specs = [e for e in specs if e.entry.similarity is None]
+        if not specs:
+            raise HengyuError(
+                f"entry '{apart[0].entry}': settings are chosen by the cosine; leave 'by' and what follows out"
+            )
+        progress.say(f"not tuned: {len(apart)} entries under another similarity; settings are chosen by the cosine")
     spaces = {spec: parse_search(searched, spec.entry) for spec in specs}
     found = resolve(suite, specs, named=tasks, data=data, datasets=datasets)
     progress.say(f"settings are chosen on {', '.join(f'{card}:valid' for card in found.cards)}; no test split is read")

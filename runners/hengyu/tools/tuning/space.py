@@ -191,6 +191,8 @@ def _check(word: str, entry: Entry, key: str, space: Range | Choice) -> None:
     )
     for value in ends:
         try:
-            entry.with_training({key: value})
+            tried = entry.with_training({key: value})
+            for step in tried.tuners:
+                _ = step.key  # opens what it names, like a guide
         except HengyuError as e:
             raise HengyuError(f"--search {word}: {' '.join(e.problems)}") from None

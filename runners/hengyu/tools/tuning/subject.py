@@ -72,7 +72,7 @@ class Subject:
         """Everything that a score depends on besides the settings: encoder, data, the entry's other steps, seed and code."""
         return {
             "encoder": vectors_key(self.encoder, self.pooling),
-            "steps": [step.key for step in self.spec.entry.steps],
+            "steps": [step.key for step in self.spec.entry.every_step],
             "data": [
                 [one.task.pairs.digest, one.fit.digest, *(p.pairs.digest for p in one.fit.parts)]
                 for one in self.lessons
