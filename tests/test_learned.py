@@ -40,7 +40,10 @@ def test_before_it_has_learned_a_template_gives_the_vectors_of_its_words(tiny_be
     np.testing.assert_allclose(trainable.vectors(again), before, atol=1e-6)
 
 
-@pytest.mark.parametrize("options", ["decay=true", "chunk=8, fgm=0.1, clip=1.0"])
+@pytest.mark.parametrize(
+    "options",
+    ["decay=true", "chunk=8, fgm=0.1, clip=1.0", "gradient_penalty=0.1, embedding_noise=0.1, weight_noise=0.01"],
+)
 def test_frozen_it_trains_the_template_and_nothing_else(tiny_bert: Path, options: str) -> None:
     start = prompted(tiny_bert)
     start.open(dropout=0.0, length=64)

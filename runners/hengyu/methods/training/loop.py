@@ -1,4 +1,4 @@
-"""The training loop: batches, gradients (plain, in chunks, adversarial), Adam, and evaluations of the model.
+"""The training loop: batches, gradients (plain, in chunks, adversarial, penalised), Adam, and evaluations of the model.
 
 sentence-transformers' trainer is not used: it has other poolings (no first-last-mean, no prompt's mask), pads a whole
 batch to its longest text (half as fast on short Chinese questions), and has no queue, predictor or perturbation. Tests
@@ -8,7 +8,7 @@ check that the losses equal that library's.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -23,6 +23,15 @@ from hengyu.methods.training.config import TrainingConfig
 from hengyu.methods.training.curve import TrainingMonitor
 from hengyu.methods.training.data import TrainingData
 from hengyu.methods.training.model import TrainableEncoder
+from hengyu.methods.training.regularizers import (
+    clip_gradients,
+    gradient_penalty,
+    layer_weights,
+    noisy_embeddings,
+    noisy_weights,
+    twice_differentiable,
+    weissi,
+)
 
 __all__ = ["Objective", "backward", "embedded", "reproducible", "train"]
 
@@ -92,8 +101,12 @@ def embedded(trainable: TrainableEncoder, rows: Rows, chunk: int) -> Tensor:
     return torch.cat([trainable.embed(rows[at : at + size]) for at in range(0, len(rows), size)])
 
 
-def backward(trainable: TrainableEncoder, objective: Objective, batch: Ids, chunk: int = 0) -> float:
-    """Add the gradients of a batch's loss to those of the parameters; returns the loss.
+def backward(
+    trainable: TrainableEncoder, objective: Objective, batch: Ids, chunk: int = 0, *, penalty: float = 0.0
+) -> float:
+    """Add the gradients of a batch's loss, with a gradient penalty or without, to those of the parameters.
+
+    Returns the loss, without the penalty, which needs the whole batch at once (no chunk).
 
     With a chunk the pass needs memory for that many rows only, whatever the batch (Gao et al., Scaling Deep Contrastive
     Learning Batch Size under Memory Limited Setup, arXiv:2101.06983): vectors are computed without a graph, the loss gives
@@ -101,8 +114,10 @@ def backward(trainable: TrainableEncoder, objective: Objective, batch: Ids, chun
     """
     rows = objective.rows(batch)
     if not chunk:
-        loss = objective.loss(embedded(trainable, rows, 0), batch)
-        loss.backward()  # type: ignore[no-untyped-call]
+        with twice_differentiable() if penalty else nullcontext():
+            loss = objective.loss(embedded(trainable, rows, 0), batch)
+            total = loss + gradient_penalty(loss, trainable.embeddings, penalty) if penalty else loss
+            total.backward()  # type: ignore[no-untyped-call]
         return float(loss.detach())
     parts = [rows[at : at + chunk] for at in range(0, len(rows), chunk)]
     dice, vectors = [], []
@@ -134,6 +149,11 @@ def train(
     known = set(map(id, own))  # a decoder may share its weights with the model
     heads = [p for head in objective.heads for p in head.parameters() if id(p) not in known]
     parameters = [*own, *heads]
+    matrices = layer_weights(trainable.model, own) if recipe.weissi or recipe.weissi_l1 else []
+    if (recipe.weissi or recipe.weissi_l1) and not matrices:
+        raise ValueError(
+            "weissi and weissi_l1 penalise the layers' weight matrices, and none is trained; leave them out"
+        )
     groups: list[dict[str, Any]] = [{"params": parameters}]
     if objective.heads_lr and heads:
         groups = [{"params": own}, {"params": heads, "lr": objective.heads_lr}]
@@ -150,12 +170,18 @@ def train(
         if recipe.decay:
             optimizer.param_groups[0]["lr"] = recipe.lr * (1 - (step - 1) / total)
         optimizer.zero_grad(set_to_none=True)
-        losses.append(backward(trainable, objective, batch, recipe.chunk))
-        if recipe.fgm:
-            with _perturbed(trainable.embeddings, recipe.fgm):
-                backward(trainable, objective, batch, recipe.chunk)
+        with (
+            noisy_embeddings(trainable.model.get_input_embeddings(), recipe.embedding_noise),
+            noisy_weights(own, recipe.weight_noise),
+        ):
+            losses.append(backward(trainable, objective, batch, recipe.chunk, penalty=recipe.gradient_penalty))
+            if recipe.fgm:
+                with _perturbed(trainable.embeddings, recipe.fgm):
+                    backward(trainable, objective, batch, recipe.chunk)
+        if matrices:
+            weissi(matrices, recipe.weissi, recipe.weissi_l1).backward()  # type: ignore[no-untyped-call]
         if recipe.clip:
-            torch.nn.utils.clip_grad_norm_(parameters, recipe.clip)
+            clip_gradients(parameters, recipe.clip, recipe.clip_form)
         if not np.isfinite(losses[-1]):
             raise ValueError(f"the loss became NaN or infinite at step {step} of {total}; lower lr, or set clip=1")
         optimizer.step()
