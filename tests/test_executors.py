@@ -482,7 +482,7 @@ def test_a_container_has_no_more_processes_than_its_quota(
     quota = tmp_path / "cpu.max"
     if said is not None:
         quota.write_text(said, encoding="ascii")
-    monkeypatch.setattr("hengyu.bench.executors._QUOTA", quota)
+    monkeypatch.setattr("hengyu.base.environment._QUOTA", quota)
     monkeypatch.setenv("HENGYU_WORKERS", "")
     with open_executor("local", device="cpu") as executor:
         assert executor.workers == expected

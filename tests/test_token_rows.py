@@ -18,6 +18,7 @@ def test_what_comes_out_is_what_went_in(rows: list[list[int]]) -> None:
     assert len(held) == len(rows)
     assert list(held) == rows == held[:] == [held[i] for i in range(len(rows))]
     assert held[::-2] == rows[::-2]
+    assert held == rows and held == TokenRows(rows) and held != TokenRows([*rows, [1]])
     assert held.lengths.tolist() == [len(row) for row in rows]
     for beyond in (len(rows), -len(rows) - 1):
         with pytest.raises(IndexError):

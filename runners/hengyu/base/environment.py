@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import platform
 import subprocess
 import sys
@@ -16,7 +17,7 @@ from hengyu.base.json_files import find_json, write_json
 from hengyu.base.paths import checkout
 from hengyu.base.version import __version__
 
-__all__ = ["Environment", "begin", "code_digest", "commit_of", "environment", "processor"]
+__all__ = ["Environment", "begin", "code_digest", "commit_of", "cores", "environment", "processor"]
 
 Environment = dict[str, str | list[dict[str, str]]]
 """environment.json: versions, machine and commit; ``earlier`` lists those of rows that were made before."""
@@ -33,6 +34,7 @@ _SHIPPED = (
     "datasets",
     "reports/templates",
 )  # folders of a clone whose files affect numbers and pages
+_QUOTA = Path("/sys/fs/cgroup/cpu.max")  # of a control group: microseconds of all cores together, in how many
 _MOMENTARY = ("command", "earlier")  # keys of an environment that no number depends on
 
 
@@ -176,3 +178,14 @@ def _git(root: Path, *words: str, given: str = "") -> str | None:
     except (OSError, subprocess.SubprocessError, UnicodeError):
         return None
     return done.stdout.strip()
+
+
+def cores() -> int:
+    """Return how many cores this process may use, within the quota of a container too."""
+    allowed = getattr(os, "sched_getaffinity", None)
+    number = len(allowed(0)) if allowed else os.cpu_count() or 1
+    try:
+        quota, period = map(int, _QUOTA.read_text(encoding="ascii").split())
+    except (OSError, ValueError):  # there is none, or it says max
+        return number
+    return max(1, min(number, quota // period))

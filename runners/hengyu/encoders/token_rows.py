@@ -26,6 +26,13 @@ class TokenRows(Sequence[list[int]]):
         self._ids.extend(row)
         self._ends.append(len(self._ids))
 
+    def __eq__(self, other: object) -> bool:
+        if isinstance(other, TokenRows):
+            return self._ends == other._ends and self._ids == other._ids
+        return isinstance(other, Sequence) and list(self) == list(other)
+
+    __hash__ = None  # type: ignore[assignment]
+
     def __len__(self) -> int:
         return len(self._ends) - 1
 

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from hengyu.base.environment import cores
 from hengyu.base.errors import HengyuError
 
 if TYPE_CHECKING:
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
 __all__ = ["open_executor"]
 
 _COPIES = sys.platform.startswith("linux")  # a process can become two after it has loaded its libraries
-_QUOTA = Path("/sys/fs/cgroup/cpu.max")  # of a control group: microseconds of all cores together, in how many
 _GPUS = ("/dev/nvidiactl", "/dev/kfd", "/dev/dxg")  # of NVIDIA, AMD, and either under Windows
 
 
@@ -40,7 +40,7 @@ def open_executor(
     if address:
         raise HengyuError("--address belongs to --executor ray; add that, or leave it out")
     asked = workers or _asked()
-    number = asked or (1 if _on_a_gpu(device) else _cores())
+    number = asked or (1 if _on_a_gpu(device) else cores())
     if number == 1 or not _COPIES:
         from hengyu.bench.executors.local import Local
 
@@ -58,17 +58,6 @@ def _asked() -> int:
     if said and not (said.isdecimal() and int(said)):
         raise HengyuError(f"HENGYU_WORKERS '{said}': must be a positive number of processes")
     return int(said or 0)
-
-
-def _cores() -> int:
-    """Return how many cores this process may use, within the quota of a container too."""
-    allowed = getattr(os, "sched_getaffinity", None)
-    cores = len(allowed(0)) if allowed else os.cpu_count() or 1
-    try:
-        quota, period = map(int, _QUOTA.read_text(encoding="ascii").split())
-    except (OSError, ValueError):  # there is none, or it says max
-        return cores
-    return max(1, min(cores, quota // period))
 
 
 def _on_a_gpu(device: str) -> bool:
