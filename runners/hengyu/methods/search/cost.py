@@ -47,16 +47,14 @@ def queries_per_second(index: _Searched, queries: Any, k: int) -> tuple[Ids, dic
     """Search k neighbours of all queries (Q,), of which slices can be taken; return the results (Q, k) and the rates of `COSTS`.
 
     ``qps`` sends one query per call, as in `queries_each_second`; ``qps-batch`` all in one call, ``qps-batch-threads`` the same on
-    all threads, of a slow index as many as it answers in a tenth of a second. A rate is the best of several rounds within a
-    tenth of a second, or that of one round that takes longer.
+    all threads. A rate is the best of several rounds within a tenth of a second, or that of one round that takes longer.
     """
     single = queries_each_second(index, queries, k)
     with threads(1):
         found: list[Ids] = []
         batch = _rate(lambda: found.append(index.search(queries, k)[0]), len(queries))
-    some = queries[: max(_FEWEST, int(batch * _SECONDS))]
     with threads(None):
-        every = _rate(lambda: index.search(some, k), len(some))
+        every = _rate(lambda: index.search(queries, k), len(queries))
     return found[0], {"qps": single, "qps-batch": batch, "qps-batch-threads": every}
 
 
