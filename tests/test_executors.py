@@ -438,7 +438,7 @@ def test_what_a_unit_raises_in_a_process_is_raised_here(here: Path, tmp_path: Pa
 
 @pytest.mark.parametrize("workers", [2, 4, 16])
 def test_a_unit_has_one_thread_however_many_processes_there_are(workers: int) -> None:
-    one, alone, timed = Failing(ValueError()), Failing(ValueError(), peers=1), Failing(ValueError(), timed=True)
+    one, alone, timed = Failing(ValueError()), Failing(ValueError(), sole=True), Failing(ValueError(), timed=True)
     assert [Processes(workers)._threads(unit) for unit in (one, alone, timed)] == [1, workers, workers]
 
 

@@ -6,10 +6,11 @@ from dataclasses import dataclass
 
 from hengyu.bench.context import EncodeContext
 from hengyu.bench.notes import UnitLog
+from hengyu.bench.units import OrdinaryUnit
 
 
 @dataclass(frozen=True)
-class Failing:
+class Failing(OrdinaryUnit):
     """A unit that raises."""
 
     error: Exception
@@ -17,8 +18,7 @@ class Failing:
     trains: bool = False
     long: bool = True
     timed: bool = False
-    peers: int = 2
-    makes: frozenset[str] = frozenset()
+    sole: bool = False
 
     def __call__(self, context: EncodeContext, log: UnitLog) -> None:
         raise self.error

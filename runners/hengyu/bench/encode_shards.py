@@ -14,7 +14,7 @@ from hengyu.base.progress import Progress, silent
 from hengyu.bench.context import EncodeContext
 from hengyu.bench.encode import Vectors, costs_of, encode_missing, open_spaces, refuse_unknown
 from hengyu.bench.notes import UnitLog
-from hengyu.bench.units import Executor
+from hengyu.bench.units import Executor, OrdinaryUnit
 from hengyu.encoders import Encoder
 from hengyu.storage.vectors import VectorSpace, text_keys
 
@@ -27,7 +27,7 @@ _ROUNDS = 8  # shards for each worker, so that they end at about the same time
 
 
 @dataclass(frozen=True)
-class Batches:
+class Batches(OrdinaryUnit):
     """Unit: the batches that an encoder would go through, as the numbers of their texts; nothing is encoded."""
 
     encoder: int
@@ -36,10 +36,7 @@ class Batches:
     side: str = ""
     weight: int = 1
     trains: bool = True  # how large a batch is depends on the device
-    long: bool = False
-    timed: bool = False
-    peers: int = 1
-    makes: frozenset[str] = frozenset()
+    sole: bool = True
 
     def __call__(self, context: EncodeContext, log: UnitLog) -> list[Ids]:
         """Ask for every batch, and refuse it."""
@@ -64,7 +61,7 @@ class Carried:
 
 
 @dataclass(frozen=True)
-class Encode:
+class Encode(OrdinaryUnit):
     """Unit: texts that make whole batches, in the order of the batches; an encoder makes the same batches of them."""
 
     encoder: int
@@ -75,9 +72,6 @@ class Encode:
     side: str = ""
     trains: bool = True
     long: bool = False
-    timed: bool = False
-    peers: int = 1 << 30  # as many as one likes: its numbers depend on no others
-    makes: frozenset[str] = frozenset()
 
     def __call__(self, context: EncodeContext, log: UnitLog) -> tuple[float, float]:
         """Encode those that the store lacks; returns the tokens read and the [UNK] among them."""

@@ -17,7 +17,7 @@ from hengyu.bench.observations import ObservationStore
 from hengyu.bench.prepared_encoder import EncodedEncoder, PreparedEncoder, data_key, observed_key
 from hengyu.bench.results import ResultLog
 from hengyu.bench.task_inputs import TextInputs, task_inputs, tuned_inputs
-from hengyu.bench.units import Executor, WorkUnit
+from hengyu.bench.units import Executor, OrdinaryUnit, WorkUnit
 from hengyu.encoders.lexical import baseline_cosines, baseline_digest
 from hengyu.methods.fit_cache import FitCache
 from hengyu.methods.fitted import SampleTransform
@@ -63,7 +63,7 @@ def every_key(plan: Plan, encoders: Sequence[PreparedEncoder]) -> Iterator[dict[
 
 
 @dataclass(frozen=True)
-class Observe:
+class Observe(OrdinaryUnit):
     """The cells of one task under one encoder and pooling that have not been observed yet.
 
     Attributes:
@@ -79,15 +79,11 @@ class Observe:
     missing: tuple[int, ...]
     weight: int
     trains: bool
+    long: bool = False
     timed: bool = False
-    peers: int = 1
-    makes: frozenset[str] = frozenset()  # of which each is trained, which takes long
+    sole: bool = False
+    makes: frozenset[str] = frozenset()
     moments: Mapping[str, Moments] = field(default_factory=dict)
-
-    @property
-    def long(self) -> bool:
-        """Whether something is trained."""
-        return bool(self.makes)
 
     def __call__(self, context: RunContext, log: UnitLog) -> list[Observation]:
         """Observe them, and return what was seen of each."""
@@ -103,7 +99,7 @@ class Observe:
 
 
 @dataclass(frozen=True)
-class Leaf:
+class Leaf(OrdinaryUnit):
     """The moments of `LEAF` rows of what is fitted on, in a fit of many."""
 
     encoder: int
@@ -112,10 +108,6 @@ class Leaf:
     start: int
     weight: int = LEAF
     trains: bool = False
-    long: bool = False
-    timed: bool = False
-    peers: int = 1 << 30  # as many as there are rows
-    makes: frozenset[str] = frozenset()
 
     def __call__(self, context: RunContext, log: UnitLog) -> Moments:
         """Take them."""
@@ -125,7 +117,7 @@ class Leaf:
 
 
 @dataclass(frozen=True)
-class ObserveText:
+class ObserveText(OrdinaryUnit):
     """Unit: what is observed of one task without an encoder: a baseline of pairs, or an entry of lexical search."""
 
     name: str
@@ -133,10 +125,7 @@ class ObserveText:
     cache_key: Mapping[str, Any]
     weight: int = 0
     trains: bool = False
-    long: bool = False
     timed: bool = False
-    peers: int = 1 << 30
-    makes: frozenset[str] = frozenset()
 
     def __call__(self, context: RunContext, log: UnitLog) -> list[Observation]:
         """Observe it."""
@@ -186,10 +175,10 @@ def observe_all(executor: Executor, context: RunContext, encoders: Sequence[Enco
     """Enter every cell of the suite into the log, in the suite's order; their arrays are left on disk."""
     plan, store = context.plan, context.observations
     under = [(at, pooling) for at, one in enumerate(encoders) for pooling in one.prepared.poolings]
-    timed, peers = bool(plan.suite.task_kind.costs), 0
+    timed, parts = bool(plan.suite.task_kind.costs), 0
     found: list[list[Observation | None]] = []
     units: list[Observe] = []
-    places: list[int] = []  # of the units among all
+    places: list[tuple[list[Observation | None], Sequence[int]]] = []  # where what units see belongs
     with log.stage(context.progress, "evaluating", _count(plan, encoders)):
         for number, pooling in under:
             for at, task in enumerate(plan.tasks):
@@ -198,34 +187,36 @@ def observe_all(executor: Executor, context: RunContext, encoders: Sequence[Enco
                 missing = tuple(i for i, seen in enumerate(done) if seen is None)
                 log.kept += len(done) - len(missing)
                 log.tick(len(done) - len(missing))
-                peers += len(_parts(asked, range(len(asked))))
+                parts += len(_parts(asked, range(len(asked))))
                 for part in _parts(asked, missing):
                     trains = any(asked[i][0].entry.tuners for i in part)
                     makes = frozenset[str]().union(*(_made(*asked[i]) for i in part))
-                    places.append(len(found))
-                    units.append(Observe(number, pooling, at, part, task.n * len(part), trains, timed, 0, makes))
+                    places.append((done, part))
+                    weight = task.n * len(part)
+                    units.append(
+                        Observe(number, pooling, at, part, weight, trains, long=bool(makes), timed=timed, makes=makes)
+                    )
                 found.append(done)
-        without = [(name, task) for name in plan.suite.baselines for task in range(len(plan.tasks))]
-        keys = [baseline_key(plan, name, plan.tasks[task]) for name, task in without]
-        lexical = [_bare(store.find(key, log)) for key in keys]
-        log.kept += sum(one is not None for one in lexical)
-        units = [replace(unit, peers=peers) for unit in units]
+        texts: list[ObserveText] = []
+        lexical: list[Observation | None] = []
+        for name in plan.suite.baselines:
+            for at, task in enumerate(plan.tasks):
+                cache_key = baseline_key(plan, name, task)
+                lexical.append(_bare(store.find(cache_key, log)))
+                if lexical[-1] is None:
+                    places.append((lexical, (len(lexical) - 1,)))
+                    texts.append(ObserveText(name, at, cache_key, timed=timed))
+        log.kept += len(lexical) - len(texts)
+        if parts == 1:
+            units = [replace(unit, sole=True) for unit in units]
         if executor.remote:
             units = _with_moments(executor, context, units, log)
-        more = [
-            ObserveText(*pair, key, timed=timed)
-            for pair, key, one in zip(without, keys, lexical, strict=True)
-            if one is None
-        ]
-        work: list[WorkUnit[RunContext, list[Observation]]] = [*units, *more]
+        work: list[WorkUnit[RunContext, list[Observation]]] = [*units, *texts]
         for number, seen in executor.run(work, context, log):
-            if number >= len(units):
-                unit = more[number - len(units)]
-                lexical[without.index((unit.name, unit.task))] = _taken(store, seen[0], log)
-                continue
-            for i, one in zip(units[number].missing, seen, strict=True):
-                found[places[number]][i] = _taken(store, one, log)
-            if executor.remote:
+            into, where = places[number]
+            for i, one in zip(where, seen, strict=True):
+                into[i] = _taken(store, one, log)
+            if executor.remote and number < len(units):  # baselines are no cells
                 log.tick(len(seen))
         _enter_all(context, encoders, found, log)
         for text in lexical:

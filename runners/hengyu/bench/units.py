@@ -8,7 +8,7 @@ from typing import Protocol, TypeVar
 from hengyu.bench.context import EncodeContext
 from hengyu.bench.notes import UnitLog
 
-__all__ = ["Executor", "WorkUnit", "next_free"]
+__all__ = ["Executor", "OrdinaryUnit", "WorkUnit", "heaviest_first", "next_free"]
 
 T = TypeVar("T")
 C = TypeVar("C", bound=EncodeContext)
@@ -39,8 +39,8 @@ class WorkUnit(Protocol[Needed, Result]):
         """Whether it measures how fast something is, so that nothing may run beside it on this machine."""
 
     @property
-    def peers(self) -> int:
-        """How many units the part of the work consists of that it belongs to, also of those that were done before."""
+    def sole(self) -> bool:
+        """Whether it is all there is of its part of the work, also of what was done before: nothing ever runs beside it."""
 
     @property
     def makes(self) -> frozenset[str]:
@@ -48,6 +48,15 @@ class WorkUnit(Protocol[Needed, Result]):
 
     def __call__(self, context: Needed, log: UnitLog) -> Result:
         """Do it."""
+
+
+class OrdinaryUnit:
+    """What most units are: short, not timed, one of many, and without anything that is trained and stored."""
+
+    long: bool = False
+    timed: bool = False
+    sole: bool = False
+    makes: frozenset[str] = frozenset()
 
 
 class Executor(Protocol):
@@ -63,6 +72,16 @@ class Executor(Protocol):
 
     def run(self, units: Sequence[WorkUnit[C, T]], context: C, log: UnitLog) -> Iterator[tuple[int, T]]:
         """Do all units; yields the number and the result of each as it is finished, in any order."""
+
+
+def heaviest_first(units: Sequence[WorkUnit[C, T]]) -> list[int]:
+    """Return the numbers of units in the order in which they are begun: what trains an encoder, what takes long, the heavier."""
+
+    def weight(number: int) -> tuple[bool, bool, int]:
+        unit = units[number]
+        return unit.long and unit.trains, unit.long, unit.weight
+
+    return sorted(range(len(units)), key=weight, reverse=True)
 
 
 def next_free(

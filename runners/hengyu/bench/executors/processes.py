@@ -26,7 +26,7 @@ from hengyu.base.progress import Tick
 from hengyu.bench.context import EncodeContext
 from hengyu.bench.executors.remote import Lines, Report, Setting, absorb, open_context, perform, setting_of
 from hengyu.bench.notes import Notes, UnitLog
-from hengyu.bench.units import WorkUnit, next_free
+from hengyu.bench.units import WorkUnit, heaviest_first, next_free
 
 __all__ = ["Processes"]
 
@@ -162,11 +162,7 @@ class Processes:
         A unit whose process died is done again, and goes on from what is stored. Raises `HengyuError` when it dies again and
         again.
         """
-        waiting = sorted(
-            range(len(units)),
-            key=lambda i: (units[i].long and units[i].trains, units[i].long, units[i].weight),
-            reverse=True,
-        )
+        waiting = heaviest_first(units)
         tries = [0] * len(units)
         if self._parent and not self._started:
             self._start(context)
@@ -237,7 +233,7 @@ class Processes:
 
         It has all of them where nothing ever runs beside it: it is timed, or is all there is.
         """
-        return self.workers if unit.timed or unit.peers == 1 else 1
+        return self.workers if unit.timed or unit.sole else 1
 
     def _start(self, context: EncodeContext) -> None:
         """Start the processes, as many as the memory holds; where that is one, all is done here."""

@@ -18,7 +18,7 @@ from hengyu.base.memory import as_words
 from hengyu.bench.context import EncodeContext
 from hengyu.bench.executors.remote import Report, Setting, absorb, open_context, perform, setting_of
 from hengyu.bench.notes import UnitLog
-from hengyu.bench.units import WorkUnit, next_free
+from hengyu.bench.units import WorkUnit, heaviest_first, next_free
 
 __all__ = ["Ray"]
 
@@ -174,11 +174,7 @@ class Ray:
         """
         import ray
 
-        waiting = sorted(
-            range(len(units)),
-            key=lambda i: (units[i].long and units[i].trains, units[i].long, units[i].weight),
-            reverse=True,
-        )
+        waiting = heaviest_first(units)
         flying: dict[Any, int] = {}
         if units:
             self._share(context)
