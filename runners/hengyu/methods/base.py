@@ -47,7 +47,7 @@ class Method(ABC):
 
     @property
     def files(self) -> Sequence[str]:
-        """The paths of files that it reads; their content is part of every key."""
+        """The paths of files that it reads; their content counts in its key."""
         return ()
 
     def check_files(self) -> None:
@@ -59,8 +59,19 @@ class Method(ABC):
                 raise ValueError(f"{path}: there is no such file; check the path")
 
     def reads(self) -> dict[str, Any]:
-        """Return the keys of what it reads besides rows and parameters, like the vectors of a guide; they count in its key."""
-        return {}
+        """Return the keys of what it reads besides rows and parameters, like the vectors of a guide; they count in its key.
+
+        By default these are the sha256 of its files, "" for one that cannot be read: the step that wants it says so.
+        """
+        from hengyu.base.bounded import sha256_of, user_path
+
+        found = []
+        for path in self.files:
+            try:
+                found.append(sha256_of(user_path(path)))
+            except OSError:
+                found.append("")
+        return {"files": found} if found else {}
 
     def bytes_per_vector(self, width: int) -> int:
         """Return the bytes of one result vector of ``width`` columns: as float32, unless it is a code."""

@@ -24,7 +24,6 @@ from functools import cache
 from itertools import repeat
 from typing import Any
 
-from hengyu.base.bounded import sha256_of, user_path
 from hengyu.storage.code_graph import Code, library_version
 
 __all__ = [
@@ -165,17 +164,8 @@ def step_key(name: str, method: Any, home: str) -> Key:
         "name": name,
         "parameters": parameters,
         "version": _plain(getattr(method, "version", None)),
-        **({"files": list(map(_file_digest, files))} if (files := getattr(method, "files", ())) else {}),
         **made_by(*sorted(modules), settings=words),
     }
-
-
-def _file_digest(path: str) -> str:
-    """Return the sha256 of a file, "" where there is none to read: the step that wants it says so."""
-    try:
-        return sha256_of(user_path(path))
-    except OSError:
-        return ""
 
 
 def _plain(value: Any) -> Any:
