@@ -8,6 +8,7 @@ import socket
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from helpers.fakehub import FakeHub
@@ -191,3 +192,15 @@ def chromium(tmp_path_factory) -> Iterator:
     driver.set_page_load_timeout(60)
     yield driver
     driver.quit()
+
+
+@pytest.fixture
+def trainable(tiny_bert: Path) -> Any:
+    """The small model, opened for training, without dropout."""
+    from hengyu.encoders import EncoderSpec, open_encoder
+    from hengyu.methods.training.model import TrainableEncoder
+
+    opened = TrainableEncoder(open_encoder(EncoderSpec(str(tiny_bert))), "mean")
+    opened.open(dropout=0.0, length=64)
+    opened.model.eval()
+    return opened

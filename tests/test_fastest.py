@@ -34,7 +34,7 @@ class Engines:
         self.measured: list[str] = []
         monkeypatch.setattr(fastest, "_measure", self.measure)
         monkeypatch.setattr(fastest, "_installed", lambda name: name in self.here)
-        monkeypatch.setattr(fastest, "_GPUS", ())
+        monkeypatch.setattr("hengyu.base.environment._GPUS", ())
         monkeypatch.setattr(huggingface, "export", lambda model, *_: model)
 
     def measure(

@@ -151,14 +151,6 @@ def test_what_has_the_same_meaning_is_told_from_in_no_direction() -> None:
     assert value(nothing) == pytest.approx(0, abs=1e-12)
 
 
-@pytest.fixture
-def trainable(tiny_bert: Path) -> TrainableEncoder:
-    opened = TrainableEncoder(open_encoder(EncoderSpec(str(tiny_bert))), "mean")
-    opened.open(dropout=0.0, length=64)
-    opened.model.eval()
-    return opened
-
-
 def test_ranking_at_scale_20_is_supervised_simcse(trainable: TrainableEncoder) -> None:
     batch = np.arange(24)
     old, new = (parse_entry(e).steps[0].make().make(trainable, graded()) for e in ("simcse-sup", "mnrl"))

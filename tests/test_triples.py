@@ -20,7 +20,7 @@ from hengyu.bench.task_inputs import make_training_data
 from hengyu.cards import load_card
 from hengyu.cards.data import load_pairs
 from hengyu.cli import main
-from hengyu.encoders import EncoderSpec, open_encoder
+from hengyu.encoders import EncoderSpec
 from hengyu.methods.grammar import parse_entry
 from hengyu.methods.training.data import LabelledPairs, TrainingData
 from hengyu.methods.training.model import TrainableEncoder
@@ -89,14 +89,6 @@ def graded(n: int = 60) -> TrainingData:
     pairs = LabelledPairs(first, second, labels, (0.0, 1.0), binary=True)
     counts = np.bincount(np.concatenate([first, second]), minlength=3 * n)
     return TrainingData(texts, counts, pairs)
-
-
-@pytest.fixture
-def trainable(tiny_bert: Path) -> TrainableEncoder:
-    opened = TrainableEncoder(open_encoder(EncoderSpec(str(tiny_bert))), "mean")
-    opened.open(dropout=0.0, length=64)
-    opened.model.eval()
-    return opened
 
 
 @pytest.mark.parametrize("hard", [True, False])

@@ -17,7 +17,7 @@ from hengyu.base.json_files import find_json, write_json
 from hengyu.base.paths import checkout
 from hengyu.base.version import __version__
 
-__all__ = ["Environment", "begin", "code_digest", "commit_of", "cores", "environment", "processor"]
+__all__ = ["Environment", "begin", "code_digest", "commit_of", "cores", "environment", "may_have_gpu", "processor"]
 
 Environment = dict[str, str | list[dict[str, str]]]
 """environment.json: versions, machine and commit; ``earlier`` lists those of rows that were made before."""
@@ -35,6 +35,7 @@ _SHIPPED = (
     "reports/templates",
 )  # folders of a clone whose files affect numbers and pages
 _QUOTA = Path("/sys/fs/cgroup/cpu.max")  # of a control group: microseconds of all cores together, in how many
+_GPUS = ("/dev/nvidiactl", "/dev/kfd", "/dev/dxg")  # of NVIDIA, AMD, and either under Windows
 _MOMENTARY = ("command", "earlier")  # keys of an environment that no number depends on
 
 
@@ -189,3 +190,8 @@ def cores() -> int:
     except (OSError, ValueError):  # there is none, or it says max
         return number
     return max(1, min(number, quota // period))
+
+
+def may_have_gpu() -> bool:
+    """Return whether there is a GPU's device, as far as can be told without loading PyTorch, which takes seconds."""
+    return any(Path(path).exists() for path in _GPUS)

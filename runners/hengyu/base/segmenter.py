@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cache
 from typing import Any
 
 from hengyu.base.paths import cache_dir
 
-__all__ = ["jieba_segmenter"]
+__all__ = ["jieba_segmenter", "jieba_words"]
 
 
 @cache
@@ -26,3 +27,14 @@ def jieba_segmenter() -> Any | None:
     own.mkdir(parents=True, exist_ok=True)
     segmenter.tmp_dir = str(own)
     return segmenter
+
+
+def jieba_words(what: str) -> Callable[[str], list[str]]:
+    """Return what cuts a text into jieba's words, in lower case and without spaces; raises ValueError where it is not installed.
+
+    ``what`` needs it, for the message.
+    """
+    segmenter = jieba_segmenter()
+    if segmenter is None:
+        raise ValueError(f"{what} needs jieba; run: pip install 'hengyu[jieba]'")
+    return lambda text: [word for word in segmenter.lcut(text.lower()) if not word.isspace()]

@@ -6,21 +6,21 @@ import os
 import platform
 import sys
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from importlib.util import find_spec
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from msgspec import Struct
 
-from hengyu.base.environment import processor
+from hengyu.base.environment import may_have_gpu, processor
 from hengyu.base.errors import HengyuError, first_line
 from hengyu.base.json_files import find_json, write_json
 from hengyu.base.paths import cache_dir
 from hengyu.base.progress import Progress, silent
+from hengyu.base.threads import one_thread
 from hengyu.cards import load_cards
 from hengyu.cards.data import load_pairs
 from hengyu.encoders import EncoderSpec, Vectors, open_encoder
@@ -39,7 +39,6 @@ _SECONDS = 2.0  # for all engines together, beside loading
 _AT_ONCE = 16  # texts of about one length
 _PLACES = (0.5, 0.9)  # a text of the usual length, and a long one: shares of the texts in order of length
 _clock = time.perf_counter if sys.platform == "win32" else time.process_time  # Windows counts the latter in 16 ms
-_GPUS = ("/dev/nvidiactl", "/dev/kfd", "/dev/dxg")  # what tells, without PyTorch, that it may compute on a GPU
 
 
 class Measured(Struct):
@@ -141,7 +140,7 @@ def _only_torch(encoder: HuggingFace) -> str:
         )
     if encoder.spec.device not in ("", "cpu"):
         return f"since other engines do not run on device '{encoder.spec.device}'"
-    if any(Path(p).exists() for p in _GPUS) and encoder.device != "cpu":
+    if may_have_gpu() and encoder.device != "cpu":
         return "since it runs on the GPU"
     return ""
 
@@ -168,7 +167,7 @@ def _measure_all(encoder: HuggingFace, *, offline: bool) -> list[Measured]:
     batches = typical_texts()
     names = [name for name in BACKENDS if _installed(name)]
     found: list[Measured] = []
-    with _one_thread():
+    with one_thread():  # as the worker processes of a run; an engine takes over PyTorch's number when it loads
         usual, tokens = _measure(encoder, batches, _SECONDS / len(names))
         found.append(Measured("torch", tokens))
         for name in names[1:]:
@@ -213,19 +212,6 @@ def _difference(usual: Sequence[Vectors], other: Sequence[Vectors]) -> float:
 def _unit(rows: Vectors) -> Any:
     x = rows.astype(np.float64)
     return x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-300)
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """Compute on one thread, as the worker processes of a run do; an engine takes over PyTorch's number when it loads."""
-    import torch
-
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def _plain(found: Measured) -> dict[str, Any]:

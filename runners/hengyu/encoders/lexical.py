@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hengyu.base.errors import HengyuError, did_you_mean
-from hengyu.base.segmenter import jieba_segmenter
+from hengyu.base.segmenter import jieba_words
 from hengyu.numerics.similarity import cosines
-from hengyu.numerics.words import Segmenter, discover_words
+from hengyu.numerics.words import Segmenter
 from hengyu.storage.identity import digest
 from hengyu.storage.vectors import text_keys
 
@@ -82,17 +82,8 @@ def _tfidf(name: str, texts: Sequence[str]) -> Any:
 
     if name == "tfidf":
         return TfidfVectorizer(analyzer="char", ngram_range=(1, 2), sublinear_tf=True).fit_transform(texts)
-    if name == "tfidf-words":
-        found = discover_words(lambda: ["\n".join(dict.fromkeys(texts))])
-        return TfidfVectorizer(analyzer=Segmenter(found.words), sublinear_tf=True).fit_transform(texts)
-    segmenter = jieba_segmenter()
-    if segmenter is None:
-        raise ValueError("baseline tfidf-jieba needs jieba; run: pip install 'hengyu[jieba]'")
-
-    def words(text: str) -> list[str]:
-        return [word for word in segmenter.lcut(text.lower()) if not word.isspace()]
-
-    return TfidfVectorizer(analyzer=words, sublinear_tf=True).fit_transform(texts)
+    cut = Segmenter.of(texts) if name == "tfidf-words" else jieba_words("baseline tfidf-jieba")
+    return TfidfVectorizer(analyzer=cut, sublinear_tf=True).fit_transform(texts)
 
 
 def _char_mean(texts: Sequence[str]) -> NDArray[np.float32]:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from hengyu.methods.base import Transform
+from hengyu.methods.base import Floats, Similarity, Transform
 from hengyu.methods.fit_cache import FitCache
 from hengyu.methods.fitted import MomentTransform, SampleTransform
 from hengyu.methods.step import Step
@@ -70,21 +70,34 @@ class FittedPipeline:
         """Fit the next step and return its method; raises ValueError or `Degenerate` if it cannot be fitted."""
         method: Transform = step.make()
         if method.needs_fit:
-            if self.sample is None:
-                raise ValueError(f"{step} must be fitted, but there is nothing to fit it on")
+            sample = self._rows(step)
             if isinstance(method, MomentTransform):
-                sample = self.sample
                 method.fit_rows(sample, lambda: self.fitting.moments(self.word, self.before, sample))
                 self.report = self.report or dict(method.summary)
             self.describe()
             if isinstance(method, SampleTransform):
-                self.fitting.fits.fit(method, step, self.before, self.word, self.sample)
+                self.fitting.fits.fit(method, step, self.before, self.word, sample)
                 self.report.setdefault("trained", []).append({"name": str(step), **method.report})
             elif not isinstance(method, MomentTransform):
-                method.fit(np.concatenate([np.repeat(x, n, axis=0) for x, n in self.sample.blocks()]))
+                method.fit(np.concatenate([np.repeat(x, n, axis=0) for x, n in sample.blocks()]))
         self.sample = None if self.sample is None else self.sample.then(method)
         self.before += (step,)
         return method
+
+    def similarity(self, step: Step, cut: Callable[[Floats], Floats] | None = None) -> Similarity:
+        """Return a similarity, fitted where it learns on the current rows, or on what ``cut`` leaves of them; raises ValueError."""
+        found: Similarity = step.make()
+        if found.needs_fit:
+            rows = self._rows(step)
+            self.describe()
+            found.fit(rows if cut is None else rows.then(cut))
+        return found
+
+    def _rows(self, step: Step) -> Sample:
+        """Return what a step is fitted on; raises ValueError if there is nothing."""
+        if self.sample is None:
+            raise ValueError(f"{step} must be fitted, but there is nothing to fit it on")
+        return self.sample
 
 
 def fit_report(moments: Moments) -> dict[str, Any]:

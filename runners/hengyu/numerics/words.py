@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -175,10 +175,14 @@ class Segmenter:
 
     words: Mapping[str, int]
 
+    @classmethod
+    def of(cls, texts: Sequence[str]) -> Self:
+        """Return that of the words which are discovered in texts, each distinct one counted once."""
+        return cls(discover_words(lambda: ["\n".join(dict.fromkeys(texts))]).words)
+
     @cached_property
     def _costs(self) -> dict[str, float]:
-        total = math.log(max(sum(self.words.values()), 1) + 1)
-        return {word: total - math.log(count) for word, count in self.words.items() if count > 0}
+        return {word: self._single - math.log(count) for word, count in self.words.items() if count > 0}
 
     @cached_property
     def _longest(self) -> int:

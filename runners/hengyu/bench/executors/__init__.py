@@ -6,10 +6,9 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hengyu.base.environment import cores
+from hengyu.base.environment import cores, may_have_gpu
 from hengyu.base.errors import HengyuError
 
 if TYPE_CHECKING:
@@ -18,7 +17,6 @@ if TYPE_CHECKING:
 __all__ = ["open_executor"]
 
 _COPIES = sys.platform.startswith("linux")  # a process can become two after it has loaded its libraries
-_GPUS = ("/dev/nvidiactl", "/dev/kfd", "/dev/dxg")  # of NVIDIA, AMD, and either under Windows
 
 
 @contextmanager
@@ -64,4 +62,4 @@ def _on_a_gpu(device: str) -> bool:
     """Return whether models run on a GPU, as far as can be told without loading PyTorch, which takes seconds."""
     if device:
         return device != "cpu"
-    return sys.platform == "darwin" or any(Path(path).exists() for path in _GPUS)
+    return sys.platform == "darwin" or may_have_gpu()

@@ -77,7 +77,7 @@ def command(
 ) -> None:
     """Search the settings of the tuners of SUITE, on train and valid splits alone.
 
-    Every entry that trains an encoder is trained with other settings until the budget is spent, first with its own. Each
+    Every entry that trains an encoder is trained first with its own settings, then with others, until the budget is spent. Each
     trial is scored by its Spearman on the valid splits of the suite's cards, and ended early if its held-out curve is below the
     median of the others. A test split is never read. The chosen entries are printed as lines of a suite; run them on test
     with hengyu run.
@@ -94,7 +94,7 @@ def command(
     from hengyu.base.paths import reports_dir
     from hengyu.base.progress import Progress
     from hengyu.suites.suite import find_suite, load_suite
-    from hengyu.tools.tuning.job import suite_line, suite_lines, tune
+    from hengyu.tools.tuning.job import CHOSEN, suite_line, suite_lines, tune
     from hengyu.tools.tuning.search import Budget
 
     if not budget and not trials:
@@ -125,9 +125,7 @@ def command(
         write_bytes(out, suite_lines(found).encode("utf-8"))
     for one in found:
         click.echo(suite_line(one))
-    click.echo(
-        f"written: {out}" if out else "written: " + ", ".join(str(one.table.root / "chosen.toml") for one in found)
-    )
+    click.echo(f"written: {out}" if out else "written: " + ", ".join(str(one.table.root / CHOSEN) for one in found))
 
 
 def _seconds(text: str) -> float:

@@ -58,12 +58,14 @@ def command(
     def parts() -> Iterator[str]:
         size = sum(path.stat().st_size for path in corpus if path.is_file())
         with progress.stage("reading", size) as tick:
+            read = 0  # bytes of the files before
             for path in corpus:
-                before = 0
+                done = 0
                 for block in blocks(path, _LINES):
                     yield "\n".join(block.texts)
-                    tick(block.done - before)
-                    before = block.done
+                    done = block.done
+                    tick(read + done)
+                read += done
 
     found = discover_words(parts, min_count=min_count, cohesion=cohesion, most=most)
     if not found.words:

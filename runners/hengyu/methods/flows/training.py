@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,7 +15,7 @@ from torch import Tensor
 from hengyu.methods.flows.glow import Glow
 from hengyu.numerics.sample import Sample
 
-__all__ = ["Schedule", "Trace", "bits_per_dim", "hold_out", "one_thread", "train"]
+__all__ = ["Schedule", "Trace", "bits_per_dim", "hold_out", "train"]
 
 Ids = NDArray[np.int64]
 
@@ -64,21 +63,6 @@ class Trace:
             "best_step": self.best_step,
             "stopped": self.stopped,
         }
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """Let torch compute in one thread: these products are small, and a second thread costs more than it gains.
-
-    On a busy machine two threads took fifteen times as long. With one thread the order of summation, and so the bytes of
-    the result, does not depend on the load.
-    """
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def hold_out(sample: Sample, seed: int, share: float = 0.1) -> tuple[Ids, Ids]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from abc import abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Self
 
@@ -16,9 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hengyu.base.bounded import DATA, read_bytes, user_path
-from hengyu.base.segmenter import jieba_segmenter
+from hengyu.base.segmenter import jieba_words
 from hengyu.methods.base import Ids, Lexical
-from hengyu.numerics.words import Segmenter, discover_words
+from hengyu.numerics.words import Segmenter
 
 __all__ = ["SparseSearch", "read_words"]
 
@@ -72,7 +72,10 @@ class SparseSearch(Lexical):
         from sklearn.feature_extraction.text import CountVectorizer
 
         if self.grams in ("jieba", "words"):
-            cut = _jieba() if self.grams == "jieba" else _segmenter(self.words, texts)
+            if self.grams == "jieba":
+                cut = jieba_words("grams=jieba")
+            else:
+                cut = Segmenter(read_words(self.words)) if self.words else Segmenter.of(texts)
             self._vectorizer = CountVectorizer(analyzer=cut, dtype=np.float64)
         else:
             self._vectorizer = CountVectorizer(analyzer="char", ngram_range=self._lengths(), dtype=np.float64)
@@ -141,18 +144,6 @@ def read_words(path: str) -> dict[str, int]:
     if not found:
         raise ValueError(f"{path}: holds no words; discover them in a larger corpus, or with a smaller --min-count")
     return found
-
-
-def _segmenter(path: str, texts: Sequence[str]) -> Segmenter:
-    words = read_words(path) if path else discover_words(lambda: ["\n".join(dict.fromkeys(texts))]).words
-    return Segmenter(words)
-
-
-def _jieba() -> Callable[[str], list[str]]:
-    segmenter = jieba_segmenter()
-    if segmenter is None:
-        raise ValueError("grams=jieba needs jieba; run: pip install 'hengyu[jieba]'")
-    return lambda text: [word for word in segmenter.lcut(text.lower()) if not word.isspace()]
 
 
 def _best(scores: NDArray[np.float64], k: int) -> Ids:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from hengyu.encoders.mixed_precision import TRAINED_IN
+from hengyu.methods.training.choices import refuse_other
 
 __all__ = ["TrainingConfig", "entry_name"]
 
@@ -72,10 +73,8 @@ class TrainingConfig:
         for key, (least, most) in {**limits, **self.limits}.items():
             if not least <= getattr(self, key) <= most:
                 raise ValueError(f"{self.name}({key}={getattr(self, key)}) must lie in {least:g}..{most:g}")
-        if self.dtype not in TRAINED_IN:
-            raise ValueError(f"{self.name}(dtype={self.dtype}) must be {' or '.join(TRAINED_IN)}")
-        if self.clip_form not in _CLIP_FORMS:
-            raise ValueError(f"{self.name}(clip_form={self.clip_form}) must be {' or '.join(_CLIP_FORMS)}")
+        refuse_other(self.name, "dtype", self.dtype, TRAINED_IN)
+        refuse_other(self.name, "clip_form", self.clip_form, _CLIP_FORMS)
         if self.clip_form != _CLIP_FORMS[0] and not self.clip:
             raise ValueError(f"{self.name}(clip_form={self.clip_form}) needs clip, the maximum norm of the gradients")
         if self.gradient_penalty and self.chunk:
@@ -88,10 +87,6 @@ class TrainingConfig:
     def name(self) -> str:
         """Its name in an entry, from its file."""
         return entry_name(self)
-
-    def parameters(self) -> dict[str, Any]:
-        """Return every parameter by name."""
-        return {f.name: getattr(self, f.name) for f in fields(self) if f.init}
 
     def total(self, size: int) -> int:
         """Return the number of steps for a number of examples."""

@@ -33,7 +33,7 @@ from hengyu.methods.training.regularizers import (
     weissi,
 )
 
-__all__ = ["Objective", "backward", "embedded", "reproducible", "train"]
+__all__ = ["Objective", "ObjectiveWrapper", "backward", "embedded", "reproducible", "train"]
 
 Ids = NDArray[np.int64]
 Rows = Sequence[Sequence[int]]
@@ -58,6 +58,22 @@ class Objective(Protocol):
 
     def after(self, batch: Ids) -> None:
         """Update after a step."""
+
+
+class ObjectiveWrapper:
+    """An objective that has another one's rows and heads; its class says what becomes of the loss."""
+
+    def __init__(self, inner: Objective) -> None:
+        self.inner = inner
+        self.size, self.heads, self.heads_lr = inner.size, inner.heads, inner.heads_lr
+
+    def rows(self, batch: Ids) -> Rows:
+        """Return the rows of the objective inside."""
+        return self.inner.rows(batch)
+
+    def after(self, batch: Ids) -> None:
+        """Update the objective inside after a step."""
+        self.inner.after(batch)
 
 
 @contextmanager

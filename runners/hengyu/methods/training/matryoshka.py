@@ -10,14 +10,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from hengyu.methods.training.loop import Objective
+from hengyu.methods.training.loop import Objective, ObjectiveWrapper
 
 __all__ = ["MatryoshkaLoss"]
 
 Ids = NDArray[np.int64]
 
 
-class MatryoshkaLoss:
+class MatryoshkaLoss(ObjectiveWrapper):
     """The weighted sum of an objective's losses on the first columns of its vectors, each cut to length 1.
 
     Args:
@@ -31,17 +31,12 @@ class MatryoshkaLoss:
     def __init__(
         self, inner: Objective, dims: Sequence[int], weights: Sequence[float], n_dims_per_step: int, seed: int
     ) -> None:
-        self.inner = inner
+        super().__init__(inner)
         self.dims, self.weights = tuple(dims), tuple(weights)
         self.drawn = n_dims_per_step if 0 < n_dims_per_step < len(self.dims) else 0
-        self.size, self.heads, self.heads_lr = inner.size, inner.heads, inner.heads_lr
         self.rng = np.random.default_rng([seed, 5])
         self._batch: Ids = np.zeros(0, np.int64)
         self._chosen = list(range(len(self.dims)))
-
-    def rows(self, batch: Ids) -> Sequence[Sequence[int]]:
-        """Return the rows of the objective."""
-        return self.inner.rows(batch)
 
     def loss(self, vectors: Tensor, batch: Ids) -> Tensor:
         """Return the weighted sum of the losses; the same batch has the same widths."""
@@ -53,7 +48,3 @@ class MatryoshkaLoss:
             for k in self._chosen
         ]
         return torch.stack(parts).sum()
-
-    def after(self, batch: Ids) -> None:
-        """Update the objective after a step."""
-        self.inner.after(batch)

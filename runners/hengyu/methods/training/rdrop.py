@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from hengyu.methods.training.loop import Objective
+from hengyu.methods.training.loop import Objective, ObjectiveWrapper
 from hengyu.methods.training.losses import symmetric_kl
 from hengyu.methods.training.supervised import SoftmaxLoss
 
@@ -29,7 +29,7 @@ def in_batch_logits(vectors: Tensor, n: int, scale: float) -> Tensor:
     return (scale * anchors @ anchors.T).masked_fill(torch.eye(n, dtype=torch.bool, device=unit.device), _NEVER)
 
 
-class RDropLoss:
+class RDropLoss(ObjectiveWrapper):
     """The mean of an objective's losses in two dropout passes, plus ``alpha`` times the divergence of the two.
 
     The distributions are those of a classifier's labels; objectives without a classifier have that of each first sentence over
@@ -37,9 +37,8 @@ class RDropLoss:
     """
 
     def __init__(self, inner: Objective, alpha: float, scale: float) -> None:
-        self.inner = inner
+        super().__init__(inner)
         self.alpha, self.scale = alpha, scale
-        self.size, self.heads, self.heads_lr = inner.size, inner.heads, inner.heads_lr
 
     def rows(self, batch: Ids) -> Sequence[Sequence[int]]:
         """Return the rows of the objective, twice."""
@@ -58,7 +57,3 @@ class RDropLoss:
         if isinstance(self.inner, SoftmaxLoss):
             return self.inner.logits(vectors)
         return in_batch_logits(vectors, n, self.scale)
-
-    def after(self, batch: Ids) -> None:
-        """Update the objective after a step."""
-        self.inner.after(batch)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -49,10 +49,6 @@ class TokenWeights(Tuner):
     @abstractmethod
     def weigh(self, found: Frequencies) -> Weights:
         """Return the weight (V,) of each token, at least 0."""
-
-    def parameters(self) -> dict[str, Any]:
-        """Return every parameter by name."""
-        return {f.name: getattr(self, f.name) for f in fields(self) if f.init}
 
     def steps(self, training_data: TrainingData) -> int:
         """Return 1: the sentences are read once."""

@@ -28,9 +28,9 @@ class Tuner(Method):
     category = "tuner"
     report: dict[str, Any]
 
-    @abstractmethod
     def parameters(self) -> dict[str, Any]:
-        """Return every parameter by name, defaults included."""
+        """Return every parameter by name, defaults included; a tuner is a dataclass."""
+        return {f.name: getattr(self, f.name) for f in fields(self) if f.init}
 
     @abstractmethod
     def steps(self, training_data: TrainingData) -> int:
@@ -118,8 +118,7 @@ class TunerWrapper(Tuner):
 
     def parameters(self) -> dict[str, Any]:
         """Return every parameter by name, with those of the tuner inside."""
-        own = {f.name: getattr(self, f.name) for f in fields(self) if f.init}
-        return {**own, self.inner.name: self.inner.parameters()}
+        return {**super().parameters(), self.inner.name: self.inner.parameters()}
 
     def reads(self) -> dict[str, Any]:
         """Return nothing: the tuner inside has a key of its own."""

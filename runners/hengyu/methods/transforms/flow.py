@@ -68,7 +68,8 @@ class Flow(SampleTransform):
 
     def fit_sample(self, sample: Sample) -> Self:
         """Train on a sample batch by batch: of all rows only the numbers are in memory."""
-        from hengyu.methods.flows.training import Schedule, hold_out, one_thread, train
+        from hengyu.base.threads import one_thread
+        from hengyu.methods.flows.training import Schedule, hold_out, train
 
         if len(sample) < _FEWEST:
             raise Degenerate(f"flow is fitted on {len(sample)} distinct sentences; it needs at least {_FEWEST}")
@@ -128,7 +129,7 @@ class Flow(SampleTransform):
     def _map(self, x: Floats) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
         import torch
 
-        from hengyu.methods.flows.training import one_thread
+        from hengyu.base.threads import one_thread
 
         with torch.no_grad(), one_thread():
             z, log_det = self.net(torch.from_numpy(np.ascontiguousarray(x[:, self.columns], dtype=np.float32)))

@@ -65,7 +65,8 @@ class Whitening(SpectralTransform):
     def fit_rows(self, sample: Sample, moments: Callable[[], Moments]) -> Self:
         """Learn from rows; raises `WrongSize` when ``dim`` exceeds d."""
         if self.shrink == _LEDOIT_WOLF:
-            return self._fit(moments(), ledoit_wolf(moments(), sample))
+            found = moments()
+            return self._fit(found, ledoit_wolf(found, sample))
         return super().fit_rows(sample, moments)
 
     def fit_moments(self, moments: Moments) -> Self:

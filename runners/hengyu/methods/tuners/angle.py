@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from hengyu.methods.training.data import TrainingData
-from hengyu.methods.training.tuner import FineTuner
+from hengyu.methods.tuners.cosent import CoSent
 
 if TYPE_CHECKING:
     from hengyu.methods.training.model import TrainableEncoder
@@ -15,7 +15,7 @@ __all__ = ["METHOD", "AnglE"]
 
 
 @dataclass
-class AnglE(FineTuner):
+class AnglE(CoSent):
     r"""Trains the encoder on labelled pairs like cosent, but by a similarity whose gradient does not vanish near a cosine of 1.
 
     Li and Li, AnglE-optimized Text Embeddings (arXiv:2309.12871), as sentence-transformers' AnglELoss, which has the angle
@@ -25,16 +25,6 @@ class AnglE(FineTuner):
     numbers: the first half of the columns real, the second imaginary. `\mathrm{Re}\, z` is the cosine. Defaults as in cosent.
     Learns from labels: ``fit_on`` must name a split that is not evaluated.
     """
-
-    lr: float = 2e-5
-    batch: int = 32
-    epochs: int = 5
-    sentences: int = 0  # pairs, here
-    dropout: float = 0.1
-    scale: float = 20.0
-
-    labelled = True
-    limits = {"scale": (1e-3, 1000)}
 
     def make(self, trainable: TrainableEncoder, training_data: TrainingData) -> Any:
         """Return the objective of the training data."""

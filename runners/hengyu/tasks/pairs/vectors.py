@@ -103,16 +103,7 @@ class StsVectors:
         self, step: Step, chain: FittedPipeline, dims: Sequence[int], width: int
     ) -> list[tuple[int, Similarity]]:
         """Return a similarity for each of the dims, fitted on what the chain's steps leave of its rows, cut to that dim."""
-        found: list[tuple[int, Similarity]] = []
-        for dim in dims:
-            similarity: Similarity = step.make()
-            if similarity.needs_fit:
-                if chain.sample is None:
-                    raise ValueError(f"{step} must be fitted, but there is nothing to fit it on")
-                chain.describe()
-                similarity.fit(chain.sample if dim == width else chain.sample.then(partial(_cut, dim=dim)))
-            found.append((dim, similarity))
-        return found
+        return [(dim, chain.similarity(step, None if dim == width else partial(_cut, dim=dim))) for dim in dims]
 
     def _clouds(
         self, x: Floats, dims: Sequence[int], similarity: NDArray[np.float64], cloud_sample: CloudSample

@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hengyu.cards.relevance import Relevance
-from hengyu.methods.base import Fusion, Searcher, Similarity
+from hengyu.methods.base import Fusion, Searcher
 from hengyu.methods.fit_cache import FitCache
 from hengyu.methods.grammar import Entry
-from hengyu.methods.pipeline import FittedPipeline, PipelineFitter
+from hengyu.methods.pipeline import PipelineFitter
 from hengyu.methods.search.cost import Peak, queries_per_second, threads
 from hengyu.methods.search.exact import Exact, exact_search
 from hengyu.methods.search.fused import FusedSearch, JoinedQueries
@@ -202,7 +202,7 @@ class RetrievalVectors:
         if similarity is None:
             rows, asking = rows.then(unit_rows), asking.then(unit_rows)
         else:
-            rows, asking = _fitted(similarity, chain).as_products(rows, asking, self.block)
+            rows, asking = chain.similarity(similarity).as_products(rows, asking, self.block)
         queries = np.concatenate([part for part, _ in asking.blocks(self.block)])
         if len(rows) * queries.shape[1] * 4 <= _HELD:
             rows = Sample.of(np.concatenate([part for part, _ in rows.blocks(self.block)]))
@@ -211,17 +211,6 @@ class RetrievalVectors:
         made = _Prepared(dim, rows, queries, exact, chain.report)
         self._prepared = (key, made)
         return made
-
-
-def _fitted(step: Step, chain: FittedPipeline) -> Similarity:
-    """Return a similarity, fitted on what the chain's steps leave of its rows where it learns."""
-    similarity: Similarity = step.make()
-    if similarity.needs_fit:
-        if chain.sample is None:
-            raise ValueError(f"{step} must be fitted, but there is nothing to fit it on")
-        chain.describe()
-        similarity.fit(chain.sample)
-    return similarity
 
 
 def _searching(steps: tuple[Step, ...]) -> int:

@@ -19,9 +19,10 @@ from hengyu.tools.tuning.space import parse_search, seed_of
 from hengyu.tools.tuning.splits import resolve
 from hengyu.tools.tuning.subject import Subject
 
-__all__ = ["suite_line", "suite_lines", "tune"]
+__all__ = ["CHOSEN", "suite_line", "suite_lines", "tune"]
 
-_CHOSEN = "chosen.toml"
+CHOSEN = "chosen.toml"
+"""The file beside a table that has the chosen entry."""
 
 
 def tune(
@@ -98,7 +99,7 @@ def tune(
     done = []
     for subject in subjects:
         one = search(subject, spaces[subject.spec], each, root, progress=progress)
-        write_bytes(one.table.root / _CHOSEN, suite_lines([one]).encode("utf-8"))
+        write_bytes(one.table.root / CHOSEN, suite_lines([one]).encode("utf-8"))
         done.append(one)
     return done
 
