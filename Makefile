@@ -44,8 +44,7 @@ $(VENV)/.dev: pyproject.toml constraints.txt $(VENV)/.run
 	@touch $@
 
 bench: $(VENV)/.run  ## evaluate the smoke suites (similarity, then search), or SUITE=path; prints leaderboards and where their pages are
-	$(BIN)/hengyu run $(SUITE)
-	$(if $(filter suites/smoke.toml,$(SUITE)),$(BIN)/hengyu run suites/smoke-retrieval.toml)
+	$(BIN)/hengyu run $(SUITE) $(if $(filter suites/smoke.toml,$(SUITE)),suites/smoke-retrieval.toml)
 
 check: $(VENV)/.run  ## run SUITE and compare it with its baseline; fails if a score drops significantly
 	$(BIN)/hengyu run $(SUITE) --quiet

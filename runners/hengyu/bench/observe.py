@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from threading import Thread
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from hengyu.base.errors import Degenerate
 from hengyu.base.remote import Unreachable
 from hengyu.bench.context import RunContext
 from hengyu.bench.encode import Vectors
@@ -211,6 +214,9 @@ def observe_all(executor: Executor, context: RunContext, encoders: Sequence[Enco
             units = [replace(unit, sole=True) for unit in units]
         if executor.remote:
             units = _with_moments(executor, context, units, log)
+            if units and not timed:
+                entries = _count(plan, encoders) // len(plan.tasks) + len(plan.suite.baselines)
+                Thread(target=_compile_ahead, args=(plan, entries)).start()
         work: list[WorkUnit[RunContext, list[Observation]]] = [*units, *texts]
         for number, seen in executor.run(work, context, log):
             into, where = places[number]
@@ -222,6 +228,13 @@ def observe_all(executor: Executor, context: RunContext, encoders: Sequence[Enco
         for text in lexical:
             if text is not None:
                 log.enter(plan.suite, text)
+
+
+def _compile_ahead(plan: Plan, entries: int) -> None:
+    """Compile what the intervals of so many entries are computed with, while other processes are at work."""
+    for truth in plan.truths.values():
+        with suppress(Degenerate):  # of its labels: then it has no intervals
+            truth.compile_ahead(entries, plan.suite.resamples)
 
 
 def _taken(store: ObservationStore, seen: Observation, log: ResultLog) -> Observation:

@@ -26,8 +26,6 @@ from hengyu.suites.suite import Suite
 
 __all__ = ["RunOptions", "run_suite"]
 
-_MANY = 2000  # texts that take longer than a process takes to start
-
 
 @dataclass(frozen=True)
 class RunOptions:
@@ -149,15 +147,18 @@ def run_suite(suite: Suite, options: RunOptions, progress: Progress = silent) ->
 
     Raises `HengyuError` for every mistake in the suite, its data and the options. Cells that failed are in what is returned.
     """
-    plan = make_plan(options.applied_to(suite, progress), data_dir=options.data, datasets=tuple(options.datasets))
     if options.fresh and options.store:
         raise HengyuError("--fresh encodes into a temporary folder; remove --store")
+    suite = options.applied_to(suite, progress)
     with ExitStack() as stack:
         own = Path(stack.enter_context(TemporaryDirectory(prefix="hengyu-"))) if options.fresh else None
         store = VectorStore(own / "vectors") if own else VectorStore.at(options.store)
-        local = store.mirror is None and not any(e.api for e in plan.suite.encoders)
-        certain = local and not any(store.spaces()) and len(plan.texts) > _MANY  # all of them will be encoded
+        local = store.mirror is None and not any(e.api for e in suite.encoders)
+        # with an empty store a model will run: its libraries are loaded while the plan is made
+        certain = local and any(e.kind == "model" for e in suite.encoders) and not any(store.spaces())
         ways = options.executor, options.address, options.workers, options.device
+        executor = stack.enter_context(open_executor(*ways, at_once=certain))
+        plan = make_plan(suite, data_dir=options.data, datasets=tuple(options.datasets))
         return run(
             plan,
             reports=options.reports,
@@ -168,6 +169,6 @@ def run_suite(suite: Suite, options: RunOptions, progress: Progress = silent) ->
             offline=options.offline,
             max_memory=options.max_memory,
             command=options.command,
-            executor=stack.enter_context(open_executor(*ways, at_once=certain)),
+            executor=executor,
             mirror=options.mirror,
         )

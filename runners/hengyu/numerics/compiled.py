@@ -48,6 +48,11 @@ class Compiled:
         if items * _SECONDS > _WORTH:
             self._spent = _WORTH
 
+    @property
+    def due(self) -> bool:
+        """Whether the next call compiles the loop."""
+        return self._ready is None and self._spent >= _WORTH
+
     def ready(self) -> Callable[..., None]:
         """Return the compiled loop, which is compiled now where it has not been yet."""
         if self._ready is None:

@@ -20,6 +20,7 @@ from numpy.typing import ArrayLike, NDArray
 from hengyu.base.errors import Degenerate
 from hengyu.numerics import bootstrap
 from hengyu.numerics.bootstrap import LANES, cores
+from hengyu.numerics.compiled import Compiled
 from hengyu.numerics.metrics import best_accuracy, best_f1, label_classes, spearman_many, tie_ends
 
 __all__ = [
@@ -43,6 +44,7 @@ Floats = NDArray[np.float64]
 
 _CHUNK = 4096  # pairs whose random numbers (1 MB) are made at once and stay in the L2 cache
 _ROUNDING = 1e-12
+_SETTLING = 15_000  # what `bootstrap.settle` takes for a block over the square root of n, in items of the other loops
 _FEW = 64  # number of classes up to which `bootstrap.rank_sums` is faster
 
 
@@ -139,13 +141,38 @@ class Resamples:
                 part[:] = values[:, : part.shape[1]]
 
         blocks = -(-self.resamples // LANES)
-        for loop in (bootstrap.rank_sums, bootstrap.rank_products, bootstrap.ap_sums, bootstrap.sums):
-            loop.expect(self.n * LANES * blocks * len(entries))
+        self._expect(len(entries), metrics)
         with ThreadPoolExecutor(min(self._pool, blocks)) as pool:
             for done, _ in enumerate(pool.map(work, range(blocks)), 1):
                 if progress is not None:
                     progress(min(done * LANES, self.resamples), self.resamples)
         return out
+
+    def compile_ahead(self, methods: int, metrics: Sequence[str]) -> None:
+        """Compile what `run` would, for so many methods: another thread has the time while their scores are computed."""
+        for loop in self._expect(methods, metrics):
+            if loop.due:
+                loop.ready()
+
+    def _expect(self, methods: int, metrics: Sequence[str]) -> list[Compiled]:
+        """Return the loops that metrics run, and tell each of them how many items are to come."""
+        asked = set(metrics)
+        once = [bootstrap.draw, bootstrap.settle, *([bootstrap.label_sides] if asked else [])]
+        many = []
+        if asked & {"spearman", "auc"}:
+            many.append(bootstrap.rank_sums if len(self.levels) <= _FEW else bootstrap.rank_products)
+        if "ap" in asked:
+            many.append(bootstrap.ap_sums)
+        if asked & {"pearson", "f1", "accuracy"}:
+            many.append(bootstrap.sums)
+        blocks = -(-self.resamples // LANES)
+        items = self.n * blocks * LANES
+        bootstrap.draw.expect(items)
+        bootstrap.label_sides.expect(items)
+        bootstrap.settle.expect(int(blocks * _SETTLING * self.n**0.5))
+        for loop in many:
+            loop.expect(items * methods)
+        return [*once, *many]
 
     def _prepare(self, x: Floats, metrics: Sequence[str], cuts: dict[str, float]) -> _Entry:
         if x.shape != self.labels.shape:

@@ -12,7 +12,7 @@ __all__ = ["command"]
 
 
 @click.command("run")
-@click.argument("suite", default="")
+@click.argument("suites", metavar="[SUITE]...", nargs=-1)
 @options.data
 @options.datasets
 @click.option(
@@ -85,7 +85,7 @@ __all__ = ["command"]
 @options.trust_remote_code
 @click.option("--quiet", is_flag=True, help="Print neither progress nor the leaderboard.")
 def command(
-    suite: str,
+    suites: tuple[str, ...],
     data: Path | None,
     datasets: tuple[Path, ...],
     pairs: tuple[Path, ...],
@@ -123,7 +123,7 @@ def command(
     trust_remote_code: bool,
     quiet: bool,
 ) -> None:
-    """Evaluate a suite and write its leaderboard.
+    """Evaluate suites and write their leaderboards.
 
     SUITE is a file, or the name of a shipped suite. It may be left out with --pairs: the methods of 'smoke' are then
     evaluated on your pairs.
@@ -133,6 +133,7 @@ def command(
     import re
     import shlex
     import sys
+    from dataclasses import replace
 
     from rich.console import Console
 
@@ -142,9 +143,6 @@ def command(
     from hengyu.bench.run_suite import RunOptions, run_suite
     from hengyu.cli.pairs import show_pairs
     from hengyu.encoders import POOLINGS, EncoderSpec, pooling_name
-    from hengyu.report.page.index import write_index
-    from hengyu.report.page.leaderboard import write_report
-    from hengyu.report.terminal import print_board
     from hengyu.storage.records import load_run
     from hengyu.suites.suite import find_suite, load_suite
 
@@ -155,7 +153,7 @@ def command(
             raise HengyuError(f"--pooling {pooling}: no such pooling{did_you_mean(pooling, POOLINGS)}")
     if (api or key_env or dimensions) and not (api and encoders):
         raise HengyuError("--api, --key-env and --dimensions need --encoder, the name of the API's model")
-    if not suite and not pairs:
+    if not suites and not pairs:
         raise HengyuError("name a suite, like 'hengyu run smoke' (hengyu list suites), or a file of pairs with --pairs")
     if pairs:
         tasks = (*show_pairs(pairs, quiet=quiet), *tasks)
@@ -194,24 +192,44 @@ def command(
         address=address,
         workers=workers,
         max_memory=limit,
-        command=shlex.join(["hengyu", *sys.argv[1:]]),
     )
     progress = Progress(None if quiet else Console(stderr=True))
-    outcome = run_suite(load_suite(find_suite(suite or "smoke")), asked, progress)
-    finished = load_run(outcome.folder)
-    if not quiet:
-        print_board(finished)
-    reports = asked.reports
-    page = write_report(finished, reports / "site" / finished.id, listed=True)
-    index = write_index(reports)
-    if asked.mirror:
-        pages = sorted(p for p in (page.parent.rglob("*")) if p.is_file())
-        asked.mirror.send(reports, [p.relative_to(reports).as_posix() for p in (*pages, index)])
-    click.echo(
-        f"{outcome.encoded:,} texts encoded, {outcome.observed:,} results computed, {outcome.kept:,} reused", err=True
-    )
-    click.echo(f"records: {outcome.folder}")
-    click.echo(f"leaderboard: {page}")
-    click.echo(f"all runs: {index}")
-    if outcome.failures:
-        raise HengyuError(*outcome.failures)
+    reports, failures = asked.reports, list[str]()
+    words = ["hengyu", *sys.argv[1:]]
+    for suite, loaded in [(suite, load_suite(find_suite(suite))) for suite in suites or ("smoke",)]:
+        others = list(suites)
+        if suite in others:
+            others.remove(suite)
+        outcome = run_suite(loaded, replace(asked, command=shlex.join(_without(words, others))), progress)
+        # only now, so that the processes that encode are started half a second sooner
+        from hengyu.report.page.index import write_index
+        from hengyu.report.page.leaderboard import write_report
+        from hengyu.report.terminal import print_board
+
+        finished = load_run(outcome.folder)
+        if not quiet:
+            print_board(finished)
+        page = write_report(finished, reports / "site" / finished.id, listed=True)
+        index = write_index(reports)
+        if asked.mirror:
+            pages = sorted(p for p in (page.parent.rglob("*")) if p.is_file())
+            asked.mirror.send(reports, [p.relative_to(reports).as_posix() for p in (*pages, index)])
+        click.echo(
+            f"{outcome.encoded:,} texts encoded, {outcome.observed:,} results computed, {outcome.kept:,} reused",
+            err=True,
+        )
+        click.echo(f"records: {outcome.folder}")
+        click.echo(f"leaderboard: {page}")
+        click.echo(f"all runs: {index}")
+        failures += outcome.failures
+    if failures:
+        raise HengyuError(*failures)
+
+
+def _without(words: list[str], others: list[str]) -> list[str]:
+    """Return the words of a command line without those that name its other suites."""
+    kept = list(words)
+    for other in others:
+        if other in kept:
+            kept.remove(other)
+    return kept

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from hengyu.methods.base import Fusion, Ids, Searcher
 
-__all__ = ["FusedSearch", "JoinedQueries", "best_sums", "drop_own"]
+__all__ = ["FusedSearch", "JoinedQueries", "best_sums", "drop_own", "top"]
 
 
 @dataclass(frozen=True)
@@ -82,15 +82,33 @@ def best_sums(
     """
     out_ids = np.full((len(lists[0][0]), k), -1, np.int64)
     out = np.full(out_ids.shape, -np.inf, np.float32)
+    n = 1 + max((int(ids.max(initial=-1)) for ids, _ in lists), default=-1)
+    sums, seen = np.zeros(n), np.zeros(n, bool)  # by row: a table instead of sorting the rows of every query
     for query in range(len(out_ids)):
-        rows = [ids[query][ids[query] >= 0] for ids, _ in lists]
-        values = [value[query][ids[query] >= 0] for ids, value in lists]
-        distinct, place = np.unique(np.concatenate(rows), return_inverse=True)
-        sums = np.full(len(distinct), float(sum(m[query] for m in missing)))
-        places = np.split(place, np.cumsum([len(r) for r in rows])[:-1])
-        for at, value, lacks in zip(places, values, missing, strict=True):
-            sums[at] += value - lacks[query]
-        sums = np.round(sums, 12)
-        best = np.argsort(-sums, kind="stable")[:k]
-        out_ids[query, : len(best)], out[query, : len(best)] = distinct[best], sums[best]
+        found = [ids[query][ids[query] >= 0] for ids, _ in lists]
+        new = []
+        for rows in found:
+            new.append(rows[~seen[rows]])
+            seen[rows] = True
+        distinct = np.concatenate(new)
+        sums[distinct] = sum(float(lacks[query]) for lacks in missing)
+        for rows, (ids, values), lacks in zip(found, lists, missing, strict=True):
+            sums[rows] += values[query][ids[query] >= 0] - lacks[query]
+        best, scores = top(distinct, sums[distinct], k, 12)
+        out_ids[query, : len(best)], out[query, : len(best)] = best, scores
+        seen[distinct] = False
     return out_ids, out
+
+
+def top(
+    ids: NDArray[np.integer[Any]], scores: NDArray[np.float64], k: int, digits: int
+) -> tuple[NDArray[np.integer[Any]], NDArray[np.float64]]:
+    """Return the k best of rows (n,) and their scores (n,), rounded to ``digits``, best first, ties by number."""
+    if k < len(scores):
+        near = (
+            scores >= np.partition(scores, -k)[-k] - 2 * 10.0**-digits
+        )  # rounding moves two scores by so much at most
+        ids, scores = ids[near], scores[near]
+    scores = np.round(scores, digits)
+    order = np.lexsort((ids, -scores))[:k]
+    return ids[order], scores[order]

@@ -10,6 +10,7 @@ import re
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any, Self
 
 import numpy as np
@@ -18,6 +19,7 @@ from numpy.typing import NDArray
 from hengyu.base.bounded import DATA, read_bytes, user_path
 from hengyu.base.segmenter import jieba_words
 from hengyu.methods.base import Ids, Lexical
+from hengyu.methods.search.fused import top
 from hengyu.numerics.words import Segmenter
 
 __all__ = ["SparseSearch", "read_words"]
@@ -94,10 +96,11 @@ class SparseSearch(Lexical):
         step = max(1, _SCORES // max(n, 1))
         for start in range(0, len(q), step):
             asked = self._ask(self._vectorizer.transform(q[start : start + step]).tocsr())
-            scores = np.round((asked @ self._rows).toarray(), _DIGITS)
-            for i, row in enumerate(scores):
-                best = _best(row, k)
-                ids[start + i, : len(best)], out[start + i, : len(best)] = best, row[best]
+            found = (asked @ self._rows).tocsr()
+            for i, (low, high) in enumerate(pairwise(found.indptr), start):
+                best, scores = top(found.indices[low:high], found.data[low:high], k, _DIGITS)
+                shared = np.count_nonzero(scores > 0)
+                ids[i, :shared], out[i, :shared] = best[:shared], scores[:shared]
         return ids, out
 
     def size(self) -> int:
@@ -144,13 +147,3 @@ def read_words(path: str) -> dict[str, int]:
     if not found:
         raise ValueError(f"{path}: holds no words; discover them in a larger corpus, or with a smaller --min-count")
     return found
-
-
-def _best(scores: NDArray[np.float64], k: int) -> Ids:
-    """Return the places of the k best scores (n,) above 0, best first, ties by number."""
-    if k < len(scores):
-        least = np.partition(scores, -k)[-k]
-        at = np.flatnonzero(scores >= max(least, np.finfo(np.float64).tiny))
-    else:
-        at = np.flatnonzero(scores > 0)
-    return at[np.argsort(-scores[at], kind="stable")][:k]

@@ -133,6 +133,10 @@ class Truth(ABC):
     def resamples(self, resamples: int, seed: int) -> Resamples:
         """Return the resamples that `replicates` draws."""
 
+    def compile_ahead(self, entries: int, resamples: int) -> None:
+        """Compile what `replicates` of so many entries will run, where that is worth it."""
+        self.resamples(resamples, 0).compile_ahead(entries, ())
+
     @abstractmethod
     def like(self, other: Truth) -> bool:
         """Whether both judge the same items alike."""

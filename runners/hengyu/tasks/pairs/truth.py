@@ -119,6 +119,10 @@ class PairLabels(Truth):
                 found[m] = np.stack([of.replicates(x, drawn, cut) for x, cut in zip(every, at, strict=True)])
         return found
 
+    def compile_ahead(self, entries: int, resamples: int) -> None:
+        """Compile what `replicates` of so many entries will run, where that is worth it."""
+        self.resamples(resamples, 0).compile_ahead(entries, [m for m in self.metrics if m in METRICS])
+
     def interval(self, metric: str, value: float, drawn: Floats, level: float) -> dict[str, Any]:
         """Return the percentile interval, or one on the logit scale of a metric that is a `fraction`."""
         ends = percentiles(drawn, level)
