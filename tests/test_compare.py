@@ -203,3 +203,30 @@ def test_the_command(tmp_path, monkeypatch):
     missing = CliRunner().invoke(main, ["compare", "first"])
     assert missing.exit_code == 2 and "error: first: one run is compared" in missing.output
     assert "Traceback" not in missing.output
+
+
+def test_a_baseline_is_compared_with_every_row_of_an_encoder(tmp_path):
+    rng = np.random.default_rng(3)
+    labels = {"A:test": (rng.random(200) < 0.4).astype(float)}
+    y = labels["A:test"]
+    rows = [("m", "mean", "raw", "none"), ("m", "mean", "whitening", "target"), ("tfidf", "-", "raw", "target")]
+    seen = {
+        row: {"A:test": y + noise * rng.normal(size=len(y))} for row, noise in zip(rows, (0.7, 0.9, 2.0), strict=True)
+    }
+    run = observed.write(tmp_path, "with-baseline", labels, seen)
+
+    found = compare(run, chosen={"encoder": ["m", "tfidf"]})
+    assert found.sides == ("m", "tfidf")
+    assert [(line.first.entry, line.second.encoder) for line in found.lines] == [
+        ("raw", "tfidf"),
+        ("whitening", "tfidf"),
+    ]
+    scores = [spearman(seen[row]["A:test"], y) for row in rows]
+    drawn = Resamples(y, observed.RESAMPLES, seed=3, key="A:test").run(
+        [seen[rows[0]]["A:test"], seen[rows[2]]["A:test"]]
+    )
+    assert found.lines[0].difference == pytest.approx(scores[0] - scores[2])
+    assert (found.lines[0].low, found.lines[0].high) == pytest.approx(difference(*drawn["spearman"]))
+
+    turned = compare(run, chosen={"encoder": ["tfidf", "m"], "entry": ["whitening"], "pooling": ["mean"]})
+    assert [line.difference for line in turned.lines] == pytest.approx([scores[2] - scores[1]])

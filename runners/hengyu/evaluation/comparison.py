@@ -22,6 +22,7 @@ __all__ = ["AXES", "Comparison", "Line", "compare"]
 
 AXES = ("encoder", "pooling", "entry", "fit_on")
 MEAN = "mean"
+_NO_POOLING = "-"  # of rows without vectors
 _SUITE = ("kind", "relevant", "aggregate")  # what both runs' suites must say alike
 _TASK = ("n", "sha256", "card_sha256", "ceiling", "corpus", "queries", "relevant", "distractors_sha256")
 Floats = NDArray[np.float64]
@@ -69,7 +70,8 @@ def compare(first: Run, second: Run | None = None, chosen: Mapping[str, Sequence
     """Compare two runs, or two parts of one; raises `HengyuError` where their numbers cannot be held together.
 
     ``chosen`` is axis -> names, out of `AXES` and "task": one name keeps its rows, two names are the first and the second
-    side. Within one run exactly one axis has two names.
+    side. Within one run exactly one axis has two names, or more where one side has no vectors (a baseline, lexical search):
+    its rows are compared with all that are kept of the other side.
     """
     picked = {axis: list(names) for axis, names in (chosen or {}).items() if names}
     axes = [axis for axis in AXES if len(picked.get(axis, ())) == 2]
@@ -78,7 +80,8 @@ def compare(first: Run, second: Run | None = None, chosen: Mapping[str, Sequence
         for axis, names in picked.items()
         if axis in AXES and len(names) > 2
     )
-    if second is None and len(axes) != 1:
+    a, b = (scores_of(run, (headline(first),)) for run in (first, second or first))
+    if second is None and len(axes) != 1 and not any(_without_vectors(a, b, picked)):
         raise HengyuError(
             f"{first.id}: one run is compared along one axis; give a second RUN, or two names of one of "
             + ", ".join("--" + a.replace("_", "-") for a in AXES)
@@ -88,7 +91,6 @@ def compare(first: Run, second: Run | None = None, chosen: Mapping[str, Sequence
             f"{second.path}: is of kind '{second.kind}', and {first.path} of kind '{first.kind}': their numbers measure different "
             "things; compare runs of one kind"
         )
-    a, b = (scores_of(run, (headline(first),)) for run in (first, second or first))
     tasks = [t for t in a.tasks if t in b.tasks and (not picked.get("task") or t in picked["task"])]
     gather(_missing(a, b, picked))
     if not tasks:
@@ -168,18 +170,40 @@ def _couples(
     An entry that is fitted on nothing is compared with every fit_on of the other.
     """
     found: dict[tuple[str, ...], dict[str, tuple[Key, Key]]] = {}
+    bare = _without_vectors(a, b, picked)
     for key, number in a.cells.items():
-        if key.task not in tasks or number.value is None:
-            continue
-        if any(picked.get(axis) and getattr(key, axis) != picked[axis][0] for axis in AXES):
+        if key.task not in tasks or number.value is None or not _kept(key, picked, 0, bare[0]):
             continue
         other = key._replace(**{axis: names[1] for axis, names in picked.items() if axis in AXES and len(names) == 2})
         ways = [other, *_unfitted(a, b, other)] if len(picked.get("entry", ())) == 2 else [other]
+        if any(bare):
+            ways = [
+                k for k in b.cells if k.task == key.task and k.metric == key.metric and _kept(k, picked, -1, bare[1])
+            ]
         for way in ways:
             there = b.cells.get(way)
             if there is not None and there.value is not None:
                 found.setdefault((*key[1:5], *way[1:5]), {})[key.task] = (key, way)
     return found
+
+
+def _without_vectors(a: RunMetrics, b: RunMetrics, picked: Mapping[str, Sequence[str]]) -> tuple[bool, bool]:
+    """Return of two encoders which has no vectors: its rows have no pooling."""
+    names = picked.get("encoder", ())
+    if len(names) != 2:
+        return False, False
+    first, second = ([k for k in s.cells if k.encoder == name] for s, name in zip((a, b), names, strict=True))
+    return tuple(bool(rows) and all(k.pooling == _NO_POOLING for k in rows) for rows in (first, second))  # type: ignore[return-value]
+
+
+def _kept(key: Key, picked: Mapping[str, Sequence[str]], side: int, bare: bool) -> bool:
+    """Return whether a row is of a side; one name of pooling, entry or fit_on is not meant for a side without vectors."""
+    asked = {axis: picked[axis] for axis in AXES if picked.get(axis)}
+    return all(
+        getattr(key, axis) == names[side]
+        for axis, names in asked.items()
+        if len(names) == 2 or not bare or axis == "encoder"
+    )
 
 
 def _unfitted(a: RunMetrics, b: RunMetrics, other: Key) -> list[Key]:

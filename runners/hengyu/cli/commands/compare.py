@@ -56,6 +56,8 @@ def command(
     A run is a folder, an id, the beginning of one, or 'latest'. Without OTHER, give two names of one option to compare
     them within RUN: --entry whitening --entry raw. With OTHER, the first name is RUN's and the second OTHER's. Both sides
     use the same pairs and resamples; runs with different protocols are refused, with the field that differs.
+
+    A baseline is named like an encoder: --encoder hengyu-small --encoder tfidf compares it with every row of the other.
     """
     from hengyu.base.errors import HengyuError
     from hengyu.base.escapes import plain

@@ -50,7 +50,8 @@ def _ways(found: Comparison) -> list[str]:
     """Say how many lines were compared by what."""
     tests = dict.fromkeys(line.test for line in found.lines)
     paired = f"pair by pair, under the same {found.resamples:,} resamples"
-    return [f"{sum(x.test == t for x in found.lines)} lines: {_TESTS.get(t, paired)}" for t in tests]
+    numbers = {t: sum(x.test == t for x in found.lines) for t in tests}
+    return [f"{n} line{'s' * (n != 1)}: {_TESTS.get(t, paired)}" for t, n in numbers.items()]
 
 
 def print_comparison(found: Comparison, console: Console | None = None) -> None:
