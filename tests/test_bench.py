@@ -295,6 +295,12 @@ def test_too_few_sentences_to_fit_on_are_warned_about(folder: Path) -> None:
     assert find(finished.records, task="toy:test", entry="whitening").status == "ok"
     (warning,) = [w for w in finished.header["warnings"] if "span" in w]
     assert "model, mean on toy:test, fit_on train: 20 sentences span only" in warning
+    (warning,) = [w for w in finished.header["warnings"] if "items" in w]
+    n = next(t["n"] for t in finished.header["tasks"] if t["task"] == "toy:test")
+    assert warning == (
+        f"toy:test has only {n} items: two methods must differ by about {100 / n**0.5:.0f} points to differ significantly; "
+        "400 items would do for 5 points"
+    )
 
 
 def test_what_was_seen_is_read_back_one_task_after_the_other(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,6 +18,8 @@ from hengyu.suites.suite import LEXICAL
 
 __all__ = ["header"]
 
+_FEW = 200  # items of a task from which on nobody has to be told that they are few
+
 
 def header(
     plan: Plan,
@@ -104,6 +106,7 @@ def header(
             *plan.warnings,
             *warnings,
             *(j.encoder.warning for j in encoded if j.encoder.warning),
+            *_size_warnings(plan),
             *_prompt_warnings(plan, encoded),
             *scorer_warnings(scorers),
             *_coverage_warnings(encoded),
@@ -121,6 +124,20 @@ def _served(plan: Plan, one: EncodedEncoder) -> dict[str, Any]:
     else:
         tokens = one.vectors.tokens_of(np.arange(len(plan.texts)))
     return one.encoder.bill(tokens)
+
+
+def _size_warnings(plan: Plan) -> list[str]:
+    """Say which tasks are too small to tell methods apart, and from what difference on they can."""
+    found = []
+    for task in plan.tasks:
+        n = plan.truths[task.name].n
+        if n < _FEW:
+            points, enough = 100 * plan.suite.task_kind.noise / n**0.5, (100 * plan.suite.task_kind.noise / 5) ** 2
+            found.append(
+                f"{task.name} has only {n} items: two methods must differ by about {points:.0f} points to differ significantly; "
+                f"{enough:,.0f} items would do for 5 points"
+            )
+    return found
 
 
 def _prompt_warnings(plan: Plan, encoded: Sequence[EncodedEncoder]) -> list[str]:

@@ -127,6 +127,7 @@ class Task(ABC):
         sided: whether queries are encoded by their own prompt or route, apart from documents.
         distracts: whether a suite may add documents that are relevant to nothing (`Truth.among`).
         costs: whether observing an entry measures what differs from run to run (costs.json).
+        noise: half the width of the interval of a difference between two methods, usually, times the square root of n.
         standings: whether rows are tested against the best of their column.
         keeps: what `save` keeps of a task, in a word.
         layout: how its runs are shown (`hengyu.report.layout`): as a "board", whose columns are tasks, one metric at a time, or
@@ -156,6 +157,7 @@ class Task(ABC):
     sided: ClassVar[bool] = False
     distracts: ClassVar[bool] = False
     costs: ClassVar[bool] = False
+    noise: ClassVar[float] = 0.5  # of means over queries
     standings: ClassVar[bool] = True
     keeps: ClassVar[str] = "labels"
     layout: ClassVar[Literal["board", "search"]] = "board"
