@@ -1,4 +1,4 @@
-"""A hook of MkDocs (mkdocs.yml names it): a page for every method of the registry, and their overview.
+"""A hook of MkDocs (mkdocs.yml names it): a page for every method of the registry, their overview, and formulas as MathML.
 
 mkdocs-click and mkdocstrings make the reference pages. They know nothing of the registry of methods, so the list of
 methods, their groups and the way they are written in an entry come from here.
@@ -6,22 +6,37 @@ methods, their groups and the way they are written in an entry come from here.
 
 from __future__ import annotations
 
+import html
 import re
 import sys
 import textwrap
 from dataclasses import MISSING, fields
 from pathlib import Path
 
+from latex2mathml.converter import convert
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
+from mkdocs.structure.pages import Page
 
 from hengyu.base.escapes import markdown_row
 from hengyu.methods.base import Method, Transform
 from hengyu.methods.registry import find_method, method_names
 
-__all__ = ["NOTES", "advice", "method_pages", "on_config", "on_files", "signature"]
+__all__ = [
+    "FORMULAS",
+    "NOTES",
+    "advice",
+    "formula",
+    "mathml",
+    "method_pages",
+    "on_config",
+    "on_files",
+    "on_page_content",
+    "signature",
+]
 
 NOTES = "methods/notes.md"  # when each method helps or hurts; read here, not a page of its own
+FORMULAS = "methods/formulas.md"  # the formula of each method, in TeX
 WORKER = "assets/iframe-worker.js"  # third-party code, kept in docs/
 
 GROUPS = {
@@ -53,15 +68,34 @@ def on_config(config: MkDocsConfig) -> MkDocsConfig:
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Add the pages of the methods."""
-    notes = (Path(config.docs_dir) / NOTES).read_text(encoding="utf-8")
-    for name, text in method_pages(notes).items():
+    notes, formulas = ((Path(config.docs_dir) / name).read_text(encoding="utf-8") for name in (NOTES, FORMULAS))
+    for name, text in method_pages(notes, formulas).items():
         files.append(File.generated(config, name, content=text))
     return files
 
 
-def method_pages(notes: str) -> dict[str, str]:
+def on_page_content(content: str, page: Page, config: MkDocsConfig, files: Files) -> str:
+    """Return the HTML of a page with its formulas as MathML."""
+    return mathml(content)
+
+
+_TEX = re.compile(r'(?s)<(span|div) class="arithmatex">\\[(\[](.*?)\\[)\]]</\1>')
+
+
+def mathml(content: str) -> str:
+    """Return HTML in which formulas in TeX are MathML: browsers show it without a script."""
+
+    def converted(found: re.Match[str]) -> str:
+        formula = convert(html.unescape(found[2]).strip(), display="block" if found[1] == "div" else "inline")
+        return f'<{found[1]} class="formula">{formula}</{found[1]}>'
+
+    return _TEX.sub(converted, content)
+
+
+def method_pages(notes: str, formulas: str) -> dict[str, str]:
     """Return the Markdown of the overview and of every method's page, by its name below docs/."""
-    return {"methods/index.md": _overview(), **{f"methods/{name}.md": _page(name, notes) for name in method_names()}}
+    pages = {f"methods/{name}.md": _page(name, notes, formulas) for name in method_names()}
+    return {"methods/index.md": _overview(), **pages}
 
 
 def signature(name: str) -> str:
@@ -83,15 +117,21 @@ def advice(notes: str, name: str) -> str:
     return found[1].strip() if found else ""
 
 
-def _page(name: str, notes: str) -> str:
-    """Return a method's page: its docstring, its parameters, and when it helps or hurts."""
+def formula(formulas: str, name: str) -> list[str]:
+    """Return the lines of a method's formula, and of what its letters are; none where the file has none."""
+    tex, _, letters = advice(formulas, name).partition("\n\n")
+    return ["$$", tex, "$$", "", *([letters, ""] if letters else [])] if tex else []
+
+
+def _page(name: str, notes: str, formulas: str) -> str:
+    """Return a method's page: its formula, docstring and parameters, and when it helps or hurts."""
     method = find_method(name)
     about, said = _headline(name), advice(notes, name)
     lines = [f"# {name}", "", f"{about[:1].upper()}{about[1:]}.", "", "```text", _wrapped(signature(name)), "```", ""]
     lines += [f"*{GROUPS[method.category]}. Learns from {_learns(method)}.*", ""]
     if issubclass(method, Transform):
         lines += [f"For scikit-learn: `hengyu.estimators.{method.__name__}`.", ""]
-    lines += _docstring(method)
+    lines += [*formula(formulas, name), *_docstring(method)]
     for base in method.__mro__[1:]:
         if base.__module__ == "hengyu.methods.training.config":
             lines += ["## What all training shares", "", *_docstring(base)]

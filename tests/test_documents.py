@@ -11,7 +11,7 @@ import sys
 import tomllib
 from collections.abc import Iterator
 from dataclasses import fields
-from html import unescape
+from html import escape, unescape
 from importlib import import_module
 from importlib.machinery import SourceFileLoader
 from inspect import getdoc
@@ -34,7 +34,7 @@ from hengyu.methods.registry import find_method
 from hengyu.suites import suite as suites
 
 HOOKS = SourceFileLoader("mkdocs_hooks", str(ROOT / "mkdocs_hooks.py")).load_module()
-NOTES = ROOT / "docs" / HOOKS.NOTES
+NOTES, FORMULAS = ROOT / "docs" / HOOKS.NOTES, ROOT / "docs" / HOOKS.FORMULAS
 DOCUMENTS = {str(p.relative_to(ROOT)): p for p in documents()}
 RUN = [name for name, path in DOCUMENTS.items() if any(b.mark == "run" for b in blocks(path))]
 _NUMBER = re.compile(r"(?<![\w.])[-+]?\d[\d,]*\.\d+")
@@ -153,8 +153,8 @@ def test_what_a_page_shows_wrongly_is_seen() -> None:
 
 
 def test_every_method_has_a_card_with_formula_and_advice() -> None:
-    notes = NOTES.read_text(encoding="utf-8")
-    made = HOOKS.method_pages(notes)
+    notes, formulas = NOTES.read_text(encoding="utf-8"), FORMULAS.read_text(encoding="utf-8")
+    made = HOOKS.method_pages(notes, formulas)
     chinese = (ROOT / "docs/zh/methods.md").read_text(encoding="utf-8")
     for name in method_names():
         card = made[f"methods/{name}.md"]
@@ -162,12 +162,28 @@ def test_every_method_has_a_card_with_formula_and_advice() -> None:
         advice = HOOKS.advice(notes, name)
         assert len(advice) > 40, f"{NOTES} needs a section '## {name}': when it helps or hurts"
         assert advice in card
+        if find_method(name).category in ("transform", "code", "similarity", "fusion", "lexical"):
+            assert HOOKS.formula(formulas, name), f"{FORMULAS} needs a section '## {name}'"
         assert f"(../methods/{name}.md)" in chinese, f"docs/zh/methods.md needs a line for {name}"
 
 
-def test_advice_is_of_methods_that_exist() -> None:
-    notes = NOTES.read_text(encoding="utf-8")
+def test_advice_and_formulas_are_of_methods_that_exist() -> None:
+    notes, formulas = NOTES.read_text(encoding="utf-8"), FORMULAS.read_text(encoding="utf-8")
     assert sorted(re.findall(r"(?m)^## (.*)$", notes)) == sorted(method_names())
+    assert set(re.findall(r"(?m)^## (.*)$", formulas)) <= set(method_names())
+
+
+def test_formulas_are_mathml() -> None:
+    made = HOOKS.mathml(
+        '<p>so <span class="arithmatex">\\(x_i &lt; 1\\)</span></p><div class="arithmatex">\\[\ny = x^2\n\\]</div>'
+    )
+    assert "arithmatex" not in made and made.count("<math") == 2 and 'display="block"' in made
+    assert "<msub><mi>x</mi><mi>i</mi></msub><mo>&#x0003C;</mo><mn>1</mn>" in made
+    assert "<msup><mi>y</mi>" not in made and "<msup><mi>x</mi><mn>2</mn></msup>" in made
+    for tex in re.findall(r"(?ms)^## [^\n]*\n\n(.*?)\n\n", FORMULAS.read_text(encoding="utf-8") + "\n\n"):
+        made = HOOKS.mathml(f'<div class="arithmatex">\\[{escape(tex)}\\]</div>')
+        # a command that the library does not know stands in the text as it was written
+        assert "\\" not in re.sub(r"<[^>]*>|&#x0005C;", "", made), tex
 
 
 def test_every_public_name_is_in_the_reference_with_an_example_that_runs() -> None:

@@ -20,9 +20,9 @@ class AnglE(CoSent):
 
     Li and Li, AnglE-optimized Text Embeddings (arXiv:2309.12871), as sentence-transformers' AnglELoss, which has the angle
     term alone; the paper adds CoSENT's and an in-batch term. The loss is
-    `\log(1 + \sum_{y_i > y_j} e^{\lambda (s_j - s_i)})` over the pairs of a batch, with `\lambda` = ``scale`` and
-    `s = |\mathrm{Re}\, z + \mathrm{Im}\, z|`, where `z` is the inner product of the two vectors of length 1, read as complex
-    numbers: the first half of the columns real, the second imaginary. `\mathrm{Re}\, z` is the cosine. Defaults as in cosent.
+    $\log(1 + \sum_{y_i > y_j} e^{\lambda (s_j - s_i)})$ over the pairs of a batch, with $\lambda$ = ``scale`` and
+    $s = |\mathrm{Re}\, z + \mathrm{Im}\, z|$, where $z$ is the inner product of the two vectors of length 1, read as complex
+    numbers: the first half of the columns real, the second imaginary. $\mathrm{Re}\, z$ is the cosine. Defaults as in cosent.
     Learns from labels: ``fit_on`` must name a split that is not evaluated.
     """
 

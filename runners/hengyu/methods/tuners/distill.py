@@ -20,8 +20,8 @@ class Distill(FineTuner):
     r"""Trains the encoder to give a teacher's vectors of the sentences, and the cosines between them; no labels.
 
     Kim et al., EmbedDistill (arXiv:2301.12005), as sentence-transformers' EmbedDistillLoss, and Park et al., Relational Knowledge
-    Distillation (arXiv:1904.05068): `\frac{1}{n} \sum_i d(x_i, t_i) + \frac{w}{n} \sum_{i,j} (\cos(x_i, x_j) - \cos(t_i, t_j))^2`
-    over a batch, with the vectors `x`, the teacher's `t` and `w` = ``similarity``.
+    Distillation (arXiv:1904.05068): $\frac{1}{n} \sum_i d(x_i, t_i) + \frac{w}{n} \sum_{i,j} (\cos(x_i, x_j) - \cos(t_i, t_j))^2$
+    over a batch, with the vectors $x$, the teacher's $t$ and $w$ = ``similarity``.
 
     * ``distance_metric``: cosine (1 - cosine), mse, l2, or none for the second term alone.
     * ``teacher``: an encoder as ``--encoder`` takes it: a built-in one, a folder, a model in the hub's cache, or a file of vectors

@@ -22,8 +22,8 @@ class GistEmbed(FineTuner):
     Solatorio, GISTEmbed (arXiv:2402.16829), as sentence-transformers' GISTEmbedLoss: the cross-entropy of each anchor's positive
     among the other positives and hard negatives, with ``contrast_anchors`` the other anchors too, and with
     ``contrast_positives`` the cosines of the positives with each other, all divided by ``temperature``. A candidate is left out
-    where `g(a_i, c) > g(a_i, p_i) - m`, with the guide's cosine `g` and `m` = ``margin`` (``margin_strategy=absolute``) or that
-    share of `|g(a_i, p_i)|` (relative).
+    where $g(a_i, c) > g(a_i, p_i) - m$, with the guide's cosine $g$ and $m$ = ``margin`` (``margin_strategy=absolute``) or that
+    share of $|g(a_i, p_i)|$ (relative).
 
     ``guide`` is an encoder as ``--encoder`` takes it: a built-in one, a folder, a model in the hub's cache, or a file of vectors
     that holds the training sentences; nothing is downloaded. ``guide_pooling`` is its pooling, by default native. Its vectors

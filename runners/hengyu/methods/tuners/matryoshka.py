@@ -21,7 +21,7 @@ class Matryoshka(TunerWrapper):
     r"""Trains with another tuner's loss at several dimensions, so that the first columns of a vector are good vectors too.
 
     Kusupati et al., Matryoshka Representation Learning (NeurIPS 2022, arXiv:2205.13147), as sentence-transformers'
-    MatryoshkaLoss: `\sum_k w_k L(x_{1:d_k} / |x_{1:d_k}|)`, where `L` is the loss of the tuner in parentheses. Written
+    MatryoshkaLoss: $\sum_k w_k L(x_{1:d_k} / |x_{1:d_k}|)$, where $L$ is the loss of the tuner in parentheses. Written
     `matryoshka(mnrl(lr=2e-4), dims="256 128 64")`; the parameters of the training are those of the tuner inside.
 
     * ``dims``: the numbers of columns, by default the full width and its halves down to 64. The full width is trained only if

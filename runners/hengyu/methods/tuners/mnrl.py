@@ -20,9 +20,9 @@ class MultipleNegativesRanking(FineTuner):
     r"""Trains the encoder to tell each anchor's positive from the other sentences of the batch; uses labels.
 
     Henderson et al., Efficient Natural Language Response Suggestion for Smart Reply (arXiv:1705.00652), as
-    sentence-transformers' MultipleNegativesRankingLoss: `-\frac{1}{n} \sum_i \log \frac{e^{\lambda \cos(a_i, p_i)}}{\sum_j
-    e^{\lambda \cos(a_i, p_j)} + \sum_k e^{\lambda \cos(a_i, h_k)}}` over anchors a, positives p and hard negatives h, with
-    `\lambda` = ``scale``. Positives, negatives and ``hard`` are those of simcse-sup; it is that method's loss at ``scale=20``.
+    sentence-transformers' MultipleNegativesRankingLoss: $-\frac{1}{n} \sum_i \log \frac{e^{\lambda \cos(a_i, p_i)}}{\sum_j
+    e^{\lambda \cos(a_i, p_j)} + \sum_k e^{\lambda \cos(a_i, h_k)}}$ over anchors a, positives p and hard negatives h, with
+    $\lambda$ = ``scale``. Positives, negatives and ``hard`` are those of simcse-sup; it is that method's loss at ``scale=20``.
 
     * ``chunk``: with it the loss is CachedMultipleNegativesRankingLoss and ``chunk`` its ``mini_batch_size``: batches of
       thousands in the memory of so many rows, with the same gradients (Gao et al., arXiv:2101.06983).

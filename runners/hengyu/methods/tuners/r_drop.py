@@ -19,9 +19,9 @@ class RDrop(TunerWrapper):
     r"""Trains with another tuner's loss in two dropout passes, and with the divergence between what the passes say.
 
     Liang et al., R-Drop: Regularized Dropout for Neural Networks (NeurIPS 2021, arXiv:2106.14448):
-    `\frac{1}{2}(L_1 + L_2) + \frac{\alpha}{2} (KL(P_1 \| P_2) + KL(P_2 \| P_1))`, where `L_1`, `L_2` are the losses of the tuner in
-    parentheses in two passes. Written `r-drop(sbert(loss=classify))`: then `P` is the classifier's distribution over the labels,
-    as in the paper. For tuners without a classifier, `P` is the distribution of a sentence over the other sentences of the
+    $\frac{1}{2}(L_1 + L_2) + \frac{\alpha}{2} (KL(P_1 \| P_2) + KL(P_2 \| P_1))$, where $L_1$, $L_2$ are the losses of the tuner in
+    parentheses in two passes. Written `r-drop(sbert(loss=classify))`: then $P$ is the classifier's distribution over the labels,
+    as in the paper. For tuners without a classifier, $P$ is the distribution of a sentence over the other sentences of the
     batch, the softmax of ``scale`` times the cosines; this is our reading, since the paper has classifiers only.
     sentence-transformers has no such loss. A step takes twice as long. Learns what the tuner inside learns from.
     """
