@@ -81,6 +81,8 @@ class FineTuner(TrainingConfig, Tuner):
         """
         from hengyu.methods.training.loop import reproducible, train
 
+        if self.patience:
+            training_data = training_data.holding_out(self.seed, labelled=self.labelled)
         trainable.open(dropout=self.dropout, length=self.length, dtype=self.dtype)
         with reproducible(trainable, self.seed):
             for wrapper in reversed(self.wrappers):
