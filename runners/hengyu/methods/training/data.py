@@ -26,6 +26,7 @@ class LabelledPairs:
     labels: NDArray[np.float64]  # (n,)
     scale: tuple[float, float]
     binary: bool
+    groups: Ids | None = None  # (n,) the card of each, where they are of several: a batch is of one
 
     def __len__(self) -> int:
         """Return the number of pairs."""
@@ -40,7 +41,8 @@ class LabelledPairs:
     @property
     def digest(self) -> str:
         """The sha256 of all fields."""
-        return digest([array_digest(self.first, self.second, self.labels), list(self.scale), self.binary])
+        found = [array_digest(self.first, self.second, self.labels), list(self.scale), self.binary]
+        return digest(found if self.groups is None else [*found, array_digest(self.groups)])
 
     def distinct(self) -> LabelledPairs:
         """Return the pairs without repetitions; of a pair with several labels the first counts."""
@@ -54,7 +56,8 @@ class LabelledPairs:
 
     def at(self, at: Ids) -> LabelledPairs:
         """Return the pairs of numbers (k,)."""
-        return LabelledPairs(self.first[at], self.second[at], self.labels[at], self.scale, self.binary)
+        groups = None if self.groups is None else self.groups[at]
+        return LabelledPairs(self.first[at], self.second[at], self.labels[at], self.scale, self.binary, groups)
 
 
 @dataclass(frozen=True)
@@ -77,6 +80,15 @@ class TrainingData:
         """Return the numbers of n random sentences, with repetitions; all of them if there are fewer."""
         every = np.repeat(np.arange(len(self.counts)), self.counts)
         return rng.permutation(every)[:n]
+
+    def groups_of(self, numbers: Ids) -> Ids | None:
+        """Return the card of each of some sentences (k,), the first of several; None where all are of one."""
+        if self.pairs is None or self.pairs.groups is None:
+            return None
+        first = np.full(len(self.counts), len(self.pairs))
+        for part in (self.pairs.first, self.pairs.second):
+            np.minimum.at(first, part, self.pairs.groups)
+        return first[numbers]
 
     def holding_out(self, seed: int, *, labelled: bool) -> TrainingData:
         """Return the training data with held-out pairs: its own, else a tenth of the labelled pairs, which are not trained on.

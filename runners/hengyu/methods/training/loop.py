@@ -50,6 +50,7 @@ class Objective(Protocol):
     size: int
     heads: Sequence[nn.Module]  # trained with the model and then discarded
     heads_lr: float  # the heads' learning rate, without decay; 0 for the recipe's
+    groups: Ids | None  # (size,) the card of each example, where they are of several: a batch is of one
 
     def rows(self, batch: Ids) -> Rows:
         """Return the token ids to embed."""
@@ -66,7 +67,7 @@ class ObjectiveWrapper:
 
     def __init__(self, inner: Objective) -> None:
         self.inner = inner
-        self.size, self.heads, self.heads_lr = inner.size, inner.heads, inner.heads_lr
+        self.size, self.heads, self.heads_lr, self.groups = inner.size, inner.heads, inner.heads_lr, inner.groups
 
     def rows(self, batch: Ids) -> Rows:
         """Return the rows of the objective inside."""
@@ -200,7 +201,7 @@ def train(
         groups = [{"params": own}, {"params": heads, "lr": objective.heads_lr}]
     optimizer = torch.optim.Adam(groups, lr=recipe.lr)
     rng = np.random.default_rng([recipe.seed, 2])
-    total = recipe.total(objective.size)
+    total = recipe.epochs * len(_epoch(np.arange(objective.size), recipe.batch, objective.groups))
     best = _Best(own, recipe.patience) if recipe.patience else None
     often = min(max(_LOOKS, _EPOCH * recipe.epochs) if best else _LOOKS, max(1, total // _APART))
     looks = {round(total * k / often) for k in range(1, often + 1)}
@@ -211,7 +212,7 @@ def train(
     trainable.model.train()
     losses: list[float] = []
     step = 0
-    for step, batch in enumerate(_batches(objective.size, recipe, rng), 1):
+    for step, batch in enumerate(_batches(objective.size, recipe, rng, objective.groups), 1):
         if recipe.decay:
             optimizer.param_groups[0]["lr"] = recipe.lr * (1 - (step - 1) / total)
         optimizer.zero_grad(set_to_none=True)
@@ -251,13 +252,21 @@ def _held_out(found: dict[str, float]) -> float:
     return found["held_out_spearman"]
 
 
-def _batches(size: int, recipe: TrainingConfig, rng: np.random.Generator) -> Iterator[Ids]:
-    """Yield numbers of examples in a new order every epoch; a final batch of one example is skipped."""
+def _batches(size: int, recipe: TrainingConfig, rng: np.random.Generator, groups: Ids | None = None) -> Iterator[Ids]:
+    """Yield numbers of examples in a new order every epoch; a final batch of one example is skipped.
+
+    With ``groups`` (size,) a batch is of one group, and the batches of all groups come in random order.
+    """
     for _ in range(recipe.epochs):
-        order = rng.permutation(size)
-        for at in range(0, size, recipe.batch):
-            if size - at > 1:
-                yield order[at : at + recipe.batch]
+        found = _epoch(rng.permutation(size), recipe.batch, groups)
+        yield from found if groups is None else (found[int(i)] for i in rng.permutation(len(found)))
+
+
+def _epoch(order: Ids, batch: int, groups: Ids | None) -> list[Ids]:
+    """Return the batches of more than one example of an order, those of one group after those of another."""
+    each = [order] if groups is None else [order[groups[order] == group] for group in np.unique(groups)]
+    parts = [one[at : at + batch] for one in each for at in range(0, len(one), batch)]
+    return [part for part in parts if len(part) > 1]
 
 
 @contextmanager
