@@ -23,7 +23,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constr
 SPREAD := --numprocesses auto --maxprocesses 4 --dist loadfile
 SINGLE := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1
 
-.PHONY: help setup bench check baseline golden pictures readme-pictures equal-bytes-picture test test-all soak audit perf lint format data report docs clean
+.PHONY: help setup bench check baseline golden pictures readme-pictures equal-bytes-picture matryoshka-picture test test-all soak audit perf lint format data report docs clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
@@ -67,6 +67,10 @@ readme-pictures: $(VENV)/.dev  ## make the pictures of README.md (docs/assets) f
 # STS: a run of suites/equal-bytes.toml; RETRIEVAL: one of suites/equal-bytes-retrieval.toml
 equal-bytes-picture: $(VENV)/.dev  ## make docs/assets/equal-bytes.png from the runs STS and RETRIEVAL
 	$(BIN)/python tests/helpers/equal_bytes_picture.py $(STS) $(RETRIEVAL)
+
+# RUN: a run of suites/matryoshka.toml
+matryoshka-picture: $(VENV)/.dev  ## make docs/assets/matryoshka.png from RUN
+	$(BIN)/python tests/helpers/matryoshka_picture.py $(RUN)
 
 test: $(VENV)/.dev  ## run the tests
 	$(SINGLE) $(BIN)/python -m pytest --benchmark-disable --ignore=tests/perf $(SPREAD) --durations 25

@@ -98,6 +98,21 @@ def test_the_first_trial_is_the_suites_entry_as_it_is_evaluated_on_valid(home: P
     assert sheet[0] == "trial,seed,state,score,seconds,lr,entry,reason" and len(sheet) == 3
 
 
+def test_a_score_is_the_mean_over_the_dims_of_the_entry(home: Path) -> None:
+    text = (home / "suites" / "some.toml").read_text()
+    scores = {}
+    for dims in ([4], [16], [4, 16]):
+        own = text.replace(f'"{ENTRY} > center"', f'{{ entry = "{ENTRY} > pca", dims = {dims} }}')
+        (home / "suites" / "some.toml").write_text(own)
+        done = tune(home, "--trials", "1", "--search", "lr", "--tables", str(home / str(dims)))
+        assert done.exit_code == 0, done.output
+        assert f"dims = {dims}" in done.output and "1 trial (1 new)" in done.output
+        (path,) = (home / str(dims)).glob("*/trials.json")
+        scores[len(dims), dims[0]] = json.loads(path.read_bytes())["trials"][0]["score"]
+    assert scores[2, 4] == pytest.approx((scores[1, 4] + scores[1, 16]) / 2, abs=1e-6)
+    assert scores[1, 4] != scores[1, 16]
+
+
 def test_a_test_split_is_never_read(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     read: list[str] = []
 
@@ -123,6 +138,8 @@ def test_a_test_split_is_never_read(home: Path, monkeypatch: pytest.MonkeyPatch)
         (["--fit-on", "other:dev"], "a search reads no split but train and valid"),
         (["--fit-on", "valid"], "would be evaluated on grades:valid with labels it was trained on"),
         (["--task", "bare"], "bare has no split 'valid' to choose settings on"),
+        (["--entry", "idf"], "'idf' has no parameter that is searched by default; name some with --search, like --search power="),
+        (["--entry", "sif"], "'sif' has no parameter that is searched by default; name some with --search, like --search a=LOW"),
         (["--entry", "whitening"], "no entry trains an encoder, so there is nothing to tune"),
         (["--search", "temperature"], "has no parameter 'temperature'"),
         (["--search", "dropout"], "has no default range; write dropout=LOW..HIGH"),
@@ -154,7 +171,7 @@ def test_mistakes_are_said_before_anything_is_trained(home: Path, more: list[str
 def test_a_retrieval_suite_has_no_spearman(home: Path) -> None:
     (home / "suites" / "some.toml").write_text('kind = "retrieval"\ntasks = ["grades:test"]\nrelevant = 4.0\n')
     done = tune(home, "--trials", "1")
-    assert done.exit_code == 2 and "settings are chosen by Spearman" in done.output
+    assert done.exit_code == 2 and "takes suites of kind 'sts' alone: settings are chosen by Spearman" in done.output
 
 
 # --- interruption ---
@@ -178,7 +195,7 @@ def test_a_killed_search_goes_on(home: Path) -> None:
     (folder,) = (home / "reports" / "tuning").iterdir()
     (folder / ".trial-left").mkdir(exist_ok=True)
     resumed = tune(home, *more)
-    assert resumed.exit_code == 0 and f"going on after {len(before)} trials" in resumed.output
+    assert resumed.exit_code == 0 and f"going on after {len(before)} trial" in resumed.output
     assert table(home)[: len(before)] == before and len(table(home)) == 3 and not list(folder.glob(".trial-*"))
     # nothing is left to do; a larger search goes on
     assert "(0 new)" in tune(home, *more).output

@@ -23,7 +23,7 @@ from hengyu.encoders import (
 )
 from hengyu.encoders import Vectors as Rows
 from hengyu.methods.training.cache import TRAINEE
-from hengyu.storage.identity import made_by, observation_key, vectors_key
+from hengyu.storage.identity import array_digest, made_by, observation_key, vectors_key
 from hengyu.suites.entries import SuiteEntry
 from hengyu.suites.plan import FitData, Plan
 from hengyu.tasks.interface.data import TaskData
@@ -235,6 +235,8 @@ def observed_key(
     if fit and entry.tuners:
         fitted["lesson"] = [p.pairs.digest for p in fit.parts]
         fitted["distinct"] = fit.distinct
+        if fit.rows:
+            fitted["shares"] = array_digest(*fit.rows)
         fitted["held"] = held.digest if held else ""
         fitted["trained"] = made_by(TRAINEE, alone=("hengyu.methods.training.cache",))
     return observation_key(

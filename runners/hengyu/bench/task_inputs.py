@@ -154,18 +154,34 @@ def make_training_data(texts: Sequence[str], task: TaskData, fit: FitData, watch
     These are ``watched``, of the card's valid split, unless it is trained on, or is the split that is evaluated. Sentences stand
     in the order of their own files, so that a training does not depend on what other ``texts`` are numbered.
     """
-    _, places = restrict([p.ids for p in fit.parts])
+    _, places = restrict([np.concatenate(pair) for pair in fit.halves])
     own = [texts[int(i)] for i in fit.ids]
     halves = [np.split(at, 2) for at in places]
     first, second = (np.concatenate([half[k] for half in halves]) for k in (0, 1))
-    card = fit.parts[0].pairs.card
-    labels = np.concatenate([p.pairs.labels for p in fit.parts])
-    labelled = LabelledPairs(first, second, labels, card.scale, card.binary)
+    labelled = LabelledPairs(first, second, *_labels(fit), groups=_groups(fit))
     if fit.distinct:
         labelled = labelled.distinct()
     found = TrainingData(own, fit.counts, labelled)
     seen = {task.pairs.digest, *(p.pairs.digest for p in fit.parts)}
     return found if watched is None or watched.digest in seen else watched_on(found, watched)
+
+
+def _labels(fit: FitData) -> tuple[NDArray[np.float64], tuple[float, float], bool]:
+    """Return the labels of a fit's pairs, their scale, and whether they are binary; of cards with other scales, on 0..1."""
+    cards = [p.pairs.card for p in fit.parts]
+    binary = all(card.binary for card in cards)
+    if all(card.scale == cards[0].scale for card in cards):
+        return np.concatenate(fit.labels), cards[0].scale, cards[0].binary if len(cards) == 1 else binary
+    unit = [(y - c.scale[0]) / (c.scale[1] - c.scale[0]) for y, c in zip(fit.labels, cards, strict=True)]
+    return np.concatenate(unit), (0.0, 1.0), binary
+
+
+def _groups(fit: FitData) -> Ids | None:
+    """Return the number of the card of each pair of a mixture; None where all are of one card."""
+    names = list(dict.fromkeys(p.pairs.card.name for p in fit.parts))
+    if not fit.rows or len(names) < 2:
+        return None
+    return np.repeat([names.index(p.pairs.card.name) for p in fit.parts], [len(at) for at in fit.rows])
 
 
 def watched_on(training_data: TrainingData, pairs: Pairs) -> TrainingData:

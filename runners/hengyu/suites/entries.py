@@ -9,6 +9,7 @@ from hengyu.base.errors import did_you_mean
 from hengyu.base.toml_tables import Table, shown
 from hengyu.encoders.pooling_names import pooling_name
 from hengyu.methods.grammar import EXACT, Dims, Entry, parse_entry
+from hengyu.suites.mixture import read_fit_on
 from hengyu.tasks.interface.base import Task
 
 __all__ = ["SuiteEntry", "by_each", "misplaced", "read_entries", "with_first"]
@@ -63,7 +64,7 @@ def read_entries(
     found: list[SuiteEntry] = []
     for number, inner in enumerate(table.items("entries", [first], short="entry")):
         text = inner.take("entry", str, "", required=True)
-        fit_on = inner.take("fit_on", str, "")
+        fit_on = read_fit_on(inner)
         dims = _dims(inner)
         given = inner.has("seeds")
         seeds = inner.take("seeds", int, 1)

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,11 +38,24 @@ class FitData:
     digest: str  # of texts and counts
     parts: tuple[TaskData, ...] = ()  # the splits as pairs, for methods that learn from labels
     asks: NDArray[np.bool_] | None = None  # which of the texts are queries, where queries have vectors of their own
+    rows: tuple[Ids, ...] = ()  # of a mixture: which pairs of each part are learned from, some perhaps several times
 
     @property
     def distinct(self) -> bool:
         """Whether repeats are left out."""
         return self.word.endswith(DISTINCT)
+
+    @property
+    def halves(self) -> list[tuple[Ids, Ids]]:
+        """The first and the second texts (n,) of the pairs of each part that are learned from."""
+        rows: Sequence[Any] = self.rows or [slice(None)] * len(self.parts)
+        return [(p.first[at], p.second[at]) for p, at in zip(self.parts, rows, strict=True)]
+
+    @property
+    def labels(self) -> list[NDArray[np.float64]]:
+        """The labels (n,) of these pairs."""
+        rows: Sequence[Any] = self.rows or [slice(None)] * len(self.parts)
+        return [p.pairs.labels[at] for p, at in zip(self.parts, rows, strict=True)]
 
     @cached_property
     def by_side(self) -> FitData:

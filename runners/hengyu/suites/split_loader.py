@@ -13,6 +13,7 @@ from hengyu.cards.card import Card, CollectionCard
 from hengyu.cards.collection import Collection, load_collection
 from hengyu.cards.data import Pairs, load_pairs
 from hengyu.storage.identity import text_digest
+from hengyu.suites.mixture import Part, mixture, rows_of
 from hengyu.suites.plan import DISTINCT, FitData, Ids, TextIndex, counted
 from hengyu.tasks.interface.data import SearchData, TaskData
 
@@ -79,6 +80,9 @@ class SplitLoader:
         ``labelled`` the labels are learned from too, and `HengyuError` says when they are those of the task itself.
         """
         source = word.removesuffix(DISTINCT)
+        shared = mixture(source)
+        if len(shared) > 1 or shared[0].share != 1:
+            return self._mixed(task, word, shared, labelled=labelled)
         parts = self._parts(task, source)
         if labelled:
             _refuse_own_labels(task, parts)
@@ -89,6 +93,25 @@ class SplitLoader:
             )
         splits = tuple(p.name for p in parts)
         return FitData(word, splits, *self._sentences(splits, parts, distinct=source != word), tuple(parts))
+
+    def _mixed(self, task: TaskData, word: str, shared: Sequence[Part], *, labelled: bool) -> FitData:
+        """Return the sentences of shares of several splits."""
+        parts: list[TaskData] = []
+        rows: list[Ids] = []
+        for one in shared:
+            found = self._parts(task, one.word)
+            parts += found
+            rows += [rows_of(p.n, one.share) for p in found]
+        if labelled:
+            _refuse_own_labels(task, parts)
+        gather(
+            f"{p.name} has judgements and no labelled pairs, of which there is a share" for p in parts if not p.paired
+        )
+        splits = tuple(p.name for p in parts)
+        kept = [p.ids.reshape(2, -1)[:, at].ravel() for p, at in zip(parts, rows, strict=True)]
+        return FitData(
+            word, splits, *self._counted(kept, distinct=word.endswith(DISTINCT)), tuple(parts), rows=tuple(rows)
+        )
 
     def _parts(self, task: TaskData, source: str) -> list[TaskData]:
         """Return the splits that a word stands for at a task."""
@@ -121,11 +144,14 @@ class SplitLoader:
     def _sentences(self, splits: tuple[str, ...], parts: Sequence[TaskData], *, distinct: bool) -> tuple[Ids, Ids, str]:
         """Return the texts of splits as they first appear there, whatever else the plan holds; their counts, the digest."""
         if (splits, distinct) not in self._rows:
-            ids, counts = counted(np.concatenate([p.ids for p in parts]))
-            counts = np.ones_like(counts) if distinct else counts
-            digest = text_digest((self.texts.texts[i] for i in ids), counts)
-            self._rows[splits, distinct] = ids, counts, digest
+            self._rows[splits, distinct] = self._counted([p.ids for p in parts], distinct=distinct)
         return self._rows[splits, distinct]
+
+    def _counted(self, every: Sequence[Ids], *, distinct: bool) -> tuple[Ids, Ids, str]:
+        """Return the distinct texts among several arrays as they first appear, their counts, the digest."""
+        ids, counts = counted(np.concatenate(every))
+        counts = np.ones_like(counts) if distinct else counts
+        return ids, counts, text_digest((self.texts.texts[i] for i in ids), counts)
 
 
 def _refuse_own_labels(task: TaskData, parts: Sequence[TaskData]) -> None:

@@ -16,6 +16,7 @@ from hengyu.encoders.long_texts import LONG
 from hengyu.methods.grammar import parse_entry, parse_similarity
 from hengyu.suites.encoders import read_encoders
 from hengyu.suites.entries import SuiteEntry, by_each, misplaced, read_entries, with_first
+from hengyu.suites.mixture import read_fit_on
 from hengyu.tasks.interface.base import Task
 from hengyu.tasks.interface.registry import find_task, task_names
 
@@ -248,7 +249,7 @@ def load_suite(path: Path) -> Suite:
         cross_encoders=read_encoders(table, "cross_encoders", ()),
         poolings=poolings,
         baselines=tuple(dict.fromkeys((*_baselines(table, kind), *lexical))),
-        fit_on=table.take("fit_on", str, "target"),
+        fit_on=read_fit_on(table, "target"),
         compare=_compare(table),
         partial=("tasks", "encoders", "entries", "widths") if table.take("partial", bool, False) else (),
         kind=kind.name,

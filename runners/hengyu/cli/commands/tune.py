@@ -75,12 +75,12 @@ def command(
     out: Path | None,
     quiet: bool,
 ) -> None:
-    """Search the settings of the tuners of SUITE, on train and valid splits alone.
+    """Search the settings of the tuners of SUITE, of kind sts, on train and valid splits alone.
 
     Every entry that trains an encoder is trained first with its own settings, then with others, until the budget is spent. Each
-    trial is scored by its Spearman on the valid splits of the suite's cards, and ended early if its held-out curve is below the
-    median of the others. A test split is never read. The chosen entries are printed as lines of a suite; run them on test
-    with hengyu run.
+    trial is scored by its Spearman on the valid splits of the suite's cards, the mean over the entry's dims if it has some, and
+    ended early if its held-out curve is below the median of the others. A test split is never read. The chosen entries are
+    printed as lines of a suite; run them on test with hengyu run.
 
     The table of trials (trials.json, trials.csv) is written after each of them. Interrupted, the same command goes on; with a
     larger budget, a finished search goes on as well. A score on valid is the highest of many, so it is optimistic.
@@ -148,6 +148,7 @@ def _print(found: Found) -> None:
     from rich.table import Table
 
     from hengyu.base.escapes import plain
+    from hengyu.tools.tuning.trials import counted
 
     about, trials = found.table.about, found.table.trials
     done = sorted((t for t in trials if t.score is not None), key=lambda t: (-(t.score or 0), t.number))
@@ -165,7 +166,7 @@ def _print(found: Found) -> None:
     console.print(table)
     pruned = sum(t.state == "pruned" for t in rest)
     console.print(
-        f"{len(trials)} trials ({found.new} new), {pruned} ended early, {len(rest) - pruned} failed, {found.table.seconds:.0f} s; "
-        f"seed {found.subject.seed}; all of them: {found.table.root / 'trials.csv'}",
+        f"{counted(len(trials), 'trial')} ({found.new} new), {pruned} ended early, {len(rest) - pruned} failed, "
+        f"{found.table.seconds:.0f} s; seed {found.subject.seed}; all of them: {found.table.root / 'trials.csv'}",
         soft_wrap=True,
     )

@@ -34,6 +34,10 @@ class TrainingConfig:
     * ``weissi``: the factor of the sum of log |W| over the weight matrices W of the model's layers, which is added to the loss.
       ``weissi_l1``: the factor of the sum of the absolute entries of W / |W|.
     * ``chunk``: rows that pass the model at once if the batch does not fit into memory; the gradients stay the same.
+    * ``patience``: the training ends after so many evaluations in a row without a higher held-out Spearman, and the weights of the
+      best evaluation are kept, be it the one before the first step; 0 for all steps. The held-out pairs are those of the card's
+      valid split, if it is neither trained on nor evaluated, otherwise a tenth of the labelled training pairs, never test.
+      There are at least four evaluations an epoch, if that leaves 8 steps between two of them.
     * ``dtype``: "bfloat16" for mixed-precision training (weights and losses stay float32): faster on processors that support
       it, several times slower on others.
 
@@ -57,6 +61,7 @@ class TrainingConfig:
     weissi: float = 0.0
     weissi_l1: float = 0.0
     chunk: int = 0
+    patience: int = 0
     dtype: str = "float32"
     seed: int = 0
     report: dict[str, Any] = field(init=False, repr=False, default_factory=dict)
@@ -68,7 +73,7 @@ class TrainingConfig:
             "lr": (1e-9, 0.1), "batch": (2, 65536), "epochs": (1, 1000), "sentences": (0, 10**8), "length": (4, 8192),
             "dropout": (0, 0.9), "clip": (0, 1e6), "fgm": (0, 1e3), "gradient_penalty": (0, 1e6), "embedding_noise": (0, 1e3),
             "weight_noise": (0, 1e3), "weissi": (0, 1e3), "weissi_l1": (0, 1e3), "chunk": (0, 65536),
-            "seed": (0, 2**32 - 1),
+            "patience": (0, 1000), "seed": (0, 2**32 - 1),
         }  # fmt: skip
         for key, (least, most) in {**limits, **self.limits}.items():
             if not least <= getattr(self, key) <= most:

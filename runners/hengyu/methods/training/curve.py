@@ -19,6 +19,7 @@ from hengyu.numerics.metrics import spearman
 __all__ = ["TrainingMonitor", "alignment", "effective_rank", "uniformity", "watching"]
 
 _PROBE = 300  # sentences, and held-out pairs, at most
+_JUDGED = 1000  # held-out pairs at most, where they decide when a training ends
 _FEWEST = 128
 _ALIKE = 0.8  # share of the label scale from which pairs count as having the same meaning
 WorkUnit = NDArray[np.floating[Any]]
@@ -71,6 +72,7 @@ class TrainingMonitor:
     seed: int
     total: int  # steps of the training
     trained: int = 0  # sentences, or pairs; a short training is looked at on fewer than they are
+    judged: bool = False  # whether the held-out score decides when the training ends
     step: list[int] = field(default_factory=list)
     loss: list[float] = field(default_factory=list)
     values: dict[str, list[float]] = field(default_factory=dict)
@@ -80,13 +82,14 @@ class TrainingMonitor:
         size = min(_PROBE, max(_FEWEST, self.trained // 4)) if self.trained else _PROBE
         probe = rng.permutation(len(self.training_data.counts))[:size]
         self._probe = self.trainable.tokens([self.training_data.texts[int(i)] for i in probe])
-        self._pairs = self.training_data.held.some(size) if self.training_data.held is not None else None
+        held = self.training_data.held
+        self._pairs = held.some(_JUDGED if self.judged else size) if held is not None else None
         if self._pairs is not None:
             texts = [self.training_data.texts[int(i)] for part in (self._pairs.first, self._pairs.second) for i in part]
             self._held = self.trainable.tokens(texts)
 
-    def look(self, step: int, losses: list[float]) -> None:
-        """Evaluate the model after a step; ``losses`` are those since the last evaluation."""
+    def look(self, step: int, losses: list[float]) -> dict[str, float]:
+        """Evaluate the model after a step, and return the figures; ``losses`` are those since the last evaluation."""
         found: dict[str, float] = {}
         x = _unit(self.trainable.vectors(self._probe))
         found["uniformity"] = uniformity(x)
@@ -105,6 +108,7 @@ class TrainingMonitor:
             self.values.setdefault(key, []).append(round(value, 5))
         if (watch := _watch.get()) is not None:
             watch(step / self.total, found)
+        return found
 
     def report(self) -> dict[str, Any]:
         """Return the curves as JSON; losses are means between two evaluations, so there is one less of them."""

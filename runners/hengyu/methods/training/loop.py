@@ -40,6 +40,7 @@ Rows = Sequence[Sequence[int]]
 _FEWEST = 16  # examples
 _LOOKS = 6  # evaluations, besides the one before the first step
 _APART = 8  # minimum steps between evaluations: one takes as long as several steps
+_EPOCH = 4  # evaluations an epoch, where they decide when a training ends
 _SMALL = 30_000_000  # parameters: below this a second thread costs more than it gives
 
 
@@ -49,6 +50,7 @@ class Objective(Protocol):
     size: int
     heads: Sequence[nn.Module]  # trained with the model and then discarded
     heads_lr: float  # the heads' learning rate, without decay; 0 for the recipe's
+    groups: Ids | None  # (size,) the card of each example, where they are of several: a batch is of one
 
     def rows(self, batch: Ids) -> Rows:
         """Return the token ids to embed."""
@@ -65,7 +67,7 @@ class ObjectiveWrapper:
 
     def __init__(self, inner: Objective) -> None:
         self.inner = inner
-        self.size, self.heads, self.heads_lr = inner.size, inner.heads, inner.heads_lr
+        self.size, self.heads, self.heads_lr, self.groups = inner.size, inner.heads, inner.heads_lr, inner.groups
 
     def rows(self, batch: Ids) -> Rows:
         """Return the rows of the objective inside."""
@@ -155,6 +157,30 @@ def backward(
     return float(loss.detach())
 
 
+class _Best:
+    """The weights of the best evaluation, and how many evaluations have passed since it."""
+
+    def __init__(self, parameters: Sequence[nn.Parameter], patience: int) -> None:
+        self.parameters, self.patience = parameters, patience
+        self.score, self.step, self.since = -np.inf, 0, 0
+        self._kept: list[Tensor] = []
+
+    def over(self, step: int, score: float) -> bool:
+        """Note an evaluation; returns whether the training is to end."""
+        if score > self.score:
+            self.score, self.step, self.since = score, step, 0
+            self._kept = [p.detach().clone() for p in self.parameters]
+        else:
+            self.since += 1
+        return self.since >= self.patience
+
+    def restore(self) -> None:
+        """Put the weights of the best evaluation back."""
+        with torch.no_grad():
+            for p, kept in zip(self.parameters, self._kept, strict=True):
+                p.copy_(kept)
+
+
 def train(
     trainable: TrainableEncoder, objective: Objective, training_data: TrainingData, recipe: TrainingConfig, tick: Tick
 ) -> dict[str, Any]:
@@ -175,14 +201,18 @@ def train(
         groups = [{"params": own}, {"params": heads, "lr": objective.heads_lr}]
     optimizer = torch.optim.Adam(groups, lr=recipe.lr)
     rng = np.random.default_rng([recipe.seed, 2])
-    total = recipe.total(objective.size)
-    often = min(_LOOKS, max(1, total // _APART))
+    total = recipe.epochs * len(_epoch(np.arange(objective.size), recipe.batch, objective.groups))
+    best = _Best(own, recipe.patience) if recipe.patience else None
+    often = min(max(_LOOKS, _EPOCH * recipe.epochs) if best else _LOOKS, max(1, total // _APART))
     looks = {round(total * k / often) for k in range(1, often + 1)}
-    curve = TrainingMonitor(trainable, training_data, recipe.seed, total, objective.size)
-    curve.look(0, [])
+    curve = TrainingMonitor(trainable, training_data, recipe.seed, total, objective.size, judged=best is not None)
+    found = curve.look(0, [])
+    if best:
+        best.over(0, _held_out(found))
     trainable.model.train()
     losses: list[float] = []
-    for step, batch in enumerate(_batches(objective.size, recipe, rng), 1):
+    step = 0
+    for step, batch in enumerate(_batches(objective.size, recipe, rng, objective.groups), 1):
         if recipe.decay:
             optimizer.param_groups[0]["lr"] = recipe.lr * (1 - (step - 1) / total)
         optimizer.zero_grad(set_to_none=True)
@@ -204,18 +234,39 @@ def train(
         objective.after(batch)
         tick(step)
         if step in looks:
-            curve.look(step, losses)
+            found = curve.look(step, losses)
             losses = []
-    return {"kind": "tuner", "examples": objective.size, "steps": total, **curve.report()}
+            if best and best.over(step, _held_out(found)):
+                break
+    about = {"kind": "tuner", "examples": objective.size, "steps": step}
+    if best:
+        best.restore()
+        about |= {"planned_steps": total, "kept_step": best.step}
+    return {**about, **curve.report()}
 
 
-def _batches(size: int, recipe: TrainingConfig, rng: np.random.Generator) -> Iterator[Ids]:
-    """Yield numbers of examples in a new order every epoch; a final batch of one example is skipped."""
+def _held_out(found: dict[str, float]) -> float:
+    """Return the held-out Spearman of an evaluation; raises `Degenerate` without one."""
+    if "held_out_spearman" not in found:
+        raise Degenerate("patience needs a held-out score, and the held-out labels or cosines are all the same")
+    return found["held_out_spearman"]
+
+
+def _batches(size: int, recipe: TrainingConfig, rng: np.random.Generator, groups: Ids | None = None) -> Iterator[Ids]:
+    """Yield numbers of examples in a new order every epoch; a final batch of one example is skipped.
+
+    With ``groups`` (size,) a batch is of one group, and the batches of all groups come in random order.
+    """
     for _ in range(recipe.epochs):
-        order = rng.permutation(size)
-        for at in range(0, size, recipe.batch):
-            if size - at > 1:
-                yield order[at : at + recipe.batch]
+        found = _epoch(rng.permutation(size), recipe.batch, groups)
+        yield from found if groups is None else (found[int(i)] for i in rng.permutation(len(found)))
+
+
+def _epoch(order: Ids, batch: int, groups: Ids | None) -> list[Ids]:
+    """Return the batches of more than one example of an order, those of one group after those of another."""
+    each = [order] if groups is None else [order[groups[order] == group] for group in np.unique(groups)]
+    parts = [one[at : at + batch] for one in each for at in range(0, len(one), batch)]
+    return [part for part in parts if len(part) > 1]
 
 
 @contextmanager

@@ -40,6 +40,7 @@ class Sentences:
         rng = np.random.default_rng([recipe.seed, 1])
         self.numbers = training_data.draw(recipe.sentences or int(training_data.counts.sum()), rng)
         self.size = len(self.numbers)
+        self.groups = training_data.groups_of(self.numbers)
         self.texts = [training_data.texts[int(i)] for i in self.numbers]
         self.tokens = trainable.tokens(self.texts)
         self.heads: Sequence[nn.Module] = ()

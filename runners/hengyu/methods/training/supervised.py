@@ -41,6 +41,7 @@ class _Pairs:
         self.second = [tokens[int(i)] for i in pairs.second[kept]]
         self.labels = torch.from_numpy(pairs.unit[kept].astype(np.float32)).to(trainable.device)
         self.size = len(kept)
+        self.groups = None if pairs.groups is None else pairs.groups[kept]
 
     def rows(self, batch: Ids) -> list[list[int]]:
         """Return the first sentences of a batch, then the second."""
@@ -123,6 +124,8 @@ class TripleObjective:
         self.triples = Triples.of(training_data.pairs, positive, negative, rng)
         self.numbers = rng.permutation(len(self.triples))[: recipe.sentences or None]
         self.size = len(self.numbers)
+        groups, unit = training_data.pairs.groups, training_data.pairs.unit
+        self.groups = None if groups is None else groups[unit >= positive][self.numbers]
         self.tokens = trainable.tokens(training_data.texts[: len(training_data.counts)])
         self.device = trainable.device
 

@@ -56,6 +56,11 @@ class FineTuner(TrainingConfig, Tuner):
         """What in its loss needs vectors of the full width, so that nothing can cut them; "" if nothing does."""
         return ""
 
+    @property
+    def beyond_weights(self) -> str:
+        """What it trains besides weight matrices of the model, so that low-rank updates are not enough; "" for nothing."""
+        return ""
+
     def steps(self, training_data: TrainingData) -> int:
         """Return the number of steps on the training data."""
         size = (
@@ -76,12 +81,18 @@ class FineTuner(TrainingConfig, Tuner):
         """
         from hengyu.methods.training.loop import reproducible, train
 
+        if self.patience:
+            training_data = training_data.holding_out(self.seed, labelled=self.labelled)
         trainable.open(dropout=self.dropout, length=self.length, dtype=self.dtype)
         with reproducible(trainable, self.seed):
+            for wrapper in reversed(self.wrappers):
+                wrapper.prepare(trainable)
             objective = self.make(trainable, training_data)
             for wrapper in reversed(self.wrappers):
                 objective = wrapper.changed(objective, trainable)
             self.report = train(trainable, objective, training_data, self, tick)
+            for wrapper in self.wrappers:
+                wrapper.finish(trainable)
         if trainable.tokenizer.added:
             self.report["prompt"] = trainable.tokenizer.folder.prompt
 
@@ -128,9 +139,15 @@ class TunerWrapper(Tuner):
         """Return the number of steps, which is that of the tuner inside."""
         return self.inner.steps(training_data)
 
-    @abstractmethod
+    def prepare(self, trainable: TrainableEncoder) -> None:
+        """Change the opened model before the objective is made, as by what is trained of it."""
+
     def changed(self, objective: Objective, trainable: TrainableEncoder) -> Objective:
         """Return the objective with the changed loss; raises ValueError if the model or the objective is unsuitable."""
+        return objective
+
+    def finish(self, trainable: TrainableEncoder) -> None:
+        """Undo after the training what `prepare` did, so that the model can be saved as one of its kind."""
 
     def tune(self, trainable: TrainableEncoder, training_data: TrainingData, tick: Tick) -> None:
         """Train in place; raises ValueError or `Degenerate` if the data or the model is unsuitable."""

@@ -28,6 +28,11 @@ class PTuning(PromptBert):
     lr: float = 1e-3
     freeze: bool = True
 
+    @property
+    def beyond_weights(self) -> str:
+        """The new tokens."""
+        return "tokens of the prompt; leave lora out"
+
     def make(self, trainable: TrainableEncoder, training_data: TrainingData) -> Any:
         """Put the new tokens into the prompt, then contrast the templates."""
         from hengyu.methods.training.learned import learn_template

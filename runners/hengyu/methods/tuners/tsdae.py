@@ -38,6 +38,11 @@ class Tsdae(FineTuner):
         """The decoder."""
         return "its decoder"
 
+    @property
+    def beyond_weights(self) -> str:
+        """The decoder, which shares the model's weights."""
+        return "a decoder that shares the model's weights; leave lora out"
+
     def make(self, trainable: TrainableEncoder, training_data: TrainingData) -> Any:
         """Return the objective of the training data; raises ValueError if the model cannot be a decoder."""
         from hengyu.methods.training.denoising import DenoisingAutoEncoderLoss

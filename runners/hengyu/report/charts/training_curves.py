@@ -54,7 +54,7 @@ def courses(run: Run) -> Chart | None:
         "Training of the encoders",
         "The model evaluated during its training, on the same sentences and held-out pairs every time. Uniformity: lower is "
         "more evenly spread over the sphere; alignment: lower is closer for pairs that mean the same; an effective rank near "
-        "1 is a collapse. The held-out pairs are of the valid split, and nothing was chosen by them.",
+        "1 is a collapse. The held-out pairs are of the valid split; nothing is chosen by them, unless a tuner has patience.",
         _picture(list(dict.fromkeys(group["same"]["tuner"] for group in groups))),
         (("Task", ("task",)), ("Encoder and pooling", ("encoder", "pooling")), ("Quantity", ("label",))),
         tuple(groups),

@@ -255,7 +255,7 @@ def _tuned(run: Run) -> Sheet:
     about = (
         "Trainings of the encoder, each number from the first look to the last. Uniformity: lower is more evenly spread "
         "over the sphere; alignment: lower is closer for pairs that mean the same. An effective rank near 1 is a collapse. "
-        "The held-out pairs are of the valid split: they were looked at, and nothing was chosen by them."
+        "The held-out pairs are of the valid split; nothing is chosen by them, unless a tuner has patience."
     )
     return _listed("Tuned encoders", about, tunings(run), readers, set(words) | {"examples", "steps", "seed"})
 

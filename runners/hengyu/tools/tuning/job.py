@@ -15,7 +15,7 @@ from hengyu.encoders.huggingface import HuggingFace
 from hengyu.suites.entries import SuiteEntry
 from hengyu.suites.suite import Suite
 from hengyu.tools.tuning.search import Budget, Found, require_optuna, search
-from hengyu.tools.tuning.space import parse_search, seed_of
+from hengyu.tools.tuning.space import parse_search, seed_of, settings_of
 from hengyu.tools.tuning.splits import resolve
 from hengyu.tools.tuning.subject import Subject
 
@@ -57,7 +57,8 @@ def tune(
     require_optuna()
     if suite.kind != "sts":
         raise HengyuError(
-            f"{suite.path}: is of kind '{suite.kind}', and settings are chosen by Spearman; tune on an STS suite"
+            f"{suite.path}: is of kind '{suite.kind}', and hengyu tune takes suites of kind 'sts' alone: settings are chosen by "
+            "Spearman; name one, and run its chosen entries in this suite"
         )
     specs = [e for e in suite.entries if e.entry.tuners]
     if not specs:
@@ -72,6 +73,13 @@ def tune(
             )
         progress.say(f"not tuned: {len(apart)} entries under another similarity; settings are chosen by the cosine")
     spaces = {spec: parse_search(searched, spec.entry) for spec in specs}
+    if fixed := [spec for spec in specs if not spaces[spec]]:
+        specs = [spec for spec in specs if spaces[spec]]
+        own = [f", like --search {key}=LOW..HIGH" for key in settings_of(fixed[0].entry)][:1]
+        what = f"entry '{fixed[0].entry}' has no parameter that is searched by default; name some with --search{''.join(own)}"
+        if not specs:
+            raise HengyuError(what)
+        progress.say(f"not tuned: {what}")
     found = resolve(suite, specs, named=tasks, data=data, datasets=datasets)
     progress.say(f"settings are chosen on {', '.join(f'{card}:valid' for card in found.cards)}; no test split is read")
     subjects: list[Subject] = []

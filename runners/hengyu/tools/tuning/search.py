@@ -18,7 +18,7 @@ from hengyu.storage.identity import digest
 from hengyu.storage.in_use import unused
 from hengyu.tools.tuning.space import Space, settings_of
 from hengyu.tools.tuning.subject import SCRATCH, Subject
-from hengyu.tools.tuning.trials import Table, Trial
+from hengyu.tools.tuning.trials import Table, Trial, counted
 
 __all__ = ["Budget", "Found", "require_optuna", "search"]
 
@@ -120,7 +120,7 @@ def _searched(subject: Subject, space: Space, budget: Budget, table: Table, prog
     before = len(table.trials)
     title = f"tune {entry} on {', '.join(one.task.name for one in subject.lessons)}"
     if before:
-        progress.say(f"{title}: going on after {before} trials, {table.seconds:.0f} s")
+        progress.say(f"{title}: going on after {counted(before, 'trial')}, {table.seconds:.0f} s")
     total = round(budget.seconds) or budget.trials
     with progress.stage(f"{title}, {'seconds' if budget.seconds else 'trials'}", total) as tick:
         while not budget.spent(table) or not table.trials:
@@ -139,7 +139,7 @@ def _searched(subject: Subject, space: Space, budget: Budget, table: Table, prog
             progress.say(_line(trial, table))
             if len(table.trials) >= _FIRST and all(t.state == "failed" for t in table.trials):
                 raise HengyuError(
-                    f"entry '{entry}': the first {len(table.trials)} trials fail: {table.trials[0].reason}; see {table.root}"
+                    f"entry '{entry}': the first {_FIRST} trials fail: {table.trials[0].reason}; see {table.root}"
                 )
     if table.best is None:
         reasons = "; ".join(dict.fromkeys(t.reason for t in table.trials))

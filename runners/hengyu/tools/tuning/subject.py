@@ -68,6 +68,11 @@ class Subject:
     seed: int
 
     @property
+    def dims(self) -> tuple[int, ...]:
+        """The dimensions over which a score is the mean; () for the entry as it is, also where all are wanted."""
+        return () if self.spec.dims == "all" else self.spec.dims
+
+    @property
     def key(self) -> dict[str, Any]:
         """Everything that a score depends on besides the settings: encoder, data, the entry's other steps, seed and code."""
         return {
@@ -78,6 +83,7 @@ class Subject:
                 for one in self.lessons
             ],
             "fit_on": [one.fit.word for one in self.lessons],
+            **({"dims": list(self.dims)} if self.dims else {}),
             "seed": self.seed,
             "made": made_by(__name__, TRAINEE),
         }
@@ -109,7 +115,10 @@ class Subject:
         return float(np.mean(scores))
 
     def _one(self, entry: Entry, lesson: Lesson, folder: Path, progress: Progress) -> float:
-        """Return the Spearman on one valid split; the trained encoder is not kept."""
+        """Return the Spearman on one valid split, the mean over the dims; the trained encoder is not kept.
+
+        Raises ValueError if the vectors are too narrow.
+        """
         task, fit = lesson.task, lesson.fit
         data = watched_on(make_training_data(self.texts, task, fit, None), task.pairs)
         tuning = TunedEncoderCache(TunedStore(folder / "tuned"), progress)
@@ -119,9 +128,14 @@ class Subject:
         vectors = encode_some(VectorStore(folder / "vectors"), tuned, self.texts, needed, self.pooling, progress)
         sample = {fit.word: vectors.sample(self.pooling, fit)} if rest else {}
         ids, (first, second) = restrict([task.first, task.second])
-        x: NDArray[np.floating[Any]] = vectors.get(self.pooling, ids)
-        chain = PipelineFitter(sample, FitCache()).chain(fit.word if rest else "none")
-        for step in rest:
-            x = chain.add(step)(x)
+        x = vectors.get(self.pooling, ids)
         tuned.release()
-        return spearman(cosines(x, first, second), task.pairs.labels)
+
+        def cut(entry: Entry) -> float:
+            y: NDArray[np.floating[Any]] = x
+            chain = PipelineFitter(sample, FitCache()).chain(fit.word if rest else "none")
+            for step in entry.steps[len(entry.tuners) :]:
+                y = chain.add(step)(y)
+            return spearman(cosines(y, first, second), task.pairs.labels)
+
+        return float(np.mean([cut(one) for one in [entry.with_dim(d) for d in self.dims] or [entry]]))

@@ -14,12 +14,17 @@ from msgspec import Struct
 from hengyu.base.errors import HengyuError
 from hengyu.base.json_files import read_json, write_bytes, write_json
 
-__all__ = ["Table", "Trial"]
+__all__ = ["Table", "Trial", "counted"]
 
 _FILE = "trials.json"
 _SHEET = "trials.csv"
 _SCHEMA = 1
 _REMEDY = "delete its folder to search anew"
+
+
+def counted(n: int, noun: str) -> str:
+    """Return a number with its noun: ``1 trial``, ``2 trials``."""
+    return f"{n} {noun}" if n == 1 else f"{n} {noun}s"
 
 
 class Trial(Struct, frozen=True, forbid_unknown_fields=True):
