@@ -32,6 +32,10 @@ class FaissIndex(Index):
         """Return the empty faiss index for n vectors of width d; raises ValueError if it cannot hold them."""
         raise NotImplementedError
 
+    def _train(self, x: NDArray[Any]) -> None:
+        """Let the faiss index learn from rows (n, d) as it takes them."""
+        self._index.train(x)
+
     def _take(self, x: Floats) -> NDArray[Any]:
         """Convert rows (n, d) for the faiss index."""
         return np.ascontiguousarray(x, np.float32)
@@ -46,7 +50,7 @@ class FaissIndex(Index):
         self._n = len(rows)
         self._index = self._make(rows.rows(np.arange(1)).shape[1], self._n)
         if not self._index.is_trained:
-            self._index.train(self._take(rows.rows(spread_rows(self._n, self.training_rows))))
+            self._train(self._take(rows.rows(spread_rows(self._n, self.training_rows))))
         self._empty = self.size()
         for part in portions(rows, block):
             self._index.add(self._take(part))
