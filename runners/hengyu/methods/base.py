@@ -200,12 +200,14 @@ class Similarity(Method):
         needs_fit: whether it learns from the sentences that the row is fitted on, as they are after the entry's steps.
         by_pair: whether the number follows from the two vectors; one that asks for their neighbours needs a set of others too.
         searchable: whether a retrieval suite can search by it (`as_products`).
+        stored: numbers that search by it keeps of every vector beside the vector itself.
     """
 
     category = "similarity"
     needs_fit = False
     by_pair: ClassVar[bool] = True
     searchable: ClassVar[bool] = False
+    stored: ClassVar[int] = 0
 
     def fit(self, reference: Sample) -> Self:
         """Learn from reference vectors (m, d); one with ``needs_fit = False`` returns itself."""
