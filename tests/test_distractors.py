@@ -18,6 +18,7 @@ from hengyu.bench.estimate import estimate
 from hengyu.bench.observe import every_key
 from hengyu.bench.prepared_encoder import prepare_encoder
 from hengyu.bench.run import run_key_of
+from hengyu.bench.sources import splits_read
 from hengyu.cards.distractors import read_distractors
 from hengyu.cards.relevance import Relevance
 from hengyu.cli import main
@@ -303,3 +304,61 @@ def test_equal_lines_are_counted(tmp_path: Path) -> None:
     (tmp_path / "b.txt").write_text("乙\n丙 \n丙\n", encoding="utf-8")
     found = read_distractors([tmp_path / "a.txt", tmp_path / "b.txt"])
     assert found.texts == ("甲", "乙", "丙 ", "丙") and (found.blank, found.repeated) == (1, 2)
+
+
+CARD = 'labels = { scale = [0, 1], kind = "binary" }\n[splits.test]\nfile = "toy.tsv"\n'
+
+
+def test_a_card_names_its_own_for_its_own_tasks(folder: Path, distracted: Run, tmp_path: Path) -> None:
+    for name in ("toy.tsv", "lines.txt", "c.jsonl", "q.jsonl", "r.tsv", "judged.toml"):
+        shutil.copy(folder / name, tmp_path)
+    (tmp_path / "more").mkdir()
+    (tmp_path / "more" / "one.txt").write_text("只有一行\n", encoding="utf-8")
+    (tmp_path / "suite.toml").write_text(SUITE, encoding="utf-8")
+    bare = (folder / "toy.toml").read_text(encoding="utf-8")
+    found = {}
+    for name, key in (("none", ""), ("text", '"lines.txt"'), ("list", '["lines.txt", "more/one.txt"]')):
+        card = bare.replace("labels", f"distractors = {key}\nlabels" if key else "labels")
+        (tmp_path / "toy.toml").write_text(card, encoding="utf-8")
+        found[name] = make_plan(load_suite(tmp_path / "suite.toml"), datasets=[tmp_path])
+        assert "distractors" not in found[name].truths["judged:test"].about  # another card's task
+    (head,) = (t for t in distracted.header["tasks"] if t["task"] == "toy:test")
+    assert found["text"].truths["toy:test"].about["distractors_sha256"] == head["distractors_sha256"]
+    assert found["list"].truths["toy:test"].about["distractors"] == head["distractors"] + 1
+    assert len({plan.truths["toy:test"].digest for plan in found.values()}) == 3
+    cards = {plan.tasks[0].pairs.card.digest for plan in found.values()}
+    assert len(cards) == 1  # the card's digest is of the pairs; the lines have their own
+    (read,) = (r for r in splits_read(found["list"]) if r["task"].startswith("distractors"))
+    assert read["task"] == "distractors of toy:test" and read["rows"] == head["distractors"] + 2
+    # those of the suite come after the card's, and the same file is read once
+    (tmp_path / "suite.toml").write_text(f'{SUITE}distractors = ["more/one.txt", "lines.txt"]\n', encoding="utf-8")
+    both = make_plan(load_suite(tmp_path / "suite.toml"), datasets=[tmp_path])
+    assert both.truths["toy:test"].digest == found["list"].truths["toy:test"].digest
+    assert both.distractors["judged:test"].files == ("one.txt", "lines.txt")
+    sts = tmp_path / "sts.toml"
+    sts.write_text('tasks = ["toy:test"]\nentries = ["raw"]\n', encoding="utf-8")
+    assert not make_plan(load_suite(sts), datasets=[tmp_path]).distractors  # pairs are not searched
+    done = hengyu("validate", tmp_path / "toy.toml")
+    assert done.exit_code == 0 and "toy: 54 distractors of lines.txt, one.txt" in done.output, done.output
+
+
+@pytest.mark.parametrize(
+    ("written", "said"),
+    [
+        ('"../lines.txt"', "key 'distractors' must be a text file below the card's folder, not '../lines.txt'"),
+        ("3", "'distractors' must be a list"),
+        ('"none.txt"', r"toy\.toml: distractors: .*none\.txt: cannot be read \(No such file"),
+        ('"link.txt"', r"key 'distractors' leads out of .* through a link; put the file into that folder"),
+    ],
+)
+def test_a_wrong_path_in_a_card_is_one_sentence(folder: Path, tmp_path: Path, written: str, said: str) -> None:
+    shutil.copy(folder / "toy.tsv", tmp_path)
+    (tmp_path / "link.txt").symlink_to(folder / "lines.txt")
+    (tmp_path / "toy.toml").write_text(f'name = "toy"\ndistractors = {written}\n{CARD}', encoding="utf-8")
+    (tmp_path / "suite.toml").write_text(SUITE.replace(', "judged:test"', ""), encoding="utf-8")
+    with pytest.raises(HengyuError) as caught:
+        make_plan(load_suite(tmp_path / "suite.toml"), datasets=[tmp_path])
+    (problem,) = caught.value.problems
+    assert re.search(said, problem), problem
+    done = hengyu("validate", tmp_path / "toy.toml")
+    assert done.exit_code == 2 and re.search(said, done.stderr), done.output

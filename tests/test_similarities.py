@@ -457,6 +457,16 @@ def test_retrieval_searches_by_other_similarities_where_search_is_exact(runs: di
     assert all(r.status == "ok" and r.value is not None for r in board.values())
     assert board["flat by dot"].dim == board["flat"].dim
     assert board["whitening(dim=8) > flat by euclidean"].dim == 8
+    size = {r.entry: r.value for r in runs["search"].records if r.metric == "bytes-per-vector" and r.task == "toy:test"}
+    # 8 numbers in float32, whatever they are compared by; csls stores how near each vector is to the others
+    assert [size["whitening(dim=8) > flat" + b] for b in ("", " by dot", " by euclidean", " by csls(k=5)")] == [
+        32,
+        32,
+        32,
+        36,
+    ]
+    total = {r.entry: r.value for r in runs["search"].records if r.metric == "index-bytes" and r.task == "toy:test"}
+    assert total["flat by euclidean"] == total["flat"]
     found = {r.entry: r.value for r in runs["search"].records if r.metric == "exact-recall@10" and r.task == "toy:test"}
     assert all(found[e] == 1 for e in board if "flat" in e)  # of the order of its own similarity
     assert {(d.entry, d.against) for d in runs["search"].differences} == {

@@ -197,6 +197,17 @@ def test_verdicts_follow_from_the_ranges(runs: list[Run], monkeypatch: pytest.Mo
         CANNOT_TELL,
         FITS_NOT,
     )  # 125, give or take 20 %
+    busy = replace(curve, share=0.3)
+    monkeypatch.setattr("hengyu.tools.sizing.plan.measure", lambda *a, **k: busy)
+    assert (verdict(qps=60), verdict(qps=90), verdict(qps=300)) == (
+        FITS,
+        CANNOT_TELL,
+        FITS_NOT,
+    )  # 125, by a factor of two
+    found = size_rows(runs[:1], Limits(8000))
+    assert found.disturbed == 0.3 and any("a measurement had as little as 30 %" in note for note in notes(found))
+    monkeypatch.setattr("hengyu.tools.sizing.plan.measure", lambda *a, **k: curve)
+    assert not any("busy" in note for note in notes(size_rows(runs[:1], Limits(8000))))
     assert verdict(memory=1, qps=90) == FITS_NOT and verdict(memory=1e9, qps=125) == CANNOT_TELL
     few = replace(curve, sizes=(1000, 2000), bytes=(1e6, 2e6), query_seconds=(1.0, 2.0), build_seconds=(1.0, 2.0))
     monkeypatch.setattr("hengyu.tools.sizing.plan.measure", lambda *a, **k: few)
@@ -215,7 +226,7 @@ def test_the_command_prints_the_table_and_writes_json(runs: list[Run], tmp_path:
         "--qps",
         "0.01",
         "--seconds",
-        "0.1",
+        "1",
         "--quiet",
     ]
     done = CliRunner().invoke(main, [*words, "--json", str(tmp_path / "x.json")])
@@ -234,6 +245,7 @@ def test_the_command_prints_the_table_and_writes_json(runs: list[Run], tmp_path:
     [
         (("--n", "many"), "--n many: must be a whole number of documents"),
         (("--n", "0.5"), "must be a whole number"),
+        (("--n", "10", "--seconds", "0.1"), "0.1 is not in the range 1<=x<=3600"),
         (("--n", "nan"), "must be a whole number"),
         (("--n", "10", "--memory", "lots"), "--memory 'lots'"),
     ],

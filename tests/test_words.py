@@ -21,6 +21,7 @@ from hengyu.encoders.lexical import baseline_cosines
 from hengyu.methods.grammar import parse_entry
 from hengyu.numerics.words import COHESION, Segmenter, Tally, discover_words
 from hengyu.storage.records import load_run
+from hengyu.suites.suite import load_suite
 
 VOCABULARY = [
     "我们",
@@ -200,6 +201,29 @@ def test_baselines_over_words_are_those_of_scikit_learn() -> None:
     found, dim = baseline_cosines("tfidf-words", first, second)
     np.testing.assert_allclose(found, np.asarray(rows[:200].multiply(rows[200:]).sum(axis=1)).ravel())
     assert dim == rows.shape[1] < baseline_cosines("tfidf", first, second)[1]
+
+
+def test_paths_in_a_suite_count_from_its_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "suite").mkdir()
+    (tmp_path / "suite" / "list.txt").write_text("数学\t3\n", encoding="utf-8")
+    listed = "bm25(grams=words, words=list.txt)"
+    text = (
+        f'kind = "retrieval"\ntasks = ["hengyu-sts:test"]\nrelevant = 4\nbaselines = ["{listed}"]\n'
+        f'entries = ["flat", "rrf(flat, {listed})"]\ncompare = [["rrf(flat, {listed})", "{listed}"]]\n'
+    )
+    (tmp_path / "suite" / "s.toml").write_text(text, encoding="utf-8")
+    for folder, place in ((tmp_path, "suite/list.txt"), (tmp_path / "suite", "list.txt")):
+        monkeypatch.chdir(folder)
+        suite = load_suite(Path(place).parent / "s.toml")
+        placed = str(parse_entry(f'bm25(grams=words, words="{place}")'))
+        assert suite.baselines == (placed,)
+        assert [str(e.entry) for e in suite.entries] == ["flat", f"rrf(flat, {placed})"]
+        assert suite.compare == ((f"rrf(flat, {placed})", placed),)
+    (tmp_path / "suite" / "s.toml").write_text(text.replace("list.txt", "no.txt"), encoding="utf-8")
+    with pytest.raises(HengyuError, match=r"no\.txt: cannot be read"):
+        load_suite(Path("s.toml"))
+    with pytest.raises(HengyuError, match="cannot hold a path with a quotation mark"):
+        parse_entry(listed).from_folder(Path('a"b'))
 
 
 def test_the_command_writes_a_list_that_a_suite_reads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

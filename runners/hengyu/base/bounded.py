@@ -40,6 +40,7 @@ __all__ = [
     "name_fault",
     "open_regular",
     "packing",
+    "path_from",
     "read_bytes",
     "refuse_special",
     "resolved",
@@ -137,6 +138,11 @@ def size_words(size: int) -> str:
 
 
 # --- names ---
+
+
+def path_from(folder: Path, word: str | Path) -> Path:
+    """Return the path that a file of the user's names: it counts from that file's folder; raises as `user_path` does."""
+    return folder / user_path(word)
 
 
 def user_path(word: str | Path) -> Path:

@@ -41,10 +41,11 @@ def splits_read(plan: Plan) -> list[dict[str, Any]]:
         {"task": name, "rows": len(p.labels), "file_sha256": p.sha256, "sha256": p.digest}
         for name, p in sorted(pairs.items())
     ]
-    others = plan.distractors
-    if others is not None:
-        read.append({"task": "distractors", "rows": len(others.texts), "file_sha256": "", "sha256": others.digest})
-    return read
+    own = {task.name for task in plan.tasks if task.pairs.card.distractors}
+    others = {f"distractors of {name}" if name in own else "distractors": d for name, d in plan.distractors.items()}
+    return read + [
+        {"task": name, "rows": len(d.texts), "file_sha256": "", "sha256": d.digest} for name, d in others.items()
+    ]
 
 
 def _sum(path: Path) -> str:

@@ -186,6 +186,7 @@ def _sts_card(table: Table, name: str, path: Path) -> Card:
         hub=hub,
         raters=keys.raters(table),
         long=keys.long_texts(table),
+        distractors=keys.distractors(table),
         **keys.prose(table, name),
     )
 

@@ -168,6 +168,7 @@ class Card:
     hub: Hub | None = None
     raters: Raters | None = None
     long: str = ""  # what encoders do with texts above their maximum length; "" for truncation
+    distractors: tuple[str, ...] = ()  # files of texts that retrieval suites search too, relative to the card's folder
     title: str = ""
     language: str = "zh"
     licence: str = "not stated"
@@ -183,12 +184,15 @@ class Card:
 
     @cached_property
     def digest(self) -> str:
-        """The sha256 of everything that affects the pairs that are read, so without raters, long, title, terms and other prose."""
+        """The sha256 of everything that affects the pairs that are read, so without raters, long, distractors and prose.
+
+        What is read of distractors has a digest of its own (`hengyu.cards.distractors.Distractors`).
+        """
         usual = {f.name: f.default for f in fields(self) if f.name in _LATER} | {"label_map": {}}
         content = {
             key: value
             for key, value in asdict(self).items()
-            if key not in (*_PROSE, "raters", "long") and not (key in _LATER and value == usual[key])
+            if key not in (*_PROSE, "raters", "long", "distractors") and not (key in _LATER and value == usual[key])
         }
         for split in content["splits"].values():
             split.pop("url")  # where a file comes from does not change what is read
@@ -215,15 +219,23 @@ class Card:
 
     def default_paths(self, split: str, part: str, names: Sequence[str]) -> list[Path]:
         """Return the paths of files next to the card, as `files_of` does; raises `HengyuError` for links out of that folder."""
+        paths = files_of(self.path.parent, names)
+        self._keep_inside(f"splits.{split}.{part}", paths)
+        return paths
+
+    def distractor_paths(self) -> tuple[Path, ...]:
+        """Return the files of distractors, next to the card; raises `HengyuError` for links out of that folder."""
+        paths = tuple(self.path.parent / name for name in self.distractors)
+        self._keep_inside("distractors", paths)
+        return paths
+
+    def _keep_inside(self, key: str, paths: Sequence[Path]) -> None:
         folder = self.path.parent
-        paths = files_of(folder, names)
         for path in paths:
             if not resolved(path).is_relative_to(resolved(folder)):
                 raise HengyuError(
-                    f"{self.path}: key 'splits.{split}.{part}' leads out of {folder} through a link; put the file into that "
-                    "folder"
+                    f"{self.path}: key '{key}' leads out of {folder} through a link; put the file into that folder"
                 )
-        return paths
 
 
 @dataclass(frozen=True)

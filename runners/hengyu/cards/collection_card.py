@@ -49,6 +49,7 @@ def collection_card(table: Table, name: str, path: Path) -> CollectionCard:
         hub_fields=remote[0] if remote else CollectionColumns(),
         exclude=keys.word(table, "exclude", "nothing", EXCLUDE),
         long=keys.long_texts(table),
+        distractors=keys.distractors(table),
         unanswered=keys.word(table, "unanswered", "zero", UNANSWERED),
         **keys.prose(table, name),
     )

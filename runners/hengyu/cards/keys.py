@@ -22,6 +22,7 @@ __all__ = [
     "Text",
     "columns",
     "digest",
+    "distractors",
     "file_key",
     "files_key",
     "hub",
@@ -269,6 +270,16 @@ def url_key(table: Table, sha256: str) -> str:
 def long_texts(table: Table) -> str:
     """Take the key 'long': what encoders do with texts above their maximum length, "" for truncation."""
     return word(table, "long", "", ("", *LONG))
+
+
+def distractors(table: Table) -> tuple[str, ...]:
+    """Take the key 'distractors': text files below the card's folder, one or a list."""
+    one = isinstance(table.peek("distractors"), str)
+    files = (table.take("distractors", str, ""),) if one else table.strings("distractors")
+    for file in files:
+        if not file or _escapes(file):
+            table.problem("distractors", f"must be a text file below the card's folder, not {shown(file)}")
+    return tuple(dict.fromkeys(files))
 
 
 def prose(table: Table, title: str) -> dict[str, Any]:

@@ -35,6 +35,7 @@ class Method(ABC):
         searches: whether it finds neighbours, and so ends an entry of a retrieval suite.
         joins: how many entries it joins, or tuners it wraps; they are written before its parameters, like
             ``rrf(flat, bm25)`` and ``matryoshka(cosent)``.
+        paths: the parameters that are paths of files, "" for none; in a suite they count from its folder.
         version: raise it to discard stored results for a reason that neither code nor parameters show.
     """
 
@@ -43,12 +44,13 @@ class Method(ABC):
     labelled: ClassVar[bool] = False
     searches: ClassVar[bool] = False
     joins: ClassVar[int] = 0
+    paths: ClassVar[tuple[str, ...]] = ()
     version: ClassVar[int] = 1
 
     @property
     def files(self) -> Sequence[str]:
         """The paths of files that it reads; their content counts in its key."""
-        return ()
+        return tuple(str(path) for name in self.paths if (path := getattr(self, name)))
 
     def check_files(self) -> None:
         """Raise ValueError if one of them cannot be used; asked when a suite is read, not when a run is shown."""
@@ -198,12 +200,14 @@ class Similarity(Method):
         needs_fit: whether it learns from the sentences that the row is fitted on, as they are after the entry's steps.
         by_pair: whether the number follows from the two vectors; one that asks for their neighbours needs a set of others too.
         searchable: whether a retrieval suite can search by it (`as_products`).
+        stored: numbers that search by it keeps of every vector beside the vector itself.
     """
 
     category = "similarity"
     needs_fit = False
     by_pair: ClassVar[bool] = True
     searchable: ClassVar[bool] = False
+    stored: ClassVar[int] = 0
 
     def fit(self, reference: Sample) -> Self:
         """Learn from reference vectors (m, d); one with ``needs_fit = False`` returns itself."""

@@ -17,8 +17,10 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields, replace
 from itertools import pairwise
+from pathlib import Path
 from typing import Any, Literal, get_args, get_type_hints
 
+from hengyu.base.bounded import path_from
 from hengyu.base.errors import HengyuError, did_you_mean
 from hengyu.methods.base import Index, Transform
 from hengyu.methods.registry import find_method, method_names, similarity_names
@@ -101,6 +103,23 @@ class Entry:
                 step.make().check_files()
             except ValueError as e:
                 raise HengyuError(f"entry '{self}': {e}") from None
+
+    def from_folder(self, folder: Path) -> Entry:
+        """Return the entry as written in a file of a folder: paths in it count from there.
+
+        Raises `HengyuError` for a path that cannot be, or that entries cannot write.
+        """
+        similarity = self.similarity and self._placed(self.similarity, folder)
+        return Entry(tuple(self._placed(s, folder) for s in self.steps), similarity)
+
+    def _placed(self, step: Step, folder: Path) -> Step:
+        joined = tuple(tuple(self._placed(s, folder) for s in steps) for steps in step.joined)
+        paths = {
+            k: str(path_from(folder, v)) for k, v in step.parameters if k in step.method.paths and isinstance(v, str)
+        }
+        if quoted := next((p for p in paths.values() if '"' in p), ""):
+            raise HengyuError(f"entry '{self}': {quoted}: entries cannot hold a path with a quotation mark; rename it")
+        return replace(step, parameters=tuple((k, paths.get(k, v)) for k, v in step.parameters), joined=joined)
 
     @property
     def dim(self) -> int | None:

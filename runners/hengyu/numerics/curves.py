@@ -48,7 +48,11 @@ class Extrapolated:
 
 
 def extrapolate(
-    sizes: Sequence[float], values: Sequence[float], n: float, growth: tuple[float, float] = (-np.inf, np.inf)
+    sizes: Sequence[float],
+    values: Sequence[float],
+    n: float,
+    growth: tuple[float, float] = (-np.inf, np.inf),
+    floor: float = _FLOOR,
 ) -> Extrapolated:
     """Extrapolate positive values (m,) that were measured at ascending sizes (m,) to size n.
 
@@ -60,7 +64,8 @@ def extrapolate(
     differ in any case.
 
     ``growth`` holds the smallest and the largest power of n by which values can grow beyond the largest size; the range, but for
-    these 20 %, stays within what it allows.
+    these 20 %, stays within what it allows. ``floor`` is the relative error that stands for them, larger for values that
+    were measured beside other work.
 
     Raises:
         ValueError: for fewer than three sizes, or values that are not positive.
@@ -75,13 +80,13 @@ def extrapolate(
         missed = max(abs(float(np.log(fit(x[:k], y[:k], x[k]) / y[k]))) for k in range(max(2, len(x) - _HELD), len(x)))
         found.append((missed, fit(x, y, n), law))
     (missed, value, law), (other_missed, other, _) = sorted(found)
-    error = float(np.hypot(_FLOOR, _WIDER * missed * steps))
+    error = float(np.hypot(floor, _WIDER * missed * steps))
     low, high = value * np.exp(-error), value * np.exp(error)
     if other_missed <= max(2 * missed, _ALIKE):
         low, high = min(low, other), max(high, other)
     if n > x[-1]:
         least, most = (float(y[-1] * (n / x[-1]) ** power) for power in growth)
-        low, high = max(low, least * np.exp(-_FLOOR)), min(high, most * np.exp(_FLOOR))
+        low, high = max(low, least * np.exp(-floor)), min(high, most * np.exp(floor))
         low, high = min(low, most), max(high, least)
         value = min(max(value, low), high)
     return Extrapolated(value, float(low), float(high), law)

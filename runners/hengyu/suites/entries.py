@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from hengyu.base.errors import did_you_mean
 from hengyu.base.toml_tables import Table, shown
@@ -58,9 +59,9 @@ class SuiteEntry:
 
 
 def read_entries(
-    table: Table, first: str, poolings: tuple[str, ...], encoders: tuple[str, ...]
+    table: Table, first: str, poolings: tuple[str, ...], encoders: tuple[str, ...], folder: Path
 ) -> tuple[SuiteEntry, ...]:
-    """Read ``entries`` of a suite of these poolings and encoders; mistakes are noted in the table."""
+    """Read ``entries`` of a suite in a folder, of these poolings and encoders; mistakes are noted in the table."""
     found: list[SuiteEntry] = []
     for number, inner in enumerate(table.items("entries", [first], short="entry")):
         text = inner.take("entry", str, "", required=True)
@@ -76,7 +77,7 @@ def read_entries(
             inner.problem(key, f"does not fit '{first}', the reference of all other entries; leave {key} out")
         entry: Entry | None = None
         with table.caught(f"entries[{number}]"):
-            entry = parse_entry(text)
+            entry = parse_entry(text).from_folder(folder)
             entry.check_files()
         if entry is None:
             continue

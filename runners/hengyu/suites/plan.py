@@ -91,7 +91,7 @@ class Plan:
         datasets: folders of cards beside the shipped ones.
         left_out: what the suite runs without, and how to get it.
         truths: task -> what its observations are judged by.
-        distractors: what is searched beside every task's own documents; None for nothing.
+        distractors: task -> what is searched beside its own documents, of the suite and of its card; tasks without are not there.
     """
 
     suite: Suite
@@ -106,7 +106,7 @@ class Plan:
     datasets: tuple[Path, ...] = ()
     left_out: Sequence[str] = ()
     truths: Mapping[str, Truth] = field(default_factory=dict)
-    distractors: Distractors | None = None
+    distractors: Mapping[str, Distractors] = field(default_factory=dict)
 
     def select(self, ids: Ids) -> list[str]:
         """Return the texts of numbers (n,)."""

@@ -45,16 +45,12 @@ def make_plan(suite: Suite, *, data_dir: Path | None = None, datasets: Sequence[
         held |= watched
         with problems.caught(f"{suite.path}: "):
             truths[task.name] = suite.task_kind.truth(task, threshold_on.get(task.name), suite.relevant)
-    distractors = None
-    if suite.distractors:
-        with problems.caught(f"{suite.path}: distractors: "):
-            distractors = read_distractors(suite.distractors)
+    distractors = load_distractors(suite, tasks, problems)
     problems.finish()
     said: list[str] = []
-    if distractors:  # their numbers come last, so that an encoder's batches of the tasks' own texts stay as they are
-        numbers = loader.texts.number(distractors.texts)
-        truths = {name: truth.among(numbers, distractors.texts) for name, truth in truths.items()}
-        said = [_distracted(name, truth.about, distractors) for name, truth in truths.items()]
+    for name, others in distractors.items():  # numbered last, so that an encoder's batches of the tasks' own texts stay
+        truths[name] = truths[name].among(loader.texts.number(others.texts), others.texts)
+        said.append(_distracted(name, truths[name].about, others))
     return Plan(
         suite,
         data_dir,
@@ -149,6 +145,24 @@ def _load_task(suite: Suite, word: str, loader: SplitLoader) -> TaskData:
             f'task, and write fit_on = "{card.name}:{split}"'
         )
     return loader.task(card, split)
+
+
+def load_distractors(suite: Suite, tasks: Sequence[TaskData], problems: PlanProblems) -> dict[str, Distractors]:
+    """Return what is searched beside each task's documents: the files of its card, and then those of the suite."""
+    wanted: dict[str, tuple[Path, ...]] = {}
+    where: dict[tuple[Path, ...], Path] = {}
+    for task in tasks if suite.task_kind.distracts else ():
+        card = task.pairs.card
+        with problems.caught():
+            paths = tuple(dict.fromkeys((*card.distractor_paths(), *suite.distractors)))
+            if paths:
+                wanted[task.name] = paths
+                where.setdefault(paths, card.path if card.distractors else suite.path)
+    read: dict[tuple[Path, ...], Distractors] = {}
+    for paths, path in where.items():
+        with problems.caught(f"{path}: distractors: "):
+            read[paths] = read_distractors(paths)
+    return {name: read[paths] for name, paths in wanted.items() if paths in read}
 
 
 def with_long_texts(suite: Suite, tasks: Sequence[TaskData], problems: PlanProblems) -> Suite:

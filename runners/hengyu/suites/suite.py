@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from hengyu.base.bounded import name_fault, user_path
+from hengyu.base.bounded import name_fault, path_from, user_path
 from hengyu.base.errors import HengyuError, did_you_mean, gather
 from hengyu.base.paths import share
 from hengyu.base.toml_tables import Table, read_toml, shown
@@ -233,7 +233,7 @@ def load_suite(path: Path) -> Suite:
     name, tasks = _name(table, path.stem), _tasks(table)
     poolings, kind = _poolings(table), _kind(table)
     encoders = read_encoders(table)
-    entries, lexical = _apart(_entries(table, kind, poolings, encoders))
+    entries, lexical = _apart(_entries(table, kind, poolings, encoders, path.parent))
     similarity: tuple[str, ...] = ()
     with table.caught("similarity"):
         similarity = _similarities(table.strings("similarity"))
@@ -248,9 +248,9 @@ def load_suite(path: Path) -> Suite:
         encoders=encoders,
         cross_encoders=read_encoders(table, "cross_encoders", ()),
         poolings=poolings,
-        baselines=tuple(dict.fromkeys((*_baselines(table, kind), *lexical))),
+        baselines=tuple(dict.fromkeys((*_baselines(table, kind, path.parent), *lexical))),
         fit_on=read_fit_on(table, "target"),
-        compare=_compare(table),
+        compare=_compare(table, path.parent),
         partial=("tasks", "encoders", "entries", "widths") if table.take("partial", bool, False) else (),
         kind=kind.name,
         long=_long(table),
@@ -328,7 +328,7 @@ def _long(table: Table) -> str:
     return long
 
 
-def _baselines(table: Table, kind: Task) -> tuple[str, ...]:
+def _baselines(table: Table, kind: Task, folder: Path) -> tuple[str, ...]:
     """Read what is evaluated without an encoder."""
     names = table.strings("baselines", () if "baselines" in kind.refused else kind.baselines)
     if not kind.index:
@@ -337,7 +337,7 @@ def _baselines(table: Table, kind: Task) -> tuple[str, ...]:
     found = []
     for number, name in enumerate(names):
         with table.caught(f"baselines[{number}]"):
-            entry = parse_entry(name)
+            entry = parse_entry(name).from_folder(folder)
             entry.check_files()
             if not entry.lexical:
                 raise HengyuError(f"'{entry}' needs an encoder; move it to entries")
@@ -369,9 +369,9 @@ def _refuse_unknown(table: Table, key: str, names: tuple[str, ...], known: Colle
 
 
 def _entries(
-    table: Table, kind: Task, poolings: tuple[str, ...], encoders: tuple[EncoderSpec, ...]
+    table: Table, kind: Task, poolings: tuple[str, ...], encoders: tuple[EncoderSpec, ...], folder: Path
 ) -> tuple[SuiteEntry, ...]:
-    entries = read_entries(table, kind.reference, poolings, tuple(e.display_name for e in encoders))
+    entries = read_entries(table, kind.reference, poolings, tuple(e.display_name for e in encoders), folder)
     table.problems.add(*(f"{table.where}: {p}" for p in misplaced(entries, kind)))
     return with_first(entries, kind)
 
@@ -400,11 +400,11 @@ def _distractors(table: Table, folder: Path) -> tuple[Path, ...]:
     found: list[Path] = []
     for word in dict.fromkeys(words):
         with table.caught("distractors"):
-            found.append(folder / user_path(word))
+            found.append(path_from(folder, word))
     return tuple(found)
 
 
-def _compare(table: Table) -> tuple[tuple[str, str], ...]:
+def _compare(table: Table, folder: Path) -> tuple[tuple[str, str], ...]:
     """Read ``compare = [["flow", "whitening"], ...]``, each name in its canonical form."""
     found = []
     for number, pair in enumerate(table.take("compare", list, [])):
@@ -412,7 +412,8 @@ def _compare(table: Table) -> tuple[tuple[str, str], ...]:
             table.problem(f"compare[{number}]", f"must be two entries, like ['flow', 'whitening'], not {shown(pair)}")
             continue
         with table.caught(f"compare[{number}]"):
-            found.append((str(parse_entry(pair[0])), str(parse_entry(pair[1]))))
+            one, other = (str(parse_entry(word).from_folder(folder)) for word in pair)
+            found.append((one, other))
     return tuple(found)
 
 

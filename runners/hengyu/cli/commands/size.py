@@ -18,8 +18,8 @@ __all__ = ["command"]
     "--seconds",
     default=5.0,
     show_default=True,
-    type=click.FloatRange(0.1, 3600),
-    help="Time to measure each index; more gives larger sizes and narrower ranges.",
+    type=click.FloatRange(1, 3600),
+    help="Seconds of the processor to measure each index; more gives larger sizes and narrower ranges.",
 )
 @click.option(
     "--json", "json_", type=click.Path(dir_okay=False, path_type=Path), help="Also write the numbers to this file."

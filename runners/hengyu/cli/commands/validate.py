@@ -31,6 +31,7 @@ def command(files: tuple[Path, ...], data: Path | None, datasets: tuple[Path, ..
     from hengyu.cards.card import CollectionCard
     from hengyu.cards.collection import load_collection
     from hengyu.cards.data import Pairs, load_pairs
+    from hengyu.cards.distractors import read_distractors
     from hengyu.cli.pairs import describe_pairs
     from hengyu.suites.suite import load_suite
 
@@ -71,6 +72,12 @@ def command(files: tuple[Path, ...], data: Path | None, datasets: tuple[Path, ..
             else:
                 for line in describe_pairs(pairs):
                     click.echo(line)
+    for card in {} if keys_only else {card.name: card for card in tasks.values() if card.distractors}.values():
+        with problems.caught():
+            paths = card.distractor_paths()
+            with problems.caught(f"{card.path}: distractors: "):
+                found = read_distractors(paths)
+                click.echo(f"{card.name}: {len(found.texts):,} distractors of {', '.join(found.files)}")
     if away:
         click.echo(f"not here, and not checked: {', '.join(away)} (hengyu fetch NAME, or --data DIR)")
     problems.finish()

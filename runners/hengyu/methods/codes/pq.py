@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from hengyu.base.errors import Degenerate, WrongSize
 from hengyu.methods.base import Code, Floats
 from hengyu.methods.fitted import SampleTransform
+from hengyu.numerics.product_codes import product_centroids
 from hengyu.numerics.sample import Sample
 from hengyu.numerics.signs import bit_bytes
 
@@ -47,8 +48,6 @@ class PQ(SampleTransform, Code):
 
     def fit_sample(self, sample: Sample) -> Self:
         """Learn the centroids from a sample; raises `WrongSize` for m > d, `Degenerate` for fewer rows than centroids."""
-        import faiss
-
         k = 2**self.bits
         if len(sample) < k:
             raise Degenerate(f"pq(bits={self.bits}) needs at least {k} distinct sentences, not {len(sample)}")
@@ -56,13 +55,7 @@ class PQ(SampleTransform, Code):
         x = sample.rows(ids)
         if self.m > x.shape[1]:
             raise WrongSize(f"m={self.m} is larger than the {x.shape[1]} columns the vectors have; lower it")
-        padded = self._pad(x)
-        trained: Any = faiss.ProductQuantizer(padded.shape[1], self.m, self.bits)
-        trained.cp.seed = self.seed
-        trained.cp.min_points_per_centroid = 1  # faiss would warn on stderr; the report has the rows
-        trained.train(padded)
-        self.centroids = faiss.vector_to_array(trained.centroids).reshape(self.m, k, -1)
-        self._made = trained
+        self.centroids, self._made = product_centroids(self._pad(x), self.m, self.bits, self.seed), None
         lost = sum(float(((self(part) - part) ** 2).sum()) for part in np.array_split(x, -(-len(x) // _BLOCK)))
         spread = float(x.var(axis=0, dtype=np.float64).sum() * len(x))
         self.report = {"rows": len(ids), "lost_variance": float(f"{lost / spread if spread else 0.0:.4g}")}

@@ -5,8 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from numpy.typing import NDArray
+
 from hengyu.base.errors import WrongSize
 from hengyu.methods.search.base import FaissIndex
+from hengyu.numerics.product_codes import product_centroids
 
 __all__ = ["METHOD", "PqFlat"]
 
@@ -43,9 +46,13 @@ class PqFlat(FaissIndex):
         if n < 2**self.bits:
             raise WrongSize(f"pq-flat(bits={self.bits}) has more centroids than there are vectors ({n}); lower bits")
         index: Any = faiss.IndexPQ(d, self.m, self.bits, faiss.METRIC_INNER_PRODUCT)
-        index.pq.cp.seed = self.seed
-        index.pq.cp.min_points_per_centroid = 1
         return index
+
+    def _train(self, x: NDArray[Any]) -> None:
+        import faiss
+
+        faiss.copy_array_to_vector(product_centroids(x, self.m, self.bits, self.seed).ravel(), self._index.pq.centroids)
+        self._index.is_trained = True
 
 
 METHOD = PqFlat

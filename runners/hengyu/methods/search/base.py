@@ -32,6 +32,10 @@ class FaissIndex(Index):
         """Return the empty faiss index for n vectors of width d; raises ValueError if it cannot hold them."""
         raise NotImplementedError
 
+    def _train(self, x: NDArray[Any]) -> None:
+        """Let the faiss index learn from rows (n, d) as it takes them."""
+        self._index.train(x)
+
     def _take(self, x: Floats) -> NDArray[Any]:
         """Convert rows (n, d) for the faiss index."""
         return np.ascontiguousarray(x, np.float32)
@@ -46,7 +50,7 @@ class FaissIndex(Index):
         self._n = len(rows)
         self._index = self._make(rows.rows(np.arange(1)).shape[1], self._n)
         if not self._index.is_trained:
-            self._index.train(self._take(rows.rows(spread_rows(self._n, self.training_rows))))
+            self._train(self._take(rows.rows(spread_rows(self._n, self.training_rows))))
         self._empty = self.size()
         for part in portions(rows, block):
             self._index.add(self._take(part))
@@ -84,6 +88,8 @@ def by_score(ids: Ids, scores: NDArray[np.float32]) -> tuple[Ids, NDArray[np.flo
 
     Only rows that need it are sorted: faiss's results are mostly in order, and sorting costs more than some searches.
     """
+    if len(ids) == 1 and ids[0, -1] >= 0:
+        return _one_by_score(ids, scores)
     if not (scores[:, 1:] >= scores[:, :-1]).any() and (ids[:, -1] >= 0).all():
         return ids, scores
     if (ids[:, -1] < 0).any():
@@ -95,6 +101,18 @@ def by_score(ids: Ids, scores: NDArray[np.float32]) -> tuple[Ids, NDArray[np.flo
         ids[at] = np.take_along_axis(ids[at], order, axis=1)
         scores[at] = np.take_along_axis(scores[at], order, axis=1)
     return ids, scores
+
+
+def _one_by_score(ids: Ids, scores: NDArray[np.float32]) -> tuple[Ids, NDArray[np.float32]]:
+    """Order the results (1, k) of one query, of which none is missing, in as few calls as there can be.
+
+    An index answers a query in tens of microseconds, and a call of NumPy takes one or two.
+    """
+    found, score = ids[0], scores[0]
+    if not np.count_nonzero(score[1:] >= score[:-1]):
+        return ids, scores
+    order = np.lexsort((found, -score))
+    return found[order][None], score[order][None]
 
 
 def portions(rows: Sample, block: int) -> Iterator[NDArray[np.float32]]:

@@ -40,6 +40,8 @@ class SparseSearch(Lexical):
     (`hengyu.numerics.words`). A text without a term of the query is not found.
     """
 
+    paths = ("words",)
+
     grams: int | str = "1-2"
     words: str = field(default="", kw_only=True)
     _rows: Any = field(init=False, repr=False)  # (V, n), weights of the terms of the texts
@@ -50,11 +52,6 @@ class SparseSearch(Lexical):
             raise ValueError(f"{type(self).__name__.lower()}(words={self.words}) needs grams=words")
         if self.grams not in ("jieba", "words"):
             self._lengths()
-
-    @property
-    def files(self) -> Sequence[str]:
-        """The list of words, if one is named."""
-        return (self.words,) if self.words else ()
 
     def check_files(self) -> None:
         """Raise ValueError if the list of words cannot be read."""

@@ -33,6 +33,7 @@ class Csls(Similarity):
     needs_fit = True
     by_pair = False
     searchable = True
+    stored = 1  # r, which follows from the vector and all reference sentences
 
     k: int = 10
     _reference: Sample | None = field(default=None, init=False, repr=False)

@@ -53,7 +53,7 @@ def data_digest(run: Run, fit_on: str) -> str:
     read = {str(r.get("task")): str(r.get("sha256")) for r in run.header.get("read", ())}
     if not read:
         return ""
-    names = {str(t.get("task")) for t in run.header.get("tasks", ())} | {"distractors"} & read.keys()
+    names = {str(t.get("task")) for t in run.header.get("tasks", ())} | {n for n in read if n.startswith("distractors")}
     for fit in run.header.get("fitted_on", ()):
         if fit.get("fit_on") == fit_on:
             names.update(map(str, fit.get("splits", ())))

@@ -57,6 +57,7 @@ class _Prepared:
     queries: NDArray[np.float32]
     exact: Exact
     fit: Mapping[str, Any]
+    unstored: int = 0  # bytes of each row that the mapping adds and an index that knows the similarity would not store
 
 
 @dataclass(frozen=True)
@@ -128,7 +129,12 @@ class RetrievalVectors:
             costs["peak-memory"] = float(most)
         if spare:
             ids = _without(ids, self.relevance.own)
-        sizes = {"index-bytes": float(built.search.size()), "bytes-per-vector": built.search.vector_size()}
+        # a column that only turns distances into products is not what an index of such vectors stores
+        unstored = 0 if built.vectors is None else built.vectors.unstored
+        sizes = {
+            "index-bytes": float(built.search.size() - unstored * len(self.relevance.corpus)),
+            "bytes-per-vector": built.search.vector_size() - unstored,
+        }
         found = ids.astype(np.int32)
         before = built.vectors
         if before is None:
@@ -199,16 +205,20 @@ class RetrievalVectors:
         dim = rows.rows(np.arange(1)).shape[1]
         if not dim:
             raise ValueError("no dimension is left of the vectors")
+        stored = 0
         if similarity is None:
             rows, asking = rows.then(unit_rows), asking.then(unit_rows)
         else:
-            rows, asking = chain.similarity(similarity).as_products(rows, asking, self.block)
+            compared = chain.similarity(similarity)
+            stored = compared.stored
+            rows, asking = compared.as_products(rows, asking, self.block)
         queries = np.concatenate([part for part, _ in asking.blocks(self.block)])
         if len(rows) * queries.shape[1] * 4 <= _HELD:
             rows = Sample.of(np.concatenate([part for part, _ in rows.blocks(self.block)]))
         with threads(1):
             exact = exact_search(rows, queries, self.relevance.own, self.depth, self.block)
-        made = _Prepared(dim, rows, queries, exact, chain.report)
+        unstored = queries.itemsize * (queries.shape[1] - dim - stored)
+        made = _Prepared(dim, rows, queries, exact, chain.report, unstored)
         self._prepared = (key, made)
         return made
 

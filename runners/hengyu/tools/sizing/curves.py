@@ -47,12 +47,13 @@ class Shape:
 
 @dataclass(frozen=True)
 class Measured:
-    """What an index cost at ascending sizes (m,)."""
+    """What an index cost at ascending sizes (m,), in seconds of the processor."""
 
     sizes: tuple[int, ...]
     bytes: tuple[float, ...]
     query_seconds: tuple[float, ...]  # one query, on one thread
     build_seconds: tuple[float, ...]  # on one thread
+    share: float = 1.0  # of a core that this process had meanwhile
 
 
 def draw(shape: Shape, n: int, seed: int) -> NDArray[np.float32]:
@@ -67,7 +68,9 @@ def draw(shape: Shape, n: int, seed: int) -> NDArray[np.float32]:
 
 
 def measure(entry: Entry, shape: Shape, *, seconds: float, largest: int = _LARGEST, seed: int = 0) -> Measured:
-    """Build the index of an entry at 2,048 vectors, twice as many, and so on, for about so many seconds, and ask it.
+    """Build the index of an entry at 2,048 vectors, twice as many, and so on, for about so many CPU seconds, and ask it.
+
+    Seconds of the processor are those of a quiet machine, but for caches and memory that other work takes.
 
     An index that learns from a part of its vectors begins where it learns from no more of them, up to 32,768, so that its
     curve has no bend. The steps before the index are left out: ``shape`` is what they leave. Sizes that the index cannot hold
@@ -84,30 +87,33 @@ def measure(entry: Entry, shape: Shape, *, seconds: float, largest: int = _LARGE
     reason: ValueError | None = None
     rows = max((getattr(step.make(), "training_rows", 0) for step in steps if step.method.searches), default=0)
     left, n = seconds, _SMALLEST
+    wall, clock = time.perf_counter(), time.process_time()
     while n < min(rows, _BEND, largest // 8):
         n *= 2
     while n <= largest:
-        begun = time.perf_counter()
+        begun = time.process_time()
         x = draw(shape, n, seed)
         index = steps[-1].make()
         if rescored:
             index = index.over(steps[-2].make())
         with threads(1):
-            started = time.perf_counter()
+            started = time.process_time()
             try:
                 index.build(x)
             except ValueError as e:
                 reason, n = e, 2 * n
                 continue
-            built = time.perf_counter() - started
-        rate = queries_each_second(index, queries, min(_NEIGHBOURS, n))
+            built = time.process_time() - started
+        rate = queries_each_second(index, queries, min(_NEIGHBOURS, n), time.process_time)
         sizes.append(n)
         found.append((float(index.size()), 1 / rate, max(built, 1e-6)))
-        taken = time.perf_counter() - begun
+        taken = time.process_time() - begun
         left -= taken
         if 3 * taken > left and len(sizes) >= 4:
             break
         n *= 2
     if not sizes:
         raise reason or ValueError("no size could be measured")
-    return Measured(tuple(sizes), *zip(*found, strict=True))
+    share = (time.process_time() - clock) / max(time.perf_counter() - wall, 1e-9)
+    size, query, build = zip(*found, strict=True)
+    return Measured(tuple(sizes), size, query, build, min(1.0, share))

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+
+import numpy as np
 
 from hengyu.base.errors import HengyuError
 from hengyu.base.progress import Progress, silent
@@ -24,6 +26,11 @@ _SEARCH = (
     1.25,
 )  # a search compares at most all vectors; beyond the caches it may slow down by more than their number
 _BUILD = 0.0, 1.5
+_QUIET = 0.9  # share of a core above which nothing else disturbs what is measured
+_FLOOR, _DISTURBED = (
+    0.2,
+    float(np.log(2)),
+)  # relative errors of times that repeat: alone, and beside work that takes caches
 
 
 @dataclass(frozen=True)
@@ -45,6 +52,7 @@ class SizedRow:
         qps: queries a second, each a call of its own, on one thread.
         build_seconds: seconds to build the index, on one thread.
         largest: the largest size that was measured; 0 for none.
+        share: of a core that the measurement had; 1 for what was read from runs.
         verdict: `FITS`, `FITS_NOT`, `CANNOT_TELL` where the range holds a limit, or `NOT_MEASURED`.
         reason: why nothing is known.
     """
@@ -54,6 +62,7 @@ class SizedRow:
     qps: Extrapolated | None = None
     build_seconds: Extrapolated | None = None
     largest: int = 0
+    share: float = 1.0
     verdict: str = NOT_MEASURED
     reason: str = ""
 
@@ -66,6 +75,12 @@ class Sizing:
     documents: int
     metric: str
     limits: Limits
+
+    @property
+    def disturbed(self) -> float:
+        """The smallest share of a core that a measurement had, where that is too little to trust; else 1."""
+        least = min((row.share for row in self.rows if row.largest), default=1.0)
+        return least if least < _QUIET else 1.0
 
     @property
     def best(self) -> SizedRow | None:
@@ -138,15 +153,11 @@ def _from_curve(row: Record, curve: Measured | str, limits: Limits) -> SizedRow:
     if isinstance(curve, str) or len(curve.sizes) < LEAST:
         reason = curve if isinstance(curve, str) else "too few sizes could be measured in the time; give more --seconds"
         return SizedRow(row, reason=reason)
-    x = curve.sizes
-    return _judged(
-        row,
-        extrapolate_line(x, curve.bytes, limits.n),
-        extrapolate(x, curve.query_seconds, limits.n, _SEARCH),
-        extrapolate(x, curve.build_seconds, limits.n, _BUILD),
-        x[-1],
-        limits,
-    )
+    x, n = curve.sizes, limits.n
+    floor = _FLOOR if curve.share >= _QUIET else _DISTURBED
+    query = extrapolate(x, curve.query_seconds, n, _SEARCH, floor)
+    build = extrapolate(x, curve.build_seconds, n, _BUILD, floor)
+    return replace(_judged(row, extrapolate_line(x, curve.bytes, n), query, build, x[-1], limits), share=curve.share)
 
 
 def _from_runs(row: Record, runs: Sequence[Run], limits: Limits) -> SizedRow:

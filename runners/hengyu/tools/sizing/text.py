@@ -69,6 +69,15 @@ def notes(sizing: Sizing) -> list[str]:
             "the measured sizes let an extrapolation be trusted, and are no confidence intervals."
         )
         found.append(
+            "Seconds are those of the processor, as the clock shows them on a quiet machine; other work makes a search slower."
+        )
+    if sizing.disturbed < 1:
+        found.append(
+            f"The machine was busy: of a core, a measurement had as little as {100 * sizing.disturbed:.0f} %. Ranges of times then "
+            "allow for a factor of two each way; repeat the command when the machine is idle."
+        )
+    if measured:
+        found.append(
             "Vectors were random, with the width, mean and spectrum of the run's own. How long a graph or cells of real "
             "vectors take, and what they find at this size, only a run at this size shows."
         )
@@ -94,7 +103,7 @@ def as_json(sizing: Sizing) -> dict[str, Any]:
             {
                 **{k: getattr(r.score, k) for k in ("encoder", "pooling", "entry", "fit_on", "value", "low", "high")},
                 **{k: _plain(getattr(r, k)) for k in ("bytes", "qps", "build_seconds")},
-                **{k: getattr(r, k) for k in ("largest", "verdict", "reason")},
+                **{k: getattr(r, k) for k in ("largest", "share", "verdict", "reason")},
             }
             for r in sizing.rows
         ],
