@@ -23,7 +23,18 @@ __all__ = ["AXES", "Comparison", "Line", "compare"]
 AXES = ("encoder", "pooling", "entry", "fit_on")
 MEAN = "mean"
 _SUITE = ("kind", "relevant", "aggregate")  # what both runs' suites must say alike
-_TASK = ("n", "sha256", "card_sha256", "ceiling", "corpus", "queries", "relevant", "distractors_sha256")
+_TASK = (
+    "n",
+    "of",
+    "sample_seed",
+    "sha256",
+    "card_sha256",
+    "ceiling",
+    "corpus",
+    "queries",
+    "relevant",
+    "distractors_sha256",
+)
 Floats = NDArray[np.float64]
 
 

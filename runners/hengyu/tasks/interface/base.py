@@ -126,6 +126,7 @@ class Task(ABC):
         bounded: whether ties of the labels bound the main metric, as they do Spearman (`TaskData.ceiling`).
         sided: whether queries are encoded by their own prompt or route, apart from documents.
         distracts: whether a suite may add documents that are relevant to nothing (`Truth.among`).
+        sampled: whether a run may take a random part of the pairs (`hengyu.cards.sampling`): each counts by itself.
         costs: whether observing an entry measures what differs from run to run (costs.json).
         standings: whether rows are tested against the best of their column.
         keeps: what `save` keeps of a task, in a word.
@@ -155,6 +156,7 @@ class Task(ABC):
     bounded: ClassVar[bool] = False
     sided: ClassVar[bool] = False
     distracts: ClassVar[bool] = False
+    sampled: ClassVar[bool] = False
     costs: ClassVar[bool] = False
     standings: ClassVar[bool] = True
     keeps: ClassVar[str] = "labels"
