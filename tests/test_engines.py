@@ -1,6 +1,7 @@
 """Engines beside PyTorch: the same vectors in every pooling, batch and length, under addresses of their own."""
 
 import shutil
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from hengyu.base.errors import HengyuError
 from hengyu.cli import main
 from hengyu.encoders import POOLINGS, EncoderSpec, find_encoder, open_encoder
 from hengyu.encoders.engines import BACKENDS, refuse_backend
+from hengyu.encoders.mixed_precision import SCHEMES
 from hengyu.encoders.module_files import write_modules
 
 OTHERS = sorted(set(BACKENDS) - {"torch"})
@@ -62,9 +64,39 @@ def test_openvino_in_bfloat16_is_near_float32(tiny_bert: Path) -> None:
     assert 1e-4 < _off(exact, near) < 0.1  # 8 bits of mantissa, through 3 layers
 
 
+@pytest.mark.parametrize("backend", ["torch", "onnx"])
+def test_int8_is_near_float32_and_has_an_address_of_its_own(tiny_bert: Path, backend: str) -> None:
+    exact, near = (open_encoder(EncoderSpec(str(tiny_bert), backend=backend, dtype=d)) for d in ("float32", "int8"))
+    poolings = ["mean", "cls"]
+    usual, ours = exact.encode(TEXTS, poolings), near.encode(TEXTS, poolings)
+    for pooling in poolings:
+        assert 1e-6 < _off(usual[pooling], ours[pooling]) < 0.2, pooling
+        unit = [x[pooling] / np.linalg.norm(x[pooling], axis=1, keepdims=True) for x in (usual, ours)]
+        assert (unit[0] * unit[1]).sum(axis=1).min() > 0.995
+    again = open_encoder(near.spec).encode(TEXTS, poolings)
+    assert all(np.array_equal(ours[p], again[p]) for p in poolings)
+    assert near.identity()["dtype"] == "int8" and SCHEMES[backend] == near.identity()["scheme"]
+    assert "scheme" not in exact.identity()
+
+
+def test_int8_leaves_the_last_block_and_all_that_is_not_linear_in_float32(tiny_bert: Path) -> None:
+    import torch
+
+    model = open_encoder(EncoderSpec(str(tiny_bert), dtype="int8"))._parts[0]
+    kinds = {name: type(part).__module__ for name, part in model.named_modules()}
+    count = model.config.num_hidden_layers
+    blocks = [n for n, kind in kinds.items() if "quantized" in kind and n.endswith("query")]
+    assert blocks == [f"encoder.layer.{i}.attention.self.query" for i in range(count - 1)]
+    assert all(
+        isinstance(part, torch.nn.LayerNorm) for name, part in model.named_modules() if name.endswith("LayerNorm")
+    )
+
+
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
+        ({"dtype": "int8", "device": "cuda"}, "int8 is computed on the CPU; remove device 'cuda'"),
+        ({"dtype": "int8", "backend": "openvino"}, "backend openvino cannot compute in int8; use float32 or bfloat16"),
         ({"backend": "tensorrt"}, "backend 'tensorrt' is unknown; use one of torch, onnx, openvino"),
         ({"backend": "onnx", "dtype": "bfloat16"}, "backend onnx cannot compute in bfloat16; use float32"),
         ({"backend": "onnx", "device": "cuda"}, "backend onnx runs on the CPU; remove device 'cuda'"),
@@ -73,6 +105,14 @@ def test_openvino_in_bfloat16_is_near_float32(tiny_bert: Path) -> None:
 def test_what_an_engine_cannot_do_is_one_sentence(tiny_bert: Path, settings: dict[str, str], words: str) -> None:
     with pytest.raises(HengyuError, match=words):
         open_encoder(replace(EncoderSpec(str(tiny_bert)), **settings)).encode(["好"], ["mean"])
+
+
+def test_int8_says_where_it_has_nothing_to_compute(monkeypatch: pytest.MonkeyPatch, tiny_bert: Path) -> None:
+    with pytest.raises(HengyuError, match="is not a transformer, so int8 has nothing to compute; remove dtype"):
+        open_encoder(EncoderSpec("hengyu-static", dtype="int8"))
+    monkeypatch.setitem(sys.modules, "torch.ao.quantization", None)  # as in a PyTorch that has moved it away
+    with pytest.raises(HengyuError, match="this PyTorch cannot compute in int8 .*; add --backend onnx"):
+        open_encoder(EncoderSpec(str(tiny_bert), dtype="int8")).encode(["好"], ["mean"])
 
 
 def test_an_engine_that_is_not_installed_names_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -93,8 +93,11 @@ def test_a_flipped_byte_is_found_named_and_repaired(tmp_path: Path) -> None:
     content[-3] ^= 1
     victim.write_bytes(content)
     assert [d.path for d in store.verify()] == [victim]
+    space = store.space(MEANING)  # to open a store reads the keys alone: these vectors may not be needed
+    assert (space.dim, len(space)) == (3, 40)
     with pytest.raises(HengyuError, match="vectors.npy: has changed.*repair"):
-        store.space(MEANING)
+        space.get(text_keys(["句子0"]))
+    assert len(space.get(text_keys([f"句子{i}" for i in range(20, 40)]))) == 20  # those of the other segment are whole
     store.repair()
     assert store.verify() == []
     assert len(store.space(MEANING)) == 20

@@ -16,7 +16,7 @@ const tidy = () => {
       const mark = has ? cell[7] ?? 0 : 0;
       return {
         rank: row.rank, encoder: row.encoder, pooling: row.pooling, entry: row.entry, fit_on: row.fit_on, dim: row.dim,
-        task: data.columns[c].task, n: data.columns[c].n, metric, value: value ?? null, low: low ?? null, high: high ?? null,
+        task: data.columns[c].task, n: data.columns[c].n, of: data.columns[c].of ?? null, metric, value: value ?? null, low: low ?? null, high: high ?? null,
         delta: delta ?? null, delta_low: deltaLow ?? null, delta_high: deltaHigh ?? null,
         level_with_best: has && metric === data.metric ? mark > 0 : null, reason: has ? "" : data.reasons[cell][1],
       };

@@ -100,7 +100,7 @@ class Vectors:
 def open_spaces(
     store: VectorStore, encoder: Encoder, poolings: Sequence[str], *, write_only: bool = False
 ) -> dict[str, VectorSpace]:
-    """Return the spaces of an encoder's poolings, and that of its token counts; every segment is checked once."""
+    """Return the spaces of an encoder's poolings, and that of its token counts; each is opened once."""
     identity = encoder.identity()
     return {
         name: store.space(vectors_key(encoder, name, identity), write_only=write_only) for name in (*poolings, TOKENS)

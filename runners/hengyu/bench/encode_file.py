@@ -71,9 +71,14 @@ def archive(
     expected = size / typical_line(path)
     lines = block_size(encoder, poolings, expected, max_memory)
     encoder.prepare(store, None, progress)
-    progress.say(f"{path}: about {expected:,.0f} lines, in blocks of {lines:,}, into {store.root}")
+    at_once = min(lines, int(expected) + 1)
+    memory = int((base_memory(encoder, len(poolings), at_once) + at_once * _PER_LINE) * _SLACK)
+    keys = int(_SLACK * expected * _PER_KEY * (len(poolings) + 1))
+    progress.say(
+        f"{path}: about {expected:,.0f} lines, in blocks of {lines:,}, into {store.root}; it takes about "
+        f"{as_words(memory + keys)} of memory"
+    )
     spaces = open_spaces(store, encoder, poolings)
-    memory = int((base_memory(encoder, len(poolings)) + lines * _PER_LINE) * _SLACK)
     context = EncodeContext(
         encoders=(PreparedEncoder(encoder, encoder.identity(), tuple(poolings), {}),),
         store=store,

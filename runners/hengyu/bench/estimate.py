@@ -16,12 +16,15 @@ from hengyu.base.errors import HengyuError
 from hengyu.base.memory import as_words, resident
 from hengyu.encoders import SIDES, Encoder
 from hengyu.encoders.model_folder import ModelFolder
+from hengyu.numerics.compiled import pays
 from hengyu.suites.plan import Plan
 from hengyu.tasks.interface.data import TaskData
 
 __all__ = ["Estimate", "base_memory", "estimate", "free_space", "refuse_full_disk", "refuse_what_cannot_fit"]
 
-_LIBRARIES = 780 << 20  # PyTorch, sentence-transformers and the compiled loops, once they are loaded (measured)
+_LIBRARIES = 545 << 20  # PyTorch and sentence-transformers, once they are loaded (measured)
+_ENGINE = 85 << 20  # what PyTorch keeps of its own once a transformer has run (measured)
+_COMPILED = 160 << 20  # numba and the compiled loops (measured)
 _SLACK = 1.15  # what allocators keep
 _PENDING = 8192  # texts between two segments of the store
 _BATCH_TOKENS = 2048
@@ -64,11 +67,12 @@ class Estimate:
         )
 
 
-def base_memory(encoder: Encoder, poolings: int) -> int:
-    """Return what encoding holds whatever the number of texts: libraries, weights, a batch, a segment on its way out."""
+def base_memory(encoder: Encoder, poolings: int, texts: int = _PENDING) -> int:
+    """Return what encoding holds beside its texts: libraries, weights, a batch, a segment on its way out."""
     width, layers, weights = _shape(encoder)
     batch = 2 * _BATCH_TOKENS * width * (layers + 1) * 4
-    return max(resident(), _LIBRARIES) + weights + batch + 3 * _PENDING * poolings * width * 4
+    engine = _ENGINE if layers else 0
+    return max(resident(), _LIBRARIES + engine) + weights + batch + 3 * min(texts, _PENDING) * poolings * width * 4
 
 
 def estimate(
@@ -108,7 +112,8 @@ def estimate(
         default=0,
     )
     deriving = _deriving(plan, sum(rows))
-    base = max(resident(), _LIBRARIES) + sum(2 * len(t) + 60 for t in plan.texts)
+    engine = _ENGINE if any(layers for _, layers, _ in shapes) else 0
+    base = max(resident(), _LIBRARIES + engine) + sum(2 * len(t) + 60 for t in plan.texts)
     return Estimate(base, encoding, evaluating, deriving, disk)
 
 
@@ -124,7 +129,8 @@ def _deriving(plan: Plan, rows: int) -> int:
     one = (rows * _seen(plan, t) + (rows + 4) * (2 * t.n + 7 * resamples) * 8 for t in plan.tasks)
     # tasks, two means over the splits of a card, two over all tasks
     columns = len(plan.tasks) + 2 * len({t.pairs.card.name for t in plan.tasks}) + 2
-    return max(one, default=0) + rows * columns * resamples * 8
+    items = max((t.n for t in plan.tasks), default=0) * rows * resamples
+    return max(one, default=0) + rows * columns * resamples * 8 + (_COMPILED if pays(items) else 0)
 
 
 def _stored(texts: int, width: int, poolings: int) -> int:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+import time
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,20 +12,24 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from hengyu.base.bounded import user_path
-from hengyu.base.errors import HengyuError
+from hengyu.base.errors import HengyuError, did_you_mean
 from hengyu.base.paths import local, reports_dir
 from hengyu.base.progress import Progress, silent
 from hengyu.base.remote import Mirror, is_url
 from hengyu.bench.executors import open_executor
+from hengyu.bench.rounds import Limits, run_rounds
 from hengyu.bench.run import Outcome, run
 from hengyu.encoders import EncoderSpec
 from hengyu.encoders.fastest import with_backends
 from hengyu.storage.fits import FitStore
 from hengyu.storage.vectors import VectorStore
+from hengyu.suites.plan import Plan
 from hengyu.suites.planning import make_plan
 from hengyu.suites.suite import Suite
 
 __all__ = ["RunOptions", "run_suite"]
+
+_FEWEST = 20  # pairs of a sample
 
 
 @dataclass(frozen=True)
@@ -43,6 +48,9 @@ class RunOptions:
         force: observe every cell again.
         fresh: encode everything again too, into a store that is deleted afterwards.
         max_memory: bytes.
+        sample: how many pairs are evaluated: a number for all tasks, or TASK=NUMBER for one; () for all pairs.
+        budget: seconds for a run of growing samples; 0 for no limit.
+        until: half the width of the widest interval, in points, at which such a run stops; 0 for none.
         title: of the run, on its page and in the index; by default the suite's.
         command: the words of the command line, for the record.
     """
@@ -77,6 +85,9 @@ class RunOptions:
     address: str = ""
     workers: int = 0
     max_memory: int | None = None
+    sample: Sequence[str] = ()
+    budget: float = 0.0
+    until: float = 0.0
     title: str = ""
     command: str = ""
 
@@ -115,6 +126,7 @@ class RunOptions:
         return replace(
             changed,
             title=self.title or changed.title,
+            sample=self._sample(changed),
             long=self.long or changed.long,
             encoders=tuple(encoders),
             cross_encoders=tuple(
@@ -122,6 +134,29 @@ class RunOptions:
                 for e in changed.cross_encoders
             ),
         )
+
+    def _sample(self, suite: Suite) -> dict[str, int]:
+        """Return how many pairs of which task are evaluated; raises `HengyuError`."""
+        options = {"--sample": self.sample, "--budget": self.budget, "--until": self.until}
+        given = [option for option, value in options.items() if value]
+        if given and not suite.task_kind.sampled:
+            raise HengyuError(
+                f"{given[0]}: takes a part of the pairs, and a suite of kind '{suite.kind}' ranks documents for whole queries; "
+                "leave it out, or name fewer tasks with --task"
+            )
+        if given[1:] and self.sample:
+            raise HengyuError(
+                f"--sample says how many pairs are taken, and {given[1]} would choose it; leave one of them out"
+            )
+        found: dict[str, int] = {}
+        for word in self.sample:
+            task, _, number = word.rpartition("=")
+            if not number.isascii() or not number.isdecimal() or not _FEWEST <= int(number) < 1 << 31:
+                raise HengyuError(f"--sample {word}: must be a number of pairs from {_FEWEST} up, or TASK=NUMBER")
+            if task and task not in suite.tasks:
+                raise HengyuError(f"--sample {word}: the suite has no task '{task}'{did_you_mean(task, suite.tasks)}")
+            found |= dict.fromkeys([task] if task else suite.tasks, int(number))
+        return found
 
     def _encoder(self, spec: EncoderSpec) -> EncoderSpec:
         """Return how an encoder is asked for."""
@@ -147,6 +182,7 @@ def run_suite(suite: Suite, options: RunOptions, progress: Progress = silent) ->
 
     Raises `HengyuError` for every mistake in the suite, its data and the options. Cells that failed are in what is returned.
     """
+    started = time.monotonic()
     if options.fresh and options.store:
         raise HengyuError("--fresh encodes into a temporary folder; remove --store")
     suite = options.applied_to(suite, progress)
@@ -154,21 +190,36 @@ def run_suite(suite: Suite, options: RunOptions, progress: Progress = silent) ->
         own = Path(stack.enter_context(TemporaryDirectory(prefix="hengyu-"))) if options.fresh else None
         store = VectorStore(own / "vectors") if own else VectorStore.at(options.store)
         local = store.mirror is None and not any(e.api for e in suite.encoders)
+        grows = bool(options.budget or options.until)
         # with an empty store a model will run: its libraries are loaded while the plan is made
-        certain = local and any(e.kind == "model" for e in suite.encoders) and not any(store.spaces())
+        certain = local and any(e.kind == "model" for e in suite.encoders) and not any(store.spaces()) and not grows
         ways = options.executor, options.address, options.workers, options.device
         executor = stack.enter_context(open_executor(*ways, at_once=certain))
-        plan = make_plan(suite, data_dir=options.data, datasets=tuple(options.datasets))
-        return run(
-            plan,
-            reports=options.reports,
-            store=store,
-            fits=FitStore(own / "fits") if own else FitStore.at(options.store),
-            progress=progress,
-            force=options.force or options.fresh,
-            offline=options.offline,
-            max_memory=options.max_memory,
-            command=options.command,
-            executor=executor,
-            mirror=options.mirror,
+        fits = FitStore(own / "fits") if own else FitStore.at(options.store)
+
+        def plan_of(sample: Mapping[str, int]) -> Plan:
+            return make_plan(replace(suite, sample=sample), data_dir=options.data, datasets=tuple(options.datasets))
+
+        def run_plan(plan: Plan) -> Outcome:
+            return run(
+                plan,
+                reports=options.reports,
+                store=store,
+                fits=fits,
+                progress=progress,
+                force=options.force or options.fresh,
+                offline=options.offline,
+                max_memory=options.max_memory,
+                command=options.command,
+                executor=executor,
+                mirror=options.mirror,
+            )
+
+        plan = plan_of(suite.sample)
+        if not grows:
+            return run_plan(plan)
+        limits = Limits(options.budget, options.until)
+        sizes = {t.name: t.n for t in plan.tasks}
+        return run_rounds(
+            sizes, lambda sample: run_plan(plan_of(sample)), limits, options.reports, progress, started=started
         )

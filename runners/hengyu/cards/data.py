@@ -28,6 +28,7 @@ from hengyu.storage.identity import digest as digest_of
 
 __all__ = [
     "Pairs",
+    "SampleOf",
     "cached",
     "downloaded",
     "fetched_digest",
@@ -40,6 +41,14 @@ __all__ = [
 ]
 
 _CACHED = Columns()  # of the JSON lines written by `hengyu fetch`
+
+
+@dataclass(frozen=True)
+class SampleOf:
+    """What pairs are a random sample of (`hengyu.cards.sampling`): that many pairs, by that seed."""
+
+    n: int
+    seed: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,6 +66,7 @@ class Pairs:
     dropped: tuple[int, ...]  # malformed lines, counted from 1
     notes: tuple[str, ...]  # decisions about how to read the file, and oddities of the pairs
     ratings: NDArray[np.float64] | None = field(default=None, kw_only=True)  # (n, R) of the single raters
+    sample: SampleOf | None = field(default=None, kw_only=True)  # None for all pairs of the split
 
     @cached_property
     def digest(self) -> str:
@@ -67,6 +77,12 @@ class Pairs:
 
 def unlike(pairs: Pairs, about: Mapping[str, Any], run: str) -> str:
     """Describe how a task differs from the one recorded in a run's header; "" if the content is equal, whatever the bytes."""
+    of = about.get("of")
+    if isinstance(of, int) and pairs.sample is None:
+        return (
+            f"{pairs.task}: run {run} evaluated a sample of its {of:,} pairs, which cannot be drawn from these "
+            f"{len(pairs.labels):,}"
+        )
     if "digest" in about:
         if about["digest"] == pairs.digest:
             return ""

@@ -35,6 +35,7 @@ __all__ = [
     "long",
     "offline",
     "prompts",
+    "seconds",
     "store",
     "task_vectors",
     "trust_remote_code",
@@ -62,7 +63,7 @@ class _Folder(click.Path):
 
 PLACE = _Place(file_okay=False)
 FOLDER = _Folder(exists=True, file_okay=False, path_type=Path)
-DTYPE = click.Choice(["float32", "bfloat16", "float16"])
+DTYPE = click.Choice(["float32", "bfloat16", "float16", "int8"])
 BACKEND = click.Choice(["torch", "onnx", "openvino"])
 BACKEND_OR_AUTO = click.Choice([*BACKEND.choices, "auto"])
 
@@ -177,6 +178,19 @@ def task_vectors(command: Callable[..., None]) -> Callable[..., None]:
     ):
         looking = add(looking)
     return looking
+
+
+def seconds(text: str, option: str) -> float:
+    """Read a time such as 90s, 30min or 2h; raises `HengyuError`."""
+    import re
+
+    from hengyu.base.errors import HengyuError
+
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(s|sec|m|min|h)", text.strip(), re.ASCII)
+    found = float(match[1]) * {"s": 1, "sec": 1, "m": 60, "min": 60, "h": 3600}[match[2]] if match else 0.0
+    if not 0 < found <= 1e8:
+        raise HengyuError(f"{option} {text}: must be a time like 90s, 30min or 2h")
+    return found
 
 
 trust_remote_code = click.option(

@@ -130,7 +130,7 @@ class EncoderSpec:
     query_prompt: str | None = None  # for the queries of a retrieval suite; "" for none, None for ``prompt``
     document_prompt: str | None = None  # for its documents
     max_length: int = 0  # tokens, including special ones; 0 for the model's own
-    dtype: str = "float32"  # or "bfloat16", "float16"
+    dtype: str = "float32"  # or "bfloat16", "float16", "int8"
     backend: str = "torch"  # or "onnx", "openvino"
     pre_tokenizer: str = ""  # "jieba" for word-based models
     device: str = ""  # "cpu", "cuda", ...; by default CUDA if available

@@ -68,6 +68,8 @@ class CrossEncoder:
     def _refuse_others(self) -> None:
         """Raise `HengyuError` for a model that does not give one score per pair, or in an unsupported way."""
         folder = self.folder
+        if self.spec.dtype == "int8":
+            raise HengyuError(f"{folder.where}: a cross-encoder is not computed in int8; remove dtype, or use bfloat16")
         if any(part.name in CROSS for part in folder.parts):
             raise HengyuError(
                 f"{folder.where}: scores by a language model's next token (LogitScore), which Hengyu does not "

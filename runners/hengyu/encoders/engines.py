@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hengyu.base.errors import HengyuError, first_line
+from hengyu.encoders.mixed_precision import quantise_graph
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -26,7 +27,7 @@ __all__ = ["BACKENDS", "Output", "computes", "export", "refuse_backend"]
 BACKENDS = {"torch": (), "onnx": ("onnxruntime", "onnxscript"), "openvino": ("openvino", "onnxscript")}
 """Name -> the packages it needs; the name is also that of Hengyu's extra."""
 
-_DTYPES = {"onnx": ("float32",), "openvino": ("float32", "bfloat16")}
+_DTYPES = {"onnx": ("float32", "int8"), "openvino": ("float32", "bfloat16")}
 Run = Callable[[NDArray[np.int64], NDArray[np.int64]], list[NDArray[np.float32]]]
 
 
@@ -134,6 +135,8 @@ def _longest(model: Any) -> int | None:
 def _onnx(path: Path, dtype: str, threads: int) -> Run:
     import onnxruntime
 
+    if dtype == "int8":
+        path = quantise_graph(path)
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])

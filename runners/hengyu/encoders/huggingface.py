@@ -17,7 +17,7 @@ from hengyu.encoders.engines import export
 from hengyu.encoders.kept_tokens import kept_counts, kept_token_print
 from hengyu.encoders.layout import NGRAMS, STEP
 from hengyu.encoders.long_texts import TRUNCATE, refusals, weighted_means, window_blocks
-from hengyu.encoders.mixed_precision import halve
+from hengyu.encoders.mixed_precision import SCHEMES, halve, quantise
 from hengyu.encoders.model_folder import ModelFolder
 from hengyu.encoders.passes import TOKENS_PER_BATCH, Passes
 from hengyu.encoders.token_rows import TokenRows
@@ -46,6 +46,8 @@ class HuggingFace(Passes, LocalEncoder):
             raise HengyuError(
                 f"encoder '{self.id}': attention '{self.spec.attention}' is unknown; use bidirectional, or remove it"
             )
+        if self.spec.dtype == "int8" and folder.static:
+            raise HengyuError(f"{folder.where}: is not a transformer, so int8 has nothing to compute; remove dtype")
         if self.spec.attention and folder.static:
             raise HengyuError(f"{folder.where}: is not a transformer, so it has no attention; remove attention")
 
@@ -114,7 +116,8 @@ class HuggingFace(Passes, LocalEncoder):
 
         library = self.__dict__.get("_chatting")
         if library is None:
-            library = self.library(getattr(torch, self.spec.dtype))
+            exact = self.spec.dtype == "int8"  # the transformer computes in it, and takes the place of this one
+            library = self.library(torch.float32 if exact else getattr(torch, self.spec.dtype))
             library[0].model = self._parts[0]
             self.__dict__["_chatting"] = library
             if self.spec.max_length:
@@ -151,6 +154,7 @@ class HuggingFace(Passes, LocalEncoder):
             "pre_tokenizer": self.spec.pre_tokenizer,
             # a text too long for its template once lost the template's end, including the mask token
             "protocol": _PROTOCOL + _MIXED * (self.spec.dtype == "bfloat16") + 2 * self.folder.goes_on,
+            **({"scheme": SCHEMES[self.spec.backend]} if self.spec.dtype == "int8" else {}),
             **({} if self.spec.backend == "torch" else {"backend": self.spec.backend}),
             **({"attention": self.spec.attention} if self.spec.attention else {}),
             **({} if self.folder.long == TRUNCATE else {"long": self.folder.long}),
@@ -307,13 +311,15 @@ class HuggingFace(Passes, LocalEncoder):
             model = export(model, self.spec.backend, self.spec.dtype, self.folder.where)
         elif self._mixed:
             halve(model)
+        elif self.spec.dtype == "int8":
+            quantise(model, self.folder.where)
         return model, modules
 
     def _loaded(self) -> tuple[Any, list[Any]]:
         """The same in PyTorch, in float32 for another engine or for mixed precision."""
         import torch
 
-        exact = self.spec.backend != "torch" or self._mixed
+        exact = self.spec.backend != "torch" or self._mixed or self.spec.dtype == "int8"
         library = self.library(torch.float32 if exact else getattr(torch, self.spec.dtype))
         self._body = library[0]
         return self._attending(library[0].auto_model.eval()), [] if self.folder.tail else list(library)[1:]

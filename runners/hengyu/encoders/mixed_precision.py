@@ -1,15 +1,26 @@
-"""Mixed precision: which matrix products of a model are computed in bfloat16."""
+"""Lower precision: which matrix products of a model are computed in bfloat16, or in integers of 8 bits."""
 
 from __future__ import annotations
 
+import logging
+import warnings
+from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from hengyu.base.errors import HengyuError, first_line
 
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["TRAINED_IN", "autocast", "halve"]
+__all__ = ["SCHEMES", "TRAINED_IN", "autocast", "halve", "quantise", "quantise_graph"]
 
 TRAINED_IN = ("float32", "bfloat16")  # dtypes of matrix products in training
+SCHEMES = {
+    "torch": "dynamic; weights by row, all blocks but the last",
+    "onnx": "dynamic; weights by column, products with weights alone",
+}
+"""Backend -> how int8 is meant, which counts in the identity of vectors."""
 
 
 def autocast(device: str, dtype: str) -> torch.autocast:
@@ -28,13 +39,61 @@ def halve(model: Any) -> None:
     """
     import torch
 
-    count = getattr(model.config, "num_hidden_layers", 0)
-    stacks = [m for m in model.modules() if isinstance(m, torch.nn.ModuleList) and len(m) == count]
-    exact: set[int] = set()
-    if stacks and count:
-        last = stacks[0][-1]
+    last = _last_block(model)
+    if last is not None:
         last.forward = autocast("cpu", "float32")(last.forward)
-        exact = set(map(id, last.modules()))
+    exact = set() if last is None else set(map(id, last.modules()))
     for part in model.modules():
         if isinstance(part, torch.nn.Linear) and id(part) not in exact:
             part.to(torch.bfloat16)  # autocast would convert them again for every batch
+
+
+def _last_block(model: Any) -> Any:
+    """Return the last block of a transformer; None where its blocks are not found, as where they share their weights."""
+    import torch
+
+    count = getattr(model.config, "num_hidden_layers", 0)
+    stacks = [m for m in model.modules() if isinstance(m, torch.nn.ModuleList) and len(m) == count]
+    return stacks[0][-1] if stacks and count else None
+
+
+def quantise(model: Any, where: str) -> None:
+    """Let a transformer's linear layers multiply integers of 8 bits on a CPU, except those of the last block, as in `halve`.
+
+    Weights are rounded once, each row by its own scale; the inputs of a layer are rounded as they come, by one scale a batch.
+    Everything else stays float32. Raises `HengyuError` where this PyTorch cannot.
+    """
+    import torch
+
+    last = _last_block(model)
+    exact = set() if last is None else set(map(id, last.modules()))
+    chosen = {
+        name for name, part in model.named_modules() if isinstance(part, torch.nn.Linear) and id(part) not in exact
+    }
+    if not chosen:
+        raise HengyuError(f"{where}: has no linear layers before its last block that int8 could compute; remove dtype")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # that PyTorch will move it elsewhere
+            tools: Any = import_module("torch.ao.quantization")
+            tools.quantize_dynamic(model, dict.fromkeys(chosen, tools.per_channel_dynamic_qconfig), inplace=True)
+    except (AttributeError, ImportError, NotImplementedError, RuntimeError) as e:
+        raise HengyuError(
+            f"{where}: this PyTorch cannot compute in int8 ({first_line(e)[:100]}); add --backend onnx, or use bfloat16"
+        ) from None
+
+
+def quantise_graph(path: Path) -> Path:
+    """Write an ONNX graph with products of integers of 8 bits in the place of those with weights, and return its file."""
+    from onnxruntime.quantization import QuantType, quantize_dynamic
+
+    out = path.with_name("int8.onnx")
+    level = logging.root.manager.disable
+    logging.disable(logging.ERROR)  # it advises to preprocess, which changes nothing here
+    try:
+        quantize_dynamic(
+            path, out, op_types_to_quantize=["MatMul", "Gemm"], per_channel=True, weight_type=QuantType.QInt8
+        )
+    finally:
+        logging.disable(level)
+    return out

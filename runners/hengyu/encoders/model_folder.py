@@ -33,7 +33,7 @@ from hengyu.encoders.unsafe import foreign, refuse_unsafe
 __all__ = ["STEP", "ModelFolder"]
 
 _LEFT_OUT = {".git", ".cache"}
-_DTYPES = ("float32", "bfloat16", "float16")
+_DTYPES = ("float32", "bfloat16", "float16", "int8")
 _SETTINGS = "config_sentence_transformers.json"
 
 

@@ -77,6 +77,12 @@ class Passes:
                     f"{self.folder.where}: backend {self.spec.backend} runs on the CPU; remove device '{self.spec.device}'"
                 )
             return "cpu"
+        if self.spec.dtype == "int8":
+            if self.spec.device not in ("", "cpu"):
+                raise HengyuError(
+                    f"{self.folder.where}: int8 is computed on the CPU; remove device '{self.spec.device}'"
+                )
+            return "cpu"
         wanted = self.spec.device or ("cuda" if torch.cuda.is_available() else "cpu")
         try:
             torch.ones(1, device=wanted).item()

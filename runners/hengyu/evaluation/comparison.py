@@ -24,7 +24,18 @@ AXES = ("encoder", "pooling", "entry", "fit_on")
 MEAN = "mean"
 _NO_POOLING = "-"  # of rows without vectors
 _SUITE = ("kind", "relevant", "aggregate")  # what both runs' suites must say alike
-_TASK = ("n", "sha256", "card_sha256", "ceiling", "corpus", "queries", "relevant", "distractors_sha256")
+_TASK = (
+    "n",
+    "of",
+    "sample_seed",
+    "sha256",
+    "card_sha256",
+    "ceiling",
+    "corpus",
+    "queries",
+    "relevant",
+    "distractors_sha256",
+)
 Floats = NDArray[np.float64]
 
 

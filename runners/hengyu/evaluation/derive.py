@@ -43,17 +43,22 @@ def derive(plan: Plan, seen_of: Callable[[str], Sequence[Observation]], progress
     records: list[Record] = []
     columns: Columns = {}
     sizes: dict[str, int] = {}
+    whole: dict[str, int] = {}  # of samples what they are of: tasks count in means by that
     with progress.stage("intervals", len(plan.tasks)) as tick:
         for number, task in enumerate(plan.tasks):
             truth = plan.truths[task.name]
             columns[task.name], found = _of_task(plan, kind, truth, seen_of(task.name))
             records += found
             sizes[task.name] = truth.n
+            whole[task.name] = task.of or truth.n
             tick(number + 1)
     rows = list(dict.fromkeys(row for cells in columns.values() for row in cells))
     for mean in kind.averages(plan.tasks, plan.suite.aggregate):
-        records += _label_means(plan, kind, mean, sizes)
-        records += _mean_records(plan, kind, mean, rows, sizes, columns)
+        for counts in (sizes, whole):
+            counts[mean.name] = sum(counts[p] for p in mean.parts)
+        records += _label_means(plan, kind, mean, sizes, whole)
+        records += _mean_records(plan, kind, mean, rows, sizes, whole, columns)
+    records = [r if whole[r.task] == r.n else replace(r, of=whole[r.task]) for r in records]
     stands = standings(columns, kind.main, plan.suite.level) if kind.standings else []
     return Derived(records, differences(plan, columns, kind.main), stands)
 
@@ -113,13 +118,15 @@ def _label_records(plan: Plan, truth: Truth) -> list[Record]:
     ]
 
 
-def _label_means(plan: Plan, kind: Task, mean: Average, sizes: Mapping[str, int]) -> list[Record]:
+def _label_means(
+    plan: Plan, kind: Task, mean: Average, sizes: Mapping[str, int], whole: Mapping[str, int]
+) -> list[Record]:
     """Return the means of rows that follow from the labels alone, where each task has them; without intervals."""
     parts = [plan.truths[p].label_rows() for p in mean.parts if p in plan.truths]
     if len(parts) < len(mean.parts) or not parts:
         return []
-    weights = [float(sizes[p]) if mean.weighted else 1.0 for p in mean.parts]
-    n = sum(sizes[p] for p in mean.parts)
+    weights = [float(whole[p]) if mean.weighted else 1.0 for p in mean.parts]
+    n = sizes[mean.name]
     found = []
     for name in parts[0]:
         values = [rows[name][kind.main].value for rows in parts if kind.main in rows.get(name, {})]
@@ -209,15 +216,21 @@ def _sweep_records(plan: Plan, kind: Task, truth: Truth, seen: Sequence[Observat
 
 
 def _mean_records(
-    plan: Plan, kind: Task, mean: Average, rows: Sequence[Row], sizes: dict[str, int], columns: Columns
+    plan: Plan,
+    kind: Task,
+    mean: Average,
+    rows: Sequence[Row],
+    sizes: Mapping[str, int],
+    of: Mapping[str, int],
+    columns: Columns,
 ) -> list[Record]:
-    """Return the records of the rows of a mean over columns; ``columns`` and ``sizes`` get its own.
+    """Return the records of the rows of a mean over columns; ``columns`` get its own.
 
     A row with a hole has no mean.
     """
     level = plan.suite.level
-    n = sizes[mean.name] = sum(sizes[p] for p in mean.parts)
-    weights = np.array([float(sizes[p]) if mean.weighted else 1.0 for p in mean.parts])
+    n = sizes[mean.name]
+    weights = np.array([float(of[p]) if mean.weighted else 1.0 for p in mean.parts])
     weights /= weights.sum()
     cells: dict[Row, Cell] = {}
     for row in rows:

@@ -27,7 +27,7 @@ __all__ = [
 
 METRIC = "spearman"
 TASK_KEYS = (
-    *("task", "n", "card_sha256", "sha256", "ceiling"),
+    *("task", "n", "of", "sample_seed", "card_sha256", "sha256", "ceiling"),
     *("corpus", "queries", "relevant", "groups", "distractors", "distractors_sha256"),
 )
 ENCODER_KEYS = (

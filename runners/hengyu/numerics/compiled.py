@@ -11,11 +11,16 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-__all__ = ["EXACT_ROWS", "Compiled", "compiled"]
+__all__ = ["EXACT_ROWS", "Compiled", "compiled", "pays"]
 
 EXACT_ROWS = 200_000  # up to here sums of n^3 are whole numbers below 2^53, whatever order they are added in
 _WORTH = 1.0  # CPU seconds spent in NumPy before a loop is compiled: about what compiling it costs
 _SECONDS = 3e-8  # CPU seconds that NumPy takes for an item, of the slower loops
+
+
+def pays(items: int) -> bool:
+    """Whether NumPy would take longer over so many items than it takes to compile a loop."""
+    return items * _SECONDS > _WORTH
 
 
 class Compiled:
@@ -45,7 +50,7 @@ class Compiled:
 
     def expect(self, items: int) -> None:
         """Say that so many items are to come: the loop is compiled at its next call where NumPy would take too long."""
-        if items * _SECONDS > _WORTH:
+        if pays(items):
             self._spent = _WORTH
 
     @property

@@ -210,6 +210,10 @@ def with_references(run: Run, references: Iterable[Reference], reports: Path) ->
     model has two numbers for one of them.
     """
     tasks = {str(t["task"]): t for t in run.header["tasks"]}
+    if sampled := [name for name, about in tasks.items() if about.get("of") is not None]:
+        raise HengyuError(
+            f"run {run.id}: evaluated a sample of {', '.join(sampled)}, and mteb's results are of whole tasks; run the suite whole"
+        )
     names = {e["encoder"] for e in run.header["encoders"]}
     main = headline(run)
     by_model: dict[tuple[str, str], dict[str, Reference]] = {}

@@ -77,8 +77,8 @@ def matching_published(run: Run) -> list[tuple[Record, Published]]:
             known.setdefault(key, []).append(figure)
     found = []
     for r in run.records:
-        if r.metric != "spearman" or not r.on_board or r.status != "ok" or not r.card:
-            continue
+        if r.metric != "spearman" or not r.on_board or r.status != "ok" or not r.card or r.of is not None:
+            continue  # a sample is no counterpart of a whole task
         splits = frozenset(r.split.split("+"))
         if (len(splits) > 1) != r.task.endswith(":w-avg"):
             continue  # the plain average of splits has no published counterpart

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hengyu.base.bounded import sha256_of
+from hengyu.base.bounded import map_npy, sha256_of
 from hengyu.base.errors import HengyuError
 from hengyu.base.json_files import find_json
 from hengyu.base.remote import Mirror, Unreachable
@@ -55,6 +55,10 @@ class Vanished(Unreachable):
     """Vectors were deleted while they were read; the cell that needs them is not at fault."""
 
 
+class Changed(Unreachable):
+    """Stored vectors are not as they were written; the cell that needs them is not at fault."""
+
+
 class VectorSpace:
     """The vectors of one encoder and pooling: look up texts, append missing ones.
 
@@ -76,12 +80,15 @@ class VectorSpace:
         self._seen: set[str] = set()
         self._gone: set[int] = set()  # numbers of segments that were deleted after they were read
         self._held: Held | None = None
+        self._dim: int | None = None
+        self._checked: set[int] = set()  # numbers of segments whose vectors are as they were written
         self.refresh(send=True)
 
     def refresh(self, *, send: bool = False) -> None:
-        """Map new segments; raises `HengyuError` for one whose bytes have changed.
+        """Read the keys of new segments; raises `HengyuError` for one whose bytes have changed.
 
-        If the store mirrors a remote one, they are fetched first; local ones are sent if requested.
+        The vectors of a segment are checked when they are first read. If the store mirrors a remote one, segments are fetched
+        first; local ones are sent if requested.
         """
         if self.write_only:
             return
@@ -93,12 +100,9 @@ class VectorSpace:
         for path in segments_of(self.folder):
             if path.name in self._seen:
                 continue
-            damage = check(path)
+            damage = check(path, ("keys.npy",))
             if damage and path.is_dir():
-                raise HengyuError(
-                    f"{damage.path}: {damage.reason}; run 'hengyu store repair' to set the damaged part aside, "
-                    "the next run encodes its texts again"
-                )
+                raise _damaged(damage)
             try:
                 own = np.load(path / "keys.npy", allow_pickle=False)
             except FileNotFoundError:
@@ -196,21 +200,38 @@ class VectorSpace:
     @property
     def dim(self) -> int | None:
         """The width of the vectors; None while the space is empty."""
-        first = next((n for n in range(len(self._segments)) if n not in self._gone), None)
-        return None if first is None else int(self._map(first).shape[1])
+        if self._dim is None:
+            first = next((n for n in range(len(self._segments)) if n not in self._gone), None)
+            self._dim = None if first is None else int(self._map(first, whole=False).shape[1])
+        return self._dim
 
     def unmap(self) -> None:
         """Release the memory maps, whose touched pages count as this process's memory; `get` maps again."""
         self._mapped.clear()
 
-    def _map(self, number: int) -> NDArray[np.float32]:
+    def _map(self, number: int, *, whole: bool = True) -> NDArray[np.float32]:
+        """Map the vectors of a segment; raises `HengyuError` where they have changed, which is found out once.
+
+        Without ``whole`` they are not read, and what is returned is good for its shape alone.
+        """
+        segment = self._segments[number]
+        if whole and number not in self._checked:
+            damage = check(segment, ("vectors.npy",))
+            if damage and segment.is_dir():
+                raise _damaged(damage)
+            self._checked.add(number)
         if number not in self._mapped:
-            path = self._segments[number] / "vectors.npy"
             try:
-                self._mapped[number] = np.load(path, mmap_mode="r", allow_pickle=False)
+                mapped = map_npy(segment / "vectors.npy")
+                if mapped.ndim != 2:
+                    raise ValueError("it holds no rows")
+                self._mapped[number] = mapped
             except FileNotFoundError:
                 self._forget([number])
                 raise self._vanished() from None
+            except (OSError, ValueError):
+                found = check(segment, ("vectors.npy",))
+                raise _damaged(found or Damage(segment / "vectors.npy", "cannot be read")) from None
         return self._mapped[number]
 
     def find(self, keys: Key) -> NDArray[np.int64]:
@@ -229,12 +250,13 @@ class VectorSpace:
             raise self._vanished()
         if (at < 0).any():
             raise KeyError(f"{int((at < 0).sum())} of {len(at)} texts are not in {self.folder}")
-        out = np.empty((len(at), self.dim or 0), dtype=np.float32)
         places = self._places[at]
-        for number in range(len(self._segments)):
+        read = {int(number): self._map(int(number)) for number in np.unique(places[:, 0])}
+        width = next((rows.shape[1] for rows in read.values()), self.dim or 0)
+        out = np.empty((len(at), width), dtype=np.float32)
+        for number, rows in read.items():
             mine = np.flatnonzero(places[:, 0] == number)
-            if len(mine):
-                out[mine] = self._map(number)[places[mine, 1]]
+            out[mine] = rows[places[mine, 1]]
         return out
 
     def append(self, keys: Key, vectors: NDArray[np.float32]) -> None:
@@ -294,12 +316,19 @@ def _save(path: Path, array: NDArray[Any]) -> str:
     return sha256_of(path)
 
 
-def check(segment: Path) -> Damage | None:
-    """Return the first damage of a segment's files, by their checksums."""
+def _damaged(damage: Damage) -> Changed:
+    return Changed(
+        f"{damage.path}: {damage.reason}; run 'hengyu store repair' to set the damaged part aside, the next run encodes its texts "
+        "again"
+    )
+
+
+def check(segment: Path, parts: Sequence[str] = _PARTS[:-1]) -> Damage | None:
+    """Return the first damage of a segment's files, or of some ``parts`` of it, by their checksums."""
     sums = find_json(segment / "sums.json", dict[str, str])
     if sums is None:
         return Damage(segment / "sums.json", "is missing or unreadable")
-    for part in _PARTS[:-1]:
+    for part in parts:
         try:
             actual = sha256_of(segment / part)
         except OSError as e:

@@ -26,7 +26,7 @@ __all__ = ["make_plan"]
 def make_plan(suite: Suite, *, data_dir: Path | None = None, datasets: Sequence[Path] = ()) -> Plan:
     """Load everything a suite names; raises one `HengyuError` that holds every problem found."""
     problems = PlanProblems(suite)
-    loader = SplitLoader(load_cards(datasets), data_dir)
+    loader = SplitLoader(load_cards(datasets), data_dir, suite.sample, suite.seed)
     entries = entries_in_use(suite, problems)
     tasks = load_tasks(suite, loader, problems)
     suite = with_long_texts(suite, tasks, problems)
@@ -60,7 +60,7 @@ def make_plan(suite: Suite, *, data_dir: Path | None = None, datasets: Sequence[
         loader.texts.texts,
         lacking=lacking,
         held=held,
-        warnings=[*problems.warnings, *_data_warnings(loader.loaded), *said],
+        warnings=[*problems.warnings, *_data_warnings(loader.loaded), *_sample_warnings(tasks, fits), *said],
         datasets=tuple(datasets),
         left_out=tuple(problems.left_out),
         truths=truths,
@@ -144,7 +144,7 @@ def _load_task(suite: Suite, word: str, loader: SplitLoader) -> TaskData:
             f"{card.path}: {card.name} holds triples, which are for training only; name another "
             f'task, and write fit_on = "{card.name}:{split}"'
         )
-    return loader.task(card, split)
+    return loader.evaluated(card, split)
 
 
 def load_distractors(suite: Suite, tasks: Sequence[TaskData], problems: PlanProblems) -> dict[str, Distractors]:
@@ -223,7 +223,7 @@ def resolve_validation(
     valid = loader.valid(task) if binary or tuned else None
     if valid is None:
         return {}, {}
-    threshold_on = {task.name: loader.task(task.pairs.card, "valid")} if binary else {}
+    threshold_on = {task.name: loader.threshold_split(task)} if binary else {}
     return threshold_on, {task.name: valid} if tuned else {}
 
 
@@ -237,6 +237,24 @@ def _distracted(task: str, about: Mapping[str, Any], distractors: Distractors) -
     )
     counts = [f"{count:,} {word}" for count, word in why if count]
     return f"{said}; lines left out: {', '.join(counts)}" if counts else said
+
+
+def _sample_warnings(tasks: Sequence[TaskData], fits: Mapping[tuple[str, str], FitData]) -> Iterator[str]:
+    """Say which tasks are samples, and of what little is learned from."""
+    for task in tasks:
+        sample = task.pairs.sample
+        if sample is None:
+            continue
+        yield (
+            f"{task.name}: a random sample of {task.n:,} of its {sample.n:,} pairs, stratified by label (seed {sample.seed}); "
+            "every number and interval is of these pairs"
+        )
+        own = next((fit for (name, _), fit in fits.items() if name == task.name and task in fit.parts), None)
+        if own is not None:
+            yield (
+                f"{task.name}: what is fitted on the target is fitted on the {len(own.ids):,} sentences of the sample; on all of "
+                "them it may score otherwise, which the intervals do not say"
+            )
 
 
 def _data_warnings(loaded: Iterable[Pairs]) -> Iterator[str]:

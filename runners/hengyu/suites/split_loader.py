@@ -12,6 +12,7 @@ from hengyu.cards import parse_task
 from hengyu.cards.card import Card, CollectionCard
 from hengyu.cards.collection import Collection, load_collection
 from hengyu.cards.data import Pairs, load_pairs
+from hengyu.cards.sampling import sample_pairs
 from hengyu.storage.identity import text_digest
 from hengyu.suites.mixture import Part, mixture, rows_of
 from hengyu.suites.plan import DISTINCT, FitData, Ids, TextIndex, counted
@@ -23,15 +24,27 @@ _USUAL = ("train", "valid", "test")  # splits that a suite may ask for of any ca
 
 
 class SplitLoader:
-    """Reads each split once."""
+    """Reads each split once.
 
-    def __init__(self, cards: Mapping[str, Card], data_dir: Path | None) -> None:
+    Args:
+        cards: the cards by name.
+        data_dir: the folder of the user's files.
+        sample: task -> how many of its pairs are evaluated; a task that is not named is evaluated whole.
+        seed: what the samples are drawn by.
+    """
+
+    def __init__(
+        self, cards: Mapping[str, Card], data_dir: Path | None, sample: Mapping[str, int] | None = None, seed: int = 0
+    ) -> None:
         self.cards = cards
         self.data_dir = data_dir
+        self.sample = sample or {}
+        self.seed = seed
         self.texts = TextIndex()
         self._pairs: dict[tuple[str, str], Pairs] = {}
         self._done: dict[tuple[str, str], TaskData] = {}
-        self._rows: dict[tuple[tuple[str, ...], bool], tuple[Ids, Ids, str]] = {}
+        self._sampled: dict[tuple[str, int], TaskData] = {}
+        self._rows: dict[tuple[tuple[tuple[str, int], ...], bool], tuple[Ids, Ids, str]] = {}
 
     @property
     def loaded(self) -> list[Pairs]:
@@ -63,6 +76,24 @@ class SplitLoader:
             self._done[key] = TaskData(found, self.texts.number(found.first), self.texts.number(found.second))
         return self._done[key]
 
+    def evaluated(self, card: Card, split: str) -> TaskData:
+        """Return a split as it is evaluated: as much of it as is asked for, with its texts numbered."""
+        return self._part_of(card, split, self.sample.get(f"{card.name}:{split}"))
+
+    def threshold_split(self, task: TaskData) -> TaskData:
+        """Return the valid split of a task, which its threshold is chosen on; of a sample, as many of its pairs."""
+        return self._part_of(task.pairs.card, "valid", task.n if task.of else None)
+
+    def _part_of(self, card: Card, split: str, n: int | None) -> TaskData:
+        whole = self.pairs(card, split)
+        part = whole if n is None else sample_pairs(whole, n, self.seed)
+        if part is whole:
+            return self.task(card, split)
+        key = (whole.task, len(part.labels))
+        if key not in self._sampled:
+            self._sampled[key] = TaskData(part, self.texts.number(part.first), self.texts.number(part.second))
+        return self._sampled[key]
+
     def valid(self, task: TaskData) -> Pairs | None:
         """Return the valid split of a task that is another one, where the card has one and it is at hand."""
         card = task.pairs.card
@@ -92,7 +123,7 @@ class SplitLoader:
                 if not p.paired
             )
         splits = tuple(p.name for p in parts)
-        return FitData(word, splits, *self._sentences(splits, parts, distinct=source != word), tuple(parts))
+        return FitData(word, splits, *self._sentences(parts, distinct=source != word), tuple(parts))
 
     def _mixed(self, task: TaskData, word: str, shared: Sequence[Part], *, labelled: bool) -> FitData:
         """Return the sentences of shares of several splits."""
@@ -141,11 +172,12 @@ class SplitLoader:
                 if split == task.pairs.split:
                     raise
 
-    def _sentences(self, splits: tuple[str, ...], parts: Sequence[TaskData], *, distinct: bool) -> tuple[Ids, Ids, str]:
+    def _sentences(self, parts: Sequence[TaskData], *, distinct: bool) -> tuple[Ids, Ids, str]:
         """Return the texts of splits as they first appear there, whatever else the plan holds; their counts, the digest."""
-        if (splits, distinct) not in self._rows:
-            self._rows[splits, distinct] = self._counted([p.ids for p in parts], distinct=distinct)
-        return self._rows[splits, distinct]
+        key = tuple((p.name, p.n) for p in parts), distinct  # a sample has fewer pairs than its split
+        if key not in self._rows:
+            self._rows[key] = self._counted([p.ids for p in parts], distinct=distinct)
+        return self._rows[key]
 
     def _counted(self, every: Sequence[Ids], *, distinct: bool) -> tuple[Ids, Ids, str]:
         """Return the distinct texts among several arrays as they first appear, their counts, the digest."""

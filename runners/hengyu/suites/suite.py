@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -80,6 +80,7 @@ class Suite:
     relevant: float | None = None  # retrieval from graded labels: pairs labelled so or higher are relevant
     distractors: tuple[Path, ...] = ()  # retrieval: files of texts that are searched too, and relevant to nothing
     overridden: frozenset[str] = frozenset()  # keys that options of the command line have replaced
+    sample: Mapping[str, int] = field(default_factory=dict)  # task -> the pairs of it that are evaluated; none for all
     similarity: tuple[str, ...] = ()  # beside the cosine; ``entries`` has each of its methods under them already
 
     @property

@@ -108,6 +108,7 @@ class PairClassification(PairTask):
     averaged = ("ap", "f1", "accuracy", "max-ap", "max-f1", "max-accuracy")
     refused = {"relevant": "is of retrieval suites; leave it out, or set kind = 'retrieval'"}
     decides = True
+    sampled = True
     published_main = "max-accuracy"
 
     def truth(self, task: TaskData, thresholds: TaskData | None, relevant: float | None) -> MeasuredPairs:

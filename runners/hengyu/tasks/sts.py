@@ -35,6 +35,7 @@ class Sts(PairTask):
     swept = "spearman"
     refused = {"relevant": "is of retrieval suites; leave it out, or set kind = 'retrieval'"}
     decides = True
+    sampled = True
     bounded = True
     observed_by = ()
 

@@ -82,6 +82,26 @@ __all__ = ["command"]
 @options.address
 @options.workers
 @click.option("--max-memory", metavar="SIZE", help="Refuse a run that would need more memory than this, like 4GiB.")
+@click.option(
+    "--budget",
+    default="",
+    metavar="TIME",
+    help="Evaluate a random sample of the pairs, doubled while this time lasts, like 60s or 10min.",
+)
+@click.option(
+    "--until",
+    type=float,
+    default=None,
+    metavar="POINTS",
+    help="Double the sample until no interval is wider than plus or minus this, on any task; baselines do not count.",
+)
+@click.option(
+    "--sample",
+    "samples",
+    multiple=True,
+    metavar="[TASK=]N",
+    help="Evaluate a random sample of so many pairs of each task, or of one; repeatable.",
+)
 @options.trust_remote_code
 @click.option("--quiet", is_flag=True, help="Print neither progress nor the leaderboard.")
 def command(
@@ -120,6 +140,9 @@ def command(
     address: str,
     workers: int,
     max_memory: str | None,
+    budget: str,
+    until: float | None,
+    samples: tuple[str, ...],
     trust_remote_code: bool,
     quiet: bool,
 ) -> None:
@@ -147,6 +170,8 @@ def command(
     from hengyu.suites.suite import find_suite, load_suite
 
     limit = as_bytes(max_memory, "--max-memory") if max_memory else None
+    if until is not None and not 0.01 <= until < 100:
+        raise HengyuError(f"--until {until:g}: must be half the width of an interval in points, from 0.01 to 100")
     poolings = tuple(map(pooling_name, poolings))
     for pooling in poolings:
         if pooling not in POOLINGS:
@@ -192,6 +217,9 @@ def command(
         address=address,
         workers=workers,
         max_memory=limit,
+        sample=samples,
+        budget=options.seconds(budget, "--budget") if budget else 0.0,
+        until=until or 0.0,
     )
     progress = Progress(None if quiet else Console(stderr=True))
     reports, failures = asked.reports, list[str]()
@@ -202,6 +230,7 @@ def command(
             others.remove(suite)
         outcome = run_suite(loaded, replace(asked, command=shlex.join(_without(words, others))), progress)
         # only now, so that the processes that encode are started half a second sooner
+        from hengyu.report.comparison.text import print_drifts
         from hengyu.report.page.index import write_index
         from hengyu.report.page.leaderboard import write_report
         from hengyu.report.terminal import print_board
@@ -209,6 +238,8 @@ def command(
         finished = load_run(outcome.folder)
         if not quiet:
             print_board(finished)
+            if len(dtypes) > 1:
+                print_drifts(finished)
         page = write_report(finished, reports / "site" / finished.id, listed=True)
         index = write_index(reports)
         if asked.mirror:

@@ -99,7 +99,7 @@ def command(
 
     if not budget and not trials:
         raise HengyuError("hengyu tune needs a limit; give --budget, like 30min, or --trials")
-    limits = Budget(_seconds(budget) if budget else 0.0, trials)
+    limits = Budget(options.seconds(budget, "--budget") if budget else 0.0, trials)
     asked = load_suite(find_suite(suite)).with_overrides(
         encoders=encoders, poolings=poolings, entries=entries, fit_on=fit_on
     )
@@ -126,19 +126,6 @@ def command(
     for one in found:
         click.echo(suite_line(one))
     click.echo(f"written: {out}" if out else "written: " + ", ".join(str(one.table.root / CHOSEN) for one in found))
-
-
-def _seconds(text: str) -> float:
-    """Read a time such as 90s, 30min or 2h; raises `HengyuError`."""
-    import re
-
-    from hengyu.base.errors import HengyuError
-
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(s|sec|m|min|h)", text.strip())
-    seconds = float(match[1]) * {"s": 1, "sec": 1, "m": 60, "min": 60, "h": 3600}[match[2]] if match else 0.0
-    if not 0 < seconds <= 1e8:
-        raise HengyuError(f"--budget {text}: must be a time like 90s, 30min or 2h")
-    return seconds
 
 
 def _print(found: Found) -> None:

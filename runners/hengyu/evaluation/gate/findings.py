@@ -98,7 +98,7 @@ def comparability(
         everywhere = words if add("different protocol", "run", words) else ""
     for task in sorted(baseline.tasks.keys() & current.tasks.keys()):
         for kind, key, word in _TASK:
-            old, new = baseline.tasks[task].get(key), current.tasks[task].get(key)
+            old, new = (_counted(s.tasks[task]) if key == "n" else s.tasks[task].get(key) for s in (baseline, current))
             if old != new:
                 words = f"{word} {_short(old)} -> {_short(new)}; get the same data, or make the baseline anew"
                 add(kind, task, words)
@@ -125,10 +125,16 @@ def comparability(
     return findings, notes, apart
 
 
+def _counted(task: Mapping[str, Any]) -> Any:
+    """Return the number of pairs of a task; of a sample also what it is of, and its seed."""
+    of = task.get("of")
+    return task.get("n") if of is None else f"{task.get('n')} of {of}, seed {task.get('sample_seed')}"
+
+
 def _differences(was: Mapping[str, Any], now: Mapping[str, Any]) -> str:
     return ", ".join(f"{k} {was.get(k)!r} -> {now.get(k)!r}" for k in _SETTINGS if was.get(k) != now.get(k))
 
 
 def _short(value: object) -> str:
     text = str(value)
-    return text[:12] if len(text) > 16 else text
+    return text[:12] if len(text) > 16 and " " not in text else text

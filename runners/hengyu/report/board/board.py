@@ -55,7 +55,13 @@ class Column:
     n: int
     ceiling: float | None
     about: str  # one sentence for a reader who meets the column for the first time
+    of: int | None = None  # of a sample, the pairs that n are of
     seen: int | None = None  # the pairs with a sentence that an audit found in other texts, of several audits the most
+
+    @property
+    def counted(self) -> str:
+        """The number of pairs; of a sample also what it is of."""
+        return str(self.n) if self.of is None else f"{self.n:,} of {self.of:,}"
 
 
 @dataclass(frozen=True)
@@ -226,21 +232,21 @@ def _columns(run: Run, records: Sequence[Record], kind: Task, audits: Sequence[A
             if split == aggregate:
                 about = f"{'weighted ' if split == 'w-avg' else ''}mean over the splits {r.split} of {card}"
                 last = max((places[h] for h in heads if h.startswith(f"{card}:")), default=len(places))
-                tops.append(((last, 1), Column(task, "aggregate", r.n, None, about)))
+                tops.append(((last, 1), Column(task, "aggregate", r.n, None, about, r.of)))
             continue
         head = heads.get(task, {})
         ceiling = r.ceiling if r.ceiling is not None or not kind.bounded else head.get("ceiling")
-        about = "; ".join([_about(task, r.n, ceiling, head, title), *audits_said(audits, task)])
+        about = "; ".join([_about(task, r, ceiling, head, title), *audits_said(audits, task)])
         seen = max((one.any for one in audits if one.task == task), default=None)
-        tops.append(((places[task], 0), Column(task, "task", r.n, ceiling, about, seen)))
+        tops.append(((places[task], 0), Column(task, "task", r.n, ceiling, about, r.of, seen)))
     columns = [column for _, column in sorted(tops, key=lambda item: item[0])]
     if len(columns) > 1:
-        columns += [Column(m, "mean", first[m].n, None, about) for m, about in MEANS.items() if m in first]
+        columns += [Column(m, "mean", first[m].n, None, about, first[m].of) for m, about in MEANS.items() if m in first]
     return tuple(columns)
 
 
-def _about(task: str, n: int, ceiling: float | None, head: Mapping[str, Any], title: str) -> str:
-    parts = [f"{task}: {n:,} pairs"]
+def _about(task: str, record: Record, ceiling: float | None, head: Mapping[str, Any], title: str) -> str:
+    parts = [f"{task}: {record.n:,} pairs" + ("" if record.of is None else f", a random sample of {record.of:,}")]
     if head.get("labels"):
         rate = head.get("positive_rate")
         parts.append(f"{head['labels']} labels" + (f", {rate:.1%} of them positive" if rate is not None else ""))

@@ -136,7 +136,7 @@ def _heads(board: Board, *, short: bool = False) -> list[str]:
             )
             continue
         ceiling = f"max {percent(column.ceiling)}" if column.ceiling is not None else ""
-        heads.append(f"{plain(column.task)}\nn {column.n}\n{ceiling}".rstrip())
+        heads.append(f"{plain(column.task)}\nn {column.counted}\n{ceiling}".rstrip())
     return heads
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from rich import box
 from rich.console import Console
@@ -10,16 +12,17 @@ from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
+from hengyu.base.errors import HengyuError
 from hengyu.base.escapes import plain
-from hengyu.evaluation.comparison import AXES, Comparison, Line
+from hengyu.evaluation.comparison import AXES, Comparison, Line, compare
 from hengyu.report.board.cell import between, p_words, percent
 from hengyu.report.charts.forest import Span, forest, places
 from hengyu.report.charts.style import Chart
 from hengyu.report.page.page import make_page
 from hengyu.report.sheet import Sheet
-from hengyu.storage.records import write_bytes
+from hengyu.storage.records import Run, write_bytes
 
-__all__ = ["print_comparison", "write_comparison"]
+__all__ = ["print_comparison", "print_drifts", "write_comparison"]
 
 _TESTS = {
     "stored": "by the stored intervals, as if the two sides had other pairs: a careful test that sees large differences only",
@@ -52,6 +55,38 @@ def _ways(found: Comparison) -> list[str]:
     paired = f"pair by pair, under the same {found.resamples:,} resamples"
     numbers = {t: sum(x.test == t for x in found.lines) for t in tests}
     return [f"{n} line{'s' * (n != 1)}: {_TESTS.get(t, paired)}" for t, n in numbers.items()]
+
+
+def print_drifts(run: Run, console: Console | None = None) -> None:
+    """Print what each row of an encoder in a lower precision differs by from the row of the same encoder in float32."""
+    console = console or Console()
+    every = [e for e in run.header.get("encoders", ()) if e.get("kind") == "model" and e.get("fingerprint")]
+    exact = {_settings_of(e): str(e["encoder"]) for e in every if e.get("dtype") == "float32"}
+    for other in every:
+        usual = exact.get(_settings_of(other))
+        if usual is None or other.get("dtype") == "float32":
+            continue
+        try:
+            found = compare(run, chosen={"encoder": [str(other["encoder"]), usual]})
+        except HengyuError:  # no row stands on both sides; the board says why
+            continue
+        print_comparison(found, console)
+        sizes = [abs(line.difference) for line in found.lines]
+        worst = found.lines[sizes.index(max(sizes))]
+        console.print(
+            plain(
+                f"{other['dtype']} moves {found.metric} by {percent(sum(sizes) / len(sizes))} points in the mean of "
+                f"{len(sizes)} numbers, by {percent(max(sizes))} at most ({worst.first.task}, {worst.first.pooling}, "
+                f"{worst.first.entry})"
+            ),
+            soft_wrap=True,
+        )
+
+
+def _settings_of(encoder: Mapping[str, Any]) -> str:
+    """Return what an encoder shares with the same one in another precision."""
+    names = ("fingerprint", "max_length", "prompt", "query_prompt", "pre_tokenizer", "attention", "long", "backend")
+    return repr([encoder.get(name) for name in names])
 
 
 def print_comparison(found: Comparison, console: Console | None = None) -> None:

@@ -78,7 +78,7 @@ def board_grid(board: Board, reference: str) -> Grid:
     feet = []
     if any(c.ceiling is not None for c in board.columns):
         feet.append(("ceiling", tuple(percent(c.ceiling) for c in board.columns)))
-    feet.append(("pairs", tuple(str(c.n) for c in board.columns)))
+    feet.append(("pairs", tuple(c.counted for c in board.columns)))
     columns = _short([c.task for c in board.columns], [c.kind == "task" for c in board.columns])
     return _grid("", board.title, columns, lines, feet, reference, board.level)
 

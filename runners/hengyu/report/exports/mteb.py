@@ -49,6 +49,11 @@ def our_card(task: str) -> str:
 
 def write_mteb(run: Run, out: Path) -> list[Path]:
     """Write the rows of a run as mteb's result files and return them; raises `HengyuError` for a run without numbers."""
+    if sampled := [t["task"] for t in run.header["tasks"] if t.get("of") is not None]:
+        raise HengyuError(
+            f"run {run.id}: evaluated a sample of {', '.join(sampled)}, and mteb's results are of whole tasks; run the suite "
+            "without --budget, --until and --sample"
+        )
     baselines = {e["encoder"] for e in run.header["encoders"] if e.get("baseline")}
     revisions = {name: card.hub.revision for name, card in load_cards().items() if card.hub}
     digests = {t["task"]: t["sha256"] for t in run.header["tasks"]}

@@ -70,6 +70,8 @@ def tidied(run: Run) -> list[dict[str, Any]]:
     rows = [
         tidy(r, *ranked.get((r.task, r.row), ())) if r.metric == main and r.on_board else tidy(r) for r in run.records
     ]
+    if any(r.of is not None for r in run.records):
+        rows = [row | {"of": r.of} for row, r in zip(rows, run.records, strict=True)]
     if several_similarities(r.entry for r in run.records):
         rows = [row | {"similarity": parted(row["entry"])[1]} for row in rows]
     return rows
@@ -132,7 +134,7 @@ def _markdown(run: Run) -> str:
 def _board_markdown(run: Run) -> str:
     board = make_board(run)
     suite = run.header.get("suite", {})
-    heads = [f"{markdown(c.task)}<br>n {c.n}" + _under(c.ceiling, "<br>ceiling ") for c in board.columns]
+    heads = [f"{markdown(c.task)}<br>n {c.counted}" + _under(c.ceiling, "<br>ceiling ") for c in board.columns]
     delta = ["delta to raw"] if board.main is not None else []
     lines = [f"**{markdown(str(suite.get('title') or suite.get('name') or run.id))}**, run {markdown(run.id)}", ""]
     lines += [f"{board.title} x 100 with {100 * board.level:g} % intervals; the best of each column in bold.", ""]

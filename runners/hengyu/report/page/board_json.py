@@ -35,12 +35,16 @@ def view(board: Board, others: Sequence[Board], reference: str = "raw") -> dict[
                 for row in board.rows
             ],
         }
+    columns: list[dict[str, Any]] = []
+    for c in board.columns:
+        sampled = {} if c.of is None else {"of": c.of}
+        columns.append({"task": c.task, "kind": c.kind, "n": c.n, **sampled, "ceiling": _scaled(c.ceiling)})
     return {
         "level": board.level,
         "metric": board.metric,
         "main": board.main,
         "reference": reference,
-        "columns": [{"task": c.task, "kind": c.kind, "n": c.n, "ceiling": _scaled(c.ceiling)} for c in board.columns],
+        "columns": columns,
         "rows": [{**_row(row), **({"similarity": row.similarity} if board.similarities else {})} for row in board.rows],
         "metrics": metrics,
         "reasons": list(reasons),

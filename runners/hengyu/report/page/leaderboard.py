@@ -121,7 +121,7 @@ def _about_cell(board: Board, column: Column, cell: Cell) -> str:
         parts.append(f"worse than the best {percent(cell.standing.behind, signed=True)} (p {cell.standing.p:.2g})")
     if cell.share is not None:
         parts.append(f"{100 * cell.share:.1f} % of its ceiling")
-    parts.append(f"{r.n:,} pairs")
+    parts.append(f"{r.n:,} pairs" + ("" if r.of is None else f" of {r.of:,}"))
     if r.bytes is not None:
         parts.append(f"{r.bytes:,} bytes a vector")
     if r.threshold is not None:

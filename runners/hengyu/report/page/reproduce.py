@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ __all__ = ["command_of_row", "reproduce_sheet"]
 
 _Key = tuple[str, str, str, str]  # encoder, pooling, entry, fit_on
 _NARROWED = ("--encoder", "--pooling", "--entry", "--fit-on")
+_GROWING = ("--budget", "--until")
 _LIBRARIES = ("hengyu", "torch", "transformers", "numpy", "scipy", "faiss-cpu")
 _FLAGS = ("--quiet", "--force", "--fresh", "--title")
 
@@ -69,7 +70,7 @@ def _versions(run: Run) -> str:
 def command_of_row(run: Run) -> Callable[[_Key], str]:
     """Return what gives the command of a row, "" for a row that no command makes."""
     words = _words(run)
-    given = list(_options(words))
+    given = [*_settled_sample(run, _options(words))]
     common = [w for name, parts in given if name not in (*_NARROWED, *_FLAGS) for w in parts]
     models = [parts for name, parts in given if name == "--encoder"]
     own = [w for name, parts in given if name in ("--entry", "--fit-on") for w in parts]
@@ -103,6 +104,18 @@ def _settled(words: Sequence[str], spec: Mapping[str, Any] | None) -> list[str]:
     return found
 
 
+def _settled_sample(run: Run, given: Iterable[tuple[str, list[str]]]) -> Iterator[tuple[str, list[str]]]:
+    """Yield the options of a command with the pairs that were taken, where it does not say how many."""
+    said = False
+    for name, parts in given:
+        said |= name == "--sample"
+        if name not in _GROWING:
+            yield name, parts
+    for task in () if said else run.header.get("tasks", ()):
+        if task.get("of") is not None:
+            yield "--sample", ["--sample", f"{task['task']}={task['n']}"]
+
+
 def _words(run: Run) -> list[str]:
     """Return the command of the run, of its suite's name where it was not run from a command line."""
     try:
@@ -118,7 +131,7 @@ def _options(words: Sequence[str]) -> Iterator[tuple[str, list[str]]]:
     """Split a command into its options with their values, and the other words."""
     takes = {*_NARROWED, "--data", "--datasets", "--pairs", "--task", "--out", "--title", "--device", "--dtype", "--backend",
              "--max-memory", "--methods", "--attention", "--long", "--api", "--key-env", "--dimensions", "--store",
-             "--distractors"}  # fmt: skip
+             "--distractors", "--sample", *_GROWING}  # fmt: skip
     rest = iter(words)
     for word in rest:
         name, equals, _ = word.partition("=")

@@ -17,6 +17,7 @@ from hengyu.cards import load_cards, parse_task
 from hengyu.cards.card import CollectionCard
 from hengyu.cards.collection import load_collection
 from hengyu.cards.data import Pairs, load_pairs, unlike
+from hengyu.cards.sampling import as_read
 from hengyu.numerics.metrics import midranks
 from hengyu.report.board.board import parted
 from hengyu.report.board.cell import percent
@@ -56,6 +57,7 @@ def mistakes(run: Run, count: int, *, data_dir: Path | None = None, datasets: Se
             if isinstance(card, CollectionCard)
             else load_pairs(card, split, data_dir)
         )
+        pairs = as_read(pairs, head)
         problem = unlike(pairs, head, run.id)
         if problem:
             raise HengyuError(

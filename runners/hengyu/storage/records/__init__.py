@@ -97,6 +97,7 @@ class Record:
     seeds: Count | None = None  # over how many seeds value, interval and delta are means; None where nothing is drawn
     spread: float | None = None  # standard deviation of the value over the seeds
     bytes: Count | None = None  # that one vector takes, as floats or codes; None for baselines and where dim is unknown
+    of: Count | None = None  # of a sample, the pairs that n are of; None where all were evaluated
     seconds: float | None = None  # joined from timings.json on reading
 
     @property
@@ -194,7 +195,7 @@ def save_records(
     standings: Iterable[Standing] = (),
 ) -> None:
     """Write records.json; the seconds stay out, so that the same run gives the same bytes."""
-    rows = [{k: v for k, v in asdict(r).items() if k != "seconds"} for r in records]
+    rows = [{k: v for k, v in asdict(r).items() if k != "seconds" and not (k == "of" and v is None)} for r in records]
     for row in rows:
         for key, value in row.items():
             if isinstance(value, float) and not math.isfinite(value):

@@ -24,6 +24,8 @@ class TaskHead(Struct, frozen=True):
 
     task: str
     n: Count = 0
+    of: Count | None = None
+    sample_seed: Seed | None = None
     distinct: Count = 0
     dropped: Count = 0
     corpus: Count = 0

@@ -126,6 +126,7 @@ class Task(ABC):
         bounded: whether ties of the labels bound the main metric, as they do Spearman (`TaskData.ceiling`).
         sided: whether queries are encoded by their own prompt or route, apart from documents.
         distracts: whether a suite may add documents that are relevant to nothing (`Truth.among`).
+        sampled: whether a run may take a random part of the pairs (`hengyu.cards.sampling`): each counts by itself.
         costs: whether observing an entry measures what differs from run to run (costs.json).
         noise: half the width of the interval of a difference between two methods, usually, times the square root of n.
         standings: whether rows are tested against the best of their column.
@@ -156,6 +157,7 @@ class Task(ABC):
     bounded: ClassVar[bool] = False
     sided: ClassVar[bool] = False
     distracts: ClassVar[bool] = False
+    sampled: ClassVar[bool] = False
     costs: ClassVar[bool] = False
     noise: ClassVar[float] = 0.5  # of means over queries
     standings: ClassVar[bool] = True

@@ -36,6 +36,11 @@ class TaskData:
         return len(self.first)
 
     @property
+    def of(self) -> int | None:
+        """The number of pairs that these are a sample of; None where they are all of them."""
+        return self.pairs.sample.n if self.pairs.sample else None
+
+    @property
     def ids(self) -> Ids:
         """The texts of both columns, with their repeats (2 n,)."""
         return np.concatenate([self.first, self.second])
@@ -63,7 +68,8 @@ class TaskData:
     @property
     def about(self) -> dict[str, Any]:
         """What the header of a run says of it, beside what it says of every task."""
-        return {}
+        sample = self.pairs.sample
+        return {"of": sample.n, "sample_seed": sample.seed} if sample else {}
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from hengyu.base.errors import HengyuError
 from hengyu.cards.data import Pairs, unlike
+from hengyu.cards.sampling import as_read
 from hengyu.storage.records import Run
 from hengyu.storage.records.audits import AuditOf, Source
 from hengyu.tools.audit.overlap import Collection, Overlap
@@ -17,6 +18,7 @@ def require_same(run: Run, pairs: Pairs) -> Pairs:
     """Return the pairs of a task, or of a split that a run has read; raises `HengyuError` if the run has read other ones."""
     for head in run.header.get("tasks", ()):
         if head.get("task") == pairs.task:
+            pairs = as_read(pairs, head)
             if problem := unlike(pairs, head, run.id):
                 raise HengyuError(f"{problem}; give its data with --data, or run the suite again")
             return pairs

@@ -181,13 +181,15 @@ def _sentences(run: Run, choice: Choice, fit_on: str, known: Sources, places: Pl
     """Read what a row is fitted on and evaluated on; raises `HengyuError` where that is not what the run read."""
     data = places.data or (Path(known.data) if known.data else None)
     folders = [*places.datasets] or [Path(p) for p in known.datasets]
-    loader = SplitLoader(load_cards(folders), data)
+    sampled = {t["task"]: t for t in run.header["tasks"] if t.get("of") is not None}
+    seed = next((int(t["sample_seed"]) for t in sampled.values()), 0)
+    loader = SplitLoader(load_cards(folders), data, {name: int(t["n"]) for name, t in sampled.items()}, seed)
     entry, fit, watched = choice.entry, None, None
     try:
         card, split = parse_task(loader.cards, choice.task)
         if isinstance(card, CollectionCard):
             load_pairs(card, split)  # says why it has no pairs
-        task = loader.task(card, split)
+        task = loader.evaluated(card, split)
     except HengyuError as e:
         raise HengyuError(*(f"{run.path}: task '{choice.task}': {problem}" for problem in e.problems)) from None
     if any(find_method(step.name).needs_fit for step in entry.steps):

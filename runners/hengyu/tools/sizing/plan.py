@@ -199,4 +199,4 @@ def _judged(
         surely.append(rate.low >= limits.qps)
         perhaps.append(rate.high >= limits.qps)
     verdict = FITS if all(surely) else CANNOT_TELL if all(perhaps) else FITS_NOT
-    return SizedRow(row, size, rate, build, largest, verdict)
+    return SizedRow(row, size, rate, build, largest, verdict=verdict)

@@ -156,6 +156,10 @@ def places_of(run: Run, figures: Sequence[Published], named: Mapping[str, str], 
     Raises:
         HengyuError: for an encoder that the run does not have, a model without figures, or a run without any place.
     """
+    if run.records and all(r.of is not None for r in run.records if r.card and r.on_board):
+        raise HengyuError(
+            f"run {run.id}: evaluated samples, and published figures are of whole tasks; run the suite whole"
+        )
     known = _models(figures)
     encoders = {str(e["encoder"]): e for e in run.header.get("encoders", ()) if e.get("kind") == "model"}
     for name in (*named, *([encoder] if encoder else [])):
@@ -184,8 +188,14 @@ def places_of(run: Run, figures: Sequence[Published], named: Mapping[str, str], 
 
 
 def _counts(record: Record) -> bool:
-    """Whether a record is a Spearman of a row on a split, or on several splits weighted by pairs."""
-    if record.metric != METRIC or not record.on_board or record.status != "ok" or record.value is None:
+    """Whether a record is a Spearman of a row on a whole split, or on several splits weighted by pairs."""
+    if (
+        record.of is not None
+        or record.metric != METRIC
+        or not record.on_board
+        or record.status != "ok"
+        or record.value is None
+    ):
         return False
     return bool(record.card) and (("+" in record.split) == record.task.endswith(":w-avg"))
 
