@@ -119,7 +119,7 @@ def test_what_is_no_baseline_is_told_in_one_sentence(tmp_path, content, words):
 @pytest.mark.parametrize(
     ("word", "bad", "words"),
     [
-        ("value", "NaN", "NaN is no number"),
+        ("value", "NaN", "NaN is not a number"),
         ("value", '"0.5"', r"key 'cells\[0\]\.value' is not as it was written .Expected float, got str"),
         ("value", "true", r"key 'cells\[0\]\.value' is not as it was written .Expected float, got bool"),
         ("low", "7", r"key 'cells\[0\]\.low' is not as it was written .Expected float <= 1"),

@@ -298,8 +298,8 @@ def test_too_few_sentences_to_fit_on_are_warned_about(folder: Path) -> None:
     (warning,) = [w for w in finished.header["warnings"] if "items" in w]
     n = next(t["n"] for t in finished.header["tasks"] if t["task"] == "toy:test")
     assert warning == (
-        f"toy:test has only {n} items: two methods must differ by about {100 / n**0.5:.0f} points to differ significantly; "
-        "400 items would do for 5 points"
+        f"toy:test has only {n} items: a difference between two methods must be about {100 / n**0.5:.0f} points to be significant; "
+        "400 items would be enough to detect 5 points"
     )
 
 

@@ -137,7 +137,7 @@ def test_unlike_protocols_are_refused_with_the_field(tmp_path, change, words):
         ({"entry": ["raw", "whitenning"]}, "did you mean 'whitening'"),
         ({"pooling": ["mean", "cls"], "encoder": ["n"]}, "no row has the encoder 'n'"),
         ({"pooling": ["mean", "cls"], "task": ["C:test"]}, "no row has the task 'C:test'"),
-        ({"fit_on": ["target", "none"]}, "no row stands on both sides"),
+        ({"fit_on": ["target", "none"]}, "the two sides share no row"),
     ],
 )
 def test_what_cannot_be_compared_is_one_sentence(tmp_path, chosen, words):

@@ -308,7 +308,7 @@ def test_rescored_scores_are_exact_products():
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("rescore", "stands after an index; write it like 'rabitq-flat > rescore'"),
+        ("rescore", "must come after an index; write it like 'rabitq-flat > rescore'"),
         ("bm25 > rescore", "put nothing after it"),
         ("flat > rescore > rescore", "put nothing after it"),
         ("flat > lsh", "put nothing after it"),

@@ -182,9 +182,9 @@ def test_what_is_in_a_fusion_counts():
     ("text", "said"),
     [
         ("rrf(k=3, flat, bm25)", "rrf joins entries, which stand before its parameters"),
-        ("rrf(flat, bm25", "expected ',' where 'the end' stands"),
-        ("rrf(flat bm25)", "expected '>' where 'bm25' stands"),
-        ("whitening(flat)", "expected '=' where '\\)' stands"),
+        ("rrf(flat, bm25", "expected ',' but found 'the end'"),
+        ("rrf(flat bm25)", "expected '>' but found 'bm25'"),
+        ("whitening(flat)", "expected '=' but found '\\)'"),
         ("rrf(" * 20, "entries inside each other"),
         ("bm25(grams=0)", "must be lengths in 1..10"),
         ('bm25(grams="2-1")', "must be lengths in 1..10"),

@@ -166,12 +166,12 @@ def test_a_pearson_value_out_of_range_is_refused(tmp_path: Path, pearson: str) -
 def test_what_stands_twice_is_refused_wherever_it_stands(tmp_path: Path) -> None:
     folder = tmp_path / "m" / "r"
     path = result_file(folder, "ATEC", {"test": [part(0.5), part(0.9, "en"), part(0.9)]})
-    with pytest.raises(HengyuError, match="subset 'default' stands twice in the scores of test"):
+    with pytest.raises(HengyuError, match="subset 'default' occurs twice in the scores of test"):
         read_results(tmp_path)
     path.write_text(
         '{"task_name": "ATEC", "scores": {"test": [{"hf_subset": "default", "spearman": 0.5, "spearman": 0.9}]}}'
     )
-    with pytest.raises(HengyuError, match="key 'spearman' stands twice"):
+    with pytest.raises(HengyuError, match="key 'spearman' occurs twice"):
         read_results(tmp_path)
     result_file(folder, "ATEC", {"dev": [part(0.5)], "validation": [part(0.6)]})  # one split of ours
     with pytest.raises(HengyuError, match="ATEC:valid of m is 0.6 here and 0.5 in"):

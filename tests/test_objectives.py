@@ -420,7 +420,7 @@ def test_the_outer_tuner_changes_the_loss_that_the_inner_one_has_changed(
         ('gist(guide="")', "is empty; name an encoder"),
         ("distill(distance_metric=dot)", "must be cosine, mse, l2 or none"),
         ("distill(distance_metric=none, similarity=0)", "has no loss"),
-        ("whitening > angle", "must stand before whitening"),
+        ("whitening > angle", "must come before whitening"),
     ],
 )  # fmt: skip
 def test_mistakes_in_an_entry_are_said(entry: str, says: str) -> None:

@@ -167,7 +167,7 @@ def test_with_nothing_at_hand_it_is_refused(tmp_path: Path) -> None:
         make_plan(load_suite(path), datasets=[cards])
     path = suite(tmp_path / "s", 'partial = true\ntasks = ["mine:valid"]\nencoders = ["nobody/no-such-model"]')
     done = CliRunner().invoke(main, ["run", str(path), "--datasets", str(cards), "--out", str(tmp_path)])
-    assert done.exit_code == 2 and "none of its encoders is at hand; name one with --encoder" in done.output
+    assert done.exit_code == 2 and "none of its encoders is available; name one with --encoder" in done.output
 
 
 def test_a_damaged_file_is_an_error_and_not_a_gap(tmp_path: Path) -> None:

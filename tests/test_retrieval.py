@@ -292,7 +292,7 @@ def test_the_interval_knows_that_both_sentences_of_a_pair_ask(finished: Run, fol
         ),
         (
             'kind = "retrieval"\nentries = ["l2 > bm25"]',
-            "bm25 searches texts, so nothing can stand before it; remove 'l2 >'",
+            "bm25 searches texts, so nothing can come before it; remove 'l2 >'",
         ),
         ('kind = "retrieval"\nentries = ["rrf(flat)"]', "rrf joins 2 entries, not 1"),
         ('kind = "retrieval"\nentries = ["rrf(l2, bm25)"]', "'l2' finds no neighbours; end it like 'l2 > flat'"),

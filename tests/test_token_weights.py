@@ -116,7 +116,7 @@ def test_what_does_not_fit_is_said(encoder: HuggingFace, tmp_path: Path) -> None
     for entry, says in (
         ("sif(a=0.0)", "positive"),
         ("idf(power=-1.0)", "0..100"),
-        ("whitening > sif", "must stand before"),
+        ("whitening > sif", "must come before"),
     ):
         with pytest.raises(HengyuError, match=says):
             parse_entry(entry)

@@ -147,7 +147,7 @@ def test_another_positive_of_an_anchor_is_no_negative_of_it(trainable: Trainable
         ("simcse-sup(positive=0.2)", "must be shares of the label scale, the positive above the negative"),
         ("simcse-sup(negative=-0.5)", "must be shares of the label scale"),
         ("simcse-sup(temperature=0.0)", "must lie in 0.001..10"),
-        ("whitening > simcse-sup", "must stand before whitening"),
+        ("whitening > simcse-sup", "must come before whitening"),
     ],
 )
 def test_mistakes_in_an_entry_are_said(entry: str, says: str) -> None:

@@ -185,7 +185,7 @@ def test_a_training_is_watched_on_valid_only_where_that_is_another_split(folder:
 @pytest.mark.parametrize(
     ("entry", "says"),
     [
-        ("whitening > simcse", "simcse trains the encoder, so it must stand before whitening"),
+        ("whitening > simcse", "simcse trains the encoder, so it must come before whitening"),
         ("simcse(dropout=0)", "makes the two passes of a sentence the same"),
         ("simcse(delete=0.95)", "must lie in 0..0.9"),
         ("simcse(lr=2.0)", "must lie in"),

@@ -2,7 +2,7 @@
 
 hengyu.run("smoke")                          # run a suite
 hengyu.frame("latest")                       # its records as a pandas table
-hengyu.score(vectors_a, vectors_b, labels)   # vectors that are there already
+hengyu.score(vectors_a, vectors_b, labels)   # existing vectors
 hengyu.estimators.Whitening(dim=64)          # a method as a scikit-learn transformer
 """
 

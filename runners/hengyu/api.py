@@ -23,7 +23,7 @@ __all__ = ["Score", "frame", "run", "score"]
 
 @dataclass(frozen=True)
 class Score:
-    """What two columns of vectors score against labels.
+    """The scores of two arrays of vectors against labels.
 
     Attributes:
         spearman: Spearman's correlation of the cosines with the labels, in [-1, 1]; ties have average ranks.
@@ -61,7 +61,7 @@ def score(
     level: float = 0.95,
     seed: int = 0,
 ) -> Score:
-    """Score vectors that you have already: row i of both arrays is a pair.
+    """Score vectors that you already have: row i of both arrays is a pair.
 
     Args:
         vectors_a: shape (n, d), n >= 2.
@@ -156,7 +156,7 @@ def run(
     )
     outcome = run_suite(load_suite(find_suite(str(suite))), asked)
     if outcome.failures:
-        raise HengyuError(*outcome.failures, f"{outcome.folder}: the other cells are there")
+        raise HengyuError(*outcome.failures, f"{outcome.folder}: the other results were saved")
     return load_run(outcome.folder)
 
 

@@ -1,6 +1,6 @@
 """Every method as a scikit-learn transformer: ``hengyu.estimators.Whitening(dim=64).fit(x).transform(x)``.
 
-There is one class a method, named as the method's own class (`Whitening`, `PCA`, `AllButTheTop`, `Flow`, ...), made when it
+There is one class per method, named like the method's own class (`Whitening`, `PCA`, `AllButTheTop`, `Flow`, ...), made when it
 is asked for; its parameters are those of the entry grammar. ``fit``, ``transform``, ``get_params``, ``Pipeline``, ``clone`` and
 ``get_feature_names_out`` work as scikit-learn's conventions say.
 """

@@ -153,7 +153,7 @@ def _where(text: bytes, mistake: Exception) -> str:
 
 
 def _refuse(word: str) -> float:
-    raise ValueError(f"{word} is no number")
+    raise ValueError(f"{word} is not a number")
 
 
 def read_json(path: Path, kind: type[T], remedy: str, schemas: tuple[int, ...] = ()) -> T:

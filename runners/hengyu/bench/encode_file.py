@@ -63,7 +63,9 @@ def archive(
     started = time.perf_counter()
     for name in poolings:
         if encoder.poolings.get(name, "is unknown"):
-            raise HengyuError(f"encoder '{encoder.id}': pooling '{name}' cannot be had: {encoder.poolings.get(name)}")
+            raise HengyuError(
+                f"encoder '{encoder.id}': pooling '{name}' is not available: {encoder.poolings.get(name)}"
+            )
     try:
         size = path.stat().st_size
     except OSError as e:

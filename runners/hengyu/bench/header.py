@@ -134,8 +134,8 @@ def _size_warnings(plan: Plan) -> list[str]:
         if n < _FEW:
             points, enough = 100 * plan.suite.task_kind.noise / n**0.5, (100 * plan.suite.task_kind.noise / 5) ** 2
             found.append(
-                f"{task.name} has only {n} items: two methods must differ by about {points:.0f} points to differ significantly; "
-                f"{enough:,.0f} items would do for 5 points"
+                f"{task.name} has only {n} items: a difference between two methods must be about {points:.0f} points to be "
+                f"significant; {enough:,.0f} items would be enough to detect 5 points"
             )
     return found
 

@@ -48,13 +48,13 @@ def prepare_encoders(
                 found.append(absent_encoder(spec, plan.suite.poolings, " ".join(e.problems)))
                 continue
             missing += e.problems
-            warnings.append(f"left out: encoder '{spec.model}', which could not be had where this ran")
+            warnings.append(f"left out: encoder '{spec.model}', which was not available where this ran")
     if failed and len(failed) == len(found):
         raise HengyuError(*dict.fromkeys(p for e in failed for p in e.problems))
     for problem in dict.fromkeys(p for e in failed for p in e.problems):
-        progress.say(f"warning: {problem}; its rows give the reason")
+        progress.say(f"warning: {problem}; its rows show the reason")
     if missing and not found:
-        raise HengyuError(*missing, f"{plan.suite.path}: none of its encoders is at hand; name one with --encoder")
+        raise HengyuError(*missing, f"{plan.suite.path}: none of its encoders is available; name one with --encoder")
     for problem in (*plan.left_out, *missing):
         progress.say(f"left out: {problem}")
     return found, warnings
@@ -139,5 +139,5 @@ def _given_up(prepared: PreparedEncoder, error: EncoderFailed, progress: Progres
     prepared.encoder.release()
     for problem in left.problems:
         if problem not in prepared.problems:
-            progress.say(f"warning: {problem}; its rows give the reason")
+            progress.say(f"warning: {problem}; its rows show the reason")
     return left

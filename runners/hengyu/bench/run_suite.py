@@ -141,7 +141,7 @@ class RunOptions:
         given = [option for option, value in options.items() if value]
         if given and not suite.task_kind.sampled:
             raise HengyuError(
-                f"{given[0]}: takes a part of the pairs, and a suite of kind '{suite.kind}' ranks documents for whole queries; "
+                f"{given[0]}: samples pairs, but a suite of kind '{suite.kind}' cannot be sampled: each query needs all documents; "
                 "leave it out, or name fewer tasks with --task"
             )
         if given[1:] and self.sample:

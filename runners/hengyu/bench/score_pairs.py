@@ -32,7 +32,7 @@ _CHUNK = 4096  # pairs that are tokenised at a time
 
 @dataclass
 class Scorer:
-    """A cross-encoder's part of a run; without an ``encoder`` its rows give the reason."""
+    """A cross-encoder's part of a run; without an ``encoder`` its rows show the reason."""
 
     id: str
     encoder: CrossEncoder | None
@@ -49,7 +49,7 @@ def open_scorers(plan: Plan, progress: Progress, *, offline: bool) -> list[Score
             found.append(Scorer(encoder.id, encoder, encoder.identity()))
         except HengyuError as e:
             found.append(_absent(spec, e))
-            progress.say(f"warning: {found[-1].reason}; its rows give the reason")
+            progress.say(f"warning: {found[-1].reason}; its rows show the reason")
     return found
 
 
@@ -107,7 +107,7 @@ def _score(context: RunContext, log: ResultLog, scorer: Scorer, encoder: CrossEn
     except HengyuError as e:
         scorer.encoder, scorer.reason = None, " ".join(e.problems)
         encoder.release()
-        context.progress.say(f"warning: {scorer.reason}; its rows give the reason")
+        context.progress.say(f"warning: {scorer.reason}; its rows show the reason")
         return Observation(cache_key, ())
     log.observed += 1
     # there are no vectors to look at

@@ -79,7 +79,7 @@ attention = click.option(
 long = click.option(
     "--long",
     type=click.Choice(["truncate", "head-tail", "windows"]),
-    help="Of texts above the maximum length: cut them, keep both ends, or average over windows.",
+    help="Texts above the maximum length: truncate them, keep both ends, or average over windows.",
 )
 device = click.option(
     "--device", default="", metavar="NAME", help="cpu, cuda, cuda:1, ...; by default CUDA if available."
@@ -114,7 +114,7 @@ workers = click.option(
     "--workers",
     type=click.IntRange(min=0),
     default=0,
-    help="Number of worker processes; by default one per core, or one per GPU of a Ray cluster. 1: no other process.",
+    help="Number of worker processes; by default one per core, or one per GPU of a Ray cluster. 1: no worker processes.",
 )
 
 

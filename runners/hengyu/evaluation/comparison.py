@@ -110,9 +110,7 @@ def compare(first: Run, second: Run | None = None, chosen: Mapping[str, Sequence
         gather(_unlike(first, second, a, b, tasks))
     couples = _couples(a, b, tasks, picked)
     if not couples:
-        raise HengyuError(
-            f"{b.source}: no row stands on both sides; 'hengyu export {first.id}' prints the rows there are"
-        )
+        raise HengyuError(f"{b.source}: the two sides share no row; 'hengyu export {first.id}' lists the rows")
     lines, notes = _lines(a, b, tasks, couples)
     adjusted = [p for p, _ in holm([line.p for line in lines], a.level)]
     judged = tuple(replace(line, p_adjusted=p) for line, p in zip(lines, adjusted, strict=True))

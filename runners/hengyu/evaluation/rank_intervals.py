@@ -1,6 +1,6 @@
 """How a row stands in its column: how far behind the best, whether that can be told apart, and which ranks it may have.
 
-All rows of a column share the resamples, so that a difference to the best row is paired. Its p-value takes the
+All rows of a column share the resamples, so that a difference from the best row is paired. Its p-value takes the
 difference over the spread of its replicates for Student's t, since a share of 1,000 replicates is never small enough for
 Holm's correction over many rows. The best row was chosen by the same data, which makes the others look a little worse
 than they are; Holm's correction over all rows errs the other way.

@@ -233,7 +233,7 @@ def parse_similarity(text: str) -> Step | None:
 
 def _expected(token: str) -> str:
     """Say that another token stands where a similarity should."""
-    return f"expected a similarity where {token or 'the end'!r} stands{did_you_mean('', similarity_names())}"
+    return f"expected a similarity but found {token or 'the end'!r}{did_you_mean('', similarity_names())}"
 
 
 def _none_such(name: str) -> str:
@@ -266,7 +266,7 @@ class _Parser:
         if self.now != mark:
             found = self.now or "the end"
             raise HengyuError(
-                f"entry '{self.text}': expected '{mark}' where {found!r} stands; write it like 'whitening(dim=256) > l2'"
+                f"entry '{self.text}': expected '{mark}' but found {found!r}; write it like 'whitening(dim=256) > l2'"
             )
         self._at += 1
 
@@ -278,12 +278,12 @@ class _Parser:
             if found[-1].method.category in ("lexical", "fusion") and len(found) > 1:
                 what = "searches texts" if found[-1].method.category == "lexical" else "joins whole entries"
                 raise HengyuError(
-                    f"entry '{self.text}': {found[-1].name} {what}, so nothing can stand before it; remove "
+                    f"entry '{self.text}': {found[-1].name} {what}, so nothing can come before it; remove "
                     f"'{' > '.join(map(str, found[:-1]))} >'"
                 )
             if _after_index(found[-1]) and (len(found) < 2 or not _coarse(found[-2])):
                 raise HengyuError(
-                    f"entry '{self.text}': {found[-1].name} stands after an index; write it like 'rabitq-flat > {found[-1]}'"
+                    f"entry '{self.text}': {found[-1].name} must come after an index; write it like 'rabitq-flat > {found[-1]}'"
                 )
             if self.now in ("", ",", ")", _BY):
                 return found
@@ -304,7 +304,9 @@ class _Parser:
             raise HengyuError(f"entry '{self.text}': {_none_such(name)}")
         found = self._read_step()
         if self.now in (">", _BY):
-            raise HengyuError(f"entry '{self.text}': {found} compares vectors, so it stands last; put nothing after it")
+            raise HengyuError(
+                f"entry '{self.text}': {found} compares vectors, so it must come last; put nothing after it"
+            )
         if steps[-1].joined or steps[-1].method.category == "lexical":
             raise HengyuError(
                 f"entry '{self.text}': {steps[-1].name} has no vectors of its own to compare; leave '{_BY} {found}' out"
@@ -325,7 +327,7 @@ class _Parser:
     def _step(self) -> Step:
         if self.now in similarity_names():
             raise HengyuError(
-                f"entry '{self.text}': {self.now} is a similarity, which vectors are compared by; write it behind 'by', "
+                f"entry '{self.text}': {self.now} is a similarity; write it after 'by', "
                 f"like 'whitening {_BY} {self.now}'"
             )
         return self._read_step()
@@ -334,7 +336,7 @@ class _Parser:
         name = self.take()
         if not _NAME.match(name):
             raise HengyuError(
-                f"entry '{self.text}': expected a method's name where {name or 'the end'!r} stands"
+                f"entry '{self.text}': expected a method's name but found {name or 'the end'!r}"
                 f"{did_you_mean('', method_names())}"
             )
         given: dict[str, Value] = {}
@@ -406,7 +408,7 @@ def _refuse_late_tuner(steps: list[Step], text: str) -> None:
     for before, step in pairwise(steps):
         if step.method.category == "tuner" and before.method.category != "tuner":
             raise HengyuError(
-                f"entry '{text}': {step.name} trains the encoder, so it must stand before {before.name}, not after it"
+                f"entry '{text}': {step.name} trains the encoder, so it must come before {before.name}, not after it"
             )
 
 

@@ -97,7 +97,7 @@ class _Wrong(ValueError):
 
 
 def _parse(path: Path) -> Any:
-    """Parse JSON; raises ValueError where a key stands twice in an object or objects are nested too deep.
+    """Parse JSON; raises ValueError where a key occurs twice in an object or objects are nested too deep.
 
     NaN passes: mteb writes it for measures that we do not read.
     """
@@ -111,7 +111,7 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for key, value in pairs:
         if key in found:
-            raise ValueError(f"key '{key}' stands twice in one object")
+            raise ValueError(f"key '{key}' occurs twice in one object")
         found[key] = value
     return found
 
@@ -146,7 +146,7 @@ def _chosen(split: str, parts: Any, subset: str) -> Iterator[tuple[str, dict[str
             continue
         found += 1
         if found > 1:
-            raise ValueError(f"subset '{subset}' stands twice in the scores of {split}, keep one of them")
+            raise ValueError(f"subset '{subset}' occurs twice in the scores of {split}, keep one of them")
         yield key, part
 
 

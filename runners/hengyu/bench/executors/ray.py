@@ -152,7 +152,7 @@ class Ray:
             except (ConnectionError, RuntimeError, ValueError, OSError) as e:
                 remedy = "start one with 'ray start --head', or leave --address out" if address else "see Ray's logs"
                 raise HengyuError(
-                    f"--address {address or 'local'}: no Ray cluster can be had ({first_line(e)}); {remedy}"
+                    f"--address {address or 'local'}: no Ray cluster is available ({first_line(e)}); {remedy}"
                 ) from None
             _end_by(signal.SIGTERM, signal.default_int_handler)
             _refuse_strangers()

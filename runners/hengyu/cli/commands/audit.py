@@ -49,11 +49,11 @@ def command(
 
     FILE is a text file with one text per line (a corpus, possibly compressed), CARD:SPLIT the pairs of a split, like
     LCQMC:train. A test sentence is found there if the same string is there, the same letters and digits, or a near
-    duplicate: sets of character pairs with a Jaccard index of 0.8 or more. All are found; none is printed.
+    duplicate: sets of character pairs with a Jaccard index of 0.8 or more. Every match is counted; no sentence is printed.
 
     With --run every row of the run is scored again without the pairs that were seen, under the same resamples; --task may
     then be left out. Without any FILE, what the run's own fine-tuned rows were trained on is audited. What share of each task
-    was seen, and where, is kept beside the run: its board and its page say it from then on.
+    was seen, and where, is kept with the run: its leaderboard and page show it from then on.
     """
     from rich.console import Console
 
@@ -111,7 +111,7 @@ def command(
     scored = {}
     if finished is not None:
         path = keep_audits(finished, keep)
-        click.echo(f"kept in {path}: the board and the page of the run say it ('hengyu report {finished.id}')")
+        click.echo(f"kept in {path}: the run's leaderboard and page show it ('hengyu report {finished.id}')")
         if find_task(finished.kind).main != METRIC:
             click.echo("scores without the seen pairs are computed for runs of STS tasks only")
             finished = None

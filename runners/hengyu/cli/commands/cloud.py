@@ -32,7 +32,7 @@ def command(
 ) -> None:
     """Describe the embedding geometry of a model.
 
-    Printed are mean norm, anisotropy, effective rank, uniformity, hubness and angles. Methods are fitted on the sentences
+    Prints mean norm, anisotropy, effective rank, uniformity, hubness and angles. Methods are fitted on the sentences
     of the task, like 'hengyu run' with fit_on target. The histogram of the angles of random pairs is shown with that of
     independent uniform directions in the same number of dimensions.
     """

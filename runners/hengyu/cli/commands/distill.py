@@ -1,4 +1,4 @@
-"""hengyu distill: trains a small encoder to give the vectors of another."""
+"""hengyu distill: trains a small encoder to reproduce the vectors of another."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ def command(
     quiet: bool,
     **recipe: float | bool | str | None,
 ) -> None:
-    """Train a small encoder to give the vectors of TEACHER.
+    """Train a small encoder to reproduce the vectors of TEACHER.
 
     TEACHER is any encoder: a folder, a hub id, a model behind an API (--api), or precomputed vectors; then lines of the corpus
     without a vector are left out. The corpus is UTF-8 text with one sentence per line, possibly .gz or .xz. The teacher's

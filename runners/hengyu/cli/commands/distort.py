@@ -37,7 +37,7 @@ __all__ = ["command"]
     "bits",
     multiple=True,
     type=click.IntRange(1, 9),
-    help="RaBitQ at so many bits in place of jl; repeatable.",
+    help="Measure RaBitQ at this many bits instead of jl; repeatable.",
 )
 @click.option("--eps", default=0.2, show_default=True, help="Change that counts as distortion.")
 @click.option("--seeds", default=10, show_default=True, type=click.IntRange(1, 1000), help="Number of draws.")
@@ -59,8 +59,8 @@ def command(
 
     The sentence vectors of MODEL are normalised and projected. For every kind and dimension it prints the quantiles of the
     change in squared lengths, squared distances and inner products, the share that changes by eps or more, and the lemma's
-    upper bound on that share. With --bits it is RaBitQ's estimate of inner products: its bias, the quantiles of its error, and
-    the share of eps or more beside the share that theory gives.
+    upper bound on that share. With --bits it measures RaBitQ's estimate of inner products: its bias, the quantiles of its error,
+    and the share of eps or more beside the share that theory gives.
     """
     from dataclasses import asdict
 
@@ -82,7 +82,7 @@ def command(
     if not 0 < eps <= 1:
         raise HengyuError(f"--eps {eps:g}: must lie between 0 and 1, where the bound holds")
     if bits and (kinds or dims):
-        raise HengyuError("hengyu distort: --bits is of RaBitQ, --kind and --dim are of jl; give one or the other")
+        raise HengyuError("hengyu distort: --bits applies to RaBitQ, --kind and --dim to jl; give one or the other")
     loaded = load()
     n, width = loaded.x.shape
     if bits:

@@ -55,7 +55,7 @@ def command(
     is, but for characters that are not seen (shown as `<U+202E>`), so a spreadsheet may take a name that begins with = for a
     formula; --excel prevents that.
 
-    latex is a table for a paper: booktabs, rows in groups by encoder, daggers where the difference to the reference is
+    latex is a table for a paper: booktabs, rows in groups by encoder, daggers where the difference from the reference is
     significant, the best in bold and the second best underlined, with caption and label.
 
     mteb writes each row as a model of mteb's result cache: mteb.ResultCache(DIR).load_results() reads it.

@@ -100,7 +100,7 @@ __all__ = ["command"]
     "samples",
     multiple=True,
     metavar="[TASK=]N",
-    help="Evaluate a random sample of so many pairs of each task, or of one; repeatable.",
+    help="Evaluate a random sample of N pairs of each task, or of one; repeatable.",
 )
 @options.trust_remote_code
 @click.option("--quiet", is_flag=True, help="Print neither progress nor the leaderboard.")

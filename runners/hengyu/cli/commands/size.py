@@ -34,7 +34,7 @@ def command(
     json_: Path | None,
     quiet: bool,
 ) -> None:
-    """Say which pipelines of a retrieval run fit a corpus of N documents.
+    """Show which pipelines of a retrieval run fit a corpus of N documents.
 
     RUN is a run's folder, its id or 'latest'. Each index of the run is measured on this machine at several sizes, on random
     vectors with the width, mean and spectrum of the run's own, and extrapolated: bytes as a line, which is exact for most indexes,

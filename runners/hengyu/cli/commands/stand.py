@@ -16,7 +16,7 @@ __all__ = ["command"]
 @click.option(
     "--results",
     type=click.Path(exists=True, file_okay=False, path_type=Path),
-    help="A folder of mteb's result files, beside the figures that Hengyu carries.",
+    help="A folder of mteb's result files, in addition to the figures included with Hengyu.",
 )
 @click.option(
     "--fetch",
@@ -47,7 +47,7 @@ __all__ = ["command"]
     metavar="N",
     help="Try causes out on at most N pairs; 0 for all.",
 )
-@click.option("--no-try", is_flag=True, help="Do not encode anything to find out why a figure is not met.")
+@click.option("--no-try", is_flag=True, help="Do not encode anything to find out why a figure is not reproduced.")
 @click.option(
     "--json", "json_", type=click.Path(dir_okay=False, path_type=Path), help="Also write everything to this file."
 )
@@ -77,8 +77,9 @@ def command(
     figure of the same model, the difference, the place among other models, and which of them lie inside the interval. Only
     figures of one protocol are compared (pairs, splits, pooling, method, fit_on); others are listed with what differs.
 
-    Where the model's own figure is not met, the likely cause is tried out on the task's pairs: another pooling, split,
-    prompt, maximum length, dtype. At the end: how many ranks of the published boards can be told apart at all.
+    If the model's own figure is not reproduced, likely causes are tested on the task's pairs: another pooling, split,
+    prompt, maximum length, dtype. The report ends with how many ranks of the published leaderboards can be distinguished
+    at all.
     """
     from rich.console import Console
 

@@ -132,9 +132,9 @@ def angle(dim: int) -> None:
     "--n", type=click.IntRange(min=2), metavar="N", help="Number of vectors; without it, TASK's sentences are measured."
 )
 def dim(load: Callable[[], Sentences], n: int | None) -> None:
-    """Compare rules for the number of dimensions, and hold them against real vectors.
+    """Compare rules for the number of dimensions with real vectors.
 
-    Printed are Su's estimate n > 8.33 log N, from the entropy of a skip-gram model, and the Johnson-Lindenstrauss bound. Without
+    Prints Su's estimate n > 8.33 log N, from the entropy of a skip-gram model, and the Johnson-Lindenstrauss bound. Without
     --n the sentence vectors of MODEL are measured too: their spectrum, and what is left of their cosines in fewer dimensions.
     """
     import math

@@ -22,7 +22,7 @@ _SHOWN = 10
 @click.option("--budget", default="", metavar="TIME", help="Time of all searches together, like 90s, 30min or 2h.")
 @click.option("--trials", type=click.IntRange(min=0), default=0, help="Trainings of each search; 0 for no limit.")
 @click.option(
-    "--entry", "entries", multiple=True, metavar="ENTRY", help="Tune this in place of the suite's; repeatable."
+    "--entry", "entries", multiple=True, metavar="ENTRY", help="Tune this entry instead of the suite's; repeatable."
 )
 @click.option(
     "--fit-on", default="", metavar="WORD", help="What entries are trained on: train, target, CARD:train, ..."
@@ -35,9 +35,11 @@ _SHOWN = 10
     help="Search this parameter, like lr, lr=1e-5..1e-3 or batch=16|64; by default lr, batch, epochs, temperature or scale.",
 )
 @click.option(
-    "--encoder", "encoders", multiple=True, metavar="MODEL", help="Train this in place of the suite's; repeatable."
+    "--encoder", "encoders", multiple=True, metavar="MODEL", help="Train this model instead of the suite's; repeatable."
 )
-@click.option("--pooling", "poolings", multiple=True, metavar="NAME", help="In place of the suite's; repeatable.")
+@click.option(
+    "--pooling", "poolings", multiple=True, metavar="NAME", help="Use this pooling instead of the suite's; repeatable."
+)
 @click.option(
     "--task", "tasks", multiple=True, metavar="CARD", help="Choose on the valid split of this card; repeatable."
 )
@@ -46,7 +48,7 @@ _SHOWN = 10
 @options.device
 @options.offline
 @options.methods
-@click.option("--seed", type=click.IntRange(min=0), help="Of trainings and proposals; by default the suite's.")
+@click.option("--seed", type=click.IntRange(min=0), help="Seed of trainings and proposals; by default the suite's.")
 @click.option(
     "--tables",
     type=click.Path(file_okay=False, path_type=Path),
@@ -75,12 +77,12 @@ def command(
     out: Path | None,
     quiet: bool,
 ) -> None:
-    """Search the settings of the tuners of SUITE, of kind sts, on train and valid splits alone.
+    """Search the settings of a suite's tuners, using only train and valid splits.
 
-    Every entry that trains an encoder is trained first with its own settings, then with others, until the budget is spent. Each
-    trial is scored by its Spearman on the valid splits of the suite's cards, the mean over the entry's dims if it has some, and
-    ended early if its held-out curve is below the median of the others. A test split is never read. The chosen entries are
-    printed as lines of a suite; run them on test with hengyu run.
+    SUITE is of kind sts. Every entry that trains an encoder is trained first with its own settings, then with others, until the
+    budget is spent. Each trial is scored by its Spearman on the valid splits of the suite's cards, the mean over the entry's dims
+    if it has some, and ended early if its held-out curve is below the median of the others. A test split is never read. The chosen
+    entries are printed as lines of a suite; run them on test with hengyu run.
 
     The table of trials (trials.json, trials.csv) is written after each of them. Interrupted, the same command goes on; with a
     larger budget, a finished search goes on as well. A score on valid is the highest of many, so it is optimistic.

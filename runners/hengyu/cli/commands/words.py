@@ -27,7 +27,7 @@ _LINES = 20_000  # in a part of the corpus
     "--most",
     type=click.IntRange(min=1024),
     default=1 << 23,
-    help="Pieces of each length held in memory; the rarest are forgotten beyond.",
+    help="Pieces of each length held in memory; beyond that, the rarest are dropped.",
 )
 @click.option("--quiet", is_flag=True, help="Do not show progress.")
 def command(

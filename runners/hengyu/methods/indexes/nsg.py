@@ -1,4 +1,4 @@
-"""nsg(r, search): greedy search in a flat graph of near neighbours with few, well spread links."""
+"""nsg(r, search_width): greedy search in a flat graph of near neighbours with few, well spread links."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _NEIGHBOURS = 64  # of the graph that it is pruned from
 
 @dataclass
 class Nsg(FaissIndex):
-    """Searches a graph of at most ``r`` links per vector with ``search`` candidates at a time (faiss ``IndexNSGFlat``).
+    """Searches a graph of at most ``r`` links per vector with ``search_width`` candidates at a time (faiss ``IndexNSGFlat``).
 
     Fu et al., Fast approximate nearest neighbor search with the navigating spreading-out graph, VLDB 2019. The graph is pruned
     from one of 64 neighbours per vector, so there must be more vectors than that. 4 d + 4 r bytes per vector. A search for k

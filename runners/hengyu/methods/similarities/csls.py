@@ -22,7 +22,7 @@ _SELF = 1 - 1e-6  # a reference with this cosine is the vector itself: float32 c
 
 @dataclass
 class Csls(Similarity):
-    """Takes from the cosine what two vectors have in common with everybody: ``2 cos(x, y) - r(x) - r(y)``.
+    """Subtracts from the cosine what two vectors share with all others: ``2 cos(x, y) - r(x) - r(y)``.
 
     r is the mean cosine of a vector with its ``k`` nearest reference sentences, those that the row is fitted on; a sentence is not
     its own neighbour. So a vector that is near to all others (a hub) has smaller similarities. Conneau, Lample, Ranzato, Denoyer,

@@ -16,7 +16,7 @@ __all__ = ["METHOD", "Dot"]
 
 @dataclass
 class Dot(Similarity):
-    """Multiplies: ``x·y``. Longer vectors are more alike to everything that lies on their side.
+    """The inner product: ``x·y``. Longer vectors are more alike to everything that lies on their side.
 
     It is the cosine where all vectors have one length, as after ``l2``.
     """

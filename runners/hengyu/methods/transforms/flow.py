@@ -38,7 +38,7 @@ class Flow(SampleTransform):
     * A column that is a linear function of the others (a LayerNorm leaves one) has no density and is left out; otherwise
       the likelihood could grow without bound. No information is lost.
 
-    Why zuko's layers do not fit, `hengyu.methods.flows.glow` says. Errors: ValueError for parameters out of
+    `hengyu.methods.flows.glow` says why zuko's layers do not fit. Errors: ValueError for parameters out of
     range, `Degenerate` for rows that are too few or all the same.
     """
 

@@ -16,7 +16,7 @@ __all__ = ["METHOD", "ESimCse"]
 
 @dataclass
 class ESimCse(FineTuner):
-    """Trains like simcse, but positives have some tokens twice, so that length gives no hint; no labels.
+    """Trains like simcse, but positives repeat some tokens, so that length gives no hint; no labels.
 
     Wu et al., ESimCSE: Enhanced Sample Building Method (COLING 2022, arXiv:2109.04380). Of n tokens of a sentence 0 to
     max(2, ``repeat`` n) are repeated. Vectors of the last ``queue`` batches, by a slowly updated copy of the model

@@ -17,7 +17,7 @@ __all__ = ["METHOD", "GistEmbed"]
 
 @dataclass
 class GistEmbed(FineTuner):
-    """Trains like mnrl, but a guide model says which sentences of the batch are no negatives of an anchor; uses labels.
+    """Trains like mnrl, but a guide model says which sentences of the batch are not negatives of an anchor; uses labels.
 
     Solatorio, GISTEmbed (arXiv:2402.16829), as sentence-transformers' GISTEmbedLoss: the cross-entropy of each anchor's positive
     among the other positives and hard negatives, with ``contrast_anchors`` the other anchors too, and with

@@ -61,7 +61,7 @@ class Lora(TunerWrapper):
         wrapped: Any = self.inner
         while isinstance(wrapped, TunerWrapper):
             if isinstance(wrapped, Lora):
-                raise ValueError("lora stands inside lora; keep one")
+                raise ValueError("lora cannot be nested in lora; keep one")
             wrapped = wrapped.inner
         if find_spec("peft") is None:
             raise ValueError("lora needs peft; run: pip install 'hengyu[peft]'")

@@ -82,7 +82,7 @@ class Cell:
 
     @property
     def delta(self) -> str:
-        """``+1.20``, the difference to raw, or ""."""
+        """``+1.20``, the difference from raw, or ""."""
         return percent(self.record.delta, signed=True) if self.record and self.value is not None else ""
 
     @property

@@ -80,4 +80,4 @@ def cloud_sheet(clouds: Sequence[CloudOf], *, searched: bool = False) -> Sheet:
     )
     heads = (*_PLACE, *_READERS, *(("why not",) if problems else ()))
     numeric = frozenset(range(len(_PLACE), len(_PLACE) + len(_READERS)))
-    return Sheet("The vectors in space", about, heads, rows, numeric)
+    return Sheet("Embedding geometry", about, heads, rows, numeric)

@@ -95,7 +95,7 @@ def export_clouds(run: Run, format: str) -> str:
         raise HengyuError(f"clouds have no format '{format}'; use csv or json")
     found = [asdict(c) for c in load_clouds(run.path)]
     if not found:
-        raise HengyuError(f"{run.path}: kept no clouds; run the suite again with this version")
+        raise HengyuError(f"{run.path}: has no embedding geometry stored; run the suite again with this version")
     if format == "json":
         return _lines(found)
     names = tuple(name for name in found[0] if name not in ("angles", "angles_from", "spectrum"))

@@ -26,7 +26,7 @@ _LISTED = 3000  # cells up to which the other metrics stand in the page for a re
 
 _READING = (
     "The large number is the score; below it is its confidence interval. Point at a cell for the whole sentence.",
-    "The small number beside it is the difference to the reference of the same encoder and pooling; ▲ and ▼ mark a "
+    "The small number beside it is the difference from the reference of the same encoder and pooling; ▲ and ▼ mark a "
     "significant gain or loss: its own paired confidence interval excludes 0. For the mean it has a column of its own.",
     "± over seeds is the standard deviation over the seeds of a method that draws random numbers; its score and interval "
     "are means over them. 1 seed: the variance across seeds was not measured.",

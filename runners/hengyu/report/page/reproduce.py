@@ -45,7 +45,7 @@ def reproduce_sheet(run: Run) -> Sheet:
     told = "Each evaluates one row again, and what it is compared with. A mean over several seeds needs the whole suite's entries. "
     told += "Paths are left out: a name stands for what has the digests beside it and under What was read."
     return Sheet(
-        "Make a row again", told, tuple(heads[i] for i in filled), tuple(tuple(row[i] for i in filled) for row in rows)
+        "Reproduce a row", told, tuple(heads[i] for i in filled), tuple(tuple(row[i] for i in filled) for row in rows)
     )
 
 

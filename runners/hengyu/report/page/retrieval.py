@@ -131,6 +131,6 @@ def _about(table: Table, column: Metric, line: Line) -> str:
 
 
 def _clear(line: Line, metric: str) -> int:
-    """Return 1 or -1 where the difference to flat is a significant gain or loss, else 0."""
+    """Return 1 or -1 where the difference from flat is a significant gain or loss, else 0."""
     r = line.records.get(metric)
     return 0 if r is None else direction(r.delta_low, r.delta_high, r.n)

@@ -89,7 +89,7 @@ def _number(table: Table, place: int, column: Metric) -> str:
 
 
 def _ends(table: Table, line: Line) -> list[str]:
-    """Return the interval of nDCG@10, the difference to flat, and its interval."""
+    """Return the interval of nDCG@10, the difference from flat, and its interval."""
     r = line.records.get(table.main)
     if r is None or r.value is None:
         return ["", "", ""]

@@ -22,7 +22,7 @@ _MEAN = "mean"
 
 @dataclass(frozen=True)
 class MethodLine:
-    """One row of a run, seen as a whole: its number on the main column, and its difference to the reference there."""
+    """One row of a run, seen as a whole: its number on the main column, and its difference from the reference there."""
 
     row: RowKey
     main: Record  # of the main column, with a number
@@ -143,7 +143,7 @@ class Summary:
         if line.unranked:
             return Sentence("an upper bound: it reads both sentences together and makes no vectors")
         if not line.delta:
-            return Sentence("no difference to {reference} is known", {"reference": self.reference})
+            return Sentence("no difference from {reference} is known", {"reference": self.reference})
         verdict = _VERDICTS[line.clear]
         parts = {"reference": self.reference}
         if len(self.tasks) < 2:
@@ -151,7 +151,11 @@ class Summary:
         gains, losses = line.tasks_where(1), line.tasks_where(-1)
         counts = {"gains": str(gains), "losses": str(losses), "tasks": str(len(self.tasks))}
         if not gains and not losses:
-            alone = " on the mean, on no single task" if line.clear else " on the mean, nor on any of {tasks} tasks"
+            alone = (
+                " on the mean, but not on any single task"
+                if line.clear
+                else " on the mean, nor on any of {tasks} tasks"
+            )
             return Sentence(verdict + alone, parts | {"tasks": counts["tasks"]})
         return Sentence(verdict + _COUNTED[bool(gains), bool(losses)], parts | counts)
 
@@ -159,7 +163,7 @@ class Summary:
 _VERDICTS = {
     1: "significantly better than {reference}",
     -1: "significantly worse than {reference}",
-    0: "no significant difference to {reference}",
+    0: "no significant difference from {reference}",
 }
 _COUNTED = {
     (True, True): " on the mean; better on {gains} of {tasks} tasks, worse on {losses}",

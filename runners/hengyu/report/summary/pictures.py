@@ -63,7 +63,7 @@ class Heat:
 
 
 def heatmap(summary: Summary) -> Heat | None:
-    """Return the differences to the reference, methods by tasks; None where there is only one column."""
+    """Return the differences from the reference, methods by tasks; None where there is only one column."""
     lines = [x for x in summary.best if not (x.baseline or x.unranked)]
     if len(summary.tasks) > 1:
         cells = [(line, [line.by_task.get(task) for task in summary.tasks]) for line in lines]

@@ -146,7 +146,7 @@ class Standing:
     behind: float  # minus the best row of the column: 0 for that one, negative for the others
     low: float | None  # of the interval of ``behind``, for this row by itself
     high: float | None
-    p: float  # two-sided, of no difference to the best row, adjusted over the rows of the column (Holm)
+    p: float  # two-sided, of no difference from the best row, adjusted over the rows of the column (Holm)
     tied: bool  # not significantly behind the best row: p is above 1 - level
     rank_low: Count | None  # the ranks that the row has over the resamples, at the interval's level
     rank_high: Count | None

@@ -80,7 +80,7 @@ def card(about: dict[str, Any], seconds: float, licences: Licences) -> str:
     }
     front = _FRONT + (f'license: "{_plain(licences.weights)}"\n' if licences.weights else "") + "---\n"
     lines = [front, "# An encoder distilled by Hengyu", ""]
-    lines += ["It was trained to give the vectors of another encoder, its teacher; no labelled pair was used.", ""]
+    lines += ["It was trained to reproduce the vectors of another encoder, its teacher; no labelled pair was used.", ""]
     lines += table(["", ""], [[k, str(v)] for k, v in facts.items()])
     lines += ["## Teacher", ""]
     about_teacher = {"encoder": teacher["encoder"], "pooling": teacher["pooling"], "prompt": teacher.get("prompt", "")}

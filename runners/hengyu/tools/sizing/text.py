@@ -69,11 +69,11 @@ def notes(sizing: Sizing) -> list[str]:
             "the measured sizes let an extrapolation be trusted, and are no confidence intervals."
         )
         found.append(
-            "Seconds are those of the processor, as the clock shows them on a quiet machine; other work makes a search slower."
+            "Times are CPU seconds, which equal clock time on a quiet machine; other work makes a search slower."
         )
     if sizing.disturbed < 1:
         found.append(
-            f"The machine was busy: of a core, a measurement had as little as {100 * sizing.disturbed:.0f} %. Ranges of times then "
+            f"The machine was busy: a measurement got as little as {100 * sizing.disturbed:.0f} % of a core. Ranges of times then "
             "allow for a factor of two each way; repeat the command when the machine is idle."
         )
     if measured:

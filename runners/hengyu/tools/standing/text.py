@@ -82,7 +82,7 @@ def _words(place: Place) -> list[str]:
         words += ["", "", "", "other protocol" if place.others else ""]
     else:
         ends = (None if x is None else x - nearest.value for x in (record.low, record.high))
-        verdict = "met" if place.agrees else "not met"
+        verdict = "reproduced" if place.agrees else "not reproduced"
         words += [
             percent(nearest.value),
             percent(place.value - nearest.value, signed=True),
@@ -139,7 +139,7 @@ def _audited(audit: Audit) -> str:
 
     return (
         f"{audit.task}: {audit.models} models, {audit.n:,} pairs, standard error of one score {100 * audit.error:.2f}. Two models "
-        f"differ significantly {least}. Of {audit.models - 1} neighbouring ranks {both(audit.neighbours)} can be told apart, "
+        f"differ significantly {least}. Of {audit.models - 1} neighbouring ranks {both(audit.neighbours)} can be distinguished, "
         f"of all {audit.all_pairs} pairs of models {both(audit.pairs)}; {both(audit.first)} models share the first rank."
     )
 
