@@ -459,7 +459,7 @@ def test_a_long_entry_is_refused_at_once(text: str) -> None:
         (b"9" * 5000, "out of range"),
         (b"[" * 100_000, "nested"),
         (b'{"a":' * 100_000, "nested"),
-        (b"NaN", "no number"),
+        (b"NaN", "not a number"),
         (b"1e999", "out of range"),
     ],
 )

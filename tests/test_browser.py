@@ -394,6 +394,11 @@ def test_the_tables_of_a_retrieval_run_are_exported_as_they_are_searched_and_sor
         lines = [li for li in text.splitlines() if (li.startswith("|") if kind == "md" else li.endswith("\\\\"))]
         assert len(lines) == rows and "[40.90, 43.10]" in text and "42.00" in text
         assert "<script" not in text.replace("\\<script", "")
+    chromium.find_element("id", "search").clear()
+    text = _export(chromium, "md")
+    chromium.find_element("id", "language").click()
+    assert "失败" in chromium.find_element("tag name", "main").text
+    assert _export(chromium, "md") == text and "failed" in text
     assert chromium.get_log("browser") == []
 
 

@@ -12,6 +12,7 @@ from html.parser import HTMLParser
 import pytest
 from click.testing import CliRunner
 from helpers import runs
+from helpers.page_words import without_origin
 
 from hengyu.base.paths import share
 from hengyu.cli.commands.report import command
@@ -137,6 +138,11 @@ def test_every_fixed_word_is_known_in_chinese(run):
     assert [text for text in dict.fromkeys(page.fixed) if not _in_chinese(text)] == []
     cells = [a["title"] for t, a in page.tags if t == "td" and "title" in a]
     assert all(_in_chinese(title) for title in cells if "; " in title)
+
+
+def test_no_word_is_translated_that_nothing_says():
+    table = json.loads(share("reports", "templates", "words.json").read_text(encoding="utf-8"))
+    assert without_origin(["no page says this", *table["words"]]) == ["no page says this"]
 
 
 def test_names_from_outside_are_never_translated():

@@ -254,4 +254,4 @@ def test_what_cannot_be_is_one_sentence(words: list[str], said: str, suite: Path
 
 def test_retrieval_says_that_it_takes_no_sample(tmp_path: Path) -> None:
     done = CliRunner().invoke(main, ["run", "smoke-retrieval", "--budget", "5s"], env={"HENGYU_REPORTS": str(tmp_path)})
-    assert done.exit_code == 2 and "ranks documents for whole queries" in " ".join(done.output.split())
+    assert done.exit_code == 2 and "cannot be sampled: each query needs all documents" in " ".join(done.output.split())

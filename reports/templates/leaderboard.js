@@ -136,6 +136,7 @@ const startBoard = () => {
       const [text, why] = data.reasons[cell];
       node.title = `${columns[c].task}: ${why}`;
       node.append(element("span", "word", text));
+      fix(node.lastChild);
       return;
     }
     node.title = about(columns[c], cell);

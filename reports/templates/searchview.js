@@ -1,6 +1,8 @@
 // The tables of a retrieval run as they are searched and sorted now, for paste.js; read from what the page shows.
 "use strict";
 
+// Why a cell has no number is exported in English.
+const english = (cell) => fixed.find(([at]) => at === cell.firstElementChild)?.[2] ?? cell.textContent.trim();
 const tables = made.filter((table) => table.table().node().dataset.task !== undefined);
 const spans = (cell) => /\[(.*), (.*)\]/u.exec(cell.querySelector(".interval")?.textContent ?? "");
 // What is best is told by it; scores that are printed alike are alike.
@@ -46,7 +48,7 @@ const exported = tables.length
           lines: rows.map(({ rank, names, cells }) => ({
             names: [rank === "–" ? "-" : rank, names.encoder, names.pooling, names.entry, names.fit_on],
             cells: cells.map((cell, c) => ({
-              text: (cell.querySelector(".value") ?? cell).textContent.trim(),
+              text: cell.querySelector(".value")?.textContent.trim() ?? english(cell),
               span: cell.querySelector(".interval")?.textContent ?? "",
               best: cell.dataset.order !== "" && Number(cell.dataset.order) === top[c],
               ends: (spans(cell) ?? []).slice(1),
