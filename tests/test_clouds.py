@@ -188,7 +188,7 @@ def test_an_older_run_says_that_there_are_none(written: Run) -> None:
         load_run(written.path)
     seal(written.path)
     text = render(load_run(written.path))
-    assert "This run kept none" in text and "chart-angles" not in text
+    assert "data-t>This run has none." in text and "chart-angles" not in text
 
 
 def test_angles_are_drawn_before_and_after_beside_independent_directions(written: Run) -> None:
