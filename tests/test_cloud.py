@@ -123,7 +123,7 @@ def test_the_random_histogram_sums_to_1(dim: int) -> None:
 
 
 def test_the_command_describes_an_entry_before_and_after(tmp_path: Path) -> None:
-    words = ["cloud", "--entry", "whitening(dim=64)", "--entry", "center > simhash(bits=64)", "--json"]
+    words = ["cloud", "hengyu-static", "--entry", "whitening(dim=64)", "--entry", "center > simhash(bits=64)", "--json"]
     done = CliRunner().invoke(main, [*words, str(tmp_path / "found.json")])
     assert done.exit_code == 0, done.output
     assert "whitening(dim=64)" in done.output and "random" in done.output
@@ -132,7 +132,7 @@ def test_the_command_describes_an_entry_before_and_after(tmp_path: Path) -> None
     assert abs(found["whitening(dim=64)"]["anisotropy"]) < 0.02 < found["raw"]["anisotropy"]
     assert found["whitening(dim=64)"]["effective_rank"] > found["raw"]["effective_rank"]
     assert found["raw"]["alignment"] is not None
-    wide = CliRunner().invoke(main, ["cloud", "--entry", "pca(dim=999)"])
+    wide = CliRunner().invoke(main, ["cloud", "hengyu-static", "--entry", "pca(dim=999)"])
     assert wide.exit_code == 2
     assert "entry 'pca(dim=999)': dim=999 is larger than the 256" in wide.output
 
