@@ -286,7 +286,9 @@ def test_a_retrieval_suite_refuses_one(place: Path) -> None:
 def test_two_of_one_name_are_refused(place: Path) -> None:
     path = place / "suites" / "s.toml"
     text = path.read_text(encoding="utf-8")
-    path.write_text(text.replace('["hengyu-static"]', '[{ model = "hengyu-static", name = "reranker" }]'), encoding="utf-8")
+    path.write_text(
+        text.replace('["hengyu-static"]', '[{ model = "hengyu-static", name = "reranker" }]'), encoding="utf-8"
+    )
     with pytest.raises(HengyuError, match="two encoders are called 'reranker'"):
         evaluate(place)
 

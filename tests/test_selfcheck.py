@@ -37,7 +37,7 @@ def run(*words: str) -> Result:
 
 @pytest.fixture(scope="module")
 def sample() -> Excerpt:
-    return take_excerpt(load_pairs(load_cards()["hengyu-sts"], "test"), 40)
+    return take_excerpt(load_pairs(load_cards()["hengyu-sts"], "test"), 16)
 
 
 def check(kind: type[HuggingFace], sample: Excerpt, model: str = "hengyu-mini", pooling: str = "native") -> Findings:

@@ -193,6 +193,10 @@ def _import() -> None:
         if not name.endswith("__main__"):
             with contextlib.suppress(ImportError):  # an extra
                 importlib.import_module(name)
+    from hengyu.storage.identity import CODE
+
+    # the source of what most keys depend on is read once as well
+    CODE.reached("hengyu.tasks.sts", "hengyu.encoders.huggingface", "hengyu.methods.tuners.simcse")
     if (threads := len(os.listdir("/proc/self/task"))) > 1:  # noqa: PTH208
         raise SystemExit(f"the server of processes has {threads} threads: a fork of it could hang")
     gc.collect()
