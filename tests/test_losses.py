@@ -214,7 +214,7 @@ def test_a_predictor_of_simsiam_that_learns_faster_keeps_the_rank_of_the_built_i
 
 @pytest.mark.parametrize(
     "entry",
-    ["cosent(lr=1e-3, epochs=2)", "sbert(lr=1e-3, epochs=2)", "simcse-sup(lr=1e-3, batch=16, epochs=6, positive=0.6)"],
+    ["cosent(lr=1e-3, epochs=3)", "sbert(lr=1e-3, epochs=3)", "simcse-sup(lr=1e-3, batch=16, epochs=6, positive=0.6)"],
 )
 def test_training_on_labels_learns_them(entry: str) -> None:
     report = tuned(TrainableEncoder(open_encoder(EncoderSpec("hengyu-mini")), "mean"), entry, held=True)

@@ -27,6 +27,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 # read when a library is imported: a process that needs another value needs its own interpreter
 AT_IMPORT = ("HF_", "TRANSFORMERS_", "OMP_", "OPENBLAS_", "MKL_", "NUMBA_", "PYTHONHASHSEED")
 # imported when they are used, by most commands
@@ -94,6 +96,8 @@ class Process:
         handles: Sequence[int] = (),
         own_session: bool = False,
     ) -> None:
+        if sys.platform != "linux":
+            pytest.skip("processes are forked from a server on Linux alone")
         environment = dict(os.environ if env is None else env)
         connection, read = _connection()
         if (asked := _read_at_import({**read, **environment})) != read:
