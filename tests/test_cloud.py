@@ -130,7 +130,9 @@ def test_the_command_describes_an_entry_before_and_after(tmp_path: Path) -> None
     found = json.loads((tmp_path / "found.json").read_bytes())["clouds"]
     assert list(found) == sorted(["raw", "whitening(dim=64)", "center > simhash(bits=64)"])
     assert abs(found["whitening(dim=64)"]["anisotropy"]) < 0.02 < found["raw"]["anisotropy"]
-    assert found["whitening(dim=64)"]["effective_rank"] > found["raw"]["effective_rank"]
+    # of 64 columns all count the same after whitening; of 256 of the encoder not nearly
+    assert found["whitening(dim=64)"]["effective_rank"] == pytest.approx(64)
+    assert found["raw"]["effective_rank"] < 200
     assert found["raw"]["alignment"] is not None
     wide = CliRunner().invoke(main, ["cloud", "hengyu-static", "--entry", "pca(dim=999)"])
     assert wide.exit_code == 2
