@@ -20,8 +20,9 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constr
 
 .DEFAULT_GOAL := help
 # several test processes share the cores: PyTorch's threads would spin and wait for each other
-SPREAD := --numprocesses auto --maxprocesses 4 --dist loadfile
-SINGLE := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1
+# files are given out whole, in the order of tests/conftest.py: those that take long come first, so that both end together
+SPREAD := --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+SINGLE := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false
 
 .PHONY: help setup bench check baseline golden pictures readme-pictures equal-bytes-picture matryoshka-picture test test-all soak audit perf lint format data report docs clean
 
