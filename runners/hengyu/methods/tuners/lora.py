@@ -56,7 +56,7 @@ class Lora(TunerWrapper):
         for key in ("fgm", "gradient_penalty", "weissi", "weissi_l1"):
             if getattr(core, key):
                 raise ValueError(
-                    f"lora leaves the weights that {core.name}({key}=...) is about as they are; leave {key} out"
+                    f"lora trains no weight of the model itself, and {core.name}({key}=...) acts on those; leave {key} out"
                 )
         wrapped: Any = self.inner
         while isinstance(wrapped, TunerWrapper):
