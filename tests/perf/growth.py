@@ -195,9 +195,12 @@ def main(words: Sequence[str] | None = None) -> int:
         choices=list(AXES),
         help="this one alone, the others as they were measured before; repeatable",
     )
+    parser.add_argument("--short", action="store_true", help="leave out the largest size of each axis")
     asked = parser.parse_args(words)
     os.environ |= dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
     axes = {name: (SMALL if asked.small else AXES)[name] for name in asked.axis or AXES}
+    if asked.short:
+        axes = {name: sizes[:-1] for name, sizes in axes.items()}
     found = measure(axes, asked.resamples)
     asked.out.mkdir(parents=True, exist_ok=True)
     before = asked.out / "growth.json"
