@@ -35,7 +35,7 @@ def by_mteb(name: str, data: Path, model: Any) -> tuple[float, float]:
     import mteb
 
     pairs = load_pairs(load_cards()[name], "test", data)
-    task = mteb.get_task(mteb_task(name)[0])
+    task = mteb.get_task(mteb_task(name)[0], eval_splits=["test"])
     columns = {"sentence1": list(pairs.first), "sentence2": list(pairs.second), "score": pairs.labels.tolist()}
     task.dataset = {"test": datasets.Dataset.from_dict(columns)}
     task.data_loaded = True
