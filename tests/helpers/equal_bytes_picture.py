@@ -1,4 +1,8 @@
-"""Write docs/assets/equal-bytes.png: `make equal-bytes-picture STS=RUN RETRIEVAL=RUN`, runs of the two suites of that name."""
+"""Write docs/assets/equal-bytes.png, or with CMTEB=RUN docs/assets/equal-bytes-cmteb.png: `make equal-bytes-picture`.
+
+STS and RETRIEVAL are runs of the two suites of that name; CMTEB is one of suites/equal-bytes.toml on several tasks, whose mean is
+shown, and whose table is printed in Markdown.
+"""
 
 from __future__ import annotations
 
@@ -9,8 +13,10 @@ import altair as alt
 import pandas as pd
 
 import hengyu
+from hengyu.storage.records import find_run, load_run
 
 ASSETS = Path(__file__).resolve().parents[2] / "docs" / "assets"
+_MEAN = "mean"  # what a run calls the mean over its tasks
 SIZES = (32, 64, 128)  # bytes that rows are compared at
 FAMILIES = {  # name on the picture -> words of which an entry has all
     "RaBitQ after PCA": ("pca", "rabitq"),
@@ -39,8 +45,11 @@ def rows(run: str, metric: str) -> tuple[pd.DataFrame, float, str]:
     """Return the rows of a run at the sizes that are compared, the value of the vectors as they are, and the task."""
     table = hengyu.frame(run)
     table = table[(table["metric"] == metric) & table["value"].notna() & ~table["sweep"] & ~table["draw"]]
-    task = str(table["task"].iloc[0])
-    table = table[(table["task"] == task) & table["bytes"].notna()]
+    tasks = list(dict.fromkeys(table["task"]))
+    task = _MEAN if _MEAN in tasks else str(tasks[0])  # the mean of several tasks stands in a row of its own
+    sizes = table[table["bytes"].notna()].groupby("entry")["bytes"].first()
+    table = table[table["task"] == task].assign(bytes=lambda t: t["entry"].map(sizes))
+    table = table[table["bytes"].notna()]
     whole = float(table[table["entry"].isin(["raw", "flat"])]["value"].iloc[0])
     table = table.assign(family=table["entry"].map(family), bytes=table["bytes"].astype(int))
     table = table[table["bytes"].isin(SIZES) & (table["family"] != "")]
@@ -48,7 +57,7 @@ def rows(run: str, metric: str) -> tuple[pd.DataFrame, float, str]:
     return (
         table.assign(**scaled)[["entry", "family", "bytes", *scaled]],
         100 * whole,
-        f"{task}:{table['split'].iloc[0]}",
+        f"mean of {len(tasks) - 1} tasks" if task == _MEAN else f"{task}:{table['split'].iloc[0]}",
     )
 
 
@@ -81,13 +90,41 @@ def panel(run: str, metric: str, title: str, whole_name: str) -> alt.LayerChart:
     return layers.properties(width=400, height=380, title=f"{title} x 100, {task}; dashed: {whole_name}, 1,024 bytes")
 
 
-def picture(sts: str, retrieval: str, to: Path) -> None:
-    """Write both halves as one picture."""
-    halves = panel(sts, "spearman", "Spearman", "raw"), panel(retrieval, "ndcg@10", "nDCG@10", "flat")
+def picture(halves: list[alt.LayerChart], to: Path) -> None:
+    """Write panels beside each other as one picture."""
     chart = alt.hconcat(*halves).properties(background="white")
     chart.configure_axis(labelFontSize=12, titleFontSize=13).save(str(to), scale_factor=1.5)
 
 
+def markdown(run: str) -> str:
+    """Return a run's Spearman as rows of a table, by bytes and score: the value, its difference from raw, each task's own."""
+    table = hengyu.frame(run)
+    table = table[(table["metric"] == "spearman") & table["value"].notna() & ~table["sweep"] & ~table["draw"]]
+    size = table[table["bytes"].notna()].groupby("entry")["bytes"].first()
+    tasks = [t for t in dict.fromkeys(table["task"]) if t not in (_MEAN, "w-mean")]
+    deltas = {d.entry: d for d in load_run(find_run(run)).differences if d.task == _MEAN}
+    lines = []
+    for row in table[(table["task"] == _MEAN) & table["entry"].isin(size.index)].itertuples():
+        own = table[table["entry"] == row.entry].set_index("task")["value"]
+        d = deltas.get(row.entry)
+        value = f"{100 * row.value:.2f} [{100 * row.low:.2f}, {100 * row.high:.2f}]"
+        delta = f"{100 * d.value:+.2f} [{100 * d.low:+.2f}, {100 * d.high:+.2f}]" if d else ""
+        cells = [f"{int(size[row.entry])}", row.entry, value, delta, *(f"{100 * own[t]:.2f}" for t in tasks)]
+        lines.append((-int(size[row.entry]), -row.value, "| " + " | ".join(cells) + " |"))
+    heads = ["bytes", "method", "mean", "difference from raw", *tasks]
+    return "\n".join(
+        ["| " + " | ".join(heads) + " |", "|---" * len(heads) + "|", *(line for *_, line in sorted(lines))]
+    )
+
+
 if __name__ == "__main__":
     ASSETS.mkdir(exist_ok=True)
-    picture(*sys.argv[1:], ASSETS / "equal-bytes.png")
+    match sys.argv[1:]:
+        case [sts, retrieval]:
+            halves = [panel(sts, "spearman", "Spearman", "raw"), panel(retrieval, "ndcg@10", "nDCG@10", "flat")]
+            picture(halves, ASSETS / "equal-bytes.png")
+        case [cmteb]:
+            picture([panel(cmteb, "spearman", "Spearman", "raw")], ASSETS / "equal-bytes-cmteb.png")
+            print(markdown(cmteb))  # noqa: T201
+        case _:
+            sys.exit("give the runs STS and RETRIEVAL, or CMTEB alone")
