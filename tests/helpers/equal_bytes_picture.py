@@ -13,10 +13,9 @@ import altair as alt
 import pandas as pd
 
 import hengyu
-from hengyu.storage.records import find_run, load_run
 
 ASSETS = Path(__file__).resolve().parents[2] / "docs" / "assets"
-_MEAN = "mean"  # what a run calls the mean over its tasks
+_MEANS = "mean", "w-mean"  # what a run calls its means over tasks
 SIZES = (32, 64, 128)  # bytes that rows are compared at
 FAMILIES = {  # name on the picture -> words of which an entry has all
     "RaBitQ after PCA": ("pca", "rabitq"),
@@ -41,23 +40,29 @@ def family(entry: str) -> str:
     return next((name for name, words in FAMILIES.items() if all(word in entry for word in words)), "")
 
 
-def rows(run: str, metric: str) -> tuple[pd.DataFrame, float, str]:
-    """Return the rows of a run at the sizes that are compared, the value of the vectors as they are, and the task."""
+def scores(run: str, metric: str) -> tuple[pd.DataFrame, list[str]]:
+    """Return the rows of a run that have bytes, of its mean where it has several tasks, and its tasks."""
     table = hengyu.frame(run)
     table = table[(table["metric"] == metric) & table["value"].notna() & ~table["sweep"] & ~table["draw"]]
-    tasks = list(dict.fromkeys(table["task"]))
-    task = _MEAN if _MEAN in tasks else str(tasks[0])  # the mean of several tasks stands in a row of its own
-    sizes = table[table["bytes"].notna()].groupby("entry")["bytes"].first()
-    table = table[table["task"] == task].assign(bytes=lambda t: t["entry"].map(sizes))
-    table = table[table["bytes"].notna()]
+    sized = table[table["bytes"].notna()]
+    tasks = [t for t in dict.fromkeys(sized["task"]) if t not in _MEANS]
+    table = table[table["encoder"].isin(sized["encoder"])]  # baselines have none
+    table = table.assign(bytes=table["entry"].map(sized.groupby("entry")["bytes"].first()))
+    return table[table["bytes"].notna()].astype({"bytes": int}), tasks
+
+
+def rows(run: str, metric: str) -> tuple[pd.DataFrame, float, str]:
+    """Return the rows of a run at the sizes that are compared, the value of the vectors as they are, and the task."""
+    table, tasks = scores(run, metric)
+    table = table[table["task"] == (tasks[0] if len(tasks) == 1 else _MEANS[0])]
     whole = float(table[table["entry"].isin(["raw", "flat"])]["value"].iloc[0])
-    table = table.assign(family=table["entry"].map(family), bytes=table["bytes"].astype(int))
+    table = table.assign(family=table["entry"].map(family))
     table = table[table["bytes"].isin(SIZES) & (table["family"] != "")]
     scaled = {name: 100 * table[name] for name in ("value", "low", "high")}
     return (
         table.assign(**scaled)[["entry", "family", "bytes", *scaled]],
         100 * whole,
-        f"mean of {len(tasks) - 1} tasks" if task == _MEAN else f"{task}:{table['split'].iloc[0]}",
+        f"{tasks[0]}:{table['split'].iloc[0]}" if len(tasks) == 1 else f"mean of {len(tasks)} tasks",
     )
 
 
@@ -97,20 +102,16 @@ def picture(halves: list[alt.LayerChart], to: Path) -> None:
 
 
 def markdown(run: str) -> str:
-    """Return a run's Spearman as rows of a table, by bytes and score: the value, its difference from raw, each task's own."""
-    table = hengyu.frame(run)
-    table = table[(table["metric"] == "spearman") & table["value"].notna() & ~table["sweep"] & ~table["draw"]]
-    size = table[table["bytes"].notna()].groupby("entry")["bytes"].first()
-    tasks = [t for t in dict.fromkeys(table["task"]) if t not in (_MEAN, "w-mean")]
-    deltas = {d.entry: d for d in load_run(find_run(run)).differences if d.task == _MEAN}
+    """Return a run's Spearman as rows of a table, by bytes and score: the mean, its difference from raw, and each task."""
+    table, tasks = scores(run, "spearman")
     lines = []
-    for row in table[(table["task"] == _MEAN) & table["entry"].isin(size.index)].itertuples():
+    for row in table[table["task"] == _MEANS[0]].itertuples():
         own = table[table["entry"] == row.entry].set_index("task")["value"]
-        d = deltas.get(row.entry)
-        value = f"{100 * row.value:.2f} [{100 * row.low:.2f}, {100 * row.high:.2f}]"
-        delta = f"{100 * d.value:+.2f} [{100 * d.low:+.2f}, {100 * d.high:+.2f}]" if d else ""
-        cells = [f"{int(size[row.entry])}", row.entry, value, delta, *(f"{100 * own[t]:.2f}" for t in tasks)]
-        lines.append((-int(size[row.entry]), -row.value, "| " + " | ".join(cells) + " |"))
+        mean = f"{100 * row.value:.2f} [{100 * row.low:.2f}, {100 * row.high:.2f}]"
+        delta = f"{100 * row.delta:+.2f} [{100 * row.delta_low:+.2f}, {100 * row.delta_high:+.2f}]"
+        cells = [str(row.bytes), row.entry, mean, "" if row.entry == "raw" else delta]
+        cells += [f"{100 * own[task]:.2f}" for task in tasks]
+        lines.append((-row.bytes, -row.value, "| " + " | ".join(cells) + " |"))
     heads = ["bytes", "method", "mean", "difference from raw", *tasks]
     return "\n".join(
         ["| " + " | ".join(heads) + " |", "|---" * len(heads) + "|", *(line for *_, line in sorted(lines))]
