@@ -246,7 +246,7 @@ def test_the_command_prints_the_table_and_writes_json(runs: list[Run], tmp_path:
     [
         (("--n", "many"), "--n many: must be a whole number of documents"),
         (("--n", "0.5"), "must be a whole number"),
-        (("--n", "10", "--seconds", "0.1"), "0.1 is not in the range 1<=x<=3600"),
+        (("--n", "10", "--seconds", "0.1"), "--seconds 0.1: must lie in 1..3600"),
         (("--n", "nan"), "must be a whole number"),
         (("--n", "10", "--memory", "lots"), "--memory 'lots'"),
     ],
