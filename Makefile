@@ -65,9 +65,9 @@ pictures: $(VENV)/.dev  ## write the golden pictures (tests/golden/pictures) ane
 readme-pictures: $(VENV)/.dev  ## make the pictures of README.md (docs/assets) from the runs BOARD and SIZES
 	$(BIN)/python tests/helpers/readme_pictures.py $(BOARD) $(SIZES)
 
-# STS: a run of suites/equal-bytes.toml; RETRIEVAL: one of suites/equal-bytes-retrieval.toml
-equal-bytes-picture: $(VENV)/.dev  ## make docs/assets/equal-bytes.png from the runs STS and RETRIEVAL
-	$(BIN)/python tests/helpers/equal_bytes_picture.py $(STS) $(RETRIEVAL)
+# STS: a run of suites/equal-bytes.toml; RETRIEVAL: one of suites/equal-bytes-retrieval.toml; CMTEB: one of the first, on several tasks
+equal-bytes-picture: $(VENV)/.dev  ## make docs/assets/equal-bytes.png from the runs STS and RETRIEVAL, or -cmteb.png from CMTEB
+	$(BIN)/python tests/helpers/equal_bytes_picture.py $(STS) $(RETRIEVAL) $(CMTEB)
 
 # RUN: a run of suites/matryoshka.toml
 matryoshka-picture: $(VENV)/.dev  ## make docs/assets/matryoshka.png from RUN
