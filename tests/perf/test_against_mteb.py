@@ -74,5 +74,5 @@ def test_a_thousand_cells_against_one_by_mteb(senteval: Path, tmp_path: Path, be
     assert all(abs(values[name] - score) < 1e-4 for name, (_, score) in theirs.items())  # mteb finds the same numbers
     cell = sum(seconds for seconds, _ in theirs.values())
     benchmark.extra_info |= {"mteb, seconds": {n: round(s, 2) for n, (s, _) in theirs.items()}, "grid, seconds": grid}
-    hold(benchmark, "1,000 cells / one of mteb, processor time", grid / cell, at_most=1.0)
+    hold(benchmark, "1,000 cells / one of mteb, processor time", grid / cell, at_most=2.0)
     assert np.isfinite(grid)
