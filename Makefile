@@ -20,8 +20,9 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constr
 
 .DEFAULT_GOAL := help
 # several test processes share the cores: PyTorch's threads would spin and wait for each other
-SPREAD := --numprocesses auto --maxprocesses 4 --dist loadfile
-SINGLE := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1
+# files are given out whole, in the order of tests/conftest.py: those that take long come first, so that both end together
+SPREAD := --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+SINGLE := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false
 
 .PHONY: help setup bench check baseline golden pictures readme-pictures equal-bytes-picture matryoshka-picture test test-all soak audit perf lint format data report docs clean
 
@@ -64,9 +65,9 @@ pictures: $(VENV)/.dev  ## write the golden pictures (tests/golden/pictures) ane
 readme-pictures: $(VENV)/.dev  ## make the pictures of README.md (docs/assets) from the runs BOARD and SIZES
 	$(BIN)/python tests/helpers/readme_pictures.py $(BOARD) $(SIZES)
 
-# STS: a run of suites/equal-bytes.toml; RETRIEVAL: one of suites/equal-bytes-retrieval.toml
-equal-bytes-picture: $(VENV)/.dev  ## make docs/assets/equal-bytes.png from the runs STS and RETRIEVAL
-	$(BIN)/python tests/helpers/equal_bytes_picture.py $(STS) $(RETRIEVAL)
+# STS: a run of suites/equal-bytes.toml; RETRIEVAL: one of suites/equal-bytes-retrieval.toml; CMTEB: one of the first, on several tasks
+equal-bytes-picture: $(VENV)/.dev  ## make docs/assets/equal-bytes.png from the runs STS and RETRIEVAL, or -cmteb.png from CMTEB
+	$(BIN)/python tests/helpers/equal_bytes_picture.py $(STS) $(RETRIEVAL) $(CMTEB)
 
 # RUN: a run of suites/matryoshka.toml
 matryoshka-picture: $(VENV)/.dev  ## make docs/assets/matryoshka.png from RUN

@@ -21,22 +21,27 @@ from mkdocs.structure.pages import Page
 from hengyu.base.escapes import markdown_row
 from hengyu.methods.base import Method, Transform
 from hengyu.methods.registry import find_method, method_names
+from hengyu.methods.training.config import TrainingConfig
 
 __all__ = [
     "FORMULAS",
     "NOTES",
+    "PARAMETERS",
     "advice",
     "formula",
     "mathml",
+    "meaning",
     "method_pages",
     "on_config",
     "on_files",
     "on_page_content",
+    "own_parameters",
     "signature",
 ]
 
 NOTES = "methods/notes.md"  # when each method helps or hurts; read here, not a page of its own
 FORMULAS = "methods/formulas.md"  # the formula of each method, in TeX
+PARAMETERS = "methods/parameters.md"  # what each parameter is
 WORKER = "assets/iframe-worker.js"  # third-party code, kept in docs/
 
 GROUPS = {
@@ -68,15 +73,15 @@ def on_config(config: MkDocsConfig) -> MkDocsConfig:
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Add the pages of the methods."""
-    notes, formulas = ((Path(config.docs_dir) / name).read_text(encoding="utf-8") for name in (NOTES, FORMULAS))
-    for name, text in method_pages(notes, formulas).items():
+    read = ((Path(config.docs_dir) / name).read_text(encoding="utf-8") for name in (NOTES, FORMULAS, PARAMETERS))
+    for name, text in method_pages(*read).items():
         files.append(File.generated(config, name, content=text))
     return files
 
 
 def on_page_content(content: str, page: Page, config: MkDocsConfig, files: Files) -> str:
-    """Return the HTML of a page with its formulas as MathML."""
-    return mathml(content)
+    """Return the HTML of a page with its formulas as MathML and its papers as links."""
+    return linked(mathml(content))
 
 
 _TEX = re.compile(r'(?s)<(span|div) class="arithmatex">\\[(\[](.*?)\\[)\]]</\1>')
@@ -92,9 +97,25 @@ def mathml(content: str) -> str:
     return _TEX.sub(converted, content)
 
 
-def method_pages(notes: str, formulas: str) -> dict[str, str]:
+_MENTION = re.compile(r"(?s)<(a|code|pre)\b.*?</\1>|arXiv:(\d{4}\.\d{4,5})|kexue\.fm(?:/archives/| )(\d{4,5})")
+
+
+def linked(content: str) -> str:
+    """Return HTML in which arXiv and kexue.fm numbers outside links and code are links."""
+
+    def link(found: re.Match[str]) -> str:
+        paper, post = found[2], found[3]
+        if not (paper or post):
+            return found[0]
+        address = f"https://arxiv.org/abs/{paper}" if paper else f"https://kexue.fm/archives/{post}"
+        return f'<a href="{address}">{found[0]}</a>'
+
+    return _MENTION.sub(link, content)
+
+
+def method_pages(notes: str, formulas: str, parameters: str) -> dict[str, str]:
     """Return the Markdown of the overview and of every method's page, by its name below docs/."""
-    pages = {f"methods/{name}.md": _page(name, notes, formulas) for name in method_names()}
+    pages = {f"methods/{name}.md": _page(name, notes, formulas, parameters) for name in method_names()}
     return {"methods/index.md": _overview(), **pages}
 
 
@@ -123,7 +144,32 @@ def formula(formulas: str, name: str) -> list[str]:
     return ["$$", tex, "$$", "", *([letters, ""] if letters else [])] if tex else []
 
 
-def _page(name: str, notes: str, formulas: str) -> str:
+def own_parameters(name: str) -> dict[str, object]:
+    """Return the parameters of a method with their defaults, without those that all training shares."""
+    shared = {f.name for f in fields(TrainingConfig)} if issubclass(find_method(name), TrainingConfig) else set()
+    return {f.name: f.default for f in fields(find_method(name)) if f.init and f.name not in shared}
+
+
+def meaning(parameters: str, name: str, parameter: str) -> str:
+    """Return what a parameter of a method is, "" where the file says nothing."""
+    for section in (name, "*"):
+        found = re.search(rf"(?m)^- {re.escape(parameter)}: (.*)$", advice(parameters, section))
+        if found:
+            return found[1]
+    return ""
+
+
+def _table(name: str, parameters: str) -> list[str]:
+    """Return the lines of the table of a method's own parameters; none where it has none."""
+    own = own_parameters(name)
+    if not own:
+        return []
+    defaults = {p: "required" if d is MISSING else "none" if d is None else f"`{_value(d)}`" for p, d in own.items()}
+    rows = [f"| `{p}` | {d} | {meaning(parameters, name, p)} |" for p, d in defaults.items()]
+    return ["| parameter | default | meaning |", "|---|---|---|", *rows, ""]
+
+
+def _page(name: str, notes: str, formulas: str, parameters: str) -> str:
     """Return a method's page: its formula, docstring and parameters, and when it helps or hurts."""
     method = find_method(name)
     about, said = _headline(name), advice(notes, name)
@@ -131,7 +177,7 @@ def _page(name: str, notes: str, formulas: str) -> str:
     lines += [f"*{GROUPS[method.category]}. Learns from {_learns(method)}.*", ""]
     if issubclass(method, Transform):
         lines += [f"For scikit-learn: `hengyu.estimators.{method.__name__}`.", ""]
-    lines += [*formula(formulas, name), *_docstring(method)]
+    lines += [*formula(formulas, name), *_docstring(method), *_table(name, parameters)]
     for base in method.__mro__[1:]:
         if base.__module__ == "hengyu.methods.training.config":
             lines += ["## What all training shares", "", *_docstring(base)]

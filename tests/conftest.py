@@ -31,12 +31,19 @@ CHARACTERS = (
     "思王象完设式色路记南品住告类求据程北边死张该交规万取拉格望觉术领共确传师观清今切院让识候带导争运"
 )
 
+_MANY = 200  # tests
+# what takes longest, by the seconds of a quiet machine, is begun first: whoever comes last works alone
+FIRST = ("export_model", "damage", "executors", "retrieval", "bench", "cli", "architectures", "browser", "fuzz", "security",
+         "export_model_tuned", "documents", "encode", "tune", "cloud", "gate_simulation", "partial")  # fmt: skip
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--golden", action="store_true", help="write the golden pages (tests/golden) anew")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    places = {f"test_{name}": place for place, name in enumerate(FIRST)}
+    items.sort(key=lambda item: places.get(item.path.stem, len(places)))
     if os.environ.get("HENGYU_SENTEVAL"):
         return
     for item in items:
@@ -49,12 +56,21 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 
     A few tests are done before that pays.
     """
-    if len(session.items) < 200:
+    if len(session.items) < _MANY:
         return
     import sentence_transformers  # noqa: F401  # brings most of what the tests import
 
     gc.collect()
     gc.freeze()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def hidden_imports(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Hide from the garbage collector what the tests of a file have imported, too."""
+    yield
+    if len(request.session.items) >= _MANY:
+        gc.collect()
+        gc.freeze()
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -109,6 +125,12 @@ def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
         connect(self, address)  # type: ignore[arg-type]
 
     monkeypatch.setattr(socket.socket, "connect", guarded)
+
+
+@pytest.fixture(autouse=True)
+def no_waiting_for_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave what is written to the system: nobody pulls the plug on a test, and a kill loses nothing of it."""
+    monkeypatch.setattr(os, "fsync", lambda handle: None)
 
 
 @pytest.fixture(autouse=True)

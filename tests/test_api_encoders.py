@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import socket
 import subprocess
@@ -20,6 +19,7 @@ from typing import Any
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from helpers import forked
 from helpers.fakeapi import FakeApi
 
 import hengyu
@@ -609,8 +609,7 @@ def test_an_interrupted_run_asks_for_what_is_missing(api: FakeApi, few: list[str
 
 def test_a_run_that_is_killed_goes_on(api: FakeApi, few: list[str], tmp_path: Path) -> None:
     api.delay = 0.5
-    command = [sys.executable, "-c", "from hengyu.cli import main; main()", *few, "--allow-api", "--quiet"]
-    running = subprocess.Popen(command, env={**os.environ, "HENGYU_CACHE": os.environ["HENGYU_CACHE"]})
+    running = forked.Process([*few, "--allow-api", "--quiet"])
     try:
         end = time.monotonic() + 200
         wait = threading.Event()

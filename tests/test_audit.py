@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -50,16 +51,18 @@ TEXTS = (
 )
 
 
+USUAL = ("--entry", "raw", "--entry", "center")
+
+
 def write(path: Path, rows: list[tuple[str, str, int]]) -> None:
     path.write_text("a\tb\tc\n" + "".join(f"{a}\t{b}\t{c}\n" for a, b, c in rows), encoding="utf-8")
 
 
-@pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A card whose train split holds some of the test sentences."""
-    monkeypatch.setenv("HENGYU_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setenv("HENGYU_REPORTS", str(tmp_path / "out"))
-    data = tmp_path / "cards"
+@pytest.fixture(scope="module")
+def original(tmp_path_factory: pytest.TempPathFactory, tiny_bert: Path) -> Path:
+    """A card whose train split holds some of the test sentences, and a run of its test split."""
+    root = tmp_path_factory.mktemp("audit")
+    data = root / "cards"
     data.mkdir()
     (data / "mine.toml").write_text(CARD.format(name="mine"), encoding="utf-8")
     test = [(TEXTS[i % 12], TEXTS[(i * 5 + 1 + i // 12) % 12] + "。" * (i // 12), (i * i + 3) % 6) for i in range(48)]
@@ -67,6 +70,19 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     train = [(TEXTS[1], "完全不同的一句话在这里", 3), ("她，晚上在家里看书！", "没有关系的另一句话", 2),
              ("你明天下午有没有时间呢", "还有一句没有关系的话", 1), (TEXTS[5], TEXTS[2], 0)]  # fmt: skip
     write(data / "mine.train.tsv", train)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HENGYU_CACHE", str(root / "cache"))
+        patch.setenv("HENGYU_REPORTS", str(root / "out"))
+        evaluated(root, tiny_bert, *USUAL)
+    return root
+
+
+@pytest.fixture
+def folder(tmp_path: Path, original: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of the card and its run for a test of its own."""
+    monkeypatch.setenv("HENGYU_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("HENGYU_REPORTS", str(tmp_path / "out"))
+    shutil.copytree(original, tmp_path, dirs_exist_ok=True)
     return tmp_path
 
 
@@ -118,8 +134,11 @@ def test_no_near_duplicate_is_missed(known: list[str], text: str) -> None:
 
 
 def evaluated(folder: Path, model: Path, *more: str) -> Run:
+    """Return the run that is there, or one with entries of its own."""
+    if not more:
+        return load_run(next(p for p in (folder / "out" / "records").iterdir()))
     words = ["run", "zh-sts", "--datasets", str(folder / "cards"), "--task", "mine:test", "--encoder", str(model), "--pooling",
-             "mean", "--quiet", *(more or ("--entry", "raw", "--entry", "center"))]  # fmt: skip
+             "mean", "--quiet", *more]  # fmt: skip
     done = CliRunner().invoke(main, words)
     assert done.exit_code == 0, done.output
     return load_run(Path(done.output.partition("records: ")[2].split("\n")[0]))
@@ -178,10 +197,10 @@ def test_what_a_tuner_saw_is_audited_without_being_named(folder: Path, tiny_bert
         for i, c in enumerate("先生看书学习今天明天上午下午公园学校")
     ]
     write(folder / "cards" / "mine.train.tsv", [*((a, b, int(c)) for a, b, c in rows), *more])
+    plain = evaluated(folder, tiny_bert)
     run = evaluated(folder, tiny_bert, "--entry", "raw", "--entry", "cosent(epochs=1, batch=4)", "--fit-on", "train")
     code, said = invoked("--run", run.id)
     assert code == 0 and "mine:train" in said and "cosent" in said
-    plain = evaluated(folder, tiny_bert)
     code, said = invoked("--run", plain.id)
     assert code == 2 and "no row was fine-tuned on another split" in said
 
@@ -223,7 +242,7 @@ def test_what_was_seen_stands_on_board_and_page(folder: Path, tiny_bert: Path) -
 
 
 def test_a_kept_audit_of_another_run_or_other_pairs_is_not_used(folder: Path, tiny_bert: Path) -> None:
-    run = evaluated(folder, tiny_bert)
+    run = evaluated(folder, tiny_bert, *USUAL)  # again, for the card of this folder
     assert invoked("mine:train", "--run", run.id)[0] == 0
     kept = (run.path / "audit.json").read_bytes()
     other = evaluated(folder, tiny_bert, "--entry", "raw")

@@ -1,11 +1,8 @@
 """The main job end to end, on small data and a tiny model."""
 
 import json
-import os
 import shutil
-import signal
 import subprocess
-import sys
 import time
 import weakref
 from dataclasses import replace
@@ -13,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers import forked
 from helpers.words import sentences
 from scipy.stats import spearmanr
 
@@ -22,7 +20,7 @@ from hengyu.bench.run import Outcome, run
 from hengyu.cards import load_cards
 from hengyu.cards.data import load_pairs
 from hengyu.encoders import EncoderSpec, open_encoder
-from hengyu.storage.records import Record, load_run
+from hengyu.storage.records import Record, Run, load_run
 from hengyu.storage.records.observations import Observation, save_observation
 from hengyu.storage.vectors import VectorStore
 from hengyu.suites.planning import make_plan
@@ -39,9 +37,10 @@ entries = [
 """
 
 
-@pytest.fixture
-def folder(tmp_path: Path, tiny_bert: Path) -> Path:
-    """A folder with two cards of our own, their files, a suite and a model."""
+@pytest.fixture(scope="module")
+def original(tmp_path_factory: pytest.TempPathFactory, tiny_bert: Path) -> Path:
+    """A folder with two cards of our own, their files, a suite and a model; no test changes it."""
+    tmp_path = tmp_path_factory.mktemp("bench")
     rng = np.random.default_rng(5)
     lines = {}
     for split, n in (("train", 90), ("valid", 60), ("test", 120)):
@@ -67,6 +66,19 @@ def folder(tmp_path: Path, tiny_bert: Path) -> Path:
     return tmp_path
 
 
+@pytest.fixture
+def folder(tmp_path: Path, original: Path) -> Path:
+    """A copy of the folder for a test of its own."""
+    shutil.copytree(original, tmp_path, dirs_exist_ok=True, ignore=shutil.ignore_patterns("out", "store"))
+    return tmp_path
+
+
+@pytest.fixture(scope="module")
+def finished(original: Path) -> Run:
+    """The suite's run, for the tests that only read it."""
+    return load_run(weigh(original).folder)
+
+
 def weigh(folder: Path, *, force: bool = False, out: str = "out", store: str = "store", suite: str = "toy") -> Outcome:
     loaded = load_suite(folder / "suites" / f"{suite}.toml")
     plan = make_plan(replace(loaded, encoders=(EncoderSpec(str(folder / "model")),)), datasets=[folder])
@@ -81,10 +93,9 @@ def find(records: tuple[Record, ...], **wanted: object) -> Record:
     return found[0]
 
 
-def test_a_run_gives_the_numbers_of_a_plain_script(folder: Path) -> None:
-    finished = load_run(weigh(folder).folder)
-    pairs = load_pairs(load_cards([folder])["toy"], "test")
-    vectors = open_encoder(EncoderSpec(str(folder / "model"))).encode([*pairs.first, *pairs.second], ["mean"])["mean"]
+def test_a_run_gives_the_numbers_of_a_plain_script(original: Path, finished: Run) -> None:
+    pairs = load_pairs(load_cards([original])["toy"], "test")
+    vectors = open_encoder(EncoderSpec(str(original / "model"))).encode([*pairs.first, *pairs.second], ["mean"])["mean"]
     x = vectors.astype(np.float64)
     n = len(pairs.labels)
 
@@ -112,8 +123,7 @@ def test_a_run_gives_the_numbers_of_a_plain_script(folder: Path) -> None:
     assert swept[15].value == pytest.approx(expected["whitening(dim=16)"], abs=1e-9)
 
 
-def test_every_row_has_its_delta_mean_and_provenance(folder: Path) -> None:
-    finished = load_run(weigh(folder).folder)
+def test_every_row_has_its_delta_mean_and_provenance(finished: Run) -> None:
     records = finished.records
     raw = find(records, task="mean", entry="raw", pooling="cls")
     center = find(records, task="mean", entry="center", pooling="cls")
@@ -160,31 +170,21 @@ def test_two_runs_give_the_same_bytes_and_the_second_encodes_nothing(folder: Pat
     assert json.loads((two.folder / "timings.json").read_bytes()) == json.loads(before["timings.json"])
 
 
-def test_a_killed_run_continues_and_ends_with_the_same_bytes(folder: Path) -> None:
-    def command(name: str) -> tuple[list[str], dict[str, str]]:
-        words = ["run", str(folder / "suites" / "toy.toml"), "--encoder", str(folder / "model")]
-        words += ["--datasets", str(folder), "--out", str(folder / name)]
-        return [sys.executable, "-c", "from hengyu.cli import main; main()", *words], {
-            **os.environ,
-            "HENGYU_CACHE": str(folder / f"{name}-cache"),
-        }
-
-    words, environment = command("whole")
-    subprocess.run(words, env=environment, capture_output=True, check=True)
-    (whole,) = (folder / "whole" / "records").iterdir()
-    wanted = (whole / "records.json").read_bytes()
-    words, environment = command("killed")
-    target = folder / "killed" / "records" / whole.name
+def test_a_killed_run_continues_and_ends_with_the_same_bytes(folder: Path, finished: Run) -> None:
+    wanted = (finished.path / "records.json").read_bytes()  # of this process, whose hashes have another seed
+    words = ["run", str(folder / "suites" / "toy.toml"), "--encoder", str(folder / "model")]
+    words += ["--datasets", str(folder), "--out", str(folder / "killed")]
+    target = folder / "killed" / "records" / finished.path.name
     for enough in (1, 8, 20):
-        process = subprocess.Popen(words, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        process = forked.Process(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         deadline = time.monotonic() + 60
         while process.poll() is None and time.monotonic() < deadline:
             if len(list(target.glob("observations/*.safetensors"))) >= enough:
-                process.send_signal(signal.SIGKILL)
+                process.kill()
                 break
             time.sleep(0.002)
         process.wait()
-    done = subprocess.run(words, env=environment, capture_output=True, text=True, check=True)
+    done = forked.run(words, check=True)
     assert "0 texts encoded" in done.stderr
     found = (target / "records.json").read_bytes()
     assert json.loads(found) == json.loads(wanted)  # says which number differs
@@ -250,10 +250,10 @@ def test_constant_vectors_are_degenerate_never_nan(folder: Path) -> None:
         assert record.reason
 
 
-def test_an_entry_of_some_poolings_has_rows_under_those_alone(folder: Path) -> None:
+def test_an_entry_of_some_poolings_has_rows_under_those_alone(folder: Path, finished: Run) -> None:
     text = SUITE.replace('"center"', '{ entry = "center", poolings = ["cls"] }')
     (folder / "suites" / "some.toml").write_text(text, encoding="utf-8")
-    every, some = (load_run(weigh(folder, suite=name).folder).records for name in ("toy", "some"))
+    every, some = finished.records, load_run(weigh(folder, suite="some").folder).records
 
     def rows(records: tuple[Record, ...]) -> dict[object, object]:
         return {

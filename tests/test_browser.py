@@ -38,7 +38,8 @@ def pages(tmp_path_factory) -> dict[str, str]:
     rows = [("hengyu-mini", "mean", "raw", "none"), ("<script>alert(1)</script>", "mean", "flow", "target")]
     rows = [*rows, (rows[1][0], *rows[0][1:])]
     seen = {row: {"A:test": labels + noise[i % 2]} for i, row in enumerate(rows)}
-    charted = observed.write(root, "charted", {"A:test": labels}, seen)
+    said = {"title": "Two; methods", "title_zh": "两种方法", "description": "On A; <b>not</b> B."}
+    charted = observed.write(root, "charted", {"A:test": labels}, seen, **said)
     trained = {"step": [1, 2, 3], "train_bits": [3, 2, 1], "held_out_bits": [3, 2.5, 2], "linear_bits": 2.2}
     fit = {
         "task": "A:test",
@@ -693,3 +694,11 @@ def test_the_index_sorts_searches_and_speaks_chinese(chromium, pages):
     chromium.find_element("id", "language").click()
     assert chromium.find_element("tag name", "h1").text == "运行"
     assert chromium.get_log("browser") == []
+
+
+def test_title_and_description_are_in_the_language_that_the_suite_has_them_in(chromium, pages) -> None:
+    chromium.get(pages["charted"] + "#lang=zh")
+    assert chromium.find_element("css selector", "h1").text == "两种方法"
+    assert chromium.find_element("css selector", "h1 + p").text == "On A; <b>not</b> B."
+    chromium.find_element("id", "language").click()
+    assert chromium.find_element("css selector", "h1").text == "Two; methods"

@@ -180,7 +180,7 @@ def place(tmp_path: Path, tiny_bert: Path) -> Path:
     (tmp_path / "suites").mkdir()
     (tmp_path / "suites" / "s.toml").write_text(
         f'name = "s"\ntasks = ["grades:test", "grades:valid"]\nentries = ["raw", "whitening(dim=4)"]\nresamples = 50\n'
-        f'encoders = ["hengyu-mini"]\nbaselines = ["random"]\ncross_encoders = [{json.dumps(str(tmp_path / "reranker"))}]\n',
+        f'encoders = ["hengyu-static"]\nbaselines = ["random"]\ncross_encoders = [{json.dumps(str(tmp_path / "reranker"))}]\n',
         encoding="utf-8",
     )
     return tmp_path
@@ -253,7 +253,7 @@ def test_one_that_fails_is_a_row_with_the_reason(place: Path) -> None:
     rows = [r for r in load_run(outcome.folder).records if r.metric == "spearman" and r.on_board and r.task in TASKS]
     assert {r.status for r in rows if r.encoder == "reranker"} == {"failed"}
     assert all("has no weights" in r.reason for r in rows if r.encoder == "reranker")
-    assert {r.status for r in rows if r.encoder == "hengyu-mini"} == {"ok"}
+    assert {r.status for r in rows if r.encoder == "hengyu-static"} == {"ok"}
 
 
 def test_one_that_stops_on_the_way_is_a_row_with_the_reason(place: Path) -> None:
@@ -286,14 +286,16 @@ def test_a_retrieval_suite_refuses_one(place: Path) -> None:
 def test_two_of_one_name_are_refused(place: Path) -> None:
     path = place / "suites" / "s.toml"
     text = path.read_text(encoding="utf-8")
-    path.write_text(text.replace('["hengyu-mini"]', '[{ model = "hengyu-mini", name = "reranker" }]'), encoding="utf-8")
+    path.write_text(
+        text.replace('["hengyu-static"]', '[{ model = "hengyu-static", name = "reranker" }]'), encoding="utf-8"
+    )
     with pytest.raises(HengyuError, match="two encoders are called 'reranker'"):
         evaluate(place)
 
 
 def test_the_command_line(place: Path) -> None:
     options = ["--datasets", str(place), "--task", "grades:test", "--cross-encoder", str(place / "reranker")]
-    options += ["--encoder", "hengyu-mini", "--entry", "raw"]
+    options += ["--encoder", "hengyu-static", "--entry", "raw"]
     done = CliRunner().invoke(main, ["run", "smoke", *options])
     assert done.exit_code == 0, done.output
     assert "(upper bound)" in done.output.replace("\n", " ")

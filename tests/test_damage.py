@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from helpers import forked
 from test_killed import lay_out, surroundings
 
 from hengyu.base.errors import HengyuError
@@ -235,8 +236,7 @@ def test_a_limit_on_the_size_of_files_is_one_sentence(tmp_path: Path, tiny_bert:
     here = lay_out(tmp_path / "here", tiny_bert)
     words = ["run", str(here / "suite.toml"), "--encoder", str(here / "model"), "--datasets", str(here / "cards")]
     environment = surroundings(HENGYU_CACHE=str(tmp_path / "cache"), HENGYU_REPORTS=str(tmp_path / "reports"))
-    command = [sys.executable, "-P", "-c", LIMITED, "4096", *words]
-    refused = subprocess.run(command, env=environment, capture_output=True, text=True)
+    refused = forked.run(["4096", *words], program=LIMITED, env=environment)
     assert refused.returncode == 2, refused.stderr
     assert "Traceback" not in refused.stderr
     assert "cannot be stored" in refused.stderr and "what was stored before is kept" in refused.stderr
@@ -348,8 +348,7 @@ def test_many_writers_of_one_space_leave_it_whole(tmp_path: Path) -> None:
         "    keys = text_keys([str(i) for i in ids]); new = space.find(keys) < 0\n"
         "    space.append(keys[new], np.repeat(ids[new, None], 3, 1).astype(np.float32))\n"
     )
-    command = [sys.executable, "-P", "-c", code, str(tmp_path)]
-    writers = [subprocess.Popen([*command, str(i)], env=surroundings()) for i in range(8)]
+    writers = [forked.Process([str(tmp_path), str(i)], program=code, env=surroundings()) for i in range(8)]
     assert [w.wait() for w in writers] == [0] * 8
     from hengyu.storage.vectors import text_keys
 

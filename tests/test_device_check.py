@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
-import sys
+from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent / "perf"))
-import device
+_SPEC = spec_from_file_location("device_check", Path(__file__).parent / "perf" / "device.py")
+assert _SPEC is not None and _SPEC.loader is not None
+device = module_from_spec(_SPEC)
+_SPEC.loader.exec_module(device)
 
 
 def test_a_dry_run_measures_all_that_the_check_does(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -34,7 +34,7 @@ from hengyu.methods.registry import find_method
 from hengyu.suites import suite as suites
 
 HOOKS = SourceFileLoader("mkdocs_hooks", str(ROOT / "mkdocs_hooks.py")).load_module()
-NOTES, FORMULAS = ROOT / "docs" / HOOKS.NOTES, ROOT / "docs" / HOOKS.FORMULAS
+NOTES, FORMULAS, PARAMETERS = (ROOT / "docs" / name for name in (HOOKS.NOTES, HOOKS.FORMULAS, HOOKS.PARAMETERS))
 DOCUMENTS = {str(p.relative_to(ROOT)): p for p in documents()}
 RUN = [name for name, path in DOCUMENTS.items() if any(b.mark == "run" for b in blocks(path))]
 _NUMBER = re.compile(r"(?<![\w.])[-+]?\d[\d,]*\.\d+")
@@ -154,7 +154,8 @@ def test_what_a_page_shows_wrongly_is_seen() -> None:
 
 def test_every_method_has_a_card_with_formula_and_advice() -> None:
     notes, formulas = NOTES.read_text(encoding="utf-8"), FORMULAS.read_text(encoding="utf-8")
-    made = HOOKS.method_pages(notes, formulas)
+    parameters = PARAMETERS.read_text(encoding="utf-8")
+    made = HOOKS.method_pages(notes, formulas, parameters)
     chinese = (ROOT / "docs/zh/methods.md").read_text(encoding="utf-8")
     for name in method_names():
         card = made[f"methods/{name}.md"]
@@ -165,6 +166,29 @@ def test_every_method_has_a_card_with_formula_and_advice() -> None:
         if find_method(name).category in ("transform", "code", "similarity", "fusion", "lexical"):
             assert HOOKS.formula(formulas, name), f"{FORMULAS} needs a section '## {name}'"
         assert f"(../methods/{name}.md)" in chinese, f"docs/zh/methods.md needs a line for {name}"
+
+
+def test_every_parameter_is_explained_and_none_that_is_not_there() -> None:
+    parameters = PARAMETERS.read_text(encoding="utf-8")
+    sections = re.split(r"(?m)^## ", parameters)[1:]
+    said = {(s.split("\n")[0], p) for s in sections for p in re.findall(r"(?m)^- (\S+): ", s)}
+    used = set()
+    for name in method_names():
+        for parameter in HOOKS.own_parameters(name):
+            assert HOOKS.meaning(parameters, name, parameter), f"{PARAMETERS} needs a line on {parameter} of {name}"
+            used.add((name, parameter) if (name, parameter) in said else ("*", parameter))
+    assert said == used
+
+
+def test_papers_are_links() -> None:
+    made = HOOKS.linked(
+        '<p>Su, arXiv:2103.15316 and kexue.fm 8847 <code>arXiv:1111.22222</code> <a href="x">arXiv:1111.22223</a></p>'
+    )
+    assert made == (
+        '<p>Su, <a href="https://arxiv.org/abs/2103.15316">arXiv:2103.15316</a> and '
+        '<a href="https://kexue.fm/archives/8847">kexue.fm 8847</a> <code>arXiv:1111.22222</code> '
+        '<a href="x">arXiv:1111.22223</a></p>'
+    )
 
 
 def test_advice_and_formulas_are_of_methods_that_exist() -> None:

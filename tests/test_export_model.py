@@ -33,7 +33,7 @@ from hengyu.tools.export_model.row import choose
 from hengyu.tools.export_model.state import restored, state_of
 
 TASK = "some:valid"  # pairs of hengyu-sts: every test encodes them
-PAIRS = 400
+PAIRS = 160  # more sentences than the encoder has dimensions
 FLOW = "flow(levels=1, depth=1, steps=20)"
 ENTRIES = (
     "raw",
@@ -134,10 +134,11 @@ def test_the_folder_gives_our_vectors(finished: Run, home: Path, pooling: str, e
     words = f"{pooling} | {entry}"
     out, _ = taken(finished, home, words)
     ours = refit(finished, choose(finished, words))
-    theirs = SentenceTransformer(str(out), device="cpu").encode(list(ours.texts))
-    assert theirs.shape == ours.vectors.shape
+    some = ours.vectors[::4]
+    theirs = SentenceTransformer(str(out), device="cpu").encode(list(ours.texts[::4]))
+    assert theirs.shape == some.shape
     # a vector at length 1 is what a cosine sees; full-rank steps divide by the variance of noise, and float32 shows
-    assert np.abs(unit(theirs) - unit(ours.vectors)).max() < (1e-5 if "linear" not in entry else 1e-4)
+    assert np.abs(unit(theirs) - unit(some)).max() < (1e-5 if "linear" not in entry else 1e-4)
     kinds = [m["type"] for m in json.loads((out / "modules.json").read_bytes())]
     assert all(k.startswith("sentence_transformers.") for k in kinds)
     assert sum(k.endswith(".Dense") for k in kinds) == (entry != "raw")
@@ -155,8 +156,8 @@ def test_a_flow_comes_home_as_a_module_of_ours(finished: Run, home: Path) -> Non
     out, said = taken(finished, home, words)
     assert "trust_remote_code" in said
     ours = refit(finished, choose(finished, words), fits=FitStore(home / "fits"))
-    theirs = SentenceTransformer(str(out), device="cpu", trust_remote_code=True).encode(list(ours.texts))
-    assert np.abs(unit(theirs) - unit(ours.vectors)).max() < 1e-5
+    theirs = SentenceTransformer(str(out), device="cpu", trust_remote_code=True).encode(list(ours.texts[::4]))
+    assert np.abs(unit(theirs) - unit(ours.vectors[::4])).max() < 1e-5
     with pytest.raises(ValueError, match="trust_remote_code"):
         SentenceTransformer(str(out), device="cpu")
 

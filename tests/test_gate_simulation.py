@@ -17,23 +17,28 @@ REPLAYS = 1000  # in the tests that take minutes; the others draw fewer
 long = pytest.mark.long
 
 
-@pytest.mark.parametrize("design", [d if d == "binary balanced" else pytest.param(d, marks=long) for d in made.DESIGNS])
-def test_95_percent_intervals_cover_the_true_value(design: str) -> None:
+@pytest.mark.parametrize(
+    ("design", "batches", "margin"),
+    [("binary balanced", 80, 0.015), *(pytest.param(d, 200, 0.01, marks=long) for d in made.DESIGNS)],
+)
+def test_95_percent_intervals_cover_the_true_value(design: str, batches: int, margin: float) -> None:
     """10,000 datasets of 1,000 pairs: the share that cover is known to +-0.3 points (one standard error).
 
-    1,000 would know it to +-0.7 only: of 1,000 drawn one by one with this seed 93.6, 94.3 and 93.5 % covered, of these
-    10,000 it is 94.7, 94.6 and 94.8 %. Fifty datasets at a time share their labels, each has scores of its own.
+    The test that always runs draws 4,000, which know it to +-0.5 points; three times that is allowed there, which an interval
+    that covers 95 % would exceed under one seed in 400. 1,000 would know it to +-0.7 only: of 1,000 drawn one by one with this
+    seed 93.6, 94.3 and 93.5 % covered, of these 10,000 it is 94.7, 94.6 and 94.8 %. Fifty datasets at a time share their
+    labels, each has scores of its own.
     """
     shares = made.DESIGNS[design]
     truth = made.truth(0.6, shares)
     rng = np.random.default_rng(made.SEED)
     covered = 0
-    for batch in range(200):
+    for batch in range(batches):
         labels, z = made.given_labels(rng, 50, 1000, shares)
         scores = 0.6 * z + 0.8 * rng.normal(size=z.shape)
         drawn = Resamples(labels, 1000, seed=batch, key=made.TASK).run(scores)["spearman"]
         covered += sum(low <= truth <= high for low, high in map(interval, drawn))
-    assert 0.94 <= covered / 10_000 <= 0.96, covered
+    assert abs(covered / (50 * batches) - 0.95) <= margin, covered
 
 
 def test_the_formula_of_the_true_value_is_that_of_a_very_large_sample() -> None:

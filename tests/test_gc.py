@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from helpers import forked
 from test_killed import lay_out, surroundings
 
 from hengyu.base.errors import HengyuError
@@ -86,9 +87,9 @@ def test_another_process_holds_until_it_is_killed(tmp_path: Path) -> None:
     path.write_text("{}")
     code = "import sys, time; from pathlib import Path; from hengyu.storage.in_use import hold; h = hold(Path(sys.argv[1]));"
     code += "print('holds', flush=True); time.sleep(60)"
-    other = subprocess.Popen([sys.executable, "-P", "-c", code, str(path)], stdout=subprocess.PIPE, text=True)
+    other = forked.Process([str(path)], program=code, stdout=subprocess.PIPE)
     try:
-        assert other.stdout is not None and other.stdout.readline() == "holds\n"
+        assert other.stdout is not None and other.stdout.readline() == b"holds\n"
         with unused(path) as free:
             assert not free
         assert hold(path) is not None, "a second reader does not wait"

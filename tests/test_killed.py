@@ -15,18 +15,18 @@ from helpers.words import sentences
 
 SUITE = """
 name = "suite"
-tasks = ["grades:test", "hengyu-sts:valid"]
+tasks = ["grades:test", "others:test"]
 poolings = ["mean", "cls"]
 resamples = 50
 baselines = ["random"]
 entries = ["raw", { entry = "whitening", dims = [4, 8] }, "flow(width=4, steps=10, depth=1)", { entry = "pca", dims = "all" },
-           "simcse(sentences=64, batch=16, lr=1e-3) > center"]
+           { entry = "simcse(sentences=32, batch=16, lr=1e-3) > center", poolings = ["mean"] }]
 """
 RETRIEVAL = """
 name = "found"
 kind = "retrieval"
 relevant = 4
-tasks = ["hengyu-sts:valid"]
+tasks = ["others:test"]
 resamples = 50
 entries = ["flat", "lsh(bits=16)", "whitening(dim=8) > hnsw", "ivf(lists=4, probes=2)"]
 """
@@ -34,14 +34,15 @@ SOAK = int(os.environ.get("HENGYU_SOAK", "0"))
 
 
 def lay_out(folder: Path, model: Path) -> Path:
-    """Write a suite, a card of our own and a model into a folder."""
+    """Write two suites, two cards of our own and a model into a folder."""
     cards = folder / "cards"
     cards.mkdir(parents=True, exist_ok=True)
-    text = "".join(f"{a}\t{b}\t{y}\n" for a, b, y in sentences(np.random.default_rng(3), 120))
-    (cards / "test.tsv").write_text("sentence1\tsentence2\tlabel\n" + text, encoding="utf-8")
-    (cards / "grades.toml").write_text(
-        'name = "grades"\nlabels = { scale = [0, 5] }\n[splits.test]\nfile = "test.tsv"\n', encoding="utf-8"
-    )
+    for name, file, seed, pairs in (("grades", "test", 3, 120), ("others", "others", 4, 200)):
+        text = "".join(f"{a}\t{b}\t{y}\n" for a, b, y in sentences(np.random.default_rng(seed), pairs))
+        (cards / f"{file}.tsv").write_text("sentence1\tsentence2\tlabel\n" + text, encoding="utf-8")
+        (cards / f"{name}.toml").write_text(
+            f'name = "{name}"\nlabels = {{ scale = [0, 5] }}\n[splits.test]\nfile = "{file}.tsv"\n', encoding="utf-8"
+        )
     (folder / "suite.toml").write_text(SUITE, encoding="utf-8")
     (folder / "found.toml").write_text(RETRIEVAL, encoding="utf-8")
     if not (folder / "model").is_dir():

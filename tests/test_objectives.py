@@ -203,7 +203,7 @@ class Fixed:
     """An objective whose loss is given."""
 
     heads: Any = ()
-    heads_lr, size = 0.0, 12
+    heads_lr, size, groups = 0.0, 12, None
 
     def __init__(self, loss: Any) -> None:
         self.loss = loss

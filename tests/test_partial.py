@@ -89,6 +89,7 @@ def test_what_is_named_on_the_command_line_is_never_left_out(tmp_path: Path) -> 
 FITTED = """
 partial = true
 tasks = ["mine:valid", "hengyu-sts:valid"]
+encoders = ["hengyu-static"]
 entries = ["raw", { entry = "whitening(dim=8)", fit_on = "train" }, { entry = "center", fit_on = "train" }]
 baselines = []
 resamples = 20

@@ -446,10 +446,13 @@ def test_the_page_sorts_each_table_searches_all_and_speaks_chinese(chromium, fin
 
 @pytest.mark.browser
 def test_the_pictures_are_seen(chromium, finished: Run, tmp_path: Path) -> None:
+    from selenium.webdriver.support.wait import WebDriverWait
+
     (tmp_path / "page.html").write_text(render(finished), encoding="utf-8")
     chromium.get((tmp_path / "page.html").as_uri())
-    pictures = chromium.find_elements("css selector", "figure.scatter svg[role=img]")
-    assert len(pictures) == 10
+    drawn = "figure.scatter svg[role=img]"
+    WebDriverWait(chromium, 20).until(lambda _: len(chromium.find_elements("css selector", drawn)) == 10)
+    pictures = chromium.find_elements("css selector", drawn)
     assert all(p.is_displayed() and p.size["height"] > 200 and p.size["width"] > 200 for p in pictures)
     for picture in pictures:
         assert 3 <= len(picture.find_elements("css selector", "path.mark")) <= len(make_tables(finished)[0].lines)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -109,8 +110,8 @@ def test_seconds_at_four_times_the_size_are_about_those_measured_there() -> None
         m = measure(entry, shape, seconds=1.0, largest=n // 4)
         found = extrapolate(m.sizes, m.query_seconds, n)
         index = entry.steps[-1].make().build(draw(shape, n, 9))
-        real = 1 / queries_each_second(index, draw(shape, 64, 8), 100)
-        assert found.low / 3 < real < 3 * found.high, (text, real, found)  # thrice, as other work may share the machine
+        real = 1 / queries_each_second(index, draw(shape, 64, 8), 100, time.process_time)
+        assert found.low / 2 < real < 2 * found.high, (text, real, found)  # twice, as other work may share the caches
 
 
 def test_vectors_have_the_mean_and_spectrum_of_their_shape() -> None:
@@ -245,7 +246,7 @@ def test_the_command_prints_the_table_and_writes_json(runs: list[Run], tmp_path:
     [
         (("--n", "many"), "--n many: must be a whole number of documents"),
         (("--n", "0.5"), "must be a whole number"),
-        (("--n", "10", "--seconds", "0.1"), "0.1 is not in the range 1<=x<=3600"),
+        (("--n", "10", "--seconds", "0.1"), "--seconds 0.1: must lie in 1..3600"),
         (("--n", "nan"), "must be a whole number"),
         (("--n", "10", "--memory", "lots"), "--memory 'lots'"),
     ],

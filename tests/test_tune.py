@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import signal
 import subprocess
-import sys
 import time
 import tomllib
 from collections.abc import Callable
@@ -18,6 +16,7 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
+from helpers import forked
 from helpers.words import save_grades
 
 import hengyu.suites.split_loader
@@ -179,17 +178,13 @@ def test_a_retrieval_suite_has_no_spearman(home: Path) -> None:
 
 def test_a_killed_search_goes_on(home: Path) -> None:
     more = ("--trials", "3", "--search", "lr")
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-    process = subprocess.Popen(
-        [sys.executable, "-m", "hengyu", *words(home, *more, "--quiet")],
-        env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
-    )  # fmt: skip
+    process = forked.Process(words(home, *more, "--quiet"), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
     until = time.monotonic() + 300
     while not list(home.rglob("trials.json")) and process.poll() is None and time.monotonic() < until:
         time.sleep(0.02)
-    process.send_signal(signal.SIGKILL)
+    process.kill()
     _, said = process.communicate()
-    assert process.returncode in (-signal.SIGKILL, 0), said.decode()
+    assert process.returncode in (-signal.SIGKILL, 0), said
     before = table(home)
     assert 1 <= len(before) <= 3
     (folder,) = (home / "reports" / "tuning").iterdir()

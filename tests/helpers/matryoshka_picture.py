@@ -73,7 +73,8 @@ def panel(table: pd.DataFrame, encoder: str) -> alt.LayerChart:
 def picture(run: str, to: Path) -> None:
     """Write one panel an encoder as one picture."""
     table = rows(run)
-    panels = [panel(table, encoder) for encoder in dict.fromkeys(table["encoder"])]
+    cut = table[table["family"] != "raw"]
+    panels = [panel(table, encoder) for encoder in dict.fromkeys(cut["encoder"])]
     chart = alt.hconcat(*panels).properties(background="white")
     chart.configure_axis(labelFontSize=12, titleFontSize=13).save(str(to), scale_factor=1.5)
 

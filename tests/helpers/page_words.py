@@ -41,7 +41,7 @@ def without_origin(keys: Iterable[str]) -> list[str]:
     parts = texts | {part for text in texts if "; " in text for part in text.split("; ")}
     holes = re.compile(
         "|".join(
-            re.escape(text).replace("\0", ".+")
+            re.escape(text).replace("\0", ".{1,30}")
             for text in sorted(parts)
             if "\0" in text and len(text.replace("\0", "").strip()) > 5
         )

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import base64
+import os
 import sys
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 from selenium import webdriver
@@ -40,6 +42,16 @@ def _driver(profile: str) -> webdriver.Chrome:
     return webdriver.Chrome(options=options, service=webdriver.ChromeService("/usr/bin/chromedriver"))
 
 
+def _earlier(root: Path, weeks: int, less: float) -> None:
+    """Write the run of the board as it was some weeks ago, with lower scores: the index shows a change and a trend."""
+    run = runs.make_run()
+    lower = tuple(r if r.value is None else replace(r, value=r.value - less) for r in run.records)
+    name = f"{run.id}-{weeks}"
+    folder = runs.write_run(replace(run, header={**run.header, "run": name}, records=lower), root)
+    then = (folder / "records.json").stat().st_mtime - weeks * 7 * 86400
+    os.utime(folder / "records.json", (then, then))
+
+
 def main() -> None:
     """Write a picture of every view, and the board as it prints."""
     OUT.mkdir(parents=True, exist_ok=True)
@@ -49,6 +61,8 @@ def main() -> None:
         for name, run in (("board", runs.make_run()), ("search", runs.make_search())):
             made = load_run(runs.write_run(run, root))
             pages[name] = write_report(made, root / "site" / made.id, listed=True).as_uri()
+        for weeks, less in ((1, 0.004), (2, 0.011), (3, 0.009)):
+            _earlier(root, weeks, less)
         pages["index"] = write_index(root).as_uri()
         driver = _driver(str(root / "profile"))
         try:

@@ -45,7 +45,7 @@ def random_model(folder: Path, shape: dict[str, int]) -> None:
     BertModel(config, add_pooling_layer=False).save_pretrained(folder, safe_serialization=True)
 
 
-def encoding(model: str, device: str, seconds: float, texts: Sequence[str]) -> list[dict[str, Any]]:
+def encoding(model: str, device: str, seconds: float, texts: Sequence[str], side: int) -> list[dict[str, Any]]:
     """Return what each dtype does on a device: speed, share of the peak, distance from the CPU's vectors and Spearman."""
     from hengyu.cards import load_cards
     from hengyu.cards.data import load_pairs
@@ -70,7 +70,8 @@ def encoding(model: str, device: str, seconds: float, texts: Sequence[str]) -> l
 
     exact = vectors("float32", "cpu")
     rows = []
-    for found in measure([EncoderSpec(model, dtype=d, device=device) for d in NEAR], texts, [1], seconds=seconds):
+    specs = [EncoderSpec(model, dtype=d, device=device) for d in NEAR]
+    for found in measure(specs, texts, [1], seconds=seconds, side=side):
         dtype = found.spec.dtype
         x = vectors(dtype, device)
         unit = [v / np.linalg.norm(v, axis=1, keepdims=True) for v in (exact, x)]
@@ -79,7 +80,7 @@ def encoding(model: str, device: str, seconds: float, texts: Sequence[str]) -> l
                 "dtype": dtype,
                 "tokens_per_second": round(found.tokens),
                 "peak_tflops": round(found.peak / 1e12, 3),
-                "share_of_peak": round(found.share, 3),
+                "share_of_peak": round(found.share, 6),
                 "largest_cosine_distance": float((1 - (unit[0] * unit[1]).sum(axis=1)).max()),
                 "spearman_drift_points": 100 * (score(x) - score(exact)),
             }
@@ -132,7 +133,7 @@ def check(device: str, *, tiny: bool, seconds: float) -> dict[str, Any]:
     with tempfile.TemporaryDirectory(prefix="device-model-") as place:
         model = Path(place) / "random-bert"
         random_model(model, TINY if tiny else BASE)
-        rows = encoding(str(model), device, seconds, texts)
+        rows = encoding(str(model), device, seconds, texts, 128 if tiny else 8192)
         trained = [simcse(str(model), where, 64 if tiny else 512) for where in dict.fromkeys((device, "cpu"))]
     amiss = [
         f"{row['dtype']}: a vector is {row['largest_cosine_distance']:.1e} from the CPU's, more than {NEAR[row['dtype']]:g}"

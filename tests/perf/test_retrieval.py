@@ -34,6 +34,8 @@ SCALE = (
     "hnsw(m=16, ef=64)",
     f"ivf(lists={LISTS}, probes=16)",
     f"ivfpq(lists={LISTS}, probes=16, m=32)",
+    "rabitq-flat",
+    "pq-flat(m=32)",
 )
 
 
@@ -110,6 +112,7 @@ def test_a_million_vectors_are_indexed_and_searched_in_ten_minutes_and_4_gib(ben
             exact = exact_search(rows, queries, own, 100)
         table["exact search, for the truth"] = {"seconds": round(time.perf_counter() - start, 2)}
         for text in SCALE:
+            print(f"{time.perf_counter() - start:6.0f} s, {time.process_time() - before:6.0f} CPU s", text, flush=True)  # noqa: T201
             begin = time.perf_counter()
             with threads(2):
                 index = make(text).build(rows)
@@ -127,13 +130,22 @@ def test_a_million_vectors_are_indexed_and_searched_in_ten_minutes_and_4_gib(ben
             del index
         return time.perf_counter() - start
 
+    before = time.process_time()
     seconds = benchmark.pedantic(job, rounds=1, iterations=1)
+    processor = time.process_time() - before
     status = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
     peak = 1024 * next(int(line.split()[1]) for line in status if line.startswith("VmHWM:"))
-    benchmark.extra_info |= {"rows": ROWS, "made in": made, "seconds": seconds, "peak bytes": peak, "indexes": table}
+    benchmark.extra_info |= {
+        "rows": ROWS,
+        "made in": made,
+        "seconds": seconds,
+        "processor": processor,
+        "peak bytes": peak,
+        "indexes": table,
+    }
     for name, numbers in table.items():
         print(f"{name:42}", numbers)  # noqa: T201 - shown with -s
-    print(f"{ROWS} x {D}: {seconds:.0f} s, {peak / 2**30:.2f} GiB")  # noqa: T201
+    print(f"{ROWS} x {D}: {seconds:.0f} s, {processor:.0f} of the processor, {peak / 2**30:.2f} GiB")  # noqa: T201
     assert table["flat"]["exact-recall@100"] > 0.9999
     hold(benchmark, f"{ROWS} rows: seconds / 600", seconds / 600, at_most=1)
     hold(benchmark, f"{ROWS} rows: peak memory / 4 GiB", peak / 2**32, at_most=1)

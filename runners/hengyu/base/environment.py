@@ -8,6 +8,7 @@ import platform
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -66,11 +67,7 @@ def environment(command: str = "", earlier: Sequence[Mapping[str, Any]] = ()) ->
         "code": code_digest(),
         "command": command,
     }
-    for package in _PACKAGES:
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            continue
+    found |= _versions()
     torch, numba = sys.modules.get("torch"), sys.modules.get("numba")
     if torch is not None:
         found["torch_threads"] = str(torch.get_num_threads())
@@ -83,6 +80,16 @@ def environment(command: str = "", earlier: Sequence[Mapping[str, Any]] = ()) ->
         if differs and differs not in others:
             others.append(differs)
     return {key: value for key, value in (found | {"earlier": others}).items() if value}
+
+
+@cache
+def _versions() -> dict[str, str]:
+    """Return the versions of the libraries that are installed."""
+    found = {}
+    for package in _PACKAGES:
+        with suppress(PackageNotFoundError):
+            found[package] = version(package)
+    return found
 
 
 def _blas_threads() -> str:

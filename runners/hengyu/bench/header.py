@@ -88,6 +88,7 @@ def header(
             "name": suite.name,
             "title": suite.title,
             "description": suite.description,
+            **{key: said for key in ("title_zh", "description_zh") if (said := getattr(suite, key))},
             "seed": suite.seed,
             "resamples": suite.resamples,
             "level": suite.level,

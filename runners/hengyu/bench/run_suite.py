@@ -126,6 +126,7 @@ class RunOptions:
         return replace(
             changed,
             title=self.title or changed.title,
+            title_zh="" if self.title else changed.title_zh,
             sample=self._sample(changed),
             long=self.long or changed.long,
             encoders=tuple(encoders),

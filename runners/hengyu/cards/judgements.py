@@ -75,14 +75,16 @@ class QrelsLayout:
 def qrels_layout(line: str, wanted: tuple[Wanted, ...], separator: str) -> QrelsLayout:
     """Return how judgements are read, from the first line of their file.
 
-    A card's positions, or names that the line has, are followed. Else a line of four fields is TREC's (query, 0, document, grade)
+    A card's positions, or names that the line has, are followed; but the first three of a line of TREC's would be query, 0 and
+    document, and mean query, document and grade. Else a line of four fields is TREC's (query, 0, document, grade)
     and one of three is BEIR's without its header, if the last is a number. Fields without ``separator`` are separated by blanks.
     """
     blank = separator not in line and len(line.split()) > 1
     mark = " " if blank else separator
     fields = line.split() if blank else [f.strip() for f in line.split(separator)]
     if all(isinstance(c, int) for c in wanted):
-        return QrelsLayout(False, wanted, mark)
+        trec = wanted == (0, 1, 2) and len(fields) == 4 and fields[1].casefold() in ("0", "q0")
+        return QrelsLayout(False, (0, 2, 3) if trec else wanted, mark)
     number = fields[-1].lstrip("+-").replace(".", "", 1).isdecimal()
     named = any(c in fields for c in wanted)
     if number and not named and len(fields) in (3, 4):

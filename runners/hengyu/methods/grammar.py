@@ -16,6 +16,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields, replace
+from functools import cache
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal, get_args, get_type_hints
@@ -458,7 +459,7 @@ def _step(name: str, given: Mapping[str, Value], text: str, joined: tuple[tuple[
             f"entry '{text}': {name} joins {method.joins} entries, not {len(joined)}; write {name}(whitening > flat, bm25)"
         )
     known = {f.name: f for f in fields(method) if f.init}
-    hints = get_type_hints(method)
+    hints = _hints(method)
     for key in given:
         if key not in known:
             has = did_you_mean(key, known) or "; it takes none"
@@ -478,6 +479,12 @@ def _step(name: str, given: Mapping[str, Value], text: str, joined: tuple[tuple[
     except ValueError as e:
         raise HengyuError(f"entry '{text}': {e}") from None
     return step
+
+
+@cache
+def _hints(method: type) -> dict[str, Any]:
+    """Return the types of a method's parameters: they are evaluated from text, which takes longer than all else here."""
+    return get_type_hints(method)
 
 
 def _typed(value: Value, hint: Any, where: str) -> Value:

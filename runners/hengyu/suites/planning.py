@@ -249,7 +249,10 @@ def _sample_warnings(tasks: Sequence[TaskData], fits: Mapping[tuple[str, str], F
             f"{task.name}: a random sample of {task.n:,} of its {sample.n:,} pairs, stratified by label (seed {sample.seed}); "
             "every number and interval is of these pairs"
         )
-        own = next((fit for (name, _), fit in fits.items() if name == task.name and task in fit.parts), None)
+        own = next(
+            (fit for (name, _), fit in fits.items() if name == task.name and any(part is task for part in fit.parts)),
+            None,
+        )
         if own is not None:
             yield (
                 f"{task.name}: what is fitted on the target is fitted on the {len(own.ids):,} sentences of the sample; on all of "

@@ -62,6 +62,8 @@ class Suite:
     entries: tuple[SuiteEntry, ...]
     title: str = ""
     description: str = ""
+    title_zh: str = ""
+    description_zh: str = ""
     encoders: tuple[EncoderSpec, ...] = (EncoderSpec("hengyu-mini"),)
     cross_encoders: tuple[EncoderSpec, ...] = ()
     poolings: tuple[str, ...] = ("mean",)
@@ -127,6 +129,8 @@ class Suite:
         return {
             "title": f"{models} on {_enumerated(tasks) or self.name}",
             "description": f"The methods of {self.name}.",
+            "title_zh": "",
+            "description_zh": "",
         }
 
     def with_overrides(
@@ -246,6 +250,8 @@ def load_suite(path: Path) -> Suite:
         entries=entries,
         title=table.take("title", str, ""),
         description=table.take("description", str, "").strip(),
+        title_zh=table.take("title_zh", str, ""),
+        description_zh=table.take("description_zh", str, "").strip(),
         encoders=encoders,
         cross_encoders=read_encoders(table, "cross_encoders", ()),
         poolings=poolings,

@@ -39,8 +39,12 @@ def measure(
     *,
     seconds: float = 5.0,
     offline: bool = False,
+    side: int = _SIDE,
 ) -> Iterator[Throughput]:
-    """Yield the throughput of each encoder and number of threads, on as many texts as take about ``seconds``."""
+    """Yield the throughput of each encoder and number of threads, on as many texts as take about ``seconds``.
+
+    ``side`` is that of the square matrices whose product is the reference.
+    """
     import torch
 
     if not texts:
@@ -70,7 +74,7 @@ def measure(
                         tokens, done = tokens + n, done + len(chunk.indices)
                         length += n * n / len(chunk.indices)
                 taken = time.perf_counter() - start
-                most = peak(spec.dtype, encoder.device)
+                most = peak(spec.dtype, encoder.device, side=side)
                 work = tokens * flops_per_token(encoder.folder, length / tokens)
                 yield Throughput(
                     spec, count, tokens / taken, done / taken, most, work / taken / most, _distance(first, vectors)
@@ -80,19 +84,19 @@ def measure(
         torch.set_num_threads(before)
 
 
-def peak(dtype: str, device: str = "cpu", repeats: int = 5) -> float:
+def peak(dtype: str, device: str = "cpu", repeats: int = 5, side: int = _SIDE) -> float:
     """Return the operations per second of a product of two square matrices, the best of several; of int8 that of float32."""
     import torch
 
     dtype = "float32" if dtype == "int8" else dtype
-    a, b = (torch.randn(_SIDE, _SIDE, device=device).to(getattr(torch, dtype)) for _ in range(2))
+    a, b = (torch.randn(side, side, device=device).to(getattr(torch, dtype)) for _ in range(2))
     best = float("inf")
     for _ in range(repeats + 1):
         start = time.perf_counter()
         c = a @ b
         c[0, 0].item()  # waits for a GPU
         best = min(best, time.perf_counter() - start)
-    return 2.0 * _SIDE**3 / best
+    return 2.0 * side**3 / best
 
 
 def flops_per_token(folder: ModelFolder, length: float) -> float:

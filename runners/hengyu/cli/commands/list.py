@@ -59,7 +59,8 @@ def _suites(folders: tuple[Path, ...], data: Path | None) -> None:
     rows: list[tuple[str, ...]] = []
     for path in sorted(share("suites").glob("*.toml")):
         suite = load_suite(path)
-        size = f"{len(suite.entries)} entries x {len(suite.poolings)} poolings"
+        n, m = len(suite.entries), len(suite.poolings)
+        size = f"{n} {'entry' if n == 1 else 'entries'} x {m} {'pooling' if m == 1 else 'poolings'}"
         rows.append((suite.name, " ".join(suite.tasks), size, suite.title))
     _table(("suite", "tasks", "size", "title"), rows)
 

@@ -18,7 +18,7 @@ __all__ = ["command"]
     "--seconds",
     default=5.0,
     show_default=True,
-    type=click.FloatRange(1, 3600),
+    type=float,
     help="Seconds of the processor to measure each index; more gives larger sizes and narrower ranges.",
 )
 @click.option(
@@ -45,12 +45,17 @@ def command(
     """
     from rich.console import Console
 
+    from hengyu.base.errors import HengyuError
     from hengyu.base.memory import as_bytes
     from hengyu.base.progress import Progress
     from hengyu.storage.records import find_run, load_run, write_json
     from hengyu.tools.sizing.plan import Limits, size_rows
     from hengyu.tools.sizing.text import as_json, print_sizing
 
+    if not 1 <= seconds <= 3600:
+        raise HengyuError(
+            f"--seconds {seconds:g}: must lie in 1..3600; in less than a second indexes of the same kind cannot be told apart"
+        )
     limits = Limits(_count(n), as_bytes(memory, "--memory") if memory else None, qps)
     found = size_rows(
         [load_run(find_run(word)) for word in runs],

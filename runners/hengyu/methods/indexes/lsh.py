@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hengyu.methods.search.base import FaissIndex
+from hengyu.methods.search.base import HammingIndex
 
 __all__ = ["METHOD", "Lsh"]
 
 
 @dataclass
-class Lsh(FaissIndex):
+class Lsh(HammingIndex):
     """Stores the signs of ``bits`` random directions (faiss ``IndexLSH``, a fixed rotation); bits / 8 bytes per vector.
 
     Charikar, Similarity estimation techniques from rounding algorithms, STOC 2002. The score is the cosine of the signs,

@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 from hengyu.methods.base import Floats, Ids, Index
 from hengyu.numerics.sample import Sample
 
-__all__ = ["FaissIndex", "by_score", "portions", "spread_rows"]
+__all__ = ["FaissIndex", "HammingIndex", "by_score", "portions", "spread_rows"]
 
+_BITS = 40  # of a row's number, below its distance
 _PORTION = 16384  # rows added at once: a graph depends on the portions, so they are fixed
 
 
@@ -59,6 +60,10 @@ class FaissIndex(Index):
     def search(self, q: Floats, k: int) -> tuple[Ids, NDArray[np.float32]]:
         """Return row numbers and scores (Q, k), best first, ties by number; -1 and -inf if fewer are found."""
         found, ids = self._index.search(self._take(q), k)
+        return self._ordered(ids, found)
+
+    def _ordered(self, ids: Ids, found: NDArray[Any]) -> tuple[Ids, NDArray[np.float32]]:
+        """Return faiss's numbers (Q, k), and scores in place of its distances, best first, ties by number."""
         return by_score(ids, self._score(found))
 
     def size(self) -> int:
@@ -81,6 +86,24 @@ class FaissIndex(Index):
     def vector_size(self) -> float:
         """Return the bytes that one more vector adds: the growth by all vectors over their number."""
         return (self.size() - self._empty) / self._n
+
+
+class HammingIndex(FaissIndex):
+    """A faiss index whose distances are numbers of bits, of which many are equal."""
+
+    _scores: NDArray[np.float32]  # of each distance
+
+    def build(self, x: Floats | Sample, block: int = 4096) -> Self:
+        """Add the rows of x (n, d), read ``block`` at a time; raises ValueError for too few rows or columns."""
+        super().build(x, block)
+        self._scores = self._score(np.arange(getattr(self._index, "nbits", self._index.d) + 1))
+        return self
+
+    def _ordered(self, ids: Ids, found: NDArray[Any]) -> tuple[Ids, NDArray[np.float32]]:
+        if np.count_nonzero(ids[:, -1] < 0):
+            return super()._ordered(ids, found)
+        ids, distances = by_whole_distance(ids, found)
+        return ids, self._scores[distances]
 
 
 def by_score(ids: Ids, scores: NDArray[np.float32]) -> tuple[Ids, NDArray[np.float32]]:
@@ -113,6 +136,20 @@ def _one_by_score(ids: Ids, scores: NDArray[np.float32]) -> tuple[Ids, NDArray[n
         return ids, scores
     order = np.lexsort((found, -score))
     return found[order][None], score[order][None]
+
+
+def by_whole_distance(ids: Ids, found: NDArray[Any]) -> tuple[Ids, NDArray[np.int64]]:
+    """Return numbers and distances (Q, k), which are whole numbers, with equal distances ordered by number; none is missing.
+
+    Distance and number in one integer are sorted at once: bits are compared so quickly that two sorts would show.
+    """
+    key = found.astype(np.int64)
+    key <<= _BITS
+    key |= ids
+    key.sort(axis=1)
+    ordered = key & ((1 << _BITS) - 1)
+    key >>= _BITS
+    return ordered, key
 
 
 def portions(rows: Sample, block: int) -> Iterator[NDArray[np.float32]]:

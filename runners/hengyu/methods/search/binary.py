@@ -8,12 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hengyu.methods.base import Floats
-from hengyu.methods.search.base import FaissIndex
+from hengyu.methods.search.base import HammingIndex
 
 __all__ = ["SignIndex"]
 
 
-class SignIndex(FaissIndex):
+class SignIndex(HammingIndex):
     """A faiss index of bits, one per column, set if the value is above 0; a ``whitening`` or ``jl`` before it makes better bits.
 
     The score is the cosine of the signs, 1 - 2 Hamming / d.

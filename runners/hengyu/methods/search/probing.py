@@ -14,8 +14,9 @@ def probe() -> Callable[..., None]:
     """Return the compiled search of a batch of queries.
 
     Its arguments: vectors (n, d) and queries (Q, d), float32; margins (Q, T, b), the queries' products with the
-    directions; offsets (T, 2^b + 1) and members (T, n) of the buckets; probes per table; seen (n,), the number of the last
-    query that saw each row, and the number of the first query now; ids and scores (Q, k) to fill.
+    directions; orders (Q, T, b), the bits by the size of their margins; offsets (T, 2^b + 1) and members (T, n) of the
+    buckets; probes per table; seen (n,), the number of the last query that saw each row, and the number of the first query
+    now; ids and scores (Q, k) to fill.
     """
     import numba
     import numpy as np
@@ -29,10 +30,9 @@ def probe() -> Callable[..., None]:
         return total
 
     @numba.njit(nogil=True, cache=False)  # type: ignore[untyped-decorator]
-    def plan(margins: Any, wanted: Any, flips: Any, heap: Any, cost: Any) -> Any:
+    def plan(margins: Any, order: Any, wanted: Any, flips: Any, heap: Any, cost: Any) -> Any:
         # flips are tried in the order of their summed squared margins: a set grows by its next larger margin, or swaps
         # its largest for that (Lv et al.); every set comes up once, and never before a cheaper one
-        order = np.argsort(np.abs(margins))
         b = len(margins)
         flips[0] = 0
         count, size = 1, 0
@@ -84,6 +84,7 @@ def probe() -> Callable[..., None]:
         x: Any,
         q: Any,
         margins: Any,
+        orders: Any,
         offsets: Any,
         members: Any,
         probes: Any,
@@ -104,7 +105,7 @@ def probe() -> Callable[..., None]:
                 for bit in range(b):
                     if margins[query, table, bit] > 0:
                         key |= 1 << bit
-                count = plan(margins[query, table], wanted, flips, heap, cost)
+                count = plan(margins[query, table], orders[query, table], wanted, flips, heap, cost)
                 for number in range(count):
                     bucket = key ^ flips[number]
                     for place in range(offsets[table, bucket], offsets[table, bucket + 1]):

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import peft
-from peft.tuners.tuners_utils import BaseTunerLayer
+from torch import nn
 
 from hengyu.methods.training.model import TrainableEncoder
 
@@ -27,6 +26,8 @@ def add_updates(trainable: TrainableEncoder, names: Sequence[str], *, rank: int,
     Raises:
         ValueError: if no layer has such a name.
     """
+    import peft
+
     config = peft.LoraConfig(
         r=rank,
         lora_alpha=alpha,  # a factor, in peft also a float
@@ -37,7 +38,9 @@ def add_updates(trainable: TrainableEncoder, names: Sequence[str], *, rank: int,
     try:
         peft.inject_adapter_in_model(config, trainable.model)
     except ValueError as e:
-        ends = sorted({name.rpartition(".")[2] for name, part in trainable.model.named_modules() if _linear(part)})
+        ends = sorted(
+            {name.rpartition(".")[2] for name, part in trainable.model.named_modules() if isinstance(part, nn.Linear)}
+        )
         raise ValueError(
             f"lora(modules={' '.join(names)}): the model has no such linear layers; it has {', '.join(ends)}"
         ) from e
@@ -45,6 +48,8 @@ def add_updates(trainable: TrainableEncoder, names: Sequence[str], *, rank: int,
 
 def merge_updates(trainable: TrainableEncoder) -> None:
     """Add the updates to the weights and take them out of the model; raises ValueError if they are not finite."""
+    from peft.tuners.tuners_utils import BaseTunerLayer
+
     model = trainable.model
     for name, layer in list(model.named_modules()):
         if isinstance(layer, BaseTunerLayer):
@@ -56,9 +61,3 @@ def merge_updates(trainable: TrainableEncoder) -> None:
     if hasattr(model, "_hf_peft_config_loaded"):
         model._hf_peft_config_loaded = False
     model.requires_grad_(True)
-
-
-def _linear(part: object) -> bool:
-    import torch
-
-    return isinstance(part, torch.nn.Linear)

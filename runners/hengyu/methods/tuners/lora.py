@@ -18,11 +18,11 @@ __all__ = ["METHOD", "Lora"]
 class Lora(TunerWrapper):
     r"""Trains low-rank updates of the weight matrices with another tuner's loss; the model's own weights stay as they are.
 
-    Hu et al., LoRA: Low-Rank Adaptation of Large Language Models (ICLR 2022, arXiv:2106.09685), by peft: a matrix `W` becomes
-    `W + \frac{\alpha}{r} B A`, and `A` (r rows) and `B` (r columns) are trained alone. Written `lora(cosent(lr=1e-3), rank=8)`.
+    Hu et al., LoRA: Low-Rank Adaptation of Large Language Models (ICLR 2022, arXiv:2106.09685), by peft: a matrix $W$ becomes
+    $W + \frac{\alpha}{r} B A$, and $A$ (r rows) and $B$ (r columns) are trained alone. Written `lora(cosent(lr=1e-3), rank=8)`.
     After the training the updates are added to the weights, so the result is an ordinary model, which needs no peft.
 
-    * ``rank``: `r`; ``alpha``: the factor; ``dropout``: the rate before `A`.
+    * ``rank``: $r$; ``alpha``: the factor; ``dropout``: the rate before $A$.
     * ``modules``: the linear layers with an update, by the ends of their names, like ``modules="query value"``; all-linear for
       all of them, except an unused pooler.
 
@@ -56,7 +56,7 @@ class Lora(TunerWrapper):
         for key in ("fgm", "gradient_penalty", "weissi", "weissi_l1"):
             if getattr(core, key):
                 raise ValueError(
-                    f"lora leaves the weights that {core.name}({key}=...) is about as they are; leave {key} out"
+                    f"lora trains no weight of the model itself, and {core.name}({key}=...) acts on those; leave {key} out"
                 )
         wrapped: Any = self.inner
         while isinstance(wrapped, TunerWrapper):

@@ -6,7 +6,7 @@ import base64
 import hashlib
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from functools import cache
 from importlib.metadata import version
@@ -47,7 +47,7 @@ def make_page(template: str, own: Sequence[str], *, tables: bool = False, charts
             style=Markup(_shared("leaderboard.css")),  # our own file
             scripts=scripts,
             policy=_policy(scripts),
-            words=script_json(_words()),
+            words=script_json(_words() | {"words": _words()["words"] | _in_chinese(context.get("suite") or {})}),
             **context,
         )
     )
@@ -118,6 +118,12 @@ def _shared(name: str) -> str:
 def _words() -> dict[str, Any]:
     found: dict[str, Any] = json.loads(_shared("words.json"))
     return found
+
+
+def _in_chinese(suite: Mapping[str, Any]) -> dict[str, str]:
+    """Return title and description of a suite with what it says itself in Chinese."""
+    pairs = ((suite.get(key), suite.get(f"{key}_zh")) for key in ("title", "description"))
+    return {english: chinese for english, chinese in pairs if english and chinese}
 
 
 @cache

@@ -22,7 +22,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -195,7 +195,8 @@ def save_records(
     standings: Iterable[Standing] = (),
 ) -> None:
     """Write records.json; the seconds stay out, so that the same run gives the same bytes."""
-    rows = [{k: v for k, v in asdict(r).items() if k != "seconds" and not (k == "of" and v is None)} for r in records]
+    columns = [f.name for f in fields(Record) if f.name != "seconds"]  # all of them plain values
+    rows = [{c: v for c in columns if (v := getattr(r, c)) is not None or c != "of"} for r in records]
     for row in rows:
         for key, value in row.items():
             if isinstance(value, float) and not math.isfinite(value):

@@ -52,9 +52,9 @@ class SizedRow:
         qps: queries a second, each a call of its own, on one thread.
         build_seconds: seconds to build the index, on one thread.
         largest: the largest size that was measured; 0 for none.
-        share: of a core that the measurement had; 1 for what was read from runs.
         verdict: `FITS`, `FITS_NOT`, `CANNOT_TELL` where the range holds a limit, or `NOT_MEASURED`.
         reason: why nothing is known.
+        share: of a core that the measurement had; 1 for what was read from runs.
     """
 
     score: Record
@@ -62,9 +62,9 @@ class SizedRow:
     qps: Extrapolated | None = None
     build_seconds: Extrapolated | None = None
     largest: int = 0
-    share: float = 1.0
     verdict: str = NOT_MEASURED
     reason: str = ""
+    share: float = 1.0
 
 
 @dataclass(frozen=True)
