@@ -200,9 +200,11 @@ class VectorSpace:
     @property
     def dim(self) -> int | None:
         """The width of the vectors; None while the space is empty."""
-        if self._dim is None:
-            first = next((n for n in range(len(self._segments)) if n not in self._gone), None)
-            self._dim = None if first is None else int(self._map(first, whole=False).shape[1])
+        first = next((n for n in range(len(self._segments)) if n not in self._gone), None)
+        if first is None:
+            self._dim = None
+        elif self._dim is None:
+            self._dim = int(self._map(first, whole=False).shape[1])
         return self._dim
 
     def unmap(self) -> None:
