@@ -456,7 +456,7 @@ def test_the_pictures_of_a_retrieval_run_speak_the_language_of_the_page(chromium
     english = chromium.execute_script(seen)
     assert len(english) == 12 and english[0] == "nDCG@10 × 100, against queries/s"
     chromium.find_element("id", "language").click()
-    assert chromium.execute_script(seen)[0] == "nDCG@10 × 100, 对 查询/秒"
+    assert chromium.execute_script(seen)[0] == "nDCG@10 × 100, 相对于 查询/秒"
 
 
 def test_a_file_is_written_from_the_page(chromium, pages, tmp_path):
@@ -643,7 +643,7 @@ def test_the_clouds_sort_by_a_heading_and_their_angles_are_drawn(chromium, pages
     # before and after, each beside independent directions
     WebDriverWait(chromium, 20).until(lambda d: d.execute_script(lines) == 4)
     chromium.find_element("id", "language").click()
-    assert chromium.find_element("id", "clouds-title").text == "空间中的向量"
+    assert chromium.find_element("id", "clouds-title").text == "向量几何"
     WebDriverWait(chromium, 20).until(lambda d: "独立方向" in d.execute_script(drawn))
     assert chromium.get_log("browser") == []
 

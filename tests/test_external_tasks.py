@@ -165,7 +165,7 @@ def test_board_page_and_exports_call_the_metric_by_its_name(home: Path, printed:
     page = (home / "reports" / "site" / finished.id / "index.html").read_text(encoding="utf-8")
     value = f"{100 * find(finished, task='mean', entry='raw', encoder='hengyu-mini').value:.2f}"
     assert ">Precision of pairs</span>" in page and value in page
-    assert "rank by the mean, and the ranks" in page
+    assert "rank by the main column" in page
     listing = (home / "reports" / "site" / "index.html").read_text(encoding="utf-8")
     assert "Precision of pairs" in listing
     for format in ("csv", "json", "md", "latex"):

@@ -206,7 +206,7 @@ def test_verdicts_follow_from_the_ranges(runs: list[Run], monkeypatch: pytest.Mo
         FITS_NOT,
     )  # 125, by a factor of two
     found = size_rows(runs[:1], Limits(8000))
-    assert found.disturbed == 0.3 and any("a measurement had as little as 30 %" in note for note in notes(found))
+    assert found.disturbed == 0.3 and any("a measurement got as little as 30 %" in note for note in notes(found))
     monkeypatch.setattr("hengyu.tools.sizing.plan.measure", lambda *a, **k: curve)
     assert not any("busy" in note for note in notes(size_rows(runs[:1], Limits(8000))))
     assert verdict(memory=1, qps=90) == FITS_NOT and verdict(memory=1e9, qps=125) == CANNOT_TELL
