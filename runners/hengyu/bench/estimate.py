@@ -159,7 +159,7 @@ def _tuned_texts(plan: Plan, encoder: str, pooling: str, sizes: Mapping[tuple[st
         (task.name, (spec.entry if seed is None else spec.entry.with_seed(seed)).tuners, plan.fit_word(spec))
         for spec in plan.suite.entries_for(encoder, pooling)
         if spec.entry.tuners
-        for seed in spec.draws(plan.suite.seed)
+        for seed in spec.seeds_under(plan.suite.seed)
         for task in plan.tasks
     }
     return [sizes[task, word] for task, _, word in trainings if (task, word) in sizes]

@@ -51,7 +51,7 @@ def cells(plan: Plan, prepared: PreparedEncoder, pooling: str, task: TaskData) -
     return [
         (spec, observed_key(plan, prepared, pooling, task, spec, seed, made))
         for spec in plan.suite.entries_for(prepared.encoder.id, pooling)
-        for seed in spec.draws(plan.suite.seed)
+        for seed in spec.seeds_under(plan.suite.seed)
     ]
 
 
@@ -269,7 +269,7 @@ def _bare(seen: Observation | None) -> Observation | None:
 def _count(plan: Plan, encoders: Sequence[EncodedEncoder]) -> int:
     """Return the number of cells of encoders."""
     under = (spec for e in encoders for p in e.prepared.poolings for spec in plan.suite.entries_for(e.encoder.id, p))
-    return sum(len(spec.draws(plan.suite.seed)) for spec in under) * len(plan.tasks)
+    return sum(len(spec.seeds_under(plan.suite.seed)) for spec in under) * len(plan.tasks)
 
 
 def _enter_all(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import atexit
 import errno
+import gc
 import io
 import os
 import sys
@@ -86,6 +88,9 @@ class _Commands(click.Group):
     def main(self, *args: Any, **kwargs: Any) -> Any:
         """Run the program; output errors are reported as sentences, too."""
         _open_streams()
+        atexit.register(
+            gc.freeze
+        )  # the end of the program does not wait for a search for cycles among what it has loaded
         try:
             return super().main(*args, **kwargs)
         except SystemExit as e:

@@ -122,8 +122,8 @@ class HuggingFace(Passes, LocalEncoder):
             self.__dict__["_chatting"] = library
             if self.spec.max_length:
                 library.max_seq_length = self.folder.max_length
-        wrapped = list(map(self.tokenizer.wrap, texts)) if self.folder.goes_on else list(texts)
-        prompt = "" if self.folder.goes_on else self.folder.prompt.partition("{text}")[0]
+        wrapped = list(map(self.tokenizer.wrap, texts)) if self.folder.prompt_has_suffix else list(texts)
+        prompt = "" if self.folder.prompt_has_suffix else self.folder.prompt.partition("{text}")[0]
         found = library.encode(wrapped, prompt=prompt, batch_size=batch, show_progress_bar=False)
         return np.asarray(found, np.float32)
 
@@ -153,7 +153,7 @@ class HuggingFace(Passes, LocalEncoder):
             "prompt": self.folder.prompt,
             "pre_tokenizer": self.spec.pre_tokenizer,
             # a text too long for its template once lost the template's end, including the mask token
-            "protocol": _PROTOCOL + _MIXED * (self.spec.dtype == "bfloat16") + 2 * self.folder.goes_on,
+            "protocol": _PROTOCOL + _MIXED * (self.spec.dtype == "bfloat16") + 2 * self.folder.prompt_has_suffix,
             **({"scheme": SCHEMES[self.spec.backend]} if self.spec.dtype == "int8" else {}),
             **({} if self.spec.backend == "torch" else {"backend": self.spec.backend}),
             **({"attention": self.spec.attention} if self.spec.attention else {}),

@@ -46,7 +46,7 @@ def kept_counts(
     about = {
         "texts": text_digest(texts),
         "prompt": folder.prompt,
-        "continues": folder.goes_on,
+        "continues": folder.prompt_has_suffix,
         "max_length": folder.max_length,
         "long": folder.long,
     }

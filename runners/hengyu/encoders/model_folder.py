@@ -315,7 +315,7 @@ class ModelFolder:
         return side_prompt(self.prompts, self.side) if self.side else self.default_prompt
 
     @property
-    def goes_on(self) -> bool:
+    def prompt_has_suffix(self) -> bool:
         """Whether the prompt continues after the text, like a template."""
         return bool(self.prompt.partition("{text}")[2])
 

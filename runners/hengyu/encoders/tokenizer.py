@@ -193,7 +193,7 @@ class Tokenizer:
         longest = self.folder.max_length
         found = TokenRows()
         head, tail = self._frame
-        end = self._end if self.folder.goes_on else tail
+        end = self._end if self.folder.prompt_has_suffix else tail
         unknown = self._library.unk_token_id
         counts = np.zeros((len(texts), 3), np.float32)
         for i, row in enumerate(self._wrapped(texts)):
@@ -202,7 +202,7 @@ class Tokenizer:
                 if self.folder.long == "head-tail":
                     row = head_tail(row, self._fitting, longest)
                 elif self.left:
-                    start = self.around[0] if self.folder.goes_on else head
+                    start = self.around[0] if self.folder.prompt_has_suffix else head
                     row = start + row[len(row) - longest + len(start) :]
                 else:
                     row = row[: longest - len(end)] + end
@@ -314,7 +314,7 @@ class Tokenizer:
     @property
     def frame_lengths(self) -> tuple[int, int]:
         """The number of tokens around a text: special ones, and those of a prompt that continues after it."""
-        head, tail = self.around if self.folder.goes_on else self._frame
+        head, tail = self.around if self.folder.prompt_has_suffix else self._frame
         return len(head), len(tail)
 
     def _by_words(self, text: str) -> list[int]:

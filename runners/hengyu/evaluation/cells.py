@@ -42,7 +42,7 @@ class Cell:
     draws: tuple[Cell, ...] = ()
 
     @property
-    def whole(self) -> bool:
+    def is_complete(self) -> bool:
         """Whether it has numbers."""
         return self.status == "ok" and bool(self.values)
 
@@ -111,7 +111,7 @@ def _together(row: Row, cells: list[Cell]) -> Cell:
     if cells[0].seed is None:
         return cells[0]
     for cell in cells:
-        if not cell.whole:
+        if not cell.is_complete:
             return Cell(row, None, None, status=cell.status, reason=f"seed {cell.seed}: {cell.reason}")
     values = {m: float(np.mean([c.values[m] for c in cells])) for m in cells[0].values}
     replicates = {m: np.mean([c.replicates[m] for c in cells], axis=0) for m in cells[0].replicates}

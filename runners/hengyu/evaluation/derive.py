@@ -78,7 +78,7 @@ def _task_records(plan: Plan, kind: Task, truth: Truth, cells: Mapping[Row, Cell
     for cell in cells.values():
         reference = cells.get(_reference(kind, cell.row, cells))
         empty = _record(plan, kind, truth.task, cell, truth.n)
-        if not cell.whole:
+        if not cell.is_complete:
             reasons: dict[str, Any] = {"status": cell.status, "reason": cell.reason, "ceiling": truth.ceiling}
             records += [replace(empty, metric=m, **reasons) for m in truth.metrics]
             continue

@@ -55,4 +55,4 @@ def _pair(cells: dict[Row, Cell], row: Row, against: str) -> tuple[Cell | None, 
     mine = cells.get(row)
     places = ((encoder, pooling, against, fit_on), (encoder, pooling, against, "none"), (LEXICAL, "-", against, "none"))
     other = next((cells[place] for place in places if place in cells), None)
-    return tuple(c if c is not None and c.whole else None for c in (mine, other))  # type: ignore[return-value]
+    return tuple(c if c is not None and c.is_complete else None for c in (mine, other))  # type: ignore[return-value]

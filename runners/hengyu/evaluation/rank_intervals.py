@@ -31,7 +31,7 @@ def standings(columns: Mapping[str, Mapping[Row, Cell]], metric: str, level: flo
     """
     found: list[Standing] = []
     for task, cells in columns.items():
-        whole = [c for c in cells.values() if c.whole and metric in c.replicates and c.row[2] != JOINT]
+        whole = [c for c in cells.values() if c.is_complete and metric in c.replicates and c.row[2] != JOINT]
         if len(whole) > 1:
             found += _column(task, whole, metric, level)
     return found

@@ -27,7 +27,7 @@ class SuiteEntry:
     poolings: tuple[str, ...] = ()  # of the suite's; () for all of them
     encoders: tuple[str, ...] = ()  # their names; () for all
 
-    def draws(self, seed: int) -> tuple[int | None, ...]:
+    def seeds_under(self, seed: int) -> tuple[int | None, ...]:
         """Return the seeds that the entry runs with in a suite of a seed; (None,) where nothing is drawn."""
         return tuple(range(seed, seed + self.seeds)) if self.entry.stochastic else (None,)
 

@@ -66,7 +66,11 @@ def model_card(run: Run, choice: Choice, fitted: Fitted, written: Written, other
 
 def _prompt(fitted: Fitted) -> str:
     folder = fitted.encoder.folder
-    return f"{folder.prompt} (added around a text by the tokenizer)" if folder.goes_on else folder.prompt or "none"
+    return (
+        f"{folder.prompt} (added around a text by the tokenizer)"
+        if folder.prompt_has_suffix
+        else folder.prompt or "none"
+    )
 
 
 def _front(run: Run, choice: Choice, fitted: Fitted) -> str:

@@ -31,7 +31,7 @@ def pooled(encoder: HuggingFace, pooling: str) -> list[Any]:
     library = encoder.library(torch.float32)
     if library.max_seq_length is not None:
         library.max_seq_length = encoder.folder.max_length
-    if encoder.folder.goes_on:
+    if encoder.folder.prompt_has_suffix:
         put_template(encoder, library[0])
     if pooling == "native":
         return list(library)

@@ -14,7 +14,7 @@ _SPECIAL = ("unk_token", "cls_token", "sep_token", "pad_token", "mask_token")
 
 def prefix(encoder: HuggingFace) -> str:
     """Return the prompt for sentence-transformers to put before a text; "" if the tokenizer has a template."""
-    return "" if encoder.folder.goes_on else encoder.folder.prompt.partition("{text}")[0]
+    return "" if encoder.folder.prompt_has_suffix else encoder.folder.prompt.partition("{text}")[0]
 
 
 def put_template(encoder: HuggingFace, body: Any) -> None:

@@ -109,8 +109,8 @@ def native(subject: Subject) -> Check:
         library = subject.encoder.library(getattr(torch, spec.dtype))
         if spec.max_length:
             library.max_seq_length = folder.max_length
-        wrapped = list(map(subject.encoder.tokenizer.wrap, texts)) if folder.goes_on else texts
-        prompt = "" if folder.goes_on else folder.prompt.partition("{text}")[0]
+        wrapped = list(map(subject.encoder.tokenizer.wrap, texts)) if folder.prompt_has_suffix else texts
+        prompt = "" if folder.prompt_has_suffix else folder.prompt.partition("{text}")[0]
         theirs = np.asarray(library.encode(wrapped, prompt=prompt, batch_size=1, show_progress_bar=False), np.float32)
     except Exception as e:  # whatever the library or a model's code raises
         return Check(name, "not run", f"sentence-transformers cannot use the folder: {first_line(e)[:100]}")
