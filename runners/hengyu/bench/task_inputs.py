@@ -171,7 +171,7 @@ def _labels(fit: FitData) -> tuple[NDArray[np.float64], tuple[float, float], boo
     cards = [p.pairs.card for p in fit.parts]
     binary = all(card.binary for card in cards)
     if all(card.scale == cards[0].scale for card in cards):
-        return np.concatenate(fit.labels), cards[0].scale, cards[0].binary if len(cards) == 1 else binary
+        return np.concatenate(fit.labels), cards[0].scale, binary
     unit = [(y - c.scale[0]) / (c.scale[1] - c.scale[0]) for y, c in zip(fit.labels, cards, strict=True)]
     return np.concatenate(unit), (0.0, 1.0), binary
 

@@ -42,10 +42,8 @@ def halve(model: Any) -> None:
     last = _last_block(model)
     if last is not None:
         last.forward = autocast("cpu", "float32")(last.forward)
-    exact = set() if last is None else set(map(id, last.modules()))
-    for part in model.modules():
-        if isinstance(part, torch.nn.Linear) and id(part) not in exact:
-            part.to(torch.bfloat16)  # autocast would convert them again for every batch
+    for part in _linear_outside(model, last).values():
+        part.to(torch.bfloat16)  # autocast would convert them again for every batch
 
 
 def _last_block(model: Any) -> Any:
@@ -57,19 +55,21 @@ def _last_block(model: Any) -> Any:
     return stacks[0][-1] if stacks and count else None
 
 
+def _linear_outside(model: Any, last: Any) -> dict[str, Any]:
+    """Return the linear layers by name, but for those of the last block."""
+    import torch
+
+    exact = set() if last is None else set(map(id, last.modules()))
+    return {n: part for n, part in model.named_modules() if isinstance(part, torch.nn.Linear) and id(part) not in exact}
+
+
 def quantise(model: Any, where: str) -> None:
     """Let a transformer's linear layers multiply integers of 8 bits on a CPU, except those of the last block, as in `halve`.
 
     Weights are rounded once, each row by its own scale; the inputs of a layer are rounded as they come, by one scale a batch.
     Everything else stays float32. Raises `HengyuError` where this PyTorch cannot.
     """
-    import torch
-
-    last = _last_block(model)
-    exact = set() if last is None else set(map(id, last.modules()))
-    chosen = {
-        name for name, part in model.named_modules() if isinstance(part, torch.nn.Linear) and id(part) not in exact
-    }
+    chosen = _linear_outside(model, _last_block(model))
     if not chosen:
         raise HengyuError(f"{where}: has no linear layers before its last block that int8 could compute; remove dtype")
     try:

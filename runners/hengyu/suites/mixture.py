@@ -36,7 +36,7 @@ def mixture(word: str) -> tuple[Part, ...]:
     """Return the parts of a ``fit_on`` word; one without a share for a word that is none of several.
 
     Raises:
-        HengyuError: for a share that is no number from 0.0001 to 100, an empty part, or a split that is named twice.
+        HengyuError: for a share that is not a number from 0.0001 to 100, an empty part, or a split that is named twice.
     """
     if "=" not in word and "+" not in word:
         return (Part(word),)
