@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 from helpers.ratios import hold
-from test_encoding import SUITE, TASKS
+from perf.test_encoding import SUITE, TASKS
 
 from hengyu.base.threads import one_thread
 from hengyu.bench.run import run
