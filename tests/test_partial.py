@@ -15,7 +15,7 @@ from hengyu.storage.records import load_run
 from hengyu.suites.planning import make_plan
 from hengyu.suites.suite import load_suite
 
-PUBLISHED = ("whitening-2021", "simcse-2021", "cosent-2022", "flow-2020", "cmteb-sts")
+PUBLISHED = ("whitening-2021", "simcse-2021", "cosent-2022", "interact-2022", "flow-2020", "cmteb-sts")
 
 
 def suite(folder: Path, text: str) -> Path:

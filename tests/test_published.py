@@ -48,6 +48,8 @@ def test_every_figure_has_a_source_and_a_protocol_in_our_words():
         ("whitening-2021", "8321", "whitening(floor=0)"),
         ("simcse-2021", "8348", "simcse"),
         ("cosent-2022", "8847", "cosent"),
+        ("interact-2022", "8860", "cross-encoder"),
+        ("interact-2022", "9341", "cross-encoder(loss=cosent, batch=64)"),
     ],
 )
 def test_published_suites_name_their_models_as_the_figures_do(name, source, entry):
@@ -106,3 +108,13 @@ def test_the_chart_puts_each_figure_beside_our_number_and_its_interval():
     assert chart.table.rows == (("ATEC:w-avg", ours["place"], "17.00", "[15.00, 19.00]", "16.59"),)
     assert 'id="chart-published"' in render(run)
     assert figures(RUN) is None
+
+
+def test_accuracies_stand_beside_accuracies_and_never_beside_spearman():
+    change = {"entry": "cross-encoder", "fit_on": "train", "task": "ATEC:test", "split": "test"}
+    spearman = matching_published(record(**change))
+    assert [(f.metric, f.value) for _, f in spearman] == [("spearman", pytest.approx(0.4801))]
+    run = record(**change, metric="accuracy", value=0.85)
+    assert [round(f.value, 4) for _, f in matching_published(run)] == [0.8549, 0.8538]  # of 8860, and of 9341
+    assert [row[0] for row in published_sheet(run).rows] == ["ATEC:test, accuracy"] * 2
+    assert figures(run).title.endswith("scores × 100")

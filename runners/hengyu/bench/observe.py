@@ -19,7 +19,8 @@ from hengyu.bench.notes import UnitLog, note_fits, timing_key
 from hengyu.bench.observations import ObservationStore
 from hengyu.bench.prepared_encoder import EncodedEncoder, PreparedEncoder, data_key, observed_key
 from hengyu.bench.results import ResultLog
-from hengyu.bench.task_inputs import TextInputs, task_inputs, tuned_inputs
+from hengyu.bench.score_pairs import pair_scores
+from hengyu.bench.task_inputs import TextInputs, task_inputs, tuned_inputs, tuned_scorer
 from hengyu.bench.units import Executor, OrdinaryUnit, WorkUnit
 from hengyu.encoders.lexical import baseline_cosines, baseline_digest
 from hengyu.methods.fit_cache import FitCache
@@ -39,7 +40,7 @@ __all__ = ["Observe", "every_key", "observe_all"]
 
 _FITTED_BY = PipelineFitter.__module__
 # what they import is of the plan, whose results are digested
-_ALONE = (__name__, task_inputs.__module__, Vectors.__module__)
+_ALONE = (__name__, task_inputs.__module__, Vectors.__module__, pair_scores.__module__)
 Cell = tuple[SuiteEntry, dict[str, Any]]  # and the key of what is observed
 _MANY = 4  # leaves from which on the moments of a fit are worth a unit each
 
@@ -335,10 +336,45 @@ def _observe(
         lacks = plan.lacking.get((task.name, cache_key["fit_on"]))
         if lacks:
             seen.append(Observation(cache_key, tuple(spec.names), status="unavailable", reason=lacks))
+        elif spec.entry.joint:
+            seen.append(_observe_joint(context, log, prepared, pooling, task, spec, cache_key))
         else:
             seen.append(_observe_one(context, log, spec, cache_key, of))
         log.tick(1)
     return seen
+
+
+def _observe_joint(
+    context: RunContext,
+    log: UnitLog,
+    prepared: PreparedEncoder,
+    pooling: str,
+    task: TaskData,
+    spec: SuiteEntry,
+    cache_key: dict[str, Any],
+) -> Observation:
+    """Observe an entry that scores pairs together: the score of each pair, and no vectors."""
+    started = time.perf_counter()
+    seed, beside = cache_key["seed_of_draw"], context.plan.thresholds.get(task.name)
+    entry = spec.entry if seed is None else spec.entry.with_seed(seed)
+    try:
+        tuned = tuned_scorer(context, log, prepared, pooling, task, entry, cache_key["fit_on"])
+        scores = pair_scores(context.progress, tuned.scorer, task.pairs)
+        other = pair_scores(context.progress, tuned.scorer, beside.pairs)[None] if beside else np.zeros((0, 0))
+    except Unreachable:
+        raise  # it says nothing of the cell
+    except ValueError as e:
+        return Observation.missed(cache_key, spec.names, e)
+    found = Observation(
+        cache_key,
+        spec.names,
+        (None,),
+        scores[None],
+        fit={"trained": tuned.trained},
+        threshold_similarity=other,
+        clouds={},
+    )
+    return context.observations.save(found, log, started)
 
 
 def _observe_one(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,10 +24,19 @@ from hengyu.storage.records.observations import Observation
 from hengyu.suites.plan import Plan
 from hengyu.tasks.interface.data import TaskData
 
-__all__ = ["Scorer", "open_scorers", "score_all", "scorer_header", "scorer_keys", "scorer_warnings"]
+__all__ = ["Scorer", "open_scorers", "pair_scores", "score_all", "scorer_header", "scorer_keys", "scorer_warnings"]
 
 _ROW = {"pooling": "-", "entry": JOINT, "fit_on": "none"}
 _CHUNK = 4096  # pairs that are tokenised at a time
+
+
+class Streams(Protocol):
+    """What scores pairs of texts: a cross-encoder that was given, or one that a run has trained."""
+
+    id: str
+
+    def stream(self, first: Sequence[str], second: Sequence[str]) -> Iterator[tuple[NDArray[np.int64], NDArray[Any]]]:
+        """Yield pair numbers (k,) and their scores (k,)."""
 
 
 @dataclass
@@ -102,8 +111,8 @@ def _score(context: RunContext, log: ResultLog, scorer: Scorer, encoder: CrossEn
     started = time.perf_counter()
     beside = context.plan.thresholds.get(task.name)
     try:
-        similarity = _scores(context.progress, encoder, task.pairs)
-        other = _scores(context.progress, encoder, beside.pairs)[None] if beside else np.zeros((0, 0))
+        similarity = pair_scores(context.progress, encoder, task.pairs)
+        other = pair_scores(context.progress, encoder, beside.pairs)[None] if beside else np.zeros((0, 0))
     except HengyuError as e:
         scorer.encoder, scorer.reason = None, " ".join(e.problems)
         encoder.release()
@@ -117,7 +126,7 @@ def _score(context: RunContext, log: ResultLog, scorer: Scorer, encoder: CrossEn
     return found
 
 
-def _scores(progress: Progress, encoder: CrossEncoder, pairs: Pairs) -> NDArray[np.float64]:
+def pair_scores(progress: Progress, encoder: Streams, pairs: Pairs) -> NDArray[np.float64]:
     """Return the scores (n,) of the pairs of a split; a pair that stands twice is scored once."""
     every = list(zip(pairs.first, pairs.second, strict=True))
     distinct = list(dict.fromkeys(every))

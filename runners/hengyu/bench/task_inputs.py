@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +17,8 @@ from hengyu.cards.data import Pairs
 from hengyu.encoders.huggingface import HuggingFace
 from hengyu.methods.fit_cache import FitCache
 from hengyu.methods.grammar import Entry
-from hengyu.methods.training.cache import TunedEncoder
+from hengyu.methods.step import Step
+from hengyu.methods.training.cache import TunedEncoder, TunedScorer
 from hengyu.methods.training.data import LabelledPairs, TrainingData
 from hengyu.numerics.moments import Moments
 from hengyu.numerics.sample import Sample
@@ -28,9 +29,18 @@ from hengyu.tasks.interface.data import TaskData
 from hengyu.tasks.interface.truth import Truth
 from hengyu.tasks.pairs.vectors import restrict
 
-__all__ = ["TaskInputs", "TextInputs", "make_training_data", "task_inputs", "tuned_inputs", "watched_on"]
+__all__ = [
+    "TaskInputs",
+    "TextInputs",
+    "make_training_data",
+    "task_inputs",
+    "tuned_inputs",
+    "tuned_scorer",
+    "watched_on",
+]
 
 Ids = NDArray[np.int64]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -133,19 +143,49 @@ def tuned_inputs(
 
     Raises ValueError or `Degenerate` when it cannot be tuned.
     """
-    plan, tuning = context.plan, context.tuning
-    if not isinstance(prepared.encoder, HuggingFace):
-        raise ValueError(f"encoder '{prepared.encoder.id}' is not a model that can be trained")
+    plan = context.plan
     fit = plan.fits[task.name, word]
-    training_data = make_training_data(plan.texts, task, fit, plan.held.get(task.name))
-    tuned: TunedEncoder = tuning.tune(prepared.encoder, pooling, entry.tuners, training_data, "+".join(fit.splits))
-    for where, seconds in tuning.seconds.items():
-        log.note_seconds(cell("tune", *where), seconds)
-    tuning.seconds.clear()
+    tuned: TunedEncoder = _tuned(context, log, prepared, pooling, task, entry, fit, context.tuning.tune)
     beside = plan.thresholds.get(task.name)
     needed = np.unique(np.concatenate([task.ids, fit.ids, *([beside.ids] if beside else [])]))
     read = encode_some(context.store, tuned.encoder, plan.texts, needed, pooling, context.progress)
     return task_inputs(context, read, vectors_key(tuned.encoder, pooling), pooling, task, {word: fit}, tuned.trained)
+
+
+def tuned_scorer(
+    context: RunContext,
+    log: UnitLog,
+    prepared: PreparedEncoder,
+    pooling: str,
+    task: TaskData,
+    entry: Entry,
+    word: str,
+) -> TunedScorer:
+    """Train the cross-encoder of an entry, or recall it; raises ValueError or `Degenerate` when it cannot be trained."""
+    fit = context.plan.fits[task.name, word]
+    return _tuned(context, log, prepared, pooling, task, entry, fit, context.tuning.tune_pairs)
+
+
+def _tuned(
+    context: RunContext,
+    log: UnitLog,
+    prepared: PreparedEncoder,
+    pooling: str,
+    task: TaskData,
+    entry: Entry,
+    fit: FitData,
+    tune: Callable[[HuggingFace, str, Sequence[Step], TrainingData, str], T],
+) -> T:
+    """Train by one of the ways of the cache, and note how long that took."""
+    plan, tuning = context.plan, context.tuning
+    if not isinstance(prepared.encoder, HuggingFace):
+        raise ValueError(f"encoder '{prepared.encoder.id}' is not a model that can be trained")
+    training_data = make_training_data(plan.texts, task, fit, plan.held.get(task.name))
+    tuned = tune(prepared.encoder, pooling, entry.tuners, training_data, "+".join(fit.splits))
+    for where, seconds in tuning.seconds.items():
+        log.note_seconds(cell("tune", *where), seconds)
+    tuning.seconds.clear()
+    return tuned
 
 
 def make_training_data(texts: Sequence[str], task: TaskData, fit: FitData, watched: Pairs | None) -> TrainingData:

@@ -12,7 +12,10 @@ from hengyu.base.json_files import read_json, write_bytes
 if TYPE_CHECKING:
     from torch import nn
 
-__all__ = ["write_dense", "write_modules", "write_word_weights"]
+__all__ = ["DENSE", "write_dense", "write_modules", "write_word_weights"]
+
+DENSE = "{}_Dense"
+"""The folder of a dense layer, by its place among the modules."""
 
 
 def write_modules(folder: Path, *, width: int, pooling: str, length: int, lowercase: bool = False) -> None:
@@ -58,19 +61,23 @@ def write_word_weights(folder: Path, vocabulary: Sequence[str], weights: Sequenc
     write_bytes(folder / "modules.json", (json.dumps(modules, indent=2) + "\n").encode())
 
 
-def write_dense(folder: Path, dense: nn.Linear) -> None:
-    """Add a dense layer without activation as the last module of a folder that `write_modules` wrote."""
+def write_dense(folder: Path, dense: nn.Linear, *, output: str = "") -> None:
+    """Add a dense layer without activation as the last module of a folder that `write_modules` wrote.
+
+    ``output`` names what it gives where that is no vector: "scores" of a cross-encoder.
+    """
     from safetensors.torch import save
 
     modules = read_json(folder / "modules.json", list[dict[str, object]], "write the folder again")
     at = len(modules)
-    place = f"{at}_Dense"
+    place = DENSE.format(at)
     modules.append({"idx": at, "name": str(at), "path": place, "type": "sentence_transformers.models.Dense"})
     config = {
         "in_features": dense.in_features,
         "out_features": dense.out_features,
         "bias": True,
         "activation_function": "torch.nn.modules.linear.Identity",
+        **({"module_input_name": "sentence_embedding", "module_output_name": output} if output else {}),
     }
     weights = {f"linear.{key}": getattr(dense, key).detach().cpu().contiguous() for key in ("weight", "bias")}
     write_bytes(folder / place / "config.json", (json.dumps(config, indent=2) + "\n").encode())

@@ -272,6 +272,28 @@ class Tokenizer:
             f"{self.folder.where}: its tokenizer gives no tokens for {', '.join(_PROBES)}; use a model for Chinese"
         )
 
+    @property
+    def special(self) -> tuple[list[int], list[int]]:
+        """The special tokens before and after a text."""
+        return self._frame
+
+    @cached_property
+    def around_pair(self) -> tuple[list[int], list[int], list[int]]:
+        """The special tokens before, between and after two texts that are read together."""
+        for probe in _PROBES:
+            inside = self._library(probe, add_special_tokens=False)["input_ids"]
+            whole = self._library(probe, probe)["input_ids"]
+            size = len(inside)
+            at = [i for i in range(len(whole) - size + 1) if inside and whole[i : i + size] == inside]
+            if len(at) > 1:
+                return whole[: at[0]], whole[at[0] + size : at[-1]], whole[at[-1] + size :]
+        raise HengyuError(f"{self.folder.where}: its tokenizer cannot join two texts; choose another model")
+
+    @property
+    def longest(self) -> int:
+        """The tokens that its model reads at most, as far as the tokenizer knows."""
+        return int(self._library.model_max_length)
+
     @cached_property
     def own(self) -> tuple[list[int], list[int]]:
         """The tokens of the prompt before and after a text."""

@@ -15,12 +15,17 @@ from hengyu.storage.records.observations import Observation
 from hengyu.suites.suite import Suite
 from hengyu.tasks.interface.truth import Truth, interval_of
 
-__all__ = ["JOINT", "Cell", "Row", "average", "blank_record", "delta", "task_cells"]
+__all__ = ["JOINT", "Cell", "Row", "average", "blank_record", "delta", "scores_jointly", "task_cells"]
 
 Floats = NDArray[np.float64]
 Row = tuple[str, str, str, str]  # encoder, pooling, entry, fit_on
 JOINT = "cross-encoder"
 """The entry of rows whose pairs are scored jointly, without vectors: an upper bound, which takes no rank from the others."""
+
+
+def scores_jointly(entry: str) -> bool:
+    """Return whether an entry, as its row names it, scores the texts of a pair together; it takes no rank either."""
+    return entry.rpartition(" > ")[2].partition("(")[0] == JOINT
 
 
 @dataclass

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from hengyu.evaluation.cells import JOINT, Cell, Row
+from hengyu.evaluation.cells import Cell, Row, scores_jointly
 from hengyu.evaluation.paired_test import PairedChange, holm
 from hengyu.numerics.metrics import places
 from hengyu.storage.records import Standing
@@ -31,7 +31,7 @@ def standings(columns: Mapping[str, Mapping[Row, Cell]], metric: str, level: flo
     """
     found: list[Standing] = []
     for task, cells in columns.items():
-        whole = [c for c in cells.values() if c.is_complete and metric in c.replicates and c.row[2] != JOINT]
+        whole = [c for c in cells.values() if c.is_complete and metric in c.replicates and not scores_jointly(c.row[2])]
         if len(whole) > 1:
             found += _column(task, whole, metric, level)
     return found

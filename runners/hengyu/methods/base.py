@@ -33,6 +33,7 @@ class Method(ABC):
         needs_fit: whether it learns from rows or texts; such a step has a ``fit_on``.
         labelled: whether it learns from labels.
         searches: whether it finds neighbours, and so ends an entry of a retrieval suite.
+        joint: whether it scores the two texts of a pair together and leaves no vectors; then nothing stands after it.
         joins: how many entries it joins, or tuners it wraps; they are written before its parameters, like
             ``rrf(flat, bm25)`` and ``matryoshka(cosent)``.
         paths: the parameters that are paths of files, "" for none; in a suite they count from its folder.
@@ -43,6 +44,7 @@ class Method(ABC):
     needs_fit: ClassVar[bool] = True
     labelled: ClassVar[bool] = False
     searches: ClassVar[bool] = False
+    joint: ClassVar[bool] = False
     joins: ClassVar[int] = 0
     paths: ClassVar[tuple[str, ...]] = ()
     version: ClassVar[int] = 1

@@ -145,6 +145,11 @@ class Entry:
         return any(s.labelled for s in self.tuners)
 
     @property
+    def joint(self) -> bool:
+        """Whether it scores the texts of each pair together, so that there are no vectors."""
+        return self.steps[-1].method.joint
+
+    @property
     def stochastic(self) -> bool:
         """Whether a step draws random numbers by a ``seed`` that the entry leaves open."""
         return any("seed" in _names(s) and s.get("seed") is None for s in self.walk())
@@ -215,6 +220,7 @@ def parse_entry(text: str) -> Entry:
     if parser.now:
         parser.expect(">")
     _refuse_late_tuner(steps, text)
+    _refuse_after_joint(steps, text)
     return Entry(tuple(steps), similarity)
 
 
@@ -308,7 +314,7 @@ class _Parser:
             raise HengyuError(
                 f"entry '{self.text}': {found} compares vectors, so it must come last; put nothing after it"
             )
-        if steps[-1].joined or steps[-1].method.category == "lexical":
+        if steps[-1].joined or steps[-1].method.category == "lexical" or steps[-1].method.joint:
             raise HengyuError(
                 f"entry '{self.text}': {steps[-1].name} has no vectors of its own to compare; leave '{_BY} {found}' out"
             )
@@ -410,6 +416,15 @@ def _refuse_late_tuner(steps: list[Step], text: str) -> None:
         if step.method.category == "tuner" and before.method.category != "tuner":
             raise HengyuError(
                 f"entry '{text}': {step.name} trains the encoder, so it must come before {before.name}, not after it"
+            )
+
+
+def _refuse_after_joint(steps: list[Step], text: str) -> None:
+    """Refuse a step after one that scores pairs: there are no vectors for it."""
+    for before, step in pairwise(steps):
+        if before.method.joint:
+            raise HengyuError(
+                f"entry '{text}': {before.name} scores pairs and leaves no vectors, so it must come last; remove '> {step}'"
             )
 
 

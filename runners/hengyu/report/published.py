@@ -1,8 +1,8 @@
 """Published figures (reports/published/*.csv), held beside a run's numbers where model, method and protocol are the same.
 
 A row gives ``models`` (the ids of one model, spaces between), pooling, entry, fit_on, card, ``splits`` joined with "+", the
-value x 100, and in words the rest of its protocol and its source. Figures over several splits are the means weighted by
-pairs (w-avg); they are never compared with a number of one split.
+metric (Spearman where a file has no such column), the value x 100, and in words the rest of its protocol and its source. Figures
+over several splits are the means weighted by pairs (w-avg); they are never compared with a number of one split.
 """
 
 from __future__ import annotations
@@ -16,9 +16,10 @@ from hengyu.base.paths import share
 from hengyu.methods.grammar import parse_entry
 from hengyu.storage.records import Record, Run
 
-__all__ = ["Published", "matching_published", "published"]
+__all__ = ["Published", "matching_published", "of_task", "published"]
 
-_Key = tuple[str, str, str, str, str, frozenset[str]]
+_Key = tuple[str, str, str, str, str, frozenset[str], str]
+_METRIC = "spearman"
 
 
 @dataclass(frozen=True)
@@ -34,11 +35,12 @@ class Published:
     value: float
     protocol: str
     source: str
+    metric: str = _METRIC
 
     @property
     def keys(self) -> list[_Key]:
         """What a number of ours must be of, for each id of the model."""
-        return [(m, self.pooling, self.entry, self.fit_on, self.card, self.splits) for m in self.models]
+        return [(m, self.pooling, self.entry, self.fit_on, self.card, self.splits, self.metric) for m in self.models]
 
 
 @cache
@@ -60,6 +62,7 @@ def published() -> tuple[Published, ...]:
                             value=float(row["value"]) / 100,
                             protocol=row["protocol"],
                             source=row["source"],
+                            metric=row.get("metric") or _METRIC,
                         )
                     )
                 except (KeyError, TypeError, ValueError) as e:
@@ -70,17 +73,22 @@ def published() -> tuple[Published, ...]:
 
 
 def matching_published(run: Run) -> list[tuple[Record, Published]]:
-    """Return the Spearman numbers of a run that have published counterparts, with them, in the order of the records."""
+    """Return the numbers of a run that have published counterparts, with them, in the order of the records."""
     known: dict[_Key, list[Published]] = {}
     for figure in published():
         for key in figure.keys:
             known.setdefault(key, []).append(figure)
     found = []
     for r in run.records:
-        if r.metric != "spearman" or not r.on_board or r.status != "ok" or not r.card or r.of is not None:
+        if not r.on_board or r.status != "ok" or not r.card or r.of is not None:
             continue  # a sample is no counterpart of a whole task
         splits = frozenset(r.split.split("+"))
         if (len(splits) > 1) != r.task.endswith(":w-avg"):
             continue  # the plain average of splits has no published counterpart
-        found += [(r, figure) for figure in known.get((*r.row, r.card, splits), ())]
+        found += [(r, figure) for figure in known.get((*r.row, r.card, splits, r.metric), ())]
     return found
+
+
+def of_task(record: Record) -> str:
+    """Return what a number is of, for a table of several metrics: its task, and the metric unless it is Spearman."""
+    return record.task if record.metric == _METRIC else f"{record.task}, {record.metric}"

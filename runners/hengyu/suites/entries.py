@@ -143,7 +143,7 @@ def by_each(entries: tuple[SuiteEntry, ...], similarities: Sequence[str], kind: 
     for spec in entries:
         found.append(spec)
         exact = not kind.index or str(spec.entry.steps[-1]) == EXACT
-        if spec.entry.similarity is None and exact:
+        if spec.entry.similarity is None and exact and not spec.entry.joint:
             found += [replace(spec, entry=spec.entry.compared_by(word)) for word in similarities]
     return tuple(dict.fromkeys(found))
 
@@ -154,6 +154,8 @@ def misplaced(entries: tuple[SuiteEntry, ...], kind: Task) -> list[str]:
         f"trains the encoder, and a {kind.name} suite takes encoders as they are; evaluate the folder of a trained one"
     )
     found = [f"entry '{e.entry}' {trained}" for e in entries if e.entry.tuners and not kind.tuners]
+    scored = f"scores pairs and leaves no vectors, which a {kind.name} suite needs; leave it out"
+    found += [f"entry '{e.entry}' {scored}" for e in entries if e.entry.joint and kind.tuners and not kind.scored]
     if kind.index:
         remedy = f"does not end in an index, and a {kind.name} suite evaluates indexes; end it like"
         lack = [e for e in entries if not (e.entry.index or e.entry.tuners)]

@@ -128,8 +128,9 @@ class Plan:
         """Return what looks at the cloud of an entry's vectors.
 
         Nothing does for the draws after the first, nor under a similarity of its own: the vectors are those of the cosine's row.
+        An entry that scores pairs together has none.
         """
-        first = seed in (None, self.suite.seed) and entry.similarity is None
+        first = seed in (None, self.suite.seed) and entry.similarity is None and not entry.joint
         return CloudSample(self.suite.seed) if first else None
 
 

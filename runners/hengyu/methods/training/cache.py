@@ -24,8 +24,9 @@ from hengyu.storage.tuned import ABOUT, TunedStore
 
 if TYPE_CHECKING:
     from hengyu.encoders.huggingface import HuggingFace
+    from hengyu.methods.training.pair_model import PairScorer
 
-__all__ = ["TRAINEE", "TunedEncoder", "TunedEncoderCache"]
+__all__ = ["TRAINEE", "TunedEncoder", "TunedEncoderCache", "TunedScorer"]
 
 TRAINEE = "hengyu.methods.training.model"
 """The module that opens, trains and saves a model, imported only for a training."""
@@ -37,6 +38,15 @@ class TunedEncoder:
 
     encoder: HuggingFace
     trained: list[dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class TunedScorer:
+    """A trained cross-encoder, with the report of each training, and its folder."""
+
+    scorer: PairScorer
+    trained: list[dict[str, Any]]
+    folder: Path
 
 
 @dataclass
@@ -63,23 +73,50 @@ class TunedEncoderCache:
         store = replace(self.store, mirror=None) if encoder.spec.trust_remote_code else self.store
         trained = []
         for step in steps:
-            method: Tuner = step.make()
-            cache_key = self._cache_key(encoder, pooling, step, method, training_data)
-            try:
-                found = store.find(cache_key)
-            except Unreachable:
-                raise
-            except HengyuError as e:
-                self.progress.say(f"warning: {e}; training it again")
-                found = None
-            if found is None:
-                found = self._train(store, encoder, pooling, step, method, training_data, cache_key, on)
-            report, held = found
+            report, held, path = self._stored(store, encoder, pooling, step, training_data, on)
             trained.append({"name": str(step), **report})
-            path = store.path(cache_key)
             encoder = _open(path, encoder, str(report.get("prompt", encoder.spec.prompt)))
             finalize(encoder, held.release)
         return TunedEncoder(encoder, trained)
+
+    def tune_pairs(
+        self, encoder: HuggingFace, pooling: str, steps: Sequence[Step], training_data: TrainingData, on: str
+    ) -> TunedScorer:
+        """Return what scores pairs after a sequence of fine-tuning steps, the last of which is `joint`; like `tune` otherwise."""
+        from hengyu.methods.training.pair_model import PairScorer, TrainablePairEncoder
+
+        tuned = self.tune(encoder, pooling, steps[:-1], training_data, on)
+        store = replace(self.store, mirror=None) if encoder.spec.trust_remote_code else self.store
+        report, held, path = self._stored(store, tuned.encoder, pooling, steps[-1], training_data, on)
+        method: Tuner = steps[-1].make()
+        trainable = method.trainable(tuned.encoder, pooling)
+        assert isinstance(trainable, TrainablePairEncoder)
+        scorer = PairScorer(trainable, path, length=int(method.parameters()["length"]))
+        finalize(scorer, held.release)
+        return TunedScorer(scorer, [*tuned.trained, {"name": str(steps[-1]), **report}], path)
+
+    def _stored(
+        self,
+        store: TunedStore,
+        encoder: HuggingFace,
+        pooling: str,
+        step: Step,
+        training_data: TrainingData,
+        on: str,
+    ) -> tuple[dict[str, Any], Held, Path]:
+        """Return the report, the lock and the folder of a fine-tuning step, which is trained unless it is stored."""
+        method: Tuner = step.make()
+        cache_key = self._cache_key(encoder, pooling, step, method, training_data)
+        try:
+            found = store.find(cache_key)
+        except Unreachable:
+            raise
+        except HengyuError as e:
+            self.progress.say(f"warning: {e}; training it again")
+            found = None
+        if found is None:
+            found = self._train(store, encoder, pooling, step, method, training_data, cache_key, on)
+        return (*found, store.path(cache_key))
 
     def _cache_key(
         self, encoder: HuggingFace, pooling: str, step: Step, method: Tuner, training_data: TrainingData
@@ -104,11 +141,9 @@ class TunedEncoderCache:
         cache_key: dict[str, Any],
         on: str,
     ) -> tuple[dict[str, Any], Held]:
-        from hengyu.methods.training.model import TrainableEncoder
-
         started = time.perf_counter()
         where = f"{encoder.id}, {pooling}: {step} on {on}"
-        trainable = TrainableEncoder(encoder, pooling)
+        trainable = method.trainable(encoder, pooling)
         with self.progress.stage(f"tuning {where}", method.steps(training_data)) as tick:
             method.tune(trainable, training_data, tick)
         draft = store.root / f".draft-{uuid.uuid4().hex}"

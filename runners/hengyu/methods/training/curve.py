@@ -83,25 +83,30 @@ class TrainingMonitor:
         probe = rng.permutation(len(self.training_data.counts))[:size]
         self._probe = self.trainable.tokens([self.training_data.texts[int(i)] for i in probe])
         held = self.training_data.held
-        self._pairs = held.some(_JUDGED if self.judged else size) if held is not None else None
-        if self._pairs is not None:
-            texts = [self.training_data.texts[int(i)] for part in (self._pairs.first, self._pairs.second) for i in part]
-            self._held = self.trainable.tokens(texts)
+        self.pairs = held.some(_JUDGED if self.judged else size) if held is not None else None
+        if self.pairs is not None:
+            texts = [self.training_data.texts[int(i)] for part in (self.pairs.first, self.pairs.second) for i in part]
+            self.held = self.trainable.tokens(texts)  # the first sentences of the pairs, then the second
 
-    def look(self, step: int, losses: list[float]) -> dict[str, float]:
-        """Evaluate the model after a step, and return the figures; ``losses`` are those since the last evaluation."""
+    def figures(self) -> dict[str, float]:
+        """Return the figures of the model as it is."""
         found: dict[str, float] = {}
         x = _unit(self.trainable.vectors(self._probe))
         found["uniformity"] = uniformity(x)
         found["effective_rank"] = effective_rank(x)
-        if self._pairs is not None:
-            y = _unit(self.trainable.vectors(self._held))
-            a, b = y[: len(self._pairs)], y[len(self._pairs) :]
-            alike = self._pairs.unit >= _ALIKE
+        if self.pairs is not None:
+            y = _unit(self.trainable.vectors(self.held))
+            a, b = y[: len(self.pairs)], y[len(self.pairs) :]
+            alike = self.pairs.unit >= _ALIKE
             if alike.any():
                 found["alignment"] = alignment(a[alike], b[alike])
             with suppress(Degenerate):
-                found["held_out_spearman"] = spearman((a * b).sum(axis=1), self._pairs.labels)
+                found["held_out_spearman"] = spearman((a * b).sum(axis=1), self.pairs.labels)
+        return found
+
+    def look(self, step: int, losses: list[float]) -> dict[str, float]:
+        """Evaluate the model after a step, and return the figures; ``losses`` are those since the last evaluation."""
+        found = self.figures()
         self.step.append(step)
         self.loss.append(float(np.mean(losses)) if losses else 0.0)
         for key, value in found.items():

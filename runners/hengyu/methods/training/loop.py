@@ -182,9 +182,14 @@ class _Best:
 
 
 def train(
-    trainable: TrainableEncoder, objective: Objective, training_data: TrainingData, recipe: TrainingConfig, tick: Tick
+    trainable: TrainableEncoder,
+    objective: Objective,
+    training_data: TrainingData,
+    recipe: TrainingConfig,
+    tick: Tick,
+    monitor: type[TrainingMonitor] = TrainingMonitor,
 ) -> dict[str, Any]:
-    """Train the model in place; returns the training report as JSON."""
+    """Train the model in place, evaluated by a ``monitor`` now and then; returns the training report as JSON."""
     if objective.size < _FEWEST:
         raise Degenerate(f"it is trained on {objective.size} examples; it needs at least {_FEWEST}")
     own = trainable.parameters()
@@ -205,7 +210,7 @@ def train(
     best = _Best(own, recipe.patience) if recipe.patience else None
     often = min(max(_LOOKS, _EPOCH * recipe.epochs) if best else _LOOKS, max(1, total // _APART))
     looks = {round(total * k / often) for k in range(1, often + 1)}
-    curve = TrainingMonitor(trainable, training_data, recipe.seed, total, objective.size, judged=best is not None)
+    curve = monitor(trainable, training_data, recipe.seed, total, objective.size, judged=best is not None)
     found = curve.look(0, [])
     if best:
         best.over(0, _held_out(found))

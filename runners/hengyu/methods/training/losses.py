@@ -13,6 +13,7 @@ __all__ = [
     "embed_distill",
     "info_nce",
     "negative_cosine",
+    "ranked",
     "relational",
     "symmetric_kl",
 ]
@@ -42,12 +43,12 @@ def info_nce(
 
 def cosent(first: Tensor, second: Tensor, labels: Tensor, scale: float = 20.0) -> Tensor:
     """Return log(1 + sum exp(scale (cos_j - cos_i))) over all i, j with label i above label j (Su, CoSENT, kexue.fm 8847)."""
-    return _ranked(scale * cosine_similarity(first, second), labels)
+    return ranked(scale * cosine_similarity(first, second), labels)
 
 
 def angle(first: Tensor, second: Tensor, labels: Tensor, scale: float = 20.0) -> Tensor:
     """Return CoSENT's loss of the `angle_similarity` in the place of the cosine (Li and Li, AnglE, arXiv:2309.12871)."""
-    return _ranked(scale * angle_similarity(first, second), labels)
+    return ranked(scale * angle_similarity(first, second), labels)
 
 
 def angle_similarity(first: Tensor, second: Tensor) -> Tensor:
@@ -63,8 +64,8 @@ def angle_similarity(first: Tensor, second: Tensor) -> Tensor:
     return torch.abs(real + imaginary)
 
 
-def _ranked(scores: Tensor, labels: Tensor) -> Tensor:
-    """Return log(1 + sum exp(s_j - s_i)) over all i, j with label i above label j, of scores (n,)."""
+def ranked(scores: Tensor, labels: Tensor) -> Tensor:
+    """Return log(1 + sum exp(s_j - s_i)) over all i, j with label i above label j, of scores (n,) (kexue.fm 9341)."""
     gaps = scores[None, :] - scores[:, None]
     wrong = gaps[labels[:, None] > labels[None, :]]
     return torch.logsumexp(torch.cat([wrong.new_zeros(1), wrong]), dim=0)

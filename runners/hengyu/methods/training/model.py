@@ -45,6 +45,7 @@ class TrainableEncoder:
         self.pooling = pooling
         self.device = torch.device(encoder.device)
         self._plain: dict[str, Any] = {}  # the configuration's dropout rates
+        self.weights = encoder.folder.transformer  # the folder that they are read from
         self.token_weights: NDArray[np.float64] | None = None  # (V,), of its means; None where all are the same
         folder = encoder.folder
         if folder.word_weights is not None:
@@ -94,7 +95,7 @@ class TrainableEncoder:
                 setattr(config, key, dropout)
         try:
             self.model = transformers.AutoModel.from_pretrained(
-                folder.transformer,
+                self.weights,
                 config=config,
                 dtype=torch.float32,
                 use_safetensors=True,
@@ -142,12 +143,12 @@ class TrainableEncoder:
 
     def forward(self, rows: Rows, *, hidden: int | None = None) -> Tensor:
         """Return the vectors (n, d) of token ids in one pass; the token ``hidden`` is never attended to."""
-        tokens, kept = (torch.tensor(part, device=self.device) for part in self.tokenizer.rectangle(rows))
+        padded = self.tokenizer.rectangle(rows)
+        tokens, kept = (torch.tensor(part, device=self.device) for part in padded)
         if hidden is not None:
             kept = kept * (tokens != hidden)
         given = {"input_ids": tokens, "attention_mask": kept}
-        if self.tokenizer.typed:
-            kinds = self.tokenizer.types(*self.tokenizer.rectangle(rows))
+        if (kinds := self.token_types(*padded)) is not None:
             given["token_type_ids"] = torch.tensor(kinds, device=self.device)
         with autocast(self.device.type, self.dtype if self.model.training else "float32"):
             output = self.model(**accepted(self.model, {**given, "output_hidden_states": True}))
@@ -159,6 +160,10 @@ class TrainableEncoder:
             raise HengyuError(f"pooling '{self.read}' is not available: {reasons[self.read]}")
         layers = [None if layer is None else layer.float() for layer in read]
         return pool(layers, kept, [self.read], pooler=pooler, positions=positions)[self.read].float()
+
+    def token_types(self, rows: Rows, kept: Rows) -> list[list[int]] | None:
+        """Return the token types of padded rows with the mask ``kept``; None where all are 0."""
+        return self.tokenizer.types(rows, kept) if self.tokenizer.typed else None
 
     def vectors(self, rows: Rows) -> NDArray[np.float32]:
         """Return the vectors (n, d) of token ids as in the evaluation: no dropout, no gradients."""

@@ -18,12 +18,20 @@ from hengyu.methods.training.model import TrainableEncoder
 from hengyu.methods.training.objectives import layer_on_top
 from hengyu.methods.training.triples import Triples
 
-__all__ = ["AnglELoss", "CoSENTLoss", "CosineSimilarityLoss", "SoftmaxLoss", "SupervisedSimCseLoss", "TripleObjective"]
+__all__ = [
+    "AnglELoss",
+    "CoSENTLoss",
+    "CosineSimilarityLoss",
+    "PairObjective",
+    "SoftmaxLoss",
+    "SupervisedSimCseLoss",
+    "TripleObjective",
+]
 
 Ids = NDArray[np.int64]
 
 
-class _Pairs:
+class PairObjective:
     """An objective on labelled pairs, drawn from the training data and tokenised once."""
 
     heads: Sequence[nn.Module] = ()
@@ -51,7 +59,7 @@ class _Pairs:
         """Nothing to update after a step."""
 
 
-class CoSENTLoss(_Pairs):
+class CoSENTLoss(PairObjective):
     """CoSENT: cosines are trained to have the order of the labels."""
 
     def __init__(
@@ -75,7 +83,7 @@ class AnglELoss(CoSENTLoss):
         return angle(first, second, self.labels[torch.from_numpy(batch)], self.scale)
 
 
-class CosineSimilarityLoss(_Pairs):
+class CosineSimilarityLoss(PairObjective):
     """Sentence-BERT's regression of the cosine to the label on 0..1."""
 
     def loss(self, vectors: Tensor, batch: Ids) -> Tensor:
@@ -84,7 +92,7 @@ class CosineSimilarityLoss(_Pairs):
         return mse_loss(cosine_similarity(first, second), self.labels[torch.from_numpy(batch)])
 
 
-class SoftmaxLoss(_Pairs):
+class SoftmaxLoss(PairObjective):
     """Sentence-BERT's classification: a softmax over [u, v, |u - v|], one class per label."""
 
     def __init__(self, trainable: TrainableEncoder, training_data: TrainingData, recipe: TrainingConfig) -> None:

@@ -12,6 +12,8 @@ from hengyu.methods.training.config import TrainingConfig, entry_name
 from hengyu.methods.training.data import TrainingData
 
 if TYPE_CHECKING:
+    from hengyu.encoders.huggingface import HuggingFace
+    from hengyu.methods.training.curve import TrainingMonitor
     from hengyu.methods.training.loop import Objective
     from hengyu.methods.training.model import TrainableEncoder
 
@@ -31,6 +33,12 @@ class Tuner(Method):
     def parameters(self) -> dict[str, Any]:
         """Return every parameter by name, defaults included; a tuner is a dataclass."""
         return {f.name: getattr(self, f.name) for f in fields(self) if f.init}
+
+    def trainable(self, encoder: HuggingFace, pooling: str) -> TrainableEncoder:
+        """Return what it trains of an encoder; raises `HengyuError` for one that cannot be trained."""
+        from hengyu.methods.training.model import TrainableEncoder
+
+        return TrainableEncoder(encoder, pooling)
 
     @abstractmethod
     def steps(self, training_data: TrainingData) -> int:
@@ -74,6 +82,12 @@ class FineTuner(TrainingConfig, Tuner):
     def make(self, trainable: TrainableEncoder, training_data: TrainingData) -> Objective:
         """Return the objective: the rows of a batch, and the loss of their vectors."""
 
+    def monitor(self) -> type[TrainingMonitor]:
+        """Return what evaluates the model during its training."""
+        from hengyu.methods.training.curve import TrainingMonitor
+
+        return TrainingMonitor
+
     def tune(self, trainable: TrainableEncoder, training_data: TrainingData, tick: Tick) -> None:
         """Open the model, train it on the objective and keep the report.
 
@@ -90,7 +104,7 @@ class FineTuner(TrainingConfig, Tuner):
             objective = self.make(trainable, training_data)
             for wrapper in reversed(self.wrappers):
                 objective = wrapper.changed(objective, trainable)
-            self.report = train(trainable, objective, training_data, self, tick)
+            self.report = train(trainable, objective, training_data, self, tick, self.monitor())
             for wrapper in self.wrappers:
                 wrapper.finish(trainable)
         if trainable.tokenizer.added:
@@ -114,6 +128,10 @@ class TunerWrapper(Tuner):
         """Set the tuner that it wraps; raises ValueError for one whose loss cannot be changed so."""
         if not isinstance(inner, FineTuner | TunerWrapper):
             raise ValueError(f"{self.name} can only wrap a tuner that has a training loss, and this one has none")
+        if inner.joint:
+            raise ValueError(
+                f"{self.name} wraps tuners of sentence vectors, and {inner.name} scores pairs; leave one out"
+            )
         self.inner = inner
         return self
 

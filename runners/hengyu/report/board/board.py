@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from hengyu.evaluation.cells import scores_jointly
 from hengyu.report.board.cell import HEATS, Cell, percent
 from hengyu.storage.records import Record, Run
 from hengyu.storage.records.audits import AuditOf, load_audits
@@ -78,12 +79,14 @@ class Row:
     )  # by the main column; None for a row with a hole, and for an upper bound; equal numbers share a rank
     baseline: bool
     cells: tuple[Cell, ...]  # one a column
-    unranked: bool = False  # no vectors, no rank: pairs scored jointly (an upper bound), or one rater
+    unranked: bool = False  # no vectors, no rank: pairs scored jointly, or one rater
     bytes: int | None = None  # that one vector takes
 
     @property
     def mark(self) -> str:
         """What is said of the row beside its encoder, "" for nothing."""
+        if self.unranked and not self.baseline and self.fit_on != "none":
+            return "scores pairs"  # trained on labels: it may well be below those of vectors
         return "baseline" if self.baseline else "upper bound" if self.unranked else ""
 
     @property
@@ -201,7 +204,14 @@ def make_board(run: Run, metric: str = "") -> Board:
         )
         dim = next((r.dim for r in seen if r and r.dim is not None), None)
         size = next((r.bytes for r in seen if r and r.bytes is not None), None)
-        row = Row(*key, dim=dim, rank=None, baseline=key[0] in baselines, cells=cells, unranked=key[0] in unranked)
+        row = Row(
+            *key,
+            dim=dim,
+            rank=None,
+            baseline=key[0] in baselines,
+            cells=cells,
+            unranked=key[0] in unranked or scores_jointly(key[2]),
+        )
         rows.append(replace(row, bytes=size))
     if main is not None:
         rows = _ranked(rows, main)

@@ -9,7 +9,7 @@ from typing import Any
 
 from hengyu.report.board.cell import between, percent
 from hengyu.report.charts.trainings import tunings
-from hengyu.report.published import matching_published
+from hengyu.report.published import matching_published, of_task
 from hengyu.report.sheet import Sheet
 from hengyu.storage.identity import parts_of
 from hengyu.storage.records import Run, cell_key
@@ -52,7 +52,7 @@ def published_sheet(run: Run) -> Sheet:
     for r, figure in matching_published(run):
         own = (percent(r.value), between(r.low, r.high), percent(figure.value))
         change = percent((r.value or 0.0) - figure.value, signed=True)
-        rows.append((r.task, *r.row, *own, change, figure.protocol, figure.source))
+        rows.append((of_task(r), *r.row, *own, change, figure.protocol, figure.source))
     return Sheet("Published figures beside ours", "", heads, tuple(rows), frozenset({5, 6, 7, 8}))
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
+from hengyu.evaluation.cells import JOINT, scores_jointly
 from hengyu.report.board.board import RowKey, family_of
 from hengyu.report.board.cell import between, percent
 from hengyu.report.summary.sentence import Sentence
@@ -140,6 +141,8 @@ class Summary:
             return Sentence(
                 "one rater, against the mean of the others" if line.unranked else "a baseline: it uses no model"
             )
+        if line.unranked and line.row[3] != "none":
+            return Sentence("takes no rank: it reads both sentences together and makes no vectors")
         if line.unranked:
             return Sentence("an upper bound: it reads both sentences together and makes no vectors")
         if not line.delta:
@@ -201,7 +204,7 @@ def summarise(run: Run) -> Summary:
                 own,
                 standings.get(row),
                 baseline,
-                about.get("kind") == "cross-encoder",
+                about.get("kind") == JOINT or scores_jointly(row[2]),
                 not baseline and main.delta is None and row[2] == kind.reference,
                 _total([r.seconds for r in own.values()]),
             )

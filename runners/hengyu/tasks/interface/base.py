@@ -118,6 +118,7 @@ class Task(ABC):
         reference: the entry that every other one is compared with.
         index: whether entries end in an index.
         tuners: whether an entry may train the encoder.
+        scored: whether an entry may score pairs together and leave no vectors (`hengyu.methods.base.Method.joint`).
         baselines: what every suite evaluates beside its encoders unless it names its own: names of `hengyu.encoders.BASELINES`,
             or of a kind whose entries end in an `index`, entries of lexical search, which need no encoder.
         refused: keys of a suite that it may not have -> what is said to who writes them.
@@ -150,6 +151,7 @@ class Task(ABC):
     reference: ClassVar[str] = "raw"
     index: ClassVar[bool] = False
     tuners: ClassVar[bool] = True
+    scored: ClassVar[bool] = False
     baselines: ClassVar[tuple[str, ...]] = BASELINES
     refused: ClassVar[Mapping[str, str]] = {}
     collections: ClassVar[bool] = False

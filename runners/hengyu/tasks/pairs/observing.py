@@ -28,6 +28,7 @@ class PairTask(Task):
     observed_by: ClassVar[tuple[str, ...]] = (StsVectors.__module__,)
     handed_by: ClassVar[tuple[str, ...]] = (__name__,)
     noise: ClassVar[float] = 1.0
+    scored: ClassVar[bool] = True
 
     @classmethod
     def deriving_code(cls) -> tuple[str, ...]:

@@ -122,7 +122,11 @@ class Subject:
         task, fit = lesson.task, lesson.fit
         data = watched_on(make_training_data(self.texts, task, fit, None), task.pairs)
         tuning = TunedEncoderCache(TunedStore(folder / "tuned"), progress)
-        tuned = tuning.tune(self.encoder, self.pooling, entry.tuners, data, "+".join(fit.splits)).encoder
+        on = "+".join(fit.splits)
+        if entry.joint:
+            scorer = tuning.tune_pairs(self.encoder, self.pooling, entry.tuners, data, on).scorer
+            return spearman(scorer.scores(task.pairs.first, task.pairs.second), task.pairs.labels)
+        tuned = tuning.tune(self.encoder, self.pooling, entry.tuners, data, on).encoder
         rest = [step for step in entry.steps if step not in entry.tuners]
         needed = np.unique(np.concatenate([task.ids, *([fit.ids] if rest else [])]))
         vectors = encode_some(VectorStore(folder / "vectors"), tuned, self.texts, needed, self.pooling, progress)
