@@ -24,6 +24,7 @@ from hengyu.storage.tuned import ABOUT, TunedStore
 
 if TYPE_CHECKING:
     from hengyu.encoders.huggingface import HuggingFace
+    from hengyu.methods.training.model import TrainableEncoder
 
 __all__ = ["TRAINEE", "TunedEncoder", "TunedEncoderCache"]
 
@@ -33,10 +34,11 @@ TRAINEE = "hengyu.methods.training.model"
 
 @dataclass(frozen=True)
 class TunedEncoder:
-    """A fine-tuned encoder, with the report of each training."""
+    """A fine-tuned encoder, with the report of each training, and the pooling that it is read under."""
 
     encoder: HuggingFace
     trained: list[dict[str, Any]]
+    pooling: str
 
 
 @dataclass
@@ -64,7 +66,7 @@ class TunedEncoderCache:
         trained = []
         for step in steps:
             method: Tuner = step.make()
-            cache_key = self._cache_key(encoder, pooling, step, method, training_data)
+            cache_key = _cache_key(encoder, pooling, step, method, training_data)
             try:
                 found = store.find(cache_key)
             except Unreachable:
@@ -73,25 +75,14 @@ class TunedEncoderCache:
                 self.progress.say(f"warning: {e}; training it again")
                 found = None
             if found is None:
-                found = self._train(store, encoder, pooling, step, method, training_data, cache_key, on)
+                found = self._train(store, encoder, pooling, step, method, training_data, on)
             report, held = found
             trained.append({"name": str(step), **report})
             path = store.path(cache_key)
             encoder = _open(path, encoder, str(report.get("prompt", encoder.spec.prompt)))
+            pooling = str(report.get("pooling", pooling))
             finalize(encoder, held.release)
-        return TunedEncoder(encoder, trained)
-
-    def _cache_key(
-        self, encoder: HuggingFace, pooling: str, step: Step, method: Tuner, training_data: TrainingData
-    ) -> dict[str, Any]:
-        return tuned_key(
-            about={"step": str(step), "pooling": pooling},
-            encoder=vectors_key(encoder, pooling),
-            step=step.key,
-            training_data=training_data.digest(labelled=step.labelled),
-            held=training_data.held_digest,
-            made=made_by(TRAINEE, alone=(__name__,)),
-        )
+        return TunedEncoder(encoder, trained, pooling)
 
     def _train(
         self,
@@ -101,7 +92,6 @@ class TunedEncoderCache:
         step: Step,
         method: Tuner,
         training_data: TrainingData,
-        cache_key: dict[str, Any],
         on: str,
     ) -> tuple[dict[str, Any], Held]:
         from hengyu.methods.training.model import TrainableEncoder
@@ -111,18 +101,20 @@ class TunedEncoderCache:
         trainable = TrainableEncoder(encoder, pooling)
         with self.progress.stage(f"tuning {where}", method.steps(training_data)) as tick:
             method.tune(trainable, training_data, tick)
-        draft = store.root / f".draft-{uuid.uuid4().hex}"
-        try:
-            draft.mkdir(parents=True)
-            trainable.save(draft, _readme(encoder, pooling, step, method))
-            held = store.keep(cache_key, method.report, draft)
-        except OSError as e:
-            raise HengyuError(
-                f"{draft.parent}: the fine-tuned encoder cannot be stored ({e.strerror or e}); free some space or set HENGYU_CACHE "
-                "to another folder"
-            ) from e
-        finally:
-            shutil.rmtree(draft, ignore_errors=True)
+        wanted = _cache_key(encoder, pooling, step, method, training_data)
+        held: Held | None = None
+        about = _readme(encoder, pooling, step, method)
+        for variant, data in (method.variants(training_data) or {"": training_data}).items():
+            if trainable.variants:
+                trainable.take(variant)
+            cache_key = _cache_key(encoder, pooling, step, method, data)
+            kept = _keep(
+                store, trainable, cache_key, method.report, f"{about}\nIt is for {variant}.\n" if variant else about
+            )
+            if cache_key == wanted:
+                held = kept
+            elif kept is not None:
+                kept.release()
         del trainable
         give_back_memory()
         seconds = time.perf_counter() - started
@@ -130,8 +122,40 @@ class TunedEncoderCache:
         self.seconds[parts] = self.seconds.get(parts, 0.0) + seconds
         self.progress.say(f"fine-tuned {where}: {seconds:.0f} s")
         if held is None:
-            raise Unreachable(f"{store.path(cache_key)}: was deleted while it was in use; run the same command again")
+            raise Unreachable(f"{store.path(wanted)}: was deleted while it was in use; run the same command again")
         return method.report, held
+
+
+def _cache_key(
+    encoder: HuggingFace, pooling: str, step: Step, method: Tuner, training_data: TrainingData
+) -> dict[str, Any]:
+    return tuned_key(
+        about={"step": str(step), "pooling": pooling},
+        encoder=vectors_key(encoder, pooling),
+        step=step.key,
+        training_data=training_data.digest(labelled=step.labelled),
+        held=training_data.held_digest,
+        condition=method.condition(training_data),
+        made=made_by(TRAINEE, alone=(__name__,)),
+    )
+
+
+def _keep(
+    store: TunedStore, trainable: TrainableEncoder, cache_key: dict[str, Any], report: dict[str, Any], about: str
+) -> Held | None:
+    """Store a trained model, and return the lock that protects it; None if it was deleted already."""
+    draft = store.root / f".draft-{uuid.uuid4().hex}"
+    try:
+        draft.mkdir(parents=True)
+        trainable.save(draft, about)
+        return store.keep(cache_key, report, draft)
+    except OSError as e:
+        raise HengyuError(
+            f"{draft.parent}: the fine-tuned encoder cannot be stored ({e.strerror or e}); free some space or set HENGYU_CACHE "
+            "to another folder"
+        ) from e
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
 
 
 def _open(path: Path, encoder: HuggingFace, prompt: str) -> HuggingFace:

@@ -122,14 +122,15 @@ class Subject:
         task, fit = lesson.task, lesson.fit
         data = watched_on(make_training_data(self.texts, task, fit, None), task.pairs)
         tuning = TunedEncoderCache(TunedStore(folder / "tuned"), progress)
-        tuned = tuning.tune(self.encoder, self.pooling, entry.tuners, data, "+".join(fit.splits)).encoder
+        tuned = tuning.tune(self.encoder, self.pooling, entry.tuners, data, "+".join(fit.splits))
+        encoder, pooling = tuned.encoder, tuned.pooling
         rest = [step for step in entry.steps if step not in entry.tuners]
         needed = np.unique(np.concatenate([task.ids, *([fit.ids] if rest else [])]))
-        vectors = encode_some(VectorStore(folder / "vectors"), tuned, self.texts, needed, self.pooling, progress)
-        sample = {fit.word: vectors.sample(self.pooling, fit)} if rest else {}
+        vectors = encode_some(VectorStore(folder / "vectors"), encoder, self.texts, needed, pooling, progress)
+        sample = {fit.word: vectors.sample(pooling, fit)} if rest else {}
         ids, (first, second) = restrict([task.first, task.second])
-        x = vectors.get(self.pooling, ids)
-        tuned.release()
+        x = vectors.get(pooling, ids)
+        encoder.release()
 
         def cut(entry: Entry) -> float:
             y: NDArray[np.floating[Any]] = x
