@@ -11,7 +11,7 @@ from typing import Any
 
 from hengyu.base.errors import HengyuError, first_line
 from hengyu.encoders.architectures import load_transformer
-from hengyu.encoders.layout import NGRAMS, STEP, Part
+from hengyu.encoders.layout import ATTENTION, NGRAMS, STEP, Part
 from hengyu.encoders.model_folder import ModelFolder
 
 __all__ = ["build", "build_cross_encoder", "load_tokenizer"]
@@ -155,6 +155,8 @@ def _module(folder: ModelFolder, part: Part, dtype: Any) -> Any:
     if part.kind == "Ngrams":
         # sentence-transformers is imported with it
         return import_module(NGRAMS.rpartition(".")[0]).NgramEmbedding.load(str(folder.path), subfolder=part.inside)
+    if part.kind == "TokenAttention":
+        return import_module(ATTENTION.rpartition(".")[0]).TokenAttention.load(str(folder.path), subfolder=part.inside)
     if part.kind not in _CLASSES:
         raise HengyuError(f"{folder.where}: module {part.type} cannot be built here")
     try:

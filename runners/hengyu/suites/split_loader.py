@@ -14,7 +14,7 @@ from hengyu.cards.collection import Collection, load_collection
 from hengyu.cards.data import Pairs, load_pairs
 from hengyu.cards.sampling import sample_pairs
 from hengyu.storage.identity import text_digest
-from hengyu.suites.mixture import Part, mixture, rows_of
+from hengyu.suites.mixture import OWN, Part, own_parts, rows_of
 from hengyu.suites.plan import DISTINCT, FitData, Ids, TextIndex, counted
 from hengyu.tasks.interface.data import SearchData, TaskData
 
@@ -111,8 +111,8 @@ class SplitLoader:
         ``labelled`` the labels are learned from too, and `HengyuError` says when they are those of the task itself.
         """
         source = word.removesuffix(DISTINCT)
-        shared = mixture(source)
-        if len(shared) > 1 or shared[0].share != 1:
+        shared = own_parts(source, task.pairs.card.name)
+        if len(shared) > 1 or shared[0].share != 1 or source.endswith(OWN):
             return self._mixed(task, word, shared, labelled=labelled)
         parts = self._parts(task, source)
         if labelled:
