@@ -93,7 +93,10 @@ def test_what_a_mixture_holds(folder: Path) -> None:
     assert got == want
     counts = np.bincount(np.concatenate([pairs.first, pairs.second]), minlength=len(data.counts))
     assert counts.tolist() == data.counts.tolist()
+    learned = {*fit.ids.tolist(), *task.ids.tolist()}
+    assert set(range(len(plan.texts))) == learned  # no other sentence of the splits is encoded
     whole = plan_of(folder, '{ "grades:train" = 1, "other:train" = 2 }')
+    assert len(whole.texts) > len(plan.texts)
     assert whole.fits[task.name, "grades:train+other:train=2"].digest != fit.digest
 
 

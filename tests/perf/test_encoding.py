@@ -119,8 +119,8 @@ def test_fewer_bits_are_faster_and_move_no_score(
 ) -> None:
     """bfloat16 needs AVX512-BF16 or AMX, and int8 VNNI; times are of the processor, on one thread.
 
-    The scores are those of cosines, raw and whitened, in three poolings. In int8 the vectors of [CLS], which whitening moves most, are
-    not held to a bound.
+    The scores are those of cosines, raw and whitened, in three poolings. In int8 the vectors of [CLS] are not held to a bound:
+    whitening moves them most.
     """
     import torch
     from sentence_transformers import SentenceTransformer
