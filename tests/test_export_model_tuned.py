@@ -137,9 +137,9 @@ def test_a_training_that_comes_out_otherwise_is_refused(
     monkeypatch.setenv("HENGYU_CACHE", str(tmp_path / "cache"))
     train = hengyu.methods.training.loop.train
 
-    def other(trainable: Any, objective: Any, training_data: Any, recipe: Any, tick: Any) -> Any:
+    def other(trainable: Any, objective: Any, training_data: Any, recipe: Any, *more: Any) -> Any:
         """As another version of torch would, only more so."""
-        return train(trainable, objective, training_data, replace(recipe, lr=0.01), tick)
+        return train(trainable, objective, training_data, replace(recipe, lr=0.01), *more)
 
     monkeypatch.setattr("hengyu.methods.training.loop.train", other)
     done = take(finished, tmp_path / "model", f"mean | {SIMCSE}")

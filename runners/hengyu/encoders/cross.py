@@ -16,7 +16,10 @@ from hengyu.encoders.hub import find_folder
 from hengyu.encoders.kinds import CROSS, labels_of
 from hengyu.encoders.model_folder import ModelFolder
 
-__all__ = ["CrossEncoder", "open_cross_encoder"]
+__all__ = ["LAYERED", "CrossEncoder", "open_cross_encoder"]
+
+LAYERED = ["Transformer", "Pooling", "Dense"]
+"""The modules of a cross-encoder whose score is a layer on a pooled vector, such as `hengyu export-model` writes."""
 
 _BATCH = 32
 _HEAD = "ForSequenceClassification"
@@ -53,7 +56,7 @@ def _called(problem: str) -> str:
 
 
 class CrossEncoder:
-    """A transformer with a one-label classification head, as loaded by sentence-transformers' ``CrossEncoder``.
+    """A transformer with a one-label classification head, or a pooling and a layer, as sentence-transformers' ``CrossEncoder``.
 
     Pairs of equal token length share a batch, so there is no padding, and a score hardly depends on other pairs.
     """
@@ -80,14 +83,15 @@ class CrossEncoder:
             raise HengyuError(
                 f"{folder.where}: is not a cross-encoder, its config.json names no {_HEAD}; give an encoder with --encoder"
             )
-        if folder.custom or folder.adapter or [p.kind for p in folder.pipeline] != ["Transformer"]:
+        kinds = [p.kind for p in folder.pipeline]
+        if folder.custom or folder.adapter or (kinds != ["Transformer"] and kinds != LAYERED):
             raise HengyuError(
                 f"{folder.where}: has more than a transformer with a classification head; merge an adapter into its "
                 "base, and save the model without other modules"
             )
-        if labels_of(folder) != 1:
+        if self._labels != 1:
             raise HengyuError(
-                f"{folder.where}: gives {labels_of(folder)} numbers for a pair, like a classifier; a cross-encoder "
+                f"{folder.where}: gives {self._labels} numbers for a pair, like a classifier; a cross-encoder "
                 "gives one score (num_labels = 1)"
             )
 
@@ -95,6 +99,20 @@ class CrossEncoder:
     def revision(self) -> str:
         """The hub revision the weights are of; "" for a folder."""
         return self.folder.revision
+
+    @property
+    def _labels(self) -> int:
+        """How many numbers it gives for a pair: those of its classification head, or of the layer behind a pooling."""
+        parts = self.folder.pipeline
+        if len(parts) == 1:
+            return labels_of(self.folder)
+        size = parts[-1].config.get("out_features")
+        return size if isinstance(size, int) else 0
+
+    @property
+    def gives_probabilities(self) -> bool:
+        """Whether scores pass through a sigmoid."""
+        return self._activation.endswith(".Sigmoid")
 
     @cached_property
     def _activation(self) -> str:

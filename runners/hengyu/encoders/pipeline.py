@@ -38,7 +38,7 @@ def build(folder: ModelFolder, dtype: Any, device: str) -> Any:
 
 
 def build_cross_encoder(folder: ModelFolder, dtype: Any, device: str, activation: Any) -> Any:
-    """Return the library's `CrossEncoder` for a folder with a transformer and a classification head.
+    """Return the library's `CrossEncoder` for a folder with a transformer and a classification head, or a pooling and a layer.
 
     Raises:
         HengyuError: for files that do not fit each other.
@@ -47,8 +47,13 @@ def build_cross_encoder(folder: ModelFolder, dtype: Any, device: str, activation
 
     with _quiet():
         try:
+            first, *others = folder.pipeline
+            task = "" if others else _CLASSIFY
             model = CrossEncoder(
-                modules=[_transformer(folder, folder.pipeline[0], dtype, _CLASSIFY)],
+                modules=[
+                    _transformer(folder, first, dtype, task),
+                    *(_module(folder, p, dtype).to(dtype) for p in others),
+                ],
                 device=device,
                 prompts=dict(folder.prompts),
                 default_prompt_name=folder.default_prompt_name or None,

@@ -114,10 +114,20 @@ class Code(Transform):
 
 
 class Searcher(Method):
-    """What finds neighbours; the last step of an entry in a retrieval suite."""
+    """What finds neighbours; the last step of an entry in a retrieval suite.
+
+    Attributes:
+        costly: whether a query takes so long that it is asked once, and its rate is measured in passing.
+    """
 
     needs_fit = False
     searches = True
+    costly: ClassVar[bool] = False
+
+    @property
+    def calls_per_query(self) -> float:
+        """How often a cross-encoder is called for a query, on average over those asked; 0 without one."""
+        return 0.0
 
     @abstractmethod
     def search(self, q: Any, k: int) -> tuple[Ids, NDArray[np.float32]]:
@@ -161,7 +171,7 @@ class Index(Searcher):
 
 
 class Lexical(Searcher):
-    """Texts to the texts that share their words or characters; it needs no encoder, so no step stands before it."""
+    """Texts to texts, by shared words or a cross-encoder's scores; it needs no vectors, so no step stands before it."""
 
     category = "lexical"
 

@@ -34,6 +34,13 @@ class Retrieval(SearchTask):
             "exact@10",
             "share of the first 10 as near as the tenth of exact search in the same vectors, x 100",
         ),
+        Metric(
+            "calls",
+            "calls/query",
+            "how often a cross-encoder is called for a query, on average",
+            "rate",
+            higher_is_better=False,
+        ),
         Metric("qps", "queries/s", "queries answered a second, one a call, on one thread", "rate"),
         Metric("qps-batch", "in a batch", "queries answered a second, all in one call, on one thread", "rate"),
         Metric("bytes-per-vector", "bytes/vector", "bytes that one vector more takes", "bytes", higher_is_better=False),
@@ -76,11 +83,11 @@ class Retrieval(SearchTask):
     main = MAIN
     compared = QUALITY
     averaged = (*QUALITY, "bytes-per-vector")
-    sizes = ("bytes-per-vector", "index-bytes")
+    sizes = ("bytes-per-vector", "index-bytes", "calls")
     reference = "flat"
     refused = {
         "cross_encoders": "does not fit a retrieval suite: a cross-encoder has no vectors that an index could hold, and "
-        "scores pairs of STS suites only; leave it out",
+        "scores pairs of STS suites only; leave it out, or search by it: cross-rerank(model=DIR), cur(model=DIR)",
     }
     standings = False
     keeps = "relevance"

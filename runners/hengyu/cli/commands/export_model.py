@@ -56,9 +56,9 @@ def command(
     from hengyu.report.board.board import percent
     from hengyu.storage.fits import FitStore
     from hengyu.storage.records import find_run, load_run
-    from hengyu.tools.export_model.card import model_card
-    from hengyu.tools.export_model.fitted import Places, refit
-    from hengyu.tools.export_model.folder import refuse_occupied, write_folder
+    from hengyu.tools.export_model.card import model_card, scorer_card
+    from hengyu.tools.export_model.fitted import Places, refit, refit_scorer
+    from hengyu.tools.export_model.folder import refuse_occupied, write_folder, write_scorer
     from hengyu.tools.export_model.row import choose, written
 
     found = load_run(find_run(run))
@@ -68,6 +68,15 @@ def command(
     refuse_occupied(out, force=force)
     progress = Progress(Console(stderr=True))
     places = Places(encoder, data, datasets, offline, trust_remote_code)
+    if choice.entry.joint:
+        joint = refit_scorer(found, choice, fit_on, places, progress=progress)
+        made = write_scorer(joint, out, scorer_card(found, choice, joint), force=force)
+        click.echo(plain(f"row: {written(choice.row)}"), err=True)
+        click.echo(plain(f"modules: {' > '.join(made.modules)}; give it with --cross-encoder"), err=True)
+        click.echo(plain(f"Spearman on {choice.task}: {percent(joint.spearman)}"), err=True)
+        click.echo(f"checked: {made.probed} pairs, largest error {made.error:.1e}", err=True)
+        click.echo(str(out))
+        return
     fitted = refit(found, choice, fit_on, places, fits=FitStore.default(), progress=progress)
     of_run = choice.value_in(found)
     if not fit_on and of_run is not None and abs(of_run - fitted.spearman) > 1e-3:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from hengyu.base.memory import give_back_memory, status
 from hengyu.methods.base import Ids
 
-__all__ = ["COSTS", "Peak", "queries_each_second", "queries_per_second", "threads"]
+__all__ = ["COSTS", "Peak", "queries_each_second", "queries_once", "queries_per_second", "threads"]
 
 COSTS = ("qps", "qps-batch", "qps-batch-threads", "build-seconds", "peak-memory")
 
@@ -56,6 +56,15 @@ def queries_per_second(index: _Searched, queries: Any, k: int) -> tuple[Ids, dic
     with threads(None):
         every = _rate(lambda: index.search(queries, k), len(queries))
     return found[0], {"qps": single, "qps-batch": batch, "qps-batch-threads": every}
+
+
+def queries_once(index: _Searched, queries: Any, k: int) -> tuple[Ids, dict[str, float]]:
+    """Search like `queries_per_second`, each query once and in a call of its own; the only rate is ``qps``."""
+    with threads(1):
+        start = time.perf_counter()
+        found = [index.search(queries[i : i + 1], k)[0] for i in range(len(queries))]
+        rate = len(queries) / max(time.perf_counter() - start, 1e-9)
+    return np.concatenate(found), {"qps": rate}
 
 
 def queries_each_second(

@@ -54,6 +54,16 @@ class FusedSearch:
             lists.append(drop_own(ids, scores, q.own) if spare else (ids, scores))
         return self.method.fuse(lists, k)
 
+    @property
+    def costly(self) -> bool:
+        """Whether a query of any of them takes so long that it is asked once."""
+        return any(part.costly for part in self.parts)
+
+    @property
+    def calls_per_query(self) -> float:
+        """How often cross-encoders are called for a query."""
+        return sum(part.calls_per_query for part in self.parts)
+
     def size(self) -> int:
         """Return the size of all indexes in bytes."""
         return sum(part.size() for part in self.parts)

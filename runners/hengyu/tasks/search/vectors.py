@@ -15,7 +15,7 @@ from hengyu.methods.base import Fusion, Searcher
 from hengyu.methods.fit_cache import FitCache
 from hengyu.methods.grammar import Entry
 from hengyu.methods.pipeline import PipelineFitter
-from hengyu.methods.search.cost import Peak, queries_per_second, threads
+from hengyu.methods.search.cost import Peak, queries_once, queries_per_second, threads
 from hengyu.methods.search.exact import Exact, exact_search
 from hengyu.methods.search.fused import FusedSearch, JoinedQueries
 from hengyu.methods.step import Step
@@ -122,7 +122,8 @@ class RetrievalVectors:
         seconds = time.perf_counter() - started
         fused = isinstance(built.search, FusedSearch)
         spare = 0 if fused else self.relevance.spare  # a fusion leaves the queries' own rows out of the lists it joins
-        ids, rates = queries_per_second(built.search, built.queries, self.depth + spare)
+        measured = queries_once if built.search.costly else queries_per_second
+        ids, rates = measured(built.search, built.queries, self.depth + spare)
         costs = {**rates, "build-seconds": seconds}
         most = peak.bytes()
         if most is not None:
@@ -134,6 +135,7 @@ class RetrievalVectors:
         sizes = {
             "index-bytes": float(built.search.size() - unstored * len(self.relevance.corpus)),
             "bytes-per-vector": built.search.vector_size() - unstored,
+            **({"calls": calls} if (calls := built.search.calls_per_query) else {}),
         }
         found = ids.astype(np.int32)
         before = built.vectors

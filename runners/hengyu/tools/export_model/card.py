@@ -15,11 +15,46 @@ from hengyu.report.page.provenance import command_of
 from hengyu.report.page.public import public
 from hengyu.storage.records import Record, Run
 from hengyu.tasks.interface.registry import find_task
-from hengyu.tools.export_model.fitted import Fitted
+from hengyu.tools.export_model.fitted import Fitted, FittedScorer
 from hengyu.tools.export_model.folder import Written
 from hengyu.tools.export_model.row import Choice
 
-__all__ = ["model_card"]
+__all__ = ["model_card", "scorer_card"]
+
+
+def scorer_card(run: Run, choice: Choice, fitted: FittedScorer) -> str:
+    """Return README.md of a folder with a cross-encoder; all external text is escaped."""
+    encoder, pooling, entry, _ = choice.row
+    facts = {
+        "encoder": encoder + (f", revision {fitted.base.revision}" if fitted.base.revision else ""),
+        "pooling": pooling,
+        "entry": entry if choice.seed is None else f"{entry}, seed {choice.seed}",
+        "trained on": ", ".join(fitted.splits) + ", with its labels",
+        f"Spearman x 100 on {choice.task}": percent(fitted.spearman),
+        "encoder's fingerprint": fitted.base.folder.fingerprint,
+    }
+    lines = [
+        "---",
+        'library_name: "sentence-transformers"',
+        'pipeline_tag: "text-ranking"',
+        'language: ["zh"]',
+        "---",
+        "",
+    ]
+    lines += [f"# {markdown(f'{encoder}, {pooling}, {entry}')}", ""]
+    lines += [
+        f"A cross-encoder: a row of the leaderboard of {markdown(run.id)}, trained and exported by Hengyu {__version__}.",
+        "",
+    ]
+    lines += [
+        "| | |",
+        "|---|---|",
+        *(markdown_row([markdown(key), markdown(value)]) for key, value in facts.items()),
+        "",
+    ]
+    lines += ["```python", "from sentence_transformers import CrossEncoder", ""]
+    lines += ['CrossEncoder("DIR").predict([("第一句", "第二句")])', "```", ""]
+    return "\n".join([*lines, *_again(run, choice, "")]) + "\n"
 
 
 def model_card(run: Run, choice: Choice, fitted: Fitted, written: Written, other_fit: str = "") -> str:

@@ -41,7 +41,9 @@ from hengyu.tasks.pairs.vectors import restrict
 from hengyu.tools.export_model.pooled import refuse_unsayable
 from hengyu.tools.export_model.row import Choice
 
-__all__ = ["Fitted", "Places", "refit"]
+__all__ = ["Fitted", "FittedScorer", "Places", "refit", "refit_scorer"]
+
+_LIBRARY = ("cls", "mean", "last", "weighted-mean", "native")  # what a cross-encoder's folder can pool by
 
 
 @dataclass(frozen=True)
@@ -81,6 +83,54 @@ class Fitted:
     texts: tuple[str, ...]  # (m,) sentences of the task
     vectors: NDArray[np.floating[Any]]  # (m, k) their vectors
     spearman: float  # of the task, for these vectors
+
+
+@dataclass(frozen=True)
+class FittedScorer:
+    """A trained cross-encoder, with pairs of the task and its scores of them."""
+
+    base: HuggingFace  # the row's encoder
+    folder: Path  # where it is stored
+    splits: tuple[str, ...]  # what it was trained on
+    pairs: tuple[tuple[str, str], ...]  # (n,) of the task
+    scores: NDArray[np.float64]  # (n,)
+    spearman: float  # of the task
+
+
+def refit_scorer(
+    run: Run,
+    choice: Choice,
+    fit_on: str = "",
+    places: Places | None = None,
+    *,
+    store: VectorStore | None = None,
+    progress: Progress = silent,
+) -> FittedScorer:
+    """Train the cross-encoder of a row like the run, or load it; like `refit` otherwise."""
+    places = places or Places()
+    known = read_sources(run.path, "delete it and give --encoder and --data")
+    encoder = _encoder(run, choice, known, places)
+    data = _sentences(run, choice, fit_on, known, places)
+    fit, pooling, entry = data.fit, choice.row[1], choice.seeded
+    refuse_unsayable(encoder, pooling)
+    if pooling not in _LIBRARY:
+        raise HengyuError(
+            f"row '{' | '.join(choice.row)}': sentence-transformers has no pooling '{pooling}' for a cross-encoder; choose a row "
+            f"of {', '.join(_LIBRARY)}"
+        )
+    if fit is None:
+        raise HengyuError(f"entry '{entry}': there is nothing to train it on; give --fit-on CARD:SPLIT")
+    tuning = TunedEncoderCache(TunedStore.next_to(store or VectorStore.default()), progress)
+    training_data = make_training_data(data.texts, data.task, fit, data.watched)
+    pairs = data.task.pairs
+    try:
+        tuned = tuning.tune_pairs(encoder, pooling, entry.tuners, training_data, "+".join(fit.splits))
+        scores = tuned.scorer.scores(pairs.first, pairs.second)
+    except ValueError as e:
+        raise HengyuError(f"entry '{entry}' cannot be trained: {e}") from None
+    of_task = metrics.spearman(scores, pairs.labels)
+    read = tuple(zip(pairs.first, pairs.second, strict=True))
+    return FittedScorer(encoder, tuned.folder, fit.splits, read, scores, of_task)
 
 
 def refit(

@@ -15,13 +15,14 @@ from hengyu.base.errors import HengyuError
 from hengyu.methods.base import Transform
 from hengyu.methods.transforms.l2 import L2
 from hengyu.numerics.affine import Affine, affine_of
-from hengyu.tools.export_model.fitted import Fitted
+from hengyu.storage.tuned import ABOUT
+from hengyu.tools.export_model.fitted import Fitted, FittedScorer
 from hengyu.tools.export_model.pooled import pooled
 from hengyu.tools.export_model.row import Choice
 from hengyu.tools.export_model.state import state_of
 from hengyu.tools.export_model.template import prefix
 
-__all__ = ["Written", "refuse_occupied", "write_folder"]
+__all__ = ["Written", "refuse_occupied", "write_folder", "write_scorer"]
 
 _PROBED = 256  # sentences of the task on which the folder is checked
 _FAR = 1e-3  # of a vector's length; float32 and padding give about 1e-6, and 1e-4 if whitening divides by tiny values
@@ -74,6 +75,39 @@ def write_folder(
     finally:
         shutil.rmtree(part, ignore_errors=True)
     return Written(out, written.modules, written.own, written.probed, written.error)
+
+
+def write_scorer(fitted: FittedScorer, out: Path, card: str, *, force: bool = False) -> Written:
+    """Write a trained cross-encoder to ``out``, with its model card; raises `HengyuError` if it does not give the run's scores."""
+    from hengyu.encoders import EncoderSpec
+    from hengyu.encoders.cross import LAYERED, open_cross_encoder
+
+    refuse_occupied(out, force=force)
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as around:
+            part = Path(around) / "model"
+            shutil.copytree(fitted.folder, part, ignore=shutil.ignore_patterns(ABOUT, "README.md"))
+            (part / "README.md").write_text(card, encoding="utf-8")
+            some = fitted.pairs[:_PROBED]
+            found = np.empty(len(some))
+            opened = open_cross_encoder(EncoderSpec(str(part), device="cpu"))
+            for at, scores in opened.stream([a for a, _ in some], [b for _, b in some]):
+                found[at] = scores
+            error = float(np.abs(found - fitted.scores[: len(some)]).max())
+            if error > _FAR:
+                raise HengyuError(
+                    f"{out}: the exported cross-encoder's scores are up to {error:.1e} away from the run's, so it is not "
+                    "written; export it with the versions of the run"
+                )
+            if out.exists():
+                shutil.rmtree(out)
+            part.replace(out)
+    except OSError as e:
+        raise HengyuError(
+            f"{out}: cannot be written ({e.strerror or e}); free some space or check permissions"
+        ) from None
+    return Written(out, tuple(LAYERED), False, len(some), error)
 
 
 def _write(fitted: Fitted, choice: Choice, folder: Path) -> Written:
