@@ -12,7 +12,7 @@ from hengyu.methods.training.config import TrainingConfig, entry_name
 from hengyu.methods.training.data import TrainingData
 
 if TYPE_CHECKING:
-    from hengyu.methods.training.loop import Objective
+    from hengyu.methods.training.interface import Objective
     from hengyu.methods.training.model import TrainableEncoder
 
 __all__ = ["FineTuner", "Tuner", "TunerWrapper"]
