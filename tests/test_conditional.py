@@ -20,7 +20,7 @@ from hengyu.methods.grammar import parse_entry
 from hengyu.methods.training.cache import TunedEncoderCache
 from hengyu.methods.training.conditions import ConditionalLoss, add_conditions, fold_conditions, norms
 from hengyu.methods.training.data import TrainingData
-from hengyu.methods.training.loop import backward
+from hengyu.methods.training.gradients import backward
 from hengyu.methods.training.model import TrainableEncoder
 from hengyu.storage.records import load_run
 from hengyu.storage.tuned import TunedStore

@@ -6,6 +6,7 @@ import shutil
 import time
 import uuid
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,7 @@ from hengyu.base.errors import HengyuError
 from hengyu.base.memory import give_back_memory
 from hengyu.base.progress import Progress, silent
 from hengyu.base.remote import Unreachable
+from hengyu.base.torchrun import processes
 from hengyu.methods.step import Step
 from hengyu.methods.training.data import TrainingData
 from hengyu.methods.training.tuner import Tuner
@@ -134,7 +136,10 @@ class TunedEncoderCache:
         started = time.perf_counter()
         where = f"{encoder.id}, {pooling}: {step} on {on}"
         trainable = method.trainable(encoder, pooling)
-        with self.progress.stage(f"tuning {where}", method.steps(training_data)) as tick:
+        with (
+            _all_processes(encoder, pooling, step, training_data),
+            self.progress.stage(f"tuning {where}", method.steps(training_data)) as tick,
+        ):
             method.tune(trainable, training_data, tick)
         wanted = _cache_key(encoder, pooling, step, method, training_data)
         held: Held | None = None
@@ -159,6 +164,17 @@ class TunedEncoderCache:
         if held is None:
             raise Unreachable(f"{store.path(wanted)}: was deleted while it was in use; run the same command again")
         return method.report, held
+
+
+def _all_processes(
+    encoder: HuggingFace, pooling: str, step: Step, training_data: TrainingData
+) -> AbstractContextManager[None]:
+    """Let all processes that torchrun has started take part in a training."""
+    if processes() == 1:
+        return nullcontext()
+    from hengyu.methods.training.distributed import shared_job
+
+    return shared_job(encoder, pooling, str(step), training_data)
 
 
 def _cache_key(

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from hengyu.methods.training.loop import Objective, ObjectiveWrapper
+from hengyu.methods.training.interface import Objective, ObjectiveWrapper
 from hengyu.methods.training.model import TrainableEncoder
 
 __all__ = ["ConditionalLoss", "Conditions", "add_conditions", "fold_conditions", "norms"]

@@ -14,7 +14,7 @@ from hengyu.methods.training.data import TrainingData
 if TYPE_CHECKING:
     from hengyu.encoders.huggingface import HuggingFace
     from hengyu.methods.training.curve import TrainingMonitor
-    from hengyu.methods.training.loop import Objective
+    from hengyu.methods.training.interface import Objective
     from hengyu.methods.training.model import TrainableEncoder
 
 __all__ = ["FineTuner", "Tuner", "TunerWrapper"]

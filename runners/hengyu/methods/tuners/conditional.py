@@ -10,7 +10,7 @@ from hengyu.methods.training.data import TrainingData
 from hengyu.methods.training.tuner import TunerWrapper
 
 if TYPE_CHECKING:
-    from hengyu.methods.training.loop import Objective
+    from hengyu.methods.training.interface import Objective
     from hengyu.methods.training.model import TrainableEncoder
 
 __all__ = ["METHOD", "Conditional"]
