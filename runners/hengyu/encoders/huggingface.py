@@ -21,6 +21,7 @@ from hengyu.encoders.mixed_precision import SCHEMES, halve, quantise
 from hengyu.encoders.model_folder import ModelFolder
 from hengyu.encoders.passes import TOKENS_PER_BATCH, Passes
 from hengyu.encoders.token_rows import TokenRows
+from hengyu.encoders.without_attention import code_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -134,14 +135,15 @@ class HuggingFace(Passes, LocalEncoder):
 
     @property
     def made_with(self) -> tuple[str, ...]:
-        """The modules, besides this class's, whose code makes the vectors: those of a step in an exported model, or n-grams."""
+        """The modules, besides this class's, whose code makes the vectors: of a step in an exported model, or of a model of ours."""
         kinds = {part.kind for part in self.folder.walk()}
-        ngrams = (NGRAMS.rpartition(".")[0],) if "Ngrams" in kinds else ()
+        own = (NGRAMS.rpartition(".")[0],) if "Ngrams" in kinds else ()
+        own += () if self.folder.static else code_of(self.folder.config)
         if "Step" not in kinds:
-            return ngrams
+            return own
         methods = Path(__file__).parents[1] / "methods"
         steps = (p for kind in ("transforms", "codes") for p in sorted((methods / kind).glob("[!_]*.py")))
-        return (*ngrams, STEP.rpartition(".")[0], *(f"hengyu.methods.{p.parent.name}.{p.stem}" for p in steps))
+        return (*own, STEP.rpartition(".")[0], *(f"hengyu.methods.{p.parent.name}.{p.stem}" for p in steps))
 
     def identity(self) -> dict[str, Any]:
         """What the vectors depend on besides text and pooling."""

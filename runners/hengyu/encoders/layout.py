@@ -10,6 +10,7 @@ from typing import Any
 from hengyu.base.errors import HengyuError
 from hengyu.encoders.files import TOKENIZER, Files, is_plain, join, weight_files
 from hengyu.encoders.foreign import LIBRARY
+from hengyu.encoders.without_attention import MODULE
 
 __all__ = ["NGRAMS", "STEP", "Part", "read_parts"]
 
@@ -169,6 +170,8 @@ def _part(files: Files, type_: str, inside: str, depth: int = 0) -> Part:
         return Part("Step", type_, inside, files.table(join(inside, "config.json")))
     if type_ == NGRAMS:
         return Part("Ngrams", type_, inside, files.table(join(inside, "config.json")))
+    if type_ == MODULE:
+        return Part("Transformer", type_, inside)
     name = type_.rsplit(".", 1)[-1]
     kind = _ALIASES.get(name, name)
     if kind not in _KINDS or kind == "Ngrams" or not LIBRARY.match(type_):

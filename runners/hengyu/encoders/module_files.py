@@ -15,13 +15,21 @@ if TYPE_CHECKING:
 __all__ = ["write_dense", "write_modules", "write_word_weights"]
 
 
-def write_modules(folder: Path, *, width: int, pooling: str, length: int, lowercase: bool = False) -> None:
-    """Write the files; ``pooling`` is "mean", "cls", "last" or "weighted-mean"."""
-    kinds = [("Transformer", ""), ("Pooling", "1_Pooling")]
-    modules = [
-        {"idx": i, "name": str(i), "path": path, "type": f"sentence_transformers.models.{kind}"}
-        for i, (kind, path) in enumerate(kinds)
-    ]
+_TRANSFORMER = "sentence_transformers.models.Transformer"
+
+
+def write_modules(
+    folder: Path,
+    *,
+    width: int,
+    pooling: str,
+    length: int,
+    lowercase: bool = False,
+    transformer: str = _TRANSFORMER,
+) -> None:
+    """Write the files; ``pooling`` is "mean", "cls", "last" or "weighted-mean", ``transformer`` the class of the first module."""
+    kinds = [(transformer, ""), ("sentence_transformers.models.Pooling", "1_Pooling")]
+    modules = [{"idx": i, "name": str(i), "path": path, "type": kind} for i, (kind, path) in enumerate(kinds)]
     kept = {
         "word_embedding_dimension": width,
         "pooling_mode_cls_token": pooling == "cls",
