@@ -22,9 +22,7 @@ __all__ = ["command"]
 @click.option(
     "--arch", default="bert", metavar="NAME", help="bert, albert (all blocks share their weights), dgcnn, gmlp or fnet."
 )
-@click.option(
-    "--layers", type=int, default=0, help="Blocks; 0: 4 of bert and albert, 8 of dgcnn and gmlp, 6 of fnet."
-)
+@click.option("--layers", type=int, default=0, help="Blocks; 0: 4 of bert and albert, 8 of dgcnn and gmlp, 6 of fnet.")
 @click.option("--width", type=int, default=256, help="Width of a token's vector.")
 @click.option("--heads", type=int, default=4, help="Attention heads; the width must be a multiple.")
 @click.option("--length", type=int, default=128, help="Maximum input length in tokens.")

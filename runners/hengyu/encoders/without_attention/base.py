@@ -91,6 +91,7 @@ class Mixer(PreTrainedModel):  # type: ignore[misc]
         self,
         input_ids: Tensor,
         attention_mask: Tensor | None = None,
+        token_type_ids: Tensor | None = None,
         output_hidden_states: bool = False,
         return_dict: bool = True,
     ) -> Any:
@@ -99,6 +100,7 @@ class Mixer(PreTrainedModel):  # type: ignore[misc]
         Args:
             input_ids: ids of tokens, padded on the right.
             attention_mask: 1 for tokens, 0 for padding; None for rows without padding.
+            token_type_ids: not read: there is one kind of text.
             output_hidden_states: whether to return those of the embeddings and of every block, too.
             return_dict: False for a tuple.
 

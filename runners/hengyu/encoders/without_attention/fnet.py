@@ -67,7 +67,8 @@ class _Projected(Embeddings):
     def forward(self, ids: Tensor) -> Tensor:
         """Return the vectors of tokens."""
         x = self.word_embeddings(ids) + self.position_embeddings.weight[: ids.shape[1]]  # type: ignore[union-attr]
-        found: Tensor = self.dropout(self.projection(self.LayerNorm(x)))
+        # in mixed precision the states stay float32, like those of the other architectures
+        found: Tensor = self.dropout(self.projection(self.LayerNorm(x))).to(x.dtype)
         return found
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-
 from sentence_transformers.sentence_transformer import modules
 
 from hengyu.encoders.without_attention import CLASSES, make_known
@@ -16,4 +15,3 @@ class Transformer(modules.Transformer):  # type: ignore[misc]
 
 for kind in CLASSES:
     make_known({"model_type": kind})
-

@@ -1,19 +1,18 @@
-"""The models that can be pretrained: body and prediction head, how their weights begin, and ALBERT's blocks copied apart."""
+"""The models that can be pretrained: each an encoder and a prediction head, with random weights."""
 
 from __future__ import annotations
 
-import copy
-import math
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from hengyu.encoders.without_attention import make_known
+from hengyu.methods.training.drawing import redraw
 from hengyu.tools.pretraining.recipe import Pretraining
 from hengyu.tools.pretraining.vocabulary import PAD
 
-__all__ = ["begin", "body_of", "head_of", "make", "unshare"]
+__all__ = ["body_of", "head_of", "make"]
 
 
 class _WithHead(nn.Module):
@@ -76,61 +75,6 @@ def make(recipe: Pretraining, size: int, device: str) -> Any:
         kind = f"hengyu-{recipe.arch}"
         make_known({"model_type": kind})
         model = _WithHead(transformers.AutoModel.from_config(transformers.AutoConfig.for_model(kind, **shape)))
-    begin(model, recipe.init)
+    if recipe.init != "bert":
+        redraw([model], recipe.init)
     return model.to(device)
-
-
-def begin(model: nn.Module, how: str) -> None:
-    """Draw the matrices of linear layers and convolutions anew, for an ``init`` of the recipe other than "bert".
-
-    A matrix (m, n), n inputs to m outputs, has entries of mean 0 and variance 1/n: "normal", or sqrt(max(1, m / n)) times a
-    matrix with orthonormal columns or rows, "orthogonal" (Su, kexue.fm 7180: the first is nearly the second if both are large).
-    A prediction layer that is tied to the word embeddings stays as it is.
-    """
-    if how == "bert":
-        return
-    tied = {id(p) for part in model.modules() if isinstance(part, nn.Embedding) for p in part.parameters()}
-    for part in model.modules():
-        if isinstance(part, nn.Linear | nn.Conv1d) and id(part.weight) not in tied:
-            _draw(part.weight, how)
-
-
-@torch.no_grad()
-def _draw(weight: Tensor, how: str) -> None:
-    out, inputs = weight.shape[0], weight[0].numel()
-    if how == "normal":
-        nn.init.normal_(weight, std=1 / math.sqrt(inputs))
-    else:
-        nn.init.orthogonal_(weight, gain=math.sqrt(max(1.0, out / inputs)))
-
-
-def unshare(model: Any, optimizer: torch.optim.Optimizer | None) -> None:
-    """Give every block of an ALBERT its own copy of the weights that all share; nothing is computed differently by that.
-
-    With an optimizer its moments are copied too. The shared weights had the sum of the gradients of all L blocks, so the copies
-    get 1/L of the mean and 1/L^2 of the mean square: the direction in which the shared weights went.
-    """
-    config, stack = model.config, body_of(model).encoder.albert_layer_groups
-    if config.num_hidden_groups == config.num_hidden_layers:
-        return
-    shared, count = stack[0], config.num_hidden_layers
-    old = dict(shared.named_parameters())
-    for _ in range(count - 1):
-        stack.append(copy.deepcopy(shared))
-    config.num_hidden_groups = count
-    if optimizer is None:
-        return
-    group_of = {id(p): group for group in optimizer.param_groups for p in group["params"]}
-    for number, block in enumerate(stack):
-        for name, parameter in block.named_parameters():
-            source, group = old[name], group_of[id(old[name])]
-            if number:
-                group["params"].append(parameter)
-                optimizer.state[parameter] = {k: v.clone() for k, v in optimizer.state[source].items()}
-    for block in stack:
-        for parameter in block.parameters():
-            for key, power in (("exp_avg", 1), ("exp_avg_sq", 2)):
-                if key in optimizer.state[parameter]:
-                    optimizer.state[parameter][key] /= count**power
-
-

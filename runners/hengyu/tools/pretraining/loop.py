@@ -16,7 +16,8 @@ from torch import Tensor
 from hengyu.base.errors import HengyuError
 from hengyu.base.progress import Progress
 from hengyu.encoders.mixed_precision import autocast
-from hengyu.tools.pretraining.architectures import body_of, head_of, make, unshare
+from hengyu.methods.training.unsharing import unshare
+from hengyu.tools.pretraining.architectures import body_of, head_of, make
 from hengyu.tools.pretraining.batches import Masked, batches, held_batches, hide, rectangle, seed_of
 from hengyu.tools.pretraining.checkpoint import resume, save_checkpoint, step_of
 from hengyu.tools.pretraining.legs import next_leg
@@ -136,7 +137,7 @@ def train(
     loop = _Loop(model, tokens, held, recipe)
     apart = recipe.unshare_after
     if 0 <= apart < step_of(checkpoint):
-        unshare(model, None)
+        unshare(model)
     optimizer = _optimizer(model, recipe)
     trained = resume(checkpoint, model, optimizer, Trained())
     if trained.step:
@@ -178,7 +179,7 @@ def train(
                 saved = time.monotonic()
             tick(step - first)
     if trained.step == apart:
-        unshare(model, None)
+        unshare(model)
     model.eval()
     return trained
 

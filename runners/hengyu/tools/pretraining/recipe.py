@@ -6,14 +6,18 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from hengyu.base.errors import HengyuError
+from hengyu.methods.training.choices import INITS
 
-__all__ = ["INITS", "LAYERS", "Pretraining"]
+__all__ = ["LAYERS", "Pretraining"]
 
 LAYERS = {"bert": 4, "albert": 4, "dgcnn": 8, "gmlp": 8, "fnet": 6}
 """Architecture -> blocks by default: about as many parameters as BERT has in 4 (ALBERT's 4 share one block's)."""
 
-INITS = ("bert", "normal", "orthogonal")
-_LATER = ("arch", "unshare_after", "init")  # parameters that older recipes do not name: left out where they are the default
+_LATER = (
+    "arch",
+    "unshare_after",
+    "init",
+)  # parameters that older recipes do not name: left out where they are the default
 
 _WIDTHS = (12, 16, 20, 24, 32, 40, 48, 64, 96, 128, 192, 256, 384, 512)
 
@@ -68,7 +72,7 @@ class Pretraining:
     clip = 1.0  # maximum norm of the gradients
 
     def __post_init__(self) -> None:
-        for key, known in (("arch", tuple(LAYERS)), ("init", INITS)):
+        for key, known in (("arch", tuple(LAYERS)), ("init", ("bert", *INITS))):
             if getattr(self, key) not in known:
                 raise HengyuError(f"--{key} {getattr(self, key)} is unknown; use one of {', '.join(known)}")
         if self.layers == 0:
@@ -84,7 +88,9 @@ class Pretraining:
             if not least <= getattr(self, key) <= most:
                 raise HengyuError(f"--{key.replace('_', '-')} {getattr(self, key)} must lie in {least:g}..{most:g}")
         if self.unshare_after >= 0 and self.arch != "albert":
-            raise HengyuError(f"--unshare-after needs --arch albert: the blocks of {self.arch} share no weights; remove it")
+            raise HengyuError(
+                f"--unshare-after needs --arch albert: the blocks of {self.arch} share no weights; remove it"
+            )
         if self.arch in ("bert", "albert") and self.width % self.heads:
             raise HengyuError(f"--width {self.width} must be a multiple of --heads {self.heads}; change one of the two")
 
