@@ -137,7 +137,7 @@ class HuggingFace(Passes, LocalEncoder):
     def made_with(self) -> tuple[str, ...]:
         """The modules, besides this class's, whose code makes the vectors: of an exported step, or of a model of ours."""
         kinds = {part.kind for part in self.folder.walk()}
-        own = (NGRAMS.rpartition(".")[0],) if "Ngrams" in kinds else ()
+        own: tuple[str, ...] = (NGRAMS.rpartition(".")[0],) if "Ngrams" in kinds else ()
         own += () if self.folder.static else code_of(self.folder.config)
         if "Step" not in kinds:
             return own

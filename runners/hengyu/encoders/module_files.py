@@ -12,10 +12,11 @@ from hengyu.base.json_files import read_json, write_bytes
 if TYPE_CHECKING:
     from torch import nn
 
-__all__ = ["write_dense", "write_modules", "write_word_weights"]
+__all__ = ["TRANSFORMER", "write_dense", "write_modules", "write_word_weights"]
 
 
-_TRANSFORMER = "sentence_transformers.models.Transformer"
+TRANSFORMER = "sentence_transformers.models.Transformer"
+"""The library's first module, as its folders name it."""
 
 
 def write_modules(
@@ -25,7 +26,7 @@ def write_modules(
     pooling: str,
     length: int,
     lowercase: bool = False,
-    transformer: str = _TRANSFORMER,
+    transformer: str = TRANSFORMER,
 ) -> None:
     """Write the files; ``pooling`` is "mean", "cls", "last" or "weighted-mean", ``transformer`` the class of the first module."""
     kinds = [(transformer, ""), ("sentence_transformers.models.Pooling", "1_Pooling")]

@@ -17,7 +17,7 @@ from hengyu.base.errors import HengyuError, first_line
 from hengyu.encoders.architectures import accepted
 from hengyu.encoders.mixed_precision import autocast
 from hengyu.encoders.model_folder import ModelFolder
-from hengyu.encoders.module_files import write_modules, write_word_weights
+from hengyu.encoders.module_files import TRANSFORMER, write_modules, write_word_weights
 from hengyu.encoders.pooling import lacking, pool, states
 from hengyu.encoders.tokenizer import Tokenizer
 from hengyu.encoders.without_attention import MODULE, code_of, make_known
@@ -195,7 +195,7 @@ class TrainableEncoder:
             pooling=self.read if self.read in _LIBRARY else "mean",
             length=source.max_length,
             lowercase=source.lowercase,
-            **({"transformer": MODULE} if code_of(source.config) else {}),
+            transformer=MODULE if code_of(source.config) else TRANSFORMER,
         )
         if self.token_weights is not None:
             write_word_weights(folder, self.tokenizer.words(len(self.token_weights)), self.token_weights.tolist())

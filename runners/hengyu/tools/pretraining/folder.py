@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from hengyu.base.errors import HengyuError
-from hengyu.encoders.module_files import write_modules
+from hengyu.encoders.module_files import TRANSFORMER, write_modules
 from hengyu.encoders.without_attention import MODULE, code_of
 from hengyu.tools.pretraining.architectures import body_of
 from hengyu.tools.pretraining.recipe import Pretraining
@@ -33,5 +33,9 @@ def write_model(folder: Path, model: Any, tokenizer: Any, recipe: Pretraining) -
         ) from None
     own = bool(code_of(body.config.to_dict()))
     write_modules(
-        folder, width=recipe.width, pooling="mean", length=recipe.length, **({"transformer": MODULE} if own else {})
+        folder,
+        width=recipe.width,
+        pooling="mean",
+        length=recipe.length,
+        transformer=MODULE if own else TRANSFORMER,
     )
