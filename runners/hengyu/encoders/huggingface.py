@@ -22,6 +22,7 @@ from hengyu.encoders.mixed_precision import SCHEMES, halve, quantise
 from hengyu.encoders.model_folder import ModelFolder
 from hengyu.encoders.passes import TOKENS_PER_BATCH, Passes
 from hengyu.encoders.token_rows import TokenRows
+from hengyu.encoders.without_attention import code_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -135,10 +136,11 @@ class HuggingFace(Passes, LocalEncoder):
 
     @property
     def made_with(self) -> tuple[str, ...]:
-        """The modules, besides this class's, whose code makes the vectors: those of modules of ours in its folder."""
+        """The modules, besides this class's, whose code makes the vectors: those of our own parts and models in its folder."""
         kinds = {part.kind for part in self.folder.walk()}
         own = {"Ngrams": NGRAMS, "TokenAttention": TOKEN_ATTENTION}
         modules = tuple(name.rpartition(".")[0] for kind, name in own.items() if kind in kinds)
+        modules += () if self.folder.static else code_of(self.folder.config)
         if "Step" not in kinds:
             return modules
         methods = Path(__file__).parents[1] / "methods"

@@ -10,6 +10,7 @@ from typing import Any
 from hengyu.base.errors import HengyuError
 from hengyu.encoders.files import TOKENIZER, Files, is_plain, join, weight_files
 from hengyu.encoders.foreign import LIBRARY
+from hengyu.encoders.without_attention import MODULE
 
 __all__ = ["ATTENTION", "NGRAMS", "STEP", "Part", "read_parts"]
 
@@ -176,6 +177,8 @@ def _part(files: Files, type_: str, inside: str, depth: int = 0) -> Part:
     if type_ in _OWN:
         place = _KINDS[_OWN[type_]][0]
         return Part(_OWN[type_], type_, inside, files.table(join(inside, place)) if place else {})
+    if type_ == MODULE:
+        return Part("Transformer", type_, inside)
     name = type_.rsplit(".", 1)[-1]
     kind = _ALIASES.get(name, name)
     if kind not in _KINDS or kind in _OWN.values() or not LIBRARY.match(type_):

@@ -15,19 +15,28 @@ if TYPE_CHECKING:
 
     from hengyu.encoders.attention import TokenAttention
 
-__all__ = ["DENSE", "write_attention", "write_dense", "write_modules", "write_word_weights"]
+__all__ = ["DENSE", "TRANSFORMER", "write_attention", "write_dense", "write_modules", "write_word_weights"]
 
 DENSE = "{}_Dense"
 """The folder of a dense layer, by its place among the modules."""
 
 
-def write_modules(folder: Path, *, width: int, pooling: str, length: int, lowercase: bool = False) -> None:
-    """Write the files; ``pooling`` is "mean", "cls", "last" or "weighted-mean"."""
-    kinds = [("Transformer", ""), ("Pooling", "1_Pooling")]
-    modules = [
-        {"idx": i, "name": str(i), "path": path, "type": f"sentence_transformers.models.{kind}"}
-        for i, (kind, path) in enumerate(kinds)
-    ]
+TRANSFORMER = "sentence_transformers.models.Transformer"
+"""The library's first module, as its folders name it."""
+
+
+def write_modules(
+    folder: Path,
+    *,
+    width: int,
+    pooling: str,
+    length: int,
+    lowercase: bool = False,
+    transformer: str = TRANSFORMER,
+) -> None:
+    """Write the files; ``pooling`` is "mean", "cls", "last" or "weighted-mean", ``transformer`` the class of the first module."""
+    kinds = [(transformer, ""), ("sentence_transformers.models.Pooling", "1_Pooling")]
+    modules = [{"idx": i, "name": str(i), "path": path, "type": kind} for i, (kind, path) in enumerate(kinds)]
     kept = {
         "word_embedding_dimension": width,
         "pooling_mode_cls_token": pooling == "cls",

@@ -17,9 +17,16 @@ from hengyu.base.errors import HengyuError, first_line
 from hengyu.encoders.architectures import accepted
 from hengyu.encoders.mixed_precision import autocast
 from hengyu.encoders.model_folder import ModelFolder
-from hengyu.encoders.module_files import write_attention, write_dense, write_modules, write_word_weights
+from hengyu.encoders.module_files import (
+    TRANSFORMER,
+    write_attention,
+    write_dense,
+    write_modules,
+    write_word_weights,
+)
 from hengyu.encoders.pooling import lacking, pool, states
 from hengyu.encoders.tokenizer import Tokenizer
+from hengyu.encoders.without_attention import MODULE, code_of, make_known
 
 if TYPE_CHECKING:
     from hengyu.encoders.attention import TokenAttention
@@ -88,6 +95,7 @@ class TrainableEncoder:
         transformers.utils.logging.disable_progress_bar()
         spec = replace(folder.spec, max_length=min(length, folder.max_length))
         self.tokenizer = Tokenizer(ModelFolder(folder.path, spec, identifier=folder.id))
+        make_known(folder.config)
         config = transformers.AutoConfig.from_pretrained(
             folder.transformer, local_files_only=True, trust_remote_code=spec.trust_remote_code
         )
@@ -217,6 +225,7 @@ class TrainableEncoder:
             pooling=self.read if self.read in _LIBRARY else "mean",
             length=source.max_length,
             lowercase=source.lowercase,
+            transformer=MODULE if code_of(source.config) else TRANSFORMER,
         )
         if self.token_weights is not None:
             write_word_weights(folder, self.tokenizer.words(len(self.token_weights)), self.token_weights.tolist())
