@@ -142,6 +142,8 @@ def test_the_stored_folder_is_the_librarys_cross_encoder(tmp_path: Path, tiny_be
     again = cache.tune_pairs(encoder, "cls", entry.tuners, training_data_of(40), "train")
     np.testing.assert_array_equal(again.scorer.scores(FIRST, SECOND), ours)
     assert len(cache.store.folders()) == 1
+    if more:
+        return
     other = cache.tune_pairs(encoder, "cls", entry.with_seed(1).tuners, training_data_of(40), "train")
     assert np.abs(other.scorer.scores(FIRST, SECOND) - ours).max() > 1e-4 and len(cache.store.folders()) == 2
 
@@ -150,10 +152,10 @@ def test_the_stored_folder_is_the_librarys_cross_encoder(tmp_path: Path, tiny_be
 
 
 def test_it_learns_what_the_labels_say(tmp_path: Path, tiny_bert: Path) -> None:
-    data = training_data_of(160, held=True)
+    data = training_data_of(96, held=True)
     assert data.pairs is not None
     cache = TunedEncoderCache(TunedStore(tmp_path))
-    entry = parse_entry("cross-encoder(lr=1e-3, epochs=6, batch=8, dropout=0.0, patience=30)")
+    entry = parse_entry("cross-encoder(lr=1e-3, epochs=5, batch=8, dropout=0.0, patience=30)")
     encoder = open_encoder(EncoderSpec(str(tiny_bert)))
     found = cache.tune_pairs(encoder, "mean", entry.tuners, data, "train")
     (report,) = found.trained
