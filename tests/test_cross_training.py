@@ -244,6 +244,8 @@ def test_what_cannot_be_trained_is_said(tmp_path: Path, tiny_bert: Path) -> None
     asked = ["run", "smoke", "--task", "hengyu-sts:valid", "--entry", "cross-encoder", "--encoder", "hengyu-mini"]
     done = CliRunner().invoke(main, [*asked, "--quiet"])
     assert (done.exit_code, done.stderr.count("\n")) == (2, 1) and "fit_on" in done.stderr
+    done = CliRunner().invoke(main, ["cloud", "hengyu-mini", "--entry", "cosent"])
+    assert (done.exit_code, done.stderr.count("\n")) == (2, 1) and "trains the encoder" in done.stderr
     done = CliRunner().invoke(main, ["run", "smoke-retrieval", "--entry", "cross-encoder", "--fit-on", "train"])
     assert done.exit_code == 2 and "trains the encoder" in done.stderr
 

@@ -97,6 +97,22 @@ def test_the_first_trial_is_the_suites_entry_as_it_is_evaluated_on_valid(home: P
     assert sheet[0] == "trial,seed,state,score,seconds,lr,entry,reason" and len(sheet) == 3
 
 
+def test_a_cross_encoder_is_scored_by_its_pairs(home: Path) -> None:
+    entry = "cross-encoder(lr=1e-3, batch=16, epochs=1, sentences=32)"
+    path = home / "suites" / "some.toml"
+    path.write_text(path.read_text(encoding="utf-8").replace(f"{ENTRY} > center", entry), encoding="utf-8")
+    done = tune(home, "--trials", "1", "--search", "lr")
+    assert done.exit_code == 0, done.output
+    plan = make_plan(replace(load_suite(path), tasks=("grades:valid",)), datasets=[home])
+    found = load_run(run(plan, reports=home / "out", store=VectorStore(home / "store" / "vectors")).folder)
+    (row,) = [
+        r
+        for r in found.records
+        if (r.metric, r.task, r.draw) == ("spearman", "grades:valid", False) and r.entry.startswith("cross")
+    ]
+    assert table(home)[0]["score"] == pytest.approx(row.value, abs=1e-6)
+
+
 def test_a_score_is_the_mean_over_the_dims_of_the_entry(home: Path) -> None:
     text = (home / "suites" / "some.toml").read_text()
     scores = {}

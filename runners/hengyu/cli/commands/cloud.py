@@ -44,6 +44,8 @@ def command(
 
     parsed = [parse_entry(e) for e in dict.fromkeys(("raw", *entries))]
     gather(f"entry '{e}' ends in an index, which gives no vectors; remove the index" for e in parsed if e.index)
+    trained = "trains the encoder, which 'hengyu cloud' does not; export a row of it and name its folder"
+    gather(f"entry '{e}' {trained}" for e in parsed if e.tuners)
     loaded = load()
     found = {}
     for entry in parsed:

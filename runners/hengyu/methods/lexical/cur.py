@@ -51,7 +51,11 @@ class Cur(ScoredSearch):
         rng = np.random.default_rng(self.seed)
         self._columns = np.sort(rng.permutation(n)[: self.anchors])
         asking = np.sort(rng.permutation(n)[: self.queries])
-        rows = np.stack([self.score([texts[int(i)]] * n, texts) for i in asking])
+        pairs = (
+            [texts[int(i)] for i in asking for _ in range(n)],
+            list(texts) * len(asking),
+        )  # together: batches are larger
+        rows = self.score(*pairs).reshape(len(asking), n)
         self._factor = cur_factor(rows, self._columns, self.rcond).astype(np.float32)
         return self
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["ScoredSearch"]
 
 _DIGITS = 6  # rounding to these makes texts with the same tokens tie
+_CHUNK = 4096  # pairs that are tokenised at a time
 _NEAREST = 1e-12  # to 0 and to 1, for the log odds
 
 
@@ -75,8 +76,10 @@ class ScoredSearch(Lexical):
         if self._opened is None:
             self._opened = self._open()
         found = np.empty(len(first))
-        for at, scores in self._opened.stream(first, second):
-            found[at] = scores
+        for start in range(0, len(first), _CHUNK):
+            some = slice(start, start + _CHUNK)
+            for at, scores in self._opened.stream(first[some], second[some]):
+                found[start + at] = scores
         if self._opened.gives_probabilities:
             inside = np.clip(found, _NEAREST, 1 - _NEAREST)
             found = np.log(inside) - np.log1p(-inside)
