@@ -22,7 +22,7 @@ class Redraw(TunerWrapper):
     Su, kexue.fm 7180. Written `redraw(sbert(loss=classify))`. Without it such a layer begins as PyTorch draws it, uniformly with
     a variance of 1/(3 n) for n inputs.
 
-    * ``init``: orthogonal, with orthonormal rows or columns, or normal, with a variance of 1/n; the mean square of the entries
+    * ``init``: orthogonal, with orthogonal rows or columns, or normal, with a variance of 1/n; the mean square of the entries
       is the same in both.
 
     The encoder's own weights stay; a tuner that adds no linear layer is refused. Learns what the tuner inside learns from.

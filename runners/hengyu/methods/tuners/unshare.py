@@ -16,16 +16,16 @@ __all__ = ["METHOD", "Unshare"]
 
 @dataclass
 class Unshare(TunerWrapper):
-    """Copies the shared blocks of an ALBERT apart before another tuner's training, so that each is trained as its own.
+    """Unties the shared blocks of an ALBERT before another tuner's training, so that each is trained separately.
 
     Su, kexue.fm 7187, whose code is `ALBERT_Unshared` of bert4keras: sharing is a constraint of the pretraining that the
     training for a task need not keep. Written `unshare(cosent(lr=1e-4))`. Before the first step the vectors are those of the
-    model; the result is an ALBERT of transformers with as many groups as blocks, of the same speed and several times the
-    weights. A model whose blocks share nothing is refused. Learns what the tuner inside learns from.
+    model; the result is an ALBERT of transformers with as many groups as blocks: inference is as fast, and every block has
+    weights of its own. A model whose blocks share nothing is refused. Learns what the tuner inside learns from.
     """
 
     def prepare(self, trainable: TrainableEncoder, training_data: TrainingData) -> None:
-        """Copy the blocks apart; raises ValueError for a model whose blocks share nothing."""
+        """Untie the blocks; raises ValueError for a model whose blocks share nothing."""
         from hengyu.methods.training.unsharing import unshare
 
         unshare(trainable.model)
