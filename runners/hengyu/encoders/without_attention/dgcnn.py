@@ -43,7 +43,8 @@ class GatedConvolution(nn.Module):
 class DGCNN(Mixer):
     """Gated convolutions whose rates are 1, 2, 4, 8, 16, and 1 from then on.
 
-    Near tokens meet first, then far ones, and near ones again. A token sees 31 tokens to each side after five blocks; there are no position embeddings.
+    Near tokens meet first, then far ones, and near ones again. A token sees 31 tokens to each side after five blocks; there are no
+    position embeddings.
     """
 
     config_class = DGCNNConfig
