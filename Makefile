@@ -73,7 +73,7 @@ equal-bytes-picture: $(VENV)/.dev  ## make docs/assets/equal-bytes.png from the 
 matryoshka-picture: $(VENV)/.dev  ## make docs/assets/matryoshka.png from RUN
 	$(BIN)/python tests/helpers/matryoshka_picture.py $(RUN)
 
-# CORPUS: a text file; DATA: the five tasks in the senteval_cn layout; MODELS: a folder for the eight encoders
+# CORPUS: a text file; DATA: the five tasks in the senteval_cn layout; MODELS: a folder for the encoders
 attention: $(VENV)/.dev  ## pretrain small encoders with and without attention, print the tables of docs/findings/attention.md
 	$(SINGLE) $(BIN)/python tests/helpers/attention_table.py $(CORPUS) $(DATA) $(MODELS)
 

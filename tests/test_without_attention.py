@@ -17,7 +17,7 @@ from torch import nn
 
 from hengyu.base.errors import HengyuError
 from hengyu.encoders import EncoderSpec, open_encoder
-from hengyu.encoders.without_attention import CLASSES, code_of
+from hengyu.encoders.without_attention import CLASSES, MODULE, code_of
 from hengyu.encoders.without_attention.dgcnn import GatedConvolution
 from hengyu.encoders.without_attention.fnet import waves
 from hengyu.encoders.without_attention.gmlp import SpatialGate
@@ -229,6 +229,20 @@ def test_a_folder_can_be_fine_tuned_and_saved(arch: str, folders: dict[str, Path
     np.testing.assert_allclose(found, wanted, atol=1e-5)
     before = open_encoder(EncoderSpec(str(folders[arch]))).encode(["今天去公园散步"], ["native"])["native"]
     assert np.abs(found[:1] - before).max() > 1e-3
+
+
+def test_an_exported_row_names_the_class_of_ours(folders: dict[str, Path], tmp_path: Path) -> None:
+    from sentence_transformers import SentenceTransformer
+
+    from hengyu.tools.export_model.pooled import pooled
+
+    encoder = open_encoder(EncoderSpec(str(folders["fnet"])))
+    SentenceTransformer(modules=pooled(encoder, "cls"), device="cpu").save_pretrained(
+        str(tmp_path), create_model_card=False
+    )
+    assert json.loads((tmp_path / "modules.json").read_bytes())[0]["type"] == MODULE
+    again = open_encoder(EncoderSpec(str(tmp_path))).encode(["今天去公园散步"], ["native"])["native"]
+    np.testing.assert_allclose(again, encoder.encode(["今天去公园散步"], ["cls"])["cls"], atol=1e-6)
 
 
 def test_an_unknown_model_of_ours_is_refused_in_one_sentence(folders: dict[str, Path], tmp_path: Path) -> None:

@@ -23,33 +23,23 @@ from hengyu.tools.pretraining.batches import hide
 from hengyu.tools.pretraining.loop import _loss, _optimizer, make_model
 from hengyu.tools.pretraining.recipe import Pretraining
 
-SETTINGS = [
-    "--steps",
-    "1000",
-    "--positions",
-    "1024",
-    "--warmup",
-    "100",
-    "--mask",
-    "0.15",
-    "--dropout",
-    "0",
-    "--dtype",
-    "bfloat16",
-]
-ROWS = {
-    "bert": [],
-    "dgcnn": ["--arch", "dgcnn"],
-    "gmlp": ["--arch", "gmlp"],
-    "fnet": ["--arch", "fnet"],
-    "albert": ["--arch", "albert"],
-    "albert-unshared": ["--arch", "albert", "--unshare-after", "500"],
-    "bert-normal": ["--init", "normal"],
-    "bert-orthogonal": ["--init", "orthogonal"],
+SETTINGS = ["--positions", "1024", "--warmup", "100", "--mask", "0.15", "--dropout", "0", "--dtype", "bfloat16"]
+SHORT = {
+    "bert": "--arch bert --steps 1000",
+    "dgcnn": "--arch dgcnn --steps 1000",
+    "gmlp": "--arch gmlp --steps 1000",
+    "fnet": "--arch fnet --steps 1000",
+    "albert": "--arch albert --steps 1000",
+    "albert-unshared": "--arch albert --unshare-after 500 --steps 1000",
+    "bert-normal": "--init normal --steps 1000",
+    "bert-orthogonal": "--init orthogonal --steps 1000",
 }
+LONG = {"bert-3000": "--arch bert --steps 3000", "dgcnn-3000": "--arch dgcnn --steps 3000"}
+"""Folders and their options; within a table, rows are compared with the first."""
+
 HEADS = (
-    "encoder", "parameters", "held-out loss", "tokens/s, training", "tokens/s, encoding", "raw", "raw, minus bert", "whitening",
-    "whitening, minus bert",
+    "encoder", "parameters", "held-out loss", "tokens/s, training", "tokens/s, encoding", "raw", "minus bert", "whitening",
+    "minus bert",
 )  # fmt: skip
 TASKS = ("ATEC", "BQ", "LCQMC", "PAWSX", "STS-B")
 TUNED = "cosent(lr=2e-4, epochs=1, decay=true)"
@@ -105,27 +95,27 @@ def speeds(about: dict[str, object]) -> tuple[float, float]:
 
 
 def against(run: str, entry: str, first: str, second: str) -> str:
-    """Return the paired difference of two encoders on the mean of the tasks; bold where p, Holm-adjusted, is below 0.05."""
+    """Return the paired difference of two encoders on the mean of the tasks."""
     text = call("compare", run, "--encoder", first, "--encoder", second, "--entry", entry, "--format", "csv")
     (row,) = [r for r in csv.DictReader(io.StringIO(text)) if r["task"] == "mean"]
     return numbers(float(row["difference"]), float(row["low"]), float(row["high"]), sign=True)
 
 
-def main(corpus: Path, data: Path, models: Path) -> None:
-    """Do all of it and print the tables."""
-    torch.set_num_threads(1)
-    for name, options in ROWS.items():
-        call("pretrain", corpus, "--out", models / name, *options, *SETTINGS)
+def compared(rows: dict[str, str], corpus: Path, models: Path, common: list[str | Path]) -> None:
+    """Pretrain and evaluate encoders, and print a table of them."""
+    for name, options in rows.items():
+        call("pretrain", corpus, "--out", models / name, *options.split(), *SETTINGS)
     tasks = [w for t in TASKS for w in ("--task", f"{t}:test")]
-    encoders = [w for name in ROWS for w in ("--encoder", str(models / name))]
-    common = ["--data", str(data), "--pooling", "mean", "--out", str(models / "reports"), "--quiet"]
-    words = ["run", "zh-sts", *encoders, *tasks, "--entry", "raw", "--entry", "whitening", "--sample", "2000", *common]
-    run = record(call(*words))
+    encoders = [w for name in rows for w in ("--encoder", models / name)]
+    run = record(
+        call("run", "zh-sts", *encoders, *tasks, "--entry", "raw", "--entry", "whitening", "--sample", "2000", *common)
+    )
     table = hengyu.frame(run)
     table = table[(table["metric"] == "spearman") & (table["task"] == "mean")].set_index(["encoder", "entry"])
     click.echo(f"| {' | '.join(HEADS)} |")
     click.echo(f"{'|---' * len(HEADS)}|")
-    for name in ROWS:
+    first, about = next(iter(rows)), {}
+    for name in rows:
         about = json.loads((models / name / "pretraining.json").read_bytes())
         training, encoding = speeds(about)
         cells = [name, f"{about['parameters'] / 1e6:.2f} M", f"{about['curve'][-1]['held_out']:.3f}"]
@@ -133,14 +123,22 @@ def main(corpus: Path, data: Path, models: Path) -> None:
         for entry in ("raw", "whitening"):
             row = table.loc[(name, entry)]
             cells.append(numbers(row["value"], row["low"], row["high"]))
-            cells.append("" if name == "bert" else against(run, entry, name, "bert"))
+            cells.append("" if name == first else against(run, entry, name, first))
         click.echo(f"| {' | '.join(cells)} |")
-    click.echo(f"\n{about['tokens']:,} tokens, {about['vocabulary']:,} in the vocabulary; {run}\n")
+    click.echo(f"\n{about['tokens']:,} tokens of text, {about['vocabulary']:,} tokens in the vocabulary; {run}\n")
+
+
+def main(corpus: Path, data: Path, models: Path) -> None:
+    """Do all of it and print the tables."""
+    torch.set_num_threads(1)
+    common: list[str | Path] = ["--data", data, "--pooling", "mean", "--out", models / "reports", "--quiet"]
+    compared(SHORT, corpus, models, common)
     suite = models / "albert.toml"
     suite.write_text(SUITE.format(tuned=TUNED), encoding="utf-8")
-    tuned = record(call("run", suite, "--encoder", models / "albert", *common))
+    tuned = record(call("run", suite, "--encoder", models / "albert", *common[:2], *common[4:]))
     click.echo(call("compare", tuned, "--entry", f"unshare({TUNED})", "--entry", TUNED, "--format", "md"))
     click.echo(call("compare", tuned, "--entry", TUNED, "--entry", "raw", "--format", "md"))
+    compared(LONG, corpus, models, common)
 
 
 if __name__ == "__main__":

@@ -38,7 +38,9 @@ __all__ = ["command"]
 @click.option("--seen", type=int, default=4, help="Minimum occurrences of a character.")
 @click.option("--seen-words", type=int, default=30, help="Minimum occurrences of a Latin word or number.")
 @click.option("--held-out", type=int, default=1000, help="Lines for the held-out loss; at most a tenth of all lines.")
-@click.option("--unshare-after", type=int, default=-1, help="The step after which an albert's blocks are untied.")
+@click.option(
+    "--unshare-after", type=int, default=-1, help="The step after which an albert's blocks are untied; -1: never."
+)
 @click.option(
     "--init",
     default="bert",
