@@ -84,6 +84,9 @@ NEEDS = {
     "itq": "bits",
     "pq": "m",
     "opq": "m",
+    "cross-flat": "model",
+    "cross-rerank": "model",
+    "cur": "model",
 }  # methods with a parameter that has no default
 _TAKEN: dict[tuple[str, ...], tuple[Path, str]] = {}
 
