@@ -24,7 +24,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constr
 SPREAD := --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 SINGLE := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false
 
-.PHONY: help setup bench check baseline golden pictures readme-pictures equal-bytes-picture matryoshka-picture test test-all soak audit perf lint format data report docs clean
+.PHONY: help setup bench check baseline golden pictures readme-pictures equal-bytes-picture matryoshka-picture attention test test-all soak audit perf lint format data report docs clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
@@ -72,6 +72,10 @@ equal-bytes-picture: $(VENV)/.dev  ## make docs/assets/equal-bytes.png from the 
 # RUN: a run of suites/matryoshka.toml
 matryoshka-picture: $(VENV)/.dev  ## make docs/assets/matryoshka.png from RUN
 	$(BIN)/python tests/helpers/matryoshka_picture.py $(RUN)
+
+# CORPUS: a text file; DATA: the five tasks in the senteval_cn layout; MODELS: a folder for the encoders
+attention: $(VENV)/.dev  ## pretrain small encoders with and without attention, print the tables of docs/findings/attention.md
+	$(SINGLE) $(BIN)/python tests/helpers/attention_table.py $(CORPUS) $(DATA) $(MODELS)
 
 test: $(VENV)/.dev  ## run the tests
 	$(SINGLE) $(BIN)/python -m pytest --benchmark-disable --ignore=tests/perf $(SPREAD) --durations 25

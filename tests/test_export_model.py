@@ -84,6 +84,9 @@ NEEDS = {
     "itq": "bits",
     "pq": "m",
     "opq": "m",
+    "cross-flat": "model",
+    "cross-rerank": "model",
+    "cur": "model",
 }  # methods with a parameter that has no default
 _TAKEN: dict[tuple[str, ...], tuple[Path, str]] = {}
 
@@ -309,7 +312,7 @@ def test_the_card_has_scores_fit_licence_and_the_way_back(finished: Run, home: P
 def test_every_method_is_affine_as_it_says_or_keeps_its_state(name: str) -> None:
     rng = np.random.default_rng(5)
     x = rng.normal(size=(300, 12)) @ rng.normal(size=(12, 12)) + rng.normal(size=12)
-    given = {f: v for f, v in (("dim", 4), ("bits", 8), ("m", 2)) if name in NEEDS and f == NEEDS[name]}
+    given = {f: v for f, v in (("dim", 4), ("bits", 8), ("m", 2), ("model", "x")) if name in NEEDS and f == NEEDS[name]}
     method = find_method(name)(**given)
     if not callable(method):
         pytest.skip("does not map vectors to vectors")

@@ -15,7 +15,7 @@ from hengyu.base.errors import Degenerate
 from hengyu.encoders import EncoderSpec, open_encoder
 from hengyu.methods.grammar import parse_entry
 from hengyu.methods.training.curve import alignment, uniformity
-from hengyu.methods.training.loop import _perturbed, backward, embedded
+from hengyu.methods.training.gradients import backward, embedded, perturbed
 from hengyu.methods.training.losses import cosent, info_nce, negative_cosine
 from hengyu.methods.training.model import TrainableEncoder
 from hengyu.methods.training.objectives import DropoutPairs, deleted, repeated
@@ -174,7 +174,7 @@ def test_the_perturbation_goes_uphill_and_comes_back(trainable: TrainableEncoder
     before, gradient = trainable.embeddings.detach().clone(), gradients(trainable)
     assert gradient
     backward(trainable, objective, batch)
-    with _perturbed(trainable.embeddings, 0.5):
+    with perturbed(trainable.embeddings, 0.5):
         moved = (trainable.embeddings - before).detach().norm()
         assert float(moved) == pytest.approx(0.5, rel=1e-4)
         assert backward(trainable, objective, batch) > plain

@@ -93,7 +93,10 @@ def test_what_a_mixture_holds(folder: Path) -> None:
     assert got == want
     counts = np.bincount(np.concatenate([pairs.first, pairs.second]), minlength=len(data.counts))
     assert counts.tolist() == data.counts.tolist()
+    learned = {*fit.ids.tolist(), *task.ids.tolist()}
+    assert set(range(len(plan.texts))) == learned  # no other sentence of the splits is encoded
     whole = plan_of(folder, '{ "grades:train" = 1, "other:train" = 2 }')
+    assert len(whole.texts) > len(plan.texts)
     assert whole.fits[task.name, "grades:train+other:train=2"].digest != fit.digest
 
 
@@ -115,6 +118,19 @@ def test_a_batch_is_of_one_card(folder: Path, entry: str) -> None:
     assert seen.max() == 2 and (seen == 2).sum() >= objective.size - 4  # a last one alone is left out
     own = [objective.groups[b][0] for b in batches[: len(batches) // 2]]
     assert own != sorted(own)  # the cards take turns
+
+
+def test_a_task_may_learn_from_its_own_parts_alone(folder: Path) -> None:
+    apart, whole = (plan_of(folder, f'"{WORD}{end}"') for end in ("-own", ""))
+    (task,) = apart.tasks
+    fit, every = apart.fits[task.name, f"{WORD}-own"], whole.fits[task.name, WORD]
+    assert fit.splits == ("grades:train",) and every.splits == ("grades:train", "other:train")
+    data = make_training_data(apart.texts, task, fit, None)
+    assert data.pairs is not None and data.pairs.groups is None and data.cards == ("grades",)
+    assert np.array_equal(fit.labels[0], every.labels[0])  # the same pairs as in the mixture
+    assert len(data.pairs) == 40
+    with pytest.raises(HengyuError, match="no part is of grades; add one, or leave -own out"):
+        plan_of(folder, '"other:train=0.5+copied:train-own"')
 
 
 def test_a_training_on_two_cards_is_a_row_like_any_other(folder: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import lzma
-from dataclasses import replace
+from dataclasses import fields, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -133,7 +133,7 @@ def test_the_defaults_of_the_command_are_those_of_the_recipe() -> None:
 
     given = {o.name: o.default for o in command.params}
     recipe = Pretraining().parameters()
-    assert {k: given[k] for k in recipe} == recipe
+    assert {f.name: given[f.name] for f in fields(Pretraining)} == {f.name: f.default for f in fields(Pretraining)}
     config = json.loads(
         (Path(hengyu.__file__).parent / "encoders" / "builtin" / "hengyu-mini" / "config.json").read_bytes()
     )

@@ -12,10 +12,11 @@ import torch
 from test_tuning import training_data_of
 from torch import Tensor, nn
 
+import hengyu.methods.training.gradients as gradients
 import hengyu.methods.training.loop as loop
 from hengyu.encoders import EncoderSpec, open_encoder
 from hengyu.methods.grammar import parse_entry
-from hengyu.methods.training.loop import _perturbed, backward
+from hengyu.methods.training.gradients import backward, embedded, perturbed
 from hengyu.methods.training.model import TrainableEncoder
 from hengyu.methods.training.regularizers import (
     clip_gradients,
@@ -25,7 +26,8 @@ from hengyu.methods.training.regularizers import (
     noisy_weights,
     weissi,
 )
-from hengyu.methods.training.supervised import CosineSimilarityLoss
+from hengyu.methods.training.supervised import CosineSimilarityLoss, SoftmaxLoss
+from hengyu.methods.training.virtual_adversarial import add_virtual_gradients, predictions, worst_direction
 from hengyu.methods.tuners.sbert import SBert
 
 BATCH = np.arange(16)
@@ -108,7 +110,7 @@ def test_a_small_step_of_fgm_and_the_penalty_are_nearly_the_same(
         backward(opened, objective, BATCH, penalty=strength)
         penalised = flat(opened) - without
         backward(opened, objective, BATCH)
-        with _perturbed(opened.embeddings, strength * slope):  # strength times the gradient
+        with perturbed(opened.embeddings, strength * slope):  # strength times the gradient
             flat(opened)
             gains.append((backward(opened, objective, BATCH) - plain) / (strength * slope))
         moved = flat(opened) - without
@@ -116,6 +118,95 @@ def test_a_small_step_of_fgm_and_the_penalty_are_nearly_the_same(
     assert 0.8 < likeness[0] < likeness[1] < likeness[2] and likeness[2] > 0.995
     assert float(moved.norm() / penalised.norm()) == pytest.approx(1, abs=0.05)
     assert gains[1:] == pytest.approx([slope, slope], rel=0.01)  # the loss of FGM is L + eps |g|
+
+
+def test_the_worst_direction_of_a_quadratic_is_its_first_eigenvector() -> None:
+    root = torch.randn(12, 8, generator=torch.Generator().manual_seed(5), dtype=torch.float64)
+    hessian = root.T @ root
+    values, vectors = torch.linalg.eigh(hessian)
+    start = torch.randn(8, generator=torch.Generator().manual_seed(6), dtype=torch.float64)
+    reached = [
+        float(d @ hessian @ d) for d in (worst_direction(start, lambda d: hessian @ d, k) for k in (0, 1, 3, 200))
+    ]
+    assert reached == sorted(reached) and reached[-1] == pytest.approx(float(values[-1]))
+    assert abs(float(worst_direction(start, lambda d: hessian @ d, 200) @ vectors[:, -1])) == pytest.approx(1)
+    torch.testing.assert_close(
+        worst_direction(start, lambda d: None, 3), start / start.norm()
+    )  # without a slope it stays
+    torch.testing.assert_close(worst_direction(start, lambda d: 0 * d, 3), start / start.norm())
+
+
+def virtual(
+    trainable: TrainableEncoder, objective: Any, size: float = 0.5, iterations: int = 1, chunk: int = 0
+) -> float:
+    torch.manual_seed(3)
+    settings: Any = {"size": size, "iterations": iterations, "chunk": chunk}
+    return add_virtual_gradients(trainable, objective, BATCH, trainable.parameters(), **settings)
+
+
+def test_the_virtual_adversarial_loss_is_a_divergence_that_sees_no_labels(
+    opened: TrainableEncoder, objective: CosineSimilarityLoss
+) -> None:
+    small, double = (virtual(opened, objective, size, 0) for size in (0.01, 0.02))
+    assert small > 0 and double == pytest.approx(4 * small, rel=0.1)  # flat where nothing is moved
+    assert virtual(opened, objective, 1e-9) == pytest.approx(0, abs=1e-6)
+    random, worst = virtual(opened, objective, 0.1, 0), virtual(opened, objective, 0.1, 1)
+    assert worst > 2 * random
+    found = flat(opened)
+    objective.labels = 1 - objective.labels
+    flat(opened)
+    assert (virtual(opened, objective, 0.1, 0), virtual(opened, objective, 0.1, 1)) == (random, worst)
+    assert found.norm() > 0
+
+
+def test_virtual_gradients_are_those_at_the_moved_embeddings_and_leave_no_trace(
+    opened: TrainableEncoder, objective: CosineSimilarityLoss
+) -> None:
+    weight, rows = opened.embeddings, objective.rows(BATCH)
+    before = [p.detach().clone() for p in opened.parameters()]
+    backward(opened, objective, BATCH)
+    plain = torch.cat([torch.zeros(p.numel()) if p.grad is None else p.grad.flatten() for p in opened.parameters()])
+    loss = virtual(opened, objective, 0.3, 0)
+    assert all(torch.equal(p, b) for p, b in zip(opened.parameters(), before, strict=True))
+    added = flat(opened) - plain  # to the gradients that were there
+    torch.manual_seed(3)
+    used = sorted({t for row in rows for t in row})
+    move = torch.zeros_like(weight)
+    move[torch.tensor(used)] = torch.randn(len(used), weight.shape[1])
+    with torch.no_grad():
+        given = predictions(objective, opened.embed(rows), len(BATCH))
+        weight.add_(0.3 * move / move.norm())
+    found = predictions(objective, opened.embed(rows), len(BATCH))
+    want = (given.exp() * (given - found)).nan_to_num().sum() / len(BATCH)
+    want.backward()  # type: ignore[no-untyped-call]
+    assert loss == pytest.approx(float(want.detach()), rel=1e-4)
+    torch.testing.assert_close(added, flat(opened), rtol=1e-3, atol=1e-5)
+
+
+def test_a_chunk_has_the_same_virtual_gradients(trainable: TrainableEncoder) -> None:
+    trainable.open(dropout=0.0, length=64)
+    objective = CosineSimilarityLoss(trainable, training_data_of(40), SBert())
+    whole = virtual(trainable, objective, 0.3), flat(trainable)
+    parts = virtual(trainable, objective, 0.3, chunk=8), flat(trainable)
+    assert parts[0] == pytest.approx(whole[0], rel=1e-3)
+    assert (parts[1] - whole[1]).norm() < 1e-3 * whole[1].norm()
+    trainable.open(dropout=0.3, length=64)
+    trainable.model.train()
+    assert virtual(trainable, objective, 1e-9, chunk=8) == pytest.approx(0, abs=1e-6)  # all passes have one dropout
+
+
+def test_a_classifier_predicts_its_labels(opened: TrainableEncoder) -> None:
+    objective = SoftmaxLoss(opened, training_data_of(40), SBert(loss="classify"))
+    vectors = opened.embed(objective.rows(BATCH))
+    found = predictions(objective, vectors, len(BATCH))
+    torch.testing.assert_close(found, torch.log_softmax(objective.logits(vectors), dim=1))
+    twice = wrapped(objective, "r-drop")
+    torch.testing.assert_close(predictions(twice, torch.cat([vectors, vectors]), len(BATCH)), found)
+
+
+def wrapped(objective: Any, name: str) -> Any:
+    """Return an objective in a wrapper with its defaults."""
+    return parse_entry(f"{name}(sbert)").steps[0].make().changed(objective, None)
 
 
 def test_noise_on_embeddings_has_its_size_in_training_and_is_absent_in_evaluations(opened: TrainableEncoder) -> None:
@@ -163,7 +254,7 @@ def test_a_chunk_meets_the_same_embedding_noise_in_both_passes(
         backward(opened, objective, BATCH, chunk=8)
         cached = flat(opened)
         torch.manual_seed(3)
-        value = objective.loss(loop.embedded(opened, objective.rows(BATCH), 8), BATCH)
+        value = objective.loss(embedded(opened, objective.rows(BATCH), 8), BATCH)
         value.backward()  # type: ignore[no-untyped-call]
     torch.testing.assert_close(cached, flat(opened), rtol=1e-3, atol=1e-6)
 
@@ -231,12 +322,14 @@ def test_the_defaults_take_no_part_of_this(trainable: TrainableEncoder, monkeypa
     def never(*_: Any, **__: Any) -> Any:
         raise AssertionError("a regulariser was computed")
 
-    for name in ("gradient_penalty", "twice_differentiable", "weissi", "layer_weights", "clip_gradients"):
+    for name in ("add_virtual_gradients", "weissi", "layer_weights", "clip_gradients"):
         monkeypatch.setattr(loop, name, never)
+    for name in ("gradient_penalty", "twice_differentiable"):
+        monkeypatch.setattr(gradients, name, never)
     monkeypatch.setattr(torch, "randn_like", never)
     tuned(trainable, "simcse(lr=1e-3, batch=16, sentences=32)")
-    zeros = "gradient_penalty=0.0, embedding_noise=0.0, weight_noise=0.0, weissi=0.0, weissi_l1=0.0, clip_form=hard"
-    assert parse_entry(f"simcse({zeros})") == parse_entry("simcse")
+    zeros = "gradient_penalty=0.0, vat=0.0, vat_iterations=1, embedding_noise=0.0, weight_noise=0.0, weissi=0.0, weissi_l1=0.0"
+    assert parse_entry(f"simcse({zeros}, clip_form=hard)") == parse_entry("simcse")
 
 
 @pytest.mark.parametrize(
@@ -248,10 +341,8 @@ def test_the_defaults_take_no_part_of_this(trainable: TrainableEncoder, monkeypa
     ],
 )
 def test_all_of_it_together_trains(trainable: TrainableEncoder, entry: str) -> None:
-    options = (
-        "lr=1e-4, clip=1.0, clip_form=smooth, fgm=0.1, gradient_penalty=1.0, embedding_noise=0.05, weight_noise=0.001, "
-    )
-    report = tuned(trainable, entry.format(f"{options} weissi=0.01, weissi_l1=0.001"))
+    options = "lr=1e-4, clip=1.0, clip_form=smooth, fgm=0.1, gradient_penalty=1.0, vat=0.1, embedding_noise=0.05, "
+    report = tuned(trainable, entry.format(f"{options} weight_noise=0.001, weissi=0.01, weissi_l1=0.001"))
     assert np.isfinite(report["loss"]).all()
     assert all(bool(p.isfinite().all()) for p in trainable.parameters())
 
@@ -262,6 +353,8 @@ def test_all_of_it_together_trains(trainable: TrainableEncoder, entry: str) -> N
         ("gradient_penalty=-1.0", r"simcse\(gradient_penalty=-1.0\) must lie in 0..1e\+06"),
         ("embedding_noise=-1.0", "must lie in 0..1000"),
         ("weissi=nan", "weissi"),
+        ("vat=-1.0", "must lie in 0..1000"),
+        ("vat_iterations=0", "must lie in 1..100"),
         ("clip=1.0, clip_form=soft", r"simcse\(clip_form=soft\) must be hard or smooth"),
         ("clip_form=smooth", "needs clip, the maximum norm"),
         ("gradient_penalty=1.0, chunk=8", "needs the whole batch at once; leave out chunk"),
@@ -270,6 +363,17 @@ def test_all_of_it_together_trains(trainable: TrainableEncoder, entry: str) -> N
 def test_what_cannot_be_is_said(options: str, says: str) -> None:
     with pytest.raises(ValueError, match=says):
         parse_entry(f"simcse({options})").steps[0].make()
+
+
+def test_vat_moves_embeddings_that_are_not_trained(trainable: TrainableEncoder) -> None:
+    pytest.importorskip("peft")
+    before = TrainableEncoder(trainable.encoder, "mean")
+    before.open(dropout=0.0, length=64)
+    report = tuned(trainable, "lora(simcse(lr=1e-3, batch=16, sentences=32, vat=0.3))")
+    assert np.isfinite(report["loss"]).all()
+    assert torch.equal(trainable.embeddings, before.embeddings)
+    changed = [not torch.equal(a, b) for a, b in zip(trainable.parameters(), before.parameters(), strict=True)]
+    assert any(changed)
 
 
 def test_weissi_without_layers_to_train_is_refused(tiny_bert: Path) -> None:

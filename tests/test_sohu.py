@@ -6,16 +6,20 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from click.testing import CliRunner
 from helpers.fakehub import REVISION, FakeHub
 
 from hengyu.base.errors import HengyuError
+from hengyu.bench.task_inputs import make_training_data
 from hengyu.cards import load_cards
 from hengyu.cards.data import load_pairs
 from hengyu.cards.hub import fetch
 from hengyu.cli import main
 from hengyu.storage.records import load_run
+from hengyu.suites.planning import make_plan
+from hengyu.suites.suite import load_suite
 
 FOLDERS = {"ss": "短短", "sl": "短长", "ll": "长长"}
 SHORT = ("地铁新线今天通车", "球队主场赢了比赛", "展览周末开幕", "新线通车市民试乘", "比赛主场获胜", "画展下周开始")
@@ -112,3 +116,19 @@ def test_the_suite_reads_long_texts_three_ways(
         e["encoder"]: e["coverage"]["SOHU-ll-A:valid"]["truncated"] for e in run.header["encoders"] if "coverage" in e
     }
     assert kept == {"hengyu-small": 1, "hengyu-small head-tail": 1, "hengyu-small windows": 0}
+
+
+def test_the_six_tasks_are_trained_on_together_and_apart(tmp_path: Path) -> None:
+    for path in competition(tmp_path).glob("*/train.txt"):  # other pairs than those of valid
+        lines = path.read_text(encoding="utf-8").splitlines()
+        path.write_text("\n".join([*lines[::-1], *lines]) + "\n", encoding="utf-8")
+    suite = Path(__file__).parents[1] / "suites" / "multi-task-sohu.toml"
+    plan = make_plan(load_suite(suite), data_dir=tmp_path)
+    apart, together = "train", plan.suite.fit_on
+    for task in plan.tasks:
+        card = task.pairs.card.name
+        assert plan.fits[task.name, apart].splits == (f"{card}:train",)
+        data = make_training_data(plan.texts, task, plan.fits[task.name, together], plan.held.get(task.name))
+        assert len(data.cards) == 6 and data.card == card and data.held is None  # so that all six share the training
+        assert data.pairs is not None and data.pairs.groups is not None
+        assert np.bincount(data.pairs.groups).tolist() == [12] * 6

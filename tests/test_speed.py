@@ -141,3 +141,12 @@ def test_a_ratio_is_stored_before_it_is_judged(tmp_path: Path) -> None:
     stored(tmp_path, 1, Fixture.extra_info["ratios"])
     (timing,) = load_timings(tmp_path)
     assert {n: r.value for n, r in timing.ratios.items()} == {"theirs / ours": 2.3457, "slow": 1.5, "costly": 4.0}
+
+
+def test_the_benchmarks_can_all_be_collected() -> None:
+    root = Path(__file__).parents[1]
+    command = [sys.executable, "-m", "pytest", "--collect-only", "--quiet", "-p", "no:cacheprovider", "tests/perf"]
+    done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
+    files = {path.name for path in (root / "tests" / "perf").glob("test_*.py")}
+    assert done.returncode == 0, done.stdout
+    assert files == {line.split("::")[0].rpartition("/")[2] for line in done.stdout.splitlines() if "::" in line}

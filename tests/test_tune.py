@@ -304,6 +304,17 @@ def test_a_search_ends_with_its_time_its_trials_or_its_space(tmp_path: Path) -> 
     assert [t.state for t in once.table.trials] == ["complete"]  # the first one is always finished
 
 
+def test_a_trial_that_the_budget_cut_short_is_made_again_with_a_larger_one(tmp_path: Path) -> None:
+    def slow(values: dict[str, Any]) -> float:
+        time.sleep(0.06)
+        return peak(values)
+
+    cut = found(Scored(slow), tmp_path, "batch=64|32", trials=0, seconds=0.1).table.trials
+    assert [t.state for t in cut] == ["complete", "pruned"] and cut[1].reason == "the budget was spent"
+    done = found(Scored(slow), tmp_path, "batch=64|32", trials=0, seconds=60.0).table.trials
+    assert [t.state for t in done] == ["complete", "pruned", "complete"] and done[2].values == cut[1].values
+
+
 def test_failed_trials_are_kept_with_their_reason(tmp_path: Path) -> None:
     def sometimes(values: dict[str, Any]) -> float:
         if values["lr"] > 3e-4:

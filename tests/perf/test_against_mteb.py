@@ -1,7 +1,8 @@
 """mteb's own evaluation of one model on the five test sets against a whole suite of 1,000 cells on the same sentences.
 
 Both encode with hengyu-mini in float32 on one thread, and both start with nothing stored; ratios are of seconds of the processor
-in this run, which other work on the machine moves little. mteb's tasks are given the rows that Hengyu reads.
+in this run, which other work on the machine moves little. mteb's tasks are given the rows that Hengyu reads. Hengyu encodes the
+valid splits as well, which thresholds are chosen on; every sentence once.
 """
 
 from __future__ import annotations
@@ -10,12 +11,14 @@ import time
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 from helpers.ratios import hold
-from test_encoding import SUITE, TASKS
+from perf.test_encoding import SUITE, TASKS
+from threadpoolctl import threadpool_limits
 
+from hengyu.base.progress import silent
 from hengyu.base.threads import one_thread
+from hengyu.bench.encode import encode_missing
 from hengyu.bench.run import run
 from hengyu.cards import load_cards
 from hengyu.cards.data import load_pairs
@@ -53,14 +56,20 @@ def test_a_thousand_cells_against_one_by_mteb(senteval: Path, tmp_path: Path, be
     path.write_text(SUITE, encoding="utf-8")
     plan = make_plan(load_suite(path), data_dir=senteval)
     folder = open_encoder(EncoderSpec("hengyu-mini")).folder.path
-    with one_thread():
+    with one_thread(), threadpool_limits(limits=1):
         library = SentenceTransformer(str(folder), device="cpu", model_kwargs={"dtype": torch.float32})
         library.encode(["热身"])
         theirs = {name: by_mteb(name, senteval, library) for name in TASKS}
 
+        store = VectorStore(tmp_path / "store")
+        encoder = open_encoder(EncoderSpec("hengyu-mini"))
+        started = time.process_time()
+        encode_missing(store, encoder, plan.texts, plan.suite.poolings, silent)
+        encoding = time.process_time() - started
+
         def ours() -> tuple[float, Path]:
             started = time.process_time()
-            outcome = run(plan, reports=tmp_path, store=VectorStore(tmp_path / "store"))
+            outcome = run(plan, reports=tmp_path, store=store)
             return time.process_time() - started, outcome.folder
 
         grid, folder = benchmark.pedantic(ours, rounds=1, iterations=1)
@@ -73,6 +82,12 @@ def test_a_thousand_cells_against_one_by_mteb(senteval: Path, tmp_path: Path, be
     }
     assert all(abs(values[name] - score) < 1e-4 for name, (_, score) in theirs.items())  # mteb finds the same numbers
     cell = sum(seconds for seconds, _ in theirs.values())
-    benchmark.extra_info |= {"mteb, seconds": {n: round(s, 2) for n, (s, _) in theirs.items()}, "grid, seconds": grid}
-    hold(benchmark, "1,000 cells / one of mteb, processor time", grid / cell, at_most=2.0)
-    assert np.isfinite(grid)
+    benchmark.extra_info |= {
+        "mteb, seconds": {n: round(s, 2) for n, (s, _) in theirs.items()},
+        "encoding, seconds": encoding,
+        "grid, seconds": grid,
+    }
+    hold(benchmark, "1,000 cells from stored vectors / one cell of mteb, processor time", grid / cell, at_most=0.5)
+    hold(
+        benchmark, "1,000 cells with encoding / one cell of mteb, processor time", (encoding + grid) / cell, at_most=2.2
+    )

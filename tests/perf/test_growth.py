@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-import growth
 import pytest
 from helpers.ratios import hold
+from perf import growth
 
 SIZES = {"pairs": (10_000, 100_000), "entries": (30, 300), "encoders": (4, 16), "tasks": (4, 16), "labels": (100, 1000)}
 

@@ -9,22 +9,31 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import psutil
 import pytest
+from helpers.ratios import hold
+from threadpoolctl import threadpool_limits
 
 from hengyu.bench.encode_file import archive
 from hengyu.bench.executors import processes
 from hengyu.bench.executors.local import Local
 from hengyu.bench.executors.processes import Processes
+from hengyu.bench.run import run
 from hengyu.bench.units import Executor
 from hengyu.cards import load_cards
 from hengyu.cards.data import load_pairs
 from hengyu.encoders import EncoderSpec, find_encoder
+from hengyu.numerics.resampling import Resamples
+from hengyu.storage.tuned import TunedStore
 from hengyu.storage.vectors import VectorStore
+from hengyu.suites.planning import make_plan
+from hengyu.suites.suite import load_suite
 
 pytestmark = pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="needs two cores")
 
@@ -123,6 +132,68 @@ def test_two_processes_take_little_more_processor_time_than_one(
     benchmark.extra_info["ratio"] = both / alone
     benchmark.pedantic(lambda: None)
     assert both <= 1.2 * alone, (both, alone)
+
+
+SUITE = """
+tasks = ["hengyu-sts:test", "hengyu-sts:valid"]
+encoders = ["hengyu-mini"]
+poolings = ["mean"]
+baselines = []
+resamples = 20
+entries = ["raw", "{entry}"]
+"""
+WORK = {
+    "flow": "flow(steps=150)",
+    "tuner": "simcse(lr=3e-4, dropout=0.05, delete=0.3, batch=16, sentences=256)",
+}
+
+
+@pytest.mark.parametrize("kind", [*WORK, "bootstrap"])
+def test_the_same_holds_for_what_is_trained_and_for_intervals(
+    kind: str, tmp_path: Path, benchmark: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Flows and tuners in two processes, the bootstrap in two threads: beside a neighbour at least as fast as one, less a tenth."""
+    import torch
+
+    monkeypatch.setattr(processes, "_PROMPT", -1.0)
+    monkeypatch.setattr(processes, "_SHORT", -1.0)
+    torch.set_num_threads(1)
+    store = VectorStore(tmp_path / "store")
+    turns = iter(range(100))
+
+    def trained(executor: Executor) -> float:
+        root = tmp_path / str(next(turns))
+        started = time.perf_counter()
+        outcome = run(plan, reports=root, store=store, tuned=TunedStore(root / "tuned"), executor=executor)
+        assert not outcome.failures
+        return time.perf_counter() - started
+
+    def resampled(threads: int) -> float:
+        started = time.perf_counter()
+        Resamples(labels, 2000, threads=threads).run(scores)
+        return time.perf_counter() - started
+
+    with ExitStack() as stack:
+        stack.enter_context(threadpool_limits(limits=1))
+        if kind == "bootstrap":
+            rng = np.random.default_rng(0)
+            labels, scores = rng.integers(0, 6, 20_000), rng.normal(size=(8, 20_000))
+            two, one = partial(resampled, 2), partial(resampled, 1)
+        else:
+            (suite := tmp_path / "suite.toml").write_text(SUITE.format(entry=WORK[kind]), encoding="utf-8")
+            plan = make_plan(load_suite(suite))
+            two, one = partial(trained, stack.enter_context(Processes.on(2))), partial(trained, Local())
+        two(), one()
+        ratios: dict[int, list[float]] = {0: [], 1: []}
+        for _ in range(3):
+            for number, found in ratios.items():
+                with neighbours(number):
+                    found.append(one() / two())
+    quiet, beside = (statistics.median(found) for found in ratios.values())
+    benchmark.extra_info.update({"quiet": quiet, "beside a neighbour": beside})
+    benchmark.pedantic(lambda: None)
+    hold(benchmark, f"{kind}: one / two beside a neighbour", beside, at_least=0.9)
+    hold(benchmark, f"{kind}: one / two, quiet", quiet, at_least=1.2)
 
 
 def processor_seconds(pool: Processes) -> float:

@@ -54,19 +54,33 @@ class Progress:
         columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn())
         with Bar(*columns, TimeElapsedColumn(), TimeRemainingColumn(), console=self.console, transient=True) as bar:
             task = bar.add_task(plain(title), total=total)
-            yield lambda done: bar.update(task, completed=done)
+            begun = False
+
+            def tick(done: int) -> None:
+                nonlocal begun
+                if begun:
+                    bar.update(task, completed=done)
+                else:  # what was done before the stage says nothing about its pace
+                    bar.reset(task, total=total, completed=done)
+                    begun = True
+
+            yield tick
 
     def _lines(self, title: str, total: int) -> Tick:
-        start = last = time.monotonic()
+        last = time.monotonic()
+        first: tuple[float, int] | None = None
 
         def tick(done: int) -> None:
-            nonlocal last
+            nonlocal last, first
             now = time.monotonic()
+            # what was done before the stage says nothing about its pace, nor do the seconds of loading
+            start, before = first = first or (now, done)
             if now - last >= _QUIET_SECONDS and done < total:
                 last = now
-                left = (now - start) / max(done, 1) * (total - done)
-                shown = _TELLING * done >= total  # the first seconds are loading time
-                self.say(f"{title}: {done} of {total}" + (f", about {left:.0f} s left" if shown else ""))
+                new = done - before
+                known = new > 0 and _TELLING * new >= total - before
+                left = f", about {(now - start) / new * (total - done):.0f} s left" if known else ""
+                self.say(f"{title}: {done} of {total}{left}")
 
         return tick
 

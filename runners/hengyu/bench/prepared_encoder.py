@@ -233,6 +233,7 @@ def observed_key(
     entry = spec.entry if seed is None else spec.entry.with_seed(seed)
     fitted: dict[str, Any] = {"rows": fit.digest if fit else ""}
     if fit and entry.tuners:
+        held = fit.held_out(task, held)  # so that tasks that share a training know it
         fitted["lesson"] = [p.pairs.digest for p in fit.parts]
         fitted["distinct"] = fit.distinct
         if fit.rows:

@@ -148,8 +148,9 @@ def tuned_inputs(
     tuned: TunedEncoder = _tuned(context, log, prepared, pooling, task, entry, fit, context.tuning.tune)
     beside = plan.thresholds.get(task.name)
     needed = np.unique(np.concatenate([task.ids, fit.ids, *([beside.ids] if beside else [])]))
-    read = encode_some(context.store, tuned.encoder, plan.texts, needed, pooling, context.progress)
-    return task_inputs(context, read, vectors_key(tuned.encoder, pooling), pooling, task, {word: fit}, tuned.trained)
+    read = encode_some(context.store, tuned.encoder, plan.texts, needed, tuned.pooling, context.progress)
+    key = vectors_key(tuned.encoder, tuned.pooling)
+    return task_inputs(context, read, key, tuned.pooling, task, {word: fit}, tuned.trained)
 
 
 def tuned_scorer(
@@ -201,9 +202,9 @@ def make_training_data(texts: Sequence[str], task: TaskData, fit: FitData, watch
     labelled = LabelledPairs(first, second, *_labels(fit), groups=_groups(fit))
     if fit.distinct:
         labelled = labelled.distinct()
-    found = TrainingData(own, fit.counts, labelled)
-    seen = {task.pairs.digest, *(p.pairs.digest for p in fit.parts)}
-    return found if watched is None or watched.digest in seen else watched_on(found, watched)
+    found = TrainingData(own, fit.counts, labelled, cards=_cards(fit), card=task.pairs.card.name)
+    held = fit.held_out(task, watched)
+    return found if held is None else watched_on(found, held)
 
 
 def _labels(fit: FitData) -> tuple[NDArray[np.float64], tuple[float, float], bool]:
@@ -218,10 +219,15 @@ def _labels(fit: FitData) -> tuple[NDArray[np.float64], tuple[float, float], boo
 
 def _groups(fit: FitData) -> Ids | None:
     """Return the number of the card of each pair of a mixture; None where all are of one card."""
-    names = list(dict.fromkeys(p.pairs.card.name for p in fit.parts))
+    names = _cards(fit)
     if not fit.rows or len(names) < 2:
         return None
     return np.repeat([names.index(p.pairs.card.name) for p in fit.parts], [len(at) for at in fit.rows])
+
+
+def _cards(fit: FitData) -> tuple[str, ...]:
+    """Return the names of the cards of a fit."""
+    return tuple(dict.fromkeys(p.pairs.card.name for p in fit.parts))
 
 
 def watched_on(training_data: TrainingData, pairs: Pairs) -> TrainingData:

@@ -21,6 +21,7 @@ from hengyu.base.errors import HengyuError, did_you_mean, first_line
 from hengyu.base.escapes import plain
 from hengyu.base.version import __version__
 from hengyu.cli import commands
+from hengyu.cli.torchrun import refuse_in_torchrun
 
 __all__ = ["main"]
 
@@ -54,6 +55,14 @@ class _Commands(click.Group):
             raise click.UsageError(f"there is no command '{cmd_name}'{did_you_mean(cmd_name, self.list_commands(ctx))}")
         command: click.Command = import_module(f"{commands.__name__}.{cmd_name.replace('-', '_')}").command
         return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Return the command and its words; raises `HengyuError` where torchrun has started one that it has no use for."""
+        found = super().resolve_command(ctx, args)
+        refuse_in_torchrun(found[0] or "")
+        return found
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the commands by what they are for, each with its whole first sentence."""

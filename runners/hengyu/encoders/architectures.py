@@ -67,7 +67,7 @@ _CALLED = {
 }
 """Model types -> their name for ``max_position_embeddings``."""
 
-_FIXED_TABLES = {"codegen", "ctrl", "gptj", "led", "mpt"}
+_FIXED_TABLES = {"codegen", "ctrl", "gptj", "hengyu-gmlp", "led", "mpt"}
 """Model types whose position table is computed at construction, or has a special name."""
 
 _TRIED = 8  # tokens

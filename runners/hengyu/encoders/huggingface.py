@@ -15,12 +15,14 @@ from hengyu.encoders import POOLINGS, Chunk, EncoderFailed, LocalEncoder, Vector
 from hengyu.encoders.architectures import ATTENTION, decodes, open_attention
 from hengyu.encoders.engines import export
 from hengyu.encoders.kept_tokens import kept_counts, kept_token_print
+from hengyu.encoders.layout import ATTENTION as TOKEN_ATTENTION
 from hengyu.encoders.layout import NGRAMS, STEP
 from hengyu.encoders.long_texts import TRUNCATE, refusals, weighted_means, window_blocks
 from hengyu.encoders.mixed_precision import SCHEMES, halve, quantise
 from hengyu.encoders.model_folder import ModelFolder
 from hengyu.encoders.passes import TOKENS_PER_BATCH, Passes
 from hengyu.encoders.token_rows import TokenRows
+from hengyu.encoders.without_attention import code_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -134,14 +136,16 @@ class HuggingFace(Passes, LocalEncoder):
 
     @property
     def made_with(self) -> tuple[str, ...]:
-        """The modules, besides this class's, whose code makes the vectors: those of a step in an exported model, or n-grams."""
+        """The modules, besides this class's, whose code makes the vectors: those of our own parts and models in its folder."""
         kinds = {part.kind for part in self.folder.walk()}
-        ngrams = (NGRAMS.rpartition(".")[0],) if "Ngrams" in kinds else ()
+        own = {"Ngrams": NGRAMS, "TokenAttention": TOKEN_ATTENTION}
+        modules = tuple(name.rpartition(".")[0] for kind, name in own.items() if kind in kinds)
+        modules += () if self.folder.static else code_of(self.folder.config)
         if "Step" not in kinds:
-            return ngrams
+            return modules
         methods = Path(__file__).parents[1] / "methods"
         steps = (p for kind in ("transforms", "codes") for p in sorted((methods / kind).glob("[!_]*.py")))
-        return (*ngrams, STEP.rpartition(".")[0], *(f"hengyu.methods.{p.parent.name}.{p.stem}" for p in steps))
+        return (*modules, STEP.rpartition(".")[0], *(f"hengyu.methods.{p.parent.name}.{p.stem}" for p in steps))
 
     def identity(self) -> dict[str, Any]:
         """What the vectors depend on besides text and pooling."""

@@ -10,14 +10,20 @@ from typing import Any
 from hengyu.base.errors import HengyuError
 from hengyu.encoders.files import TOKENIZER, Files, is_plain, join, weight_files
 from hengyu.encoders.foreign import LIBRARY
+from hengyu.encoders.without_attention import MODULE
 
-__all__ = ["NGRAMS", "STEP", "Part", "read_parts"]
+__all__ = ["ATTENTION", "NGRAMS", "STEP", "Part", "read_parts"]
 
 STEP = "hengyu.tools.export_model.steps.Step"
 """The module of a step in an exported model; its code is in this package."""
 
 NGRAMS = "hengyu.encoders.ngrams.NgramEmbedding"
 """The module of a static n-gram encoder; its code is in this package."""
+
+ATTENTION = "hengyu.encoders.attention.TokenAttention"
+"""The module of a learned attention pooling; its code is in this package."""
+
+_OWN = {NGRAMS: "Ngrams", ATTENTION: "TokenAttention"}
 
 _OLD_STEP = "hengyu.take.steps.Step"  # the same in models exported by version 0.1
 
@@ -37,6 +43,7 @@ _KINDS: dict[str, tuple[str, bool]] = {
     "Dropout": ("config.json", False),
     "StaticEmbedding": ("", True),
     "Ngrams": ("config.json", True),
+    "TokenAttention": ("", True),
     "WeightedLayerPooling": ("config.json", True),
     "Router": ("router_config.json", False),
 }
@@ -116,7 +123,7 @@ class Part:
             names = [_KINDS[self.kind][0], "whitespacetokenizer_config.json", "model.safetensors"]
         elif self.kind in _KINDS:
             config, weights = _KINDS[self.kind]
-            names = [_router_file(files, self.inside) if self.kind == "Router" else config]
+            names = [_router_file(files, self.inside) if self.kind == "Router" else config] if config else []
             names += ["model.safetensors"] if weights else []
         for name in names:
             inside = join(self.inside, name)
@@ -167,11 +174,14 @@ def read_parts(files: Files) -> tuple[Part, ...]:
 def _part(files: Files, type_: str, inside: str, depth: int = 0) -> Part:
     if type_ in (STEP, _OLD_STEP):
         return Part("Step", type_, inside, files.table(join(inside, "config.json")))
-    if type_ == NGRAMS:
-        return Part("Ngrams", type_, inside, files.table(join(inside, "config.json")))
+    if type_ in _OWN:
+        place = _KINDS[_OWN[type_]][0]
+        return Part(_OWN[type_], type_, inside, files.table(join(inside, place)) if place else {})
+    if type_ == MODULE:
+        return Part("Transformer", type_, inside)
     name = type_.rsplit(".", 1)[-1]
     kind = _ALIASES.get(name, name)
-    if kind not in _KINDS or kind == "Ngrams" or not LIBRARY.match(type_):
+    if kind not in _KINDS or kind in _OWN.values() or not LIBRARY.match(type_):
         return Part("", type_, inside)
     if kind == "Router":
         return _router(files, type_, inside, depth)

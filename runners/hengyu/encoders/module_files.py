@@ -8,23 +8,35 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hengyu.base.json_files import read_json, write_bytes
+from hengyu.encoders.layout import ATTENTION
 
 if TYPE_CHECKING:
     from torch import nn
 
-__all__ = ["DENSE", "write_dense", "write_modules", "write_word_weights"]
+    from hengyu.encoders.attention import TokenAttention
+
+__all__ = ["DENSE", "TRANSFORMER", "write_attention", "write_dense", "write_modules", "write_word_weights"]
 
 DENSE = "{}_Dense"
 """The folder of a dense layer, by its place among the modules."""
 
 
-def write_modules(folder: Path, *, width: int, pooling: str, length: int, lowercase: bool = False) -> None:
-    """Write the files; ``pooling`` is "mean", "cls", "last" or "weighted-mean"."""
-    kinds = [("Transformer", ""), ("Pooling", "1_Pooling")]
-    modules = [
-        {"idx": i, "name": str(i), "path": path, "type": f"sentence_transformers.models.{kind}"}
-        for i, (kind, path) in enumerate(kinds)
-    ]
+TRANSFORMER = "sentence_transformers.models.Transformer"
+"""The library's first module, as its folders name it."""
+
+
+def write_modules(
+    folder: Path,
+    *,
+    width: int,
+    pooling: str,
+    length: int,
+    lowercase: bool = False,
+    transformer: str = TRANSFORMER,
+) -> None:
+    """Write the files; ``pooling`` is "mean", "cls", "last" or "weighted-mean", ``transformer`` the class of the first module."""
+    kinds = [(transformer, ""), ("sentence_transformers.models.Pooling", "1_Pooling")]
+    modules = [{"idx": i, "name": str(i), "path": path, "type": kind} for i, (kind, path) in enumerate(kinds)]
     kept = {
         "word_embedding_dimension": width,
         "pooling_mode_cls_token": pooling == "cls",
@@ -46,11 +58,8 @@ def write_modules(folder: Path, *, width: int, pooling: str, length: int, lowerc
 
 def write_word_weights(folder: Path, vocabulary: Sequence[str], weights: Sequence[float]) -> None:
     """Add the weights of tokens, in the order of their ids, before the pooling of a folder that `write_modules` wrote."""
-    modules = read_json(folder / "modules.json", list[dict[str, object]], "write the folder again")
-    place, kind = "1_WordWeights", "sentence_transformers.models.WordWeights"
-    modules.insert(1, {"idx": 1, "name": "1", "path": place, "type": kind})
-    for at, module in enumerate(modules):
-        module |= {"idx": at, "name": str(at)}
+    place = "1_WordWeights"
+    _insert(folder, place, "sentence_transformers.models.WordWeights")
     # the module looks a token up in lower case where it is not found: every token is there
     config = {
         "vocab": list(vocabulary),
@@ -58,6 +67,21 @@ def write_word_weights(folder: Path, vocabulary: Sequence[str], weights: Sequenc
         "unknown_word_weight": 1.0,
     }
     write_bytes(folder / place / "config.json", (json.dumps(config, ensure_ascii=False) + "\n").encode())
+
+
+def write_attention(folder: Path, attention: TokenAttention) -> None:
+    """Add an attention before the pooling of a folder that `write_modules` wrote."""
+    place = "1_TokenAttention"
+    _insert(folder, place, ATTENTION)
+    attention.save(str(folder / place))
+
+
+def _insert(folder: Path, place: str, kind: str) -> None:
+    """Name a module between transformer and pooling in modules.json."""
+    modules = read_json(folder / "modules.json", list[dict[str, object]], "write the folder again")
+    modules.insert(1, {"idx": 1, "name": "1", "path": place, "type": kind})
+    for at, module in enumerate(modules):
+        module |= {"idx": at, "name": str(at)}
     write_bytes(folder / "modules.json", (json.dumps(modules, indent=2) + "\n").encode())
 
 

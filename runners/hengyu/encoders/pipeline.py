@@ -11,8 +11,9 @@ from typing import Any
 
 from hengyu.base.errors import HengyuError, first_line
 from hengyu.encoders.architectures import load_transformer
-from hengyu.encoders.layout import NGRAMS, STEP, Part
+from hengyu.encoders.layout import ATTENTION, NGRAMS, STEP, Part
 from hengyu.encoders.model_folder import ModelFolder
+from hengyu.encoders.without_attention import MODULE, code_of, make_known
 
 __all__ = ["build", "build_cross_encoder", "load_tokenizer"]
 
@@ -71,6 +72,7 @@ def load_tokenizer(folder: ModelFolder) -> Any:
     import transformers
 
     more: dict[str, Any] = {}
+    make_known(folder.config)
     if folder.base:
         more["config"] = transformers.AutoConfig.from_pretrained(folder.body, local_files_only=True)
     with _quiet():
@@ -160,6 +162,8 @@ def _module(folder: ModelFolder, part: Part, dtype: Any) -> Any:
     if part.kind == "Ngrams":
         # sentence-transformers is imported with it
         return import_module(NGRAMS.rpartition(".")[0]).NgramEmbedding.load(str(folder.path), subfolder=part.inside)
+    if part.kind == "TokenAttention":
+        return import_module(ATTENTION.rpartition(".")[0]).TokenAttention.load(str(folder.path), subfolder=part.inside)
     if part.kind not in _CLASSES:
         raise HengyuError(f"{folder.where}: module {part.type} cannot be built here")
     try:
@@ -210,6 +214,7 @@ def _transformer(folder: ModelFolder, part: Part, dtype: Any, task: str = "") ->
     from transformers import AutoConfig
 
     place = folder.path / part.inside
+    make_known(folder.config)
     first = part is folder.pipeline[0]
     adapter = folder.adapter if first else ""
     base = folder.base if first else None
@@ -255,7 +260,9 @@ def _transformer(folder: ModelFolder, part: Part, dtype: Any, task: str = "") ->
         **({"tokenizer_name_or_path": str(folder.tokenizer)} if first and folder.tokenizer != place else {}),
         **(settings | ({"transformer_task": task} if task else {})),
     )
-    body.__class__ = Transformer  # a folder saved from it names the library's class
+    # a folder saved from it names the library's class, or the one of ours without which the library cannot load it
+    module, _, name = MODULE.rpartition(".")
+    body.__class__ = getattr(import_module(module), name) if code_of(folder.config) else Transformer
     for report in reports:
         _refuse_incomplete(folder, report, pooler=bool(task))
     return body

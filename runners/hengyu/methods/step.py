@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from hengyu.base.torchrun import processes
 from hengyu.methods.base import Method
 from hengyu.methods.registry import find_method, home_of
 from hengyu.storage.identity import step_key
@@ -56,6 +57,8 @@ class Step:
         own = step_key(self.name, method, home_of(self.name))
         if reads := method.reads():
             own["reads"] = reads
+        if method.category == "tuner" and processes() > 1:
+            own["processes"] = processes()  # each has dropout of its own
         return {**own, "joined": [[s.key for s in steps] for steps in self.joined]} if self.joined else own
 
     def walk(self) -> Iterator[Step]:

@@ -235,6 +235,7 @@ def tuned_key(
     training_data: str,
     held: str,
     made: Mapping[str, Any],
+    condition: Mapping[str, Any] | None = None,
 ) -> Key:
     """Return the key of a fine-tuned encoder.
 
@@ -245,8 +246,10 @@ def tuned_key(
         training_data: the digest of the training texts, counts and labels.
         held: the digest of the labelled pairs that are held out.
         made: the code that trains (`made_by`).
+        condition: what the model depends on besides, like the card that it is for; {} or None for nothing.
     """
-    return {**about, "encoder": dict(encoder), "method": dict(step), "lesson": training_data, "held": held, **made}
+    found = {**about, "encoder": dict(encoder), "method": dict(step), "lesson": training_data, "held": held, **made}
+    return {**found, "condition": dict(condition)} if condition else found
 
 
 def observation_key(

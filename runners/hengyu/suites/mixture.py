@@ -1,6 +1,7 @@
 """Several splits to learn from at once, with a share of each: ``fit_on = { "ATEC:train" = 0.5, "BQ:train" = 1 }``.
 
-As a word, as the board and ``--fit-on`` have it, this is ``ATEC:train=0.5+BQ:train``.
+As a word, as the board and ``--fit-on`` have it, this is ``ATEC:train=0.5+BQ:train``. With ``-own`` at its end every task
+learns from the parts of its own card alone, which are the same pairs.
 """
 
 from __future__ import annotations
@@ -14,8 +15,9 @@ from numpy.typing import NDArray
 from hengyu.base.errors import HengyuError
 from hengyu.base.toml_tables import Table, shown
 
-__all__ = ["Part", "mixture", "read_fit_on", "rows_of"]
+__all__ = ["OWN", "Part", "mixture", "own_parts", "read_fit_on", "rows_of"]
 
+OWN = "-own"
 _MOST = 100.0  # times that a split's pairs are read
 _LEAST = 1e-4
 _SHARE = re.compile(r"(?:\d+(?:\.\d*)?|\.\d+)\Z")
@@ -53,6 +55,21 @@ def mixture(word: str) -> tuple[Part, ...]:
         if names.count(name) > 1:
             raise HengyuError(f"fit_on '{word}': names {name} twice; keep one, with the share that it is to have")
     return tuple(parts)
+
+
+def own_parts(word: str, card: str) -> tuple[Part, ...]:
+    """Return the parts of a ``fit_on`` word that a task of a card learns from: with ``-own`` at its end those of the card alone.
+
+    Raises:
+        HengyuError: as `mixture`, and for a mixture without a part of the card.
+    """
+    parts = mixture(word.removesuffix(OWN))
+    if not word.endswith(OWN):
+        return parts
+    found = tuple(part for part in parts if part.word.partition(":")[0] == card)
+    if not found:
+        raise HengyuError(f"fit_on '{word}': no part is of {card}; add one, or leave {OWN} out")
+    return found
 
 
 def _checked(word: str, share: float) -> float:

@@ -57,6 +57,12 @@ class FitData:
         rows: Sequence[Any] = self.rows or [slice(None)] * len(self.parts)
         return [p.pairs.labels[at] for p, at in zip(self.parts, rows, strict=True)]
 
+    def held_out(self, task: TaskData, watched: Pairs | None) -> Pairs | None:
+        """Return the pairs that a training for a task is watched on: ``watched``, unless they are trained on or evaluated."""
+        if watched is None or watched.digest in {task.pairs.digest, *(p.pairs.digest for p in self.parts)}:
+            return None
+        return watched
+
     @cached_property
     def by_side(self) -> FitData:
         """The same for an encoder that encodes queries otherwise than documents: the documents, then the queries.

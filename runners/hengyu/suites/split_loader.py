@@ -14,7 +14,7 @@ from hengyu.cards.collection import Collection, load_collection
 from hengyu.cards.data import Pairs, load_pairs
 from hengyu.cards.sampling import sample_pairs
 from hengyu.storage.identity import text_digest
-from hengyu.suites.mixture import Part, mixture, rows_of
+from hengyu.suites.mixture import OWN, Part, own_parts, rows_of
 from hengyu.suites.plan import DISTINCT, FitData, Ids, TextIndex, counted
 from hengyu.tasks.interface.data import SearchData, TaskData
 
@@ -44,6 +44,7 @@ class SplitLoader:
         self._pairs: dict[tuple[str, str], Pairs] = {}
         self._done: dict[tuple[str, str], TaskData] = {}
         self._sampled: dict[tuple[str, int], TaskData] = {}
+        self._shared: dict[tuple[str, str, float], TaskData] = {}
         self._rows: dict[tuple[tuple[tuple[str, int], ...], bool], tuple[Ids, Ids, str]] = {}
 
     @property
@@ -75,6 +76,21 @@ class SplitLoader:
         else:
             self._done[key] = TaskData(found, self.texts.number(found.first), self.texts.number(found.second))
         return self._done[key]
+
+    def _numbered(self, card: Card, split: str, share: float) -> TaskData:
+        """Return a split of whose pairs a share is learned from; the others have the number -1, and are not encoded."""
+        found = self.pairs(card, split)
+        if (card.name, split) in self._done or share >= 1 or isinstance(found, Collection):
+            return self.task(card, split)
+        key = (card.name, split, share)
+        if key not in self._shared:
+            n = len(found.labels)
+            at = rows_of(n, share)
+            halves = np.full((2, n), -1, np.int64)
+            for half, texts in zip(halves, (found.first, found.second), strict=True):
+                half[at] = self.texts.number([texts[int(i)] for i in at])
+            self._shared[key] = TaskData(found, *halves)
+        return self._shared[key]
 
     def evaluated(self, card: Card, split: str) -> TaskData:
         """Return a split as it is evaluated: as much of it as is asked for, with its texts numbered."""
@@ -111,8 +127,8 @@ class SplitLoader:
         ``labelled`` the labels are learned from too, and `HengyuError` says when they are those of the task itself.
         """
         source = word.removesuffix(DISTINCT)
-        shared = mixture(source)
-        if len(shared) > 1 or shared[0].share != 1:
+        shared = own_parts(source, task.pairs.card.name)
+        if len(shared) > 1 or shared[0].share != 1 or source.endswith(OWN):
             return self._mixed(task, word, shared, labelled=labelled)
         parts = self._parts(task, source)
         if labelled:
@@ -130,7 +146,7 @@ class SplitLoader:
         parts: list[TaskData] = []
         rows: list[Ids] = []
         for one in shared:
-            found = self._parts(task, one.word)
+            found = self._parts(task, one.word, one.share)
             parts += found
             rows += [rows_of(p.n, one.share) for p in found]
         if labelled:
@@ -144,17 +160,17 @@ class SplitLoader:
             word, splits, *self._counted(kept, distinct=word.endswith(DISTINCT)), tuple(parts), rows=tuple(rows)
         )
 
-    def _parts(self, task: TaskData, source: str) -> list[TaskData]:
-        """Return the splits that a word stands for at a task."""
+    def _parts(self, task: TaskData, source: str, share: float = 1.0) -> list[TaskData]:
+        """Return the splits that a word stands for at a task; of one with a share only the texts that it has are numbered."""
         card = task.pairs.card
         if source == "target":
             return [task]
         if source == "all":
             return list(self._at_hand(task))
         if ":" in source:
-            return [self.task(*parse_task(self.cards, source))]
+            return [self._numbered(*parse_task(self.cards, source), share)]
         if source in card.splits:
-            return [self.task(card, source)]
+            return [self._numbered(card, source, share)]
         if source in _USUAL:
             problem = f"{card.name} has no split '{source}'; give it one, or use another fit_on ({', '.join(card.splits)}, target)"
             raise Missing(problem, problem)

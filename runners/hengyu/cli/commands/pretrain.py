@@ -1,4 +1,4 @@
-"""hengyu pretrain: pretrains a small BERT from scratch."""
+"""hengyu pretrain: pretrains a small encoder from scratch."""
 
 from __future__ import annotations
 
@@ -19,7 +19,10 @@ __all__ = ["command"]
 )
 @options.data
 @options.datasets
-@click.option("--layers", type=int, default=4)
+@click.option(
+    "--arch", default="bert", metavar="NAME", help="bert, albert (all blocks share their weights), dgcnn, gmlp or fnet."
+)
+@click.option("--layers", type=int, default=0, help="Blocks; 0: 4 of bert and albert, 8 of dgcnn and gmlp, 6 of fnet.")
 @click.option("--width", type=int, default=256, help="Width of a token's vector.")
 @click.option("--heads", type=int, default=4, help="Attention heads; the width must be a multiple.")
 @click.option("--length", type=int, default=128, help="Maximum input length in tokens.")
@@ -35,6 +38,15 @@ __all__ = ["command"]
 @click.option("--seen", type=int, default=4, help="Minimum occurrences of a character.")
 @click.option("--seen-words", type=int, default=30, help="Minimum occurrences of a Latin word or number.")
 @click.option("--held-out", type=int, default=1000, help="Lines for the held-out loss; at most a tenth of all lines.")
+@click.option(
+    "--unshare-after", type=int, default=-1, help="The step after which an albert's blocks are untied; -1: never."
+)
+@click.option(
+    "--init",
+    default="bert",
+    metavar="NAME",
+    help="How matrices begin: bert (deviation 0.02), normal (variance 1/inputs), orthogonal (the same size).",
+)
 @click.option("--seed", type=int, default=0)
 @click.option(
     "--dtype", type=click.Choice(["auto", "float32", "bfloat16"]), default="auto", help="auto: the faster one."
@@ -52,9 +64,9 @@ def command(
     threads: int,
     device: str,
     quiet: bool,
-    **recipe: float,
+    **recipe: float | str,
 ) -> None:
-    """Pretrain a small BERT by masked language modelling.
+    """Pretrain a small BERT, or another encoder, by masked language modelling.
 
     The corpus is UTF-8 text with one sentence per line, possibly .gz or .xz. The vocabulary is built from it, and the
     weights start at random. The defaults are the recipe of the built-in encoder. DIR becomes a sentence-transformers folder

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from hengyu.cli import options
+from hengyu.cli.torchrun import by_one_process
 
 __all__ = ["command"]
 
@@ -104,6 +105,7 @@ __all__ = ["command"]
 )
 @options.trust_remote_code
 @click.option("--quiet", is_flag=True, help="Print neither progress nor the leaderboard.")
+@by_one_process
 def command(
     suites: tuple[str, ...],
     data: Path | None,
@@ -152,6 +154,8 @@ def command(
     evaluated on your pairs.
 
     Sentences in the vector store are not encoded again; an interrupted run continues where it stopped.
+
+    Started by torchrun, its processes share every training: torchrun --nproc-per-node 2 -m hengyu run SUITE.
     """
     import re
     import shlex

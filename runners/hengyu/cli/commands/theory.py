@@ -126,6 +126,58 @@ def angle(dim: int) -> None:
         click.echo(f"  {100 * share:g} % of the pairs are within 90 +- {degrees:.3g} degrees, |cosine| <= {cosine:.4g}")
 
 
+@command.command("depth")
+@click.option("--width", default=256, show_default=True, type=click.IntRange(2, 4096), help="Width of every layer.")
+@click.option("--layers", default=12, show_default=True, type=click.IntRange(1, 1000), help="Number of layers.")
+@click.option(
+    "--activation", default="linear", show_default=True, type=click.Choice(["linear", "relu"]), help="After each layer."
+)
+@click.option(
+    "--angle", default=60.0, show_default=True, type=click.FloatRange(1, 179), help="Of the two vectors, in degrees."
+)
+@click.option("--networks", default=20, show_default=True, type=click.IntRange(2, 10000), help="Networks drawn.")
+@click.option("--seed", default=0, show_default=True, type=click.IntRange(0, 2**32 - 1))
+def depth(width: int, layers: int, activation: str, angle: float, networks: int, seed: int) -> None:
+    """Follow norms and angles through layers that are not trained.
+
+    Two vectors pass random networks whose matrices are normal (variance 1/width) or orthogonal. Both keep norms and angles on
+    average; only orthogonal ones do so exactly, and the deeper and narrower the network, the more the normal ones stray.
+    """
+    import math
+
+    from hengyu.numerics.depth import MATRICES, angle_after, norm_spread, simulate
+
+    found = [
+        simulate(width, layers, m, activation, angle=math.radians(angle), networks=networks, seed=seed)
+        for m in MATRICES
+    ]
+    click.echo(f"two unit vectors at {angle:g} degrees through {layers:,} {activation} layers of width {width:,}")
+    click.echo(f"mean and standard deviation over {networks:,} networks")
+    click.echo("         norm                                angle in degrees")
+    click.echo("  layer  normal          orthogonal          theory  normal         orthogonal")
+    shown = sorted({0, 1, layers, *(2**k for k in range(1, 11) if 2**k < layers)})
+    now, expected = math.radians(angle), [angle]
+    for _ in range(layers):
+        now = angle_after(now, activation)
+        expected.append(math.degrees(now))
+    for at in shown:
+        norms = [f"{d.norm[at]:.3f} +- {d.norm_sd[at]:.3f}" for d in found]
+        angles = [f"{math.degrees(d.angle[at]):6.2f} +- {math.degrees(d.angle_sd[at]):.2f}" for d in found]
+        click.echo(f"  {at:>5}  {norms[0]}  {norms[1]}      {expected[at]:6.2f}  {angles[0]:<14} {angles[1]}")
+    if activation == "linear":
+        mean, spread = norm_spread(width, layers)
+        turned = math.sin(math.radians(angle)) ** 2 / math.sqrt(width)
+        click.echo(
+            f"theory of normal matrices: log of the norm {mean:+.4f} +- {spread:.4f} after {layers:,} layers; a layer turns the\n"
+            f"cosine c of a pair by a deviation of (1 - c^2) / sqrt(width) = {turned:.4f}. Orthogonal matrices change neither."
+        )
+    else:
+        click.echo(
+            "theory: at infinite width cos a becomes (sin a + (pi - a) cos a) / pi in every layer, whatever the matrices; ReLU's\n"
+            "output is multiplied by sqrt(2), which keeps the mean square."
+        )
+
+
 @command.command("dim")
 @options.task_vectors
 @click.option(

@@ -6,6 +6,7 @@ import shutil
 import time
 import uuid
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,7 @@ from hengyu.base.errors import HengyuError
 from hengyu.base.memory import give_back_memory
 from hengyu.base.progress import Progress, silent
 from hengyu.base.remote import Unreachable
+from hengyu.base.torchrun import processes
 from hengyu.methods.step import Step
 from hengyu.methods.training.data import TrainingData
 from hengyu.methods.training.tuner import Tuner
@@ -24,6 +26,7 @@ from hengyu.storage.tuned import ABOUT, TunedStore
 
 if TYPE_CHECKING:
     from hengyu.encoders.huggingface import HuggingFace
+    from hengyu.methods.training.model import TrainableEncoder
     from hengyu.methods.training.pair_model import PairScorer
 
 __all__ = ["TRAINEE", "TunedEncoder", "TunedEncoderCache", "TunedScorer"]
@@ -34,10 +37,11 @@ TRAINEE = "hengyu.methods.training.model"
 
 @dataclass(frozen=True)
 class TunedEncoder:
-    """A fine-tuned encoder, with the report of each training."""
+    """A fine-tuned encoder, with the report of each training, and the pooling that it is read under."""
 
     encoder: HuggingFace
     trained: list[dict[str, Any]]
+    pooling: str
 
 
 @dataclass(frozen=True)
@@ -76,8 +80,9 @@ class TunedEncoderCache:
             report, held, path = self._stored(store, encoder, pooling, step, training_data, on)
             trained.append({"name": str(step), **report})
             encoder = _open(path, encoder, str(report.get("prompt", encoder.spec.prompt)))
+            pooling = str(report.get("pooling", pooling))
             finalize(encoder, held.release)
-        return TunedEncoder(encoder, trained)
+        return TunedEncoder(encoder, trained, pooling)
 
     def tune_pairs(
         self, encoder: HuggingFace, pooling: str, steps: Sequence[Step], training_data: TrainingData, on: str
@@ -87,9 +92,9 @@ class TunedEncoderCache:
 
         tuned = self.tune(encoder, pooling, steps[:-1], training_data, on)
         store = replace(self.store, mirror=None) if encoder.spec.trust_remote_code else self.store
-        report, held, path = self._stored(store, tuned.encoder, pooling, steps[-1], training_data, on)
+        report, held, path = self._stored(store, tuned.encoder, tuned.pooling, steps[-1], training_data, on)
         method: Tuner = steps[-1].make()
-        trainable = method.trainable(tuned.encoder, pooling)
+        trainable = method.trainable(tuned.encoder, tuned.pooling)
         assert isinstance(trainable, TrainablePairEncoder)
         scorer = PairScorer(trainable, path, length=int(method.parameters()["length"]))
         finalize(scorer, held.release)
@@ -106,7 +111,7 @@ class TunedEncoderCache:
     ) -> tuple[dict[str, Any], Held, Path]:
         """Return the report, the lock and the folder of a fine-tuning step, which is trained unless it is stored."""
         method: Tuner = step.make()
-        cache_key = self._cache_key(encoder, pooling, step, method, training_data)
+        cache_key = _cache_key(encoder, pooling, step, method, training_data)
         try:
             found = store.find(cache_key)
         except Unreachable:
@@ -115,20 +120,8 @@ class TunedEncoderCache:
             self.progress.say(f"warning: {e}; training it again")
             found = None
         if found is None:
-            found = self._train(store, encoder, pooling, step, method, training_data, cache_key, on)
+            found = self._train(store, encoder, pooling, step, method, training_data, on)
         return (*found, store.path(cache_key))
-
-    def _cache_key(
-        self, encoder: HuggingFace, pooling: str, step: Step, method: Tuner, training_data: TrainingData
-    ) -> dict[str, Any]:
-        return tuned_key(
-            about={"step": str(step), "pooling": pooling},
-            encoder=vectors_key(encoder, pooling),
-            step=step.key,
-            training_data=training_data.digest(labelled=step.labelled),
-            held=training_data.held_digest,
-            made=made_by(TRAINEE, alone=(__name__,)),
-        )
 
     def _train(
         self,
@@ -138,26 +131,30 @@ class TunedEncoderCache:
         step: Step,
         method: Tuner,
         training_data: TrainingData,
-        cache_key: dict[str, Any],
         on: str,
     ) -> tuple[dict[str, Any], Held]:
         started = time.perf_counter()
         where = f"{encoder.id}, {pooling}: {step} on {on}"
         trainable = method.trainable(encoder, pooling)
-        with self.progress.stage(f"tuning {where}", method.steps(training_data)) as tick:
+        with (
+            _all_processes(encoder, pooling, step, training_data),
+            self.progress.stage(f"tuning {where}", method.steps(training_data)) as tick,
+        ):
             method.tune(trainable, training_data, tick)
-        draft = store.root / f".draft-{uuid.uuid4().hex}"
-        try:
-            draft.mkdir(parents=True)
-            trainable.save(draft, _readme(encoder, pooling, step, method))
-            held = store.keep(cache_key, method.report, draft)
-        except OSError as e:
-            raise HengyuError(
-                f"{draft.parent}: the fine-tuned encoder cannot be stored ({e.strerror or e}); free some space or set HENGYU_CACHE "
-                "to another folder"
-            ) from e
-        finally:
-            shutil.rmtree(draft, ignore_errors=True)
+        wanted = _cache_key(encoder, pooling, step, method, training_data)
+        held: Held | None = None
+        about = _readme(encoder, pooling, step, method)
+        for variant, data in (method.variants(training_data) or {"": training_data}).items():
+            if trainable.variants:
+                trainable.take(variant)
+            cache_key = _cache_key(encoder, pooling, step, method, data)
+            kept = _keep(
+                store, trainable, cache_key, method.report, f"{about}\nIt is for {variant}.\n" if variant else about
+            )
+            if cache_key == wanted:
+                held = kept
+            elif kept is not None:
+                kept.release()
         del trainable
         give_back_memory()
         seconds = time.perf_counter() - started
@@ -165,8 +162,51 @@ class TunedEncoderCache:
         self.seconds[parts] = self.seconds.get(parts, 0.0) + seconds
         self.progress.say(f"fine-tuned {where}: {seconds:.0f} s")
         if held is None:
-            raise Unreachable(f"{store.path(cache_key)}: was deleted while it was in use; run the same command again")
+            raise Unreachable(f"{store.path(wanted)}: was deleted while it was in use; run the same command again")
         return method.report, held
+
+
+def _all_processes(
+    encoder: HuggingFace, pooling: str, step: Step, training_data: TrainingData
+) -> AbstractContextManager[None]:
+    """Let all processes that torchrun has started take part in a training."""
+    if processes() == 1:
+        return nullcontext()
+    from hengyu.methods.training.distributed import shared_job
+
+    return shared_job(encoder, pooling, str(step), training_data)
+
+
+def _cache_key(
+    encoder: HuggingFace, pooling: str, step: Step, method: Tuner, training_data: TrainingData
+) -> dict[str, Any]:
+    return tuned_key(
+        about={"step": str(step), "pooling": pooling},
+        encoder=vectors_key(encoder, pooling),
+        step=step.key,
+        training_data=training_data.digest(labelled=step.labelled),
+        held=training_data.held_digest,
+        condition=method.condition(training_data),
+        made=made_by(TRAINEE, alone=(__name__,)),
+    )
+
+
+def _keep(
+    store: TunedStore, trainable: TrainableEncoder, cache_key: dict[str, Any], report: dict[str, Any], about: str
+) -> Held | None:
+    """Store a trained model, and return the lock that protects it; None if it was deleted already."""
+    draft = store.root / f".draft-{uuid.uuid4().hex}"
+    try:
+        draft.mkdir(parents=True)
+        trainable.save(draft, about)
+        return store.keep(cache_key, report, draft)
+    except OSError as e:
+        raise HengyuError(
+            f"{draft.parent}: the fine-tuned encoder cannot be stored ({e.strerror or e}); free some space or set HENGYU_CACHE "
+            "to another folder"
+        ) from e
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
 
 
 def _open(path: Path, encoder: HuggingFace, prompt: str) -> HuggingFace:

@@ -9,6 +9,7 @@ from hengyu.methods.training.data import TrainingData
 __all__ = [
     "DIRECTIONS",
     "HARDNESS",
+    "INITS",
     "MARGINS",
     "METRICS",
     "PARTITIONS",
@@ -23,6 +24,9 @@ DIRECTIONS = ("query_to_doc", "query_to_query", "doc_to_query", "doc_to_doc")
 PARTITIONS = ("joint", "per_direction")
 HARDNESS = ("none", "in_batch_negatives", "hard_negatives", "all_negatives")
 MARGINS = ("absolute", "relative")
+INITS = ("orthogonal", "normal")
+"""How the matrices of new layers may be drawn."""
+
 METRICS = ("cosine", "mse", "l2", "none")
 
 

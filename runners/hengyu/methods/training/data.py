@@ -69,12 +69,16 @@ class TrainingData:
         counts: (m,) how often each of the first m texts occurs in the training data; the others are held out.
         pairs: labelled pairs to train on; None for a tuner that learns without labels.
         held: labelled pairs of a split that is neither trained on nor evaluated: only observed during training.
+        cards: the names of the cards that are trained on; the groups of ``pairs`` are numbers of these.
+        card: the name of the card that the model is for.
     """
 
     texts: Sequence[str]
     counts: Ids
     pairs: LabelledPairs | None = None
     held: LabelledPairs | None = None
+    cards: tuple[str, ...] = ()
+    card: str = ""
 
     def draw(self, n: int, rng: np.random.Generator) -> Ids:
         """Return the numbers of n random sentences, with repetitions; all of them if there are fewer."""
@@ -109,9 +113,15 @@ class TrainingData:
         return replace(self, pairs=self.pairs.at(kept), held=self.pairs.at(apart))
 
     def digest(self, *, labelled: bool) -> str:
-        """Return the sha256 of the training data: sentences and counts; with labels also pairs and labels."""
-        pairs = self.pairs.digest if labelled and self.pairs is not None else ""
+        """Return the sha256 of the training data: sentences, counts and their cards; with labels also pairs and labels."""
+        pairs = self.pairs.digest if labelled and self.pairs is not None else self.groups_digest
         return digest([text_digest(self.texts, self.counts), pairs])
+
+    @property
+    def groups_digest(self) -> str:
+        """The sha256 of which sentence is of which card, "" where all are of one."""
+        found = self.groups_of(np.arange(len(self.counts)))
+        return "" if found is None else array_digest(found)
 
     @property
     def held_digest(self) -> str:

@@ -8,74 +8,38 @@ check that the losses equal that library's.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, field
-from typing import Any, Protocol
+from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from hengyu.base.errors import Degenerate
 from hengyu.base.progress import Tick
+from hengyu.base.torchrun import processes
 from hengyu.methods.training.config import TrainingConfig
 from hengyu.methods.training.curve import TrainingMonitor
 from hengyu.methods.training.data import TrainingData
+from hengyu.methods.training.gradients import backward, count_passes_anew, perturbed
+from hengyu.methods.training.interface import Ids, Objective
 from hengyu.methods.training.model import TrainableEncoder
 from hengyu.methods.training.regularizers import (
     clip_gradients,
-    gradient_penalty,
     layer_weights,
     noisy_embeddings,
     noisy_weights,
-    twice_differentiable,
     weissi,
 )
+from hengyu.methods.training.virtual_adversarial import add_virtual_gradients
 
-__all__ = ["Objective", "ObjectiveWrapper", "backward", "embedded", "reproducible", "train"]
+__all__ = ["reproducible", "train"]
 
-Ids = NDArray[np.int64]
-Rows = Sequence[Sequence[int]]
 _FEWEST = 16  # examples
 _LOOKS = 6  # evaluations, besides the one before the first step
 _APART = 8  # minimum steps between evaluations: one takes as long as several steps
 _EPOCH = 4  # evaluations an epoch, where they decide when a training ends
 _SMALL = 30_000_000  # parameters: below this a second thread costs more than it gives
-
-
-class Objective(Protocol):
-    """A method's objective on batches of examples, which are numbered 0..size."""
-
-    size: int
-    heads: Sequence[nn.Module]  # trained with the model and then discarded
-    heads_lr: float  # the heads' learning rate, without decay; 0 for the recipe's
-    groups: Ids | None  # (size,) the card of each example, where they are of several: a batch is of one
-
-    def rows(self, batch: Ids) -> Rows:
-        """Return the token ids to embed."""
-
-    def loss(self, vectors: Tensor, batch: Ids) -> Tensor:
-        """Return the loss of their vectors, without side effects."""
-
-    def after(self, batch: Ids) -> None:
-        """Update after a step."""
-
-
-class ObjectiveWrapper:
-    """An objective that has another one's rows and heads; its class says what becomes of the loss."""
-
-    def __init__(self, inner: Objective) -> None:
-        self.inner = inner
-        self.size, self.heads, self.heads_lr, self.groups = inner.size, inner.heads, inner.heads_lr, inner.groups
-
-    def rows(self, batch: Ids) -> Rows:
-        """Return the rows of the objective inside."""
-        return self.inner.rows(batch)
-
-    def after(self, batch: Ids) -> None:
-        """Update the objective inside after a step."""
-        self.inner.after(batch)
 
 
 @contextmanager
@@ -91,70 +55,6 @@ def reproducible(trainable: TrainableEncoder, seed: int) -> Iterator[None]:
             yield
         finally:
             torch.set_num_threads(threads)
-
-
-@dataclass
-class _Dice:
-    """The state of the random number generators, so that a pass can be repeated with the same dropout."""
-
-    device: torch.device
-    states: list[Tensor] = field(default_factory=list)
-
-    def note(self) -> None:
-        """Save the state."""
-        self.states = [torch.get_rng_state()]
-        if self.device.type == "cuda":
-            self.states.append(torch.cuda.get_rng_state(self.device))
-
-    def replay(self) -> None:
-        """Restore the state."""
-        torch.set_rng_state(self.states[0])
-        if len(self.states) > 1:
-            torch.cuda.set_rng_state(self.states[1], self.device)
-
-
-def embedded(trainable: TrainableEncoder, rows: Rows, chunk: int) -> Tensor:
-    """Return the vectors of rows, ``chunk`` rows at a time; 0 for all at once."""
-    size = chunk or len(rows)
-    return torch.cat([trainable.embed(rows[at : at + size]) for at in range(0, len(rows), size)])
-
-
-def backward(
-    trainable: TrainableEncoder, objective: Objective, batch: Ids, chunk: int = 0, *, penalty: float = 0.0
-) -> float:
-    """Add the gradients of a batch's loss, with a gradient penalty or without, to those of the parameters.
-
-    Returns the loss, without the penalty, which needs the whole batch at once (no chunk).
-
-    With a chunk the pass needs memory for that many rows only, whatever the batch (Gao et al., Scaling Deep Contrastive
-    Learning Batch Size under Memory Limited Setup, arXiv:2101.06983): vectors are computed without a graph, the loss gives
-    their gradients, and a second pass with the same dropout propagates these to the parameters.
-    """
-    rows = objective.rows(batch)
-    if not chunk:
-        with twice_differentiable() if penalty else nullcontext():
-            loss = objective.loss(embedded(trainable, rows, 0), batch)
-            total = loss + gradient_penalty(loss, trainable.embeddings, penalty) if penalty else loss
-            total.backward()  # type: ignore[no-untyped-call]
-        return float(loss.detach())
-    parts = [rows[at : at + chunk] for at in range(0, len(rows), chunk)]
-    dice, vectors = [], []
-    with torch.no_grad():
-        for part in parts:
-            dice.append(_Dice(trainable.device))
-            dice[-1].note()
-            vectors.append(trainable.embed(part))
-    whole = torch.cat(vectors).requires_grad_()
-    loss = objective.loss(whole, batch)
-    loss.backward()  # type: ignore[no-untyped-call]
-    assert whole.grad is not None
-    after = _Dice(trainable.device)
-    after.note()
-    for part, die, gradient in zip(parts, dice, torch.split(whole.grad, chunk), strict=True):
-        die.replay()
-        trainable.embed(part).backward(gradient)  # type: ignore[no-untyped-call]
-    after.replay()
-    return float(loss.detach())
 
 
 class _Best:
@@ -190,8 +90,13 @@ def train(
     monitor: type[TrainingMonitor] = TrainingMonitor,
 ) -> dict[str, Any]:
     """Train the model in place, evaluated by a ``monitor`` now and then; returns the training report as JSON."""
+    if recipe.gradient_penalty and processes() > 1:
+        raise ValueError(
+            "gradient_penalty needs the whole batch in one process; start hengyu without torchrun, or use fgm"
+        )
     if objective.size < _FEWEST:
         raise Degenerate(f"it is trained on {objective.size} examples; it needs at least {_FEWEST}")
+    count_passes_anew()
     own = trainable.parameters()
     known = set(map(id, own))  # a decoder may share its weights with the model
     heads = [p for head in objective.heads for p in head.parameters() if id(p) not in known]
@@ -227,8 +132,18 @@ def train(
         ):
             losses.append(backward(trainable, objective, batch, recipe.chunk, penalty=recipe.gradient_penalty))
             if recipe.fgm:
-                with _perturbed(trainable.embeddings, recipe.fgm):
+                with perturbed(trainable.embeddings, recipe.fgm):
                     backward(trainable, objective, batch, recipe.chunk)
+            if recipe.vat:
+                add_virtual_gradients(
+                    trainable,
+                    objective,
+                    batch,
+                    parameters,
+                    size=recipe.vat,
+                    iterations=recipe.vat_iterations,
+                    chunk=recipe.chunk,
+                )
         if matrices:
             weissi(matrices, recipe.weissi, recipe.weissi_l1).backward()  # type: ignore[no-untyped-call]
         if recipe.clip:
@@ -254,7 +169,11 @@ def _held_out(found: dict[str, float]) -> float:
     """Return the held-out Spearman of an evaluation; raises `Degenerate` without one."""
     if "held_out_spearman" not in found:
         raise Degenerate("patience needs a held-out score, and the held-out labels or cosines are all the same")
-    return found["held_out_spearman"]
+    if processes() == 1:
+        return found["held_out_spearman"]
+    from hengyu.methods.training.distributed import agreed
+
+    return agreed(found["held_out_spearman"])
 
 
 def _batches(size: int, recipe: TrainingConfig, rng: np.random.Generator, groups: Ids | None = None) -> Iterator[Ids]:
@@ -272,19 +191,3 @@ def _epoch(order: Ids, batch: int, groups: Ids | None) -> list[Ids]:
     each = [order] if groups is None else [order[groups[order] == group] for group in np.unique(groups)]
     parts = [one[at : at + batch] for one in each for at in range(0, len(one), batch)]
     return [part for part in parts if len(part) > 1]
-
-
-@contextmanager
-def _perturbed(weight: nn.Parameter, size: float) -> Iterator[None]:
-    """Move a matrix by ``size`` along its gradient and back (FGM: Miyato et al., arXiv:1605.07725)."""
-    if weight.grad is None:
-        yield
-        return
-    norm = weight.grad.norm()
-    kept = weight.data.clone()
-    if norm > 0:
-        weight.data.add_(weight.grad, alpha=float(size / norm))
-    try:
-        yield
-    finally:
-        weight.data.copy_(kept)

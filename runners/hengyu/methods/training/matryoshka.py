@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from hengyu.methods.training.loop import Objective, ObjectiveWrapper
+from hengyu.methods.training.interface import Objective, ObjectiveWrapper
 
 __all__ = ["MatryoshkaLoss"]
 

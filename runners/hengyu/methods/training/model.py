@@ -17,11 +17,19 @@ from hengyu.base.errors import HengyuError, first_line
 from hengyu.encoders.architectures import accepted
 from hengyu.encoders.mixed_precision import autocast
 from hengyu.encoders.model_folder import ModelFolder
-from hengyu.encoders.module_files import write_modules, write_word_weights
+from hengyu.encoders.module_files import (
+    TRANSFORMER,
+    write_attention,
+    write_dense,
+    write_modules,
+    write_word_weights,
+)
 from hengyu.encoders.pooling import lacking, pool, states
 from hengyu.encoders.tokenizer import Tokenizer
+from hengyu.encoders.without_attention import MODULE, code_of, make_known
 
 if TYPE_CHECKING:
+    from hengyu.encoders.attention import TokenAttention
     from hengyu.encoders.huggingface import HuggingFace
 
 __all__ = ["TrainableEncoder"]
@@ -47,6 +55,9 @@ class TrainableEncoder:
         self._plain: dict[str, Any] = {}  # the configuration's dropout rates
         self.weights = encoder.folder.transformer  # the folder that they are read from
         self.token_weights: NDArray[np.float64] | None = None  # (V,), of its means; None where all are the same
+        self.attention: TokenAttention | None = None  # weighs the tokens of a mean
+        self.layer: nn.Linear | None = None  # comes after the pooling
+        self.variants: dict[str, dict[str, Tensor]] = {}  # name -> weights that take the place of the model's own
         folder = encoder.folder
         if folder.word_weights is not None:
             raise HengyuError(
@@ -84,6 +95,7 @@ class TrainableEncoder:
         transformers.utils.logging.disable_progress_bar()
         spec = replace(folder.spec, max_length=min(length, folder.max_length))
         self.tokenizer = Tokenizer(ModelFolder(folder.path, spec, identifier=folder.id))
+        make_known(folder.config)
         config = transformers.AutoConfig.from_pretrained(
             folder.transformer, local_files_only=True, trust_remote_code=spec.trust_remote_code
         )
@@ -108,7 +120,12 @@ class TrainableEncoder:
     @property
     def width(self) -> int:
         """The width of its vectors."""
-        return int(self.model.config.hidden_size)
+        return int(self.model.config.hidden_size) if self.layer is None else self.layer.out_features
+
+    @property
+    def saved_pooling(self) -> str:
+        """The pooling by which the saved folder has its vectors: ``native`` with modules of its own."""
+        return self.pooling if self.attention is None and self.layer is None else "native"
 
     def tokens(self, texts: Sequence[str]) -> list[list[int]]:
         """Return the ids of texts, truncated to the maximum length."""
@@ -116,11 +133,12 @@ class TrainableEncoder:
 
     def parameters(self) -> list[nn.Parameter]:
         """Return the trained parameters; an unused pooler is not trained."""
-        return [
+        own = [
             p
             for name, p in self.model.named_parameters()
             if p.requires_grad and (self.read == "pooler" or "pooler" not in name)
         ]
+        return own + [p for part in (self.attention, self.layer) if part is not None for p in part.parameters()]
 
     @property
     def embeddings(self) -> nn.Parameter:
@@ -159,7 +177,10 @@ class TrainableEncoder:
         if reasons:
             raise HengyuError(f"pooling '{self.read}' is not available: {reasons[self.read]}")
         layers = [None if layer is None else layer.float() for layer in read]
-        return pool(layers, kept, [self.read], pooler=pooler, positions=positions)[self.read].float()
+        last = layers[-1]
+        weights = None if self.attention is None or last is None else self.attention.weights(last, kept)
+        found = pool(layers, kept, [self.read], pooler=pooler, positions=positions, weights=weights)[self.read].float()
+        return found if self.layer is None else self.layer(found)
 
     def token_types(self, rows: Rows, kept: Rows) -> list[list[int]] | None:
         """Return the token types of padded rows with the mask ``kept``; None where all are 0."""
@@ -172,6 +193,12 @@ class TrainableEncoder:
             out: NDArray[np.float32] = self.embed(rows).cpu().numpy()
         self.model.train()
         return out
+
+    def take(self, variant: str) -> None:
+        """Take the weights of one of the variants into the model."""
+        with torch.no_grad():
+            for name, value in self.variants[variant].items():
+                self.model.get_parameter(name).copy_(value)
 
     def save(self, folder: Path, about: str) -> None:
         """Write a sentence-transformers folder: weights as safetensors, tokenizer, pooling, and a README."""
@@ -194,13 +221,18 @@ class TrainableEncoder:
             shutil.copyfile(prompts, folder / prompts.name)
         write_modules(
             folder,
-            width=self.width,
+            width=int(self.model.config.hidden_size),
             pooling=self.read if self.read in _LIBRARY else "mean",
             length=source.max_length,
             lowercase=source.lowercase,
+            transformer=MODULE if code_of(source.config) else TRANSFORMER,
         )
         if self.token_weights is not None:
             write_word_weights(folder, self.tokenizer.words(len(self.token_weights)), self.token_weights.tolist())
+        if self.attention is not None:
+            write_attention(folder, self.attention)
+        if self.layer is not None:
+            write_dense(folder, self.layer)
         if self.read not in _LIBRARY:
             about += f"\nTrained for the pooling '{self.read}', which sentence-transformers does not have.\n"
         if self.tokenizer.added:

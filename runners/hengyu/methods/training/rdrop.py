@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from hengyu.methods.training.loop import Objective, ObjectiveWrapper
+from hengyu.methods.training.interface import Objective, ObjectiveWrapper
 from hengyu.methods.training.losses import symmetric_kl
 from hengyu.methods.training.supervised import SoftmaxLoss
 

@@ -14,7 +14,7 @@ from hengyu.methods.training.data import TrainingData
 if TYPE_CHECKING:
     from hengyu.encoders.huggingface import HuggingFace
     from hengyu.methods.training.curve import TrainingMonitor
-    from hengyu.methods.training.loop import Objective
+    from hengyu.methods.training.interface import Objective
     from hengyu.methods.training.model import TrainableEncoder
 
 __all__ = ["FineTuner", "Tuner", "TunerWrapper"]
@@ -47,6 +47,20 @@ class Tuner(Method):
     @abstractmethod
     def tune(self, trainable: TrainableEncoder, training_data: TrainingData, tick: Tick) -> None:
         """Train in place; raises ValueError or `Degenerate` if the data or the model is unsuitable."""
+
+    def condition(self, training_data: TrainingData) -> dict[str, Any]:
+        """Return what its result depends on besides the digest of the training data; {} for nothing.
+
+        Raises ValueError if the training data are unsuitable.
+        """
+        return {}
+
+    def variants(self, training_data: TrainingData) -> dict[str, TrainingData]:
+        """Return the names of the models that one training leaves, with the training data as each of them has them.
+
+        They are names of `TrainableEncoder.variants`; {} for one model.
+        """
+        return {}
 
 
 @dataclass
@@ -100,7 +114,7 @@ class FineTuner(TrainingConfig, Tuner):
         trainable.open(dropout=self.dropout, length=self.length, dtype=self.dtype)
         with reproducible(trainable, self.seed):
             for wrapper in reversed(self.wrappers):
-                wrapper.prepare(trainable)
+                wrapper.prepare(trainable, training_data)
             objective = self.make(trainable, training_data)
             for wrapper in reversed(self.wrappers):
                 objective = wrapper.changed(objective, trainable)
@@ -109,6 +123,8 @@ class FineTuner(TrainingConfig, Tuner):
                 wrapper.finish(trainable)
         if trainable.tokenizer.added:
             self.report["prompt"] = trainable.tokenizer.folder.prompt
+        if trainable.saved_pooling != trainable.pooling:
+            self.report["pooling"] = trainable.saved_pooling
 
 
 @dataclass
@@ -153,11 +169,24 @@ class TunerWrapper(Tuner):
         """Return nothing: the tuner inside has a key of its own."""
         return {}
 
+    @property
+    def beyond_weights(self) -> str:
+        """What is trained besides weight matrices of the model; "" for nothing."""
+        return self.inner.beyond_weights
+
+    def condition(self, training_data: TrainingData) -> dict[str, Any]:
+        """Return what the result depends on besides the digest of the training data, by the tuner inside."""
+        return self.inner.condition(training_data)
+
+    def variants(self, training_data: TrainingData) -> dict[str, TrainingData]:
+        """Return the models that one training leaves, by the tuner inside."""
+        return self.inner.variants(training_data)
+
     def steps(self, training_data: TrainingData) -> int:
         """Return the number of steps, which is that of the tuner inside."""
         return self.inner.steps(training_data)
 
-    def prepare(self, trainable: TrainableEncoder) -> None:
+    def prepare(self, trainable: TrainableEncoder, training_data: TrainingData) -> None:
         """Change the opened model before the objective is made, as by what is trained of it."""
 
     def changed(self, objective: Objective, trainable: TrainableEncoder) -> Objective:

@@ -27,8 +27,8 @@ class CrossEncoder(FineTuner):
     (sentence-transformers' `BinaryCrossEntropyLoss`; for labels of 0 and 1 the softmax over two classes of kexue.fm 8860), or
     ``cosent``, the loss log(1 + sum exp(scale (s_j - s_i))) of scores s over the pairs i above j of a batch (kexue.fm 9341, with
     ``scale`` 1). ``length`` is that of both sentences together, ``segments`` gives the second one BERT's other token type.
-    Defaults as in the code of both posts: batch 32, learning rate 2e-5, 5 epochs, length 128, no token types. Learns from labels:
-    ``fit_on`` must name a split that is not evaluated.
+    Defaults as in the code of 8860 (that of 9341 has a batch of 64): batch 32, learning rate 2e-5, 5 epochs, length 128, no token
+    types. Learns from labels: ``fit_on`` must name a split that is not evaluated.
     """
 
     lr: float = 2e-5

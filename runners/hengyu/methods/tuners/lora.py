@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Self
 from hengyu.methods.training.tuner import TunerWrapper
 
 if TYPE_CHECKING:
+    from hengyu.methods.training.data import TrainingData
     from hengyu.methods.training.model import TrainableEncoder
 
 __all__ = ["METHOD", "Lora"]
@@ -51,8 +52,9 @@ class Lora(TunerWrapper):
         """Set the tuner inside; raises ValueError for one that trains more than weight matrices, and without peft."""
         super().around(inner)
         core = self.core
-        if core.beyond_weights:
-            raise ValueError(f"lora trains updates of weight matrices, and {core.name} trains {core.beyond_weights}")
+        if beyond := self.inner.beyond_weights:
+            who = core.name if core.beyond_weights else self.inner.name
+            raise ValueError(f"lora trains updates of weight matrices, and {who} trains {beyond}")
         for key in ("fgm", "gradient_penalty", "weissi", "weissi_l1"):
             if getattr(core, key):
                 raise ValueError(
@@ -67,7 +69,7 @@ class Lora(TunerWrapper):
             raise ValueError("lora needs peft; run: pip install 'hengyu[peft]'")
         return self
 
-    def prepare(self, trainable: TrainableEncoder) -> None:
+    def prepare(self, trainable: TrainableEncoder, training_data: TrainingData) -> None:
         """Add the updates to the opened model; raises ValueError where it has no such layers."""
         from hengyu.methods.training.low_rank import add_updates
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Self
 from hengyu.methods.training.tuner import TunerWrapper
 
 if TYPE_CHECKING:
-    from hengyu.methods.training.loop import Objective
+    from hengyu.methods.training.interface import Objective
     from hengyu.methods.training.model import TrainableEncoder
 
 __all__ = ["METHOD", "Matryoshka"]

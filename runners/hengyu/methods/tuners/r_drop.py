@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Self
 from hengyu.methods.training.tuner import TunerWrapper
 
 if TYPE_CHECKING:
-    from hengyu.methods.training.loop import Objective
+    from hengyu.methods.training.interface import Objective
     from hengyu.methods.training.model import TrainableEncoder
 
 __all__ = ["METHOD", "RDrop"]
@@ -20,9 +20,10 @@ class RDrop(TunerWrapper):
 
     Liang et al., R-Drop: Regularized Dropout for Neural Networks (NeurIPS 2021, arXiv:2106.14448):
     $\frac{1}{2}(L_1 + L_2) + \frac{\alpha}{2} (KL(P_1 \| P_2) + KL(P_2 \| P_1))$, where $L_1$, $L_2$ are the losses of the tuner in
-    parentheses in two passes. Written `r-drop(sbert(loss=classify))`: then $P$ is the classifier's distribution over the labels,
-    as in the paper. For tuners without a classifier, $P$ is the distribution of a sentence over the other sentences of the
-    batch, the softmax of ``scale`` times the cosines; this is our reading, since the paper has classifiers only.
+    parentheses in two passes; the paper's loss is twice this one, so its alpha of 4 is 2 here. Written
+    `r-drop(sbert(loss=classify))`: then $P$ is the classifier's distribution over the labels, as in the paper. For tuners without
+    a classifier, $P$ is the distribution of a sentence over the other sentences of the batch, the softmax of ``scale`` times the
+    cosines; this is our reading, since the paper has classifiers only (Su, kexue.fm 8496, measures it on Chinese ones).
     sentence-transformers has no such loss. A step takes twice as long. Learns what the tuner inside learns from.
     """
 

@@ -131,8 +131,8 @@ def _usage(written: Written) -> list[str]:
     lines += [f'model = SentenceTransformer("PATH/OF/THIS/FOLDER"{trust})', 'model.encode(["今天天气真好"])', "```", ""]
     if written.own:
         lines.append(
-            "It needs the package hengyu (`pip install hengyu`): a step that is not an affine map has the module "
-            "`hengyu.tools.export_model.steps.Step`, with its weights in safetensors. sentence-transformers asks for "
+            "It needs the package hengyu (`pip install hengyu`), which has the code of an encoder of its own and of "
+            "`hengyu.tools.export_model.steps.Step`, a step that is not an affine map. sentence-transformers asks for "
             "`trust_remote_code=True` for every module that is not its own; this folder contains no code."
         )
     else:

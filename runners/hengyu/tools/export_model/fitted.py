@@ -74,6 +74,7 @@ class Fitted:
     base: HuggingFace  # the row's encoder
     trained: tuple[Mapping[str, Any], ...]  # the reports of its trainings, in order; () without training
     encoder: HuggingFace  # the encoder after training
+    pooling: str  # of its vectors
     steps: tuple[str, ...]  # the steps that map vectors, in the entry grammar
     methods: tuple[Transform, ...]  # one per step
     width: int  # width of the encoder's vectors
@@ -155,7 +156,7 @@ def refit(
     refuse_unsayable(encoder, pooling)
     store = store or VectorStore.default()
     entry = choice.seeded
-    tuned = TunedEncoder(encoder, [])
+    tuned = TunedEncoder(encoder, [], pooling)
     if entry.tuners and fit:
         # where the run stores them; a missing one, or one of another version of torch, is trained again
         tuning = TunedEncoderCache(TunedStore.next_to(store), progress)
@@ -167,13 +168,14 @@ def refit(
     rest = [step for step in entry.steps if step not in entry.tuners]
     learned = fit if rest else None  # without further steps, no vectors of the training data are needed
     needed = np.unique(np.concatenate([task.ids, *([learned.ids] if learned else [])]))
+    pooling = tuned.pooling
     vectors = encode_some(store, tuned.encoder, data.texts, needed, pooling, progress)
     sample = vectors.sample(pooling, learned) if learned else None
     rows = {learned.word: learned.digest} if learned else {}
     recalled = FitCache(fits, vectors_key(tuned.encoder, pooling), rows, progress)
     methods = _fit(entry, rest, sample, recalled, learned.word if learned else "none")
     similarity = entry.similarity or Step(COSINE)
-    return _look(data, encoder, tuned, vectors, pooling, (tuple(map(str, rest)), methods), similarity)
+    return _look(data, encoder, tuned, vectors, (tuple(map(str, rest)), methods), similarity)
 
 
 def _fit(
@@ -263,14 +265,13 @@ def _look(
     base: HuggingFace,
     tuned: TunedEncoder,
     vectors: Vectors,
-    pooling: str,
     steps: tuple[tuple[str, ...], tuple[Transform, ...]],
     similarity: Step,
 ) -> Fitted:
     """Return the pipeline with the vectors of the task's sentences, and the resulting Spearman."""
     task, fit = data.task, data.fit
     ids, (first, second) = restrict([task.first, task.second])
-    raw = vectors.get(pooling, ids)
+    raw = vectors.get(tuned.pooling, ids)
     x: NDArray[np.floating[Any]] = raw
     for method in steps[1]:
         x = method(x)
@@ -278,6 +279,7 @@ def _look(
         base,
         tuple(tuned.trained),
         tuned.encoder,
+        tuned.pooling,
         *steps,
         raw.shape[1],
         fit.splits if fit else (),

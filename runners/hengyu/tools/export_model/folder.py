@@ -115,14 +115,13 @@ def _write(fitted: Fitted, choice: Choice, folder: Path) -> Written:
     from sentence_transformers import SentenceTransformer
 
     transformers.utils.logging.disable_progress_bar()
-    modules = pooled(fitted.encoder, choice.row[1])
-    own = len(modules)
+    modules = pooled(fitted.encoder, fitted.pooling)
     modules += _steps(fitted.methods, fitted.steps, fitted.width)
     prompt = prefix(fitted.encoder)
     named: dict[str, Any] = {"prompts": {"hengyu": prompt}, "default_prompt_name": "hengyu"} if prompt else {}
     model = SentenceTransformer(modules=modules, device="cpu", similarity_fn_name=choice.similarity, **named)
     model.save_pretrained(str(folder), safe_serialization=True, create_model_card=False)
-    foreign = any(type(m).__module__.startswith("hengyu.") for m in modules[own:])
+    foreign = any(type(m).__module__.startswith("hengyu.") for m in modules)
     loaded = SentenceTransformer(str(folder), device="cpu", local_files_only=True, trust_remote_code=foreign)
     places = np.linspace(0, len(fitted.texts) - 1, min(_PROBED, len(fitted.texts))).astype(int)
     theirs = loaded.encode([fitted.texts[i] for i in places], show_progress_bar=False)

@@ -20,15 +20,22 @@ language: ["zh"]
 tags: ["sentence-transformers", "sentence-similarity", "feature-extraction", "hengyu"]
 ---
 """
-_USE = """## Use
+_NAMES = {"bert": "A BERT", "albert": "An ALBERT", "dgcnn": "A DGCNN", "gmlp": "A gMLP", "fnet": "An FNet"}
+
+
+def _use(*, own: bool) -> str:
+    """Return how to use the folder; a model of ours is loaded by code of this package."""
+    trusted = ", trust_remote_code=True" if own else ""
+    needs = "Its code is in the package hengyu, which must be installed. " if own else ""
+    return f"""## Use
 
 ```python
 from sentence_transformers import SentenceTransformer
 
-SentenceTransformer("PATH/OF/THIS/FOLDER").encode(["今天天气真好"])
+SentenceTransformer("PATH/OF/THIS/FOLDER"{trusted}).encode(["今天天气真好"])
 ```
 
-`hengyu run smoke --encoder PATH/OF/THIS/FOLDER` evaluates it. On a CPU load it as float32, as Hengyu does: float16
+{needs}`hengyu run smoke --encoder PATH/OF/THIS/FOLDER` evaluates it. On a CPU load it as float32, as Hengyu does: float16
 arithmetic is several times slower there."""
 
 
@@ -36,8 +43,11 @@ def card(about: dict[str, Any], seconds: float) -> str:
     """Return README.md; file names are external text and are escaped."""
     recipe, corpus, last = about["recipe"], about["corpus"], about["curve"][-1]
     held = "none held out" if last["held_out"] is None else f"{last['held_out']:.3f}"
+    arch = recipe.get("arch", "bert")
+    heads = f", {recipe['heads']} heads" if arch in ("bert", "albert") else ""
+    own = arch not in ("bert", "albert")
     facts = {
-        "shape": f"{recipe['layers']} layers, width {recipe['width']}, {recipe['heads']} heads, at most {recipe['length']} tokens",
+        "shape": f"{recipe['layers']} layers, width {recipe['width']}{heads}, at most {recipe['length']} tokens",
         "vocabulary": f"{about['vocabulary']:,} tokens; [UNK] is {100 * about['unknown_share']:.3f} % of the corpus's tokens",
         "parameters": f"{about['parameters']:,}, stored as float16",
         "pooling": "mean of the last layer",
@@ -49,7 +59,7 @@ def card(about: dict[str, Any], seconds: float) -> str:
         "trained in": "; ".join(map(leg_words, about["legs"])),
         "Hengyu": about["hengyu"],
     }
-    lines = [_FRONT, "# A BERT pretrained by Hengyu", ""]
+    lines = [_FRONT, f"# {_NAMES[arch]} pretrained by Hengyu", ""]
     lines += ["Only masked language modelling from random weights: sentence embeddings were not trained.", ""]
     lines += table(["", ""], [[k, v] for k, v in facts.items()])
     lines += ["## Corpus", ""]
@@ -64,15 +74,16 @@ def card(about: dict[str, Any], seconds: float) -> str:
     lines += ["## Curve", ""]
     lines += curve_table(about["curve"], "loss")
     lines += ["## Reproduce it", "", "```", _command(about), "```", ""]
-    lines += ["The same files, dtype, threads and versions give bit-identical weights.", "", _USE]
+    lines += ["The same files, dtype, threads and versions give bit-identical weights.", "", _use(own=own)]
     return "\n".join(lines) + "\n"
 
 
 def _command(about: dict[str, Any]) -> str:
     """Return the command with all non-default options, and files by name only."""
     words = ["hengyu", "pretrain", *(s["name"] for s in about["corpus"]["files"]), "--out", "DIR"]
+    usual = Pretraining(arch=about["recipe"].get("arch", "bert"))
     for f in fields(Pretraining):
-        if about["recipe"][f.name] != f.default:
+        if about["recipe"].get(f.name, f.default) != (usual.layers if f.name == "layers" else f.default):
             words += [f"--{f.name.replace('_', '-')}", f"{about['recipe'][f.name]}"]
     for task in about["corpus"]["excluded_tasks"]:
         words += ["--exclude", task]

@@ -14,7 +14,7 @@ from torch import nn
 from hengyu.base.errors import HengyuError, first_line
 from hengyu.base.json_files import parse, write_bytes
 
-__all__ = ["CHECKPOINT", "load_checkpoint", "resume", "save_checkpoint"]
+__all__ = ["CHECKPOINT", "load_checkpoint", "resume", "save_checkpoint", "step_of"]
 
 CHECKPOINT = "checkpoint.safetensors"
 
@@ -81,6 +81,18 @@ def resume(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, new: 
     if {k: type(v) for k, v in state.items()} != {k: type(v) for k, v in asdict(new).items()}:
         raise HengyuError(f"{path}: does not record its progress; delete the folder {path.parent} and start again")
     return replace(new, **state)
+
+
+def step_of(path: Path) -> int:
+    """Return the step after which a checkpoint was written, 0 without a readable one: `resume` says what is wrong with it."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(str(path), "pt") as file:
+            step = parse((file.metadata() or {})["state"].encode(), dict[str, Any]).get("step")
+    except (SafetensorError, OSError, ValueError, KeyError):
+        return 0
+    return step if isinstance(step, int) else 0
 
 
 def _sum(state: str, tensors: dict[str, torch.Tensor]) -> str:

@@ -45,7 +45,7 @@ def pretrain(
     device: str = "cpu",
     progress: Progress = silent,
 ) -> Outcome:
-    """Pretrain a BERT on text files and write ``out``, a sentence-transformers folder; an interrupted one continues.
+    """Pretrain an encoder on text files and write ``out``, a sentence-transformers folder; an interrupted one continues.
 
     Work in progress is in ``out`` + ".part". With the same files and recipe a finished folder is left unchanged. Raises
     `HengyuError` for unreadable files, too small a corpus, and folders with other content.
@@ -95,6 +95,7 @@ def _work(
     """Train in ``part`` and write the finished folder there; returns pretraining.json."""
     import transformers
 
+    from hengyu.tools.pretraining.architectures import body_of
     from hengyu.tools.pretraining.card import card
     from hengyu.tools.pretraining.folder import write_model
     from hengyu.tools.pretraining.loop import make_model, reproducible, train
@@ -111,12 +112,13 @@ def _work(
             model = make_model(recipe, len(tokenizer), device)
         except (RuntimeError, AssertionError) as e:
             raise HengyuError(f"device '{device}' cannot be used here ({str(e)[:80]}); use cpu, or remove it") from None
-        size = sum(p.numel() for p in model.bert.parameters())
+        size = sum(p.numel() for p in body_of(model).parameters())
         epoch = int(tokens.lengths.sum())
         say.say(f"{len(tokenizer):,} tokens in the vocabulary, {size:,} parameters, {epoch:,} tokens per epoch")
         trained = train(
             model, tokens, held, recipe, part / CHECKPOINT, dtype=dtype, threads=threads, progress=say
         )  # fmt: skip
+        size = sum(p.numel() for p in body_of(model).parameters())  # more where shared blocks were copied apart
     about = {
         **goal,
         "goal": digest(goal),

@@ -16,12 +16,14 @@ from torch import Tensor
 from hengyu.base.errors import HengyuError
 from hengyu.base.progress import Progress
 from hengyu.encoders.mixed_precision import autocast
+from hengyu.methods.training.unsharing import unshare
+from hengyu.tools.pretraining.architectures import body_of, head_of, make
 from hengyu.tools.pretraining.batches import Masked, batches, held_batches, hide, rectangle, seed_of
-from hengyu.tools.pretraining.checkpoint import resume, save_checkpoint
+from hengyu.tools.pretraining.checkpoint import resume, save_checkpoint, step_of
 from hengyu.tools.pretraining.legs import next_leg
 from hengyu.tools.pretraining.precision import faster
 from hengyu.tools.pretraining.recipe import Pretraining
-from hengyu.tools.pretraining.vocabulary import PAD, Tokens
+from hengyu.tools.pretraining.vocabulary import Tokens
 
 __all__ = ["Trained", "make_model", "reproducible", "train"]
 
@@ -44,27 +46,12 @@ class Trained:
 
 
 def make_model(recipe: Pretraining, size: int, device: str = "cpu") -> Any:
-    """Return a BERT with random weights for ``size`` tokens, with the prediction head and without a pooler.
+    """Return a model with random weights for ``size`` tokens, with the prediction head and without a pooler.
 
     Raises RuntimeError or AssertionError for a missing device.
     """
-    import transformers
-
-    config = transformers.BertConfig(
-        vocab_size=size,
-        hidden_size=recipe.width,
-        num_hidden_layers=recipe.layers,
-        num_attention_heads=recipe.heads,
-        intermediate_size=4 * recipe.width,
-        max_position_embeddings=recipe.length,
-        pad_token_id=PAD,
-        hidden_dropout_prob=recipe.dropout,
-        attention_probs_dropout_prob=recipe.dropout,
-    )
     torch.manual_seed(seed_of(recipe.seed, _WEIGHTS))
-    # on a CPU with short sentences the backward pass of plain products is faster than torch's fused attention
-    attention = "eager" if torch.device(device).type == "cpu" else None
-    return transformers.BertForMaskedLM._from_config(config, attn_implementation=attention).to(device)
+    return make(recipe, size, device)
 
 
 @contextmanager
@@ -89,8 +76,8 @@ def _optimizer(model: Any, recipe: Pretraining) -> torch.optim.Optimizer:
 
 def _loss(model: Any, batch: Masked, dtype: str, reduction: str = "mean") -> Tensor:
     with autocast(batch.shown.device.type, dtype):
-        hidden = model.bert(batch.shown, attention_mask=batch.kept).last_hidden_state[batch.chosen]
-        logits = model.cls(hidden)
+        hidden = body_of(model)(batch.shown, attention_mask=batch.kept).last_hidden_state[batch.chosen]
+        logits = head_of(model)(hidden)
     return torch.nn.functional.cross_entropy(logits.float(), batch.gold, reduction=reduction)
 
 
@@ -148,6 +135,9 @@ def train(
     `HengyuError` for a damaged checkpoint, and if the loss becomes NaN or infinite.
     """
     loop = _Loop(model, tokens, held, recipe)
+    apart = recipe.unshare_after
+    if 0 <= apart < step_of(checkpoint):
+        unshare(model)
     optimizer = _optimizer(model, recipe)
     trained = resume(checkpoint, model, optimizer, Trained())
     if trained.step:
@@ -164,6 +154,8 @@ def train(
             if trained.step >= recipe.steps:
                 break
             step = trained.step + 1
+            if trained.step == apart:
+                unshare(model, optimizer)
             for group in optimizer.param_groups:
                 group["lr"] = recipe.rate(step)
             batch = loop.masked(width, rows, step)
@@ -186,6 +178,8 @@ def train(
                 save_checkpoint(checkpoint, model, optimizer, asdict(trained))
                 saved = time.monotonic()
             tick(step - first)
+    if trained.step == apart:
+        unshare(model)
     model.eval()
     return trained
 

@@ -26,6 +26,7 @@ _FIRST = 5  # trials that may fail before the search gives up
 _UNPRUNED = 4  # trials before any is pruned
 _AGAIN = 20  # proposals before the space counts as exhausted
 _DIGITS = 16
+_SPENT = "the budget was spent"
 
 
 @dataclass(frozen=True)
@@ -160,7 +161,7 @@ def _try(subject: Subject, space: Space, values: dict[str, Value], table: Table,
         curve[str(place)] = round(value, 5)
         asked.report(value, place)
         if number and budget.spent(table, time.perf_counter() - started):
-            raise _Pruned("the budget was spent")
+            raise _Pruned(_SPENT)
         if asked.should_prune():
             raise _Pruned("its held-out curve was below the median")
 
@@ -191,7 +192,9 @@ def _proposed(table: Table, space: Space, entry: Entry, seed: int) -> dict[str, 
     own = settings_of(entry)
     if not table.trials:
         return {name: own[name] for name in space}
-    tried = {t.entry for t in table.trials}
+    tried = {
+        t.entry for t in table.trials if t.reason != _SPENT
+    }  # with a larger budget, a trial that it cut short is made again
     for attempt in range(_AGAIN):
         asked = _study(table, space, seed, attempt).ask({name: part.distribution for name, part in space.items()})
         values: dict[str, Value] = {name: space[name].rounded(asked.params[name]) for name in space}

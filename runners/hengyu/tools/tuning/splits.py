@@ -11,7 +11,7 @@ from hengyu.cards import find_card, load_cards, parse_task
 from hengyu.cards.card import Card
 from hengyu.cards.data import Pairs
 from hengyu.suites.entries import SuiteEntry
-from hengyu.suites.mixture import mixture
+from hengyu.suites.mixture import OWN, mixture
 from hengyu.suites.plan import DISTINCT, FitData
 from hengyu.suites.planning import PlanProblems, with_long_texts
 from hengyu.suites.split_loader import SplitLoader
@@ -121,7 +121,7 @@ def _card(loader: TuningLoader, word: str, *, strict: bool) -> Card:
 
 def _refuse_other_splits(word: str) -> None:
     """Refuse a ``fit_on`` that reads another split than train or valid."""
-    words = [part.word for part in mixture(word.removesuffix(DISTINCT))]
+    words = [part.word for part in mixture(word.removesuffix(DISTINCT).removesuffix(OWN))]
     if any(one.rpartition(":")[2] not in (READ if ":" in one else _WORDS) for one in words):
         raise HengyuError(
             f'a search reads no split but {" and ".join(READ)}; write fit_on = "train", or tune the entry without it'

@@ -126,14 +126,15 @@ class Subject:
         if entry.joint:
             scorer = tuning.tune_pairs(self.encoder, self.pooling, entry.tuners, data, on).scorer
             return spearman(scorer.scores(task.pairs.first, task.pairs.second), task.pairs.labels)
-        tuned = tuning.tune(self.encoder, self.pooling, entry.tuners, data, on).encoder
+        tuned = tuning.tune(self.encoder, self.pooling, entry.tuners, data, on)
+        encoder, pooling = tuned.encoder, tuned.pooling
         rest = [step for step in entry.steps if step not in entry.tuners]
         needed = np.unique(np.concatenate([task.ids, *([fit.ids] if rest else [])]))
-        vectors = encode_some(VectorStore(folder / "vectors"), tuned, self.texts, needed, self.pooling, progress)
-        sample = {fit.word: vectors.sample(self.pooling, fit)} if rest else {}
+        vectors = encode_some(VectorStore(folder / "vectors"), encoder, self.texts, needed, pooling, progress)
+        sample = {fit.word: vectors.sample(pooling, fit)} if rest else {}
         ids, (first, second) = restrict([task.first, task.second])
-        x = vectors.get(self.pooling, ids)
-        tuned.release()
+        x = vectors.get(pooling, ids)
+        encoder.release()
 
         def cut(entry: Entry) -> float:
             y: NDArray[np.floating[Any]] = x
