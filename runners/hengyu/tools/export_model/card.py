@@ -33,14 +33,14 @@ def scorer_card(run: Run, choice: Choice, fitted: FittedScorer) -> str:
         f"Spearman x 100 on {choice.task}": percent(fitted.spearman),
         "encoder's fingerprint": fitted.base.folder.fingerprint,
     }
-    lines = [
-        "---",
-        'library_name: "sentence-transformers"',
-        'pipeline_tag: "text-ranking"',
-        'language: ["zh"]',
-        "---",
-        "",
-    ]
+    known = _stated_licence(fitted)
+    front = {
+        "library_name": "sentence-transformers",
+        "pipeline_tag": "text-ranking",
+        "language": ["zh"],
+        "license": known or "other",
+    }
+    lines = ["---", *(f"{k}: {json.dumps(v, ensure_ascii=False)}" for k, v in front.items()), "---", ""]
     lines += [f"# {markdown(f'{encoder}, {pooling}, {entry}')}", ""]
     lines += [
         f"A cross-encoder: a row of the leaderboard of {markdown(run.id)}, trained and exported by Hengyu {__version__}.",
@@ -54,7 +54,9 @@ def scorer_card(run: Run, choice: Choice, fitted: FittedScorer) -> str:
     ]
     lines += ["```python", "from sentence_transformers import CrossEncoder", ""]
     lines += ['CrossEncoder("DIR").predict([("第一句", "第二句")])', "```", ""]
-    return "\n".join([*lines, *_again(run, choice, "")]) + "\n"
+    what = f"The encoder's weights are under {known}" if known else "The encoder's card names no licence"
+    licence = ["## Licence", "", f"{markdown(what)}; its terms apply to this folder, whose weights were fine-tuned."]
+    return "\n".join([*lines, *_again(run, choice, ""), *licence]) + "\n"
 
 
 def model_card(run: Run, choice: Choice, fitted: Fitted, written: Written, other_fit: str = "") -> str:
@@ -199,7 +201,7 @@ def _again(run: Run, choice: Choice, other_fit: str) -> list[str]:
     return ["## Reproduce it", "", "```", text, "```", ""]
 
 
-def _stated_licence(fitted: Fitted) -> str:
+def _stated_licence(fitted: Fitted | FittedScorer) -> str:
     """Return the licence in the front matter of the encoder's own card, "" if there is none."""
     if fitted.base.id in BUILT_IN:
         return "apache-2.0"
