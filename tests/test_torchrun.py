@@ -19,7 +19,6 @@ from torch import Tensor
 
 from hengyu.encoders import EncoderSpec, open_encoder
 from hengyu.methods.grammar import parse_entry
-from hengyu.methods.training.model import TrainableEncoder
 from hengyu.storage.records import load_run
 
 PLAIN = "lr=1e-3, batch=16, dropout=0.0"
@@ -29,7 +28,9 @@ ENTRIES = [
     f"esimcse({PLAIN}, sentences=40, chunk=5)",
     f"matryoshka(mnrl({PLAIN}, epochs=1, positive=0.5, vat=0.3), dims=16)",
     f"sbert({PLAIN}, epochs=1, loss=classify, weissi=0.01, weight_noise=0.001)",
-    f"tsdae({PLAIN}, sentences=40)",
+    f"tsdae({PLAIN}, sentences=16)",
+    f"attention-pooling(whitening-layer(cosent({PLAIN}, epochs=1, sentences=32), dim=16))",
+    f"cross-encoder({PLAIN}, epochs=1, sentences=32, vat=0.3)",
 ]
 DROPOUT = "simcse(lr=1e-3, batch=16, sentences=40, dropout=0.3, vat=0.3)"
 FAILS = "cosent(lr=0.1, batch=16, epochs=1, scale=1000, gradient_penalty=1.0)"
@@ -70,13 +71,13 @@ with joined() as leads:
         method = parse_entry(entry).steps[0].make()
         try:
             with shared_job(encoder, "mean", entry, training_data_of(40)):
-                method.tune(TrainableEncoder(encoder, "mean"), training_data_of(40), lambda done: None)
+                method.tune(method.trainable(encoder, "mean"), training_data_of(40), lambda done: None)
             reports.append(method.report)
         except ValueError as e:
             print(e)
 Path(out, f"reports-{rank}.json").write_text(json.dumps(reports))
 for number, trainable in enumerate(ended):
-    weights = {f"{k:04}": p.detach().contiguous() for k, p in enumerate(trainable.model.parameters())}
+    weights = {f"{k:04}": p.detach().contiguous() for k, p in enumerate(trainable.parameters())}
     save_file(weights, f"{out}/{number}-{rank}.safetensors")
 for number, found in enumerate(slopes):
     save_file({"gradient": torch.cat([g.flatten() for g in found])}, f"{out}/gradient-{number}-{rank}.safetensors")
@@ -118,8 +119,8 @@ def alone(model: Path, entry: str, monkeypatch: pytest.MonkeyPatch) -> tuple[dic
         return step(self)
 
     monkeypatch.setattr(torch.optim.Adam, "step", stepped)
-    trainable = TrainableEncoder(open_encoder(EncoderSpec(str(model))), "mean")
     method = parse_entry(entry).steps[0].make()
+    trainable = method.trainable(open_encoder(EncoderSpec(str(model))), "mean")
     method.tune(trainable, training_data_of(40), lambda done: None)
     return method.report, slopes[0]
 
