@@ -46,7 +46,9 @@ class AttentionPooling(TunerWrapper):
             )
         if trainable.attention is not None:
             raise ValueError("attention-pooling cannot be nested in attention-pooling; keep one")
-        trainable.attention = TokenAttention(torch.zeros(trainable.model.config.hidden_size), self.rate).to(trainable.device)
+        trainable.attention = TokenAttention(torch.zeros(trainable.model.config.hidden_size), self.rate).to(
+            trainable.device
+        )
 
 
 METHOD = AttentionPooling
