@@ -28,11 +28,11 @@ ENTRIES = [
     f"esimcse({PLAIN}, sentences=40, chunk=5)",
     f"matryoshka(mnrl({PLAIN}, epochs=1, positive=0.5, vat=0.3), dims=16)",
     f"sbert({PLAIN}, epochs=1, loss=classify, weissi=0.01, weight_noise=0.001)",
-    f"tsdae({PLAIN}, sentences=40)",
-    f"attention-pooling(cosent({PLAIN}, epochs=1))",
+    f"tsdae({PLAIN}, sentences=16)",
+    f"attention-pooling(cosent({PLAIN}, epochs=1, sentences=32))",
     f"whitening-layer(mnrl({PLAIN}, epochs=1, positive=0.5), dim=8, shrink=0.5)",
-    f"whitening-layer(cosent({PLAIN}, epochs=1), dim=8, shrink=0.5, freeze=true)",
-    f"cross-encoder({PLAIN}, epochs=1, vat=0.3)",
+    f"whitening-layer(cosent({PLAIN}, epochs=1, sentences=32), dim=8, shrink=0.5, freeze=true)",
+    f"cross-encoder({PLAIN}, epochs=1, sentences=32, vat=0.3)",
 ]
 DROPOUT = "simcse(lr=1e-3, batch=16, sentences=40, dropout=0.3, vat=0.3)"
 FAILS = "cosent(lr=0.1, batch=16, epochs=1, scale=1000, gradient_penalty=1.0)"
