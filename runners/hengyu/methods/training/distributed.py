@@ -8,12 +8,13 @@ every process.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -25,10 +26,6 @@ from hengyu.encoders import EncoderSpec
 from hengyu.encoders.huggingface import HuggingFace
 from hengyu.encoders.model_folder import ModelFolder
 from hengyu.methods.training.data import TrainingData
-
-if TYPE_CHECKING:
-    from hengyu.methods.training.model import TrainableEncoder
-    from hengyu.methods.training.tuner import Tuner
 
 __all__ = ["Job", "agreed", "gathered", "joined", "own_dice", "own_rows", "refuse_alone", "shared_job", "summed"]
 
@@ -58,26 +55,26 @@ class Job:
         spec = replace(encoder.spec, device=device.type)
         return cls(encoder.folder.path, spec, encoder.id, pooling, step, training_data)
 
-    def opened(self) -> tuple[Tuner, TrainableEncoder]:
-        """Return what trains, and the model as this process opens it; raises `HengyuError` where it cannot be opened here."""
+    def opened(self) -> Callable[[], None]:
+        """Return what trains the model as this process opens it; raises `HengyuError` where it cannot be opened here."""
         from hengyu.methods.grammar import parse_entry
 
         device = f"cuda:{torchrun.local_rank()}" if self.spec.device == "cuda" else self.spec.device
         spec = replace(self.spec, device=device)
         encoder = HuggingFace(ModelFolder(self.path, spec, identifier=self.identifier))
-        method: Tuner = parse_entry(self.step).steps[0].make()
-        return method, method.trainable(encoder, self.pooling)
+        method = parse_entry(self.step).steps[0].make()
+        return partial(method.tune, method.trainable(encoder, self.pooling), self.training_data, lambda done: None)
 
     def do(self) -> None:
         """Take part in the training; what makes it fail is said by rank 0, where it fails alike."""
         try:
-            method, trainable = self.opened()
+            train = self.opened()
         except (HengyuError, ValueError) as e:
             refuse_alone(str(e))
             return
         if not refuse_alone(""):
             with suppress(ValueError, Degenerate, HengyuError):
-                method.tune(trainable, self.training_data, lambda done: None)
+                train()
 
 
 def refuse_alone(problem: str) -> str:
