@@ -24,7 +24,7 @@ from hengyu.tools.pretraining.loop import _loss, _optimizer, make_model
 from hengyu.tools.pretraining.recipe import Pretraining
 
 SETTINGS = ["--positions", "1024", "--warmup", "100", "--mask", "0.15", "--dropout", "0", "--dtype", "bfloat16"]
-SHORT = {
+ROWS = {
     "bert": "--arch bert --steps 1000",
     "dgcnn": "--arch dgcnn --steps 1000",
     "gmlp": "--arch gmlp --steps 1000",
@@ -34,8 +34,7 @@ SHORT = {
     "bert-normal": "--init normal --steps 1000",
     "bert-orthogonal": "--init orthogonal --steps 1000",
 }
-LONG = {"bert-3000": "--arch bert --steps 3000", "dgcnn-3000": "--arch dgcnn --steps 3000"}
-"""Folders and their options; within a table, rows are compared with the first."""
+"""Folders and the options of their pretraining; rows are compared with the first."""
 
 HEADS = (
     "encoder", "parameters", "held-out loss", "tokens/s, training", "tokens/s, encoding", "raw", "minus bert", "whitening",
@@ -101,21 +100,37 @@ def against(run: str, entry: str, first: str, second: str) -> str:
     return numbers(float(row["difference"]), float(row["low"]), float(row["high"]), sign=True)
 
 
-def compared(rows: dict[str, str], corpus: Path, models: Path, common: list[str | Path]) -> None:
-    """Pretrain and evaluate encoders, and print a table of them."""
-    for name, options in rows.items():
+def main(corpus: Path, data: Path, models: Path) -> None:
+    """Do all of it and print the tables."""
+    torch.set_num_threads(1)
+    common: list[str | Path] = ["--data", data, "--out", models / "reports", "--quiet"]
+    for name, options in ROWS.items():
         call("pretrain", corpus, "--out", models / name, *options.split(), *SETTINGS)
     tasks = [w for t in TASKS for w in ("--task", f"{t}:test")]
-    encoders = [w for name in rows for w in ("--encoder", models / name)]
+    encoders = [w for name in ROWS for w in ("--encoder", models / name)]
     run = record(
-        call("run", "zh-sts", *encoders, *tasks, "--entry", "raw", "--entry", "whitening", "--sample", "2000", *common)
+        call(
+            "run",
+            "zh-sts",
+            *encoders,
+            *tasks,
+            "--entry",
+            "raw",
+            "--entry",
+            "whitening",
+            "--sample",
+            "2000",
+            "--pooling",
+            "mean",
+            *common,
+        )
     )
     table = hengyu.frame(run)
     table = table[(table["metric"] == "spearman") & (table["task"] == "mean")].set_index(["encoder", "entry"])
     click.echo(f"| {' | '.join(HEADS)} |")
     click.echo(f"{'|---' * len(HEADS)}|")
-    first, about = next(iter(rows)), {}
-    for name in rows:
+    first, about = next(iter(ROWS)), {}
+    for name in ROWS:
         about = json.loads((models / name / "pretraining.json").read_bytes())
         training, encoding = speeds(about)
         cells = [name, f"{about['parameters'] / 1e6:.2f} M", f"{about['curve'][-1]['held_out']:.3f}"]
@@ -126,19 +141,11 @@ def compared(rows: dict[str, str], corpus: Path, models: Path, common: list[str 
             cells.append("" if name == first else against(run, entry, name, first))
         click.echo(f"| {' | '.join(cells)} |")
     click.echo(f"\n{about['tokens']:,} tokens of text, {about['vocabulary']:,} tokens in the vocabulary; {run}\n")
-
-
-def main(corpus: Path, data: Path, models: Path) -> None:
-    """Do all of it and print the tables."""
-    torch.set_num_threads(1)
-    common: list[str | Path] = ["--data", data, "--pooling", "mean", "--out", models / "reports", "--quiet"]
-    compared(SHORT, corpus, models, common)
     suite = models / "albert.toml"
     suite.write_text(SUITE.format(tuned=TUNED), encoding="utf-8")
-    tuned = record(call("run", suite, "--encoder", models / "albert", *common[:2], *common[4:]))
+    tuned = record(call("run", suite, "--encoder", models / "albert", *common))
     click.echo(call("compare", tuned, "--entry", f"unshare({TUNED})", "--entry", TUNED, "--format", "md"))
     click.echo(call("compare", tuned, "--entry", TUNED, "--entry", "raw", "--format", "md"))
-    compared(LONG, corpus, models, common)
 
 
 if __name__ == "__main__":
