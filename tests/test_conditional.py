@@ -9,12 +9,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from click.testing import CliRunner
 from helpers.words import save_grades, sentences
 from test_tuning import training_data_of
 from torch import nn
 
 from hengyu.base.errors import HengyuError
 from hengyu.bench.run import run
+from hengyu.cli import main
 from hengyu.encoders import EncoderSpec, open_encoder
 from hengyu.methods.grammar import parse_entry
 from hengyu.methods.training.cache import TunedEncoderCache
@@ -27,6 +29,7 @@ from hengyu.storage.tuned import TunedStore
 from hengyu.storage.vectors import VectorStore
 from hengyu.suites.planning import make_plan
 from hengyu.suites.suite import load_suite
+from hengyu.tools.export_model.fitted import card_of
 
 TUNER = "cosent(lr=1e-3, batch=16, epochs=1, dropout=0.0)"
 ENTRY = f"conditional({TUNER}, size=8)"
@@ -167,6 +170,14 @@ def test_what_is_of_which_card_is_in_the_key() -> None:
     assert one.digest(labelled=False) != other.digest(labelled=False)  # without labels, too
 
 
+def test_whose_model_an_exported_one_is() -> None:
+    steps = parse_entry(f"matryoshka({ENTRY[:-1]}, unseen=mean))").steps
+    cards = mixed().cards
+    assert [card_of(steps, mixed(card=card)) for card in cards] == list(cards)
+    assert card_of(steps, mixed(card="plums")) == f"other cards: the mean of {', '.join(cards)}"
+    assert card_of(parse_entry(TUNER).steps, mixed()) == ""
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Three cards with a train and a test split each."""
@@ -183,7 +194,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return here
 
 
-def test_a_suite_has_a_row_whose_tasks_share_a_training(folder: Path, tiny_bert: Path) -> None:
+def test_a_suite_has_a_row_whose_tasks_share_a_training(
+    folder: Path, tiny_bert: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = folder / "suite.toml"
     path.write_text(
         'tasks = ["second:test", "third:test"]\nbaselines = []\nresamples = 50\n'
@@ -202,6 +215,11 @@ def test_a_suite_has_a_row_whose_tasks_share_a_training(folder: Path, tiny_bert:
     assert len(tuned.folders()) == 2
     assert found["second:test"].status == "ok" and found["third:test"].value is None
     assert "was trained on grades, second and has no condition for third" in found["third:test"].reason
+    monkeypatch.setenv("HENGYU_CACHE", str(folder))
+    asked = ["export-model", str(outcome.folder), "--task", "second:test", "--datasets", str(folder)]
+    done = CliRunner().invoke(main, [*asked, "--row", f"matryoshka({ENTRY})", "--out", str(folder / "model")])
+    assert done.exit_code == 0, done.output
+    assert "| made for | second |" in (folder / "model" / "README.md").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize(

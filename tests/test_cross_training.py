@@ -247,7 +247,8 @@ def test_what_cannot_be_trained_is_said(tmp_path: Path, tiny_bert: Path) -> None
     done = CliRunner().invoke(main, ["cloud", "hengyu-mini", "--entry", "cosent"])
     assert (done.exit_code, done.stderr.count("\n")) == (2, 1) and "trains the encoder" in done.stderr
     done = CliRunner().invoke(main, ["run", "smoke-retrieval", "--entry", "cross-encoder", "--fit-on", "train"])
-    assert done.exit_code == 2 and "trains the encoder" in done.stderr
+    assert done.exit_code == 2 and "search with its folder: cross-rerank(model=DIR)" in done.stderr
+    assert "trains the encoder" not in done.stderr
 
 
 def replace_prompt(encoder: Any, prompt: str) -> Any:

@@ -17,9 +17,11 @@ from hengyu.cli import main
 from hengyu.encoders import EncoderSpec
 from hengyu.encoders.cross import open_cross_encoder
 from hengyu.methods.grammar import parse_entry
+from hengyu.methods.lexical import cur
 from hengyu.methods.lexical.cross_flat import CrossFlat
 from hengyu.methods.lexical.cross_rerank import CrossRerank
 from hengyu.methods.lexical.cur import Cur
+from hengyu.methods.search import scored
 from hengyu.methods.search.cost import queries_once
 from hengyu.numerics.cur import cur_factor
 from hengyu.storage.records import load_run
@@ -81,14 +83,20 @@ def test_reranking_everything_is_exhaustive_and_costs_no_more() -> None:
     np.testing.assert_array_equal(found, wanted)
     np.testing.assert_allclose(scores, values, atol=1e-4)
     assert near.calls_per_query == 40  # anchors are not scored again
-    some = scoring(Cur, s)(model="m", anchors=6, queries=12, rerank=10).build(TEXTS)
-    shared = [len(set(a) & set(b)) for a, b in zip(some.search(TEXTS, 10)[0], wanted, strict=True)]
+
+
+def test_reranking_some_orders_the_nearest_and_leaves_the_others() -> None:
+    s = matrix(30)
+    wanted = scoring(CrossFlat, s)(model="m").build(TEXTS).search(TEXTS, 5)[0]
     plain = scoring(Cur, s)(model="m", anchors=6, queries=12).build(TEXTS)
-    alike = [len(set(a) & set(b)) for a, b in zip(plain.search(TEXTS, 10)[0], wanted, strict=True)]
-    assert 10 <= some.calls_per_query <= 16 and np.mean(shared) == np.mean(alike) < 10
-    assert np.mean(some.search(TEXTS, 10)[0][:, 0] == wanted[:, 0]) >= np.mean(
-        plain.search(TEXTS, 10)[0][:, 0] == wanted[:, 0]
-    )
+    some = scoring(Cur, s)(model="m", anchors=6, queries=12, rerank=10).build(TEXTS)
+    about, found = plain.search(TEXTS, 15)[0], some.search(TEXTS, 15)[0]
+    assert 10 <= some.calls_per_query <= 16 and plain.calls_per_query == 6
+    for i, (before, after) in enumerate(zip(about, found, strict=True)):
+        assert after[:10].tolist() == sorted(before[:10], key=lambda d: -s[i, d])
+        assert after[10:].tolist() == before[10:].tolist()
+    shared = [np.mean([len(set(a[:5]) & set(b)) for a, b in zip(ids, wanted, strict=True)]) for ids in (about, found)]
+    assert shared[0] + 0.5 < shared[1] < 5
 
 
 def test_anchors_follow_the_seed_and_the_first_stage_bounds_reranking() -> None:
@@ -105,6 +113,48 @@ def test_anchors_follow_the_seed_and_the_first_stage_bounds_reranking() -> None:
     every = scoring(CrossRerank, s)(model="m", depth=40).build(TEXTS)
     exact = scoring(CrossFlat, s)(model="m").build(TEXTS)
     np.testing.assert_array_equal(every.search(TEXTS[:3], 10)[0], exact.search(TEXTS[:3], 10)[0])
+
+
+@pytest.mark.parametrize("key", ["anchors", "queries"])
+def test_more_anchors_than_documents_are_refused(key: str) -> None:
+    method = Cur(model="m", **{"anchors": 8, "queries": 8, key: 41})
+    with pytest.raises(ValueError, match=rf"^cur\({key}=41\) exceeds the 40 documents; lower {key}$"):
+        method.build(TEXTS)
+
+
+def test_pairs_are_scored_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No more pairs than a piece are tokenised at a time, nor listed, unless the documents are more."""
+    s, listed, tokenised = matrix(6), [], []
+
+    @dataclass
+    class Counted(Cur):
+        def score(self, first: Any, second: Any) -> Any:
+            listed.append(len(first))
+            return super().score(first, second)
+
+    class Model:
+        gives_probabilities = False
+
+        def stream(self, first: Any, second: Any) -> Any:
+            tokenised.append(len(first))
+            yield np.arange(len(first)), s[[PLACES[a] for a in first], [PLACES[b] for b in second]]
+
+    monkeypatch.setattr(Cur, "_open", lambda self: Model())
+    whole = Counted(model="m", anchors=8, queries=30).build(TEXTS)
+    assert listed == tokenised == [1200]
+    listed.clear()
+    tokenised.clear()
+    monkeypatch.setattr(scored, "CHUNK", 100)
+    monkeypatch.setattr(cur, "CHUNK", 100)
+    parts = Counted(model="m", anchors=8, queries=30).build(TEXTS)
+    assert listed == tokenised == [80] * 15
+    np.testing.assert_array_equal(parts._factor, whole._factor)
+    monkeypatch.setattr(scored, "CHUNK", 30)
+    assert parts.search(TEXTS[:1], 40)[0].shape == (1, 40) and tokenised[15:] == [8]
+    flat = CrossFlat(model="m").build(TEXTS)
+    flat._opened = Model()
+    flat.search(TEXTS[:1], 3)
+    assert tokenised[16:] == [30, 10]
 
 
 def test_a_costly_search_is_asked_once() -> None:
@@ -194,7 +244,25 @@ def test_what_it_cannot_be_is_said(entry: str, said: str) -> None:
 
 
 def test_a_model_that_is_none_is_refused_before_the_run(tiny_bert: Path) -> None:
-    for model, said in (("no/where", "no/where"), (str(tiny_bert), "is not a cross-encoder")):
+    missing = (
+        "cross-flat(model=nofolder): cross-encoder 'nofolder': is neither a folder nor in the local hub cache, and none is "
+        "downloaded for a search; download it first, or give the model's folder"
+    )
+    for model, said in (("nofolder", missing), ("no/where", "no/where"), (str(tiny_bert), "is not a cross-encoder")):
         entry = f'cross-flat(model="{model}")'
         done = CliRunner().invoke(main, ["run", "smoke-retrieval", "--entry", entry, "--quiet"])
         assert (done.exit_code, done.stderr.count("\n")) == (2, 1) and said in done.stderr, done.output
+
+
+def test_a_model_in_a_suite_counts_from_its_folder_if_it_is_one(tmp_path: Path) -> None:
+    (tmp_path / "reranker").mkdir()
+    entry = parse_entry("rrf(flat, cross-flat(model=reranker))").from_folder(tmp_path)
+    assert str(entry) == f'rrf(flat, cross-flat(model="{tmp_path}/reranker"))'
+    for model, wanted in (
+        ("bge", "bge"),
+        ('"BAAI/bge"', '"BAAI/bge"'),
+        ('"./bge"', f'"{tmp_path}/bge"'),
+        (f'"{tmp_path}/bge"', f'"{tmp_path}/bge"'),
+    ):
+        placed = parse_entry(f"cross-rerank(model={model}, depth=8)").from_folder(tmp_path)
+        assert str(placed) == f"cross-rerank(model={wanted}, depth=8)"

@@ -8,6 +8,7 @@ from click.testing import CliRunner
 
 from hengyu.base.errors import HengyuError
 from hengyu.cli import main
+from hengyu.evaluation.cells import scores_jointly
 from hengyu.methods import external, find_method, method_names
 from hengyu.methods.grammar import parse_entry
 
@@ -50,6 +51,29 @@ def test_a_file_adds_a_method_under_its_name(tmp_path: Path) -> None:
     entry = parse_entry("shift-all(by=2.0)")
     assert str(entry) == "shift-all(by=2.0)" and entry.steps[0].method is find_method("shift-all")
     np.testing.assert_array_equal(entry.steps[0].make()(np.zeros((2, 3))), np.full((2, 3), 2.0))
+
+
+def test_one_that_scores_pairs_together_takes_no_rank_either(tmp_path: Path) -> None:
+    text = """
+from dataclasses import dataclass
+
+from hengyu.methods.tuners.cross_encoder import METHOD as CrossEncoder
+
+
+@dataclass
+class Both(CrossEncoder):
+    '''Another one.'''
+
+
+METHOD = Both
+"""
+    path = tmp_path / "both.py"
+    path.write_text(text, encoding="utf-8")
+    assert not scores_jointly("both(lr=0.001)"), "it is not there yet"
+    external.load_methods(path)
+    assert scores_jointly("both(lr=0.001)") and scores_jointly("cross-encoder") and scores_jointly("cosent > both")
+    alone = ("raw", "cosent", "bm25", "-", 'bm25(grams=words, words="a > cross-encoder")')
+    assert not any(map(scores_jointly, alone))
 
 
 @pytest.mark.parametrize(

@@ -361,7 +361,7 @@ def methods() -> Iterator[tuple[str, Any]]:
     """Every method as an object, with the parameters that it must be given."""
     for name in method_names():
         needed = {f.name: 4 for f in fields(find_method(name)) if f.init and "MISSING" in repr(f.default)}
-        yield name, find_method(name)(**needed)
+        yield name, find_method(name)(**needed, **dict.fromkeys(find_method(name).folders, "m"))
 
 
 def other_value(value: Any) -> Any:

@@ -380,3 +380,14 @@ def test_weissi_without_layers_to_train_is_refused(tiny_bert: Path) -> None:
     trainable = TrainableEncoder(open_encoder(EncoderSpec(str(tiny_bert), prompt="“{text}”是[MASK]")), "mask")
     with pytest.raises(ValueError, match="none is trained; leave them out"):
         tuned(trainable, "p-tuning(batch=16, weissi=0.1)")
+
+
+def test_what_a_cross_encoder_predicts_is_the_probability_of_the_label(tiny_bert: Path) -> None:
+    method = parse_entry("cross-encoder(lr=1e-3, batch=16, epochs=1, vat=0.3)").steps[0].make()
+    model = method.trainable(open_encoder(EncoderSpec(str(tiny_bert))), "cls")
+    model.open(dropout=0.0, length=64)
+    objective = method.make(model, training_data_of(40))
+    vectors = torch.randn(8, 32)
+    found = predictions(objective, vectors, 8).exp()
+    assert found.shape == (8, 2)
+    assert torch.allclose(found[:, 1], torch.sigmoid(model.logits(vectors)))

@@ -29,7 +29,9 @@ ENTRIES = [
     f"matryoshka(mnrl({PLAIN}, epochs=1, positive=0.5, vat=0.3), dims=16)",
     f"sbert({PLAIN}, epochs=1, loss=classify, weissi=0.01, weight_noise=0.001)",
     f"tsdae({PLAIN}, sentences=16)",
-    f"attention-pooling(whitening-layer(cosent({PLAIN}, epochs=1, sentences=32), dim=16))",
+    f"attention-pooling(cosent({PLAIN}, epochs=1, sentences=32))",
+    f"whitening-layer(mnrl({PLAIN}, epochs=1, positive=0.5), dim=8, shrink=0.5)",
+    f"whitening-layer(cosent({PLAIN}, epochs=1, sentences=32), dim=8, shrink=0.5, freeze=true)",
     f"cross-encoder({PLAIN}, epochs=1, sentences=32, vat=0.3)",
 ]
 DROPOUT = "simcse(lr=1e-3, batch=16, sentences=40, dropout=0.3, vat=0.3)"
@@ -43,7 +45,8 @@ from safetensors.torch import save_file
 from test_tuning import training_data_of
 from hengyu.encoders import EncoderSpec, open_encoder
 from hengyu.methods.grammar import parse_entry
-from hengyu.methods.training.distributed import joined, shared_job
+from hengyu.base.errors import HengyuError
+from hengyu.methods.training.distributed import Job, joined, shared_job
 from hengyu.methods.training.model import TrainableEncoder
 
 model, out, *entries = sys.argv[1:]
@@ -65,6 +68,10 @@ def stepped(self, *given):
     return step(self, *given)
 
 torch.optim.Adam.step = stepped
+if rank == "1" and os.environ.get("LACKS"):
+    def lacking(self):
+        raise HengyuError("there is no GPU here")
+    Job.opened = lacking
 with joined() as leads:
     for entry in entries if leads else ():
         encoder = open_encoder(EncoderSpec(model))
@@ -73,7 +80,7 @@ with joined() as leads:
             with shared_job(encoder, "mean", entry, training_data_of(40)):
                 method.tune(method.trainable(encoder, "mean"), training_data_of(40), lambda done: None)
             reports.append(method.report)
-        except ValueError as e:
+        except (ValueError, HengyuError) as e:
             print(e)
 Path(out, f"reports-{rank}.json").write_text(json.dumps(reports))
 for number, trainable in enumerate(ended):
@@ -155,6 +162,13 @@ def test_two_processes_agree_with_dropout_and_after_a_failure(trained: tuple[Pat
     assert "gradient_penalty needs the whole batch in one process" in said
     again, before = (load_file(out / f"{len(ENTRIES) + k}-0.safetensors") for k in (2, 0))
     assert all(torch.equal(again[k], before[k]) for k in before)  # whatever was trained in between
+
+
+def test_a_process_that_cannot_open_the_model_ends_the_training_of_all(tiny_bert: Path, tmp_path: Path) -> None:
+    found = two([str(tiny_bert), str(tmp_path), ENTRIES[0]], TRAINS, LACKS="1")
+    assert [code for code, *_ in found] == [0, 0], found
+    assert "process 1 of torchrun: there is no GPU here" in found[0][1]
+    assert json.loads((tmp_path / "reports-0.json").read_text()) == []
 
 
 def test_a_command_is_run_by_one_of_them(tiny_bert: Path, tmp_path: Path) -> None:

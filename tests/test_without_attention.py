@@ -6,6 +6,7 @@ import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,9 @@ from test_tuning import training_data_of
 from torch import nn
 
 from hengyu.base.errors import HengyuError
+from hengyu.bench import score_pairs
 from hengyu.encoders import EncoderSpec, open_encoder
+from hengyu.encoders.cross import open_cross_encoder
 from hengyu.encoders.without_attention import CLASSES, MODULE, code_of
 from hengyu.encoders.without_attention.dgcnn import GatedConvolution
 from hengyu.encoders.without_attention.fnet import waves
@@ -24,7 +27,9 @@ from hengyu.encoders.without_attention.gmlp import SpatialGate
 from hengyu.methods.grammar import parse_entry
 from hengyu.methods.training.drawing import draw, redraw
 from hengyu.methods.training.model import TrainableEncoder
+from hengyu.methods.training.pair_model import TrainablePairEncoder
 from hengyu.methods.training.unsharing import shares_blocks, unshare
+from hengyu.storage import identity
 from hengyu.tools.pretraining import loop
 from hengyu.tools.pretraining.architectures import body_of, head_of, make
 from hengyu.tools.pretraining.job import pretrain
@@ -215,6 +220,36 @@ def test_a_folder_gives_the_vectors_of_the_trained_model(arch: str, folders: dic
     assert encoder.folder.max_length == 32
     text = (folder / "README.md").read_text(encoding="utf-8")
     assert f"--arch {arch}" in text and "trust_remote_code=True" in text and "heads, at most" not in text
+
+
+def test_the_code_of_the_model_is_in_the_keys_of_a_cross_encoder(
+    folders: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = TrainablePairEncoder(
+        open_encoder(EncoderSpec(str(folders["fnet"]))), "mean", segments=False, probabilities=True
+    )
+    model.open(dropout=0.0, length=32)
+    model.add_head()
+    model.save(tmp_path / "joint", "# Joint\n")
+    encoder = open_cross_encoder(EncoderSpec(str(tmp_path / "joint")))
+    plan: Any = SimpleNamespace(suite=SimpleNamespace(kind="sts"), tasks=[SimpleNamespace(name="t")])
+    monkeypatch.setattr(score_pairs, "data_key", lambda *_: {})
+    monkeypatch.setattr(identity, "_made_by", identity._made_by.__wrapped__)  # nothing is remembered
+    step = parse_entry(f'cross-flat(model="{tmp_path / "joint"}")').steps[0]
+
+    def keys() -> list[str]:
+        (scored,) = score_pairs.scorer_keys(plan, [score_pairs.Scorer("joint", encoder, encoder.identity())])
+        return [identity.digest(scored), identity.digest(step.key)]
+
+    before, alone = keys(), identity.CODE.reached
+
+    def changed(*modules: str, **more: Any) -> Any:
+        reached, libraries = alone(*modules, **more)
+        edited = {m: d + "x" * (m == "hengyu.encoders.without_attention.fnet") for m, d in reached.items()}
+        return edited, libraries
+
+    monkeypatch.setattr(identity.CODE, "reached", changed)
+    assert all(a != b for a, b in zip(before, keys(), strict=True))
 
 
 @pytest.mark.parametrize("arch", OURS)

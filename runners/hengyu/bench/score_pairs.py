@@ -68,6 +68,7 @@ def _absent(spec: EncoderSpec, error: HengyuError) -> Scorer:
 
 
 def _key(plan: Plan, scorer: Scorer, task: TaskData) -> dict[str, Any]:
+    made_with = scorer.encoder.made_with if scorer.encoder else ()
     return observation_key(
         about={"kind": plan.suite.kind, "task": task.name, "encoder": scorer.id, **_ROW},
         data=data_key(plan, task),
@@ -75,7 +76,7 @@ def _key(plan: Plan, scorer: Scorer, task: TaskData) -> dict[str, Any]:
         steps=[],
         fitted={},
         clouds=None,
-        made=made_by(CrossEncoder.__module__, alone=(__name__,)),
+        made=made_by(CrossEncoder.__module__, *made_with, alone=(__name__,)),
     )
 
 

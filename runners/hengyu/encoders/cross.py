@@ -15,6 +15,7 @@ from hengyu.encoders.foreign import ACTIVATIONS
 from hengyu.encoders.hub import find_folder
 from hengyu.encoders.kinds import CROSS, labels_of
 from hengyu.encoders.model_folder import ModelFolder
+from hengyu.encoders.without_attention import code_of
 
 __all__ = ["LAYERED", "CrossEncoder", "open_cross_encoder"]
 
@@ -99,6 +100,11 @@ class CrossEncoder:
     def revision(self) -> str:
         """The hub revision the weights are of; "" for a folder."""
         return self.folder.revision
+
+    @property
+    def made_with(self) -> tuple[str, ...]:
+        """The modules, besides this class's, whose code makes the scores: that of a model of our own in its folder."""
+        return code_of(self.folder.config)
 
     @property
     def _labels(self) -> int:

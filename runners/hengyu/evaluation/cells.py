@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hengyu.base.errors import Degenerate
+from hengyu.base.errors import Degenerate, HengyuError
+from hengyu.methods.grammar import parse_entry
 from hengyu.storage.records import Record
 from hengyu.storage.records.observations import Observation
 from hengyu.suites.suite import Suite
@@ -24,8 +25,14 @@ JOINT = "cross-encoder"
 
 
 def scores_jointly(entry: str) -> bool:
-    """Return whether an entry, as its row names it, scores the texts of a pair together; it takes no rank either."""
-    return entry.rpartition(" > ")[2].partition("(")[0] == JOINT
+    """Return whether an entry, as its row names it, scores the texts of a pair together; it takes no rank either.
+
+    One that cannot be parsed, like that of a method that is not installed here, does not.
+    """
+    try:
+        return parse_entry(entry).joint
+    except HengyuError:
+        return False
 
 
 @dataclass

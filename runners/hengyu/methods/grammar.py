@@ -116,7 +116,9 @@ class Entry:
     def _placed(self, step: Step, folder: Path) -> Step:
         joined = tuple(tuple(self._placed(s, folder) for s in steps) for steps in step.joined)
         paths = {
-            k: str(path_from(folder, v)) for k, v in step.parameters if k in step.method.paths and isinstance(v, str)
+            k: str(path_from(folder, v))
+            for k, v in step.parameters
+            if isinstance(v, str) and (k in step.method.paths or (k in step.method.folders and _is_folder(folder, v)))
         }
         if quoted := next((p for p in paths.values() if '"' in p), ""):
             raise HengyuError(f"entry '{self}': {quoted}: entries cannot hold a path with a quotation mark; rename it")
@@ -196,6 +198,11 @@ class Entry:
         if dim is not None:
             kept["dim"] = dim
         return replace(self, steps=(*self.steps[:-1], _step(last.name, kept, str(self))))
+
+
+def _is_folder(folder: Path, model: str) -> bool:
+    """Whether a model is a folder, as counted from another one, and no hub id."""
+    return model.startswith((".", "~")) or path_from(folder, model).is_dir()
 
 
 def _names(step: Step) -> set[str]:

@@ -8,7 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["ACTIVATIONS", "MATRICES", "Depth", "angle_after", "norm_spread", "simulate"]
+__all__ = ["ACTIVATIONS", "MATRICES", "MOST", "Depth", "angle_after", "norm_spread", "simulate"]
+
+MOST = 10**10
+"""The largest width x layers x networks of a simulation: minutes at most."""
 
 ACTIVATIONS = ("linear", "relu")
 MATRICES = ("normal", "orthogonal")
@@ -47,13 +50,17 @@ def norm_spread(width: int, layers: int) -> tuple[float, float]:
 class Depth:
     """What a simulation saw of pairs of vectors after 0, 1, ... layers, over independent networks.
 
+    Networks in which ReLU made one of the two vectors 0 have no angle there, and are left out everywhere.
+
     Attributes:
+        networks: how many are left.
         norm: mean of |y| / |x|, (layers + 1,).
         norm_sd: its standard deviation.
         angle: mean angle of a pair in radians.
         angle_sd: its standard deviation.
     """
 
+    networks: int
     norm: Floats
     norm_sd: Floats
     angle: Floats
@@ -61,38 +68,57 @@ class Depth:
 
 
 def simulate(
-    width: int, layers: int, matrices: str, activation: str, *, angle: float, networks: int = 20, seed: int = 0
+    width: int, layers: int, matrices: str, activation: str, *, angle: float, networks: int = 1000, seed: int = 0
 ) -> Depth:
     """Pass a pair of unit vectors at an angle (radians) through ``networks`` random networks.
 
     A layer multiplies by a square matrix, "normal" with variance 1/width or "orthogonal", and applies the activation; ReLU's
-    output is multiplied by sqrt(2), so that it keeps the mean squared norm.
+    output is multiplied by sqrt(2), so that it keeps the mean squared norm. Only what a matrix makes of the two vectors is drawn:
+    with an orthonormal basis B (width, 2) of them, W B has independent normal entries, or two random orthonormal columns.
 
     Raises:
-        ValueError: for unknown matrices or activation, or fewer than 2 dimensions, 1 layer or 2 networks.
+        ValueError: for unknown matrices or activation, fewer than 2 dimensions, 1 layer or 2 networks, more than `MOST` numbers,
+            and where fewer than 2 networks are left.
     """
     if matrices not in MATRICES or activation not in ACTIVATIONS:
         raise ValueError(f"{matrices}, {activation}: use {' or '.join(MATRICES)}, and {' or '.join(ACTIVATIONS)}")
     if width < 2 or layers < 1 or networks < 2:
         raise ValueError(f"width {width}, layers {layers}, networks {networks}: at least 2, 1 and 2 are needed")
-    norms, angles = np.empty((2, networks, layers + 1))
+    if width * layers * networks > MOST:
+        raise ValueError(f"width {width} x layers {layers} x networks {networks} exceeds {MOST:,}; lower one of them")
+    norms, angles = np.full((2, networks, layers + 1), np.nan)
     for number in range(networks):
         rng = np.random.default_rng([seed, number])
-        first = rng.standard_normal((width, 2))
-        basis = np.linalg.qr(first)[0]
-        pair = np.stack([basis[:, 0], math.cos(angle) * basis[:, 0] + math.sin(angle) * basis[:, 1]], axis=1)
+        coordinates = np.array([[1.0, math.cos(angle)], [0.0, math.sin(angle)]])  # of the pair, in its basis
         for at in range(layers + 1):
-            lengths = np.linalg.norm(pair, axis=0)
-            norms[number, at] = lengths[0]
-            angles[number, at] = math.acos(float(np.clip(pair[:, 0] @ pair[:, 1] / lengths.prod(), -1, 1)))
-            if at < layers:
-                drawn = rng.standard_normal((width, width))
-                if matrices == "orthogonal":
-                    q, r = np.linalg.qr(drawn)
-                    weight = q * np.sign(np.diag(r))  # uniform over all orthogonal matrices
-                else:
-                    weight = drawn / math.sqrt(width)
-                pair = weight @ pair
-                if activation == "relu":
-                    pair = math.sqrt(2) * np.maximum(pair, 0)
-    return Depth(norms.mean(0), norms.std(0, ddof=1), angles.mean(0), angles.std(0, ddof=1))
+            norms[number, at] = coordinates[0, 0]
+            angles[number, at] = math.atan2(coordinates[1, 1], coordinates[0, 1])
+            if at == layers:
+                break
+            drawn = rng.standard_normal((2, width))
+            basis = _basis(drawn)[0] if matrices == "orthogonal" else drawn / math.sqrt(width)
+            pair = coordinates.T @ basis
+            if activation == "relu":
+                pair = math.sqrt(2) * np.maximum(pair, 0)
+            if not pair.any(axis=1).all():
+                break
+            coordinates = _basis(pair)[1]
+    alive = ~np.isnan(angles[:, -1])
+    left = int(alive.sum())
+    if left < 2:
+        raise ValueError(
+            f"in {networks - left:,} of {networks:,} networks of width {width} a vector became 0 within {layers} layers; use a "
+            "larger width or fewer layers"
+        )
+    norms, angles = norms[alive], angles[alive]
+    return Depth(left, norms.mean(0), norms.std(0, ddof=1), angles.mean(0), angles.std(0, ddof=1))
+
+
+def _basis(pair: Floats) -> tuple[Floats, Floats]:
+    """Return an orthonormal basis (2, n) of two vectors (2, n), and their coordinates (2, 2) in it, as columns."""
+    first = math.sqrt(pair[0] @ pair[0])
+    one = pair[0] / first
+    along = float(one @ pair[1])
+    rest = pair[1] - along * one
+    across = math.sqrt(rest @ rest)
+    return np.stack([one, rest / across if across else rest]), np.array([[first, along], [0.0, across]])

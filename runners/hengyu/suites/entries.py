@@ -153,9 +153,14 @@ def misplaced(entries: tuple[SuiteEntry, ...], kind: Task) -> list[str]:
     trained = (
         f"trains the encoder, and a {kind.name} suite takes encoders as they are; evaluate the folder of a trained one"
     )
-    found = [f"entry '{e.entry}' {trained}" for e in entries if e.entry.tuners and not kind.tuners]
-    scored = f"scores pairs and leaves no vectors, which a {kind.name} suite needs; leave it out"
-    found += [f"entry '{e.entry}' {scored}" for e in entries if e.entry.joint and kind.tuners and not kind.scored]
+    scored = f"scores pairs and leaves no vectors, which a {kind.name} suite needs; " + (
+        "train and export it in a suite of pairs, and search with its folder: cross-rerank(model=DIR)"
+        if kind.index
+        else "leave it out"
+    )
+    joint = [e for e in entries if e.entry.joint]
+    found = [f"entry '{e.entry}' {scored}" for e in joint if not kind.scored]
+    found += [f"entry '{e.entry}' {trained}" for e in entries if e.entry.tuners and not (kind.tuners or e in joint)]
     if kind.index:
         remedy = f"does not end in an index, and a {kind.name} suite evaluates indexes; end it like"
         lack = [e for e in entries if not (e.entry.index or e.entry.tuners)]

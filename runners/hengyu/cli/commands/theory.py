@@ -135,7 +135,7 @@ def angle(dim: int) -> None:
 @click.option(
     "--angle", default=60.0, show_default=True, type=click.FloatRange(1, 179), help="Of the two vectors, in degrees."
 )
-@click.option("--networks", default=20, show_default=True, type=click.IntRange(2, 10000), help="Networks drawn.")
+@click.option("--networks", default=1000, show_default=True, type=click.IntRange(2, 10000), help="Networks drawn.")
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(0, 2**32 - 1))
 def depth(width: int, layers: int, activation: str, angle: float, networks: int, seed: int) -> None:
     """Follow norms and angles through layers that are not trained.
@@ -145,14 +145,22 @@ def depth(width: int, layers: int, activation: str, angle: float, networks: int,
     """
     import math
 
+    from hengyu.base.errors import HengyuError
     from hengyu.numerics.depth import MATRICES, angle_after, norm_spread, simulate
 
-    found = [
-        simulate(width, layers, m, activation, angle=math.radians(angle), networks=networks, seed=seed)
-        for m in MATRICES
-    ]
+    try:
+        found = [
+            simulate(width, layers, m, activation, angle=math.radians(angle), networks=networks, seed=seed)
+            for m in MATRICES
+        ]
+    except ValueError as e:
+        raise HengyuError(str(e)) from None
     click.echo(f"two unit vectors at {angle:g} degrees through {layers:,} {activation} layers of width {width:,}")
     click.echo(f"mean and standard deviation over {networks:,} networks")
+    for matrices, d in zip(MATRICES, found, strict=True):
+        if d.networks < networks:
+            dead = networks - d.networks
+            click.echo(f"without {dead:,} of the {networks:,} {matrices} networks, in which ReLU made a vector 0")
     click.echo("         norm                                angle in degrees")
     click.echo("  layer  normal          orthogonal          theory  normal         orthogonal")
     shown = sorted({0, 1, layers, *(2**k for k in range(1, 11) if 2**k < layers)})

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hengyu.methods.base import Ids
-from hengyu.methods.search.scored import ScoredSearch
+from hengyu.methods.search.scored import CHUNK, ScoredSearch
 from hengyu.numerics.cur import cur_factor
 
 __all__ = ["METHOD", "Cur"]
@@ -45,17 +45,21 @@ class Cur(ScoredSearch):
             raise ValueError(f"{self.name}(rcond={self.rcond}) must lie in 0..1")
 
     def build(self, texts: Sequence[str]) -> Self:
-        """Score the anchor queries with texts (n,): ``queries`` times n calls."""
+        """Score the anchor queries with texts (n,): ``queries`` times n calls; raises ValueError for fewer texts than anchors."""
         super().build(texts)
         n = len(texts)
+        for key in ("anchors", "queries"):
+            if getattr(self, key) > n:
+                raise ValueError(f"{self.name}({key}={getattr(self, key)}) exceeds the {n} documents; lower {key}")
         rng = np.random.default_rng(self.seed)
         self._columns = np.sort(rng.permutation(n)[: self.anchors])
         asking = np.sort(rng.permutation(n)[: self.queries])
-        pairs = (
-            [texts[int(i)] for i in asking for _ in range(n)],
-            list(texts) * len(asking),
-        )  # together: batches are larger
-        rows = self.score(*pairs).reshape(len(asking), n)
+        rows = np.empty((len(asking), n))
+        step = max(1, CHUNK // n)  # several queries together: batches are larger
+        for start in range(0, len(asking), step):
+            some = [texts[int(i)] for i in asking[start : start + step]]
+            scores = self.score([query for query in some for _ in range(n)], list(texts) * len(some))
+            rows[start : start + step] = scores.reshape(len(some), n)
         self._factor = cur_factor(rows, self._columns, self.rcond).astype(np.float32)
         return self
 

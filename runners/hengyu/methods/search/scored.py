@@ -13,15 +13,19 @@ from numpy.typing import NDArray
 from hengyu.base.errors import HengyuError
 from hengyu.methods.base import Ids, Lexical
 from hengyu.methods.search.fused import top
+from hengyu.storage.identity import made_by
 
 if TYPE_CHECKING:
     from hengyu.encoders.cross import CrossEncoder
 
-__all__ = ["ScoredSearch"]
+__all__ = ["CHUNK", "ScoredSearch"]
+
+CHUNK = 4096
+"""Pairs that are tokenised at a time."""
 
 _DIGITS = 6  # rounding to these makes texts with the same tokens tie
-_CHUNK = 4096  # pairs that are tokenised at a time
 _NEAREST = 1e-12  # to 0 and to 1, for the log odds
+_OFF = "the network is off; unset HF_HUB_OFFLINE, or give"
 
 
 @dataclass
@@ -33,8 +37,10 @@ class ScoredSearch(Lexical):
         asked: how many queries were answered so far.
     """
 
-    model: str = ""
+    folders = ("model",)
     costly = True
+
+    model: str = ""
     calls: int = field(init=False, repr=False, default=0)
     asked: int = field(init=False, repr=False, default=0)
     _texts: Sequence[str] = field(init=False, repr=False, default=())
@@ -56,15 +62,18 @@ class ScoredSearch(Lexical):
         try:
             return open_cross_encoder(EncoderSpec(self.model), offline=True)
         except HengyuError as e:
-            raise HengyuError(*(f"{self.name}(model={self.model}): {problem}" for problem in e.problems)) from None
+            said = (p.replace(_OFF, "none is downloaded for a search; download it first, or give") for p in e.problems)
+            raise HengyuError(*(f"{self.name}(model={self.model}): {problem}" for problem in said)) from None
 
     def check_files(self) -> None:
         """Raise `HengyuError` for what is no cross-encoder."""
         self._open()
 
     def reads(self) -> dict[str, Any]:
-        """Return what the scores depend on: the cross-encoder's weights, tokens and settings."""
-        return {"cross_encoder": self._open().identity()}
+        """Return what the scores depend on: the cross-encoder's weights, tokens and settings, and the code of its model."""
+        encoder = self._open()
+        made = made_by(type(encoder).__module__, *encoder.made_with)
+        return {"cross_encoder": {**encoder.identity(), **made}}
 
     @property
     def calls_per_query(self) -> float:
@@ -76,8 +85,8 @@ class ScoredSearch(Lexical):
         if self._opened is None:
             self._opened = self._open()
         found = np.empty(len(first))
-        for start in range(0, len(first), _CHUNK):
-            some = slice(start, start + _CHUNK)
+        for start in range(0, len(first), CHUNK):
+            some = slice(start, start + CHUNK)
             for at, scores in self._opened.stream(first[some], second[some]):
                 found[start + at] = scores
         if self._opened.gives_probabilities:

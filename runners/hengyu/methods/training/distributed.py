@@ -8,10 +8,11 @@ every process.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ from hengyu.encoders.huggingface import HuggingFace
 from hengyu.encoders.model_folder import ModelFolder
 from hengyu.methods.training.data import TrainingData
 
-__all__ = ["Job", "agreed", "gathered", "joined", "own_dice", "own_rows", "shared_job", "summed"]
+__all__ = ["Job", "agreed", "gathered", "joined", "own_dice", "own_rows", "refuse_alone", "shared_job", "summed"]
 
 _PATIENCE = timedelta(days=30)  # the others wait while rank 0 encodes and evaluates
 
@@ -54,15 +55,33 @@ class Job:
         spec = replace(encoder.spec, device=device.type)
         return cls(encoder.folder.path, spec, encoder.id, pooling, step, training_data)
 
-    def do(self) -> None:
-        """Take part in the training; what makes it fail is said by rank 0, where it fails alike."""
+    def opened(self) -> Callable[[], None]:
+        """Return what trains the model as this process opens it; raises `HengyuError` where it cannot be opened here."""
         from hengyu.methods.grammar import parse_entry
 
         device = f"cuda:{torchrun.local_rank()}" if self.spec.device == "cuda" else self.spec.device
         spec = replace(self.spec, device=device)
         encoder = HuggingFace(ModelFolder(self.path, spec, identifier=self.identifier))
         method = parse_entry(self.step).steps[0].make()
-        method.tune(method.trainable(encoder, self.pooling), self.training_data, lambda done: None)
+        return partial(method.tune, method.trainable(encoder, self.pooling), self.training_data, lambda done: None)
+
+    def do(self) -> None:
+        """Take part in the training; what makes it fail is said by rank 0, where it fails alike."""
+        try:
+            train = self.opened()
+        except (HengyuError, ValueError) as e:
+            refuse_alone(str(e))
+            return
+        if not refuse_alone(""):
+            with suppress(ValueError, Degenerate, HengyuError):
+                train()
+
+
+def refuse_alone(problem: str) -> str:
+    """Tell all processes what keeps this one from a training, "" for nothing; returns the first problem of any."""
+    said: list[Any] = [None] * torchrun.processes()
+    dist.all_gather_object(said, problem)
+    return next((f"process {k} of torchrun: {one}" for k, one in enumerate(said) if one), "")
 
 
 _broken = [False]  # whether a training has ended in one process alone, so that nothing more can be shared
@@ -83,8 +102,7 @@ def joined() -> Iterator[bool]:
     try:
         if torchrun.rank():
             while (job := _sent(None)) is not None:
-                with suppress(ValueError, Degenerate, HengyuError):  # rank 0 says it, where it fails alike
-                    job.do()
+                job.do()
             yield False
             return
         try:
@@ -110,7 +128,8 @@ def _sent(job: Job | None) -> Job | None:
 def shared_job(encoder: HuggingFace, pooling: str, step: str, training_data: TrainingData) -> Iterator[None]:
     """Let the other processes take part in a training that this one, of rank 0, does meanwhile; nothing where there are none.
 
-    Raises `HengyuError` if an earlier training has ended in this process alone, for want of memory for example.
+    Raises `HengyuError` if another process cannot open the model, and if an earlier training has ended in this process alone, for
+    want of memory for example.
     """
     if torchrun.processes() == 1:
         yield
@@ -118,6 +137,8 @@ def shared_job(encoder: HuggingFace, pooling: str, step: str, training_data: Tra
     if _broken[0]:
         raise HengyuError("an earlier training ended in one of torchrun's processes alone; run the same command again")
     _sent(Job.of(encoder, pooling, step, training_data))
+    if problem := refuse_alone(""):
+        raise HengyuError(problem)
     _broken[0] = True
     try:
         yield

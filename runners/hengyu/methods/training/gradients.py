@@ -109,7 +109,7 @@ def _backward_together(trainable: TrainableEncoder, objective: Objective, batch:
     common.note()
     assert whole.grad is not None
     gradients = torch.split(whole.grad[at], [len(part) for part in parts]) if parts else ()
-    with summed(trainable.parameters()):
+    with summed([p for p in trainable.encoding_parameters() if p.requires_grad]):
         for part, die, found, gradient in zip(parts, dice, vectors, gradients, strict=True):
             if chunk:
                 die.replay()

@@ -45,6 +45,11 @@ class BinaryCrossEntropyLoss(_Joint):
         wanted = self.labels[torch.from_numpy(batch)]
         return binary_cross_entropy_with_logits(self.model.logits(vectors), wanted)
 
+    def logits(self, vectors: Tensor) -> Tensor:
+        """Return the logits (n, 2) of the labels 0 and 1 of a batch's pairs."""
+        found = self.model.logits(vectors)
+        return torch.stack([torch.zeros_like(found), found], dim=1)
+
 
 class JointCoSENTLoss(_Joint):
     """CoSENT's loss of scores in the place of cosines: they are trained to have the order of the labels."""

@@ -75,7 +75,8 @@ class TrainableEncoder:
             )
         if not self.read:
             raise HengyuError(
-                "its native vectors pass through its own modules, which cannot be trained; name a pooling"
+                "its native vectors pass through its own modules, which cannot be trained; name a pooling, or train nothing after "
+                "attention-pooling or whitening-layer"
             )
         if self.read == "echo":
             raise HengyuError("the pooling echo reads a text twice, which cannot be trained; name another pooling")
@@ -138,7 +139,15 @@ class TrainableEncoder:
             for name, p in self.model.named_parameters()
             if p.requires_grad and (self.read == "pooler" or "pooler" not in name)
         ]
-        return own + [p for part in (self.attention, self.layer) if part is not None for p in part.parameters()]
+        return own + self._added()
+
+    def _added(self) -> list[nn.Parameter]:
+        """Return the parameters of what stands between the model and its vectors."""
+        return [p for part in (self.attention, self.layer) if part is not None for p in part.parameters()]
+
+    def encoding_parameters(self) -> list[nn.Parameter]:
+        """Return all parameters that `embed` computes with."""
+        return [*self.model.parameters(), *self._added()]
 
     @property
     def embeddings(self) -> nn.Parameter:

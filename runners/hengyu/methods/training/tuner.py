@@ -149,7 +149,14 @@ class TunerWrapper(Tuner):
                 f"{self.name} wraps tuners of sentence vectors, and {inner.name} scores pairs; leave one out"
             )
         self.inner = inner
+        if self.name in self.wrapped:
+            raise ValueError(f"{self.name} cannot be nested in {self.name}; keep one")
         return self
+
+    @property
+    def wrapped(self) -> tuple[str, ...]:
+        """The names of the wrappers inside, the outermost first."""
+        return (self.inner.name, *self.inner.wrapped) if isinstance(self.inner, TunerWrapper) else ()
 
     @property
     def core(self) -> FineTuner:

@@ -10,7 +10,7 @@ from torch.nn.functional import kl_div, log_softmax
 
 from hengyu.methods.training.gradients import Dice, backward, fixed_vectors
 from hengyu.methods.training.interface import Ids, Objective, ObjectiveWrapper, Rows
-from hengyu.methods.training.joint import BinaryCrossEntropyLoss, JointCoSENTLoss
+from hengyu.methods.training.joint import BinaryCrossEntropyLoss
 from hengyu.methods.training.model import TrainableEncoder
 from hengyu.methods.training.rdrop import RDropLoss, in_batch_logits
 from hengyu.methods.training.supervised import SoftmaxLoss
@@ -24,21 +24,16 @@ _SCALE = 20.0  # of the cosines, as in the losses
 def predictions(objective: Objective, vectors: Tensor, n: int) -> Tensor:
     """Return what a model predicts of a batch of n examples, as log-probabilities (n, k), given the vectors of its rows.
 
-    It is the distribution over the labels where the objective has a classifier, and that of the two answers, by the sigmoid of its
-    score, where it is a cross-encoder's. Otherwise it is that of each first sentence over
-    the other sentences of the batch, the softmax of 20 times the cosines, as in R-Drop.
+    It is the distribution over the labels where the objective has a classifier, or is a cross-encoder's. Otherwise it is that of
+    each first sentence over the other sentences of the batch, the softmax of 20 times the cosines, as in R-Drop.
     """
     core: object = objective
     while isinstance(core, ObjectiveWrapper):
         vectors = vectors.chunk(2)[0] if isinstance(core, RDropLoss) else vectors
         core = core.inner
-    if isinstance(core, SoftmaxLoss):
-        logits = core.logits(vectors)
-    elif isinstance(core, BinaryCrossEntropyLoss | JointCoSENTLoss):
-        scores = core.model.logits(vectors)
-        logits = torch.stack([torch.zeros_like(scores), scores], dim=1)
-    else:
-        logits = in_batch_logits(vectors, n, _SCALE)
+    if isinstance(core, SoftmaxLoss | BinaryCrossEntropyLoss):
+        return log_softmax(core.logits(vectors), dim=1)
+    logits = in_batch_logits(vectors, n, _SCALE)
     return log_softmax(logits, dim=1)
 
 

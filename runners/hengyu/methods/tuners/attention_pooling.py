@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Self
 
 from hengyu.methods.training.tuner import TunerWrapper
 
@@ -34,6 +34,15 @@ class AttentionPooling(TunerWrapper):
         if not 1e-3 <= self.rate <= 1e4:
             raise ValueError(f"attention-pooling(rate={self.rate:g}) must lie in 0.001..10000")
 
+    def around(self, inner: Any) -> Self:
+        """Set the tuner inside; raises ValueError for one whose layer comes after the pooling."""
+        super().around(inner)
+        if "whitening-layer" in self.wrapped:
+            raise ValueError(
+                "attention-pooling comes before the layer of whitening-layer; write whitening-layer(attention-pooling(...))"
+            )
+        return self
+
     def prepare(self, trainable: TrainableEncoder, training_data: TrainingData) -> None:
         """Add the query to the opened model; raises ValueError for a pooling that is not the mean of the last states."""
         import torch
@@ -44,11 +53,7 @@ class AttentionPooling(TunerWrapper):
             raise ValueError(
                 f"attention-pooling weighs the tokens of the pooling mean, and this is '{trainable.read}'; use mean"
             )
-        if trainable.attention is not None:
-            raise ValueError("attention-pooling cannot be nested in attention-pooling; keep one")
-        trainable.attention = TokenAttention(torch.zeros(trainable.model.config.hidden_size), self.rate).to(
-            trainable.device
-        )
+        trainable.attention = TokenAttention(torch.zeros(trainable.width), self.rate).to(trainable.device)
 
 
 METHOD = AttentionPooling

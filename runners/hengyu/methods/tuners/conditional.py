@@ -58,20 +58,15 @@ class Conditional(TunerWrapper):
     def around(self, inner: Any) -> Self:
         """Set the tuner inside; raises ValueError for one that trains other things than the model, or penalises all matrices."""
         super().around(inner)
-        core, wrapped = self.core, self.inner
-        if core.beyond_weights:
-            raise ValueError(
-                f"conditional changes the model's norms, and {core.name} also trains {core.beyond_weights}"
-            )
+        core = self.core
+        if beyond := self.inner.beyond_weights:
+            who = f"{core.name} also" if core.beyond_weights else self.inner.name
+            raise ValueError(f"conditional changes the model's norms, and {who} trains {beyond}")
         for key in ("weissi", "weissi_l1"):
             if getattr(core, key):
                 raise ValueError(
                     f"conditional has matrices that start from 0, which {key} cannot penalise; leave {key} out"
                 )
-        while isinstance(wrapped, TunerWrapper):
-            if isinstance(wrapped, Conditional):
-                raise ValueError("conditional cannot be nested in conditional; keep one")
-            wrapped = wrapped.inner
         return self
 
     def condition(self, training_data: TrainingData) -> dict[str, Any]:

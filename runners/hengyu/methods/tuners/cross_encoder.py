@@ -50,6 +50,10 @@ class CrossEncoder(FineTuner):
         refuse_other(self.name, "loss", self.loss, ("bce", "cosent"))
         if self.loss == "bce" and self.scale != 1:
             raise ValueError(f"{self.name}(scale={self.scale}) needs loss=cosent; leave it out")
+        if self.loss == "cosent" and self.vat:
+            raise ValueError(
+                f"{self.name}(loss=cosent) gives no probabilities, which vat moves; use loss=bce, or leave vat out"
+            )
 
     def trainable(self, encoder: HuggingFace, pooling: str) -> TrainablePairEncoder:
         """Return what it trains of an encoder; raises `HengyuError` for one that cannot be trained."""

@@ -60,11 +60,6 @@ class Lora(TunerWrapper):
                 raise ValueError(
                     f"lora trains no weight of the model itself, and {core.name}({key}=...) acts on those; leave {key} out"
                 )
-        wrapped: Any = self.inner
-        while isinstance(wrapped, TunerWrapper):
-            if isinstance(wrapped, Lora):
-                raise ValueError("lora cannot be nested in lora; keep one")
-            wrapped = wrapped.inner
         if find_spec("peft") is None:
             raise ValueError("lora needs peft; run: pip install 'hengyu[peft]'")
         return self

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Self
 
 from hengyu.methods.training.tuner import TunerWrapper
 
@@ -23,6 +23,14 @@ class Unshare(TunerWrapper):
     model; the result is an ALBERT of transformers with as many groups as blocks: inference is as fast, and every block has
     weights of its own. A model whose blocks share nothing is refused. Learns what the tuner inside learns from.
     """
+
+    def around(self, inner: Any) -> Self:
+        """Set the tuner inside; raises ValueError for one that adds to the blocks while they are shared."""
+        super().around(inner)
+        for name in ("conditional", "lora"):
+            if name in self.wrapped:
+                raise ValueError(f"unshare unties the blocks before {name} adds to them; write {name}(unshare(...))")
+        return self
 
     def prepare(self, trainable: TrainableEncoder, training_data: TrainingData) -> None:
         """Untie the blocks; raises ValueError for a model whose blocks share nothing."""

@@ -49,12 +49,22 @@ class WhiteningLayer(TunerWrapper):
         core = self.core
         if core.beyond_weights:
             raise ValueError(f"whitening-layer changes the vectors, and {core.name} also trains {core.beyond_weights}")
-        if self.freeze and core.gradient_penalty:
-            raise ValueError(
-                "whitening-layer(freeze=true) leaves the word embeddings as they are, and gradient_penalty acts on those; leave "
-                "one out"
-            )
+        if not self.freeze:
+            return self
+        for key in ("fgm", "gradient_penalty"):
+            if getattr(core, key):
+                raise ValueError(
+                    f"whitening-layer(freeze=true) leaves the word embeddings as they are, and {key} acts on those; leave one out"
+                )
+        for name in ("lora", "conditional", "attention-pooling"):
+            if name in self.wrapped:
+                raise ValueError(f"whitening-layer(freeze=true) trains the layer alone, and {name} more; leave one out")
         return self
+
+    @property
+    def beyond_weights(self) -> str:
+        """With ``freeze`` the layer, and nothing of the model."""
+        return "its layer alone (freeze=true); leave freeze out" if self.freeze else super().beyond_weights
 
     def prepare(self, trainable: TrainableEncoder, training_data: TrainingData) -> None:
         """Add the layer to the opened model; raises ValueError for a pooling without a module of sentence-transformers."""
@@ -64,8 +74,6 @@ class WhiteningLayer(TunerWrapper):
             raise ValueError(
                 f"whitening-layer needs one of the poolings {', '.join(_POOLINGS)}, and this is '{trainable.read}'"
             )
-        if trainable.layer is not None:
-            raise ValueError("whitening-layer cannot be nested in whitening-layer; keep one")
         trainable.layer = whitening_layer(trainable, training_data, Whitening(dim=self.dim or None, shrink=self.shrink))
         if self.freeze:
             trainable.model.requires_grad_(False)

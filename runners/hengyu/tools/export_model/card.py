@@ -82,6 +82,7 @@ def model_card(run: Run, choice: Choice, fitted: Fitted, written: Written, other
         "pooling": pooling,
         "entry": entry if choice.seed is None else f"{entry}, seed {choice.seed}",
         "trained by": "; ".join(f"{t['name']}: {t['examples']} examples, {t['steps']} steps" for t in fitted.trained),
+        "made for": fitted.made_for,
         "fitted on": on or "nothing",
         "modules": " > ".join(written.modules),
         "longest text": f"{fitted.encoder.folder.max_length} tokens",

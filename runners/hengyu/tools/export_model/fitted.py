@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ from hengyu.methods.pipeline import PipelineFitter
 from hengyu.methods.registry import find_method
 from hengyu.methods.step import Step
 from hengyu.methods.training.cache import TunedEncoder, TunedEncoderCache
+from hengyu.methods.training.data import TrainingData
 from hengyu.numerics import metrics
 from hengyu.numerics.sample import Sample
 from hengyu.storage.fits import FitStore
@@ -41,7 +42,7 @@ from hengyu.tasks.pairs.vectors import restrict
 from hengyu.tools.export_model.pooled import refuse_unsayable
 from hengyu.tools.export_model.row import Choice
 
-__all__ = ["Fitted", "FittedScorer", "Places", "refit", "refit_scorer"]
+__all__ = ["Fitted", "FittedScorer", "Places", "card_of", "refit", "refit_scorer"]
 
 _LIBRARY = ("cls", "mean", "last", "weighted-mean", "native")  # what a cross-encoder's folder can pool by
 
@@ -83,6 +84,7 @@ class Fitted:
     texts: tuple[str, ...]  # (m,) sentences of the task
     vectors: NDArray[np.floating[Any]]  # (m, k) their vectors
     spearman: float  # of the task, for these vectors
+    made_for: str = ""  # the card whose model it is, where a training leaves one for each; "" for all alike
 
 
 @dataclass(frozen=True)
@@ -156,13 +158,14 @@ def refit(
     refuse_unsayable(encoder, pooling)
     store = store or VectorStore.default()
     entry = choice.seeded
-    tuned = TunedEncoder(encoder, [], pooling)
+    tuned, made_for = TunedEncoder(encoder, [], pooling), ""
     if entry.tuners and fit:
         # where the run stores them; a missing one, or one of another version of torch, is trained again
         tuning = TunedEncoderCache(TunedStore.next_to(store), progress)
         training_data = make_training_data(data.texts, task, fit, data.watched)
         try:
             tuned = tuning.tune(encoder, pooling, entry.tuners, training_data, "+".join(fit.splits))
+            made_for = card_of(entry.tuners, training_data)
         except ValueError as e:
             raise HengyuError(f"entry '{entry}' cannot be trained: {e}") from None
     rest = [step for step in entry.steps if step not in entry.tuners]
@@ -175,7 +178,17 @@ def refit(
     recalled = FitCache(fits, vectors_key(tuned.encoder, pooling), rows, progress)
     methods = _fit(entry, rest, sample, recalled, learned.word if learned else "none")
     similarity = entry.similarity or Step(COSINE)
-    return _look(data, encoder, tuned, vectors, (tuple(map(str, rest)), methods), similarity)
+    found = _look(data, encoder, tuned, vectors, (tuple(map(str, rest)), methods), similarity)
+    return replace(found, made_for=made_for)
+
+
+def card_of(steps: Sequence[Step], training_data: TrainingData) -> str:
+    """Return the card whose model trainings leave, or of which cards it is the mean; "" where it is the same for all."""
+    for step in steps:
+        condition = step.make().condition(training_data)
+        if "card" in condition:
+            return str(condition["card"] or f"other cards: the mean of {', '.join(condition['cards'])}")
+    return ""
 
 
 def _fit(
