@@ -108,4 +108,4 @@ def test_no_time_is_foretold_from_the_first_moments(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(Progress, "say", lambda self, line: said.append(line))
     for done in (1, 500, 1000):
         tick(done)
-    assert said == ["encoding: 1 of 1000", "encoding: 500 of 1000, about 40 s left"]
+    assert said == ["encoding: 1 of 1000", "encoding: 500 of 1000, about 20 s left"]

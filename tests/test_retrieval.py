@@ -417,8 +417,9 @@ def test_the_page_holds_every_number_speaks_chinese_and_runs_only_its_own_script
         assert re.findall(r"'sha256-([^']+)'", policy) == hashes and len(hashes) == 3
         assert [text for text in dict.fromkeys(_Page(page).fixed) if not _in_chinese(text)] == []
         assert page.count('<figure class="scatter"') == 10, "two qualities against two costs; the mean has no rates"
+        shown = re.sub(r"<script.*?</script>", "", page, flags=re.DOTALL)  # Chinese words stand there for every title
         for column in Retrieval.metrics:
-            assert (column.title in page) == (column.name != "calls"), "no row calls a cross-encoder"
+            assert (column.title in shown) == (column.name != "calls"), "no row calls a cross-encoder"
         assert "more lists than" in page
 
 
