@@ -143,8 +143,8 @@ resamples = 20
 entries = ["raw", "{entry}"]
 """
 WORK = {
-    "flow": "flow(steps=150)",
-    "tuner": "simcse(lr=3e-4, dropout=0.05, delete=0.3, batch=16, sentences=256)",
+    "flow": "flow(steps=60)",
+    "tuner": "simcse(lr=3e-4, dropout=0.05, delete=0.3, batch=16, sentences=64)",
 }
 
 
