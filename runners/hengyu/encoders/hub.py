@@ -9,7 +9,10 @@ from hengyu.base.bounded import refuse_special, user_path
 from hengyu.base.errors import HengyuError, did_you_mean, first_line
 from hengyu.encoders import BUILT_IN, EncoderSpec
 
-__all__ = ["find_folder", "kept_endings"]
+__all__ = ["NETWORK_OFF", "find_folder", "kept_endings"]
+
+NETWORK_OFF = "the network is off; unset HF_HUB_OFFLINE, or give"
+"""What is said where a model is not in the cache; who never downloads says something else in its place."""
 
 _KEPT = {".safetensors", ".json", ".txt", ".model", ".vocab", ".spm", ".codes", ".tiktoken", ".jinja", ".tokenizer"}
 
@@ -99,8 +102,8 @@ def _from_hub(spec: EncoderSpec, *, offline: bool) -> tuple[Path, str]:
         except LocalEntryNotFoundError:
             if offline:
                 raise HengyuError(
-                    f"{where}: is neither a folder nor in the local hub cache, and the network is off; "
-                    f"unset HF_HUB_OFFLINE, or give the model's folder{_near(spec.model)}"
+                    f"{where}: is neither a folder nor in the local hub cache, and {NETWORK_OFF} the model's folder"
+                    f"{_near(spec.model)}"
                 ) from None
             found = snapshot(local=False)
     except HFValidationError:

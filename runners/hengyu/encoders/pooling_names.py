@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["POOLINGS", "pooling_name"]
+__all__ = ["LIBRARY_POOLINGS", "POOLINGS", "pooling_name"]
 
 POOLINGS = (
     "native",
@@ -18,6 +18,9 @@ POOLINGS = (
     "echo",
 )
 """``native`` is the model's own sentence-transformers pipeline; the others are computed from the hidden states."""
+
+LIBRARY_POOLINGS = ("mean", "cls", "last", "weighted-mean")
+"""Those of them that a module of sentence-transformers computes."""
 
 _ALIASES = {
     "lasttoken": "last",

@@ -25,7 +25,6 @@ CHUNK = 4096
 
 _DIGITS = 6  # rounding to these makes texts with the same tokens tie
 _NEAREST = 1e-12  # to 0 and to 1, for the log odds
-_OFF = "the network is off; unset HF_HUB_OFFLINE, or give"
 
 
 @dataclass
@@ -58,11 +57,15 @@ class ScoredSearch(Lexical):
     def _open(self) -> CrossEncoder:
         from hengyu.encoders import EncoderSpec
         from hengyu.encoders.cross import open_cross_encoder
+        from hengyu.encoders.hub import NETWORK_OFF
 
         try:
             return open_cross_encoder(EncoderSpec(self.model), offline=True)
         except HengyuError as e:
-            said = (p.replace(_OFF, "none is downloaded for a search; download it first, or give") for p in e.problems)
+            said = (
+                p.replace(NETWORK_OFF, "none is downloaded for a search; download it first, or give")
+                for p in e.problems
+            )
             raise HengyuError(*(f"{self.name}(model={self.model}): {problem}" for problem in said)) from None
 
     def check_files(self) -> None:

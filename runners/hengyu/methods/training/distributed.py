@@ -126,14 +126,11 @@ def _sent(job: Job | None) -> Job | None:
 
 @contextmanager
 def shared_job(encoder: HuggingFace, pooling: str, step: str, training_data: TrainingData) -> Iterator[None]:
-    """Let the other processes take part in a training that this one, of rank 0, does meanwhile; nothing where there are none.
+    """Let the other processes take part in a training that this one, of rank 0, does meanwhile.
 
     Raises `HengyuError` if another process cannot open the model, and if an earlier training has ended in this process alone, for
     want of memory for example.
     """
-    if torchrun.processes() == 1:
-        yield
-        return
     if _broken[0]:
         raise HengyuError("an earlier training ended in one of torchrun's processes alone; run the same command again")
     _sent(Job.of(encoder, pooling, step, training_data))

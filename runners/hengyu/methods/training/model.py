@@ -25,6 +25,7 @@ from hengyu.encoders.module_files import (
     write_word_weights,
 )
 from hengyu.encoders.pooling import lacking, pool, states
+from hengyu.encoders.pooling_names import LIBRARY_POOLINGS
 from hengyu.encoders.tokenizer import Tokenizer
 from hengyu.encoders.without_attention import MODULE, code_of, make_known
 
@@ -38,7 +39,6 @@ _PIECE = 32  # rows per forward pass: rows of similar length share one, so there
 _DROPOUTS = ("hidden_dropout_prob", "attention_probs_dropout_prob", "hidden_dropout", "attention_dropout", "dropout")
 _BESIDE = (".json", ".txt", ".model", ".vocab")  # extensions of a tokenizer's files
 _NOT_BESIDE = ("modules.json", "model.safetensors.index.json", "hengyu.json")
-_LIBRARY = ("mean", "cls", "last", "weighted-mean")  # poolings that sentence-transformers has too
 Rows = Sequence[Sequence[int]]
 
 
@@ -231,7 +231,7 @@ class TrainableEncoder:
         write_modules(
             folder,
             width=int(self.model.config.hidden_size),
-            pooling=self.read if self.read in _LIBRARY else "mean",
+            pooling=self.read if self.read in LIBRARY_POOLINGS else "mean",
             length=source.max_length,
             lowercase=source.lowercase,
             transformer=MODULE if code_of(source.config) else TRANSFORMER,
@@ -242,7 +242,7 @@ class TrainableEncoder:
             write_attention(folder, self.attention)
         if self.layer is not None:
             write_dense(folder, self.layer)
-        if self.read not in _LIBRARY:
+        if self.read not in LIBRARY_POOLINGS:
             about += f"\nTrained for the pooling '{self.read}', which sentence-transformers does not have.\n"
         if self.tokenizer.added:
             about += f"\nTokens {' '.join(self.tokenizer.added)} were learned: its prompt is `{self.tokenizer.folder.prompt}`.\n"

@@ -10,11 +10,10 @@ from numpy.typing import NDArray
 
 from hengyu.base.errors import HengyuError
 from hengyu.encoders import Encoder, EncoderSpec, find_encoder
+from hengyu.encoders.hub import NETWORK_OFF
 from hengyu.storage.identity import vectors_key
 
 __all__ = ["ReadEncoder"]
-
-_OFF = "the network is off; unset HF_HUB_OFFLINE, or give"
 
 
 class ReadEncoder:
@@ -35,7 +34,7 @@ class ReadEncoder:
             self.pooling = pooling or "native"
             reason = self.encoder.poolings.get(self.pooling, "is unknown")
         except HengyuError as e:
-            said = (p.replace(_OFF, "nothing is downloaded for it; give") for p in e.problems)
+            said = (p.replace(NETWORK_OFF, "nothing is downloaded for it; give") for p in e.problems)
             raise HengyuError(*(f"{what}: {problem}" for problem in said)) from None
         if reason:
             raise HengyuError(f"{what}: pooling '{self.pooling}' is not available: {reason}; name another pooling")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
+from hengyu.encoders.pooling_names import LIBRARY_POOLINGS
 from hengyu.methods.training.tuner import TunerWrapper
 from hengyu.methods.transforms.whitening import Whitening
 
@@ -13,8 +14,6 @@ if TYPE_CHECKING:
     from hengyu.methods.training.model import TrainableEncoder
 
 __all__ = ["METHOD", "WhiteningLayer"]
-
-_POOLINGS = ("mean", "cls", "last", "weighted-mean")
 
 
 @dataclass
@@ -70,9 +69,9 @@ class WhiteningLayer(TunerWrapper):
         """Add the layer to the opened model; raises ValueError for a pooling without a module of sentence-transformers."""
         from hengyu.methods.training.layer import whitening_layer
 
-        if trainable.read not in _POOLINGS:
+        if trainable.read not in LIBRARY_POOLINGS:
             raise ValueError(
-                f"whitening-layer needs one of the poolings {', '.join(_POOLINGS)}, and this is '{trainable.read}'"
+                f"whitening-layer needs one of the poolings {', '.join(LIBRARY_POOLINGS)}, and this is '{trainable.read}'"
             )
         trainable.layer = whitening_layer(trainable, training_data, Whitening(dim=self.dim or None, shrink=self.shrink))
         if self.freeze:
