@@ -254,7 +254,7 @@ def test_a_model_that_is_none_is_refused_before_the_run(tiny_bert: Path) -> None
         assert (done.exit_code, done.stderr.count("\n")) == (2, 1) and said in done.stderr, done.output
 
 
-def test_a_model_in_a_suite_counts_from_its_folder_if_it_is_one(tmp_path: Path) -> None:
+def test_a_model_in_a_suite_counts_from_its_folder_if_it_is_there(tmp_path: Path) -> None:
     (tmp_path / "reranker").mkdir()
     entry = parse_entry("rrf(flat, cross-flat(model=reranker))").from_folder(tmp_path)
     assert str(entry) == f'rrf(flat, cross-flat(model="{tmp_path}/reranker"))'
@@ -266,3 +266,11 @@ def test_a_model_in_a_suite_counts_from_its_folder_if_it_is_one(tmp_path: Path) 
     ):
         placed = parse_entry(f"cross-rerank(model={model}, depth=8)").from_folder(tmp_path)
         assert str(placed) == f"cross-rerank(model={wanted}, depth=8)"
+    (tmp_path / "vectors.npy").touch()
+    for written, wanted in (
+        ("distill(teacher=reranker)", f'distill(teacher="{tmp_path}/reranker")'),
+        ("distill(teacher=vectors.npy)", f'distill(teacher="{tmp_path}/vectors.npy")'),
+        ("distill(teacher=hengyu-mini)", "distill(teacher=hengyu-mini)"),
+        ("matryoshka(gist(guide=reranker))", f'matryoshka(gist(guide="{tmp_path}/reranker"))'),
+    ):
+        assert str(parse_entry(written).from_folder(tmp_path)) == wanted

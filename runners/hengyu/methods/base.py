@@ -37,7 +37,7 @@ class Method(ABC):
         joins: how many entries it joins, or tuners it wraps; they are written before its parameters, like
             ``rrf(flat, bm25)`` and ``matryoshka(cosent)``.
         paths: the parameters that are paths of files, "" for none; in a suite they count from its folder.
-        folders: the parameters that are models, each a folder or a hub id; in a suite a folder counts from the suite's.
+        models: the parameters that are models, each a path or a name; in a suite a path counts from the suite's folder.
         version: raise it to discard stored results for a reason that neither code nor parameters show.
     """
 
@@ -48,7 +48,7 @@ class Method(ABC):
     joint: ClassVar[bool] = False
     joins: ClassVar[int] = 0
     paths: ClassVar[tuple[str, ...]] = ()
-    folders: ClassVar[tuple[str, ...]] = ()
+    models: ClassVar[tuple[str, ...]] = ()
     version: ClassVar[int] = 1
 
     @property

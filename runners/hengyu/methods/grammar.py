@@ -118,7 +118,7 @@ class Entry:
         paths = {
             k: str(path_from(folder, v))
             for k, v in step.parameters
-            if isinstance(v, str) and (k in step.method.paths or (k in step.method.folders and _is_folder(folder, v)))
+            if isinstance(v, str) and (k in step.method.paths or (k in step.method.models and _is_there(folder, v)))
         }
         if quoted := next((p for p in paths.values() if '"' in p), ""):
             raise HengyuError(f"entry '{self}': {quoted}: entries cannot hold a path with a quotation mark; rename it")
@@ -200,9 +200,9 @@ class Entry:
         return replace(self, steps=(*self.steps[:-1], _step(last.name, kept, str(self))))
 
 
-def _is_folder(folder: Path, model: str) -> bool:
-    """Whether a model is a folder, as counted from another one, and no hub id."""
-    return model.startswith((".", "~")) or path_from(folder, model).is_dir()
+def _is_there(folder: Path, model: str) -> bool:
+    """Whether a model is a folder or a file, as counted from a folder, and no name or hub id."""
+    return model.startswith((".", "~")) or path_from(folder, model).exists()
 
 
 def _names(step: Step) -> set[str]:

@@ -36,7 +36,7 @@ class ScoredSearch(Lexical):
         asked: how many queries were answered so far.
     """
 
-    folders = ("model",)
+    models = ("model",)
     costly = True
 
     model: str = ""

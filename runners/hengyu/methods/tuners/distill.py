@@ -41,6 +41,7 @@ class Distill(FineTuner):
     similarity: float = 0.1
     align: bool = True
 
+    models = ("teacher",)
     limits = {"similarity": (0, 1000)}
 
     def __post_init__(self) -> None:

@@ -47,6 +47,7 @@ class GistEmbed(FineTuner):
     hard: bool = True
 
     labelled = True
+    models = ("guide",)
     limits = {"temperature": (1e-3, 10), "margin": (0, 2)}
 
     def __post_init__(self) -> None:
