@@ -148,6 +148,38 @@ def test_nothing_is_trained_twice_and_the_bytes_are_the_same(
     assert weigh(folder, "out").observed <= 1  # a cell that failed is tried again, no other
 
 
+def test_training_data_is_encoded_only_where_a_step_is_fitted_on_it(folder: Path) -> None:
+    """And the bytes are the same, whichever of the two entries encoded the sentences of the task."""
+    tuner = "cosent(lr=1e-3, epochs=1, seed=1)"
+    head = 'tasks = ["grades:test"]\npoolings = ["mean"]\nresamples = 100\nbaselines = []\nfit_on = "train"\n'
+    plain = f'{head}entries = ["{tuner}"]\n'
+    fitted = f'{head}entries = ["{tuner} > center"]\n'
+    values = {}
+    for store, order in (("plain-first", (plain, fitted)), ("fitted-first", (fitted, plain))):
+        held = []
+        for number, text in enumerate(order):
+            done = load_run(weigh(folder, f"{store}-{number}", store=store, text=text).folder)
+            (row,) = (r for r in pick(done) if r.entry.startswith("cosent"))
+            values[store, text] = row.value
+            (fit,) = (f for f in done.header["fits"] if f["entry"] == row.entry)
+            assert len(fit["trained"]) == 1 and ("effective_rank" in fit) is (text is fitted)
+            held.append(_held(folder / store / "vectors"))
+        plan = plan_of(folder, plain)
+        ((_, data),) = plan.fits.items()
+        own, others = plan.tuned_ids(plan.tasks[0], parse_entry(f"{tuner} > center"), data)
+        base = len(plan.texts) * 2  # vectors and counts of the encoder itself
+        assert len(others) and held[-1] - base == 2 * len({*own.tolist(), *others.tolist()})
+        if store == "plain-first":
+            assert held[0] - base == 2 * len(own)
+    assert values["plain-first", plain] == values["fitted-first", plain]
+    assert values["plain-first", fitted] == values["fitted-first", fitted]
+
+
+def _held(store: Path) -> int:
+    """Return how many rows all spaces of a store hold."""
+    return sum(space["vectors"] for space in VectorStore(store).info())
+
+
 @pytest.mark.parametrize("word", ["target", "test", "all", "copied:train", "all-distinct"])
 def test_labels_that_a_cell_is_weighed_on_cannot_be_trained_on(folder: Path, word: str) -> None:
     for entry in ("cosent", "sbert > whitening", "simcse-sup"):

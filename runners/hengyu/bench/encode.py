@@ -233,11 +233,21 @@ def encode_some(
     ids: NDArray[np.int64],
     pooling: str,
     progress: Progress,
+    *,
+    apart: NDArray[np.int64] | None = None,
 ) -> Vectors:
-    """Encode as `encode_missing` those of the texts that ``ids`` name; what is returned is asked for by the same numbers."""
+    """Encode as `encode_missing` those of the texts that ``ids`` name; what is returned is asked for by the same numbers.
+
+    Those that ``apart`` names are encoded too, in batches of their own: the last bits of the others do not depend on them.
+    """
     read = encode_missing(store, encoder, [texts[int(i)] for i in ids], [pooling], progress)
     keys = np.zeros((len(texts), read.keys.shape[1]), read.keys.dtype)
     keys[ids] = read.keys
+    if apart is not None and len(apart):
+        encoded = read.encoded
+        read = encode_missing(store, encoder, [texts[int(i)] for i in apart], [pooling], progress)
+        read.encoded += encoded
+        keys[apart] = read.keys
     return replace(read, keys=keys)
 
 

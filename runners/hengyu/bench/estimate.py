@@ -6,7 +6,7 @@ Time is told while encoding, from the speed of the batches that have passed.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Hashable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -85,11 +85,10 @@ def estimate(
     shapes = [_shape(e) for e in encoders]
     widths = [width for width, _, _ in shapes]
     texts = len(plan.texts)
-    sizes = _lesson_texts(plan)
     both = sum(len(plan.texts_of(side)) for side in SIDES) if sided else texts
     disk = sum(
         _stored(both if e.id in sided else texts, w, len(names))
-        + sum(_stored(n, w, 1) for name in names for n in _tuned_texts(plan, e.id, name, sizes))
+        + sum(_stored(n, w, 1) for name in names for n in _tuned_texts(plan, e.id, name))
         for e, w, names in zip(encoders, widths, poolings, strict=True)
     )
     encoding = max(
@@ -139,30 +138,20 @@ def _stored(texts: int, width: int, poolings: int) -> int:
     return texts * (poolings * 4 * width + 12 + 16 * spaces) + spaces * (1 + texts // _PENDING) * _SEGMENT
 
 
-def _lesson_texts(plan: Plan) -> dict[tuple[str, str], int]:
-    """Return for each task and fit_on of a tuner how many texts the tuned encoder encodes."""
-    words = {plan.fit_word(spec) for spec in plan.suite.entries if spec.entry.tuners}
-    found = {}
-    for task in plan.tasks:
-        beside = plan.thresholds.get(task.name)
-        for word in words:
+def _tuned_texts(plan: Plan, encoder: str, pooling: str) -> list[int]:
+    """Return how many texts every tuned encoder of a pooling encodes."""
+    found: dict[Hashable, int] = {}
+    for spec in plan.suite.entries_for(encoder, pooling):
+        word = plan.fit_word(spec)
+        for task in plan.tasks if spec.entry.tuners else ():
             fit = plan.fits.get((task.name, word))
-            if fit is not None:
-                ids = np.concatenate([task.ids, fit.ids, *([beside.ids] if beside else [])])
-                found[task.name, word] = len(np.unique(ids))
-    return found
-
-
-def _tuned_texts(plan: Plan, encoder: str, pooling: str, sizes: Mapping[tuple[str, str], int]) -> list[int]:
-    """Return how many texts every tuned encoder of a pooling encodes; ``sizes`` are `_lesson_texts`."""
-    trainings = {
-        (task.name, (spec.entry if seed is None else spec.entry.with_seed(seed)).tuners, plan.fit_word(spec))
-        for spec in plan.suite.entries_for(encoder, pooling)
-        if spec.entry.tuners
-        for seed in spec.seeds_under(plan.suite.seed)
-        for task in plan.tasks
-    }
-    return [sizes[task, word] for task, _, word in trainings if (task, word) in sizes]
+            if fit is None:
+                continue
+            texts = sum(map(len, plan.tuned_ids(task, spec.entry, fit)))
+            for seed in spec.seeds_under(plan.suite.seed):
+                training = task.name, (spec.entry if seed is None else spec.entry.with_seed(seed)).tuners, word
+                found[training] = max(texts, found.get(training, 0))
+    return list(found.values())
 
 
 def _evaluating(plan: Plan, task: TaskData, width: int) -> int:

@@ -146,11 +146,11 @@ def tuned_inputs(
     plan = context.plan
     fit = plan.fits[task.name, word]
     tuned: TunedEncoder = _tuned(context, log, prepared, pooling, task, entry, fit, context.tuning.tune)
-    beside = plan.thresholds.get(task.name)
-    needed = np.unique(np.concatenate([task.ids, fit.ids, *([beside.ids] if beside else [])]))
-    read = encode_some(context.store, tuned.encoder, plan.texts, needed, tuned.pooling, context.progress)
+    own, others = plan.tuned_ids(task, entry, fit)
+    read = encode_some(context.store, tuned.encoder, plan.texts, own, tuned.pooling, context.progress, apart=others)
     key = vectors_key(tuned.encoder, tuned.pooling)
-    return task_inputs(context, read, key, tuned.pooling, task, {word: fit}, tuned.trained)
+    fits = {word: fit} if len(others) or np.isin(fit.ids, own).all() else {}
+    return task_inputs(context, read, key, tuned.pooling, task, fits, tuned.trained)
 
 
 def tuned_scorer(

@@ -142,6 +142,11 @@ class Entry:
         return tuple(s for s in self.steps if s.method.category == "tuner")
 
     @property
+    def fits_vectors(self) -> bool:
+        """Whether a step, besides the tuners, learns from vectors: those of a tuned encoder, if there are tuners."""
+        return any(s.method.needs_fit and s.method.category != "tuner" for s in self.walk())
+
+    @property
     def labelled(self) -> bool:
         """Whether a step learns from labels."""
         return any(s.labelled for s in self.tuners)

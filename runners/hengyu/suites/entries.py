@@ -54,7 +54,7 @@ class SuiteEntry:
 
     @property
     def needs_fit(self) -> bool:
-        """Whether any of its steps learns from vectors."""
+        """Whether any of its steps learns from sentences."""
         return any(s.method.needs_fit for s in self.entry.walk())
 
 

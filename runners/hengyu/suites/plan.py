@@ -130,6 +130,15 @@ class Plan:
         """Return what an entry is fitted on, as the board says it."""
         return self.suite.fit_word(spec)
 
+    def tuned_ids(self, task: TaskData, entry: Entry, fit: FitData) -> tuple[Ids, Ids]:
+        """Return the numbers of the texts that an entry's tuned encoder encodes: those of the task, and others to fit on.
+
+        The others are those of the training data, where a further step is fitted on their vectors, and none elsewhere.
+        """
+        beside = self.thresholds.get(task.name)
+        own = np.unique(np.concatenate([task.ids, *([beside.ids] if beside else [])]))
+        return own, np.setdiff1d(fit.ids, own) if entry.fits_vectors else own[:0]
+
     def cloud_sample(self, entry: Entry, seed: int | None) -> CloudSample | None:
         """Return what looks at the cloud of an entry's vectors.
 

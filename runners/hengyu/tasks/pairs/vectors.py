@@ -128,7 +128,7 @@ class StsVectors:
         x, width = self.x, self.x.shape[1]
         other = self.other[0] if self.other else None
         chain = self._fitting.chain(fit_on)
-        if self.tuned and chain.sample is not None:
+        if self.tuned:
             chain.describe()
             chain.report["trained"] = [dict(t) for t in self.tuned]
         for number, step in enumerate(entry.steps):
