@@ -112,8 +112,7 @@ def test_a_thousand_cells_cost_at_most_a_quarter_of_the_encoding(
 
 
 @pytest.mark.parametrize(
-    ("dtype", "backend", "times", "points"),
-    [("bfloat16", "torch", 1.6, 0.05), ("bfloat16", "openvino", 2.0, 0.1), ("int8", "onnx", 3.0, 0.2)],
+    ("dtype", "backend", "times", "points"), [("bfloat16", "torch", 2.0, 0.05), ("int8", "onnx", 2.4, 0.2)]
 )
 def test_fewer_bits_are_faster_and_move_no_score(
     dtype: str, backend: str, times: float, points: float, senteval: Path, benchmark: Any
@@ -129,8 +128,8 @@ def test_fewer_bits_are_faster_and_move_no_score(
     needed = {"bfloat16": {"avx512_bf16", "amx_bf16"}, "int8": {"avx512_vnni", "avx_vnni", "amx_int8"}}[dtype]
     if not needed & set(Path("/proc/cpuinfo").read_text(encoding="utf-8").split()):
         pytest.skip(f"the processor has none of {', '.join(sorted(needed))}")
-    if backend != "torch":
-        pytest.importorskip({"onnx": "onnxruntime", "openvino": "openvino"}[backend])
+    if backend == "onnx":
+        pytest.importorskip("onnxruntime")
     poolings = ["mean", "cls", "first-last-mean"]
     with one_thread(), threadpool_limits(limits=1):
         exact = open_encoder(EncoderSpec("hengyu-mini"))
