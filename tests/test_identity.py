@@ -360,8 +360,10 @@ def test_the_code_of_a_run_is_read_quickly() -> None:
 def methods() -> Iterator[tuple[str, Any]]:
     """Every method as an object, with the parameters that it must be given."""
     for name in method_names():
-        needed = {f.name: 4 for f in fields(find_method(name)) if f.init and "MISSING" in repr(f.default)}
-        yield name, find_method(name)(**needed, **dict.fromkeys(find_method(name).folders, "m"))
+        given = [f for f in fields(find_method(name)) if f.init]
+        needed = {f.name: 4 for f in given if "MISSING" in repr(f.default)}
+        models = {f.name: "m" for f in given if f.name in find_method(name).models and not f.default}
+        yield name, find_method(name)(**needed, **models)
 
 
 def other_value(value: Any) -> Any:
