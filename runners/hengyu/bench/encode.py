@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -240,15 +240,20 @@ def encode_some(
 
     Those that ``apart`` names are encoded too, in batches of their own: the last bits of the others do not depend on them.
     """
-    read = encode_missing(store, encoder, [texts[int(i)] for i in ids], [pooling], progress)
-    keys = np.zeros((len(texts), read.keys.shape[1]), read.keys.dtype)
-    keys[ids] = read.keys
-    if apart is not None and len(apart):
-        encoded = read.encoded
-        read = encode_missing(store, encoder, [texts[int(i)] for i in apart], [pooling], progress)
-        read.encoded += encoded
-        keys[apart] = read.keys
-    return replace(read, keys=keys)
+    spaces = open_spaces(store, encoder, [pooling])
+    groups = [ids] if apart is None or not len(apart) else [ids, apart]
+    parts = [
+        encode_missing(store, encoder, [texts[int(i)] for i in some], [pooling], progress, spaces=spaces)
+        for some in groups
+    ]
+    keys = np.zeros((len(texts), parts[0].keys.shape[1]), parts[0].keys.dtype)
+    for some, part in zip(groups, parts, strict=True):
+        keys[some] = part.keys
+    encoded = sum(part.encoded for part in parts)
+    if encoded:  # the model was loaded once for all of them
+        encoder.release()
+        give_back_memory()
+    return Vectors(spaces, keys, encoded, sum(part.tokens for part in parts), sum(part.unknown for part in parts))
 
 
 @dataclass

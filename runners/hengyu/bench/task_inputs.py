@@ -149,7 +149,7 @@ def tuned_inputs(
     own, others = plan.tuned_ids(task, entry, fit)
     read = encode_some(context.store, tuned.encoder, plan.texts, own, tuned.pooling, context.progress, apart=others)
     key = vectors_key(tuned.encoder, tuned.pooling)
-    fits = {word: fit} if len(others) or np.isin(fit.ids, own).all() else {}
+    fits = {word: fit} if entry.fits_vectors or np.isin(fit.ids, own).all() else {}
     return task_inputs(context, read, key, tuned.pooling, task, fits, tuned.trained)
 
 
