@@ -169,7 +169,7 @@ def refit(
         except ValueError as e:
             raise HengyuError(f"entry '{entry}' cannot be trained: {e}") from None
     rest = [step for step in entry.steps if step not in entry.tuners]
-    learned = fit if rest else None  # without further steps, no vectors of the training data are needed
+    learned = fit if entry.fits_vectors else None  # else no vectors of the training data are needed
     needed = np.unique(np.concatenate([task.ids, *([learned.ids] if learned else [])]))
     pooling = tuned.pooling
     vectors = encode_some(store, tuned.encoder, data.texts, needed, pooling, progress)

@@ -128,17 +128,16 @@ class Subject:
             return spearman(scorer.scores(task.pairs.first, task.pairs.second), task.pairs.labels)
         tuned = tuning.tune(self.encoder, self.pooling, entry.tuners, data, on)
         encoder, pooling = tuned.encoder, tuned.pooling
-        rest = [step for step in entry.steps if step not in entry.tuners]
-        needed = np.unique(np.concatenate([task.ids, *([fit.ids] if rest else [])]))
+        needed = np.unique(np.concatenate([task.ids, *([fit.ids] if entry.fits_vectors else [])]))
         vectors = encode_some(VectorStore(folder / "vectors"), encoder, self.texts, needed, pooling, progress)
-        sample = {fit.word: vectors.sample(pooling, fit)} if rest else {}
+        sample = {fit.word: vectors.sample(pooling, fit)} if entry.fits_vectors else {}
         ids, (first, second) = restrict([task.first, task.second])
         x = vectors.get(pooling, ids)
         encoder.release()
 
         def cut(entry: Entry) -> float:
             y: NDArray[np.floating[Any]] = x
-            chain = PipelineFitter(sample, FitCache()).chain(fit.word if rest else "none")
+            chain = PipelineFitter(sample, FitCache()).chain(fit.word)
             for step in entry.steps[len(entry.tuners) :]:
                 y = chain.add(step)(y)
             return spearman(cosines(y, first, second), task.pairs.labels)
