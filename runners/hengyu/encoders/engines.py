@@ -17,7 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hengyu.base.errors import HengyuError, first_line
-from hengyu.encoders.mixed_precision import quantise_graph
+from hengyu.encoders.architectures import accepted
+from hengyu.encoders.mixed_precision import quantise_onnx, quantise_openvino
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -63,17 +64,19 @@ def refuse_backend(who: str, backend: str, dtype: str) -> None:
         raise HengyuError(f"{who}: backend {backend} needs {missing[0]}; run: pip install 'hengyu[{backend}]'")
 
 
-def export(model: Any, backend: str, dtype: str, where: str) -> Callable[..., Output]:
+def export(model: Any, backend: str, dtype: str, where: str, *, typed: bool = False) -> Callable[..., Output]:
     """Return a callable with the arguments of a transformer (loaded in float32) that runs on another engine.
 
-    It takes input_ids and attention_mask (n, t), of any n and t. Raises `HengyuError` if PyTorch cannot export the model.
+    It takes input_ids and attention_mask (n, t), of any n and t. Its hidden states may be memory of the engine that the next
+    call overwrites. With ``typed`` the model is given the token type 0 for every token, which is not the same as no types in
+    models like GPT-2: they add the vector of the token 0. Raises `HengyuError` if PyTorch cannot export the model.
     """
     import torch
 
     with TemporaryDirectory(prefix="hengyu-onnx-") as folder:
         path = Path(folder) / "model.onnx"
         try:
-            pooled = _write(model, path)
+            pooled = _write(model, path, typed=typed)
         except Exception as e:  # the exporter's own types
             raise HengyuError(
                 f"{where}: PyTorch cannot export it as a graph ({first_line(e)[:200]}); remove backend"
@@ -87,7 +90,7 @@ def export(model: Any, backend: str, dtype: str, where: str) -> Callable[..., Ou
     return call
 
 
-def _write(model: Any, path: Path) -> bool:
+def _write(model: Any, path: Path, *, typed: bool) -> bool:
     """Export every hidden state and the pooler's output, if any; return whether there is a pooler."""
     import torch
 
@@ -101,7 +104,9 @@ def _write(model: Any, path: Path) -> bool:
             self.model = model
 
         def forward(self, input_ids: Tensor, attention_mask: Tensor) -> tuple[Tensor, ...]:
-            output = self.model(input_ids=input_ids, attention_mask=attention_mask, output_hidden_states=True)
+            types = {"token_type_ids": torch.zeros_like(input_ids)} if typed else {}
+            features = {"input_ids": input_ids, "attention_mask": attention_mask, "output_hidden_states": True}
+            output = self.model(**accepted(self.model, features | types))
             pooler = getattr(output, "pooler_output", None)
             # the last block's output, and the last states if a final norm changes them
             return (*output.hidden_states[:-1], output.last_hidden_state) + (() if pooler is None else (pooler,))

@@ -312,7 +312,8 @@ class HuggingFace(Passes, LocalEncoder):
                     f"{self.folder.where}: its tokenizer gives token types, which a graph for {self.spec.backend} does not accept; "
                     "remove backend"
                 )
-            model = export(model, self.spec.backend, self.spec.dtype, self.folder.where)
+            spec, typed = self.spec, self.tokenizer.gives_types
+            model = export(model, spec.backend, spec.dtype, self.folder.where, typed=typed)
         elif self._mixed:
             halve(model)
         elif self.spec.dtype == "int8":

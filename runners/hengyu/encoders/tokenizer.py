@@ -20,7 +20,9 @@ from hengyu.encoders.token_rows import TokenRows
 
 __all__ = ["Tokenizer"]
 
-_BLOCK = 4096  # texts that the library tokenises at once
+_BLOCK = (
+    128  # texts that the library tokenises at once; with more, Python's garbage collector walks through all its objects
+)
 _PROBES = ("一", "的", "a", "1")  # the first with tokens shows the special tokens around a text
 
 
@@ -161,6 +163,11 @@ class Tokenizer:
         return whole[:head], whole[head], whole[len(whole) - tail :], int(self._library.pad_token_type_id)
 
     @property
+    def gives_types(self) -> bool:
+        """Whether the tokenizer gives token types at all, if only 0."""
+        return self._kinds is not None
+
+    @property
     def typed(self) -> bool:
         """Whether the tokenizer gives token types other than 0."""
         return self._kinds is not None and any((*self._kinds[0], self._kinds[1], *self._kinds[2]))
@@ -170,6 +177,8 @@ class Tokenizer:
         if self._kinds is None:
             return None
         head, inside, tail, padding = self._kinds
+        if not (self.typed or padding):
+            return [[0] * len(row) for row in rows]
         found = []
         for row, mask in zip(rows, kept, strict=True):
             own = iter(head + [inside] * (sum(mask) - len(head) - len(tail)) + tail)

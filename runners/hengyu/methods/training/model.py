@@ -192,8 +192,8 @@ class TrainableEncoder:
         return found if self.layer is None else self.layer(found)
 
     def token_types(self, rows: Rows, kept: Rows) -> list[list[int]] | None:
-        """Return the token types of padded rows with the mask ``kept``; None where all are 0."""
-        return self.tokenizer.types(rows, kept) if self.tokenizer.typed else None
+        """Return the token types of padded rows with the mask ``kept``; None if the tokenizer gives none."""
+        return self.tokenizer.types(rows, kept)
 
     def vectors(self, rows: Rows) -> NDArray[np.float32]:
         """Return the vectors (n, d) of token ids as in the evaluation: no dropout, no gradients."""

@@ -96,7 +96,7 @@ class TrainablePairEncoder(TrainableEncoder):
     def token_types(self, rows: Rows, kept: Rows) -> list[list[int]] | None:
         """Return the token types of padded rows: with ``segments`` 1 for the second text and what follows it."""
         if not self.segments:
-            return super().token_types(rows, kept)
+            return super().token_types(rows, kept) if self.tokenizer.typed else None
         found = []
         for row, mask in zip(rows, kept, strict=True):
             at = list(row).index(self._between[0], len(self._before)) + len(self._between)
