@@ -8,6 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from helpers.families import save_family
+from helpers.folders import merge
 
 from hengyu.base.errors import HengyuError
 from hengyu.cli import main
@@ -15,6 +17,7 @@ from hengyu.encoders import POOLINGS, EncoderSpec, find_encoder, open_encoder
 from hengyu.encoders.engines import BACKENDS, refuse_backend
 from hengyu.encoders.mixed_precision import SCHEMES
 from hengyu.encoders.module_files import write_modules
+from hengyu.methods.training.model import TrainableEncoder
 
 OTHERS = sorted(set(BACKENDS) - {"torch"})
 TEXTS = ["今天天气真好", "我们去公园散步吧", "他不是学生", "好", "今天天气真好，我们去公园吧。", "她在家工作了一天"]
@@ -56,6 +59,36 @@ def test_vectors_of_an_engine_have_an_address_of_their_own(tiny_bert: Path, back
     )
 
 
+@pytest.fixture(scope="module")
+def gpt2(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A GPT-2 whose tokenizer gives token types, as the Chinese ones do: it adds the vector of the type 0 to every token."""
+    folder = tmp_path_factory.mktemp("gpt2")
+    save_family(folder, "gpt2")
+    merge(folder / "tokenizer_config.json", model_input_names=["input_ids", "token_type_ids", "attention_mask"])
+    return folder
+
+
+def test_token_types_of_zero_are_given_where_the_tokenizer_gives_them(gpt2: Path) -> None:
+    import torch
+    from sentence_transformers import SentenceTransformer
+
+    encoder = open_encoder(EncoderSpec(str(gpt2)))
+    assert encoder.tokenizer.gives_types and not encoder.tokenizer.typed
+    wanted = np.stack([SentenceTransformer(str(gpt2), device="cpu").encode(t) for t in TEXTS])
+    assert _off(wanted, encoder.encode(TEXTS, ["mean"])["mean"]) < 1e-5
+    for backend in OTHERS:
+        assert (
+            _off(wanted, open_encoder(EncoderSpec(str(gpt2), backend=backend)).encode(TEXTS, ["mean"])["mean"]) < 1e-4
+        )
+    trained = TrainableEncoder(open_encoder(EncoderSpec(str(gpt2))), "mean")
+    trained.open(dropout=0.0, length=64)
+    assert _off(wanted, trained.vectors(encoder.tokenizer(TEXTS)[0])) < 1e-5
+    ids = torch.tensor(encoder.tokenizer(TEXTS[:1])[0])
+    with torch.inference_mode():
+        without = encoder._parts[0](input_ids=ids).last_hidden_state.mean(1).numpy()
+    assert _off(wanted[:1], without) > 0.1
+
+
 def test_openvino_in_bfloat16_is_near_float32(tiny_bert: Path) -> None:
     exact, near = (
         open_encoder(EncoderSpec(str(tiny_bert), backend="openvino", dtype=d)).encode(TEXTS, ["mean"])["mean"]
@@ -64,7 +97,7 @@ def test_openvino_in_bfloat16_is_near_float32(tiny_bert: Path) -> None:
     assert 1e-4 < _off(exact, near) < 0.1  # 8 bits of mantissa, through 3 layers
 
 
-@pytest.mark.parametrize("backend", ["torch", "onnx"])
+@pytest.mark.parametrize("backend", BACKENDS)
 def test_int8_is_near_float32_and_has_an_address_of_its_own(tiny_bert: Path, backend: str) -> None:
     exact, near = (open_encoder(EncoderSpec(str(tiny_bert), backend=backend, dtype=d)) for d in ("float32", "int8"))
     poolings = ["mean", "cls"]
@@ -96,9 +129,12 @@ def test_int8_leaves_the_last_block_and_all_that_is_not_linear_in_float32(tiny_b
     ("settings", "words"),
     [
         ({"dtype": "int8", "device": "cuda"}, "int8 is computed on the CPU; remove device 'cuda'"),
-        ({"dtype": "int8", "backend": "openvino"}, "backend openvino cannot compute in int8; use float32 or bfloat16"),
-        ({"backend": "tensorrt"}, "backend 'tensorrt' is unknown; use one of torch, onnx, openvino"),
-        ({"backend": "onnx", "dtype": "bfloat16"}, "backend onnx cannot compute in bfloat16; use float32"),
+        ({"dtype": "int8", "backend": "tensorrt"}, "backend 'tensorrt' is unknown; use one of torch, onnx, openvino"),
+        (
+            {"backend": "openvino", "dtype": "float16"},
+            "openvino cannot compute in float16; use one of float32, bfloat16, int8",
+        ),
+        ({"backend": "onnx", "dtype": "bfloat16"}, "backend onnx cannot compute in bfloat16; use one of float32, int8"),
         ({"backend": "onnx", "device": "cuda"}, "backend onnx runs on the CPU; remove device 'cuda'"),
     ],
 )

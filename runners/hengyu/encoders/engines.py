@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import warnings
 from collections.abc import Callable
-from contextlib import redirect_stderr, redirect_stdout
+from contextlib import redirect_stderr, redirect_stdout, suppress
 from dataclasses import dataclass
 from importlib.util import find_spec
 from io import StringIO
@@ -28,7 +28,7 @@ __all__ = ["BACKENDS", "Output", "computes", "export", "refuse_backend"]
 BACKENDS = {"torch": (), "onnx": ("onnxruntime", "onnxscript"), "openvino": ("openvino", "onnxscript")}
 """Name -> the packages it needs; the name is also that of Hengyu's extra."""
 
-_DTYPES = {"onnx": ("float32", "int8"), "openvino": ("float32", "bfloat16")}
+_DTYPES = {"onnx": ("float32", "int8"), "openvino": ("float32", "bfloat16", "int8")}
 _SLOWER = ["SkipLayerNormFusion"]
 """What ONNX Runtime leaves undone: its kernel for the sum and LayerNorm in one is not vectorised, those of each alone are."""
 
@@ -58,7 +58,9 @@ def refuse_backend(who: str, backend: str, dtype: str) -> None:
     if backend not in BACKENDS:
         raise HengyuError(f"{who}: backend '{backend}' is unknown; use one of {', '.join(BACKENDS)}")
     if not computes(backend, dtype):
-        raise HengyuError(f"{who}: backend {backend} cannot compute in {dtype}; use {' or '.join(_DTYPES[backend])}")
+        raise HengyuError(
+            f"{who}: backend {backend} cannot compute in {dtype}; use one of {', '.join(_DTYPES[backend])}"
+        )
     missing = [name for name in BACKENDS[backend] if find_spec(name) is None]
     if missing:
         raise HengyuError(f"{who}: backend {backend} needs {missing[0]}; run: pip install 'hengyu[{backend}]'")
@@ -85,7 +87,7 @@ def export(model: Any, backend: str, dtype: str, where: str, *, typed: bool = Fa
 
     def call(input_ids: Tensor, attention_mask: Tensor, **_: Any) -> Output:
         found = [torch.from_numpy(x) for x in run(input_ids.numpy(), attention_mask.numpy())]
-        return Output(tuple(found[:-1] if pooled else found), found[-1] if pooled else None)
+        return Output(tuple(found[:-1] if pooled else found), found[-1].clone() if pooled else None)
 
     return call
 
@@ -115,6 +117,9 @@ def _write(model: Any, path: Path, *, typed: bool) -> bool:
         given = model(input_ids=ids, attention_mask=mask, output_hidden_states=True)
     sizes = {0: torch.export.Dim("n"), 1: torch.export.Dim("t", max=_longest(model))}
     names = ["input_ids", "attention_mask"]
+    with suppress(AttributeError, ImportError, ValueError):  # a model of custom code keeps its own
+        # plain products: a graph of PyTorch's fused ones transposes more
+        model.set_attn_implementation("eager")
     level = logging.root.manager.disable
     logging.disable(logging.ERROR)
     try:
@@ -144,7 +149,7 @@ def _onnx(path: Path, dtype: str, threads: int) -> Run:
     import onnxruntime
 
     if dtype == "int8":
-        path = quantise_graph(path)
+        path = quantise_onnx(path)
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     session = onnxruntime.InferenceSession(
@@ -161,16 +166,19 @@ def _onnx(path: Path, dtype: str, threads: int) -> Run:
 def _openvino(path: Path, dtype: str, threads: int) -> Run:
     import openvino
 
-    settings = {
-        "INFERENCE_PRECISION_HINT": {"float32": "f32", "bfloat16": "bf16"}[dtype],
+    settings: dict[str, str | int] = {
+        "INFERENCE_PRECISION_HINT": "bf16" if dtype == "bfloat16" else "f32",
         "INFERENCE_NUM_THREADS": threads,
         "PERFORMANCE_HINT": "LATENCY",
     }
     core = openvino.Core()
-    compiled = core.compile_model(core.read_model(path), "CPU", settings)
+    model = core.read_model(path)
+    if dtype == "int8":
+        settings["DYNAMIC_QUANTIZATION_GROUP_SIZE"] = quantise_openvino(model)
+    compiled = core.compile_model(model, "CPU", settings)
 
     def run(ids: NDArray[np.int64], mask: NDArray[np.int64]) -> list[NDArray[np.float32]]:
-        found = compiled({"input_ids": ids, "attention_mask": mask})
+        found = compiled({"input_ids": ids, "attention_mask": mask}, share_outputs=True)
         return [np.asarray(found[i], np.float32) for i in range(len(compiled.outputs))]
 
     return run

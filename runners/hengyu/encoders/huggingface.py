@@ -20,7 +20,7 @@ from hengyu.encoders.layout import NGRAMS, STEP
 from hengyu.encoders.long_texts import TRUNCATE, refusals, weighted_means, window_blocks
 from hengyu.encoders.mixed_precision import SCHEMES, halve, quantise
 from hengyu.encoders.model_folder import ModelFolder
-from hengyu.encoders.passes import TOKENS_PER_BATCH, Passes
+from hengyu.encoders.passes import Passes
 from hengyu.encoders.token_rows import TokenRows
 from hengyu.encoders.without_attention import code_of
 
@@ -185,7 +185,7 @@ class HuggingFace(Passes, LocalEncoder):
         the tokenizer has no padding token.
         """
         long, *rows = self.tokenizer([beside, *texts])[0]
-        size = max(1, TOKENS_PER_BATCH["cpu"] // max(map(len, (long, *rows))))
+        size = max(1, self.tokens_per_batch // max(map(len, (long, *rows))))
         if "echo" in poolings:
             (long, _, _), *_ = self.tokenizer.echoed([beside])
             return {"echo": np.concatenate([self._echo([text], beside=long) for text in texts])}
@@ -271,7 +271,7 @@ class HuggingFace(Passes, LocalEncoder):
     def _batches(self, lengths: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
         """Yield the numbers of rows, of which (n,) ``lengths`` are given, that pass the model together: equal, longest first."""
         order = np.argsort(-lengths, kind="stable")
-        budget = TOKENS_PER_BATCH["cuda" if self.device.startswith("cuda") else "cpu"]
+        budget = self.tokens_per_batch
         start = 0
         while start < len(order):
             length = int(lengths[order[start]])

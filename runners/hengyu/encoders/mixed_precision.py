@@ -8,19 +8,24 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from hengyu.base.errors import HengyuError, first_line
 
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["SCHEMES", "TRAINED_IN", "autocast", "halve", "quantise", "quantise_graph"]
+__all__ = ["SCHEMES", "TRAINED_IN", "autocast", "halve", "quantise", "quantise_onnx", "quantise_openvino"]
 
 TRAINED_IN = ("float32", "bfloat16")  # dtypes of matrix products in training
 SCHEMES = {
     "torch": "dynamic; weights by row, all blocks but the last",
     "onnx": "dynamic; weights by column, products with weights alone",
+    "openvino": "dynamic by row and group; weights by column, products with weights alone",
 }
 """Backend -> how int8 is meant, which counts in the identity of vectors."""
+
+_GROUP = 256  # columns; 64 take a quarter longer, and their vectors are 0.6 times as far from those in float32
 
 
 def autocast(device: str, dtype: str) -> torch.autocast:
@@ -83,7 +88,7 @@ def quantise(model: Any, where: str) -> None:
         ) from None
 
 
-def quantise_graph(path: Path) -> Path:
+def quantise_onnx(path: Path) -> Path:
     """Write an ONNX graph with products of integers of 8 bits in the place of those with weights, and return its file."""
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
@@ -97,3 +102,28 @@ def quantise_graph(path: Path) -> Path:
     finally:
         logging.disable(level)
     return out
+
+
+def quantise_openvino(model: Any) -> int:
+    """Round the weights of an OpenVINO model's products to integers of 8 bits in place, each column by its own scale.
+
+    Return how many columns of a row of their inputs share a scale when OpenVINO rounds those: `_GROUP`, or as many as the
+    narrowest input has, since an input that is narrower than a group is multiplied in float32.
+    """
+    import openvino.opset13 as ops
+
+    narrowest = _GROUP
+    for product in model.get_ordered_ops():
+        if product.get_type_name() != "MatMul" or product.input_value(1).get_node().get_type_name() != "Constant":
+            continue
+        weights = product.input_value(1).get_node().data
+        if weights.ndim != 2 or weights.dtype != np.float32:
+            continue
+        inputs = 1 if product.get_attributes()["transpose_b"] else 0
+        scale = np.abs(weights).max(axis=inputs, keepdims=True) / np.float32(127)
+        rounded = np.rint(weights / np.where(scale > 0, scale, 1)).astype(np.int8)
+        product.input(1).replace_source_output(
+            ops.multiply(ops.convert(ops.constant(rounded), np.float32), ops.constant(scale)).output(0)
+        )
+        narrowest = min(narrowest, weights.shape[inputs])
+    return narrowest

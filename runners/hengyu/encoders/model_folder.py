@@ -296,12 +296,12 @@ class ModelFolder:
         """The prompts of the sentence-transformers folder, by name."""
         return prompts_of(self.settings, self.path / _SETTINGS)
 
-    @property
+    @cached_property
     def default_prompt_name(self) -> str:
         """The name of the default prompt of the sentence-transformers folder, "" for none."""
         return default_prompt_of(self.settings, self.prompts, self.path / _SETTINGS)
 
-    @property
+    @cached_property
     def default_prompt(self) -> str:
         """The default prompt."""
         return self.prompts.get(self.default_prompt_name, "")

@@ -19,9 +19,10 @@ from hengyu.encoders.tokenizer import Tokenizer
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["TOKENS_PER_BATCH", "Passes"]
+__all__ = ["Passes"]
 
-TOKENS_PER_BATCH = {"cpu": 2048, "cuda": 32768}
+_TOKENS_PER_BATCH = {"cpu": 2048, "cuda": 32768, "engine": 1024}
+"""By what computes: PyTorch on a processor or a GPU, or another engine, whose copies of states then stay in the cache."""
 
 
 class Passes:
@@ -91,6 +92,13 @@ class Passes:
                 f"device '{wanted}' cannot be used here ({first_line(e)[:80]}); use cpu, or remove it"
             ) from None
         return wanted
+
+    @property
+    def tokens_per_batch(self) -> int:
+        """How many tokens pass the model at once; a longer text passes alone."""
+        if self.spec.backend != "torch":
+            return _TOKENS_PER_BATCH["engine"]
+        return _TOKENS_PER_BATCH["cuda" if self.device.startswith("cuda") else "cpu"]
 
     @property
     def _mixed(self) -> bool:
@@ -167,7 +175,7 @@ class Passes:
             if start == end:
                 start, end = 0, len(row)  # a text without tokens
             alike.setdefault((len(row), start, end), []).append(i)
-        budget = TOKENS_PER_BATCH["cuda" if self.device.startswith("cuda") else "cpu"]
+        budget = self.tokens_per_batch
         for (length, start, end), places in alike.items():
             size = max(1, budget // max(length, 1))
             for at in range(0, len(places), size):
