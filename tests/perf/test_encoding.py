@@ -1,8 +1,4 @@
-"""Encoding against sentence-transformers called per column, and the cost of the cells beside it.
-
-Both sides encode the same sentences with the same weights; ratios are of times taken in this run. Decision thresholds come from
-the valid splits, so the suite of a thousand cells encodes and weighs those too.
-"""
+"""Encoding against sentence-transformers called per column: both sides encode the same sentences with the same weights."""
 
 import statistics
 import time
@@ -18,35 +14,17 @@ import pytest
 from helpers.ratios import hold
 from threadpoolctl import threadpool_limits
 
-from hengyu.base.progress import silent
 from hengyu.base.threads import one_thread
-from hengyu.bench.encode import encode_missing
-from hengyu.bench.run import run
 from hengyu.cards import load_cards
 from hengyu.cards.data import load_pairs
 from hengyu.encoders import EncoderSpec, open_encoder
 from hengyu.methods.transforms.whitening import Whitening
 from hengyu.numerics.metrics import spearman
 from hengyu.numerics.similarity import cosines
-from hengyu.storage.vectors import VectorStore
-from hengyu.suites.planning import make_plan
-from hengyu.suites.suite import load_suite
 
 pytestmark = pytest.mark.real
 TASKS = ("STS-B", "PAWSX", "BQ", "LCQMC", "ATEC")
 ROUNDS = {"STS-B": 3, "PAWSX": 3, "BQ": 3, "LCQMC": 1, "ATEC": 1}
-SUITE = """
-tasks = ["ATEC:test", "BQ:test", "LCQMC:test", "PAWSX:test", "STS-B:test"]
-poolings = ["cls", "mean", "first-last-mean", "last2-mean"]
-baselines = []
-entries = [
-    "raw", "center", "standardize", "abtt(top=1)", "abtt(top=2)", "abtt(top=3)", "abtt(top=5)",
-    { entry = "whitening", dims = [16, 32, 48, 64, 80, 96, 112, 128, 144, 160, 192, 224, 255] },
-    { entry = "whitening(gamma=0.5)", dims = [16, 32, 64, 96, 128, 160, 192, 224, 255] },
-    { entry = "pca", dims = [8, 16, 32, 48, 64, 80, 96, 112, 128, 160, 192, 224, 256] },
-    { entry = "truncate", dims = [16, 32, 64, 96, 128, 160, 192, 224] },
-]
-"""
 
 
 def seconds(work: Callable[[], Any]) -> tuple[float, Any]:
@@ -93,24 +71,6 @@ def test_encoding_beats_sentence_transformers_per_column(senteval: Path, benchma
     hold(benchmark, "sentence-transformers / ours, all tasks", total, at_least=1.2)
     for name, ratio in ratios.items():
         hold(benchmark, f"sentence-transformers / ours, {name}", ratio, at_least=1.7 if name == "BQ" else 1.0)
-
-
-def test_a_thousand_cells_cost_at_most_a_quarter_of_the_encoding(
-    senteval: Path, tmp_path: Path, benchmark: Any
-) -> None:
-    path = tmp_path / "fifty.toml"
-    path.write_text(SUITE, encoding="utf-8")
-    plan = make_plan(load_suite(path), data_dir=senteval)
-    rows = sum(len(e.dims) or 1 for e in plan.suite.entries)
-    assert rows == 50
-    store = VectorStore(tmp_path / "store")
-    encoder = open_encoder(EncoderSpec("hengyu-mini"))
-    encoding, _ = seconds(lambda: encode_missing(store, encoder, plan.texts, plan.suite.poolings, silent))
-    outcome = benchmark.pedantic(lambda: run(plan, reports=tmp_path, store=store, force=True), rounds=1, iterations=1)
-    assert outcome.encoded == 0
-    share = benchmark.stats.stats.median / encoding
-    benchmark.extra_info["encoding"] = round(encoding, 1)
-    hold(benchmark, "1,000 cells / encoding", share, at_most=0.25)
 
 
 @dataclass(frozen=True)

@@ -1,11 +1,14 @@
-"""A full fit of BERT-flow at the paper's size on 40,000 vectors, in the time that was promised: seconds on this machine."""
+"""A full fit of BERT-flow at the paper's size on 40,000 vectors, beside plain matrix products: in seconds of the processor."""
 
 import time
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
+from helpers.ratios import hold
 
+from hengyu.base.threads import one_thread
 from hengyu.methods.transforms.flow import Flow
 from hengyu.numerics.sample import Sample
 
@@ -17,13 +20,28 @@ def anisotropic(n: int, d: int) -> np.ndarray:
     return (rng.normal(size=(n, d)) @ basis.T + rng.normal(size=d)).astype(np.float32)
 
 
-@pytest.mark.parametrize(("d", "seconds"), [(256, 60.0), (768, 300.0)])
-def test_a_full_fit_keeps_its_time(benchmark: Any, d: int, seconds: float) -> None:
+def product(side: int = 2048, rounds: int = 5) -> float:
+    """Return the seconds that the product of two square matrices in float32 takes; the best of some rounds."""
+    a, b = torch.randn(side, side), torch.randn(side, side)
+    best = float("inf")
+    for _ in range(rounds):
+        start = time.process_time()
+        a @ b
+        best = min(best, time.process_time() - start)
+    return best
+
+
+@pytest.mark.parametrize(("d", "products"), [(256, 300), (768, 1_400)])
+def test_a_full_fit_takes_as_long_as_so_many_matrix_products(benchmark: Any, d: int, products: int) -> None:
+    """On a core that makes a product of 2,048 x 2,048 in 0.18 s, 300 of them are 54 s."""
     sample = Sample.of(anisotropic(40_000, d))
-    start = time.perf_counter()
-    flow = benchmark.pedantic(lambda: Flow().fit_sample(sample), rounds=1, iterations=1)
-    taken = time.perf_counter() - start
+    with one_thread():
+        before = product()
+        start = time.process_time()
+        flow = benchmark.pedantic(lambda: Flow().fit_sample(sample), rounds=1, iterations=1)
+        taken = time.process_time() - start
+        one = (before + product()) / 2
     benchmark.extra_info.update(seconds=round(taken, 1), steps=flow.report["step"][-1], bits=flow.report["bits"])
     assert flow.report["step"][-1] == flow.steps  # nothing was saved by stopping early
     assert flow.report["bits"] < flow.report["held_out_bits"][0]
-    assert taken <= seconds
+    hold(benchmark, f"a fit of flow on {d} dimensions / a product of 2,048 x 2,048", taken / one, at_most=products)
