@@ -31,9 +31,9 @@ def product(side: int = 2048, rounds: int = 5) -> float:
     return best
 
 
-@pytest.mark.parametrize(("d", "products"), [(256, 300), (768, 1_400)])
+@pytest.mark.parametrize(("d", "products"), [(256, 350), (768, 1_600)])
 def test_a_full_fit_takes_as_long_as_so_many_matrix_products(benchmark: Any, d: int, products: int) -> None:
-    """On a core that makes a product of 2,048 x 2,048 in 0.18 s, 300 of them are 54 s."""
+    """On a core that makes a product of 2,048 x 2,048 in 0.18 s, 350 of them are 63 s."""
     sample = Sample.of(anisotropic(40_000, d))
     with one_thread():
         before = product()
