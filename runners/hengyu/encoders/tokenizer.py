@@ -20,9 +20,7 @@ from hengyu.encoders.token_rows import TokenRows
 
 __all__ = ["Tokenizer"]
 
-_BLOCK = (
-    128  # texts that the library tokenises at once; with more, Python's garbage collector walks through all its objects
-)
+_BLOCK = 128  # texts that the library tokenises at once; more of its objects set off Python's garbage collector
 _PROBES = ("一", "的", "a", "1")  # the first with tokens shows the special tokens around a text
 
 
