@@ -215,7 +215,9 @@ def main(words: Sequence[str] | None = None) -> int:
     asked.out.mkdir(parents=True, exist_ok=True)
     before = asked.out / "growth.json"
     if asked.axis and before.is_file():
-        known = json.loads(before.read_text(encoding="utf-8"))["axes"]
+        earlier = json.loads(before.read_text(encoding="utf-8"))
+        known = earlier["axes"]
+        found["peak"]["memory"] = max(found["peak"]["memory"], earlier["peak"]["memory"])  # over all axes
         found["axes"] = {name: (known | found["axes"])[name] for name in AXES if name in known | found["axes"]}
     (asked.out / "growth.json").write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     draw(found, asked.out / "growth.svg")
