@@ -127,7 +127,7 @@ def test_an_interrupted_run_goes_on(tmp_path: Path) -> None:
     process = forked.Process(words, program=BLOCK + MAIN, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     store = Path(os.environ["HENGYU_REPORTS"]) / "records"
     deadline = time.monotonic() + 90
-    while not list(store.rglob("*.safetensors")) and time.monotonic() < deadline:
+    while not forked.wrote(store, ".safetensors") and time.monotonic() < deadline:
         time.sleep(0.005)
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate()

@@ -35,7 +35,7 @@ class Engines:
         monkeypatch.setattr(fastest, "_measure", self.measure)
         monkeypatch.setattr(fastest, "_installed", lambda name: name in self.here)
         monkeypatch.setattr("hengyu.base.environment._GPUS", ())
-        monkeypatch.setattr(huggingface, "export", lambda model, *_: model)
+        monkeypatch.setattr(huggingface, "export", lambda model, *_, **__: model)
 
     def measure(
         self, encoder: HuggingFace, batches: Sequence[Sequence[str]], seconds: float

@@ -196,7 +196,7 @@ def test_a_killed_search_goes_on(home: Path) -> None:
     more = ("--trials", "3", "--search", "lr")
     process = forked.Process(words(home, *more, "--quiet"), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
     until = time.monotonic() + 300
-    while not list(home.rglob("trials.json")) and process.poll() is None and time.monotonic() < until:
+    while not forked.wrote(home, "trials.json") and process.poll() is None and time.monotonic() < until:
         time.sleep(0.02)
     process.kill()
     _, said = process.communicate()

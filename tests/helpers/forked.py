@@ -39,6 +39,11 @@ LAZY = ("sentence_transformers", "faiss", "numba", "sklearn.utils.extmath", "tra
 _server: list[tuple[subprocess.Popen[bytes], socket.socket, dict[str, str]]] = []
 
 
+def wrote(folder: Path, ending: str) -> bool:
+    """Whether a file with this ending is below a folder, while a process writes and deletes there: `Path.rglob` may fail then."""
+    return any(name.endswith(ending) for _, _, names in os.walk(folder) for name in names)
+
+
 def _read_at_import(environment: Mapping[str, str]) -> dict[str, str]:
     return {k: v for k, v in environment.items() if k.startswith(AT_IMPORT)}
 
