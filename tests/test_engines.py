@@ -129,7 +129,7 @@ def test_int8_leaves_the_last_block_and_all_that_is_not_linear_in_float32(tiny_b
     ("settings", "words"),
     [
         ({"dtype": "int8", "device": "cuda"}, "int8 is computed on the CPU; remove device 'cuda'"),
-        ({"dtype": "int8", "backend": "tensorrt"}, "backend 'tensorrt' is unknown; use one of torch, onnx, openvino"),
+        ({"backend": "tensorrt"}, "backend 'tensorrt' is unknown; use one of torch, onnx, openvino"),
         (
             {"backend": "openvino", "dtype": "float16"},
             "openvino cannot compute in float16; use one of float32, bfloat16, int8",

@@ -85,6 +85,10 @@ class Engine:
     held: tuple[str, ...] = ("mean", "cls", "first-last-mean")  # the poolings whose scores may not move more
 
     @property
+    def name(self) -> str:
+        return f"{self.dtype} {self.backend}"
+
+    @property
     def missing(self) -> str:
         """Why it is not measured here."""
         if self.backend != "torch" and find_spec({"onnx": "onnxruntime"}.get(self.backend, self.backend)) is None:
@@ -140,7 +144,7 @@ def test_fewer_bits_are_faster_and_move_no_score(senteval: Path, benchmark: Any)
                 exact: dict[str, float] = {}
                 for engine, encoder in zip(here, encoders, strict=True):
                     time_taken, vectors = processor_seconds(partial(encoder.encode, distinct, poolings))
-                    taken[name][f"{engine.dtype} {engine.backend}"] = time_taken
+                    taken[name][engine.name] = time_taken
                     for pooling in poolings:
                         for word, method in METHODS.items():
                             rows = method(vectors[pooling].astype(np.float64))
@@ -150,15 +154,23 @@ def test_fewer_bits_are_faster_and_move_no_score(senteval: Path, benchmark: Any)
 
         benchmark.pedantic(measure, rounds=1, iterations=1)
     benchmark.extra_info["processor seconds"] = taken
-    benchmark.extra_info["drift in points"] = {f"{e.dtype} {e.backend}": drifts[e] for e in here}
-    benchmark.extra_info["not measured"] = {f"{e.dtype} {e.backend}": e.missing for e in ENGINES if e.missing}
+    benchmark.extra_info["drift in points"] = {e.name: drifts[e] for e in here}
+    benchmark.extra_info["not measured"] = {e.name: e.missing for e in ENGINES if e.missing}
     total = {who: sum(taken[name][who] for name in TASKS) for who in taken[TASKS[0]]}
     for engine in here:
-        who = f"{engine.dtype} {engine.backend}"
-        ratio = total["sentence-transformers"] / total[who]
-        hold(benchmark, f"sentence-transformers in float32 / ours in {who}, all tasks", ratio, at_least=engine.times)
+        ratio = total["sentence-transformers"] / total[engine.name]
+        hold(
+            benchmark,
+            f"sentence-transformers in float32 / ours in {engine.name}, all tasks",
+            ratio,
+            at_least=engine.times,
+        )
     for engine in here[1:]:
-        who = f"{engine.dtype} {engine.backend}"
         held = {row: abs(drift) for row, drift in drifts[engine].items() if row.split()[1] in engine.held}
         worst = max(held, key=held.__getitem__)
-        hold(benchmark, f"{who}: drift of a Spearman in points, worst: {worst}", held[worst], at_most=engine.points)
+        hold(
+            benchmark,
+            f"{engine.name}: drift of a Spearman in points, worst: {worst}",
+            held[worst],
+            at_most=engine.points,
+        )

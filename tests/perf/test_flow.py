@@ -5,8 +5,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from helpers.ratios import hold
+from perf.growth import product
 
 from hengyu.base.threads import one_thread
 from hengyu.methods.transforms.flow import Flow
@@ -18,17 +18,6 @@ def anisotropic(n: int, d: int) -> np.ndarray:
     rng = np.random.default_rng(0)
     basis = np.linalg.qr(rng.normal(size=(d, d)))[0] * np.geomspace(1.0, 0.01, d)
     return (rng.normal(size=(n, d)) @ basis.T + rng.normal(size=d)).astype(np.float32)
-
-
-def product(side: int = 2048, rounds: int = 5) -> float:
-    """Return the seconds that the product of two square matrices in float32 takes; the best of some rounds."""
-    a, b = torch.randn(side, side), torch.randn(side, side)
-    best = float("inf")
-    for _ in range(rounds):
-        start = time.process_time()
-        a @ b
-        best = min(best, time.process_time() - start)
-    return best
 
 
 @pytest.mark.parametrize(("d", "products"), [(256, 350), (768, 1_600)])

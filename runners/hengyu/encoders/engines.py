@@ -66,11 +66,11 @@ def refuse_backend(who: str, backend: str, dtype: str) -> None:
         raise HengyuError(f"{who}: backend {backend} needs {missing[0]}; run: pip install 'hengyu[{backend}]'")
 
 
-def export(model: Any, backend: str, dtype: str, where: str, *, typed: bool = False) -> Callable[..., Output]:
+def export(model: Any, backend: str, dtype: str, where: str, *, zero_types: bool = False) -> Callable[..., Output]:
     """Return a callable with the arguments of a transformer (loaded in float32) that runs on another engine.
 
     It takes input_ids and attention_mask (n, t), of any n and t. Its hidden states may be memory of the engine that the next
-    call overwrites. With ``typed`` the model is given the token type 0 for every token, which is not the same as no types in
+    call overwrites. With ``zero_types`` the model is given the token type 0 for every token, which is not the same as no types in
     models like GPT-2: they add the vector of the token 0. Raises `HengyuError` if PyTorch cannot export the model.
     """
     import torch
@@ -78,7 +78,7 @@ def export(model: Any, backend: str, dtype: str, where: str, *, typed: bool = Fa
     with TemporaryDirectory(prefix="hengyu-onnx-") as folder:
         path = Path(folder) / "model.onnx"
         try:
-            pooled = _write(model, path, typed=typed)
+            pooled = _write(model, path, zero_types=zero_types)
         except Exception as e:  # the exporter's own types
             raise HengyuError(
                 f"{where}: PyTorch cannot export it as a graph ({first_line(e)[:200]}); remove backend"
@@ -92,7 +92,7 @@ def export(model: Any, backend: str, dtype: str, where: str, *, typed: bool = Fa
     return call
 
 
-def _write(model: Any, path: Path, *, typed: bool) -> bool:
+def _write(model: Any, path: Path, *, zero_types: bool) -> bool:
     """Export every hidden state and the pooler's output, if any; return whether there is a pooler."""
     import torch
 
@@ -106,7 +106,7 @@ def _write(model: Any, path: Path, *, typed: bool) -> bool:
             self.model = model
 
         def forward(self, input_ids: Tensor, attention_mask: Tensor) -> tuple[Tensor, ...]:
-            types = {"token_type_ids": torch.zeros_like(input_ids)} if typed else {}
+            types = {"token_type_ids": torch.zeros_like(input_ids)} if zero_types else {}
             features = {"input_ids": input_ids, "attention_mask": attention_mask, "output_hidden_states": True}
             output = self.model(**accepted(self.model, features | types))
             pooler = getattr(output, "pooler_output", None)

@@ -312,8 +312,8 @@ class HuggingFace(Passes, LocalEncoder):
                     f"{self.folder.where}: its tokenizer gives token types, which a graph for {self.spec.backend} does not accept; "
                     "remove backend"
                 )
-            spec, typed = self.spec, self.tokenizer.gives_types
-            model = export(model, spec.backend, spec.dtype, self.folder.where, typed=typed)
+            types = self.tokenizer.gives_types
+            model = export(model, self.spec.backend, self.spec.dtype, self.folder.where, zero_types=types)
         elif self._mixed:
             halve(model)
         elif self.spec.dtype == "int8":
